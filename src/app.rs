@@ -1,0 +1,59 @@
+//! What a program decides about requests: the balancer forwards them, the file server answers them.
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::cluster::{Lease, Tried};
+use crate::http::answer::Answer;
+use crate::http::head::RequestHead;
+
+/// The time, read once per wake-up by an engine and passed down.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For deadlines.
+    pub instant: Instant,
+    /// For `Date`: IMF-fixdate, RFC 9110 section 5.6.7.
+    pub date: [u8; 29],
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub struct Plan {
+    /// The backend, counted as busy for as long as this is held.
+    pub lease: Lease,
+    /// Backends that this request must not be given again.
+    pub tried: Tried,
+    /// The client's X-Forwarded fields are believed.
+    pub trusted: bool,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// It goes to a backend.
+    Forward(Plan),
+    /// We answer it ourselves.
+    Answer(Answer),
+}
+
+/// How a try at a backend ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A whole response came.
+    Served,
+    /// No connection could be had.
+    Unreachable,
+    /// The connection broke, a deadline passed or the response was not HTTP.
+    Failed,
+}
+
+/// A program over the exchange.
+pub trait App: Send + Sync + 'static {
+    /// Decides about one valid request head.
+    fn decide(&self, head: &RequestHead<'_>, client: SocketAddr, now: &Now) -> Decision;
+
+    /// The plan's backend could not be reached and nothing was sent: another backend, or None.
+    fn replan(&self, failed: Plan, now: &Now) -> Option<Plan>;
+
+    /// A try at the plan's backend ended.
+    fn report(&self, plan: &Plan, outcome: Outcome, now: &Now);
+}

@@ -1,0 +1,8 @@
+//! Bytes of HTTP/1.1: heads, framing, chunks, rewriting, answers. No clock, no sockets, no state of a connection.
+
+pub mod answer;
+pub mod buffer;
+pub mod chunks;
+pub mod framing;
+pub mod head;
+pub mod rewrite;
