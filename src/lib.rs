@@ -6,4 +6,5 @@
 pub mod app;
 pub mod cluster;
 pub mod exchange;
+pub mod files;
 pub mod http;

@@ -1,0 +1,724 @@
+//! The static file server: an app over a directory.
+//!
+//! The directory is walked at start and again at every refresh. A request is a lookup in the tree that the last
+//! walk left behind: nothing is listed or logged for it, and for small files no system call is made.
+mod conditional;
+mod entry;
+mod path;
+mod range;
+mod tree;
+mod types;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::RwLock;
+use rustix::io::Errno;
+
+use self::conditional::Verdict;
+use self::entry::{Entry, Source};
+use self::path::PathError;
+use self::range::Selection;
+use self::tree::{Node, Tree};
+use crate::app::{App, Decision, Now, Outcome, Plan};
+use crate::http::answer::{self, Answer, Body, Octets, Reason};
+use crate::http::head::{Method, RequestHead};
+
+/// The limits of a file server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilesLimits {
+    /// A file up to this size is kept in memory; a larger one is read while it is sent.
+    pub small_file_bytes: u64,
+    /// All content in memory; the smallest files come first.
+    pub memory_bytes: u64,
+    /// Files and directories; a root with more is not served.
+    pub files: usize,
+}
+
+impl Default for FilesLimits {
+    fn default() -> Self {
+        FilesLimits { small_file_bytes: 1024 * 1024, memory_bytes: 64 * 1024 * 1024, files: 200_000 }
+    }
+}
+
+/// Why a directory cannot be served.
+#[derive(Debug)]
+pub enum FilesError {
+    /// It cannot be read.
+    Root(PathBuf, io::Error),
+    /// It holds more files and directories than this limit.
+    TooMany(usize),
+}
+
+impl fmt::Display for FilesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FilesError::Root(root, error) => write!(f, "{} cannot be served: {error}", root.display()),
+            FilesError::TooMany(limit) => write!(f, "the root holds more than {limit} files and directories"),
+        }
+    }
+}
+
+impl std::error::Error for FilesError {}
+
+/// A directory that is served.
+#[derive(Debug)]
+pub struct Files {
+    root: PathBuf,
+    limits: FilesLimits,
+    tree: RwLock<Arc<Tree>>,
+    /// The last refresh failed, and that was logged.
+    stale: AtomicBool,
+}
+
+impl Files {
+    /// Walks and reads the directory.
+    pub fn open(root: &Path, limits: FilesLimits) -> Result<Files, FilesError> {
+        let listing = tree::walk(root, limits.files)?;
+        let tree = Tree::default().update(&listing, &limits).unwrap_or_default();
+        let root = root.to_owned();
+        Ok(Files { root, limits, tree: RwLock::new(Arc::new(tree)), stale: AtomicBool::new(false) })
+    }
+
+    /// Walks the directory again and serves what it holds now. When it cannot be read, what it held before is
+    /// served on. Costs one look at every file, and reads those that changed.
+    pub fn refresh(&self) {
+        let listing = match tree::walk(&self.root, self.limits.files) {
+            Ok(listing) => listing,
+            Err(error) => {
+                if !self.stale.swap(true, Ordering::Relaxed) {
+                    log::warn!("{error}; what it held before is served on");
+                }
+                return;
+            }
+        };
+        self.stale.store(false, Ordering::Relaxed);
+        let before = Arc::clone(&self.tree.read());
+        if let Some(tree) = before.update(&listing, &self.limits) {
+            *self.tree.write() = Arc::new(tree);
+        }
+    }
+
+    fn answer(&self, head: &RequestHead<'_>) -> Answer {
+        match head.method {
+            Method::Get | Method::Head => {}
+            Method::Options => return Answer { status: 204, fields: ALLOW, body: Body::None, close: false },
+            _ => return refusal(405, ALLOW, b"405 Method Not Allowed\n"),
+        }
+        let (path, query) = path::split(head.target);
+        let path = match path::decode(path) {
+            Ok(path) => path,
+            Err(PathError::Malformed) => return refusal(400, TEXT, b"400 Bad Request\n"),
+            Err(PathError::Unservable) => return not_found(),
+        };
+        let node = self.tree.read().find(&path).cloned();
+        match node {
+            None => not_found(),
+            Some(Node::Directory) => redirect(&path, query),
+            Some(Node::File(file)) => match file.source() {
+                Ok((file, source)) => serve(&file, source, head),
+                Err(error) if is_exhaustion(&error) => answer::answer(Reason::Overload),
+                Err(_) => not_found(),
+            },
+        }
+    }
+}
+
+impl App for Files {
+    fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, _now: &Now) -> Decision {
+        Decision::Answer(self.answer(head))
+    }
+
+    fn replan(&self, _failed: Plan, _now: &Now) -> Option<Plan> {
+        None
+    }
+
+    fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Now) {}
+}
+
+const TEXT: Octets = Octets::Static(b"Content-Type: text/plain; charset=utf-8\r\n");
+const ALLOW: Octets = Octets::Static(b"Allow: GET, HEAD, OPTIONS\r\n");
+
+/// The answer to a GET or HEAD of a file. A HEAD gets the same: its body is left out where it is sent.
+fn serve(file: &Entry, source: Source, head: &RequestHead<'_>) -> Answer {
+    let len = file.len();
+    let whole = || Octets::Shared(Arc::clone(&file.fields));
+    let (status, fields, part) = match conditional::evaluate(head, file.validators()) {
+        Verdict::Failed => return refusal(412, TEXT, b"412 Precondition Failed\n"),
+        Verdict::NotModified => {
+            let fields = Octets::Shared(Arc::clone(&file.validator_fields));
+            return Answer { status: 304, fields, body: Body::None, close: false };
+        }
+        Verdict::Whole => (200, whole(), 0..len),
+        Verdict::Range(value) => match range::select(value, len) {
+            Selection::Whole => (200, whole(), 0..len),
+            Selection::Unsatisfiable => {
+                let fields = [&*TEXT, format!("Content-Range: bytes */{len}\r\n").as_bytes()].concat();
+                return refusal(416, Octets::Owned(fields), b"416 Range Not Satisfiable\n");
+            }
+            Selection::Part(part) => {
+                let line = format!("Content-Range: bytes {}-{}/{len}\r\n", part.start, part.end - 1);
+                (206, Octets::Owned([&file.fields, line.as_bytes()].concat()), part)
+            }
+        },
+    };
+    let body = match source {
+        Source::Memory(bytes) => Body::Octets(Octets::Shared(bytes), part.start as usize..part.end as usize),
+        Source::File(file) => Body::File(file, part),
+    };
+    Answer { status, fields, body, close: false }
+}
+
+/// Sends the client to the directory with its trailing slash, so that relative links in it work. The location
+/// is made of the path that was found, whose segments are never empty: it cannot name another host.
+fn redirect(path: &[u8], query: &str) -> Answer {
+    let mut fields = [&*TEXT, b"Location: "].concat();
+    path::encode(path, &mut fields);
+    fields.push(b'/');
+    fields.extend_from_slice(query.as_bytes());
+    fields.extend_from_slice(b"\r\n");
+    refusal(301, Octets::Owned(fields), b"301 Moved Permanently\n")
+}
+
+fn not_found() -> Answer {
+    refusal(404, TEXT, b"404 Not Found\n")
+}
+
+fn refusal(status: u16, fields: Octets, text: &'static [u8]) -> Answer {
+    Answer { status, fields, body: Body::Octets(Octets::Static(text), 0..text.len()), close: false }
+}
+
+/// True when the process, not the file, is why it could not be opened.
+fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::{FileExt, symlink};
+    use std::sync::atomic::AtomicUsize;
+    use std::time::{Duration, Instant, UNIX_EPOCH};
+
+    use super::*;
+    use crate::http::head::{FieldSlots, HeadLimits, HeadScan};
+
+    /// Calls `check` with the head of a request that has these fields.
+    pub(super) fn with_head(
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+        check: impl FnOnce(&RequestHead<'_>),
+    ) {
+        let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n");
+        for (name, value) in fields {
+            bytes.push_str(&format!("{name}: {value}\r\n"));
+        }
+        bytes.push_str("\r\n");
+        let mut slots = FieldSlots::new();
+        let head = HeadScan::default().request(bytes.as_bytes(), &HeadLimits::default(), &mut slots);
+        check(&head.expect("valid").expect("whole"));
+    }
+
+    /// A directory of its own for each test, gone when it is dropped. The site is in `root`, and beside it lies
+    /// what must never be served.
+    struct Site {
+        dir: PathBuf,
+        root: PathBuf,
+    }
+
+    impl Site {
+        fn new() -> Site {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let unique =
+                format!("neraca-files-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let dir = std::env::temp_dir().join(unique).join(".hidden");
+            let site = Site { root: dir.join("root"), dir };
+            fs::create_dir_all(&site.root).unwrap();
+            fs::create_dir_all(site.dir.join("root-secret")).unwrap();
+            fs::write(site.dir.join("secret"), "secret").unwrap();
+            fs::write(site.dir.join("root-secret/a"), "secret").unwrap();
+            site
+        }
+
+        fn with(files: &[(&str, &str)]) -> Site {
+            let site = Site::new();
+            for (name, content) in files {
+                site.write(name, content);
+            }
+            site
+        }
+
+        fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+            let path = self.root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+
+        fn link(&self, name: &str, target: impl AsRef<Path>) {
+            symlink(target, self.root.join(name)).unwrap();
+        }
+
+        fn set_modified(&self, name: &str, seconds: u64) {
+            let file = File::options().write(true).open(self.root.join(name)).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        }
+
+        fn open(&self, limits: FilesLimits) -> Files {
+            Files::open(&self.root, limits).unwrap()
+        }
+    }
+
+    impl Drop for Site {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(self.dir.parent().unwrap());
+        }
+    }
+
+    const MEMORY: FilesLimits = FilesLimits { small_file_bytes: 1024, memory_bytes: 1 << 20, files: 1000 };
+    /// Every file that is not empty is read from disk.
+    const DISK: FilesLimits = FilesLimits { small_file_bytes: 0, ..MEMORY };
+
+    struct Reply {
+        status: u16,
+        fields: String,
+        body: String,
+        from_disk: bool,
+    }
+
+    impl Reply {
+        fn field(&self, name: &str) -> Option<&str> {
+            self.fields.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        }
+    }
+
+    fn ask(files: &Files, method: &str, target: &str, fields: &[(&str, &str)]) -> Reply {
+        let now = Now { instant: Instant::now(), date: *b"Sun, 06 Nov 1994 08:49:37 GMT" };
+        let mut reply = None;
+        with_head(method, target, fields, |head| {
+            let Decision::Answer(answer) = files.decide(head, ([127, 0, 0, 1], 9).into(), &now) else {
+                panic!("a file server forwards nothing");
+            };
+            assert!(!answer.close, "{method} {target}");
+            let body = match &answer.body {
+                Body::None => Vec::new(),
+                Body::Octets(octets, range) => octets[range.clone()].to_vec(),
+                Body::File(file, range) => {
+                    let mut bytes = vec![0; (range.end - range.start) as usize];
+                    file.read_exact_at(&mut bytes, range.start).unwrap();
+                    bytes
+                }
+            };
+            reply = Some(Reply {
+                status: answer.status,
+                fields: String::from_utf8(answer.fields.to_vec()).unwrap(),
+                body: String::from_utf8(body).unwrap(),
+                from_disk: matches!(answer.body, Body::File(..)),
+            });
+        });
+        reply.unwrap()
+    }
+
+    fn get(files: &Files, target: &str) -> Reply {
+        ask(files, "GET", target, &[])
+    }
+
+    #[test]
+    fn files_and_their_types() {
+        let site = Site::with(&[
+            ("index.html", "top"),
+            ("a.css", "css"),
+            ("empty.txt", ""),
+            ("a b&ä.txt", "odd"),
+            ("50%25.txt", "percent"),
+            ("dir/index.html", "dir"),
+            ("dir/deep/x.unknown", "x"),
+            ("not-index.html", "plain"),
+        ]);
+        site.set_modified("a.css", 784_111_777);
+        let cases = [
+            ("/", "text/html; charset=utf-8", "top"),
+            ("/?a=%zz/..", "text/html; charset=utf-8", "top"),
+            ("/index.html", "text/html; charset=utf-8", "top"),
+            ("/a.css?v=1?2", "text/css; charset=utf-8", "css"),
+            ("/%61.css", "text/css; charset=utf-8", "css"),
+            ("/empty.txt", "text/plain; charset=utf-8", ""),
+            ("/a%20b&%C3%A4.txt", "text/plain; charset=utf-8", "odd"),
+            ("/50%2525.txt", "text/plain; charset=utf-8", "percent"),
+            ("/dir/", "text/html; charset=utf-8", "dir"),
+            ("/dir/deep/x.unknown", "application/octet-stream", "x"),
+            ("http://a/a.css", "text/css; charset=utf-8", "css"),
+            ("http://a", "text/html; charset=utf-8", "top"),
+        ];
+        for limits in [MEMORY, DISK] {
+            let files = site.open(limits);
+            for (target, kind, body) in cases {
+                for method in ["GET", "HEAD"] {
+                    let reply = ask(&files, method, target, &[]);
+                    assert_eq!((reply.status, reply.body.as_str()), (200, body), "{method} {target}");
+                    assert_eq!(reply.field("Content-Type"), Some(kind), "{target}");
+                    assert_eq!(reply.field("Accept-Ranges"), Some("bytes"), "{target}");
+                    assert_eq!(reply.from_disk, limits == DISK && !body.is_empty(), "{target}");
+                }
+            }
+            let css = get(&files, "/a.css");
+            assert_eq!(css.field("Last-Modified"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+            assert!(css.field("ETag").is_some_and(|tag| tag.starts_with('"') && tag.ends_with('"')));
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_served() {
+        let site = Site::with(&[
+            ("a.txt", "a"),
+            ("dir/b.txt", "b"),
+            (".env", "secret"),
+            (".git/config", "secret"),
+            ("dir/.private/c.txt", "secret"),
+            ("back\\slash", "secret"),
+        ]);
+        site.link("out-file", "../secret");
+        site.link("out-absolute", site.dir.join("secret"));
+        site.link("out-dir", "..");
+        site.link("out-sibling", "../root-secret");
+        site.link("out-chain", "out-file");
+        site.link("self", "self");
+        let refused = [
+            "/nothing",
+            "/a.txt/",
+            "/a.txt/b",
+            "/dir/",
+            "/A.TXT",
+            "//",
+            "//a.txt",
+            "/dir//b.txt",
+            "/.env",
+            "/%2eenv",
+            "/.git/config",
+            "/.git",
+            "/.git/",
+            "/dir/.private/c.txt",
+            "/back\\slash",
+            "/back%5Cslash",
+            "/..",
+            "/../secret",
+            "/%2e%2e/secret",
+            "/..%2fsecret",
+            "/dir/../a.txt",
+            "/dir/..%2Fa.txt",
+            "/dir%2Fb.txt",
+            "/./a.txt",
+            "/a.txt%00",
+            "/%00",
+            "/a.txt%00.html",
+            "/..\\secret",
+            "/%252e%252e/secret",
+            "/out-file",
+            "/out-absolute",
+            "/out-dir/secret",
+            "/out-dir",
+            "/out-sibling/a",
+            "/out-chain",
+            "/self",
+            "/%c0%ae%c0%ae/secret",
+            "//secret",
+            "/etc/passwd",
+            "//evil.example/..",
+            "/dir/..",
+            "/a.txt%20",
+        ];
+        let malformed = ["/%", "/%4", "/%zz", "/a.txt%", "/%%41", "/%2f%"];
+        for limits in [MEMORY, DISK] {
+            let files = site.open(limits);
+            let cases = refused.iter().map(|t| (t, 404)).chain(malformed.iter().map(|t| (t, 400)));
+            for (target, status) in cases {
+                let reply = get(&files, target);
+                assert_eq!(reply.status, status, "{target}");
+                assert!(!reply.body.contains("secret"), "{target}");
+            }
+        }
+    }
+
+    #[test]
+    fn links_within_the_root_are_followed() {
+        let site = Site::with(&[("real/a.txt", "a"), ("real/sub/b.txt", "b"), (".data/c.txt", "c")]);
+        site.link("file.txt", "real/a.txt");
+        site.link("dir", "real");
+        site.link("data.txt", ".data/c.txt");
+        site.link("real/up", "..");
+        site.link("real/again", ".");
+        site.link("real/sub/dir", "../../dir");
+        site.link("broken", "missing");
+        let files = site.open(MEMORY);
+        let cases = [
+            ("/file.txt", 200),
+            ("/dir/a.txt", 200),
+            ("/dir/sub/b.txt", 200),
+            ("/data.txt", 200),
+            ("/real/up/real/a.txt", 404),
+            ("/real/again/a.txt", 404),
+            ("/real/sub/dir/a.txt", 404),
+            ("/broken", 404),
+        ];
+        for (target, status) in cases {
+            assert_eq!(get(&files, target).status, status, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_directory_redirects_to_its_slash_and_nowhere_else() {
+        let site =
+            Site::with(&[("dir/index.html", "d"), ("a b/ü?#/x", "x"), ("evil.example/index.html", "e")]);
+        let cases = [
+            ("/dir", Some("/dir/")),
+            ("/dir?a=b&c=//evil", Some("/dir/?a=b&c=//evil")),
+            ("/%64ir?", Some("/dir/?")),
+            ("/a%20b", Some("/a%20b/")),
+            ("/a%20b/%C3%BC%3F%23?q", Some("/a%20b/%C3%BC%3F%23/?q")),
+            ("/evil.example", Some("/evil.example/")),
+            ("//evil.example", None),
+            ("///evil.example", None),
+            ("/%2Fevil.example", None),
+            ("/\\evil.example", None),
+            ("//evil.example/%2e%2e", None),
+        ];
+        let files = site.open(MEMORY);
+        for (target, location) in cases {
+            let reply = get(&files, target);
+            assert_eq!(reply.status, if location.is_some() { 301 } else { 404 }, "{target}");
+            assert_eq!(reply.field("Location"), location, "{target}");
+        }
+    }
+
+    #[test]
+    fn methods() {
+        let site = Site::with(&[("a", "a")]);
+        let files = site.open(MEMORY);
+        let cases = [
+            ("POST", "/a", 405),
+            ("PUT", "/a", 405),
+            ("DELETE", "/missing", 405),
+            ("TRACE", "/a", 405),
+            ("PATCH", "/a", 405),
+            ("BREW", "/a", 405),
+            ("get", "/a", 405),
+            ("OPTIONS", "/a", 204),
+            ("OPTIONS", "*", 204),
+        ];
+        for (method, target, status) in cases {
+            let reply = ask(&files, method, target, &[]);
+            assert_eq!(reply.status, status, "{method} {target}");
+            assert_eq!(reply.field("Allow"), Some("GET, HEAD, OPTIONS"), "{method} {target}");
+        }
+        assert_eq!(ask(&files, "GET", "/a", &[("Content-Length", "5")]).status, 200);
+    }
+
+    #[test]
+    fn conditions_and_ranges() {
+        let site = Site::with(&[("a.txt", "0123456789"), ("empty", "")]);
+        site.set_modified("a.txt", 784_111_777);
+        const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        for limits in [MEMORY, DISK] {
+            let files = site.open(limits);
+            let etag = get(&files, "/a.txt").field("ETag").unwrap().to_owned();
+            let etag = etag.as_str();
+            let range = |range| ("Range", range);
+            let cases: [(&[(&str, &str)], u16, Option<&str>, &str); 11] = [
+                (&[("If-None-Match", etag)], 304, None, ""),
+                (&[("If-None-Match", "\"x\""), ("If-Modified-Since", DATE)], 200, None, "0123456789"),
+                (&[("If-Modified-Since", DATE)], 304, None, ""),
+                (&[("If-Match", "\"x\"")], 412, None, "412 Precondition Failed\n"),
+                (&[range("bytes=2-4")], 206, Some("bytes 2-4/10"), "234"),
+                (&[range("bytes=-1")], 206, Some("bytes 9-9/10"), "9"),
+                (&[range("bytes=0-99")], 206, Some("bytes 0-9/10"), "0123456789"),
+                (&[range("bytes=1-2"), ("If-Range", etag)], 206, Some("bytes 1-2/10"), "12"),
+                (&[range("bytes=1-2"), ("If-Range", "\"x\"")], 200, None, "0123456789"),
+                (&[range("bytes=10-")], 416, Some("bytes */10"), "416 Range Not Satisfiable\n"),
+                (&[range("bytes=0-1,4-5")], 200, None, "0123456789"),
+            ];
+            for (fields, status, content_range, body) in cases {
+                let reply = ask(&files, "GET", "/a.txt", fields);
+                assert_eq!((reply.status, reply.body.as_str()), (status, body), "{fields:?}");
+                assert_eq!(reply.field("Content-Range"), content_range, "{fields:?}");
+                if matches!(status, 200 | 206 | 304) {
+                    assert_eq!(reply.field("ETag"), Some(etag), "{fields:?}");
+                    assert_eq!(reply.field("Last-Modified"), Some(DATE), "{fields:?}");
+                }
+                assert_eq!(reply.field("Content-Type").is_none(), status == 304, "{fields:?}");
+            }
+            let head = ask(&files, "HEAD", "/a.txt", &[range("bytes=2-4")]);
+            assert_eq!((head.status, head.body.len()), (200, 10));
+            assert_eq!(ask(&files, "GET", "/empty", &[range("bytes=0-")]).status, 416);
+        }
+    }
+
+    #[test]
+    fn a_refresh_finds_what_changed() {
+        for limits in [MEMORY, DISK] {
+            let site = Site::with(&[
+                ("changed", "old"),
+                ("replaced", "old"),
+                ("removed", "old"),
+                ("dir/index.html", "d"),
+            ]);
+            let files = site.open(limits);
+            let etag = |name| get(&files, name).field("ETag").unwrap().to_owned();
+            let before = [etag("/changed"), etag("/replaced")];
+            site.write("changed", "newer");
+            site.write("next", "new");
+            fs::rename(site.root.join("next"), site.root.join("replaced")).unwrap();
+            fs::remove_file(site.root.join("removed")).unwrap();
+            fs::remove_dir_all(site.root.join("dir")).unwrap();
+            site.write("added/index.html", "added");
+            files.refresh();
+            let cases = [
+                ("/changed", 200, "newer"),
+                ("/replaced", 200, "new"),
+                ("/removed", 404, "404 Not Found\n"),
+                ("/dir/", 404, "404 Not Found\n"),
+                ("/dir", 404, "404 Not Found\n"),
+                ("/added/", 200, "added"),
+                ("/added", 301, "301 Moved Permanently\n"),
+            ];
+            for (target, status, body) in cases {
+                let reply = get(&files, target);
+                assert_eq!((reply.status, reply.body.as_str()), (status, body), "{target}");
+            }
+            assert_ne!(before, [etag("/changed"), etag("/replaced")]);
+        }
+    }
+
+    #[test]
+    fn a_refresh_without_a_change_publishes_nothing() {
+        let site = Site::with(&[("a", "a"), ("dir/index.html", "d"), ("big", &"b".repeat(2000))]);
+        let files = site.open(MEMORY);
+        files.refresh();
+        let settled = Arc::clone(&files.tree.read());
+        files.refresh();
+        assert!(Arc::ptr_eq(&settled, &files.tree.read()));
+        site.write("dir/new", "n");
+        files.refresh();
+        assert!(!Arc::ptr_eq(&settled, &files.tree.read()));
+    }
+
+    #[test]
+    fn content_that_changes_behind_the_same_time_and_size_gets_another_etag() {
+        let site = Site::with(&[("a", "one")]);
+        site.set_modified("a", 784_111_777);
+        let files = site.open(MEMORY);
+        let first = get(&files, "/a");
+        site.write("a", "two");
+        site.set_modified("a", 784_111_777);
+        files.refresh();
+        let second = get(&files, "/a");
+        assert_eq!((first.body.as_str(), second.body.as_str()), ("one", "two"));
+        assert_eq!(first.field("Last-Modified"), second.field("Last-Modified"));
+        assert_ne!(first.field("ETag"), second.field("ETag"));
+        files.refresh();
+        assert_eq!(get(&files, "/a").field("ETag"), second.field("ETag"));
+    }
+
+    #[test]
+    fn a_file_on_disk_is_answered_as_it_is_now() {
+        let site =
+            Site::with(&[("dir/index.html", "old"), ("gone", "old"), ("linked", "old"), ("piped", "old")]);
+        let files = site.open(DISK);
+        let before = get(&files, "/dir/");
+        site.write("dir/index.html", "longer than before");
+        fs::remove_file(site.root.join("gone")).unwrap();
+        fs::remove_file(site.root.join("linked")).unwrap();
+        site.link("linked", "../secret");
+        fs::remove_file(site.root.join("piped")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            site.root.join("piped"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        let after = get(&files, "/dir/");
+        assert_eq!((after.status, after.body.as_str()), (200, "longer than before"));
+        assert_eq!(after.field("Content-Type"), before.field("Content-Type"));
+        assert_ne!(after.field("ETag"), before.field("ETag"));
+        for target in ["/gone", "/linked", "/piped"] {
+            assert_eq!(get(&files, target).status, 404, "{target}");
+        }
+        fs::rename(site.root.join("dir"), site.root.join("moved")).unwrap();
+        fs::create_dir(site.dir.join("outside")).unwrap();
+        fs::write(site.dir.join("outside/index.html"), "secret").unwrap();
+        site.link("dir", "../outside");
+        assert_eq!(get(&files, "/dir/").status, 404);
+    }
+
+    #[test]
+    fn requests_that_overlap_share_a_descriptor() {
+        let site = Site::with(&[("a", "content")]);
+        let files = site.open(DISK);
+        let descriptor = || {
+            let mut opened = None;
+            with_head("GET", "/a", &[], |head| match files.answer(head).body {
+                Body::File(file, _) => opened = Some(file),
+                other => panic!("{other:?}"),
+            });
+            opened.unwrap()
+        };
+        let first = descriptor();
+        assert!(Arc::ptr_eq(&first, &descriptor()));
+        assert_eq!(Arc::strong_count(&first), 1);
+    }
+
+    #[test]
+    fn memory_goes_to_the_smallest_files() {
+        let site = Site::with(&[("a", &"a".repeat(60)), ("b", &"b".repeat(30)), ("c", &"c".repeat(50))]);
+        let files = site.open(FilesLimits { small_file_bytes: 60, memory_bytes: 100, files: 10 });
+        let from_disk = ["/a", "/b", "/c"].map(|target| get(&files, target).from_disk);
+        assert_eq!(from_disk, [true, false, false]);
+        fs::remove_file(site.root.join("c")).unwrap();
+        files.refresh();
+        assert!(!get(&files, "/a").from_disk);
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_served() {
+        let site = Site::with(&[("a", "a"), ("b/c", "c")]);
+        let cases = [
+            (site.root.join("missing"), 1000, "No such file"),
+            (site.root.join("a"), 1000, "Not a directory"),
+            (site.root.clone(), 2, "more than 2 files and directories"),
+        ];
+        for (root, files, expected) in cases {
+            let error = Files::open(&root, FilesLimits { files, ..MEMORY }).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(Files::open(&site.root, FilesLimits { files: 3, ..MEMORY }).is_ok());
+    }
+
+    #[test]
+    fn a_root_that_goes_away_is_served_on_and_one_that_is_switched_is_followed() {
+        let site = Site::with(&[("one/a", "1"), ("two/a", "2")]);
+        let current = site.dir.join("current");
+        symlink("root/one", &current).unwrap();
+        let files = Files::open(&current, MEMORY).unwrap();
+        fs::remove_file(&current).unwrap();
+        files.refresh();
+        assert_eq!(get(&files, "/a").body, "1");
+        symlink("root/two", &current).unwrap();
+        files.refresh();
+        assert_eq!(get(&files, "/a").body, "2");
+    }
+
+    #[test]
+    fn times_that_no_http_date_can_say_are_left_out() {
+        let site = Site::with(&[("a", "a")]);
+        let file = File::options().write(true).open(site.root.join("a")).unwrap();
+        file.set_modified(UNIX_EPOCH - Duration::from_secs(1)).unwrap();
+        let reply = get(&site.open(MEMORY), "/a");
+        assert_eq!((reply.status, reply.field("Last-Modified")), (200, None));
+        assert!(reply.field("ETag").is_some());
+    }
+}
