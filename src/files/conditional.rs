@@ -196,7 +196,7 @@ mod tests {
         ];
         for fields in cases {
             with_head("GET", "/", fields, |head| {
-                assert_eq!(evaluate(head, file), Verdict::Whole, "{fields:?}")
+                assert_eq!(evaluate(head, file), Verdict::Whole, "{fields:?}");
             });
         }
     }

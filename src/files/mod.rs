@@ -207,11 +207,14 @@ mod tests {
     use super::*;
     use crate::http::head::{FieldSlots, HeadLimits, HeadScan};
 
+    /// Names and values.
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+
     /// Calls `check` with the head of a request that has these fields.
     pub(super) fn with_head(
         method: &str,
         target: &str,
-        fields: &[(&str, &str)],
+        fields: Fields<'_>,
         check: impl FnOnce(&RequestHead<'_>),
     ) {
         let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n");
@@ -296,7 +299,7 @@ mod tests {
         }
     }
 
-    fn ask(files: &Files, method: &str, target: &str, fields: &[(&str, &str)]) -> Reply {
+    fn ask(files: &Files, method: &str, target: &str, fields: Fields<'_>) -> Reply {
         let now = Now { instant: Instant::now(), date: *b"Sun, 06 Nov 1994 08:49:37 GMT" };
         let mut reply = None;
         with_head(method, target, fields, |head| {
@@ -527,7 +530,7 @@ mod tests {
             let etag = get(&files, "/a.txt").field("ETag").unwrap().to_owned();
             let etag = etag.as_str();
             let range = |range| ("Range", range);
-            let cases: [(&[(&str, &str)], u16, Option<&str>, &str); 11] = [
+            let cases: [(Fields<'_>, u16, Option<&str>, &str); 11] = [
                 (&[("If-None-Match", etag)], 304, None, ""),
                 (&[("If-None-Match", "\"x\""), ("If-Modified-Since", DATE)], 200, None, "0123456789"),
                 (&[("If-Modified-Since", DATE)], 304, None, ""),
@@ -603,6 +606,10 @@ mod tests {
         site.write("dir/new", "n");
         files.refresh();
         assert!(!Arc::ptr_eq(&settled, &files.tree.read()));
+        files.refresh();
+        fs::remove_file(site.root.join("dir/new")).unwrap();
+        files.refresh();
+        assert_eq!(get(&files, "/dir/new").status, 404);
     }
 
     #[test]
@@ -710,6 +717,19 @@ mod tests {
         symlink("root/two", &current).unwrap();
         files.refresh();
         assert_eq!(get(&files, "/a").body, "2");
+    }
+
+    #[test]
+    fn a_root_that_is_moved_is_read_at_its_new_place() {
+        let site = Site::with(&[("one/a", "1")]);
+        let current = site.dir.join("current");
+        symlink("root/one", &current).unwrap();
+        let files = Files::open(&current, DISK).unwrap();
+        fs::rename(site.root.join("one"), site.root.join("two")).unwrap();
+        fs::remove_file(&current).unwrap();
+        symlink("root/two", &current).unwrap();
+        files.refresh();
+        assert_eq!(get(&files, "/a").body, "1");
     }
 
     #[test]
