@@ -1,28 +1,39 @@
 //! Responses that we make ourselves.
+
+use std::fmt;
 use std::fs::File;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::chunks::ChunkError;
+use super::digits;
 use super::head::HeadError;
 use super::rewrite::Persistence;
 
 /// Bytes that are static, shared or owned.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
-pub enum Octets { Static(&'static [u8]), Shared(Arc<[u8]>), Owned(Vec<u8>) }
+pub enum Octets {
+    Static(&'static [u8]),
+    Shared(Arc<[u8]>),
+    Owned(Vec<u8>),
+}
 
 impl Deref for Octets {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        match self { Octets::Static(b) => b, Octets::Shared(b) => b, Octets::Owned(b) => b }
+        match self {
+            Octets::Static(b) => b,
+            Octets::Shared(b) => b,
+            Octets::Owned(b) => b,
+        }
     }
 }
 
 /// The body of an answer.
 #[derive(Debug)]
 pub enum Body {
-    /// None at all, and no Content-Length (204, 304).
+    /// None at all, and no Content-Length where the status forbids a body (204, 304).
     None,
     /// A part of bytes in memory.
     Octets(Octets, Range<usize>),
@@ -32,15 +43,28 @@ pub enum Body {
 
 impl Body {
     /// Bytes of it.
-    pub fn len(&self) -> u64 { todo!() }
+    pub fn len(&self) -> u64 {
+        match self {
+            Body::None => 0,
+            Body::Octets(_, range) => range.len() as u64,
+            Body::File(_, range) => range.end.saturating_sub(range.start),
+        }
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// A response of our own.
 #[derive(Debug)]
 pub struct Answer {
+    /// The status code.
     pub status: u16,
     /// Field lines with their line ends, without Date, Connection and Content-Length.
     pub fields: Octets,
+    /// The body; to HEAD only its length is told.
     pub body: Body,
     /// The connection is not to be used again.
     pub close: bool,
@@ -50,15 +74,146 @@ pub struct Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Reason {
-    Head(HeadError), Chunks(ChunkError), HeadTimeout, BodyTimeout, ConnectTimeout, ResponseTimeout,
-    NoBackend, Unreachable, BackendClosed, BadResponse, Overload,
+    /// Of a request; a response head that is not believed is a `BadResponse`.
+    Head(HeadError),
+    /// Of a request; of a response it is a `BadResponse`.
+    Chunks(ChunkError),
+    HeadTimeout,
+    BodyTimeout,
+    ConnectTimeout,
+    ResponseTimeout,
+    NoBackend,
+    Unreachable,
+    BackendClosed,
+    BadResponse,
+    Overload,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Head(error) => return error.fmt(f),
+            Reason::Chunks(error) => return error.fmt(f),
+            Reason::HeadTimeout => "the request head did not come in time",
+            Reason::BodyTimeout => "the request body did not come in time",
+            Reason::ConnectTimeout => "the backend did not accept the connection in time",
+            Reason::ResponseTimeout => "the backend did not answer in time",
+            Reason::NoBackend => "no backend is available",
+            Reason::Unreachable => "the backend cannot be reached",
+            Reason::BackendClosed => "the backend closed the connection",
+            Reason::BadResponse => "the backend's response is invalid",
+            Reason::Overload => "too much to do at the moment",
+        })
+    }
 }
 
 /// The answer for a reason: the one place where reasons become status codes. A small text/plain body names it.
-pub fn answer(reason: Reason) -> Answer { todo!() }
+/// Where the bytes of the request cannot be trusted any more, and under overload, the connection ends.
+pub fn answer(reason: Reason) -> Answer {
+    let (status, close) = match reason {
+        Reason::Head(error) => (refusal(error), true),
+        Reason::Chunks(_) => (400, true),
+        Reason::HeadTimeout | Reason::BodyTimeout => (408, true),
+        Reason::Unreachable | Reason::BackendClosed | Reason::BadResponse => (502, false),
+        Reason::NoBackend => (503, false),
+        Reason::Overload => (503, true),
+        Reason::ConnectTimeout | Reason::ResponseTimeout => (504, false),
+    };
+    let text = format!("{status} {}: {reason}\n", phrase(status)).into_bytes();
+    let all = 0..text.len();
+    let fields = Octets::Static(b"Content-Type: text/plain; charset=utf-8\r\n");
+    Answer { status, fields, body: Body::Octets(Octets::Owned(text), all), close }
+}
 
-/// The standard reason phrase of a status code.
-pub fn phrase(status: u16) -> &'static str { todo!() }
+fn refusal(error: HeadError) -> u16 {
+    match error {
+        HeadError::LineTooLong => 414,
+        HeadError::Expectation => 417,
+        HeadError::TooLarge | HeadError::TooManyFields | HeadError::TooManyOptions => 431,
+        HeadError::Connect | HeadError::UnknownCoding => 501,
+        HeadError::Version => 505,
+        HeadError::BadCoding
+        | HeadError::BadFieldName
+        | HeadError::BadFieldValue
+        | HeadError::BadHost
+        | HeadError::BadLength
+        | HeadError::BadLineEnd
+        | HeadError::BadStartLine
+        | HeadError::BadTarget
+        | HeadError::CodingInHttp10
+        | HeadError::EmptyLines
+        | HeadError::Fragment
+        | HeadError::LengthAndCoding
+        | HeadError::LengthsDiffer
+        | HeadError::NoHost
+        | HeadError::SeveralHosts => 400,
+    }
+}
+
+/// The standard reason phrase of a status code; empty for one without.
+pub fn phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        103 => "Early Hints",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}
 
 /// Appends the head of `answer`: status line, its fields, Content-Length, Date, `Connection` as told.
-pub fn write_head(answer: &Answer, persistence: Persistence, date: &[u8; 29], out: &mut Vec<u8>) { todo!() }
+pub fn write_head(answer: &Answer, persistence: Persistence, date: &[u8; 29], out: &mut Vec<u8>) {
+    out.reserve(answer.fields.len() + 192);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    digits::decimal(u64::from(answer.status), out);
+    out.push(b' ');
+    out.extend_from_slice(phrase(answer.status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&answer.fields);
+    let bodiless = answer.status < 200 || matches!(answer.status, 204 | 304);
+    if !bodiless || !matches!(answer.body, Body::None) {
+        out.extend_from_slice(b"Content-Length: ");
+        digits::decimal(answer.body.len(), out);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"Date: ");
+    out.extend_from_slice(date);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(persistence.line());
+    out.extend_from_slice(b"\r\n");
+}

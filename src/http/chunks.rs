@@ -1,5 +1,25 @@
 //! The chunked transfer coding (RFC 9112 section 7.1), strictly: what a lenient reader accepts is refused.
 
+use std::fmt;
+
+use super::digits;
+use super::head::Name;
+
+/// Most bytes of one chunk-size line.
+const LINE_BYTES_MAX: usize = 4 * 1024;
+
+/// Most bytes of chunk extensions in one body.
+const EXTENSION_BYTES_MAX: usize = 16 * 1024;
+
+/// Most bytes of a trailer section.
+const TRAILER_BYTES_MAX: usize = 8 * 1024;
+
+/// Most fields in a trailer section.
+const TRAILER_FIELDS_MAX: usize = 64;
+
+/// Most digits of a chunk size, leading zeros included: 64 bits.
+const SIZE_DIGITS_MAX: u8 = 16;
+
 /// The next stretch of a chunked body, counted from the front of the bytes given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {
@@ -13,21 +33,256 @@ pub enum Piece {
 
 /// Why a chunked body is broken. Display is one clear line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChunkError {}
+#[allow(missing_docs)]
+pub enum ChunkError {
+    BadExtension,
+    BadLineEnd,
+    BadSize,
+    BadTrailer,
+    ExtensionsTooLarge,
+    SizeTooLarge,
+    TrailersTooLarge,
+}
 
-/// Reads a chunked body piece by piece, whatever its fragmentation.
+impl fmt::Display for ChunkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ChunkError::BadExtension => "invalid chunk extension",
+            ChunkError::BadLineEnd => "a chunk does not end with CRLF",
+            ChunkError::BadSize => "invalid chunk size",
+            ChunkError::BadTrailer => "invalid trailer field",
+            ChunkError::ExtensionsTooLarge => "too many bytes of chunk extensions",
+            ChunkError::SizeTooLarge => "chunk size too large",
+            ChunkError::TrailersTooLarge => "too many trailer fields",
+        })
+    }
+}
+
+impl std::error::Error for ChunkError {}
+
+/// Where in the grammar the next byte stands.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// In the digits of a size.
+    #[default]
+    Size,
+    /// In white space that only a `;` may follow.
+    Gap,
+    /// Behind a `;`, in front of a name.
+    NameStart,
+    Name,
+    /// In white space behind a name: `;` or `=` may follow.
+    NameGap,
+    /// Behind a `=`, in front of a value.
+    ValueStart,
+    Value,
+    Quoted,
+    /// Behind a backslash in a quoted string.
+    Escaped,
+    /// Behind the closing quote.
+    Unquoted,
+    /// Behind the CR of a size line.
+    LineFeed,
+    Data,
+    /// In front of the CRLF behind chunk data.
+    DataEnd,
+    Trailers,
+    Over,
+}
+
+/// Reads a chunked body piece by piece, whatever its fragmentation. No byte of a piece is looked at twice.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct ChunkScan {}
+pub struct ChunkScan {
+    state: State,
+    /// Bytes of the current piece that were looked at.
+    scanned: usize,
+    /// Digits of the current size.
+    digits: u8,
+    /// The current size, then what is missing of its data.
+    left: u64,
+    extension_bytes: usize,
+}
 
 impl ChunkScan {
     /// The next piece at the front of `bytes` (never of length 0), or None while more bytes are needed.
     /// The caller drops a piece from the front before it asks for the next one.
-    pub fn next(&mut self, bytes: &[u8]) -> Result<Option<Piece>, ChunkError> { todo!() }
+    pub fn next(&mut self, bytes: &[u8]) -> Result<Option<Piece>, ChunkError> {
+        match self.state {
+            State::Data => Ok(self.data(bytes.len())),
+            State::DataEnd => self.data_end(bytes),
+            State::Trailers => self.trailers(bytes),
+            State::Over => Ok(None),
+            _ => self.size_line(bytes),
+        }
+    }
+
+    fn data(&mut self, available: usize) -> Option<Piece> {
+        let n = usize::try_from(self.left).map_or(available, |left| left.min(available));
+        self.left -= n as u64;
+        if self.left == 0 {
+            self.state = State::DataEnd;
+        }
+        (n > 0).then_some(Piece::Data(n))
+    }
+
+    fn data_end(&mut self, bytes: &[u8]) -> Result<Option<Piece>, ChunkError> {
+        match bytes {
+            [] | [b'\r'] => Ok(None),
+            [b'\r', b'\n', ..] => Ok(Some(self.framing(State::Size, 2))),
+            _ => Err(ChunkError::BadLineEnd),
+        }
+    }
+
+    fn size_line(&mut self, bytes: &[u8]) -> Result<Option<Piece>, ChunkError> {
+        for &byte in &bytes[self.scanned..] {
+            self.scanned += 1;
+            if self.state == State::LineFeed && byte == b'\n' {
+                let then = if self.left == 0 { State::Trailers } else { State::Data };
+                return Ok(Some(self.framing(then, self.scanned)));
+            }
+            self.state = self.line_byte(byte)?;
+            if self.state != State::Size && self.state != State::LineFeed {
+                self.extension_bytes += 1;
+                if self.scanned > LINE_BYTES_MAX || self.extension_bytes > EXTENSION_BYTES_MAX {
+                    return Err(ChunkError::ExtensionsTooLarge);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The state behind one byte of a size line. White space is taken where RFC 9112 section 7.1.1 has it and
+    /// nowhere else; quotes must close, since readers disagree about a line that ends inside of them.
+    fn line_byte(&mut self, byte: u8) -> Result<State, ChunkError> {
+        use State::*;
+        let state = match (self.state, byte) {
+            (Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => return self.digit(byte),
+            (Size, _) if self.digits == 0 => return Err(ChunkError::BadSize),
+            (Size | Name | Value | Unquoted, b'\r') => LineFeed,
+            (Size | Gap | Name | NameGap | Value | Unquoted, b';') => NameStart,
+            (Size | Gap | Value | Unquoted, b' ' | b'\t') => Gap,
+            (Size, _) => return Err(ChunkError::BadSize),
+            (Name | NameGap, b' ' | b'\t') => NameGap,
+            (Name | NameGap, b'=') => ValueStart,
+            (NameStart | ValueStart, b' ' | b'\t') => self.state,
+            (ValueStart, b'"') => Quoted,
+            (NameStart | Name, b) if is_token_byte(b) => Name,
+            (ValueStart | Value, b) if is_token_byte(b) => Value,
+            (Quoted, b'"') => Unquoted,
+            (Quoted, b'\\') => Escaped,
+            (Quoted | Escaped, b'\t' | b' '..=b'~' | 0x80..) => Quoted,
+            (LineFeed, _) => return Err(ChunkError::BadLineEnd),
+            _ => return Err(ChunkError::BadExtension),
+        };
+        Ok(state)
+    }
+
+    /// A size has at most 63 bits: the top bit would make it negative for a reader with signed numbers.
+    fn digit(&mut self, byte: u8) -> Result<State, ChunkError> {
+        let value = (byte as char).to_digit(16).ok_or(ChunkError::BadSize)?;
+        self.digits += 1;
+        self.left = (self.left << 4) | u64::from(value);
+        if self.digits > SIZE_DIGITS_MAX || self.left > i64::MAX as u64 {
+            return Err(ChunkError::SizeTooLarge);
+        }
+        Ok(State::Size)
+    }
+
+    fn trailers(&mut self, bytes: &[u8]) -> Result<Option<Piece>, ChunkError> {
+        let mut previous = self.scanned.checked_sub(1).map_or(0, |at| bytes[at]);
+        for &byte in &bytes[self.scanned..] {
+            if (byte == b'\n') != (previous == b'\r') {
+                return Err(ChunkError::BadTrailer);
+            }
+            if self.scanned == TRAILER_BYTES_MAX {
+                return Err(ChunkError::TrailersTooLarge);
+            }
+            self.scanned += 1;
+            if byte == b'\n' && matches!(bytes[..self.scanned], [b'\r', b'\n'] | [.., b'\n', b'\r', b'\n']) {
+                let section = &bytes[..self.scanned];
+                check_trailers(section)?;
+                self.state = State::Over;
+                return Ok(Some(Piece::End(section.len())));
+            }
+            previous = byte;
+        }
+        Ok(None)
+    }
+
+    fn framing(&mut self, then: State, n: usize) -> Piece {
+        (self.state, self.scanned, self.digits) = (then, 0, 0);
+        Piece::Framing(n)
+    }
 }
+
+/// The same rules as for the fields of a head; line ends were judged before.
+fn check_trailers(section: &[u8]) -> Result<(), ChunkError> {
+    if section == b"\r\n" {
+        return Ok(());
+    }
+    let mut fields = [httparse::EMPTY_HEADER; TRAILER_FIELDS_MAX];
+    match httparse::parse_headers(section, &mut fields) {
+        Ok(httparse::Status::Complete(_)) => Ok(()),
+        Err(httparse::Error::TooManyHeaders) => Err(ChunkError::TrailersTooLarge),
+        Ok(httparse::Status::Partial) | Err(_) => Err(ChunkError::BadTrailer),
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Fields that a recipient may act upon before the body and that may therefore not be merged in behind it; those in
+/// `Name` come on top.
+const NOT_IN_TRAILERS: [&str; 24] = [
+    "age",
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expires",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "location",
+    "max-forwards",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "vary",
+    "via",
+    "www-authenticate",
+];
 
 /// The first trailer field line in a complete trailer section that may not be passed on (framing, routing,
 /// connection fields; RFC 9110 section 6.5.1), as (offset, length) with its line end.
-pub fn forbidden_trailer(section: &[u8]) -> Option<(usize, usize)> { todo!() }
+pub fn forbidden_trailer(section: &[u8]) -> Option<(usize, usize)> {
+    let mut offset = 0;
+    for line in section.split_inclusive(|&b| b == b'\n') {
+        let name = line.split(|&b| b == b':').next().and_then(|name| str::from_utf8(name).ok()).unwrap_or("");
+        let forbidden = |known: &&str| known.eq_ignore_ascii_case(name);
+        if Name::of(name) != Name::Other || NOT_IN_TRAILERS.iter().any(forbidden) {
+            return Some((offset, line.len()));
+        }
+        offset += line.len();
+    }
+    None
+}
 
 /// Writes the size line in front of `n` bytes of chunk data; `first` is false when it closes a chunk before it.
-pub fn write_size(n: usize, first: bool, out: &mut Vec<u8>) { todo!() }
+/// With `n` = 0 it is the last chunk, and the trailer section follows.
+pub fn write_size(n: usize, first: bool, out: &mut Vec<u8>) {
+    if !first {
+        out.extend_from_slice(b"\r\n");
+    }
+    digits::hexadecimal(n, out);
+    out.extend_from_slice(b"\r\n");
+}

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod buffer;
 pub mod chunks;
+mod digits;
 pub mod framing;
 pub mod head;
 pub mod rewrite;
