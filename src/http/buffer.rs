@@ -69,6 +69,11 @@ impl Buffer {
         self.start == self.end
     }
 
+    /// True when less than a quarter is free: more would cost more moving than it gains.
+    pub fn is_crowded(&self) -> bool {
+        self.len() > self.block.len() / 4 * 3
+    }
+
     /// True when no byte more fits.
     pub fn is_full(&self) -> bool {
         self.len() == self.block.len()

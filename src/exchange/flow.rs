@@ -1,0 +1,386 @@
+//! One direction of an exchange: what arrived from one side and is to leave on the other.
+
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::http::answer::{Body, Octets};
+use crate::http::buffer::{Buffer, Spare};
+use crate::http::chunks::{self, ChunkError, ChunkScan, Piece};
+use crate::http::framing::Framing;
+use crate::http::rewrite::Coding;
+
+/// What is still to come of the body.
+#[derive(Debug, Clone, Copy)]
+enum Rest {
+    /// That many bytes.
+    Length(u64),
+    /// What the chunks say.
+    Chunks(ChunkScan),
+    /// All until the end of the stream.
+    UntilClose,
+    /// Nothing, but the last chunk that we add is not written yet.
+    LastChunk,
+    /// Nothing.
+    Done,
+}
+
+/// Where the body comes from.
+#[derive(Debug)]
+enum Source {
+    /// The other side of the exchange, through `input`.
+    Peer,
+    /// Memory; the range is what has not left.
+    Octets(Octets, Range<usize>),
+    /// A file, read into `input` part by part; the range is what was not read.
+    File(Arc<File>, Range<u64>),
+}
+
+/// One direction. Its bytes leave in the order prefix, then body.
+#[derive(Debug)]
+pub(super) struct Flow {
+    input: Option<Buffer>,
+    /// Bytes of our own that leave before the body bytes that are ready: a rewritten head, a chunk-size line.
+    prefix: Vec<u8>,
+    prefix_sent: usize,
+    /// Bytes at the front of `input` that may leave.
+    ready: usize,
+    /// How many of the ready ones have left already and are kept for a retry; 0 unless `held`.
+    sent: usize,
+    held: bool,
+    rest: Rest,
+    coding: Coding,
+    chunk_open: bool,
+    source: Source,
+}
+
+/// A prefix that has grown beyond this many bytes is not kept for the next exchange.
+const PREFIX_KEPT_BYTES: usize = 4096;
+
+impl Flow {
+    pub(super) fn new() -> Self {
+        Flow {
+            input: None,
+            prefix: Vec::new(),
+            prefix_sent: 0,
+            ready: 0,
+            sent: 0,
+            held: false,
+            rest: Rest::Done,
+            coding: Coding::Verbatim,
+            chunk_open: false,
+            source: Source::Peer,
+        }
+    }
+
+    /// Ready for the next message; what arrived behind the last one stays.
+    pub(super) fn reset(&mut self) {
+        self.release();
+        if let Some(input) = &mut self.input {
+            input.consume(self.ready);
+        }
+        if self.prefix.capacity() > PREFIX_KEPT_BYTES {
+            self.prefix = Vec::new();
+        }
+        self.prefix.clear();
+        self.prefix_sent = 0;
+        self.ready = 0;
+        self.rest = Rest::Done;
+        self.coding = Coding::Verbatim;
+        self.chunk_open = false;
+        self.source = Source::Peer;
+    }
+
+    /// Forgets everything that arrived.
+    pub(super) fn discard(&mut self) {
+        if let Some(input) = &mut self.input {
+            input.clear();
+        }
+        (self.ready, self.sent) = (0, 0);
+    }
+
+    /// Gives an empty buffer back.
+    pub(super) fn settle(&mut self, spare: &mut Spare) {
+        if self.input.as_ref().is_some_and(Buffer::is_empty)
+            && let Some(buffer) = self.input.take()
+        {
+            spare.give(buffer);
+        }
+    }
+
+    /// Where the next bytes from the source go.
+    pub(super) fn room(&mut self, spare: &mut Spare) -> &mut [u8] {
+        if self.held && self.input.as_ref().is_some_and(Buffer::is_full) {
+            self.release();
+        }
+        self.input.get_or_insert_with(|| spare.take()).room()
+    }
+
+    /// The first `n` bytes of the room were filled.
+    pub(super) fn arrived(&mut self, n: usize) {
+        if let Some(input) = &mut self.input {
+            input.extend(n);
+        }
+    }
+
+    /// What arrived and was not looked at: behind the bytes that are ready.
+    pub(super) fn unread(&self) -> &[u8] {
+        self.input.as_ref().map_or(&[], |input| &input.filled()[self.ready..])
+    }
+
+    /// Drops the first `n` bytes of what arrived: a head that was read. Only while no body byte is ready.
+    pub(super) fn skip(&mut self, n: usize) {
+        debug_assert!(self.ready == 0, "a head behind body bytes");
+        if let Some(input) = &mut self.input {
+            input.consume(n);
+        }
+    }
+
+    /// Takes the buffer out, to parse a head in it while the flow is written to.
+    pub(super) fn take_input(&mut self) -> Option<Buffer> {
+        self.input.take()
+    }
+
+    /// Puts the buffer back.
+    pub(super) fn put_input(&mut self, input: Buffer) {
+        self.input = Some(input);
+    }
+
+    /// Bytes of our own that leave next. Only while no body byte is ready, for those leave behind it.
+    pub(super) fn prefix(&mut self) -> &mut Vec<u8> {
+        debug_assert!(self.ready == 0, "a prefix behind body bytes");
+        if self.prefix_sent > 0 && self.prefix_sent == self.prefix.len() && !self.held {
+            self.prefix.clear();
+            self.prefix_sent = 0;
+        }
+        &mut self.prefix
+    }
+
+    /// The head is in the prefix: the body follows from the other side.
+    pub(super) fn begin(&mut self, framing: Framing, coding: Coding) {
+        self.coding = coding;
+        self.rest = match framing {
+            Framing::None => Rest::Done,
+            Framing::Length(0) => Rest::Done,
+            Framing::Length(n) => Rest::Length(n),
+            Framing::Chunked => Rest::Chunks(ChunkScan::default()),
+            Framing::UntilClose => Rest::UntilClose,
+        };
+    }
+
+    /// The head is in the prefix: the body is an answer's. With `head_only` it does not leave.
+    pub(super) fn begin_answer(&mut self, body: Body, head_only: bool) {
+        self.rest = Rest::Done;
+        self.source = match body {
+            _ if head_only => Source::Peer,
+            Body::None => Source::Peer,
+            Body::Octets(octets, range) => Source::Octets(octets, range),
+            Body::File(file, range) => Source::File(file, range),
+        };
+    }
+
+    /// Keeps what leaves, so that it can leave once more.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Everything since `hold` is still here.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Lets go of what left.
+    pub(super) fn release(&mut self) {
+        if self.held {
+            self.held = false;
+            if let Some(input) = &mut self.input {
+                input.consume(self.sent);
+            }
+            self.ready -= self.sent;
+            self.sent = 0;
+        }
+    }
+
+    /// What left is to leave again, from the start.
+    pub(super) fn rewind(&mut self) {
+        debug_assert!(self.held, "only what is held can leave again");
+        self.prefix_sent = 0;
+        self.sent = 0;
+    }
+
+    /// Looks at what arrived and moves the mark of what may leave.
+    pub(super) fn advance(&mut self) -> Result<(), ChunkError> {
+        match &mut self.rest {
+            Rest::Done => {}
+            Rest::Length(left) => {
+                let Some(input) = &self.input else { return Ok(()) };
+                let unread = (input.len() - self.ready) as u64;
+                let n = unread.min(*left);
+                self.ready += n as usize;
+                *left -= n;
+                if *left == 0 {
+                    self.rest = Rest::Done;
+                }
+            }
+            Rest::Chunks(_) => self.advance_chunks()?,
+            Rest::UntilClose => self.advance_until_close(),
+            Rest::LastChunk => self.finish_chunks(),
+        }
+        Ok(())
+    }
+
+    fn advance_chunks(&mut self) -> Result<(), ChunkError> {
+        let (Rest::Chunks(scan), Some(input)) = (&mut self.rest, &mut self.input) else { return Ok(()) };
+        let keep = self.coding != Coding::Dechunk;
+        while let Some(piece) = scan.next(&input.filled()[self.ready..])? {
+            match piece {
+                Piece::Data(n) => self.ready += n,
+                Piece::Framing(n) if keep => self.ready += n,
+                Piece::Framing(n) => input.remove(self.ready, n),
+                Piece::End(mut n) => {
+                    while let Some((at, len)) =
+                        chunks::forbidden_trailer(&input.filled()[self.ready..self.ready + n])
+                    {
+                        input.remove(self.ready + at, len);
+                        n -= len;
+                    }
+                    if keep {
+                        self.ready += n;
+                    } else {
+                        input.remove(self.ready, n);
+                    }
+                    self.rest = Rest::Done;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn advance_until_close(&mut self) {
+        let Some(input) = &self.input else { return };
+        let unread = input.len() - self.ready;
+        if self.coding != Coding::Chunk {
+            self.ready = input.len();
+        } else if self.ready == 0 && unread > 0 {
+            let first = !self.chunk_open;
+            self.chunk_open = true;
+            chunks::write_size(unread, first, self.prefix());
+            self.ready = unread;
+        }
+    }
+
+    fn finish_chunks(&mut self) {
+        if self.ready > 0 {
+            return;
+        }
+        if self.unread().is_empty() {
+            let first = !self.chunk_open;
+            chunks::write_size(0, first, self.prefix());
+            self.prefix().extend_from_slice(b"\r\n");
+            self.rest = Rest::Done;
+        } else {
+            self.advance_until_close();
+        }
+    }
+
+    /// The source ended: true when the body may end there.
+    pub(super) fn ended(&mut self) -> bool {
+        match self.rest {
+            Rest::UntilClose => {
+                self.rest = if self.coding == Coding::Chunk { Rest::LastChunk } else { Rest::Done };
+                self.advance_until_close();
+                self.finish_if_last();
+                true
+            }
+            Rest::LastChunk | Rest::Done => true,
+            Rest::Length(_) | Rest::Chunks(_) => false,
+        }
+    }
+
+    fn finish_if_last(&mut self) {
+        if let Rest::LastChunk = self.rest {
+            self.finish_chunks();
+        }
+    }
+
+    /// The whole message was received from its source (it may not have left yet).
+    pub(super) fn is_received(&self) -> bool {
+        matches!(self.rest, Rest::Done | Rest::LastChunk)
+    }
+
+    /// The whole message was received and has left.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.rest, Rest::Done) && !self.has_pending() && !matches!(&self.source, Source::File(_, r) if !r.is_empty())
+    }
+
+    /// The body is a plain stream until its end.
+    pub(super) fn is_until_close(&self) -> bool {
+        matches!(self.rest, Rest::UntilClose)
+    }
+
+    /// More bytes from the peer are of use now.
+    pub(super) fn wants_read(&self) -> bool {
+        let roomy = |input: &Buffer| match self.held {
+            true => !input.is_full() || self.sent > 0,
+            false => !input.is_crowded(),
+        };
+        !self.is_received() && self.input.as_ref().is_none_or(roomy)
+    }
+
+    /// The part of a file that is to be read next, if there is room for it.
+    pub(super) fn wants_load(&self) -> bool {
+        matches!(&self.source, Source::File(_, range) if !range.is_empty()) && !self.has_pending()
+    }
+
+    /// The file, the offset, and where up to so many bytes of it go.
+    pub(super) fn load(&mut self, spare: &mut Spare) -> Option<(&File, u64, &mut [u8])> {
+        let Source::File(file, range) = &self.source else { return None };
+        let room = self.input.get_or_insert_with(|| spare.take()).room();
+        let most = (range.end - range.start).min(room.len() as u64) as usize;
+        Some((file, range.start, &mut room[..most]))
+    }
+
+    /// The first `n` bytes of that room were read from the file.
+    pub(super) fn loaded(&mut self, n: usize) {
+        if let Source::File(_, range) = &mut self.source {
+            range.start += n as u64;
+            self.arrived(n);
+            self.ready += n;
+        }
+    }
+
+    /// Bytes may leave now.
+    pub(super) fn has_pending(&self) -> bool {
+        self.prefix_sent < self.prefix.len()
+            || self.sent < self.ready
+            || matches!(&self.source, Source::Octets(_, range) if !range.is_empty())
+    }
+
+    /// What leaves next: prefix, then body.
+    pub(super) fn pending(&self) -> [&[u8]; 2] {
+        let body: &[u8] = match (&self.source, &self.input) {
+            (Source::Octets(octets, range), _) => &octets[range.clone()],
+            (_, Some(input)) => &input.filled()[self.sent..self.ready],
+            (_, None) => &[],
+        };
+        [&self.prefix[self.prefix_sent..], body]
+    }
+
+    /// The first `n` pending bytes have left.
+    pub(super) fn left(&mut self, n: usize) {
+        let of_prefix = n.min(self.prefix.len() - self.prefix_sent);
+        self.prefix_sent += of_prefix;
+        let n = n - of_prefix;
+        match &mut self.source {
+            Source::Octets(_, range) => range.start += n,
+            Source::Peer if self.held => self.sent += n,
+            Source::Peer | Source::File(..) => {
+                if let Some(input) = &mut self.input {
+                    input.consume(n);
+                }
+                self.ready -= n;
+            }
+        }
+    }
+}
