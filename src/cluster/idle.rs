@@ -7,7 +7,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct IdlePool<S> {
     /// Of each backend, longest parked first.
-    backends: Box<[VecDeque<Parked<S>>]>,
+    backends: Vec<VecDeque<Parked<S>>>,
     most_per_backend: usize,
 }
 
@@ -19,14 +19,17 @@ struct Parked<S> {
 }
 
 impl<S> IdlePool<S> {
-    /// A pool for backends of the ids `0..backends`.
-    pub fn new(backends: usize, most_per_backend: usize) -> Self {
-        IdlePool { backends: (0..backends).map(|_| VecDeque::new()).collect(), most_per_backend }
+    /// An empty pool.
+    pub fn new(most_per_backend: usize) -> Self {
+        IdlePool { backends: Vec::new(), most_per_backend }
     }
 
     /// Keeps a connection. When there is no room for one more, the one parked longest comes out. Instants of one
     /// backend do not go backwards from call to call.
     pub fn park(&mut self, backend: usize, key: usize, stream: S, now: Instant) -> Option<S> {
+        if self.backends.len() <= backend {
+            self.backends.resize_with(backend + 1, VecDeque::new);
+        }
         let parked = &mut self.backends[backend];
         parked.push_back(Parked { key, since: now, stream });
         let oldest = if parked.len() > self.most_per_backend { parked.pop_front() } else { None };
@@ -35,12 +38,12 @@ impl<S> IdlePool<S> {
 
     /// The connection parked last: the one least likely to have been closed, while the others can grow old.
     pub fn checkout(&mut self, backend: usize) -> Option<S> {
-        self.backends[backend].pop_back().map(|parked| parked.stream)
+        self.backends.get_mut(backend)?.pop_back().map(|parked| parked.stream)
     }
 
     /// Takes out the connection known as `key`: it died while it was parked.
     pub fn remove(&mut self, backend: usize, key: usize) -> Option<S> {
-        let parked = &mut self.backends[backend];
+        let parked = self.backends.get_mut(backend)?;
         let at = parked.iter().position(|parked| parked.key == key)?;
         parked.remove(at).map(|parked| parked.stream)
     }
@@ -75,7 +78,7 @@ mod tests {
     #[test]
     fn the_last_parked_comes_first_and_the_oldest_makes_room() {
         let now = Instant::now();
-        let mut pool = IdlePool::new(2, 2);
+        let mut pool = IdlePool::new(2);
         assert_eq!(pool.park(0, 1, "a", now), None);
         assert_eq!(pool.park(0, 2, "b", now), None);
         assert_eq!(pool.park(1, 3, "other", now), None);
@@ -88,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_pool_of_no_room_gives_back_what_it_gets() {
-        let mut pool = IdlePool::new(1, 0);
+        let mut pool = IdlePool::new(0);
         assert_eq!(pool.park(0, 1, "a", Instant::now()), Some("a"));
         assert!(pool.is_empty());
     }
@@ -96,7 +99,7 @@ mod tests {
     #[test]
     fn a_dead_one_is_taken_out_by_its_key() {
         let now = Instant::now();
-        let mut pool = IdlePool::new(2, 8);
+        let mut pool = IdlePool::new(8);
         for (key, stream) in [(10, "a"), (11, "b"), (12, "c")] {
             assert_eq!(pool.park(1, key, stream, now), None);
         }
@@ -111,7 +114,7 @@ mod tests {
     fn what_was_parked_too_long_expires() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut pool = IdlePool::new(2, 8);
+        let mut pool = IdlePool::new(8);
         for (backend, stream, ms) in [(0, "a", 0), (1, "b", 5), (0, "c", 10), (1, "d", 15)] {
             assert_eq!(pool.park(backend, 0, stream, at(ms)), None);
         }

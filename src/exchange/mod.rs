@@ -86,26 +86,38 @@ pub struct Exchange {
     scan: HeadScan,
     ask: Ask,
     plan: Option<Plan>,
+    /// No more bytes will come from the client.
+    client_ended: bool,
+    facts: Facts,
+    deadline: Deadline,
+    /// Bytes moved since the last step.
+    progress: bool,
+    served: u64,
+}
+
+/// What has happened to one request so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Facts {
+    /// A backend connection is at work for us, and it was a kept one.
     attached: bool,
     reused: bool,
-    fresh: bool,
-    retried: bool,
     attach_error: Option<AttachError>,
+    /// The request was sent once more, so no kept connection will do.
+    retried: bool,
     /// How the backend's stream ended, once it did.
     backend_end: Option<End>,
-    backend_keeps: bool,
+    /// The backend stopped listening; what it said before may still be read.
     send_failed: bool,
-    client_ended: bool,
     interims: u8,
     /// Some byte of a response arrived from the backend.
     answered: bool,
     /// The final response head is on its way to the client.
     started: bool,
+    backend_keeps: bool,
     client_keeps: bool,
     tunnel: bool,
+    /// Which sides were told that no more bytes will come, in a tunnel.
     shut: [bool; 2],
-    deadline: Deadline,
-    progress: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,23 +143,11 @@ impl Exchange {
                 upgrade: false,
             },
             plan: None,
-            attached: false,
-            reused: false,
-            fresh: false,
-            retried: false,
-            attach_error: None,
-            backend_end: None,
-            backend_keeps: false,
-            send_failed: false,
             client_ended: false,
-            interims: 0,
-            answered: false,
-            started: false,
-            client_keeps: false,
-            tunnel: false,
-            shut: [false; 2],
+            facts: Facts::default(),
             deadline: Deadline::new(Wait::Head, limits, now),
             progress: false,
+            served: 0,
         }
     }
 
@@ -176,17 +176,7 @@ impl Exchange {
         self.phase = Phase::Head;
         self.scan = HeadScan::default();
         self.plan = None;
-        self.attached = false;
-        self.fresh = false;
-        self.retried = false;
-        self.attach_error = None;
-        self.backend_end = None;
-        self.send_failed = false;
-        self.interims = 0;
-        self.answered = false;
-        self.started = false;
-        self.tunnel = false;
-        self.shut = [false; 2];
+        self.facts = Facts::default();
         self.deadline = Deadline::new(Wait::Head, limits, now);
         self.progress = false;
     }
@@ -201,12 +191,13 @@ impl Exchange {
         match (side, result) {
             (_, Ok(n)) if n > 0 => {
                 self.progress = true;
+                self.ask.awaits_continue &= side == Side::Backend;
                 self.from(side).arrived(n);
             }
             (Side::Client, Ok(_)) => self.client_ended = true,
             (Side::Client, Err(_)) => self.close(CloseReason::ClientLost),
-            (Side::Backend, Ok(_)) => self.backend_end = Some(End::Eof),
-            (Side::Backend, Err(_)) => self.backend_end = Some(End::Broken),
+            (Side::Backend, Ok(_)) => self.facts.backend_end = Some(End::Eof),
+            (Side::Backend, Err(_)) => self.facts.backend_end = Some(End::Broken),
         }
     }
 
@@ -231,26 +222,26 @@ impl Exchange {
                 self.request.left(n);
             }
             // What the backend said before it stopped listening may still be read.
-            (Side::Backend, Err(_)) => self.send_failed = true,
+            (Side::Backend, Err(_)) => self.facts.send_failed = true,
         }
     }
 
     /// The plan to attach to, and whether a kept connection will not do.
     pub fn plan(&self) -> Option<(&Plan, bool)> {
-        self.plan.as_ref().map(|plan| (plan, self.fresh))
+        self.plan.as_ref().map(|plan| (plan, self.facts.retried))
     }
 
     /// A connection to the plan's backend is there (`true`: a kept one), or could not be had.
     pub fn attached(&mut self, result: Result<bool, AttachError>) {
         match result {
             Ok(reused) => {
-                self.attached = true;
-                self.reused = reused;
-                self.backend_end = None;
-                self.send_failed = false;
+                self.facts.attached = true;
+                self.facts.reused = reused;
+                self.facts.backend_end = None;
+                self.facts.send_failed = false;
                 self.phase = Phase::Relay;
             }
-            Err(error) => self.attach_error = Some(error),
+            Err(error) => self.facts.attach_error = Some(error),
         }
     }
 
@@ -275,9 +266,14 @@ impl Exchange {
         self.deadline.at()
     }
 
-    /// True while a backend works for it.
-    pub fn is_attached(&self) -> bool {
-        self.attached
+    /// No byte of a request has arrived: the connection is as good as idle.
+    pub fn is_untouched(&self) -> bool {
+        self.phase == Phase::Head && self.request.unread().is_empty()
+    }
+
+    /// How many responses have left whole since the last call.
+    pub fn take_served(&mut self) -> u64 {
+        std::mem::take(&mut self.served)
     }
 
     /// What the engine is to do next.
@@ -286,6 +282,9 @@ impl Exchange {
             self.expire(cx);
         }
         let step = loop {
+            if self.facts.attached && self.phase != Phase::Relay {
+                break self.detach(Keep::Drop);
+            }
             let step = match self.phase {
                 Phase::Head => self.step_head(cx),
                 Phase::Attach => self.step_attach(cx),
@@ -357,7 +356,12 @@ impl Exchange {
     }
 
     fn step_attach<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
-        let Some(error) = self.attach_error.take() else { return Some(Step::Attach) };
+        let Some(error) = self.facts.attach_error.take() else { return Some(Step::Attach) };
+        if error == AttachError::Exhausted {
+            self.plan = None;
+            self.answer(Reason::Overload, cx);
+            return None;
+        }
         let failed = self.plan.take()?;
         cx.app.report(&failed, Outcome::Unreachable, &cx.now);
         self.plan = cx.app.replan(failed, &cx.now);
@@ -371,30 +375,36 @@ impl Exchange {
 
     fn step_relay<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
         if let Err(error) = self.request.advance() {
-            self.fail_request(Reason::Chunks(error), cx);
-            return self.detach(Keep::Drop, None, cx);
+            match self.facts.started {
+                true => self.close(CloseReason::Truncated),
+                false => self.answer(Reason::Chunks(error), cx),
+            }
+            return None;
         }
         if self.client_ended && !self.request.is_received() && !self.request.ended() {
             // RFC 9112 section 8: an incomplete request is not passed on as if it were whole.
             self.close(CloseReason::ClientLost);
             return None;
         }
-        if !self.started && !self.read_response_head(cx) {
-            return self.detach(Keep::Drop, Some(Outcome::Failed), cx);
+        if !self.facts.started && !self.read_response_head(cx) {
+            self.report(Outcome::Failed, cx);
+            self.answer(Reason::BadResponse, cx);
+            return None;
         }
-        if self.started && self.response.advance().is_err() {
+        if self.facts.started && self.response.advance().is_err() {
+            self.report(Outcome::Failed, cx);
             self.close(CloseReason::Truncated);
-            return self.detach(Keep::Drop, Some(Outcome::Failed), cx);
+            return None;
         }
-        if let Some(end) = self.backend_end
-            && !self.response.is_received()
+        if let Some(end) = self.facts.backend_end
+            && !(self.facts.started && self.response.is_received())
         {
             self.end_of_backend(end, cx);
             if self.phase != Phase::Relay {
-                return self.detach(Keep::Drop, Some(Outcome::Failed), cx);
+                return None;
             }
         }
-        match self.tunnel {
+        match self.facts.tunnel {
             true => self.step_tunnel(),
             false => self.step_exchange(cx),
         }
@@ -402,35 +412,34 @@ impl Exchange {
 
     /// The end of a relay: the backend has said everything, or what is awaited of the two sides.
     fn step_exchange<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
-        if self.started && self.response.is_received() {
-            let clean = self.request.is_done() && self.response.unread().is_empty() && self.backend_end.is_none();
-            let keep = if clean && self.backend_keeps { Keep::Park } else { Keep::Drop };
+        if self.facts.started && self.response.is_received() {
+            let clean = self.request.is_done() && self.response.unread().is_empty() && self.facts.backend_end.is_none();
+            let keep = match &self.plan {
+                Some(plan) if clean && self.facts.backend_keeps => Keep::Park(plan.lease.id()),
+                _ => Keep::Drop,
+            };
             self.phase = Phase::Respond;
-            return self.detach(keep, Some(Outcome::Served), cx);
+            self.report(Outcome::Served, cx);
+            return Some(self.detach(keep));
         }
         let mut interest = Interest::READ_BACKEND;
         interest.set(Interest::WRITE_CLIENT, self.response.has_pending());
-        interest.set(Interest::WRITE_BACKEND, self.request.has_pending() && !self.send_failed);
-        interest.set(Interest::READ_CLIENT, self.request.wants_read() && !self.client_ended);
-        if self.started && !self.response.wants_read() {
-            interest.set(Interest::READ_BACKEND, false);
-        }
-        if self.send_failed {
-            self.request.discard();
-        }
+        interest.set(Interest::WRITE_BACKEND, self.request.has_pending() && !self.facts.send_failed);
+        interest.set(Interest::READ_CLIENT, self.request.wants_read() && !self.facts.send_failed);
+        interest.set(Interest::READ_BACKEND, !self.facts.started || self.response.wants_read());
         Some(Step::Transfer(interest))
     }
 
     /// Two streams, each until its end (RFC 9110 section 7.8); an end is passed on once all before it has left.
     fn step_tunnel(&mut self) -> Option<Step> {
         for (side, done) in [(Side::Backend, self.request.is_done()), (Side::Client, self.response.is_done())] {
-            if done && !self.shut[side as usize] {
-                self.shut[side as usize] = true;
+            if done && !self.facts.shut[side as usize] {
+                self.facts.shut[side as usize] = true;
                 return Some(Step::Shutdown(side));
             }
         }
-        if self.send_failed || self.shut == [true, true] {
-            self.close(if self.send_failed { CloseReason::Truncated } else { CloseReason::Done });
+        if self.facts.send_failed || self.facts.shut == [true, true] {
+            self.close(if self.facts.send_failed { CloseReason::Truncated } else { CloseReason::Done });
             return None;
         }
         let mut interest = Interest::NONE;
@@ -450,7 +459,8 @@ impl Exchange {
         if !self.response.is_done() {
             return Some(Step::Transfer(Interest::WRITE_CLIENT));
         }
-        if self.client_keeps && !cx.draining {
+        self.served += 1;
+        if self.facts.client_keeps && !cx.draining {
             self.next_request(cx.limits, cx.now.instant);
             return (self.request.unread().is_empty() && !self.client_ended).then_some(Step::Idle);
         }
@@ -476,10 +486,10 @@ impl Exchange {
 
     /// Passes on the heads that arrived; false when the backend is of no more use.
     fn read_response_head<A: App>(&mut self, cx: &mut Context<'_, A>) -> bool {
-        while !self.started {
+        while !self.facts.started {
             let Some(input) = self.response.take_input() else { return true };
-            if !self.answered {
-                self.answered = true;
+            if !self.facts.answered {
+                self.facts.answered = true;
                 self.request.release();
                 self.scan = HeadScan::default();
             }
@@ -496,7 +506,6 @@ impl Exchange {
             self.response.put_input(input);
             self.response.skip(len);
             if !fine {
-                self.answer(Reason::BadResponse, cx);
                 return false;
             }
         }
@@ -506,16 +515,16 @@ impl Exchange {
     fn take_response_head<A: App>(&mut self, head: &ResponseHead<'_>, cx: &Context<'_, A>) -> bool {
         match head.status {
             101 => {
-                if !self.ask.upgrade {
+                if !self.ask.upgrade || !self.request.is_received() {
                     return false;
                 }
                 rewrite::response(head, Coding::Verbatim, Persistence::Upgrade, self.response.prefix());
                 self.request.begin(Framing::UntilClose, Coding::Verbatim);
                 self.response.begin(Framing::UntilClose, Coding::Verbatim);
-                (self.tunnel, self.started, self.client_keeps) = (true, true, false);
+                (self.facts.tunnel, self.facts.started, self.facts.client_keeps) = (true, true, false);
             }
             100..200 => {
-                self.interims += 1;
+                self.facts.interims += 1;
                 let told = head.status == 100 && !self.ask.awaits_continue;
                 if head.status == 100 {
                     self.ask.awaits_continue = false;
@@ -524,7 +533,7 @@ impl Exchange {
                 if self.ask.version == Version::Http11 && !told {
                     rewrite::response(head, Coding::Verbatim, Persistence::Implied, self.response.prefix());
                 }
-                return self.interims <= INTERIM_MAX;
+                return self.facts.interims <= INTERIM_MAX;
             }
             _ => {
                 let coding = match (head.framing, self.ask.version) {
@@ -537,19 +546,19 @@ impl Exchange {
                     Coding::Chunk => false,
                     Coding::Dechunk => true,
                 };
-                self.client_keeps =
+                self.facts.client_keeps =
                     self.ask.keep_alive && !cx.draining && !until_close && self.request.is_received();
-                self.backend_keeps = head.keep_alive && head.framing != Framing::UntilClose;
+                self.facts.backend_keeps = head.keep_alive && head.framing != Framing::UntilClose;
                 rewrite::response(head, coding, self.persistence(), self.response.prefix());
                 self.response.begin(head.framing, coding);
-                self.started = true;
+                self.facts.started = true;
             }
         }
         true
     }
 
     fn persistence(&self) -> Persistence {
-        match (self.client_keeps, self.ask.version) {
+        match (self.facts.client_keeps, self.ask.version) {
             (true, Version::Http11) => Persistence::Implied,
             (true, Version::Http10) => Persistence::KeepAlive,
             (false, _) => Persistence::Close,
@@ -558,50 +567,43 @@ impl Exchange {
 
     /// The backend's stream ended before the response did.
     fn end_of_backend<A: App>(&mut self, end: End, cx: &mut Context<'_, A>) {
-        if self.started {
+        if self.facts.started {
             if end == End::Broken || !self.response.ended() {
+                self.report(Outcome::Failed, cx);
                 self.close(CloseReason::Truncated);
             }
             return;
         }
         let failure = Failure {
-            answered: self.answered,
+            answered: self.facts.answered,
             whole: self.request.is_held(),
-            reused: self.reused,
-            retried: self.retried,
+            reused: self.facts.reused,
+            retried: self.facts.retried,
             method: self.ask.method,
         };
+        self.report(Outcome::Failed, cx);
         if failure.may_retry() {
-            self.retried = true;
-            self.fresh = true;
+            self.facts.retried = true;
             self.request.rewind();
-            self.backend_end = None;
+            self.facts.backend_end = None;
             self.phase = Phase::Attach;
         } else {
-            self.answer(if self.answered { Reason::BadResponse } else { Reason::BackendClosed }, cx);
+            self.answer(if self.facts.answered { Reason::BadResponse } else { Reason::BackendClosed }, cx);
         }
     }
 
-    /// The backend is not needed any more; the engine hears of it once.
-    fn detach<A: App>(&mut self, keep: Keep, outcome: Option<Outcome>, cx: &Context<'_, A>) -> Option<Step> {
-        if !self.attached {
-            return None;
-        }
-        self.attached = false;
-        if let (Some(plan), Some(outcome)) = (&self.plan, outcome) {
-            cx.app.report(plan, outcome, &cx.now);
-        }
+    /// The backend connection is not needed any more. The plan stays only for a retry.
+    fn detach(&mut self, keep: Keep) -> Step {
+        self.facts.attached = false;
         if self.phase != Phase::Attach {
             self.plan = None;
         }
-        Some(Step::Detach(keep))
+        Step::Detach(keep)
     }
 
-    /// The request cannot go on; whether the client hears why depends on what it was sent.
-    fn fail_request<A: App>(&mut self, reason: Reason, cx: &mut Context<'_, A>) {
-        match self.started {
-            true => self.close(CloseReason::Truncated),
-            false => self.answer(reason, cx),
+    fn report<A: App>(&self, outcome: Outcome, cx: &Context<'_, A>) {
+        if let Some(plan) = &self.plan {
+            cx.app.report(plan, outcome, &cx.now);
         }
     }
 
@@ -617,16 +619,15 @@ impl Exchange {
 
     fn respond<A: App>(&mut self, answer: Answer, cx: &mut Context<'_, A>) {
         self.request.release();
-        let readable = self.phase == Phase::Head || self.request.advance().is_ok();
-        let received = readable && self.request.advance().is_ok() && self.request.is_received();
-        self.client_keeps = self.ask.keep_alive && received && !answer.close && !cx.draining;
-        self.response.reset();
+        let received = self.request.advance().is_ok() && self.request.is_received();
+        self.facts.client_keeps = self.ask.keep_alive && received && !answer.close && !cx.draining;
+        // Interim heads that did not leave yet stay in front of this one.
         self.response.discard();
         answer::write_head(&answer, self.persistence(), &cx.now.date, self.response.prefix());
         let Answer { body, status, .. } = answer;
         let head_only = self.ask.method == Method::Head || matches!(status, 204 | 304);
         self.response.begin_answer(if head_only { Body::None } else { body }, head_only);
-        self.started = true;
+        self.facts.started = true;
         self.phase = Phase::Respond;
     }
 
@@ -641,9 +642,9 @@ impl Exchange {
             Phase::Attach => Wait::Connect,
             Phase::Linger => Wait::Linger,
             Phase::Respond | Phase::Closed(_) => Wait::Client,
-            Phase::Relay if self.tunnel => Wait::Tunnel,
+            Phase::Relay if self.facts.tunnel => Wait::Tunnel,
             Phase::Relay if self.response.has_pending() => Wait::Client,
-            Phase::Relay if self.started || self.request.is_received() || self.request.has_pending() => Wait::Backend,
+            Phase::Relay if self.facts.started || self.request.is_received() || self.request.has_pending() => Wait::Backend,
             Phase::Relay if self.ask.awaits_continue => Wait::Continue,
             Phase::Relay => Wait::Client,
         }
@@ -656,17 +657,21 @@ impl Exchange {
                 self.ask.keep_alive = false;
                 self.answer(Reason::HeadTimeout, cx);
             }
-            (Phase::Attach, _) => self.attach_error = Some(AttachError::TimedOut),
+            (Phase::Attach, _) => self.facts.attach_error = Some(AttachError::TimedOut),
             (Phase::Linger, _) => self.close(CloseReason::Done),
             (Phase::Relay, Wait::Continue) => {
                 self.ask.awaits_continue = false;
                 self.response.prefix().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
-            (Phase::Relay, wait) if !self.started => {
-                let reason = if wait == Wait::Client { Reason::BodyTimeout } else { Reason::ResponseTimeout };
-                self.answer(reason, cx);
+            (Phase::Relay, wait) if !self.facts.started => {
+                if wait == Wait::Client {
+                    self.answer(Reason::BodyTimeout, cx);
+                } else {
+                    self.report(Outcome::Failed, cx);
+                    self.answer(Reason::ResponseTimeout, cx);
+                }
             }
-            (Phase::Relay | Phase::Respond, _) => self.close(CloseReason::TimedOut),
+            (Phase::Relay | Phase::Respond, _) => self.close(CloseReason::Stalled),
             (Phase::Closed(_), _) => {}
         }
     }

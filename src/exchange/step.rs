@@ -40,6 +40,11 @@ impl Interest {
         self.0 & other.0 == other.0
     }
 
+    /// True when some transfer on `side` is in it.
+    pub fn concerns(self, side: Side) -> bool {
+        self.contains(Interest::read(side)) || self.contains(Interest::write(side))
+    }
+
     /// Reading from `side`.
     pub fn read(side: Side) -> Interest {
         match side {
@@ -72,8 +77,8 @@ impl fmt::Debug for Interest {
 /// What the engine is to do with a detached backend connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// It is whole and idle: keep it for another request.
-    Park,
+    /// It is whole and idle: keep it for another request to the backend of that id.
+    Park(usize),
     /// Close it.
     Drop,
 }
@@ -85,6 +90,8 @@ pub enum AttachError {
     Refused,
     /// The connect deadline passed.
     TimedOut,
+    /// This process has no descriptor left; the backend is not to blame.
+    Exhausted,
 }
 
 /// Why a client's connection is closed.
@@ -94,8 +101,10 @@ pub enum CloseReason {
     Done,
     /// The client went away or broke off in the middle.
     ClientLost,
-    /// A deadline passed in the middle of a response, or before a request began.
+    /// No request came in time.
     TimedOut,
+    /// A deadline passed in the middle of a response.
+    Stalled,
     /// The response cannot be completed; it must not look whole.
     Truncated,
 }
@@ -103,7 +112,7 @@ pub enum CloseReason {
 impl CloseReason {
     /// The connection is to be reset, not ended: an ordinary end could pass for the end of the body.
     pub fn is_abrupt(self) -> bool {
-        matches!(self, CloseReason::Truncated)
+        matches!(self, CloseReason::Truncated | CloseReason::Stalled)
     }
 }
 

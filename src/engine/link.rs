@@ -1,0 +1,179 @@
+//! One non-blocking connection, with what its owner knows of its readiness.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::exchange::{Exchange, Interest, Side};
+use crate::http::buffer::Spare;
+
+use super::stats::Counters;
+
+/// What a poller says of a descriptor, as a set of bits.
+pub(super) type Readiness = u8;
+pub(super) const READABLE: Readiness = 1;
+pub(super) const WRITABLE: Readiness = 2;
+/// The peer will send no more: a short read does not mean that all was read.
+pub(super) const ENDED: Readiness = 4;
+
+/// A connection. Readiness is edge-triggered knowledge: it is dropped when a read comes back short or a write does
+/// not take all, which saves the call that would only say `WouldBlock`.
+#[derive(Debug)]
+pub(super) struct Link {
+    stream: TcpStream,
+    readable: bool,
+    writable: bool,
+    ended: bool,
+    /// What a poller was asked to watch so far.
+    watched: Readiness,
+}
+
+impl Link {
+    /// A connection whose readiness is not known: the first call tells.
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Link { stream, readable: true, writable: true, ended: false, watched: 0 }
+    }
+
+    /// Begins a connection to `address`; true when it is established at once, as over loopback.
+    pub(super) fn connect(address: SocketAddr) -> io::Result<(Self, bool)> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
+            Err(error) => return Err(error),
+        }
+        let mut link = Link::new(TcpStream::from(OwnedFd::from(socket)));
+        let established = link.established()?;
+        (link.readable, link.writable) = (false, established);
+        Ok((link, established))
+    }
+
+    /// The connection that was begun is there; an error when it failed.
+    pub(super) fn established(&mut self) -> io::Result<bool> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        self.writable = self.stream.peer_addr().is_ok();
+        Ok(self.writable)
+    }
+
+    pub(super) fn fd(&self) -> usize {
+        self.stream.as_raw_fd() as usize
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Adds what a poller said.
+    pub(super) fn note(&mut self, ready: Readiness) {
+        self.readable |= ready & (READABLE | ENDED) != 0;
+        self.writable |= ready & WRITABLE != 0;
+        self.ended |= ready & ENDED != 0;
+    }
+
+    pub(super) fn is_readable(&self) -> bool {
+        self.readable
+    }
+
+    /// What a poller has to be asked in addition, for these transfers to be waited for; 0 for nothing. The answer
+    /// counts as asked.
+    pub(super) fn watch(&mut self, side: Side, interest: Interest) -> (Readiness, Readiness) {
+        let writes = interest.contains(Interest::write(side));
+        let wanted = self.watched | READABLE | if writes { WRITABLE } else { 0 };
+        let before = std::mem::replace(&mut self.watched, wanted);
+        (before, wanted)
+    }
+
+    /// No more bytes will be written.
+    pub(super) fn shutdown(&self) {
+        // It fails only where the connection is gone already, which the next read tells.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Closes with a reset, so that the peer cannot take the end for the end of a message.
+    pub(super) fn reset(self) {
+        let _ = SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    fn write(&mut self, slices: [&[u8]; 2]) -> io::Result<usize> {
+        let most = slices[0].len() + slices[1].len();
+        let result = match (slices[0].is_empty(), slices[1].is_empty()) {
+            (_, true) => (&self.stream).write(slices[0]),
+            (true, false) => (&self.stream).write(slices[1]),
+            (false, false) => {
+                (&self.stream).write_vectored(&[IoSlice::new(slices[0]), IoSlice::new(slices[1])])
+            }
+        };
+        self.writable = matches!(result, Ok(n) if n == most);
+        result
+    }
+
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let most = room.len();
+        let result = (&self.stream).read(room);
+        self.readable = matches!(result, Ok(n) if n == most || (self.ended && n > 0));
+        result
+    }
+}
+
+/// Makes every transfer of `interest` that can be made now, writes first; false when none could.
+pub(super) fn transfer(
+    exchange: &mut Exchange,
+    interest: Interest,
+    client: &mut Link,
+    mut backend: Option<&mut Link>,
+    spare: &mut Spare,
+    counters: &Counters,
+) -> bool {
+    let mut moved = false;
+    for side in [Side::Backend, Side::Client] {
+        let Some(link) = of(side, client, &mut backend) else { continue };
+        if interest.contains(Interest::write(side)) && link.writable {
+            match link.write(exchange.pending(side)) {
+                Err(error) if is_temporary(&error) => counters.would_blocks.add(1),
+                result => {
+                    moved = true;
+                    exchange.sent(side, result);
+                }
+            }
+        }
+    }
+    for side in [Side::Backend, Side::Client] {
+        let Some(link) = of(side, client, &mut backend) else { continue };
+        if interest.contains(Interest::read(side)) && link.readable {
+            match link.read(exchange.room(side, spare)) {
+                Err(error) if is_temporary(&error) => counters.would_blocks.add(1),
+                result => {
+                    moved = true;
+                    exchange.received(side, result);
+                }
+            }
+        }
+    }
+    moved
+}
+
+/// Reads the next part of a file. It blocks for as long as the disk takes: neither the kernel nor smol has a readiness
+/// for files, and what is served is nearly always in the page cache.
+pub(super) fn load(exchange: &mut Exchange, spare: &mut Spare) {
+    if let Some((file, offset, room)) = exchange.load(spare) {
+        let result = file.read_at(room, offset);
+        exchange.loaded(result);
+    }
+}
+
+fn of<'l>(side: Side, client: &'l mut Link, backend: &'l mut Option<&mut Link>) -> Option<&'l mut Link> {
+    match side {
+        Side::Client => Some(client),
+        Side::Backend => backend.as_deref_mut(),
+    }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}

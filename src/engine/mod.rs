@@ -1,0 +1,179 @@
+//! The two engines: sockets, clocks, threads and tasks are on this floor and on no other.
+//!
+//! `thread` is a fixed pool of workers fed by a channel of ready work, `task` is an executor and a reactor per core.
+//! Both run the same [`Exchange`](crate::exchange::Exchange) over the same [`link`]s.
+
+mod clock;
+mod link;
+mod listener;
+mod stats;
+mod task;
+mod thread;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::app::App;
+use crate::exchange::Limits;
+
+pub use listener::{Listeners, listen};
+pub use stats::Snapshot;
+use stats::Counters;
+
+/// Which engine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A fixed pool of workers fed by a channel.
+    Thread,
+    /// An executor and a reactor per core.
+    Async,
+}
+
+/// What feeds the workers of the thread engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pool {
+    /// Our workers on a crossbeam channel.
+    #[default]
+    Crossbeam,
+    /// A rayon pool.
+    Rayon,
+}
+
+/// What wakes the tasks of the async engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reactor {
+    /// An edge-triggered reactor of our own per core.
+    #[default]
+    Edge,
+    /// smol's own, one for the process.
+    Smol,
+}
+
+/// What the whole process may take.
+#[derive(Debug, Clone)]
+pub struct EngineLimits {
+    /// Client connections at once; beyond them none is accepted until one closes.
+    pub connections: usize,
+    /// Idle connections kept to each backend (in the async engine: by each worker).
+    pub idle_backend_connections: usize,
+    /// How long `stop` waits for requests under way.
+    pub drain: Duration,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        EngineLimits { connections: 10_000, idle_backend_connections: 1024, drain: Duration::from_secs(10) }
+    }
+}
+
+/// How to run an app.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which engine.
+    pub kind: Kind,
+    /// Threads; at least 1.
+    pub workers: usize,
+    /// Ready connections a worker takes at once (thread engine); 1 is the textbook pool, in which a worker holds an
+    /// exchange to its end.
+    pub batch: usize,
+    /// What feeds the workers (thread engine).
+    pub pool: Pool,
+    /// What wakes the tasks (async engine).
+    pub reactor: Reactor,
+    /// What one exchange may take.
+    pub limits: Limits,
+    /// What the process may take.
+    pub engine_limits: EngineLimits,
+}
+
+/// How often deadlines are looked at: a deadline passes at most this much late.
+const SWEEP: Duration = Duration::from_millis(200);
+
+/// What all workers of an engine share, whichever engine it is.
+#[derive(Debug)]
+struct Shared<A> {
+    app: Arc<A>,
+    options: Options,
+    counters: Box<[Counters]>,
+    /// Client connections open now.
+    open: AtomicUsize,
+    draining: AtomicBool,
+    /// The drain limit passed: what is still running is broken off.
+    ending: AtomicBool,
+}
+
+impl<A> Shared<A> {
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    fn is_full(&self) -> bool {
+        self.open.load(Ordering::Relaxed) >= self.options.engine_limits.connections
+    }
+}
+
+/// A running engine. Dropping it stops nothing: call `stop`, then `wait`.
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    stop: Box<dyn Fn() + Send + Sync>,
+    wait: Box<dyn FnOnce() + Send>,
+    stats: Box<dyn Fn() -> Snapshot + Send + Sync>,
+}
+
+impl Running {
+    /// Where it listens, in the order of the listeners.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops accepting; what is running is answered with `Connection: close`, within the drain limit.
+    pub fn stop(&self) {
+        (self.stop)();
+    }
+
+    /// Returns when everything has ended after `stop`.
+    pub fn wait(self) {
+        (self.wait)();
+    }
+
+    /// What was counted since the start.
+    pub fn stats(&self) -> Snapshot {
+        (self.stats)()
+    }
+}
+
+/// Starts an engine over `app`.
+///
+/// # Errors
+/// When a poller or a thread cannot be had from the system.
+pub fn start<A: App>(app: Arc<A>, listeners: Listeners, options: Options) -> io::Result<Running> {
+    let shared = Arc::new(Shared {
+        app,
+        counters: (0..options.workers.max(1)).map(|_| Counters::default()).collect(),
+        options,
+        open: AtomicUsize::new(0),
+        draining: AtomicBool::new(false),
+        ending: AtomicBool::new(false),
+    });
+    let addresses = listeners.addresses()?;
+    let (stop, wait) = match shared.options.kind {
+        Kind::Thread => thread::start(&shared, listeners)?,
+        Kind::Async => task::start(&shared, listeners)?,
+    };
+    let stats = move || {
+        let mut sum = Snapshot::default();
+        shared.counters.iter().for_each(|counters| sum.add(counters));
+        sum
+    };
+    Ok(Running { addresses, stop, wait, stats: Box::new(stats) })
+}
+
+/// The two ends of a running engine: begin to stop, and wait for the end.
+type Ends = (Box<dyn Fn() + Send + Sync>, Box<dyn FnOnce() + Send>);

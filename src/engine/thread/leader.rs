@@ -1,0 +1,226 @@
+//! The leadership: waiting for readiness, accepting, deadlines, and handing ready work to the pool.
+
+use std::io::{self, ErrorKind};
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Poll, Token};
+
+use super::table::Owner;
+use super::worker::{Connection, Worker};
+use super::{Engine, Job};
+use crate::app::App;
+use crate::engine::link::{ENDED, Link, READABLE, Readiness, WRITABLE};
+use crate::engine::listener::{accept, is_exhausted};
+use crate::engine::stats::Counters;
+use crate::engine::{Listeners, SWEEP};
+
+/// The token of the waker; listeners count down from below it, sockets use their descriptor.
+pub(super) const WAKE: Token = Token(usize::MAX);
+const FIRST_LISTENER: usize = usize::MAX - 1;
+/// Connections accepted at a time, so that a flood of them does not hold up those that are there.
+const ACCEPTED_AT_ONCE: usize = 64;
+
+/// What the leading worker has, and hands over with the leadership.
+#[derive(Debug)]
+pub(super) struct Leader {
+    poll: Poll,
+    events: Events,
+    listeners: Vec<TcpListener>,
+    /// More clients may be waiting on the listeners.
+    accepting: bool,
+    /// No descriptor or connection was left: accepting goes on at the next sweep.
+    paused: bool,
+    swept: Instant,
+    drained_from: Option<Instant>,
+    ready: Vec<usize>,
+    /// Dropped or sent to when the engine has ended.
+    ended: Sender<()>,
+}
+
+impl Leader {
+    pub(super) fn new(poll: Poll, listeners: Listeners, batch: usize, ended: Sender<()>) -> io::Result<Self> {
+        for (i, listener) in listeners.0.iter().enumerate() {
+            let fd = listener.as_raw_fd();
+            poll.registry().register(&mut SourceFd(&fd), Token(FIRST_LISTENER - i), mio::Interest::READABLE)?;
+        }
+        Ok(Leader {
+            poll,
+            // What the leader keeps and one job for another worker.
+            events: Events::with_capacity(2 * batch.max(1)),
+            listeners: listeners.0,
+            accepting: true,
+            paused: false,
+            swept: Instant::now(),
+            drained_from: None,
+            ready: Vec::new(),
+            ended,
+        })
+    }
+}
+
+impl<A: App> Engine<A> {
+    /// Leads until the batch is full or the engine has ended.
+    pub(super) fn lead(self: &Arc<Self>, mut leader: Box<Leader>, worker: &mut Worker, counters: &Counters) {
+        let batch = self.shared.options.batch.max(1);
+        loop {
+            self.poll(&mut leader, worker, counters);
+            if self.is_drained(&mut leader, worker.clock.now().instant) {
+                for _ in 0..self.workers.len() {
+                    self.submit(Job::Stop);
+                }
+                // Nobody listens any more when the process is ending anyhow.
+                let _ = leader.ended.send(());
+                return;
+            }
+            let mut own = std::mem::take(&mut leader.ready);
+            let full = own.len() >= batch;
+            if !full {
+                for fd in own.drain(..) {
+                    self.run(fd, worker, counters);
+                }
+                leader.ready = own;
+                continue;
+            }
+            let beyond = own.split_off(batch);
+            for job in beyond.chunks(batch) {
+                self.submit(Job::Batch(job.to_vec(), worker.clock.now().instant));
+            }
+            self.submit(Job::Lead(leader));
+            for fd in own {
+                self.run(fd, worker, counters);
+            }
+            return;
+        }
+    }
+
+    /// Waits for readiness and puts the connections that are to run into `leader.ready`.
+    fn poll(&self, leader: &mut Leader, worker: &mut Worker, counters: &Counters) {
+        let most = if leader.accepting { std::time::Duration::ZERO } else { SWEEP };
+        if let Err(error) = leader.poll.poll(&mut leader.events, Some(most))
+            && error.kind() != ErrorKind::Interrupted
+        {
+            log::error!("waiting for readiness failed: {error}");
+        }
+        worker.clock.tick();
+        counters.wakeups.add(1);
+        for event in &leader.events {
+            match event.token() {
+                WAKE => leader.swept -= SWEEP,
+                Token(token) if token > FIRST_LISTENER - leader.listeners.len() => leader.accepting = true,
+                Token(fd) => self.announce(fd, readiness(event), &mut leader.ready),
+            }
+        }
+        let now = worker.clock.now().instant;
+        if now.saturating_duration_since(leader.swept) >= SWEEP {
+            leader.swept = now;
+            leader.accepting |= std::mem::take(&mut leader.paused);
+            self.sweep(now, &mut leader.ready);
+        }
+        if leader.accepting {
+            leader.accepting = false;
+            self.accept(leader, now, counters);
+        }
+    }
+
+    fn announce(&self, fd: usize, ready: Readiness, queue: &mut Vec<usize>) {
+        let Some(entry) = self.table.entry(fd) else { return };
+        match entry.announce(ready) {
+            Owner::Client(client) => {
+                if self.table.entry(client).is_some_and(|entry| entry.schedule()) {
+                    queue.push(client);
+                }
+            }
+            Owner::Parked(backend) => self.drop_parked(backend, fd),
+            Owner::Nobody => {}
+        }
+    }
+
+    /// Deadlines, and everything when the engine is to end.
+    fn sweep(&self, now: Instant, queue: &mut Vec<usize>) {
+        let due = self.table.due(self.milliseconds(now), self.shared.is_draining());
+        queue.extend(due.filter(|(_, entry)| entry.schedule()).map(|(fd, _)| fd));
+        let kept = self.shared.options.limits.idle_timeout;
+        let expired = now.checked_sub(kept).map(|before| self.idle_backends.lock().expire(before));
+        for link in expired.into_iter().flatten() {
+            self.forget(&link);
+        }
+    }
+
+    fn accept(&self, leader: &mut Leader, now: Instant, counters: &Counters) {
+        let Leader { listeners, accepting, paused, ready, .. } = leader;
+        for listener in listeners.iter() {
+            for left in (0..ACCEPTED_AT_ONCE).rev() {
+                if self.shared.is_full() {
+                    counters.accept_paused.add(1);
+                    *paused = true;
+                    return;
+                }
+                match accept(listener) {
+                    Ok((stream, address)) => {
+                        counters.accepted.add(1);
+                        self.admit(Connection::new(Link::new(stream), address), now, ready);
+                        *accepting |= left == 0;
+                    }
+                    Err(error) if is_exhausted(&error) => {
+                        counters.accept_paused.add(1);
+                        *paused = true;
+                        return;
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    // The client left before it was accepted.
+                    Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        log::warn!("accepting failed: {error}");
+                        *paused = true;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn admit(&self, connection: Connection, now: Instant, queue: &mut Vec<usize>) {
+        let fd = connection.client_fd();
+        let Some(entry) = self.table.admit(fd) else { return };
+        let until = now + self.shared.options.limits.idle_timeout;
+        entry.deadline_ms.store(self.milliseconds(until), Ordering::Relaxed);
+        *entry.connection.lock() = Some(Box::new(connection));
+        entry.own(Owner::Client(fd));
+        self.shared.open.fetch_add(1, Ordering::Relaxed);
+        if entry.schedule() {
+            queue.push(fd);
+        }
+    }
+
+    /// Closes the listeners when stopping begins; true when nothing is left to wait for.
+    fn is_drained(&self, leader: &mut Leader, now: Instant) -> bool {
+        if !self.shared.is_draining() {
+            return false;
+        }
+        leader.listeners.clear();
+        let from = *leader.drained_from.get_or_insert(now);
+        if now.saturating_duration_since(from) >= self.shared.options.engine_limits.drain {
+            self.shared.ending.store(true, Ordering::Relaxed);
+        }
+        self.shared.open.load(Ordering::Relaxed) == 0 && leader.ready.is_empty()
+    }
+}
+
+fn readiness(event: &Event) -> Readiness {
+    let mut ready = if event.is_readable() { READABLE } else { 0 };
+    ready |= if event.is_writable() { WRITABLE } else { 0 };
+    if event.is_read_closed() || event.is_error() {
+        ready |= READABLE | ENDED;
+    }
+    if event.is_write_closed() || event.is_error() {
+        ready |= WRITABLE;
+    }
+    ready
+}

@@ -1,0 +1,184 @@
+//! The thread engine: a fixed pool of workers fed by a channel of ready work.
+//!
+//! One poller watches every socket. Who polls is settled by the channel too: the leadership, which is the poller
+//! itself, travels through it as a job. The leader keeps up to `batch` ready connections for itself and sends what is
+//! beyond that on as one job; only when its own batch is full does it give the leadership away. So under light load one
+//! worker carries everything and no other is woken. A connection belongs to no worker.
+
+mod leader;
+mod table;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+use mio::unix::SourceFd;
+use mio::{Poll, Registry, Token, Waker};
+use parking_lot::Mutex;
+use rustix::process::{Resource, getrlimit};
+
+use super::link::{Link, WRITABLE};
+use super::{Ends, Listeners, Pool, Shared};
+use crate::app::App;
+use crate::cluster::IdlePool;
+use crate::exchange::{Interest, Side};
+use leader::{Leader, WAKE};
+use table::Table;
+use worker::Worker;
+
+/// What the channel carries.
+enum Job {
+    /// The leadership.
+    Lead(Box<Leader>),
+    /// Clients' descriptors whose connections are ready, and when they were sent.
+    Batch(Vec<usize>, Instant),
+    /// The engine has ended.
+    Stop,
+}
+
+struct Engine<A> {
+    shared: Arc<Shared<A>>,
+    table: Table,
+    registry: Registry,
+    waker: Waker,
+    idle_backends: Mutex<IdlePool<Link>>,
+    started: Instant,
+    workers: Box<[Mutex<Worker>]>,
+    feed: Feed,
+}
+
+/// How jobs reach the workers.
+enum Feed {
+    Channel(Sender<Job>),
+    Rayon(rayon::ThreadPool),
+}
+
+pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io::Result<Ends> {
+    let poll = Poll::new()?;
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20).min(1 << 20) as usize;
+    let count = shared.counters.len();
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let feed = match shared.options.pool {
+        Pool::Crossbeam => Feed::Channel(sender),
+        Pool::Rayon => {
+            let names = |i| format!("worker-{i}");
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(names).build();
+            Feed::Rayon(pool.map_err(io::Error::other)?)
+        }
+    };
+    let engine = Arc::new(Engine {
+        shared: Arc::clone(shared),
+        table: Table::new(descriptors),
+        registry: poll.registry().try_clone()?,
+        waker: Waker::new(poll.registry(), WAKE)?,
+        idle_backends: Mutex::new(IdlePool::new(shared.options.engine_limits.idle_backend_connections)),
+        started: Instant::now(),
+        workers: (0..count).map(|_| Mutex::new(Worker::new())).collect(),
+        feed,
+    });
+    let (ended, end) = crossbeam_channel::bounded(1);
+    let leader = Leader::new(poll, listeners, shared.options.batch, ended)?;
+    let mut threads = Vec::new();
+    if let Feed::Channel(_) = engine.feed {
+        for index in 0..count {
+            let (engine, receiver) = (Arc::clone(&engine), receiver.clone());
+            let body = move || engine.work(index, &receiver);
+            threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(body)?);
+        }
+    }
+    engine.submit(Job::Lead(Box::new(leader)));
+    let stopping = Arc::clone(&engine);
+    let stop = move || {
+        stopping.shared.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        stopping.wake();
+    };
+    let wait = move || {
+        // The leader sends once and drops its end; either way it is over.
+        let _ = end.recv();
+        for thread in threads {
+            if thread.join().is_err() {
+                log::error!("a worker thread panicked");
+            }
+        }
+        drop(engine);
+    };
+    Ok((Box::new(stop), Box::new(wait)))
+}
+
+impl<A: App> Engine<A> {
+    /// A worker of our own: takes jobs until the engine ends.
+    fn work(self: &Arc<Self>, index: usize, jobs: &Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            if let Job::Stop = job {
+                return;
+            }
+            self.perform(job, index);
+        }
+    }
+
+    fn perform(self: &Arc<Self>, job: Job, index: usize) {
+        let counters = &self.shared.counters[index];
+        let mut worker = self.workers[index].lock();
+        worker.clock.tick();
+        match job {
+            Job::Lead(leader) => self.lead(leader, &mut worker, counters),
+            Job::Batch(batch, sent) => {
+                counters.jobs.add(1);
+                let waited = worker.clock.now().instant.saturating_duration_since(sent);
+                counters.queue_wait_ns.add(waited.as_nanos() as u64);
+                for fd in batch {
+                    self.run(fd, &mut worker, counters);
+                }
+            }
+            Job::Stop => {}
+        }
+    }
+
+    fn submit(self: &Arc<Self>, job: Job) {
+        match &self.feed {
+            Feed::Channel(sender) => {
+                // It fails only when every worker has gone, and then nobody waits for the job.
+                let _ = sender.send(job);
+            }
+            Feed::Rayon(pool) => {
+                let engine = Arc::clone(self);
+                pool.spawn(move || {
+                    let index = rayon::current_thread_index().unwrap_or(0);
+                    engine.perform(job, index);
+                });
+            }
+        }
+    }
+
+    /// Makes the leader look at what it would otherwise see at its next sweep.
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            log::error!("cannot wake the leader: {error}");
+        }
+    }
+
+    /// Milliseconds since the engine's start.
+    fn milliseconds(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.started).as_millis() as u64
+    }
+
+    /// Registers a link for what is to be waited for and was not asked before.
+    fn watch_link(&self, link: &mut Link, side: Side, interest: Interest) -> io::Result<()> {
+        let (before, wanted) = link.watch(side, interest);
+        if before == wanted {
+            return Ok(());
+        }
+        let ready = match wanted & WRITABLE != 0 {
+            true => mio::Interest::READABLE | mio::Interest::WRITABLE,
+            false => mio::Interest::READABLE,
+        };
+        let fd = link.fd() as i32;
+        match before {
+            0 => self.registry.register(&mut SourceFd(&fd), Token(link.fd()), ready),
+            _ => self.registry.reregister(&mut SourceFd(&fd), Token(link.fd()), ready),
+        }
+    }
+}
