@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod cluster;
+pub mod engine;
 pub mod exchange;
 pub mod files;
 pub mod http;

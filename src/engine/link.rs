@@ -19,11 +19,28 @@ pub(super) const WRITABLE: Readiness = 2;
 /// The peer will send no more: a short read does not mean that all was read.
 pub(super) const ENDED: Readiness = 4;
 
+/// A socket as a reactor holds it.
+pub(super) trait Stream: 'static {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Stream for smol::Async<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref()
+    }
+}
+
 /// A connection. Readiness is edge-triggered knowledge: it is dropped when a read comes back short or a write does
 /// not take all, which saves the call that would only say `WouldBlock`.
 #[derive(Debug)]
-pub(super) struct Link {
-    stream: TcpStream,
+pub(super) struct Link<S = TcpStream> {
+    stream: S,
     readable: bool,
     writable: bool,
     ended: bool,
@@ -31,7 +48,7 @@ pub(super) struct Link {
     watched: Readiness,
 }
 
-impl Link {
+impl Link<TcpStream> {
     /// A connection whose readiness is not known: the first call tells.
     pub(super) fn new(stream: TcpStream) -> Self {
         Link { stream, readable: true, writable: true, ended: false, watched: 0 }
@@ -52,20 +69,28 @@ impl Link {
         Ok((link, established))
     }
 
+    /// The same connection, held in another way.
+    pub(super) fn map<S>(self, hold: impl FnOnce(TcpStream) -> io::Result<S>) -> io::Result<Link<S>> {
+        let Link { stream, readable, writable, ended, watched } = self;
+        Ok(Link { stream: hold(stream)?, readable, writable, ended, watched })
+    }
+}
+
+impl<S: Stream> Link<S> {
     /// The connection that was begun is there; an error when it failed.
     pub(super) fn established(&mut self) -> io::Result<bool> {
-        if let Some(error) = self.stream.take_error()? {
+        if let Some(error) = self.stream.tcp().take_error()? {
             return Err(error);
         }
-        self.writable = self.stream.peer_addr().is_ok();
+        self.writable = self.stream.tcp().peer_addr().is_ok();
         Ok(self.writable)
     }
 
     pub(super) fn fd(&self) -> usize {
-        self.stream.as_raw_fd() as usize
+        self.stream.tcp().as_raw_fd() as usize
     }
 
-    pub(super) fn stream(&self) -> &TcpStream {
+    pub(super) fn stream(&self) -> &S {
         &self.stream
     }
 
@@ -89,24 +114,31 @@ impl Link {
         (before, wanted)
     }
 
+    /// Nothing has come since the last read: asked of the system, for where no poller watches.
+    pub(super) fn is_quiet(&self) -> bool {
+        let result = self.stream.tcp().peek(&mut [0]);
+        matches!(result, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// No more bytes will be written.
     pub(super) fn shutdown(&self) {
         // It fails only where the connection is gone already, which the next read tells.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.stream.tcp().shutdown(Shutdown::Write);
     }
 
     /// Closes with a reset, so that the peer cannot take the end for the end of a message.
     pub(super) fn reset(self) {
-        let _ = SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+        let _ = SockRef::from(self.stream.tcp()).set_linger(Some(std::time::Duration::ZERO));
     }
 
     fn write(&mut self, slices: [&[u8]; 2]) -> io::Result<usize> {
         let most = slices[0].len() + slices[1].len();
+        let mut tcp = self.stream.tcp();
         let result = match (slices[0].is_empty(), slices[1].is_empty()) {
-            (_, true) => (&self.stream).write(slices[0]),
-            (true, false) => (&self.stream).write(slices[1]),
+            (_, true) => tcp.write(slices[0]),
+            (true, false) => tcp.write(slices[1]),
             (false, false) => {
-                (&self.stream).write_vectored(&[IoSlice::new(slices[0]), IoSlice::new(slices[1])])
+                tcp.write_vectored(&[IoSlice::new(slices[0]), IoSlice::new(slices[1])])
             }
         };
         self.writable = matches!(result, Ok(n) if n == most);
@@ -115,18 +147,19 @@ impl Link {
 
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let most = room.len();
-        let result = (&self.stream).read(room);
+        let mut tcp = self.stream.tcp();
+        let result = tcp.read(room);
         self.readable = matches!(result, Ok(n) if n == most || (self.ended && n > 0));
         result
     }
 }
 
 /// Makes every transfer of `interest` that can be made now, writes first; false when none could.
-pub(super) fn transfer(
+pub(super) fn transfer<S: Stream>(
     exchange: &mut Exchange,
     interest: Interest,
-    client: &mut Link,
-    mut backend: Option<&mut Link>,
+    client: &mut Link<S>,
+    mut backend: Option<&mut Link<S>>,
     spare: &mut Spare,
     counters: &Counters,
 ) -> bool {
@@ -167,11 +200,28 @@ pub(super) fn load(exchange: &mut Exchange, spare: &mut Spare) {
     }
 }
 
-fn of<'l>(side: Side, client: &'l mut Link, backend: &'l mut Option<&mut Link>) -> Option<&'l mut Link> {
+fn of<'l, S>(
+    side: Side,
+    client: &'l mut Link<S>,
+    backend: &'l mut Option<&mut Link<S>>,
+) -> Option<&'l mut Link<S>> {
     match side {
         Side::Client => Some(client),
         Side::Backend => backend.as_deref_mut(),
     }
+}
+
+/// What a poller's event says.
+pub(super) fn readiness(event: &mio::event::Event) -> Readiness {
+    let mut ready = if event.is_readable() { READABLE } else { 0 };
+    ready |= if event.is_writable() { WRITABLE } else { 0 };
+    if event.is_read_closed() || event.is_error() {
+        ready |= READABLE | ENDED;
+    }
+    if event.is_write_closed() || event.is_error() {
+        ready |= WRITABLE;
+    }
+    ready
 }
 
 fn is_temporary(error: &io::Error) -> bool {

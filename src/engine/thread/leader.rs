@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Poll, Token};
 
@@ -16,7 +15,7 @@ use super::table::Owner;
 use super::worker::{Connection, Worker};
 use super::{Engine, Job};
 use crate::app::App;
-use crate::engine::link::{ENDED, Link, READABLE, Readiness, WRITABLE};
+use crate::engine::link::{Link, Readiness, readiness};
 use crate::engine::listener::{accept, is_exhausted};
 use crate::engine::stats::Counters;
 use crate::engine::{Listeners, SWEEP};
@@ -211,16 +210,4 @@ impl<A: App> Engine<A> {
         }
         self.shared.open.load(Ordering::Relaxed) == 0 && leader.ready.is_empty()
     }
-}
-
-fn readiness(event: &Event) -> Readiness {
-    let mut ready = if event.is_readable() { READABLE } else { 0 };
-    ready |= if event.is_writable() { WRITABLE } else { 0 };
-    if event.is_read_closed() || event.is_error() {
-        ready |= READABLE | ENDED;
-    }
-    if event.is_write_closed() || event.is_error() {
-        ready |= WRITABLE;
-    }
-    ready
 }

@@ -1,0 +1,245 @@
+//! The async engine: per core one thread, one smol `LocalExecutor` and one reactor; a task per connection.
+//!
+//! A connection stays on the core it was given to. The first core accepts and deals the connections out: it keeps them
+//! to itself while there are few, for two half-idle cores cost more than one busy one, and then evens the cores out.
+
+mod edge;
+mod session;
+mod stock;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use smol::LocalExecutor;
+use smol::channel::{Receiver, Sender};
+
+use super::clock::Clock;
+use super::link::{Link, Stream};
+use super::listener::{accept, is_exhausted};
+use super::stats::Counters;
+use super::{Ends, Listeners, Reactor as Kind, Shared};
+use crate::app::{App, Now};
+use crate::cluster::IdlePool;
+use crate::exchange::{Exchange, Interest};
+use crate::http::buffer::{BUFFER_BYTES, Spare};
+
+/// Empty buffers and exchanges that a core keeps.
+const SPARE_MAX: usize = 64;
+/// The first core keeps connections to itself up to this many.
+const SPREAD_ABOVE: usize = 128;
+/// Connections accepted at a time, so that a flood of them does not hold up those that are there.
+const ACCEPTED_AT_ONCE: usize = 64;
+
+/// What wakes tasks when a socket is ready.
+trait Reactor: 'static {
+    /// The connections it can wait for.
+    type Stream: Stream;
+
+    /// Makes a connection one that it can wait for.
+    fn wrap(&self, link: Link<TcpStream>) -> io::Result<Link<Self::Stream>>;
+
+    /// Returns when a transfer of `interest` may be possible, the deadline has passed, or the core is stopping; what
+    /// is known of the readiness is noted in the links.
+    async fn wait(
+        &self,
+        client: &mut Link<Self::Stream>,
+        backend: Option<&mut Link<Self::Stream>>,
+        interest: Interest,
+        deadline: Instant,
+    );
+
+    /// A backend connection goes into the pool of that backend; false when it is not worth keeping.
+    fn park(&self, link: &mut Link<Self::Stream>, backend: usize) -> bool;
+
+    /// A backend connection comes out of the pool; false when something has happened on it meanwhile.
+    fn unpark(&self, link: &mut Link<Self::Stream>) -> bool;
+
+    /// Must come before a link is closed: its number may be given out again at once.
+    fn forget(&self, link: &Link<Self::Stream>);
+}
+
+/// What the tasks of one core share.
+struct Core<A, R: Reactor> {
+    index: usize,
+    shared: Arc<Shared<A>>,
+    reactor: R,
+    clock: RefCell<Clock>,
+    spare: RefCell<Spare>,
+    exchanges: RefCell<Vec<Box<Exchange>>>,
+    idle_backends: RefCell<IdlePool<Link<R::Stream>>>,
+    /// Connections of this core.
+    open: Cell<usize>,
+    cores: Arc<[Desk]>,
+}
+
+/// Where a core gets its connections, and how many it has.
+struct Desk {
+    sender: Sender<Dealt>,
+    open: AtomicUsize,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+/// A connection dealt to a core.
+type Dealt = (TcpStream, SocketAddr);
+
+/// The first core's part: accepting and dealing out.
+struct Dealer {
+    listeners: Vec<TcpListener>,
+    /// More clients may be waiting.
+    accepting: bool,
+    /// No descriptor or connection was left: accepting goes on at the next sweep.
+    paused: bool,
+}
+
+pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io::Result<Ends> {
+    match shared.options.reactor {
+        Kind::Edge => edge::start(shared, listeners),
+        Kind::Smol => stock::start(shared, listeners),
+    }
+}
+
+/// Spawns the threads; `bodies` run one core each.
+fn launch<A: App>(
+    shared: &Arc<Shared<A>>,
+    cores: &Arc<[Desk]>,
+    bodies: Vec<Box<dyn FnOnce() + Send>>,
+) -> io::Result<Ends> {
+    let mut threads = Vec::new();
+    for (index, body) in bodies.into_iter().enumerate() {
+        threads.push(thread::Builder::new().name(format!("core-{index}")).spawn(body)?);
+    }
+    let (shared, cores) = (Arc::clone(shared), Arc::clone(cores));
+    let stop = move || {
+        shared.draining.store(true, Ordering::Relaxed);
+        cores.iter().for_each(|desk| (desk.wake)());
+    };
+    let wait = move || {
+        for thread in threads {
+            if thread.join().is_err() {
+                log::error!("a core's thread panicked");
+            }
+        }
+    };
+    Ok((Box::new(stop), Box::new(wait)))
+}
+
+impl<A: App, R: Reactor> Core<A, R> {
+    fn new(index: usize, shared: Arc<Shared<A>>, reactor: R, cores: Arc<[Desk]>) -> Rc<Self> {
+        let idle = IdlePool::new(shared.options.engine_limits.idle_backend_connections);
+        Rc::new(Core {
+            index,
+            shared,
+            reactor,
+            clock: RefCell::new(Clock::new()),
+            spare: RefCell::new(Spare::new(SPARE_MAX, BUFFER_BYTES)),
+            exchanges: RefCell::default(),
+            idle_backends: RefCell::new(idle),
+            open: Cell::new(0),
+            cores,
+        })
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.shared.counters[self.index]
+    }
+
+    fn now(&self) -> Now {
+        self.clock.borrow().now()
+    }
+
+    /// Begins the task of a connection.
+    fn admit(self: &Rc<Self>, executor: &LocalExecutor<'static>, (stream, address): Dealt) {
+        self.open.set(self.open.get() + 1);
+        match self.reactor.wrap(Link::new(stream)) {
+            Ok(link) => executor.spawn(session::guarded(Rc::clone(self), link, address)).detach(),
+            Err(error) => {
+                log::warn!("a connection could not be watched: {error}");
+                self.closed();
+            }
+        }
+    }
+
+    /// A connection of this core has ended.
+    fn closed(&self) {
+        self.open.set(self.open.get() - 1);
+        self.cores[self.index].open.fetch_sub(1, Ordering::Relaxed);
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        self.counters().closed.add(1);
+    }
+
+    /// Takes what other cores dealt to this one.
+    fn take_dealt(self: &Rc<Self>, executor: &LocalExecutor<'static>, dealt: &Receiver<Dealt>) {
+        while let Ok(connection) = dealt.try_recv() {
+            self.admit(executor, connection);
+        }
+    }
+
+    /// The core for the next connection: the first while it has few, then the one that has fewest.
+    fn core_for_next(&self) -> usize {
+        let open = |core: usize| self.cores[core].open.load(Ordering::Relaxed);
+        match open(self.index) {
+            few if few < SPREAD_ABOVE => self.index,
+            _ => (0..self.cores.len()).min_by_key(|core| open(*core)).unwrap_or(self.index),
+        }
+    }
+
+    /// Accepts what is waiting, a bounded number at a time, and deals it out.
+    fn accept(self: &Rc<Self>, executor: &LocalExecutor<'static>, dealer: &mut Dealer) {
+        dealer.accepting = false;
+        let mut dealt_to = vec![false; self.cores.len()];
+        for listener in &dealer.listeners {
+            for left in (0..ACCEPTED_AT_ONCE).rev() {
+                if self.shared.is_full() {
+                    dealer.paused = true;
+                    break;
+                }
+                match accept(listener) {
+                    Ok(connection) => {
+                        self.counters().accepted.add(1);
+                        self.shared.open.fetch_add(1, Ordering::Relaxed);
+                        let core = self.core_for_next();
+                        self.cores[core].open.fetch_add(1, Ordering::Relaxed);
+                        dealer.accepting |= left == 0;
+                        if core == self.index {
+                            self.admit(executor, connection);
+                        } else {
+                            // A core ends only after this one has stopped accepting.
+                            let _ = self.cores[core].sender.try_send(connection);
+                            dealt_to[core] = true;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // The client left before it was accepted.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        if !is_exhausted(&error) {
+                            log::warn!("accepting failed: {error}");
+                        }
+                        dealer.paused = true;
+                        break;
+                    }
+                }
+            }
+        }
+        self.counters().accept_paused.add(u64::from(dealer.paused));
+        for (core, _) in dealt_to.iter().enumerate().filter(|(_, dealt)| **dealt) {
+            (self.cores[core].wake)();
+        }
+    }
+
+    /// Closes backend connections that were parked for too long.
+    fn expire_parked(&self) {
+        let kept = self.shared.options.limits.idle_timeout;
+        let Some(before) = self.now().instant.checked_sub(kept) else { return };
+        let expired = self.idle_backends.borrow_mut().expire(before);
+        for link in expired {
+            self.reactor.forget(&link);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! smol's own reactor, as an application of smol would use it: `Async<TcpStream>`, one reactor for all cores, registered
+//! anew for every wait. Kept to measure what that costs.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use smol::channel::Receiver;
+use smol::future::FutureExt;
+use smol::{Async, LocalExecutor, Timer};
+
+use super::{Core, Dealer, Dealt, Desk, Ends, Listeners, Reactor, Shared};
+use crate::app::App;
+use crate::engine::SWEEP;
+use crate::engine::link::{Link, READABLE, Readiness, WRITABLE};
+use crate::exchange::{Interest, Side};
+
+pub(super) struct Stock;
+
+pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io::Result<Ends> {
+    let (mut desks, mut seats) = (Vec::new(), Vec::new());
+    for _ in 0..shared.counters.len() {
+        let (sender, receiver) = smol::channel::unbounded();
+        // A core waits on its channel, so that what is sent wakes it.
+        desks.push(Desk { sender, open: Default::default(), wake: Box::new(|| {}) });
+        seats.push(receiver);
+    }
+    let cores: Arc<[Desk]> = desks.into();
+    let mut listeners = Some(listeners.0);
+    let mut bodies: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
+    for (index, dealt) in seats.into_iter().enumerate() {
+        let listeners = listeners.take();
+        let (shared, cores) = (Arc::clone(shared), Arc::clone(&cores));
+        bodies.push(Box::new(move || {
+            let executor = LocalExecutor::new();
+            let core = Core::new(index, shared, Stock, cores);
+            smol::block_on(executor.run(serve(&core, &executor, listeners.unwrap_or_default(), &dealt)));
+        }));
+    }
+    super::launch(shared, &cores, bodies)
+}
+
+/// One core's main task: new connections, and the time.
+async fn serve<A: App>(
+    core: &Rc<Core<A, Stock>>,
+    executor: &LocalExecutor<'static>,
+    listeners: Vec<TcpListener>,
+    dealt: &Receiver<Dealt>,
+) {
+    let mut drained_from = None;
+    let watched: Vec<_> = listeners.iter().filter_map(|l| Async::new(l.try_clone().ok()?).ok()).collect();
+    let mut dealer = Dealer { accepting: true, listeners, paused: false };
+    let mut sweep = Timer::interval(SWEEP);
+    loop {
+        if core.shared.is_draining() {
+            dealer.listeners.clear();
+            if core.open.get() == 0 && dealt.is_empty() {
+                return;
+            }
+            let now = Instant::now();
+            let from = *drained_from.get_or_insert(now);
+            let over = now.saturating_duration_since(from) >= core.shared.options.engine_limits.drain;
+            core.shared.ending.fetch_or(over, std::sync::atomic::Ordering::Relaxed);
+        }
+        if dealer.accepting && !dealer.listeners.is_empty() {
+            core.accept(executor, &mut dealer);
+            smol::future::yield_now().await;
+            continue;
+        }
+        let of_time = async {
+            smol::stream::StreamExt::next(&mut sweep).await;
+            None
+        };
+        let of_others = async { dealt.recv().await.ok() };
+        let of_listeners = async {
+            match dealer.paused || dealer.listeners.is_empty() {
+                true => std::future::pending().await,
+                false => readable(&watched).await,
+            }
+        };
+        let connection = of_listeners.or(of_others).or(of_time).await;
+        core.clock.borrow_mut().tick();
+        dealer.accepting = true;
+        dealer.paused = false;
+        if let Some(connection) = connection {
+            core.admit(executor, connection);
+        }
+        core.expire_parked();
+    }
+}
+
+/// Returns when any of the listeners has a client.
+async fn readable(listeners: &[Async<TcpListener>]) -> Option<Dealt> {
+    let mut waits: Vec<_> = listeners.iter().map(Async::readable).collect();
+    std::future::poll_fn(|cx| match waits.iter_mut().any(|wait| std::pin::Pin::new(wait).poll(cx).is_ready()) {
+        true => std::task::Poll::Ready(()),
+        false => std::task::Poll::Pending,
+    })
+    .await;
+    None
+}
+
+/// Waits for what `interest` wants of one side; for ever when it wants nothing.
+async fn ready(link: Option<&Link<Async<TcpStream>>>, side: Side, interest: Interest) -> Readiness {
+    let Some(stream) = link.map(Link::stream) else { return std::future::pending().await };
+    let (reads, writes) = (interest.contains(Interest::read(side)), interest.contains(Interest::write(side)));
+    let read = async {
+        match reads {
+            // An error of the reactor shows at the next read.
+            true => drop(stream.readable().await),
+            false => std::future::pending().await,
+        }
+        READABLE
+    };
+    let write = async {
+        match writes {
+            true => drop(stream.writable().await),
+            false => std::future::pending().await,
+        }
+        WRITABLE
+    };
+    read.or(write).await
+}
+
+impl Reactor for Stock {
+    type Stream = Async<TcpStream>;
+
+    fn wrap(&self, link: Link<TcpStream>) -> io::Result<Link<Async<TcpStream>>> {
+        link.map(Async::new_nonblocking)
+    }
+
+    async fn wait(
+        &self,
+        client: &mut Link<Async<TcpStream>>,
+        backend: Option<&mut Link<Async<TcpStream>>>,
+        interest: Interest,
+        deadline: Instant,
+    ) {
+        let of_client = async { (ready(Some(client), Side::Client, interest).await, 0) };
+        let of_backend = async { (0, ready(backend.as_deref(), Side::Backend, interest).await) };
+        let of_time = async {
+            // Never later than a sweep, so that a stop is noticed.
+            Timer::at(deadline.min(Instant::now() + SWEEP)).await;
+            (0, 0)
+        };
+        let (of_client, of_backend) = of_backend.or(of_client).or(of_time).await;
+        client.note(of_client);
+        if let Some(link) = backend {
+            link.note(of_backend);
+        }
+    }
+
+    fn park(&self, _: &mut Link<Async<TcpStream>>, _: usize) -> bool {
+        true
+    }
+
+    fn unpark(&self, link: &mut Link<Async<TcpStream>>) -> bool {
+        link.is_quiet()
+    }
+
+    fn forget(&self, _: &Link<Async<TcpStream>>) {}
+}
