@@ -205,8 +205,13 @@ pub fn write_head(answer: &Answer, persistence: Persistence, date: &[u8; 29], ou
     out.extend_from_slice(phrase(answer.status).as_bytes());
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&answer.fields);
-    let bodiless = answer.status < 200 || matches!(answer.status, 204 | 304);
-    if !bodiless || !matches!(answer.body, Body::None) {
+    // RFC 9110 section 8.6: never with 1xx and 204; with 304 it is the length that the 200 would have.
+    let has_length = match answer.status {
+        100..=199 | 204 => false,
+        304 => !matches!(answer.body, Body::None),
+        _ => true,
+    };
+    if has_length {
         out.extend_from_slice(b"Content-Length: ");
         digits::decimal(answer.body.len(), out);
         out.extend_from_slice(b"\r\n");

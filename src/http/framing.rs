@@ -2,6 +2,7 @@
 //!
 //! Wherever two readers of one message could come to different ends, the message is refused.
 
+use super::fields::trim;
 use super::head::{HeadError, Method, Version};
 
 /// How a body ends.
@@ -30,7 +31,7 @@ impl FramingFields {
     /// Takes in one Content-Length field: digits, or a list that repeats one number (RFC 9110 section 8.6).
     pub fn content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
         for element in value.split(|&b| b == b',') {
-            let length = number(element.trim_ascii()).ok_or(HeadError::BadLength)?;
+            let length = number(trim(element)).ok_or(HeadError::BadLength)?;
             if self.length.replace(length).is_some_and(|before| before != length) {
                 return Err(HeadError::LengthsDiffer);
             }
@@ -43,7 +44,7 @@ impl FramingFields {
     pub fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), HeadError> {
         self.coded = true;
         for element in value.split(|&b| b == b',') {
-            let coding = element.trim_ascii();
+            let coding = trim(element);
             if coding.is_empty() || self.chunked {
                 return Err(HeadError::BadCoding);
             } else if coding.eq_ignore_ascii_case(b"chunked") {

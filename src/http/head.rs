@@ -1,21 +1,16 @@
 //! Start lines and fields: httparse reads the bytes, this file decides what they may mean.
 
 use std::fmt;
-use std::mem::MaybeUninit;
-use std::net::Ipv6Addr;
 
 use httparse::Status;
 
-use super::framing::{Framing, FramingFields};
-
-/// Most fields in one head.
-pub const FIELDS_MAX: usize = 128;
+pub use super::fields::{ConnectionOptions, FIELDS_MAX, Field, FieldSlots, Name};
+use super::fields::{Facts, fields, first};
+use super::framing::Framing;
+use super::target::split_target;
 
 /// Most empty lines before a request line (RFC 9112 section 2.2 asks for one).
 const EMPTY_LINES_MAX: usize = 4;
-
-/// Most options in the Connection fields of one head: each is compared with each field.
-const CONNECTION_OPTIONS_MAX: usize = 64;
 
 /// The limits of a head, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -156,91 +151,6 @@ impl Method {
 pub enum Version {
     Http10,
     Http11,
-}
-
-/// Fields this program knows by name, found out once while parsing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Name {
-    Connection,
-    ContentLength,
-    Expect,
-    Host,
-    KeepAlive,
-    Other,
-    ProxyConnection,
-    Te,
-    Trailer,
-    TransferEncoding,
-    Upgrade,
-    XForwardedFor,
-    XForwardedHost,
-    XForwardedProto,
-}
-
-impl Name {
-    /// Length and first letter leave one candidate at most.
-    pub(super) fn of(name: &str) -> Self {
-        let (known, id) = match (name.len(), name.as_bytes().first().map_or(0, |b| b | 0x20)) {
-            (2, b't') => ("te", Name::Te),
-            (4, b'h') => ("host", Name::Host),
-            (6, b'e') => ("expect", Name::Expect),
-            (7, b't') => ("trailer", Name::Trailer),
-            (7, b'u') => ("upgrade", Name::Upgrade),
-            (10, b'c') => ("connection", Name::Connection),
-            (10, b'k') => ("keep-alive", Name::KeepAlive),
-            (14, b'c') => ("content-length", Name::ContentLength),
-            (15, b'x') => ("x-forwarded-for", Name::XForwardedFor),
-            (16, b'p') => ("proxy-connection", Name::ProxyConnection),
-            (16, b'x') => ("x-forwarded-host", Name::XForwardedHost),
-            (17, b't') => ("transfer-encoding", Name::TransferEncoding),
-            (17, b'x') => ("x-forwarded-proto", Name::XForwardedProto),
-            _ => return Name::Other,
-        };
-        if name.eq_ignore_ascii_case(known) { id } else { Name::Other }
-    }
-}
-
-/// Room for the fields of one head, so that parsing allocates nothing.
-pub struct FieldSlots<'b> {
-    slots: [MaybeUninit<httparse::Header<'b>>; FIELDS_MAX],
-    names: [Name; FIELDS_MAX],
-}
-
-impl FieldSlots<'_> {
-    /// Empty room.
-    pub fn new() -> Self {
-        FieldSlots { slots: [const { MaybeUninit::uninit() }; FIELDS_MAX], names: [Name::Other; FIELDS_MAX] }
-    }
-}
-
-impl Default for FieldSlots<'_> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// One field line.
-#[derive(Debug, Clone, Copy)]
-pub struct Field<'b> {
-    /// What it is, when this program knows it.
-    pub id: Name,
-    /// Its name as it was sent.
-    pub name: &'b str,
-    /// Its value without surrounding white space.
-    pub value: &'b [u8],
-}
-
-/// What the `Connection` fields of a message say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct ConnectionOptions {
-    pub close: bool,
-    pub keep_alive: bool,
-    pub upgrade: bool,
-    pub te: bool,
-    /// Names some other field, which is therefore hop-by-hop.
-    pub names_others: bool,
 }
 
 /// A valid request head.
@@ -495,108 +405,8 @@ impl<'b> ResponseHead<'b> {
     }
 }
 
-fn fields<'b>(
-    fields: &'b [httparse::Header<'b>],
-    names: &'b [Name],
-) -> impl Iterator<Item = Field<'b>> + use<'b> {
-    fields.iter().zip(names).map(|(field, &id)| Field { id, name: field.name, value: field.value })
-}
-
-fn first<'b>(fields: &[httparse::Header<'b>], name: &str) -> Option<&'b [u8]> {
-    fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
-}
-
 fn version(minor: Option<u8>) -> Version {
     if minor == Some(1) { Version::Http11 } else { Version::Http10 }
-}
-
-/// What one pass over the fields finds out.
-#[derive(Default)]
-struct Facts<'b> {
-    host: Option<&'b [u8]>,
-    several_hosts: bool,
-    framing: FramingFields,
-    connection: ConnectionOptions,
-    options: usize,
-    expect: Option<&'b [u8]>,
-    upgrade: bool,
-    takes_trailers: bool,
-}
-
-impl<'b> Facts<'b> {
-    fn gather(fields: &[httparse::Header<'b>], names: &mut [Name]) -> Result<Self, HeadError> {
-        let mut facts = Facts::default();
-        for (field, name) in fields.iter().zip(names) {
-            *name = Name::of(field.name);
-            match *name {
-                Name::Connection => facts.connection(field.value)?,
-                Name::ContentLength => facts.framing.content_length(field.value)?,
-                Name::Expect => facts.expect = facts.expect.filter(|e| !is_continue(e)).or(Some(field.value)),
-                Name::Host => facts.several_hosts |= facts.host.replace(field.value).is_some(),
-                Name::Te => {
-                    facts.takes_trailers |=
-                        elements(field.value).any(|te| te.eq_ignore_ascii_case(b"trailers"))
-                }
-                Name::TransferEncoding => facts.framing.transfer_encoding(field.value)?,
-                Name::Upgrade => facts.upgrade |= !field.value.is_empty(),
-                _ => {}
-            }
-        }
-        Ok(facts)
-    }
-
-    fn connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
-        let options = &mut self.connection;
-        for option in elements(value) {
-            self.options += 1;
-            match option.len() {
-                5 if option.eq_ignore_ascii_case(b"close") => options.close = true,
-                10 if option.eq_ignore_ascii_case(b"keep-alive") => options.keep_alive = true,
-                7 if option.eq_ignore_ascii_case(b"upgrade") => options.upgrade = true,
-                2 if option.eq_ignore_ascii_case(b"te") => options.te = true,
-                _ => options.names_others = true,
-            }
-        }
-        if self.options > CONNECTION_OPTIONS_MAX { Err(HeadError::TooManyOptions) } else { Ok(()) }
-    }
-
-    /// RFC 9112 section 3.2: HTTP/1.1 has exactly one Host field, whatever the form of its target.
-    fn host(&self, version: Version) -> Result<&'b str, HeadError> {
-        if self.several_hosts {
-            return Err(HeadError::SeveralHosts);
-        }
-        match self.host {
-            None if version == Version::Http11 => Err(HeadError::NoHost),
-            None => Ok(""),
-            Some(b"") if version == Version::Http10 => Ok(""),
-            Some(value) => {
-                str::from_utf8(value).ok().filter(|host| is_authority(host)).ok_or(HeadError::BadHost)
-            }
-        }
-    }
-
-    /// RFC 9112 section 9.3.
-    fn keeps_alive(&self, version: Version) -> bool {
-        !self.connection.close && (version == Version::Http11 || self.connection.keep_alive)
-    }
-
-    /// RFC 9110 section 10.1.1: what else may be expected is answered with 417.
-    fn expects_continue(&self) -> Result<bool, HeadError> {
-        match self.expect {
-            None => Ok(false),
-            Some(value) if is_continue(value) => Ok(true),
-            Some(_) => Err(HeadError::Expectation),
-        }
-    }
-}
-
-fn is_continue(expectation: &[u8]) -> bool {
-    expectation.eq_ignore_ascii_case(b"100-continue")
-}
-
-/// The elements of a list, empty ones left out (RFC 9110 section 5.6.1).
-pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
 /// Where the start line begins.
@@ -625,60 +435,5 @@ fn refuse_version(parsed: &httparse::Request<'_, '_>, head: &[u8]) -> Result<(),
         (true, 8) => Err(HeadError::Version),
         (true, _) => Ok(()),
         (false, _) => Err(HeadError::BadStartLine),
-    }
-}
-
-/// The authority, if the target carries one, and the target as an origin server gets it (RFC 9112 section 3.2).
-fn split_target(method: Method, target: &str) -> Result<(Option<&str>, &str), HeadError> {
-    if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
-        return Err(if target.contains('#') { HeadError::Fragment } else { HeadError::BadTarget });
-    }
-    if target.starts_with('/') {
-        return Ok((None, target));
-    }
-    if target == "*" {
-        return if method == Method::Options { Ok((None, target)) } else { Err(HeadError::BadTarget) };
-    }
-    let (scheme, rest) = target.split_once("://").ok_or(HeadError::BadTarget)?;
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(HeadError::BadTarget);
-    }
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    if !is_authority(authority) {
-        return Err(HeadError::BadHost);
-    }
-    match (path, method) {
-        ("", Method::Options) => Ok((Some(authority), "*")),
-        ("", _) => Ok((Some(authority), "/")),
-        _ => Ok((Some(authority), path)),
-    }
-}
-
-/// A host with an optional port (RFC 3986 section 3.2), without user information, not empty; a comma, though the RFC
-/// has it, is refused: it may come of two fields that were merged.
-fn is_authority(authority: &str) -> bool {
-    if let Some(rest) = authority.strip_prefix('[') {
-        return rest.split_once(']').is_some_and(|(address, port)| {
-            address.parse::<Ipv6Addr>().is_ok() && port.strip_prefix(':').is_none_or(is_port) && {
-                port.is_empty() || port.starts_with(':')
-            }
-        });
-    }
-    let (name, port) = authority.split_once(':').unwrap_or((authority, ""));
-    !name.is_empty() && is_port(port) && is_registered_name(name.as_bytes())
-}
-
-fn is_port(port: &str) -> bool {
-    port.is_empty() || (port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
-}
-
-fn is_registered_name(mut name: &[u8]) -> bool {
-    loop {
-        name = match name {
-            [] => return true,
-            [b'%', a, b, rest @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
-            [b, rest @ ..] if b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(b) => rest,
-            _ => return false,
-        }
     }
 }

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::digits;
+use super::fields::elements;
 use super::framing::Framing;
-use super::head::{Field, Name, RequestHead, ResponseHead, Version, elements};
+use super::head::{Field, Name, RequestHead, ResponseHead, Version};
 
 /// Room for what is added to a head beyond its own length.
 const ADDED_BYTES: usize = 256;
@@ -33,15 +34,12 @@ pub fn request(head: &RequestHead<'_>, client: IpAddr, trusted: bool, out: &mut 
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(head.host.as_bytes());
     out.extend_from_slice(b"\r\n");
+    let named = head.connection.names_others;
     let (mut forwarded_host, mut forwarded_proto) = (false, false);
     for field in head.fields() {
         match field.id {
-            Name::Other => {
-                if !head.connection.names_others || !is_named(head.fields(), field.name) {
-                    line(&field, out);
-                }
-            }
-            Name::Trailer => line(&field, out),
+            Name::Other if named && is_named(head.fields(), field.name) => {}
+            Name::Other | Name::Trailer => line(&field, out),
             Name::Upgrade if head.upgrade => line(&field, out),
             Name::XForwardedHost if trusted => {
                 forwarded_host = true;
@@ -110,28 +108,29 @@ pub fn response(head: &ResponseHead<'_>, coding: Coding, persistence: Persistenc
     out.push(b' ');
     out.extend_from_slice(head.reason.as_bytes());
     out.extend_from_slice(b"\r\n");
+    let named = head.connection.names_others;
+    // RFC 9110 section 15.5.22: a 426 carries Upgrade.
+    let demands_upgrade = head.status == 426;
     for field in head.fields() {
         match field.id {
-            Name::Other => {
-                if !head.connection.names_others || !is_named(head.fields(), field.name) {
-                    line(&field, out);
-                }
-            }
-            Name::Upgrade if persistence == Persistence::Upgrade => line(&field, out),
+            Name::Other if named && is_named(head.fields(), field.name) => {}
+            Name::Upgrade if persistence == Persistence::Upgrade || demands_upgrade => line(&field, out),
             Name::Trailer if coding != Coding::Dechunk => line(&field, out),
-            Name::Expect
+            Name::Other
+            | Name::Expect
             | Name::Host
             | Name::XForwardedFor
             | Name::XForwardedHost
-            | Name::XForwardedProto => {
-                line(&field, out);
-            }
+            | Name::XForwardedProto => line(&field, out),
             _ => {}
         }
     }
     if head.status >= 200 {
         framing(response_framing(head, coding), out);
         via(head.version, out);
+    }
+    if demands_upgrade {
+        out.extend_from_slice(Persistence::Upgrade.line());
     }
     if head.status >= 200 || persistence == Persistence::Upgrade {
         out.extend_from_slice(persistence.line());
