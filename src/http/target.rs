@@ -56,3 +56,102 @@ fn is_registered_name(mut name: &[u8]) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use HeadError::{BadHost, BadTarget, Fragment};
+
+    #[test]
+    fn targets_in_all_their_forms() {
+        type Case = (Method, &'static str, Result<(Option<&'static str>, &'static str), HeadError>);
+        let cases: &[Case] = &[
+            (Method::Get, "/", Ok((None, "/"))),
+            (Method::Get, "/a?b=c://d", Ok((None, "/a?b=c://d"))),
+            (Method::Get, "//a/b", Ok((None, "//a/b"))),
+            (Method::Options, "*", Ok((None, "*"))),
+            (Method::Get, "*", Err(BadTarget)),
+            (Method::Options, "*a", Err(BadTarget)),
+            (Method::Get, "http://a", Ok((Some("a"), "/"))),
+            (Method::Get, "HTTP://a:80/b?c", Ok((Some("a:80"), "/b?c"))),
+            (Method::Get, "https://[::1]:8/", Ok((Some("[::1]:8"), "/"))),
+            (Method::Get, "http://a?b", Ok((Some("a"), "?b"))),
+            (Method::Options, "http://a", Ok((Some("a"), "*"))),
+            (Method::Options, "http://a/", Ok((Some("a"), "/"))),
+            (Method::Get, "http://", Err(BadHost)),
+            (Method::Get, "http:///a", Err(BadHost)),
+            (Method::Get, "http://u@a/", Err(BadHost)),
+            (Method::Get, "http://a:b/", Err(BadHost)),
+            (Method::Get, "ftp://a/", Err(BadTarget)),
+            (Method::Get, "http:a", Err(BadTarget)),
+            (Method::Get, "a/b", Err(BadTarget)),
+            (Method::Get, "a:80", Err(BadTarget)),
+            (Method::Get, "?a", Err(BadTarget)),
+            (Method::Get, "/a#b", Err(Fragment)),
+            (Method::Get, "/a b", Err(BadTarget)),
+            (Method::Get, "/\u{e4}", Err(BadTarget)),
+            (Method::Get, "/\u{7f}", Err(BadTarget)),
+            (Method::Get, "/\t", Err(BadTarget)),
+        ];
+        for (method, target, expected) in cases {
+            assert_eq!(split_target(*method, target), *expected, "{method:?} {target}");
+        }
+    }
+
+    #[test]
+    fn authorities() {
+        let good = [
+            "a",
+            "a.b",
+            "a:80",
+            "a:",
+            "A-b_c.~d",
+            "127.0.0.1:1",
+            "[::1]",
+            "[::1]:65535",
+            "[::ffff:1.2.3.4]",
+            "%41",
+            "a!$&'()*+;=",
+            "a:0",
+        ];
+        let bad = [
+            "",
+            ":80",
+            "a b",
+            "a,b",
+            "u@a",
+            "u:p@a",
+            "a:b",
+            "a:65536",
+            "a:99999999999",
+            "a:8:9",
+            "a:+8",
+            "a:-1",
+            "::1",
+            "[::1",
+            "::1]",
+            "[]",
+            "[::g]",
+            "[::1]a",
+            "[::1]:a",
+            "[::1%25eth0]",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "%4",
+            "%zz",
+            "a\"",
+            "a<b",
+            "\u{e4}",
+            "a\t",
+            "a\u{0}",
+        ];
+        for authority in good {
+            assert!(is_authority(authority), "{authority}");
+        }
+        for authority in bad {
+            assert!(!is_authority(authority), "{authority}");
+        }
+    }
+}
