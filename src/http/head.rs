@@ -579,6 +579,7 @@ mod tests {
         use HeadError as E;
         let lines: &[(&str, HeadError)] = &[
             ("GET / HTTP/2.0", E::Version),
+            ("GET /aaaa HTTP/2.0", E::Version),
             ("GET / HTTP/0.9", E::Version),
             ("GET / HTTP/1.2", E::Version),
             ("PRI * HTTP/2.0", E::Version),
