@@ -205,8 +205,13 @@ pub fn write_head(answer: &Answer, persistence: Persistence, date: &[u8; 29], ou
     out.extend_from_slice(phrase(answer.status).as_bytes());
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&answer.fields);
-    let bodiless = answer.status < 200 || matches!(answer.status, 204 | 304);
-    if !bodiless || !matches!(answer.body, Body::None) {
+    // RFC 9110 section 8.6: never with 1xx and 204; with 304 it is the length that the 200 would have.
+    let has_length = match answer.status {
+        100..=199 | 204 => false,
+        304 => !matches!(answer.body, Body::None),
+        _ => true,
+    };
+    if has_length {
         out.extend_from_slice(b"Content-Length: ");
         digits::decimal(answer.body.len(), out);
         out.extend_from_slice(b"\r\n");
@@ -216,4 +221,104 @@ pub fn write_head(answer: &Answer, persistence: Persistence, date: &[u8; 29], ou
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(persistence.line());
     out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+
+    fn head(answer: &Answer, persistence: Persistence) -> String {
+        let mut out = Vec::new();
+        write_head(answer, persistence, DATE, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn reasons_become_status_codes() {
+        let cases = [
+            (Reason::Head(HeadError::SeveralHosts), 400, true),
+            (Reason::Head(HeadError::LengthAndCoding), 400, true),
+            (Reason::Head(HeadError::LineTooLong), 414, true),
+            (Reason::Head(HeadError::Expectation), 417, true),
+            (Reason::Head(HeadError::TooLarge), 431, true),
+            (Reason::Head(HeadError::TooManyFields), 431, true),
+            (Reason::Head(HeadError::Connect), 501, true),
+            (Reason::Head(HeadError::UnknownCoding), 501, true),
+            (Reason::Head(HeadError::Version), 505, true),
+            (Reason::Chunks(ChunkError::BadSize), 400, true),
+            (Reason::HeadTimeout, 408, true),
+            (Reason::BodyTimeout, 408, true),
+            (Reason::Unreachable, 502, false),
+            (Reason::BackendClosed, 502, false),
+            (Reason::BadResponse, 502, false),
+            (Reason::NoBackend, 503, false),
+            (Reason::Overload, 503, true),
+            (Reason::ConnectTimeout, 504, false),
+            (Reason::ResponseTimeout, 504, false),
+        ];
+        for (reason, status, close) in cases {
+            let made = answer(reason);
+            assert_eq!((made.status, made.close), (status, close), "{reason:?}");
+            let Body::Octets(text, all) = made.body else { panic!("{reason:?} has no text") };
+            let expected = format!("{status} {}: {reason}\n", phrase(status));
+            assert_eq!(&text[all], expected.as_bytes());
+            assert!(!phrase(status).is_empty());
+        }
+    }
+
+    #[test]
+    fn an_answer_has_a_complete_head() {
+        let expected = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 37\r\n\
+            Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nConnection: close\r\n\r\n";
+        assert_eq!(head(&answer(Reason::Head(HeadError::SeveralHosts)), Persistence::Close), expected);
+    }
+
+    #[test]
+    fn the_length_is_told_where_a_body_may_be() {
+        let file = || Arc::new(File::open("Cargo.toml").unwrap());
+        let octets = || Body::Octets(Octets::Shared(Arc::from(&b"0123456789"[..])), 2..9);
+        let cases = [
+            (200, Body::None, Some(0)),
+            (301, Body::None, Some(0)),
+            (405, Body::None, Some(0)),
+            (204, Body::None, None),
+            (304, Body::None, None),
+            (100, Body::None, None),
+            (204, octets(), None),
+            (304, octets(), Some(7)),
+            (200, octets(), Some(7)),
+            (206, Body::File(file(), 10..5_000_000_000), Some(4_999_999_990)),
+        ];
+        for (status, body, length) in cases {
+            let made = Answer { status, fields: Octets::Static(b"A: b\r\n"), body, close: false };
+            let length = length.map(|n: u64| format!("Content-Length: {n}\r\n")).unwrap_or_default();
+            let phrase = phrase(status);
+            let expected = format!(
+                "HTTP/1.1 {status} {phrase}\r\nA: b\r\n{length}Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
+            );
+            assert_eq!(head(&made, Persistence::Implied), expected);
+        }
+    }
+
+    #[test]
+    fn every_answer_is_one_that_we_would_believe() {
+        use super::super::head::{FieldSlots, HeadLimits, HeadScan, Method};
+        for reason in [Reason::Overload, Reason::BadResponse, Reason::Chunks(ChunkError::BadLineEnd)] {
+            for persistence in [Persistence::Implied, Persistence::KeepAlive, Persistence::Close] {
+                let (made, mut slots) = (answer(reason), FieldSlots::new());
+                let text = head(&made, persistence);
+                let read = HeadScan::default().response(
+                    text.as_bytes(),
+                    Method::Get,
+                    &HeadLimits::default(),
+                    &mut slots,
+                );
+                let read = read.unwrap().unwrap();
+                assert_eq!((read.status, read.content_length), (made.status, Some(made.body.len())));
+                assert_eq!(read.keep_alive, persistence != Persistence::Close);
+            }
+        }
+    }
 }

@@ -286,3 +286,203 @@ pub fn write_size(n: usize, first: bool, out: &mut Vec<u8>) {
     digits::hexadecimal(n, out);
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a reader makes of a body that arrives in parts of the given sizes: its data, its trailer section and
+    /// what is left over, or the error, or None when it is unfinished.
+    fn read(body: &[u8], mut parts: impl Iterator<Item = usize>) -> Result<Option<[Vec<u8>; 3]>, ChunkError> {
+        let (mut scan, mut data, mut at, mut arrived) = (ChunkScan::default(), Vec::new(), 0, 0);
+        loop {
+            match scan.next(&body[at..arrived])? {
+                Some(Piece::Framing(n)) => at += n,
+                Some(Piece::Data(n)) => {
+                    assert!(n > 0);
+                    data.extend_from_slice(&body[at..at + n]);
+                    at += n;
+                }
+                Some(Piece::End(n)) => {
+                    assert_eq!(scan.next(&body[at + n..]), Ok(None));
+                    return Ok(Some([data, body[at..at + n].to_vec(), body[at + n..].to_vec()]));
+                }
+                None if arrived == body.len() => return Ok(None),
+                None => arrived = body.len().min(arrived + parts.next().unwrap_or(body.len()).max(1)),
+            }
+        }
+    }
+
+    fn whole(body: &[u8]) -> Result<Option<[Vec<u8>; 3]>, ChunkError> {
+        let at_once = read(body, std::iter::empty());
+        let drip = read(body, std::iter::repeat(1));
+        assert_eq!(at_once, drip, "{:?}", String::from_utf8_lossy(body));
+        at_once
+    }
+
+    #[test]
+    fn valid_bodies() {
+        let cases: &[(&str, &str, &str)] = &[
+            ("0\r\n\r\n", "", "\r\n"),
+            ("000\r\n\r\n", "", "\r\n"),
+            ("5\r\nhello\r\n0\r\n\r\n", "hello", "\r\n"),
+            ("0000000000000005\r\nhello\r\n0\r\n\r\n", "hello", "\r\n"),
+            ("a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789", "\r\n"),
+            ("2\r\n\r\n\r\n0\r\n\r\n", "\r\n", "\r\n"),
+            ("1;a\r\nx\r\n0;b=c;d=\"e;\\\"\t\"\r\n\r\n", "x", "\r\n"),
+            ("1 ; a = b ; c\r\nx\r\n0\r\n\r\n", "x", "\r\n"),
+            ("0\r\nA: b\r\nC: d\r\n\r\n", "", "A: b\r\nC: d\r\n\r\n"),
+            ("0\r\nA:\r\n\r\n", "", "A:\r\n\r\n"),
+        ];
+        for (body, data, trailers) in cases {
+            let followed = [body.as_bytes(), b"GET /"].concat();
+            let expected = [data.as_bytes(), trailers.as_bytes(), b"GET /"].map(<[u8]>::to_vec);
+            assert_eq!(whole(&followed), Ok(Some(expected)), "{body}");
+        }
+    }
+
+    #[test]
+    fn broken_bodies() {
+        use ChunkError::*;
+        let cases: &[(&[u8], ChunkError)] = &[
+            (b"\r\n", BadSize),
+            (b" 5\r\nhello\r\n0\r\n\r\n", BadSize),
+            (b"g\r\n", BadSize),
+            (b"-1\r\n", BadSize),
+            (b"+1\r\n", BadSize),
+            (b"0x5\r\nhello\r\n0\r\n\r\n", BadSize),
+            (b"5_\r\n", BadSize),
+            (b"5\0\r\n", BadSize),
+            (b"5\x0b\r\n", BadSize),
+            (b";a\r\n", BadSize),
+            (b"8000000000000000\r\n", SizeTooLarge),
+            (b"ffffffffffffffff\r\n", SizeTooLarge),
+            (b"10000000000000005\r\n", SizeTooLarge),
+            (b"00000000000000005\r\n", SizeTooLarge),
+            (b"5\nhello\r\n0\r\n\r\n", BadSize),
+            (b"5\rhello\r\n0\r\n\r\n", BadLineEnd),
+            (b"5\r\rhello", BadLineEnd),
+            (b"5 \r\nhello\r\n0\r\n\r\n", BadExtension),
+            (b"5 5\r\nhello", BadExtension),
+            (b"5\r\nhello0\r\n\r\n", BadLineEnd),
+            (b"5\r\nhello\n0\r\n\r\n", BadLineEnd),
+            (b"5\r\nhello\r0\r\n\r\n", BadLineEnd),
+            (b"5\r\nhello!\r\n0\r\n\r\n", BadLineEnd),
+            (b"5\r\nhello\r\n\r\n", BadSize),
+            (b"5;\r\nhello", BadExtension),
+            (b"5;a\nhello", BadExtension),
+            (b"5;a=\r\nhello", BadExtension),
+            (b"5;a\rb\r\nhello", BadLineEnd),
+            (b"5;a\0\r\nhello", BadExtension),
+            (b"5;a=\"\r\n\"\r\nhello", BadExtension),
+            (b"5;a=\"\n\"\r\nhello", BadExtension),
+            (b"5;a=\"\\\r\n", BadExtension),
+            (b"5;a=\"b\"c\r\n", BadExtension),
+            (b"5;a \r\n", BadExtension),
+            (b"5;\x7f\r\n", BadExtension),
+            (b"5;a=\xff\r\n", BadExtension),
+            (b"0\r\n\n", BadTrailer),
+            (b"0\r\nA: b\n\r\n", BadTrailer),
+            (b"0\r\nA: b\r\n\n", BadTrailer),
+            (b"0\r\nA: b\rC: d\r\n\r\n", BadTrailer),
+            (b"0\r\nA : b\r\n\r\n", BadTrailer),
+            (b"0\r\nA: b\r\n c\r\n\r\n", BadTrailer),
+            (b"0\r\n A: b\r\n\r\n", BadTrailer),
+            (b"0\r\n: b\r\n\r\n", BadTrailer),
+            (b"0\r\nA\r\n\r\n", BadTrailer),
+            (b"0\r\nA: \0\r\n\r\n", BadTrailer),
+            (b"0\r\nGET / HTTP/1.1\r\n\r\n", BadTrailer),
+        ];
+        for (body, error) in cases {
+            assert_eq!(whole(body), Err(*error), "{:?}", String::from_utf8_lossy(body));
+        }
+    }
+
+    #[test]
+    fn unfinished_bodies() {
+        let body = b"5;a=\"b\"\r\nhello\r\n0\r\nA: b\r\n\r\n";
+        for end in 0..body.len() {
+            assert_eq!(whole(&body[..end]), Ok(None), "{end}");
+        }
+        assert_eq!(whole(b"7fffffffffffffff\r\nabc"), Ok(None));
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_bounded() {
+        let line = |n: usize| format!("1;{}\r\nx\r\n", "a".repeat(n));
+        let body = |lines: usize, n: usize| format!("{}0\r\n\r\n", line(n).repeat(lines)).into_bytes();
+        assert!(matches!(whole(&body(1, LINE_BYTES_MAX - 4)), Ok(Some(_))));
+        assert_eq!(whole(&body(1, LINE_BYTES_MAX)), Err(ChunkError::ExtensionsTooLarge));
+        assert!(matches!(whole(&body(16, 1000)), Ok(Some(_))));
+        assert_eq!(whole(&body(17, 1000)), Err(ChunkError::ExtensionsTooLarge));
+        assert_eq!(
+            whole(format!("1;{}", "a".repeat(1 << 20)).as_bytes()),
+            Err(ChunkError::ExtensionsTooLarge)
+        );
+
+        let trailers = |n: usize, bytes: usize| {
+            format!("0\r\n{}\r\n", format!("A: {}\r\n", "b".repeat(bytes)).repeat(n)).into_bytes()
+        };
+        assert!(matches!(whole(&trailers(TRAILER_FIELDS_MAX, 1)), Ok(Some(_))));
+        assert_eq!(whole(&trailers(TRAILER_FIELDS_MAX + 1, 1)), Err(ChunkError::TrailersTooLarge));
+        assert!(matches!(whole(&trailers(1, TRAILER_BYTES_MAX - 7)), Ok(Some(_))));
+        assert_eq!(whole(&trailers(1, TRAILER_BYTES_MAX - 6)), Err(ChunkError::TrailersTooLarge));
+    }
+
+    #[test]
+    fn forbidden_trailers_are_found_one_by_one() {
+        let mut section =
+            b"Digest: a\r\nContent-Length: 5\r\nX: y\r\nSET-COOKIE: z\r\nHost: h\r\n\r\n".to_vec();
+        let mut removed = Vec::new();
+        while let Some((offset, len)) = forbidden_trailer(&section) {
+            removed.extend(section.drain(offset..offset + len));
+        }
+        assert_eq!(section, b"Digest: a\r\nX: y\r\n\r\n");
+        assert_eq!(removed, b"Content-Length: 5\r\nSET-COOKIE: z\r\nHost: h\r\n");
+        for name in ["transfer-encoding", "Connection", "TE", "x-forwarded-for", "Authorization", "Trailer"] {
+            let line = format!("{name}: a\r\n\r\n");
+            assert_eq!(forbidden_trailer(line.as_bytes()), Some((0, line.len() - 2)), "{name}");
+        }
+        assert_eq!(forbidden_trailer(b"\r\n"), None);
+    }
+
+    fn encode(chunks: &[Vec<u8>], trailers: &str) -> Vec<u8> {
+        let mut body = Vec::new();
+        for (n, chunk) in chunks.iter().enumerate() {
+            write_size(chunk.len(), n == 0, &mut body);
+            body.extend_from_slice(chunk);
+        }
+        write_size(0, chunks.is_empty(), &mut body);
+        body.extend_from_slice(trailers.as_bytes());
+        body.extend_from_slice(b"\r\n");
+        body
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_reads_what_was_written(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..8),
+            trailers in prop::sample::select(vec!["", "A: b\r\n", "A: b\r\nC:\r\n"]),
+            parts in prop::collection::vec(1usize..30, 0..60),
+        ) {
+            let body = encode(&chunks, trailers);
+            let expected = [chunks.concat(), [trailers.as_bytes(), b"\r\n"].concat(), Vec::new()];
+            prop_assert_eq!(read(&body, parts.into_iter()), Ok(Some(expected)));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic_or_depend_on_the_split(
+            body in prop::collection::vec(prop::sample::select(b"0015af;=\"\\ \r\n\r\n\r\nA:\0\xff".to_vec()), 0..80),
+            parts in prop::collection::vec(1usize..9, 0..80),
+        ) {
+            prop_assert_eq!(read(&body, parts.into_iter()), read(&body, std::iter::empty()));
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_survived(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _either = read(&body, std::iter::repeat(1));
+            let _none_or_some = forbidden_trailer(&body);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Wherever two readers of one message could come to different ends, the message is refused.
 
+use super::fields::trim;
 use super::head::{HeadError, Method, Version};
 
 /// How a body ends.
@@ -30,7 +31,7 @@ impl FramingFields {
     /// Takes in one Content-Length field: digits, or a list that repeats one number (RFC 9110 section 8.6).
     pub fn content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
         for element in value.split(|&b| b == b',') {
-            let length = number(element.trim_ascii()).ok_or(HeadError::BadLength)?;
+            let length = number(trim(element)).ok_or(HeadError::BadLength)?;
             if self.length.replace(length).is_some_and(|before| before != length) {
                 return Err(HeadError::LengthsDiffer);
             }
@@ -43,7 +44,7 @@ impl FramingFields {
     pub fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), HeadError> {
         self.coded = true;
         for element in value.split(|&b| b == b',') {
-            let coding = element.trim_ascii();
+            let coding = trim(element);
             if coding.is_empty() || self.chunked {
                 return Err(HeadError::BadCoding);
             } else if coding.eq_ignore_ascii_case(b"chunked") {
@@ -111,4 +112,114 @@ fn number(digits: &[u8]) -> Option<u64> {
         }
         n.checked_mul(10)?.checked_add(u64::from(b - b'0'))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Framing::{Chunked, Length, UntilClose};
+    use HeadError::{BadCoding, BadLength, CodingInHttp10, LengthAndCoding, LengthsDiffer, UnknownCoding};
+    use Version::{Http10, Http11};
+
+    fn gather(lengths: &[&str], codings: &[&str]) -> Result<FramingFields, HeadError> {
+        let mut fields = FramingFields::default();
+        for value in lengths {
+            fields.content_length(value.as_bytes())?;
+        }
+        for value in codings {
+            fields.transfer_encoding(value.as_bytes())?;
+        }
+        Ok(fields)
+    }
+
+    #[test]
+    fn requests_by_rfc_9112_section_6_3() {
+        type Case = (&'static [&'static str], &'static [&'static str], Version, Result<Framing, HeadError>);
+        let cases: &[Case] = &[
+            (&[], &[], Http11, Ok(Framing::None)),
+            (&[], &[], Http10, Ok(Framing::None)),
+            (&["0"], &[], Http11, Ok(Length(0))),
+            (&["5"], &[], Http10, Ok(Length(5))),
+            (&["18446744073709551615"], &[], Http11, Ok(Length(u64::MAX))),
+            (&["18446744073709551616"], &[], Http11, Err(BadLength)),
+            (&["99999999999999999999999999"], &[], Http11, Err(BadLength)),
+            (&["5", "5"], &[], Http11, Ok(Length(5))),
+            (&["5, 5"], &[], Http11, Ok(Length(5))),
+            (&["5", "6"], &[], Http11, Err(LengthsDiffer)),
+            (&["5,6"], &[], Http11, Err(LengthsDiffer)),
+            (&["5,"], &[], Http11, Err(BadLength)),
+            (&[""], &[], Http11, Err(BadLength)),
+            (&["5", ""], &[], Http11, Err(BadLength)),
+            (&["+5"], &[], Http11, Err(BadLength)),
+            (&["-5"], &[], Http11, Err(BadLength)),
+            (&["0x5"], &[], Http11, Err(BadLength)),
+            (&["5 5"], &[], Http11, Err(BadLength)),
+            (&["5.0"], &[], Http11, Err(BadLength)),
+            (&["1_0"], &[], Http11, Err(BadLength)),
+            (&["\u{b}5"], &[], Http11, Err(BadLength)),
+            (&[], &["chunked"], Http11, Ok(Chunked)),
+            (&[], &["CHUNKED"], Http11, Ok(Chunked)),
+            (&[], &["chunked"], Http10, Err(CodingInHttp10)),
+            (&["5"], &["chunked"], Http11, Err(LengthAndCoding)),
+            (&["0"], &["chunked"], Http11, Err(LengthAndCoding)),
+            (&["5"], &["identity"], Http11, Err(LengthAndCoding)),
+            (&[], &[""], Http11, Err(BadCoding)),
+            (&[], &["chunked,"], Http11, Err(BadCoding)),
+            (&[], &[",chunked"], Http11, Err(BadCoding)),
+            (&[], &["chunked, chunked"], Http11, Err(BadCoding)),
+            (&[], &["chunked", "chunked"], Http11, Err(BadCoding)),
+            (&[], &["chunked, identity"], Http11, Err(BadCoding)),
+            (&[], &["chunked", "identity"], Http11, Err(BadCoding)),
+            (&[], &["identity"], Http11, Err(BadCoding)),
+            (&[], &["gzip"], Http11, Err(BadCoding)),
+            (&[], &["xchunked"], Http11, Err(BadCoding)),
+            (&[], &["chunked;q=1"], Http11, Err(BadCoding)),
+            (&[], &["\u{b}chunked"], Http11, Err(BadCoding)),
+            (&[], &["\u{c}chunked"], Http11, Err(BadCoding)),
+            (&[], &["\"chunked\""], Http11, Err(BadCoding)),
+            (&[], &["gzip, chunked"], Http11, Err(UnknownCoding)),
+            (&[], &["gzip", "chunked"], Http11, Err(UnknownCoding)),
+            (&[], &["identity, chunked"], Http11, Err(UnknownCoding)),
+        ];
+        for (lengths, codings, version, expected) in cases {
+            let framing = gather(lengths, codings).and_then(|fields| fields.request(*version));
+            assert_eq!(framing, *expected, "{lengths:?} {codings:?} {version:?}");
+        }
+    }
+
+    #[test]
+    fn responses_by_rfc_9112_section_6_3() {
+        type Case =
+            (u16, Method, &'static [&'static str], &'static [&'static str], Result<Framing, HeadError>);
+        let cases: &[Case] = &[
+            (200, Method::Head, &["5"], &[], Ok(Framing::None)),
+            (200, Method::Head, &[], &["chunked"], Ok(Framing::None)),
+            (100, Method::Get, &[], &[], Ok(Framing::None)),
+            (103, Method::Get, &["5"], &[], Ok(Framing::None)),
+            (101, Method::Get, &[], &[], Ok(Framing::None)),
+            (204, Method::Get, &["5"], &[], Ok(Framing::None)),
+            (304, Method::Get, &["5"], &[], Ok(Framing::None)),
+            (200, Method::Connect, &["5"], &[], Ok(Framing::None)),
+            (407, Method::Connect, &["5"], &[], Ok(Length(5))),
+            (200, Method::Get, &["5"], &["chunked"], Err(LengthAndCoding)),
+            (304, Method::Get, &["5"], &["chunked"], Err(LengthAndCoding)),
+            (200, Method::Get, &[], &["chunked"], Ok(Chunked)),
+            (200, Method::Get, &[], &["gzip"], Err(BadCoding)),
+            (200, Method::Get, &[], &["identity"], Err(BadCoding)),
+            (200, Method::Get, &[], &["gzip, chunked"], Err(UnknownCoding)),
+            (200, Method::Get, &[], &["chunked, chunked"], Err(BadCoding)),
+            (200, Method::Get, &["5", "6"], &[], Err(LengthsDiffer)),
+            (200, Method::Head, &["five"], &[], Err(BadLength)),
+            (200, Method::Get, &["5, 5"], &[], Ok(Length(5))),
+            (200, Method::Get, &[], &[], Ok(UntilClose)),
+            (404, Method::Post, &[], &[], Ok(UntilClose)),
+        ];
+        for (status, asked, lengths, codings, expected) in cases {
+            let framing =
+                gather(lengths, codings).and_then(|fields| fields.response(Http11, *status, *asked));
+            assert_eq!(framing, *expected, "{status} {asked:?} {lengths:?} {codings:?}");
+        }
+        let coded = gather(&[], &["chunked"]).unwrap();
+        assert_eq!(coded.response(Http10, 200, Method::Get), Err(CodingInHttp10));
+    }
 }

@@ -4,6 +4,8 @@ pub mod answer;
 pub mod buffer;
 pub mod chunks;
 mod digits;
+mod fields;
 pub mod framing;
 pub mod head;
 pub mod rewrite;
+mod target;

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::digits;
+use super::fields::elements;
 use super::framing::Framing;
-use super::head::{Field, Name, RequestHead, ResponseHead, Version, elements};
+use super::head::{Field, Name, RequestHead, ResponseHead, Version};
 
 /// Room for what is added to a head beyond its own length.
 const ADDED_BYTES: usize = 256;
@@ -33,15 +34,12 @@ pub fn request(head: &RequestHead<'_>, client: IpAddr, trusted: bool, out: &mut 
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(head.host.as_bytes());
     out.extend_from_slice(b"\r\n");
+    let named = head.connection.names_others;
     let (mut forwarded_host, mut forwarded_proto) = (false, false);
     for field in head.fields() {
         match field.id {
-            Name::Other => {
-                if !head.connection.names_others || !is_named(head.fields(), field.name) {
-                    line(&field, out);
-                }
-            }
-            Name::Trailer => line(&field, out),
+            Name::Other if named && is_named(head.fields(), field.name) => {}
+            Name::Other | Name::Trailer => line(&field, out),
             Name::Upgrade if head.upgrade => line(&field, out),
             Name::XForwardedHost if trusted => {
                 forwarded_host = true;
@@ -110,28 +108,29 @@ pub fn response(head: &ResponseHead<'_>, coding: Coding, persistence: Persistenc
     out.push(b' ');
     out.extend_from_slice(head.reason.as_bytes());
     out.extend_from_slice(b"\r\n");
+    let named = head.connection.names_others;
+    // RFC 9110 section 15.5.22: a 426 carries Upgrade.
+    let demands_upgrade = head.status == 426;
     for field in head.fields() {
         match field.id {
-            Name::Other => {
-                if !head.connection.names_others || !is_named(head.fields(), field.name) {
-                    line(&field, out);
-                }
-            }
-            Name::Upgrade if persistence == Persistence::Upgrade => line(&field, out),
+            Name::Other if named && is_named(head.fields(), field.name) => {}
+            Name::Upgrade if persistence == Persistence::Upgrade || demands_upgrade => line(&field, out),
             Name::Trailer if coding != Coding::Dechunk => line(&field, out),
-            Name::Expect
+            Name::Other
+            | Name::Expect
             | Name::Host
             | Name::XForwardedFor
             | Name::XForwardedHost
-            | Name::XForwardedProto => {
-                line(&field, out);
-            }
+            | Name::XForwardedProto => line(&field, out),
             _ => {}
         }
     }
     if head.status >= 200 {
         framing(response_framing(head, coding), out);
         via(head.version, out);
+    }
+    if demands_upgrade {
+        out.extend_from_slice(Persistence::Upgrade.line());
     }
     if head.status >= 200 || persistence == Persistence::Upgrade {
         out.extend_from_slice(persistence.line());
@@ -214,4 +213,269 @@ fn via(received: Version, out: &mut Vec<u8>) {
         Version::Http10 => b"Via: 1.0 neraca\r\n",
         Version::Http11 => b"Via: 1.1 neraca\r\n",
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::head::{FieldSlots, HeadLimits, HeadScan, Method};
+    use super::*;
+    use proptest::prelude::*;
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 100));
+
+    fn sent_on(text: &str, client: IpAddr, trusted: bool) -> Option<String> {
+        let (mut slots, mut out) = (FieldSlots::new(), Vec::new());
+        let head =
+            HeadScan::default().request(text.as_bytes(), &HeadLimits::default(), &mut slots).ok()??;
+        request(&head, client, trusted, &mut out);
+        String::from_utf8(out).ok()
+    }
+
+    fn sent_back(text: &str, asked: Method, coding: Coding, persistence: Persistence) -> String {
+        let (mut slots, mut out) = (FieldSlots::new(), Vec::new());
+        let head = HeadScan::default().response(text.as_bytes(), asked, &HeadLimits::default(), &mut slots);
+        response(&head.unwrap().unwrap(), coding, persistence, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    const ADDED: &str = "X-Forwarded-For: 192.0.2.100\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nVia: 1.1 neraca\r\n\r\n";
+
+    #[test]
+    fn requests_as_the_backend_gets_them() {
+        // (request line and fields behind `Host: a`, what becomes of them in front of the forwarding fields)
+        let cases: &[(&str, &str, &str)] = &[
+            ("GET / HTTP/1.1", "", "GET / HTTP/1.1\r\nHost: a\r\n"),
+            ("GET /b?c HTTP/1.1", "X:  y \r\n", "GET /b?c HTTP/1.1\r\nHost: a\r\nX: y\r\n"),
+            ("GET http://a/b HTTP/1.1", "", "GET /b HTTP/1.1\r\nHost: a\r\n"),
+            ("GET http://a?b HTTP/1.1", "", "GET /?b HTTP/1.1\r\nHost: a\r\n"),
+            ("OPTIONS * HTTP/1.1", "", "OPTIONS * HTTP/1.1\r\nHost: a\r\n"),
+            (
+                "PUT / HTTP/1.1",
+                "content-length: 007, 7\r\n",
+                "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n",
+            ),
+            (
+                "PUT / HTTP/1.1",
+                "Content-Length: 7\r\nContent-Length: 7\r\n",
+                "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n",
+            ),
+            (
+                "PUT / HTTP/1.1",
+                "TRANSFER-encoding: Chunked\r\nTrailer: X\r\n",
+                "PUT / HTTP/1.1\r\nHost: a\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\n",
+            ),
+            (
+                "GET / HTTP/1.1",
+                "Connection: close, x-y\r\nKeep-Alive: 5\r\nProxy-Connection: a\r\nX-Y: z\r\nX-Z: y\r\nUpgrade: h2c\r\n",
+                "GET / HTTP/1.1\r\nHost: a\r\nX-Z: y\r\n",
+            ),
+            (
+                "PUT / HTTP/1.1",
+                "Connection: Host, Content-Length, Transfer-Encoding, X-Forwarded-For, x-forwarded-host, X-Forwarded-Proto\r\n\
+                 Content-Length: 1\r\n",
+                "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n",
+            ),
+            (
+                "GET / HTTP/1.1",
+                "Connection: a\r\nA: 1\r\nB: 2\r\nConnection: ,b ,\t\"\r\nC: 3\r\n",
+                "GET / HTTP/1.1\r\nHost: a\r\nC: 3\r\n",
+            ),
+            (
+                "GET / HTTP/1.1",
+                "TE: gzip, trailers\r\nConnection: TE\r\n",
+                "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n",
+            ),
+            ("GET / HTTP/1.1", "TE: gzip\r\nConnection: TE\r\n", "GET / HTTP/1.1\r\nHost: a\r\n"),
+            (
+                "GET / HTTP/1.1",
+                "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n",
+                "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n",
+            ),
+            (
+                "GET / HTTP/1.1",
+                "Upgrade: a\r\nTE: trailers\r\nConnection: Upgrade, TE\r\n",
+                "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: a\r\nTE: trailers\r\nConnection: upgrade, TE\r\n",
+            ),
+            (
+                "PUT / HTTP/1.1",
+                "Expect: 100-Continue\r\nContent-Length: 1\r\n",
+                "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n",
+            ),
+            ("GET / HTTP/1.1", "Expect: 100-continue\r\n", "GET / HTTP/1.1\r\nHost: a\r\n"),
+            (
+                "GET / HTTP/1.1",
+                "X-Forwarded-For: 1.1.1.1\r\nx-forwarded-proto: https\r\nX-FORWARDED-HOST: evil\r\nVia: 1.1 b\r\n",
+                "GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 b\r\n",
+            ),
+        ];
+        for (line, fields, expected) in cases {
+            let text = format!("{line}\r\nHost: a\r\n{fields}\r\n");
+            assert_eq!(sent_on(&text, CLIENT, false), Some(format!("{expected}{ADDED}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn forwarding_fields_follow_the_client() {
+        let of = |text: &str, client: &str, trusted| {
+            let sent = sent_on(text, client.parse().unwrap(), trusted).unwrap();
+            sent.split_inclusive('\n')
+                .filter(|l| l.starts_with("X-F") || l.starts_with("x-f"))
+                .collect::<String>()
+        };
+        let text = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nX-Forwarded-For:\r\n\
+            X-Forwarded-For: ::3\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b\r\n\r\n";
+        let trusted = "X-Forwarded-Proto: https\r\nX-Forwarded-Host: b\r\n\
+            X-Forwarded-For: 1.1.1.1, 2.2.2.2, ::3, 0.10.255.9\r\n";
+        assert_eq!(of(text, "0.10.255.9", true), trusted);
+        let own = "X-Forwarded-For: 2001:db8::1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n";
+        assert_eq!(of(text, "2001:db8::1", false), own);
+        assert_eq!(of("GET http://a HTTP/1.1\r\nHost: b\r\n\r\n", "2001:db8::1", true), own);
+        let mapped = of("GET / HTTP/1.0\r\n\r\n", "::ffff:192.0.2.1", false);
+        assert_eq!(mapped, "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n");
+    }
+
+    #[test]
+    fn an_old_request_becomes_a_new_one() {
+        let sent = sent_on("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", CLIENT, false).unwrap();
+        assert!(sent.starts_with("GET / HTTP/1.1\r\nHost: \r\nX-"), "{sent}");
+        assert!(sent.ends_with("Via: 1.0 neraca\r\n\r\n"), "{sent}");
+    }
+
+    #[test]
+    fn responses_as_the_client_gets_them() {
+        use Coding::{Chunk, Dechunk, Verbatim};
+        use Persistence::{Close, Implied, KeepAlive, Upgrade};
+        type Case = (&'static str, Method, Coding, Persistence, &'static str);
+        let get = Method::Get;
+        let cases: &[Case] = &[
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 05\r\nKeep-Alive: 5\r\nConnection: close, x\r\nX: y\r\nY: z\r\n\r\n",
+                get,
+                Verbatim,
+                Implied,
+                "HTTP/1.1 200 OK\r\nY: z\r\nContent-Length: 5\r\nVia: 1.1 neraca\r\n\r\n",
+            ),
+            (
+                "HTTP/1.0 404 \r\nVia: 1.0 b\r\n\r\n",
+                get,
+                Chunk,
+                Implied,
+                "HTTP/1.1 404 \r\nVia: 1.0 b\r\nTransfer-Encoding: chunked\r\nVia: 1.0 neraca\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\n\r\n",
+                get,
+                Verbatim,
+                Close,
+                "HTTP/1.1 200 OK\r\nVia: 1.1 neraca\r\nConnection: close\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\n\r\n",
+                get,
+                Verbatim,
+                Implied,
+                "HTTP/1.1 200 OK\r\nTrailer: A\r\nTransfer-Encoding: chunked\r\nVia: 1.1 neraca\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\n\r\n",
+                get,
+                Dechunk,
+                Close,
+                "HTTP/1.1 200 OK\r\nVia: 1.1 neraca\r\nConnection: close\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+                Method::Head,
+                Verbatim,
+                KeepAlive,
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nVia: 1.1 neraca\r\nConnection: keep-alive\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Method::Head,
+                Verbatim,
+                Implied,
+                "HTTP/1.1 200 OK\r\nVia: 1.1 neraca\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+                get,
+                Verbatim,
+                Implied,
+                "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nVia: 1.1 neraca\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+                get,
+                Verbatim,
+                Implied,
+                "HTTP/1.1 204 No Content\r\nVia: 1.1 neraca\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 103 Early Hints\r\nLink: a\r\nContent-Length: 3\r\nConnection: close\r\n\r\n",
+                get,
+                Verbatim,
+                Implied,
+                "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n",
+            ),
+            ("HTTP/1.1 100 Continue\r\n\r\n", get, Verbatim, Close, "HTTP/1.1 100 Continue\r\n\r\n"),
+            (
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\nA: b\r\n\r\n",
+                get,
+                Verbatim,
+                Upgrade,
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nA: b\r\nConnection: upgrade\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n",
+                get,
+                Verbatim,
+                Implied,
+                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nVia: 1.1 neraca\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 426 Upgrade Required\r\nUpgrade: a\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n",
+                get,
+                Verbatim,
+                Implied,
+                "HTTP/1.1 426 Upgrade Required\r\nUpgrade: a\r\nContent-Length: 0\r\nVia: 1.1 neraca\r\n\
+                 Connection: upgrade\r\n\r\n",
+            ),
+        ];
+        for (text, asked, coding, persistence, expected) in cases {
+            assert_eq!(sent_back(text, *asked, *coding, *persistence), *expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_on_is_read_with_the_same_meaning(
+            line in prop::sample::select(vec![
+                "GET / HTTP/1.1", "POST /a?b HTTP/1.1", "PUT http://h:1/c HTTP/1.1", "OPTIONS http://h HTTP/1.0",
+            ]),
+            fields in prop::collection::vec(prop::sample::select(vec![
+                "Connection: a, close\r\n", "A: b\r\n", "Connection: Host\r\n", "Content-Length: 5\r\n", "TE: trailers\r\n",
+                "Transfer-Encoding: chunked\r\n", "Upgrade: a\r\n", "Connection: upgrade\r\n", "Expect: 100-continue\r\n",
+                "X-Forwarded-For: c\r\n", "X:\r\n", "Keep-Alive: 1\r\n",
+            ]), 0..8),
+            trusted: bool,
+        ) {
+            let text = format!("{line}\r\nHost: a\r\n{}\r\n", fields.concat());
+            let Some(sent) = sent_on(&text, CLIENT, trusted) else { return Ok(()) };
+            let (mut slots, mut again) = (FieldSlots::new(), FieldSlots::new());
+            let before = HeadScan::default().request(text.as_bytes(), &HeadLimits::default(), &mut slots);
+            let after = HeadScan::default().request(sent.as_bytes(), &HeadLimits::default(), &mut again);
+            let (before, after) = (before.unwrap().unwrap(), after.unwrap().unwrap());
+            prop_assert_eq!(after.len, sent.len());
+            prop_assert_eq!((before.method, before.target, before.host), (after.method, after.target, after.host));
+            prop_assert_eq!((before.framing, before.upgrade), (after.framing, after.upgrade));
+            prop_assert_eq!(before.expects_continue, after.expects_continue);
+            prop_assert_eq!(before.takes_trailers, after.takes_trailers && after.connection.te);
+            prop_assert!(after.keep_alive && !after.connection.names_others);
+            prop_assert_eq!(after.fields().filter(|f| f.id == Name::XForwardedFor).count(), 1);
+            if before.connection.names_others && text.contains("Connection: a") {
+                prop_assert_eq!(after.field("A"), None);
+            }
+        }
+    }
 }
