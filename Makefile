@@ -5,6 +5,7 @@ ROOT ?= experiments/site
 neraca = $(or $(CARGO_TARGET_DIR),target)/release/neraca
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
+.DELETE_ON_ERROR:
 .PHONY: help run-thread run-async serve site test lint ci clean
 
 help: ## this list

@@ -68,6 +68,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::{EJECTED_FOR, Policy};
+    use crate::http::head::{FieldSlots, HeadLimits, HeadScan};
 
     fn now(instant: Instant) -> Now {
         Now { instant, date: *b"Sun, 06 Nov 1994 08:49:37 GMT" }
@@ -77,6 +78,24 @@ mod tests {
         let addresses: Vec<_> = (0..backends).map(|i| SocketAddr::from(([127, 0, 0, 1], 9000 + i))).collect();
         let trust = trust.iter().map(|network| network.parse().unwrap()).collect();
         Balance::new(Cluster::new(&addresses, Policy::LeastRequests, 1, epoch), trust)
+    }
+
+    #[test]
+    fn a_valid_head_is_forwarded_or_answered_with_503() {
+        let now = now(Instant::now());
+        let mut slots = FieldSlots::new();
+        let bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let head = HeadScan::default().request(bytes, &HeadLimits::default(), &mut slots).unwrap().unwrap();
+        for (client, trusted) in [("10.0.0.1:5", true), ("11.0.0.1:5", false)] {
+            match balance(1, &["10.0.0.0/8"], now.instant).decide(&head, client.parse().unwrap(), &now) {
+                Decision::Forward(plan) => assert_eq!((plan.trusted, plan.lease.in_flight()), (trusted, 1)),
+                Decision::Answer(answer) => panic!("{answer:?}"),
+            }
+        }
+        match balance(0, &[], now.instant).decide(&head, "10.0.0.1:5".parse().unwrap(), &now) {
+            Decision::Answer(answer) => assert_eq!(answer.status, 503),
+            Decision::Forward(plan) => panic!("{plan:?}"),
+        }
     }
 
     #[test]

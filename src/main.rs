@@ -130,9 +130,8 @@ impl Service {
             waited_for.wait();
             ended.send(Event::Ended)
         });
-        for address in running.addresses() {
-            say(&format!("listening on http://{address}"));
-        }
+        let lines: Vec<_> = running.addresses().iter().map(|a| format!("listening on http://{a}")).collect();
+        say(&lines.join("\n"));
         Ok(Service { running, stats, events })
     }
 
@@ -172,7 +171,7 @@ fn open_stats(path: &Path) -> Result<File, Failure> {
     file.map_err(|error| Failure(1, format!("--stats {path:?}: {error}")))
 }
 
-/// A line on stdout. A reader that went away is no reason to stop serving.
+/// A line on stdout, or several at once. A reader that went away is no reason to stop serving.
 fn say(line: &str) {
     let mut stdout = io::stdout();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
