@@ -4,6 +4,7 @@
 //! `config` and the programs over `engine` over `exchange` and `app` over `cluster` over `http`.
 
 pub mod app;
+pub mod balance;
 pub mod cluster;
 pub mod engine;
 pub mod exchange;

@@ -1,0 +1,576 @@
+//! The command line, turned into plain data. Whatever is wrong with it is said in one line.
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use ipnet::IpNet;
+use neraca::cluster::Policy;
+use neraca::engine::{EngineLimits, Kind, Options, Pool, Reactor};
+use neraca::exchange::Limits;
+use neraca::files::FilesLimits;
+use neraca::http::buffer::BUFFER_BYTES;
+use neraca::http::head::HeadLimits;
+
+/// What the program is to do.
+#[derive(Debug)]
+pub(crate) enum Config {
+    Balance(Balance),
+    Serve(Serve),
+}
+
+/// `neraca balance`.
+#[derive(Debug)]
+pub(crate) struct Balance {
+    pub(crate) common: Common,
+    /// None: the demo's own.
+    pub(crate) backends: Option<Vec<SocketAddr>>,
+    pub(crate) policy: Policy,
+    pub(crate) trust: Vec<IpNet>,
+}
+
+/// `neraca serve`.
+#[derive(Debug)]
+pub(crate) struct Serve {
+    pub(crate) common: Common,
+    pub(crate) root: PathBuf,
+    pub(crate) limits: FilesLimits,
+}
+
+/// What both programs take.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) options: Options,
+    pub(crate) stats: Option<PathBuf>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// A text that was asked for.
+    Print(String),
+    /// One line that says what is wrong.
+    Refuse(String),
+}
+
+/// Reads the command line. `descriptors` is how many files and sockets the process may have open.
+pub(crate) fn read(
+    arguments: impl IntoIterator<Item = OsString>,
+    descriptors: usize,
+) -> Result<Config, Stop> {
+    // A negative number is then the value of its argument, and refused as such.
+    let negative = |argument: Arg| {
+        let takes_values = argument.get_action().takes_values();
+        argument.allow_negative_numbers(takes_values)
+    };
+    let command = Cli::command().mut_subcommands(|command| command.mut_args(negative));
+    let matches = command.try_get_matches_from(arguments);
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| explain(&error))?;
+    match cli.command {
+        Command::Balance(arguments) => arguments.check(descriptors).map(Config::Balance),
+        Command::Serve(arguments) => {
+            let common = arguments.common.check(descriptors)?;
+            Ok(Config::Serve(Serve { common, root: arguments.root, limits: arguments.limits.of_files() }))
+        }
+    }
+}
+
+/// Batch of the thread engine when none is given.
+const BATCH: usize = 32;
+
+/// An HTTP/1.1 load balancer and static file server with two interchangeable concurrency engines.
+#[derive(Parser)]
+#[command(name = "neraca", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Forward requests to backends.
+    Balance(BalanceArguments),
+    /// Serve the files of a directory.
+    Serve(ServeArguments),
+}
+
+#[derive(Args)]
+struct BalanceArguments {
+    /// A server to forward to; give it once for each of them.
+    #[arg(long = "backend", value_name = "HOST:PORT", value_parser = backend)]
+    backends: Vec<SocketAddr>,
+    /// How a backend is chosen.
+    #[arg(long, default_value_t, value_parser = choice(&Policy::ALL.map(|policy| (policy.name(), policy))))]
+    policy: Policy,
+    /// Believe the X-Forwarded fields of clients within this network; may be given several times.
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    trust: Vec<IpNet>,
+    /// Start three static backends in this process and balance over them.
+    #[arg(long)]
+    demo: bool,
+    #[command(flatten)]
+    common: CommonArguments,
+}
+
+#[derive(Args)]
+struct ServeArguments {
+    /// The directory whose files are served.
+    #[arg(long, value_name = "DIR", value_parser = directory)]
+    root: PathBuf,
+    #[command(flatten)]
+    common: CommonArguments,
+    #[command(flatten)]
+    limits: FilesLimitArguments,
+}
+
+#[derive(Args)]
+struct CommonArguments {
+    /// Where clients connect, port 0 for a free one; may be given several times.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
+    listen: Vec<SocketAddr>,
+    /// How work is put on cores: a pool of workers fed by a channel, or an executor with tasks on each core.
+    #[arg(long, default_value = "async",
+          value_parser = choice(&[("thread", Kind::Thread), ("async", Kind::Async)]))]
+    engine: Kind,
+    /// Worker threads [default: one per core with async; two per core, at least 4, with thread].
+    #[arg(long, value_name = "N", value_parser = number(1..=1024))]
+    workers: Option<usize>,
+    /// Thread engine: most ready connections that a worker takes at once, 1 for one exchange a
+    /// worker [default: 32].
+    #[arg(long, value_name = "N", value_parser = number(1..=1024), help_heading = "Engine")]
+    batch: Option<usize>,
+    /// Thread engine: what hands the work to the workers [default: crossbeam].
+    #[arg(long, help_heading = "Engine",
+          value_parser = choice(&[("crossbeam", Pool::Crossbeam), ("rayon", Pool::Rayon)]))]
+    pool: Option<Pool>,
+    /// Async engine: what waits for the sockets [default: edge].
+    #[arg(long, help_heading = "Engine",
+          value_parser = choice(&[("edge", Reactor::Edge), ("smol", Reactor::Smol)]))]
+    reactor: Option<Reactor>,
+    /// Append the counters to this file, one JSON object a line, every second and at the end.
+    #[arg(long, value_name = "FILE")]
+    stats: Option<PathBuf>,
+    #[command(flatten)]
+    limits: LimitArguments,
+}
+
+/// Every limit and deadline, with its unit in its name.
+#[derive(Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArguments {
+    /// Most bytes of a request or response head (431, 502).
+    #[arg(long, value_name = "N", default_value_t = HeadLimits::default().head_bytes,
+          value_parser = number(512..=BUFFER_BYTES))]
+    head_bytes: usize,
+    /// Most bytes of a request line (414).
+    #[arg(long, value_name = "N", default_value_t = HeadLimits::default().request_line_bytes,
+          value_parser = number(64..=BUFFER_BYTES))]
+    request_line_bytes: usize,
+    #[arg(long, value_name = "N", value_parser = number(1..=10_000_000),
+          help = format!("Most client connections at once [default: {}, or three quarters of the descriptor limit]",
+                         EngineLimits::default().connections))]
+    connections: Option<usize>,
+    /// Most idle connections kept to each backend (async engine: by each worker).
+    #[arg(long, value_name = "N", default_value_t = EngineLimits::default().idle_backend_connections,
+          value_parser = number(0..=1_000_000))]
+    idle_backend_connections: usize,
+    /// How long requests may still run after the first SIGTERM or SIGINT.
+    #[arg(long, value_name = "N", default_value_t = EngineLimits::default().drain.as_secs() as usize,
+          value_parser = number(0..=86_400))]
+    drain_seconds: usize,
+    /// From the first byte of a request to the end of its head (408).
+    #[arg(long, value_name = "N", default_value_t = ms(Limits::default().head_timeout),
+          value_parser = number(TIMEOUT_MS))]
+    head_timeout_ms: usize,
+    /// Between two parts of a body that the client sends or reads.
+    #[arg(long, value_name = "N", default_value_t = ms(Limits::default().body_timeout),
+          value_parser = number(TIMEOUT_MS))]
+    body_timeout_ms: usize,
+    /// For a new connection to a backend (the next backend, then 504).
+    #[arg(long, value_name = "N", default_value_t = ms(Limits::default().connect_timeout),
+          value_parser = number(TIMEOUT_MS))]
+    connect_timeout_ms: usize,
+    /// From the whole request to the response head, and between two parts of the response (504).
+    #[arg(long, value_name = "N", default_value_t = ms(Limits::default().response_timeout),
+          value_parser = number(TIMEOUT_MS))]
+    response_timeout_ms: usize,
+    /// For a client connection without a request on it.
+    #[arg(long, value_name = "N", default_value_t = ms(Limits::default().idle_timeout),
+          value_parser = number(TIMEOUT_MS))]
+    idle_timeout_ms: usize,
+    /// For a tunnel in which nothing moves.
+    #[arg(long, value_name = "N", default_value_t = ms(Limits::default().tunnel_timeout),
+          value_parser = number(TIMEOUT_MS))]
+    tunnel_timeout_ms: usize,
+    /// For a client to read the last answer before its connection is closed.
+    #[arg(long, value_name = "N", default_value_t = ms(Limits::default().linger_timeout),
+          value_parser = number(TIMEOUT_MS))]
+    linger_timeout_ms: usize,
+    /// For a backend to answer `Expect: 100-continue` before we do.
+    #[arg(long, value_name = "N", default_value_t = ms(Limits::default().continue_timeout),
+          value_parser = number(TIMEOUT_MS))]
+    continue_timeout_ms: usize,
+}
+
+/// The limits of the file server, in the same list.
+#[derive(Args)]
+#[command(next_help_heading = "Limits")]
+struct FilesLimitArguments {
+    /// Largest file that is kept in memory, in bytes.
+    #[arg(long, value_name = "N", default_value_t = FilesLimits::default().small_file_bytes as usize,
+          value_parser = number(0..=1 << 30))]
+    small_file_bytes: usize,
+    /// Most bytes of all files kept in memory.
+    #[arg(long, value_name = "N", default_value_t = FilesLimits::default().memory_bytes as usize,
+          value_parser = number(0..=1 << 40))]
+    memory_bytes: usize,
+    /// Most files and directories below the root.
+    #[arg(long, value_name = "N", default_value_t = FilesLimits::default().files,
+          value_parser = number(1..=100_000_000))]
+    files: usize,
+}
+
+const TIMEOUT_MS: RangeInclusive<usize> = 1..=86_400_000;
+
+fn ms(duration: Duration) -> usize {
+    duration.as_millis() as usize
+}
+
+impl BalanceArguments {
+    fn check(self, descriptors: usize) -> Result<Balance, Stop> {
+        let backends = match (self.demo, self.backends.is_empty()) {
+            (true, true) => None,
+            (false, false) => Some(self.backends),
+            (true, false) => {
+                return Err(refuse("--demo", "brings its own backends, so it takes no --backend"));
+            }
+            (false, true) => {
+                return Err(refuse("--backend", "is missing: give HOST:PORT at least once, or --demo"));
+            }
+        };
+        let common = self.common.check(descriptors)?;
+        Ok(Balance { common, backends, policy: self.policy, trust: self.trust })
+    }
+}
+
+impl CommonArguments {
+    fn check(self, descriptors: usize) -> Result<Common, Stop> {
+        let (other, of_the_other) = match self.engine {
+            Kind::Thread => ("async", [("--reactor", self.reactor.is_some()), ("", false)]),
+            Kind::Async => ("thread", [("--pool", self.pool.is_some()), ("--batch", self.batch.is_some())]),
+        };
+        if let Some((argument, _)) = of_the_other.iter().find(|(_, given)| *given) {
+            return Err(refuse(argument, &format!("is taken only with --engine {other}")));
+        }
+        let options = Options {
+            kind: self.engine,
+            workers: self.workers.unwrap_or_else(|| default_workers(self.engine)),
+            batch: self.batch.unwrap_or(BATCH),
+            pool: self.pool.unwrap_or_default(),
+            reactor: self.reactor.unwrap_or_default(),
+            limits: self.limits.of_exchange(),
+            engine_limits: self.limits.of_engine(descriptors),
+        };
+        Ok(Common { listen: self.listen, options, stats: self.stats })
+    }
+}
+
+impl LimitArguments {
+    fn of_exchange(&self) -> Limits {
+        let ms = |n| Duration::from_millis(n as u64);
+        Limits {
+            head: HeadLimits { head_bytes: self.head_bytes, request_line_bytes: self.request_line_bytes },
+            head_timeout: ms(self.head_timeout_ms),
+            body_timeout: ms(self.body_timeout_ms),
+            connect_timeout: ms(self.connect_timeout_ms),
+            response_timeout: ms(self.response_timeout_ms),
+            idle_timeout: ms(self.idle_timeout_ms),
+            tunnel_timeout: ms(self.tunnel_timeout_ms),
+            linger_timeout: ms(self.linger_timeout_ms),
+            continue_timeout: ms(self.continue_timeout_ms),
+        }
+    }
+
+    /// A quarter of the descriptors stays for backends, listeners and files: of many clients most are idle.
+    fn of_engine(&self, descriptors: usize) -> EngineLimits {
+        EngineLimits {
+            connections: self
+                .connections
+                .unwrap_or((descriptors / 4 * 3).clamp(1, EngineLimits::default().connections)),
+            idle_backend_connections: self.idle_backend_connections,
+            drain: Duration::from_secs(self.drain_seconds as u64),
+        }
+    }
+}
+
+impl FilesLimitArguments {
+    fn of_files(&self) -> FilesLimits {
+        FilesLimits {
+            small_file_bytes: self.small_file_bytes as u64,
+            memory_bytes: self.memory_bytes as u64,
+            files: self.files,
+        }
+    }
+}
+
+/// Tasks never block, so one worker a core is enough; workers of the thread engine do.
+fn default_workers(engine: Kind) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match engine {
+        Kind::Thread => (2 * cores).max(4),
+        Kind::Async => cores,
+    }
+}
+
+/// One of several names, each standing for a value.
+fn choice<T>(values: &[(&'static str, T)]) -> impl TypedValueParser<Value = T> + use<T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    let values = values.to_vec();
+    let names = PossibleValuesParser::new(values.iter().map(|(name, _)| *name));
+    names.try_map(move |given| {
+        values.iter().find(|(name, _)| *name == given).map(|(_, value)| *value).ok_or("takes another name")
+    })
+}
+
+fn number(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |given| {
+        let number = given.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("takes a whole number from {} to {}", range.start(), range.end()))
+    }
+}
+
+/// An address, or a host name that is looked up now. Of several addresses an IPv4 one is preferred: a server
+/// that is told to listen on `localhost` mostly does so there.
+fn address(given: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = given.parse() {
+        return Ok(address);
+    }
+    let well_formed = given.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains([':', '/']) && u16::from_str(port).is_ok()
+    });
+    if !well_formed {
+        return Err("takes HOST:PORT, such as 127.0.0.1:9000, localhost:9000 or [::1]:9000".into());
+    }
+    let unknown = |reason: &dyn Display| format!("takes HOST:PORT, and this host is not known: {reason}");
+    let mut found: Vec<_> = given.to_socket_addrs().map_err(|error| unknown(&error))?.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found.first().copied().ok_or_else(|| unknown(&"it has no address"))
+}
+
+fn backend(given: &str) -> Result<SocketAddr, String> {
+    match given.split_once(',') {
+        Some((_, option)) => Err(format!("takes HOST:PORT alone, and {option:?} is no option of a backend")),
+        None => address(given),
+    }
+}
+
+fn network(given: &str) -> Result<IpNet, String> {
+    let network = given.parse().or_else(|_| given.parse::<IpAddr>().map(IpNet::from));
+    network
+        .map_err(|_| "takes a network or an address, such as 10.0.0.0/8, 192.0.2.1 or 2001:db8::/32".into())
+}
+
+fn directory(given: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(given);
+    if path.is_dir() { Ok(path) } else { Err("takes a directory that exists".into()) }
+}
+
+fn refuse(argument: &str, what: &str) -> Stop {
+    Stop::Refuse(format!("{argument}: {what}"))
+}
+
+/// One line out of the several that clap would write.
+fn explain(error: &clap::Error) -> Stop {
+    let context = |kind| error.get(kind).map(text).unwrap_or_default();
+    // "--policy <POLICY>" names its value too.
+    let argument = context(ContextKind::InvalidArg);
+    let argument = argument.split(' ').next().unwrap_or_default();
+    let value = context(ContextKind::InvalidValue);
+    let reason = std::error::Error::source(error).map(ToString::to_string);
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Print(error.render().to_string()),
+        ErrorKind::InvalidValue if value.is_empty() => refuse(argument, "takes a value, and none was given"),
+        ErrorKind::InvalidValue => {
+            let takes = context(ContextKind::ValidValue);
+            refuse(&format!("{argument} {value:?}"), &format!("takes {takes}"))
+        }
+        ErrorKind::ValueValidation => {
+            refuse(&format!("{argument} {value:?}"), &reason.unwrap_or_else(|| "takes another value".into()))
+        }
+        ErrorKind::UnknownArgument => {
+            let near = context(ContextKind::SuggestedArg);
+            let near = if near.is_empty() {
+                "--help lists those there are".into()
+            } else {
+                format!("{near} is near")
+            };
+            refuse(&format!("{argument:?}"), &format!("is no argument of this command; {near}"))
+        }
+        ErrorKind::MissingRequiredArgument => refuse(argument, "is missing; --help says what it takes"),
+        ErrorKind::ArgumentConflict => refuse(argument, "is taken only once"),
+        ErrorKind::InvalidSubcommand => {
+            let given = context(ContextKind::InvalidSubcommand);
+            refuse(&format!("{given:?}"), "is no command; there are balance and serve")
+        }
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Stop::Refuse("a command is missing: balance or serve; --help says more".into())
+        }
+        _ => {
+            let rendered = error.render().to_string();
+            let line = rendered.lines().next().unwrap_or_default();
+            Stop::Refuse(line.strip_prefix("error: ").unwrap_or(line).into())
+        }
+    }
+}
+
+fn text(value: &ContextValue) -> String {
+    match value {
+        ContextValue::Strings(strings) => strings.join(" or "),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_line(line: &str) -> Result<Config, Stop> {
+        let words = std::iter::once("neraca").chain(line.split_whitespace());
+        read(words.map(OsString::from), 1000)
+    }
+
+    fn balance(line: &str) -> Balance {
+        match read_line(&format!("balance {line}")) {
+            Ok(Config::Balance(balance)) => balance,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_not_given_has_its_default() {
+        let config = balance("--backend 127.0.0.1:9000");
+        assert_eq!(config.backends, Some(vec!["127.0.0.1:9000".parse().unwrap()]));
+        assert_eq!(config.policy, Policy::LeastRequests);
+        assert_eq!(config.common.listen, ["127.0.0.1:8080".parse().unwrap()]);
+        let options = config.common.options;
+        assert_eq!(
+            (options.kind, options.pool, options.reactor),
+            (Kind::Async, Pool::Crossbeam, Reactor::Edge)
+        );
+        assert_eq!((options.batch, options.engine_limits.connections), (32, 750));
+        assert_eq!(format!("{:?}", options.limits), format!("{:?}", Limits::default()));
+        assert_eq!(options.engine_limits.drain, EngineLimits::default().drain);
+        assert!(balance("--demo").backends.is_none());
+    }
+
+    #[test]
+    fn what_is_given_is_taken() {
+        let config = balance(
+            "--engine thread --pool rayon --batch 1 --workers 3 --listen 127.0.0.1:0 --listen [::1]:0 \
+             --backend 127.0.0.1:1 --backend localhost:2 --policy round-robin --trust 10.0.0.0/8 \
+             --trust 192.0.2.1 --connections 7 --drain-seconds 0 --head-bytes 1024 --head-timeout-ms 5",
+        );
+        let options = &config.common.options;
+        assert_eq!((options.kind, options.pool), (Kind::Thread, Pool::Rayon));
+        assert_eq!((options.workers, options.batch, options.engine_limits.connections), (3, 1, 7));
+        assert_eq!((options.limits.head.head_bytes, options.limits.head_timeout.as_millis()), (1024, 5));
+        assert!(options.engine_limits.drain.is_zero());
+        assert_eq!(config.common.listen.len(), 2);
+        let backends = config.backends.unwrap();
+        assert_eq!((backends[0].port(), backends[1].port()), (1, 2));
+        assert!(backends[1].ip().is_loopback());
+        assert_eq!(config.policy, Policy::RoundRobin);
+        assert_eq!(config.trust, ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()]);
+    }
+
+    #[test]
+    fn the_file_server_takes_a_root_and_limits_of_its_own() {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let defaults = FilesLimits::default();
+        let cases = [
+            ("", defaults),
+            ("--memory-bytes 5 --files 9", FilesLimits { memory_bytes: 5, files: 9, ..defaults }),
+            ("--small-file-bytes 0", FilesLimits { small_file_bytes: 0, ..defaults }),
+        ];
+        for (options, limits) in cases {
+            match read_line(&format!("serve --root {root} {options}")) {
+                Ok(Config::Serve(serve)) => {
+                    assert_eq!((serve.root, serve.limits), (PathBuf::from(root), limits), "{options}");
+                }
+                other => panic!("{options}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        let demo = "balance --demo";
+        let cases = [
+            ("", "a command is missing"),
+            ("fly", "\"fly\": is no command; there are balance and serve"),
+            ("balance", "--backend: is missing: give HOST:PORT at least once, or --demo"),
+            ("serve", "--root: is missing"),
+            ("serve --root /no/such/place", "--root \"/no/such/place\": takes a directory that exists"),
+            ("balance --demo --backend 127.0.0.1:1", "--demo: brings its own backends"),
+            ("balance --backend 127.0.0.1", "--backend \"127.0.0.1\": takes HOST:PORT"),
+            ("balance --backend http://127.0.0.1:80", "--backend \"http://127.0.0.1:80\": takes HOST:PORT"),
+            ("balance --backend :80", "--backend \":80\": takes HOST:PORT"),
+            ("balance --backend h:99999", "--backend \"h:99999\": takes HOST:PORT"),
+            ("balance --backend h.invalid:80", "and this host is not known"),
+            ("balance --backend 127.0.0.1:1,weight=2", "\"weight=2\" is no option of a backend"),
+            (&format!("{demo} --engine fibre"), "--engine \"fibre\": takes thread or async"),
+            (&format!("{demo} --policy best"), "--policy \"best\": takes round-robin or least-requests"),
+            (&format!("{demo} --pool rayon"), "--pool: is taken only with --engine thread"),
+            (&format!("{demo} --batch 2"), "--batch: is taken only with --engine thread"),
+            (
+                &format!("{demo} --engine thread --reactor edge"),
+                "--reactor: is taken only with --engine async",
+            ),
+            (&format!("{demo} --workers 0"), "--workers \"0\": takes a whole number from 1 to 1024"),
+            (&format!("{demo} --workers"), "--workers: takes a value, and none was given"),
+            (&format!("{demo} --head-bytes -1"), "--head-bytes \"-1\": takes a whole number from 512"),
+            (
+                &format!("{demo} --trust 10.0.0.0/33"),
+                "--trust \"10.0.0.0/33\": takes a network or an address",
+            ),
+            (&format!("{demo} --polcy x"), "\"--polcy\": is no argument of this command; --policy is near"),
+            (&format!("{demo} stray"), "\"stray\": is no argument of this command"),
+            (&format!("{demo} --demo"), "--demo: is taken only once"),
+            (&format!("{demo} --demo=yes"), "--demo"),
+        ];
+        for (line, expected) in cases {
+            match read_line(line) {
+                Err(Stop::Refuse(said)) => {
+                    assert!(said.contains(expected), "{line}: {said}");
+                    assert!(!said.contains('\n'), "{line}: {said}");
+                }
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_printed() {
+        let cases = [
+            ("--help", "serve"),
+            ("--version", env!("CARGO_PKG_VERSION")),
+            ("balance --help", "--response-timeout-ms"),
+            ("serve --help", "Limits:"),
+        ];
+        for (line, expected) in cases {
+            match read_line(line) {
+                Err(Stop::Print(said)) => assert!(said.contains(expected), "{line}: {said}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The command line programs: `neraca balance` and `neraca serve`.
+use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use neraca::app::App;
+use neraca::balance::Balance;
+use neraca::cluster::Cluster;
+use neraca::engine::{self, Running};
+use neraca::files::Files;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::config::{Common, Config, Stop};
+use crate::demo::Demo;
+
+mod config;
+mod demo;
+mod logger;
+
+/// How often the file server looks for changed files: they are to be noticed within a second.
+const REFRESH: Duration = Duration::from_millis(500);
+const STATS: Duration = Duration::from_secs(1);
+
+/// Exit code and the line that explains it.
+struct Failure(u8, String);
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(Failure(code, line)) => {
+            let _ = writeln!(io::stderr(), "neraca: {line}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, Failure> {
+    logger::install().map_err(|line| Failure(2, line))?;
+    match config::read(std::env::args_os(), raise_descriptor_limit()) {
+        Ok(Config::Balance(config)) => balance(&config),
+        Ok(Config::Serve(config)) => serve(&config),
+        Err(Stop::Refuse(line)) => Err(Failure(2, line)),
+        Err(Stop::Print(text)) => {
+            let _ = io::stdout().write_all(text.as_bytes());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn balance(config: &config::Balance) -> Result<ExitCode, Failure> {
+    let listeners = listen(&config.common)?;
+    let cannot = |error: io::Error| Failure(1, format!("the demo cannot start: {error}"));
+    let demo = match config.backends {
+        Some(_) => None,
+        None => Some(Demo::start(&config.common.options).map_err(cannot)?),
+    };
+    let backends = match (&config.backends, &demo) {
+        (Some(backends), _) => backends.clone(),
+        (None, Some(demo)) => demo.addresses(),
+        (None, None) => Vec::new(),
+    };
+    let seed = RandomState::new().hash_one("neraca");
+    let cluster = Cluster::new(&backends, config.policy, seed, Instant::now());
+    let app = Arc::new(Balance::new(cluster, config.trust.clone()));
+    let service = Service::start(app, listeners, &config.common)?;
+    if demo.is_some() {
+        for backend in &backends {
+            say(&format!("backend http://{backend}"));
+        }
+        say(&format!("try curl -i http://{}/", service.running.addresses()[0]));
+    }
+    service.supervise()
+}
+
+fn serve(config: &config::Serve) -> Result<ExitCode, Failure> {
+    let files = Files::open(&config.root, config.limits);
+    let files = Arc::new(files.map_err(|error| Failure(1, format!("--root: {error}")))?);
+    let listeners = listen(&config.common)?;
+    let service = Service::start(Arc::clone(&files), listeners, &config.common)?;
+    thread::spawn(move || {
+        loop {
+            thread::sleep(REFRESH);
+            files.refresh();
+        }
+    });
+    service.supervise()
+}
+
+fn listen(common: &Common) -> Result<engine::Listeners, Failure> {
+    engine::listen(&common.listen).map_err(|error| {
+        let addresses: Vec<_> = common.listen.iter().map(ToString::to_string).collect();
+        Failure(1, format!("--listen {}: {error}", addresses.join(" ")))
+    })
+}
+
+/// A program that runs: its engine, the counters it writes down and the signals that end it.
+struct Service {
+    running: Arc<Running>,
+    stats: Option<File>,
+    events: Receiver<Event>,
+}
+
+enum Event {
+    Signal(i32),
+    /// The engine has stopped.
+    Ended,
+}
+
+impl Service {
+    /// Starts the engine. Whoever reads that it listens can already end it by a signal.
+    fn start<A: App>(app: Arc<A>, listeners: engine::Listeners, common: &Common) -> Result<Self, Failure> {
+        let stats = common.stats.as_deref().map(open_stats).transpose()?;
+        let cannot = |error: io::Error| Failure(1, format!("the engine cannot start: {error}"));
+        let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(cannot)?;
+        let running = engine::start(app, listeners, common.options.clone()).map_err(cannot)?;
+        let running = Arc::new(running);
+        let (sender, events) = mpsc::channel();
+        let ended = sender.clone();
+        thread::spawn(move || signals.forever().try_for_each(|signal| sender.send(Event::Signal(signal))));
+        let waited_for = Arc::clone(&running);
+        thread::spawn(move || {
+            waited_for.wait();
+            ended.send(Event::Ended)
+        });
+        let lines: Vec<_> = running.addresses().iter().map(|a| format!("listening on http://{a}")).collect();
+        say(&lines.join("\n"));
+        Ok(Service { running, stats, events })
+    }
+
+    /// The first signal lets running requests end, the second one does not.
+    fn supervise(mut self) -> Result<ExitCode, Failure> {
+        let mut stopping = false;
+        let mut next_stats = Instant::now() + STATS;
+        let code = loop {
+            match self.events.recv_timeout(next_stats.saturating_duration_since(Instant::now())) {
+                Ok(Event::Signal(signal)) if stopping => break ExitCode::from(128 + signal as u8),
+                Ok(Event::Signal(_)) => {
+                    stopping = true;
+                    self.running.stop();
+                }
+                Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => break ExitCode::SUCCESS,
+                Err(RecvTimeoutError::Timeout) => {
+                    next_stats += STATS;
+                    self.write_stats();
+                }
+            }
+        };
+        self.write_stats();
+        Ok(code)
+    }
+
+    fn write_stats(&mut self) {
+        if let Some(file) = &mut self.stats
+            && let Err(error) = file.write_all(format!("{}\n", self.running.stats().to_json()).as_bytes())
+        {
+            log::warn!("--stats: {error}");
+        }
+    }
+}
+
+fn open_stats(path: &Path) -> Result<File, Failure> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.map_err(|error| Failure(1, format!("--stats {path:?}: {error}")))
+}
+
+/// A line on stdout, or several at once. A reader that went away is no reason to stop serving.
+fn say(line: &str) {
+    let mut stdout = io::stdout();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// Raises the soft limit of open files to the hard one and returns what it is then.
+fn raise_descriptor_limit() -> usize {
+    /// Enough to work with where the system sets no limit.
+    const UNLIMITED: u64 = 1 << 20;
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    current.unwrap_or(UNLIMITED) as usize
+}
