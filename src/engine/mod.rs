@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::app::App;
 use crate::exchange::Limits;
 
@@ -123,7 +125,7 @@ impl<A> Shared<A> {
 pub struct Running {
     addresses: Vec<SocketAddr>,
     stop: Box<dyn Fn() + Send + Sync>,
-    wait: Box<dyn FnOnce() + Send>,
+    wait: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     stats: Box<dyn Fn() -> Snapshot + Send + Sync>,
 }
 
@@ -139,8 +141,10 @@ impl Running {
     }
 
     /// Returns when everything has ended after `stop`.
-    pub fn wait(self) {
-        (self.wait)();
+    pub fn wait(&self) {
+        if let Some(wait) = self.wait.lock().take() {
+            wait();
+        }
     }
 
     /// What was counted since the start.
@@ -172,7 +176,7 @@ pub fn start<A: App>(app: Arc<A>, listeners: Listeners, options: Options) -> io:
         shared.counters.iter().for_each(|counters| sum.add(counters));
         sum
     };
-    Ok(Running { addresses, stop, wait, stats: Box::new(stats) })
+    Ok(Running { addresses, stop, wait: Mutex::new(Some(wait)), stats: Box::new(stats) })
 }
 
 /// The two ends of a running engine: begin to stop, and wait for the end.
