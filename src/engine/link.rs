@@ -137,9 +137,7 @@ impl<S: Stream> Link<S> {
         let result = match (slices[0].is_empty(), slices[1].is_empty()) {
             (_, true) => tcp.write(slices[0]),
             (true, false) => tcp.write(slices[1]),
-            (false, false) => {
-                tcp.write_vectored(&[IoSlice::new(slices[0]), IoSlice::new(slices[1])])
-            }
+            (false, false) => tcp.write_vectored(&[IoSlice::new(slices[0]), IoSlice::new(slices[1])]),
         };
         self.writable = matches!(result, Ok(n) if n == most);
         result

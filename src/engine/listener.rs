@@ -21,7 +21,8 @@ pub struct Listeners(pub(super) Vec<TcpListener>);
 /// With the address in the message when it is in use or not ours.
 pub fn listen(addresses: &[SocketAddr]) -> io::Result<Listeners> {
     let bind_one = |address: &SocketAddr| {
-        bind(*address).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+        bind(*address)
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
     };
     addresses.iter().map(bind_one).collect::<io::Result<_>>().map(Listeners)
 }
@@ -59,5 +60,7 @@ pub(super) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAdd
 /// The system has no descriptor or memory left for one more connection; it may have later.
 pub(super) fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|e| error.raw_os_error() == Some(e.raw_os_error()))
 }

@@ -22,8 +22,8 @@ use crate::app::App;
 use crate::exchange::Limits;
 
 pub use listener::{Listeners, listen};
-pub use stats::Snapshot;
 use stats::Counters;
+pub use stats::Snapshot;
 
 /// Which engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

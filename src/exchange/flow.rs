@@ -311,12 +311,9 @@ impl Flow {
 
     /// The whole message was received and has left.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.rest, Rest::Done) && !self.has_pending() && !matches!(&self.source, Source::File(_, r) if !r.is_empty())
-    }
-
-    /// The body is a plain stream until its end.
-    pub(super) fn is_until_close(&self) -> bool {
-        matches!(self.rest, Rest::UntilClose)
+        matches!(self.rest, Rest::Done)
+            && !self.has_pending()
+            && !matches!(&self.source, Source::File(_, r) if !r.is_empty())
     }
 
     /// More bytes from the peer are of use now.

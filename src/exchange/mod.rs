@@ -1,7 +1,7 @@
 //! The machine of one request and its response: facts in, one step out.
 //!
 //! An engine tells an [`Exchange`] what happened (bytes arrived, bytes left, a backend is attached, time passed) and
-//! asks what next. Every transition is in this file. It does no I/O and reads no clock, and it never returns an error:
+//! asks what next. Every transition is in `transitions.rs`. It does no I/O and reads no clock, and it never returns an error:
 //! bad input becomes an answer and a close. It does not know which engine runs it.
 
 mod deadline;
@@ -9,28 +9,23 @@ mod flow;
 mod limits;
 mod retry;
 mod step;
+mod transitions;
 
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::app::{App, Decision, Now, Outcome, Plan};
-use crate::http::answer::{self, Answer, Body, Reason};
+use crate::app::{Now, Plan};
 use crate::http::buffer::Spare;
 use crate::http::framing::Framing;
-use crate::http::head::{FieldSlots, HeadScan, Method, RequestHead, ResponseHead, Version};
-use crate::http::rewrite::{self, Coding, Persistence};
+use crate::http::head::{HeadScan, Method, RequestHead, Version};
 
 use deadline::{Deadline, Wait};
 use flow::Flow;
-use retry::Failure;
 
 pub use limits::Limits;
 pub use step::{AttachError, CloseReason, Interest, Keep, Side, Step};
-
-/// Most interim responses (1xx) passed on for one request.
-const INTERIM_MAX: u8 = 16;
 
 /// What a worker lends an exchange for the length of a call.
 #[derive(Debug)]
@@ -276,403 +271,10 @@ impl Exchange {
         std::mem::take(&mut self.served)
     }
 
-    /// What the engine is to do next.
-    pub fn step<A: App>(&mut self, cx: &mut Context<'_, A>) -> Step {
-        if cx.now.instant >= self.deadline.at() {
-            self.expire(cx);
-        }
-        let step = loop {
-            if self.facts.attached && self.phase != Phase::Relay {
-                break self.detach(Keep::Drop);
-            }
-            let step = match self.phase {
-                Phase::Head => self.step_head(cx),
-                Phase::Attach => self.step_attach(cx),
-                Phase::Relay => self.step_relay(cx),
-                Phase::Respond => self.step_respond(cx),
-                Phase::Linger => self.step_linger(),
-                Phase::Closed(reason) => Some(Step::Close(reason)),
-            };
-            if let Some(step) = step {
-                break step;
-            }
-        };
-        self.request.settle(cx.spare);
-        self.response.settle(cx.spare);
-        let wait = self.wait();
-        self.deadline.update(wait, self.progress, cx.limits, cx.now.instant);
-        self.progress = false;
-        step
-    }
-
-    fn step_head<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
-        let more = Some(Step::Transfer(Interest::READ_CLIENT));
-        let Some(input) = self.request.take_input() else {
-            return self.at_end_of_client().or(more);
-        };
-        let mut slots = FieldSlots::new();
-        let head = match self.scan.request(input.filled(), &cx.limits.head, &mut slots) {
-            Ok(Some(head)) => head,
-            Ok(None) => {
-                self.request.put_input(input);
-                return self.at_end_of_client().or(more);
-            }
-            Err(error) => {
-                self.request.put_input(input);
-                self.answer(Reason::Head(error), cx);
-                return None;
-            }
-        };
-        self.ask = Ask::of(&head);
-        let decision = cx.app.decide(&head, self.client, &cx.now);
-        if let Decision::Forward(plan) = &decision {
-            rewrite::request(&head, self.client.ip(), plan.trusted, self.request.prefix());
-        }
-        let (len, framing) = (head.len, head.framing);
-        self.request.put_input(input);
-        self.request.skip(len);
-        self.request.begin(framing, Coding::Verbatim);
-        match decision {
-            Decision::Forward(plan) => {
-                self.request.hold();
-                self.plan = Some(plan);
-                self.phase = Phase::Attach;
-            }
-            Decision::Answer(answer) => self.respond(answer, cx),
-        }
-        None
-    }
-
-    /// What an end of the client's stream means while no whole request head is there.
-    fn at_end_of_client(&mut self) -> Option<Step> {
-        self.client_ended.then(|| {
-            let reason = match self.request.unread().is_empty() {
-                true => CloseReason::Done,
-                false => CloseReason::ClientLost,
-            };
-            self.close(reason);
-            Step::Close(reason)
-        })
-    }
-
-    fn step_attach<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
-        let Some(error) = self.facts.attach_error.take() else { return Some(Step::Attach) };
-        if error == AttachError::Exhausted {
-            self.plan = None;
-            self.answer(Reason::Overload, cx);
-            return None;
-        }
-        let failed = self.plan.take()?;
-        cx.app.report(&failed, Outcome::Unreachable, &cx.now);
-        self.plan = cx.app.replan(failed, &cx.now);
-        if self.plan.is_some() {
-            self.deadline = Deadline::new(Wait::Connect, cx.limits, cx.now.instant);
-            return Some(Step::Attach);
-        }
-        self.answer(if error == AttachError::TimedOut { Reason::ConnectTimeout } else { Reason::Unreachable }, cx);
-        None
-    }
-
-    fn step_relay<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
-        if let Err(error) = self.request.advance() {
-            match self.facts.started {
-                true => self.close(CloseReason::Truncated),
-                false => self.answer(Reason::Chunks(error), cx),
-            }
-            return None;
-        }
-        if self.client_ended && !self.request.is_received() && !self.request.ended() {
-            // RFC 9112 section 8: an incomplete request is not passed on as if it were whole.
-            self.close(CloseReason::ClientLost);
-            return None;
-        }
-        if !self.facts.started && !self.read_response_head(cx) {
-            self.report(Outcome::Failed, cx);
-            self.answer(Reason::BadResponse, cx);
-            return None;
-        }
-        if self.facts.started && self.response.advance().is_err() {
-            self.report(Outcome::Failed, cx);
-            self.close(CloseReason::Truncated);
-            return None;
-        }
-        if let Some(end) = self.facts.backend_end
-            && !(self.facts.started && self.response.is_received())
-        {
-            self.end_of_backend(end, cx);
-            if self.phase != Phase::Relay {
-                return None;
-            }
-        }
-        match self.facts.tunnel {
-            true => self.step_tunnel(),
-            false => self.step_exchange(cx),
-        }
-    }
-
-    /// The end of a relay: the backend has said everything, or what is awaited of the two sides.
-    fn step_exchange<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
-        if self.facts.started && self.response.is_received() {
-            let clean = self.request.is_done() && self.response.unread().is_empty() && self.facts.backend_end.is_none();
-            let keep = match &self.plan {
-                Some(plan) if clean && self.facts.backend_keeps => Keep::Park(plan.lease.id()),
-                _ => Keep::Drop,
-            };
-            self.phase = Phase::Respond;
-            self.report(Outcome::Served, cx);
-            return Some(self.detach(keep));
-        }
-        let mut interest = Interest::READ_BACKEND;
-        interest.set(Interest::WRITE_CLIENT, self.response.has_pending());
-        interest.set(Interest::WRITE_BACKEND, self.request.has_pending() && !self.facts.send_failed);
-        interest.set(Interest::READ_CLIENT, self.request.wants_read() && !self.facts.send_failed);
-        interest.set(Interest::READ_BACKEND, !self.facts.started || self.response.wants_read());
-        Some(Step::Transfer(interest))
-    }
-
-    /// Two streams, each until its end (RFC 9110 section 7.8); an end is passed on once all before it has left.
-    fn step_tunnel(&mut self) -> Option<Step> {
-        for (side, done) in [(Side::Backend, self.request.is_done()), (Side::Client, self.response.is_done())] {
-            if done && !self.facts.shut[side as usize] {
-                self.facts.shut[side as usize] = true;
-                return Some(Step::Shutdown(side));
-            }
-        }
-        if self.facts.send_failed || self.facts.shut == [true, true] {
-            self.close(if self.facts.send_failed { CloseReason::Truncated } else { CloseReason::Done });
-            return None;
-        }
-        let mut interest = Interest::NONE;
-        interest.set(Interest::WRITE_CLIENT, self.response.has_pending());
-        interest.set(Interest::WRITE_BACKEND, self.request.has_pending());
-        interest.set(Interest::READ_CLIENT, self.request.wants_read());
-        interest.set(Interest::READ_BACKEND, self.response.wants_read());
-        Some(Step::Transfer(interest))
-    }
-
-    fn step_respond<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
-        // Only a chunked response of a kind that is broken fails here, and that was found when it arrived.
-        let _ = self.response.advance();
-        if self.response.wants_load() {
-            return Some(Step::Load);
-        }
-        if !self.response.is_done() {
-            return Some(Step::Transfer(Interest::WRITE_CLIENT));
-        }
-        self.served += 1;
-        if self.facts.client_keeps && !cx.draining {
-            self.next_request(cx.limits, cx.now.instant);
-            return (self.request.unread().is_empty() && !self.client_ended).then_some(Step::Idle);
-        }
-        if self.client_ended || (self.request.is_received() && self.request.unread().is_empty()) {
-            self.close(CloseReason::Done);
-            return None;
-        }
-        // RFC 9112 section 9.6: closing with unread bytes would reset the connection and lose the response.
-        self.phase = Phase::Linger;
-        self.deadline = Deadline::new(Wait::Linger, cx.limits, cx.now.instant);
-        Some(Step::Shutdown(Side::Client))
-    }
-
-    fn step_linger(&mut self) -> Option<Step> {
-        self.request.reset();
-        self.request.discard();
-        if self.client_ended {
-            self.close(CloseReason::Done);
-            return None;
-        }
-        Some(Step::Transfer(Interest::READ_CLIENT))
-    }
-
-    /// Passes on the heads that arrived; false when the backend is of no more use.
-    fn read_response_head<A: App>(&mut self, cx: &mut Context<'_, A>) -> bool {
-        while !self.facts.started {
-            let Some(input) = self.response.take_input() else { return true };
-            if !self.facts.answered {
-                self.facts.answered = true;
-                self.request.release();
-                self.scan = HeadScan::default();
-            }
-            let mut slots = FieldSlots::new();
-            let parsed = self.scan.response(input.filled(), self.ask.method, &cx.limits.head, &mut slots);
-            let (fine, len) = match parsed {
-                Ok(None) => {
-                    self.response.put_input(input);
-                    return true;
-                }
-                Ok(Some(head)) => (self.take_response_head(&head, cx), head.len),
-                Err(_) => (false, 0),
-            };
-            self.response.put_input(input);
-            self.response.skip(len);
-            if !fine {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn take_response_head<A: App>(&mut self, head: &ResponseHead<'_>, cx: &Context<'_, A>) -> bool {
-        match head.status {
-            101 => {
-                if !self.ask.upgrade || !self.request.is_received() {
-                    return false;
-                }
-                rewrite::response(head, Coding::Verbatim, Persistence::Upgrade, self.response.prefix());
-                self.request.begin(Framing::UntilClose, Coding::Verbatim);
-                self.response.begin(Framing::UntilClose, Coding::Verbatim);
-                (self.facts.tunnel, self.facts.started, self.facts.client_keeps) = (true, true, false);
-            }
-            100..200 => {
-                self.facts.interims += 1;
-                let told = head.status == 100 && !self.ask.awaits_continue;
-                if head.status == 100 {
-                    self.ask.awaits_continue = false;
-                }
-                // RFC 9110 section 15.2: never to an HTTP/1.0 client.
-                if self.ask.version == Version::Http11 && !told {
-                    rewrite::response(head, Coding::Verbatim, Persistence::Implied, self.response.prefix());
-                }
-                return self.facts.interims <= INTERIM_MAX;
-            }
-            _ => {
-                let coding = match (head.framing, self.ask.version) {
-                    (Framing::UntilClose, Version::Http11) => Coding::Chunk,
-                    (Framing::Chunked, Version::Http10) => Coding::Dechunk,
-                    _ => Coding::Verbatim,
-                };
-                let until_close = match coding {
-                    Coding::Verbatim => head.framing == Framing::UntilClose,
-                    Coding::Chunk => false,
-                    Coding::Dechunk => true,
-                };
-                self.facts.client_keeps =
-                    self.ask.keep_alive && !cx.draining && !until_close && self.request.is_received();
-                self.facts.backend_keeps = head.keep_alive && head.framing != Framing::UntilClose;
-                rewrite::response(head, coding, self.persistence(), self.response.prefix());
-                self.response.begin(head.framing, coding);
-                self.facts.started = true;
-            }
-        }
-        true
-    }
-
-    fn persistence(&self) -> Persistence {
-        match (self.facts.client_keeps, self.ask.version) {
-            (true, Version::Http11) => Persistence::Implied,
-            (true, Version::Http10) => Persistence::KeepAlive,
-            (false, _) => Persistence::Close,
-        }
-    }
-
-    /// The backend's stream ended before the response did.
-    fn end_of_backend<A: App>(&mut self, end: End, cx: &mut Context<'_, A>) {
-        if self.facts.started {
-            if end == End::Broken || !self.response.ended() {
-                self.report(Outcome::Failed, cx);
-                self.close(CloseReason::Truncated);
-            }
-            return;
-        }
-        let failure = Failure {
-            answered: self.facts.answered,
-            whole: self.request.is_held(),
-            reused: self.facts.reused,
-            retried: self.facts.retried,
-            method: self.ask.method,
-        };
-        self.report(Outcome::Failed, cx);
-        if failure.may_retry() {
-            self.facts.retried = true;
-            self.request.rewind();
-            self.facts.backend_end = None;
-            self.phase = Phase::Attach;
-        } else {
-            self.answer(if self.facts.answered { Reason::BadResponse } else { Reason::BackendClosed }, cx);
-        }
-    }
-
-    /// The backend connection is not needed any more. The plan stays only for a retry.
-    fn detach(&mut self, keep: Keep) -> Step {
-        self.facts.attached = false;
-        if self.phase != Phase::Attach {
-            self.plan = None;
-        }
-        Step::Detach(keep)
-    }
-
-    fn report<A: App>(&self, outcome: Outcome, cx: &Context<'_, A>) {
-        if let Some(plan) = &self.plan {
-            cx.app.report(plan, outcome, &cx.now);
-        }
-    }
-
-    fn answer<A: App>(&mut self, reason: Reason, cx: &mut Context<'_, A>) {
-        if let Reason::Head(_) = reason {
-            // Nothing is known of a request that could not be read.
-            self.ask.keep_alive = false;
-            self.ask.version = Version::Http11;
-            self.ask.method = Method::Other;
-        }
-        self.respond(answer::answer(reason), cx);
-    }
-
-    fn respond<A: App>(&mut self, answer: Answer, cx: &mut Context<'_, A>) {
-        self.request.release();
-        let received = self.request.advance().is_ok() && self.request.is_received();
-        self.facts.client_keeps = self.ask.keep_alive && received && !answer.close && !cx.draining;
-        // Interim heads that did not leave yet stay in front of this one.
-        self.response.discard();
-        answer::write_head(&answer, self.persistence(), &cx.now.date, self.response.prefix());
-        let Answer { body, status, .. } = answer;
-        let head_only = self.ask.method == Method::Head || matches!(status, 204 | 304);
-        self.response.begin_answer(if head_only { Body::None } else { body }, head_only);
-        self.facts.started = true;
-        self.phase = Phase::Respond;
-    }
-
-    fn close(&mut self, reason: CloseReason) {
-        self.phase = Phase::Closed(reason);
-    }
-
-    /// What the exchange waits for when its step is taken.
-    fn wait(&self) -> Wait {
-        match self.phase {
-            Phase::Head => Wait::Head,
-            Phase::Attach => Wait::Connect,
-            Phase::Linger => Wait::Linger,
-            Phase::Respond | Phase::Closed(_) => Wait::Client,
-            Phase::Relay if self.facts.tunnel => Wait::Tunnel,
-            Phase::Relay if self.response.has_pending() => Wait::Client,
-            Phase::Relay if self.facts.started || self.request.is_received() || self.request.has_pending() => Wait::Backend,
-            Phase::Relay if self.ask.awaits_continue => Wait::Continue,
-            Phase::Relay => Wait::Client,
-        }
-    }
-
-    fn expire<A: App>(&mut self, cx: &mut Context<'_, A>) {
-        match (self.phase, self.deadline.wait()) {
-            (Phase::Head, _) if self.request.unread().is_empty() => self.close(CloseReason::TimedOut),
-            (Phase::Head, _) => {
-                self.ask.keep_alive = false;
-                self.answer(Reason::HeadTimeout, cx);
-            }
-            (Phase::Attach, _) => self.facts.attach_error = Some(AttachError::TimedOut),
-            (Phase::Linger, _) => self.close(CloseReason::Done),
-            (Phase::Relay, Wait::Continue) => {
-                self.ask.awaits_continue = false;
-                self.response.prefix().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            }
-            (Phase::Relay, wait) if !self.facts.started => {
-                if wait == Wait::Client {
-                    self.answer(Reason::BodyTimeout, cx);
-                } else {
-                    self.report(Outcome::Failed, cx);
-                    self.answer(Reason::ResponseTimeout, cx);
-                }
-            }
-            (Phase::Relay | Phase::Respond, _) => self.close(CloseReason::Stalled),
-            (Phase::Closed(_), _) => {}
+    fn from(&mut self, side: Side) -> &mut Flow {
+        match side {
+            Side::Client => &mut self.request,
+            Side::Backend => &mut self.response,
         }
     }
 }
@@ -685,15 +287,6 @@ impl Ask {
             keep_alive: head.keep_alive,
             awaits_continue: head.expects_continue && head.framing != Framing::None,
             upgrade: head.upgrade,
-        }
-    }
-}
-
-impl Exchange {
-    fn from(&mut self, side: Side) -> &mut Flow {
-        match side {
-            Side::Client => &mut self.request,
-            Side::Backend => &mut self.response,
         }
     }
 }

@@ -31,7 +31,8 @@ mod tests {
 
     #[test]
     fn one_retry_for_what_may_be_repeated() {
-        let get = Failure { answered: false, whole: true, reused: false, retried: false, method: Method::Get };
+        let get =
+            Failure { answered: false, whole: true, reused: false, retried: false, method: Method::Get };
         let post = Failure { method: Method::Post, ..get };
         for (failure, may) in [
             (get, true),

@@ -77,7 +77,11 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
         let listeners = std::mem::take(&mut listeners);
         for (i, listener) in listeners.iter().enumerate() {
             let fd = listener.as_raw_fd();
-            poll.registry().register(&mut SourceFd(&fd), Token(FIRST_LISTENER - i), mio::Interest::READABLE)?;
+            poll.registry().register(
+                &mut SourceFd(&fd),
+                Token(FIRST_LISTENER - i),
+                mio::Interest::READABLE,
+            )?;
         }
         let registry = poll.registry().try_clone()?;
         let (shared, cores) = (Arc::clone(shared), Arc::clone(&cores));

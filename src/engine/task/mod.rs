@@ -71,6 +71,7 @@ struct Core<A, R: Reactor> {
     reactor: R,
     clock: RefCell<Clock>,
     spare: RefCell<Spare>,
+    #[expect(clippy::vec_box, reason = "connections take and give back the box, not what is in it")]
     exchanges: RefCell<Vec<Box<Exchange>>>,
     idle_backends: RefCell<IdlePool<Link<R::Stream>>>,
     /// Connections of this core.

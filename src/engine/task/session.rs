@@ -24,9 +24,12 @@ struct Session<A: App, R: Reactor> {
 }
 
 /// Runs a connection to its end; a panic ends it and nothing else.
-pub(super) async fn guarded<A: App, R: Reactor>(core: Rc<Core<A, R>>, client: Link<R::Stream>, address: SocketAddr) {
-    let mut session =
-        Session { core, client: Some(client), address, exchange: None, backend: None };
+pub(super) async fn guarded<A: App, R: Reactor>(
+    core: Rc<Core<A, R>>,
+    client: Link<R::Stream>,
+    address: SocketAddr,
+) {
+    let mut session = Session { core, client: Some(client), address, exchange: None, backend: None };
     let abrupt = AssertUnwindSafe(session.run()).catch_unwind().await.unwrap_or_else(|_| {
         session.core.counters().panics.add(1);
         session.exchange = None;
@@ -64,12 +67,9 @@ impl<A: App, R: Reactor> Session<A, R> {
             core.counters().served.add(exchange.take_served());
             match step {
                 Step::Transfer(interest) => {
-                    let backend = self.backend.as_mut();
-                    let mut spare = core.spare.borrow_mut();
-                    if transfer(exchange, interest, client, backend, &mut spare, core.counters()) {
+                    if core.transfer(exchange, interest, client, self.backend.as_mut()) {
                         continue;
                     }
-                    drop(spare);
                     if exchange.is_untouched() {
                         self.put_back();
                         continue;
@@ -136,14 +136,10 @@ impl<A: App, R: Reactor> Session<A, R> {
         };
         let Some((plan, fresh)) = exchange.plan() else { return Err(AttachError::Refused) };
         let (backend, address, deadline) = (plan.lease.id(), plan.lease.address(), exchange.deadline());
-        while !fresh {
-            let Some(mut link) = core.idle_backends.borrow_mut().checkout(backend) else { break };
-            if core.reactor.unpark(&mut link) {
-                core.counters().reused.add(1);
-                self.backend = Some(link);
-                return Ok(true);
-            }
-            core.reactor.forget(&link);
+        if !fresh && let Some(link) = core.checkout(backend) {
+            core.counters().reused.add(1);
+            self.backend = Some(link);
+            return Ok(true);
         }
         let connected = connect(&core.reactor, client, address, deadline, || core.now().instant).await;
         match connected {
@@ -203,6 +199,29 @@ impl<A: App, R: Reactor> Session<A, R> {
             }
         }
         self.core.closed();
+    }
+}
+
+impl<A: App, R: Reactor> Core<A, R> {
+    fn transfer(
+        &self,
+        exchange: &mut Exchange,
+        interest: Interest,
+        client: &mut Link<R::Stream>,
+        backend: Option<&mut Link<R::Stream>>,
+    ) -> bool {
+        transfer(exchange, interest, client, backend, &mut self.spare.borrow_mut(), self.counters())
+    }
+
+    /// A kept connection to that backend on which nothing has happened since it was parked.
+    fn checkout(&self, backend: usize) -> Option<Link<R::Stream>> {
+        loop {
+            let mut link = self.idle_backends.borrow_mut().checkout(backend)?;
+            if self.reactor.unpark(&mut link) {
+                return Some(link);
+            }
+            self.reactor.forget(&link);
+        }
     }
 }
 

@@ -94,9 +94,11 @@ async fn serve<A: App>(
 /// Returns when any of the listeners has a client.
 async fn readable(listeners: &[Async<TcpListener>]) -> Option<Dealt> {
     let mut waits: Vec<_> = listeners.iter().map(Async::readable).collect();
-    std::future::poll_fn(|cx| match waits.iter_mut().any(|wait| std::pin::Pin::new(wait).poll(cx).is_ready()) {
-        true => std::task::Poll::Ready(()),
-        false => std::task::Poll::Pending,
+    std::future::poll_fn(|cx| {
+        match waits.iter_mut().any(|wait| std::pin::Pin::new(wait).poll(cx).is_ready()) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        }
     })
     .await;
     None

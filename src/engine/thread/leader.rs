@@ -11,7 +11,7 @@ use crossbeam_channel::Sender;
 use mio::unix::SourceFd;
 use mio::{Events, Poll, Token};
 
-use super::table::Owner;
+use super::table::{Entry, Owner};
 use super::worker::{Connection, Worker};
 use super::{Engine, Job};
 use crate::app::App;
@@ -47,7 +47,11 @@ impl Leader {
     pub(super) fn new(poll: Poll, listeners: Listeners, batch: usize, ended: Sender<()>) -> io::Result<Self> {
         for (i, listener) in listeners.0.iter().enumerate() {
             let fd = listener.as_raw_fd();
-            poll.registry().register(&mut SourceFd(&fd), Token(FIRST_LISTENER - i), mio::Interest::READABLE)?;
+            poll.registry().register(
+                &mut SourceFd(&fd),
+                Token(FIRST_LISTENER - i),
+                mio::Interest::READABLE,
+            )?;
         }
         Ok(Leader {
             poll,
@@ -132,7 +136,7 @@ impl<A: App> Engine<A> {
         let Some(entry) = self.table.entry(fd) else { return };
         match entry.announce(ready) {
             Owner::Client(client) => {
-                if self.table.entry(client).is_some_and(|entry| entry.schedule()) {
+                if self.table.entry(client).is_some_and(Entry::schedule) {
                     queue.push(client);
                 }
             }

@@ -100,8 +100,7 @@ impl Entry {
 
     /// The connection has to wait; false when something happened meanwhile and it is to be run again.
     pub(super) fn rest(&self) -> bool {
-        let rested =
-            self.run.compare_exchange(QUEUED, AT_REST, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        let rested = self.run.compare_exchange(QUEUED, AT_REST, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if !rested {
             self.run.store(QUEUED, Ordering::SeqCst);
         }
@@ -121,7 +120,10 @@ pub(super) struct Table {
 impl Table {
     /// For descriptors below `most`.
     pub(super) fn new(most: usize) -> Self {
-        Table { chunks: (0..most.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(), highest: AtomicUsize::new(0) }
+        Table {
+            chunks: (0..most.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(),
+            highest: AtomicUsize::new(0),
+        }
     }
 
     /// The entry of a descriptor, or None when it is beyond what the table was made for.
@@ -165,7 +167,9 @@ mod tests {
     #[test]
     fn owners_and_readiness_survive_the_encoding() {
         let entry = Entry::new();
-        for owner in [Owner::Client(0), Owner::Client(70_000), Owner::Parked(0), Owner::Parked(9), Owner::Nobody] {
+        for owner in
+            [Owner::Client(0), Owner::Client(70_000), Owner::Parked(0), Owner::Parked(9), Owner::Nobody]
+        {
             entry.own(owner);
             assert_eq!(entry.announce(1), owner);
             entry.announce(4);
@@ -176,7 +180,9 @@ mod tests {
     #[test]
     fn only_due_clients_are_found() {
         let table = Table::new(3000);
-        for (fd, owner, deadline) in [(5, Owner::Client(5), 10), (6, Owner::Client(5), 0), (2500, Owner::Client(2500), 99)] {
+        for (fd, owner, deadline) in
+            [(5, Owner::Client(5), 10), (6, Owner::Client(5), 0), (2500, Owner::Client(2500), 99)]
+        {
             let entry = table.admit(fd).expect("within the table");
             entry.own(owner);
             entry.deadline_ms.store(deadline, Ordering::Relaxed);

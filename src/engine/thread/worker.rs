@@ -26,6 +26,7 @@ const SPARE_MAX: usize = 64;
 pub(super) struct Worker {
     pub(super) clock: Clock,
     spare: Spare,
+    #[expect(clippy::vec_box, reason = "connections take and give back the box, not what is in it")]
     exchanges: Vec<Box<Exchange>>,
 }
 
@@ -100,7 +101,13 @@ impl<A: App> Engine<A> {
         }
     }
 
-    fn run_until_wait(&self, fd: usize, connection: &mut Connection, worker: &mut Worker, counters: &Counters) -> Fate {
+    fn run_until_wait(
+        &self,
+        fd: usize,
+        connection: &mut Connection,
+        worker: &mut Worker,
+        counters: &Counters,
+    ) -> Fate {
         loop {
             let fate = self.run_steps(fd, connection, worker, counters);
             let Fate::Waits(interest) = fate else { return fate };
@@ -117,7 +124,13 @@ impl<A: App> Engine<A> {
         }
     }
 
-    fn run_steps(&self, fd: usize, connection: &mut Connection, worker: &mut Worker, counters: &Counters) -> Fate {
+    fn run_steps(
+        &self,
+        fd: usize,
+        connection: &mut Connection,
+        worker: &mut Worker,
+        counters: &Counters,
+    ) -> Fate {
         let now = worker.clock.now();
         self.note(connection);
         if self.shared.is_ending() {
@@ -130,7 +143,9 @@ impl<A: App> Engine<A> {
             connection.exchange = Some(self.exchange(connection.address, worker));
         }
         loop {
-            let Some(exchange) = connection.exchange.as_deref_mut() else { return Fate::Ends { abrupt: true } };
+            let Some(exchange) = connection.exchange.as_deref_mut() else {
+                return Fate::Ends { abrupt: true };
+            };
             if connection.connecting {
                 match self.attach(fd, connection, worker, counters) {
                     Attached::Later => return self.waits(fd, connection, Interest::WRITE_BACKEND),
@@ -229,7 +244,13 @@ impl<A: App> Engine<A> {
         }
     }
 
-    fn attach(&self, fd: usize, connection: &mut Connection, worker: &Worker, counters: &Counters) -> Attached {
+    fn attach(
+        &self,
+        fd: usize,
+        connection: &mut Connection,
+        worker: &Worker,
+        counters: &Counters,
+    ) -> Attached {
         let now = worker.clock.now().instant;
         let Some(exchange) = connection.exchange.as_deref() else { return Attached::Later };
         if let (true, Some(backend)) = (connection.connecting, &mut connection.backend) {
