@@ -23,7 +23,7 @@ use neraca::exchange::Limits;
 use wire::Wire;
 
 /// Longer than anything takes on a busy machine: only a failure waits so long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An engine in one of its variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
