@@ -273,7 +273,7 @@ impl Exchange {
             }
             100..200 => {
                 self.facts.interims += 1;
-                let told = head.status == 100 && !self.ask.awaits_continue;
+                let told = head.status == 100 && self.facts.continued;
                 if head.status == 100 {
                     self.ask.awaits_continue = false;
                 }
@@ -413,6 +413,7 @@ impl Exchange {
             (Phase::Linger, _) => self.close(CloseReason::Done),
             (Phase::Relay, Wait::Continue) => {
                 self.ask.awaits_continue = false;
+                self.facts.continued = true;
                 self.response.prefix().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
             (Phase::Relay, wait) if !self.facts.started => {
