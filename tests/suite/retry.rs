@@ -41,7 +41,6 @@ enum Death {
 fn a_request_on_a_kept_connection_that_died_is_sent_once_more(variant: Variant) {
     for death in [Death::Eof, Death::Reset, Death::BeforeTheRequest, Death::EofBeforeTheRequest] {
         for request in [GET, POST, PUT] {
-            eprintln!("{death:?} {request}");
             let (backend, server, mut client, mut peer) = kept(variant);
             match death {
                 Death::Eof | Death::Reset => {

@@ -221,6 +221,8 @@ impl Edge {
 }
 
 impl Reactor for Edge {
+    const WAKES_SINGLY: bool = false;
+
     type Stream = TcpStream;
 
     fn wrap(&self, link: Link) -> io::Result<Link> {
