@@ -104,6 +104,8 @@ struct Facts {
     /// The backend stopped listening; what it said before may still be read.
     send_failed: bool,
     interims: u8,
+    /// We have said `100 Continue` in the backend's place.
+    continued: bool,
     /// Some byte of a response arrived from the backend.
     answered: bool,
     /// The final response head is on its way to the client.

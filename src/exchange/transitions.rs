@@ -231,6 +231,10 @@ impl Exchange {
     /// Passes on the heads that arrived; false when the backend is of no more use.
     fn read_response_head<A: App>(&mut self, cx: &mut Context<'_, A>) -> bool {
         while !self.facts.started {
+            // Not only without a buffer: a read that found the end leaves an empty one behind.
+            if self.response.unread().is_empty() {
+                return true;
+            }
             let Some(input) = self.response.take_input() else { return true };
             if !self.facts.answered {
                 self.facts.answered = true;
@@ -269,7 +273,7 @@ impl Exchange {
             }
             100..200 => {
                 self.facts.interims += 1;
-                let told = head.status == 100 && !self.ask.awaits_continue;
+                let told = head.status == 100 && self.facts.continued;
                 if head.status == 100 {
                     self.ask.awaits_continue = false;
                 }
@@ -409,6 +413,7 @@ impl Exchange {
             (Phase::Linger, _) => self.close(CloseReason::Done),
             (Phase::Relay, Wait::Continue) => {
                 self.ask.awaits_continue = false;
+                self.facts.continued = true;
                 self.response.prefix().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
             (Phase::Relay, wait) if !self.facts.started => {

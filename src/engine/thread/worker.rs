@@ -113,9 +113,10 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// Something happened on a parked connection: it is dead, or its backend speaks without being asked.
+    /// A poller says that something happened on a parked connection. Unless that was read before it was parked, it is
+    /// dead, or its backend speaks without being asked.
     pub(super) fn drop_parked(&self, backend: usize, key: usize) {
-        let dead = self.idle_backends.lock().remove(backend, key);
+        let dead = self.idle_backends.lock().remove_if(backend, key, |link| !link.is_quiet());
         if let Some(link) = dead {
             self.close(link);
         }
@@ -131,7 +132,7 @@ impl<A: App> Backends for Engine<A> {
             let entry = self.table.entry(link.fd())?;
             entry.own(Owner::Client(client));
             let ready = entry.take_ready();
-            if ready & (READABLE | ENDED) == 0 {
+            if ready & (READABLE | ENDED) == 0 || link.is_quiet() {
                 link.note(ready);
                 return Some(link);
             }
