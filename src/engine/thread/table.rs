@@ -1,11 +1,12 @@
 //! Every open descriptor of the engine, by number: who is to run when it becomes ready, and the connections.
 
+use std::net::TcpStream;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::worker::Connection;
+use crate::engine::connection::Connection;
 use crate::engine::link::Readiness;
 
 /// Nobody: the descriptor is closed or being closed.
@@ -25,7 +26,7 @@ pub(super) struct Entry {
     owner: AtomicU32,
     /// Milliseconds since the engine's start; `u64::MAX` for none.
     pub(super) deadline_ms: AtomicU64,
-    pub(super) connection: Mutex<Option<Box<Connection>>>,
+    pub(super) connection: Mutex<Option<Box<Connection<TcpStream>>>>,
 }
 
 /// Who is to be told that a descriptor is ready.
