@@ -27,26 +27,41 @@ impl<A: App> Engine<A> {
             let mut slot = entry.connection.lock();
             if let Some(connection) = slot.as_deref_mut() {
                 let turn = self.run_until_wait(connection, kit, counters);
-                if let Turn::Ends { abrupt } = turn
-                    && let Some(connection) = slot.take()
-                {
-                    drop(slot);
-                    entry.forget();
-                    entry.rest();
-                    connection.end(abrupt, self, kit, counters);
-                    if self.shared.open.fetch_sub(1, Ordering::Relaxed) == 1 && self.shared.is_draining() {
-                        self.wake();
+                match turn {
+                    Turn::Waits(_, deadline) => {
+                        entry.deadline_ms.store(self.milliseconds(deadline) + 1, Ordering::Relaxed);
                     }
-                    return;
-                }
-                if let Turn::Waits(_, deadline) = turn {
-                    entry.deadline_ms.store(self.milliseconds(deadline) + 1, Ordering::Relaxed);
+                    Turn::Ends { abrupt } => {
+                        let ended = slot.take();
+                        // Not held while it is closed: from then on the entry may serve another connection.
+                        drop(slot);
+                        entry.forget();
+                        self.end(ended, abrupt, kit, counters);
+                        if entry.rest() {
+                            return;
+                        }
+                        continue;
+                    }
                 }
             }
             drop(slot);
             if entry.rest() {
                 return;
             }
+        }
+    }
+
+    fn end(
+        &self,
+        connection: Option<Box<Connection<TcpStream>>>,
+        abrupt: bool,
+        kit: &mut Kit,
+        counters: &Counters,
+    ) {
+        let Some(connection) = connection else { return };
+        connection.end(abrupt, self, kit, counters);
+        if self.shared.open.fetch_sub(1, Ordering::Relaxed) == 1 && self.shared.is_draining() {
+            self.wake();
         }
     }
 
