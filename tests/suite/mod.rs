@@ -6,6 +6,7 @@ mod deadlines;
 mod files;
 mod forwarding;
 mod keepalive;
+mod limits;
 mod retry;
 mod stopping;
 mod upgrade;
