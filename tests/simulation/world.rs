@@ -136,7 +136,7 @@ impl World {
                 if self.draining || self.now >= idle_until {
                     return CloseReason::TimedOut;
                 }
-                self.wait(idle_until);
+                self.wait(Interest::NONE, idle_until);
             }
             let mut exchange = match kept.take() {
                 Some(mut exchange) => {
@@ -180,7 +180,7 @@ impl World {
                     } else if exchange.is_untouched() {
                         return None;
                     } else {
-                        self.wait(exchange.deadline());
+                        self.wait(interest, exchange.deadline());
                         still = 0;
                         waits += 1;
                         assert!(waits < WAITS_MAX, "waits without end for {interest:?}");
@@ -272,8 +272,18 @@ impl World {
     }
 
     /// Lets the peers do something; when they do not, it is a deadline that comes next.
-    fn wait(&mut self, deadline: Instant) {
-        let mut changed = self.client.act(&mut self.pace, self.now);
+    fn wait(&mut self, interest: Interest, deadline: Instant) {
+        // A transfer that chance put off comes about without anybody's doing.
+        let mut changed = false;
+        for (side, socket) in [
+            (Side::Client, Some(&self.client.socket)),
+            (Side::Backend, self.backend.as_ref().map(|c| &c.socket)),
+        ] {
+            let Some(socket) = socket else { continue };
+            changed |= interest.contains(Interest::read(side)) && socket.is_readable();
+            changed |= interest.contains(Interest::write(side)) && socket.window > 0;
+        }
+        changed |= self.client.act(&mut self.pace, self.now);
         for conn in self.backend.iter_mut().chain(&mut self.parked) {
             changed |= conn.act(&mut self.backends, &mut self.pace);
         }
