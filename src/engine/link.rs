@@ -129,7 +129,8 @@ impl<S: Stream> Link<S> {
         self.readable
     }
 
-    /// Nothing has come since the last read: asked of the system, for where no poller watches.
+    /// Nothing has come since the last read: asked of the system, for where no poller watches, and where its word may
+    /// be of bytes that were read before it came.
     pub(super) fn is_quiet(&self) -> bool {
         let result = self.stream.tcp().peek(&mut [0]);
         matches!(result, Err(error) if error.kind() == ErrorKind::WouldBlock)

@@ -238,6 +238,10 @@ impl Exchange {
     /// Passes on the heads that arrived; false when the backend is of no more use.
     fn read_response_head<A: App>(&mut self, cx: &mut Context<'_, A>) -> bool {
         while !self.facts.started {
+            // Not only without a buffer: a read that found the end leaves an empty one behind.
+            if self.response.unread().is_empty() {
+                return true;
+            }
             let Some(input) = self.response.take_input() else { return true };
             if !self.facts.answered {
                 self.facts.answered = true;

@@ -153,8 +153,8 @@ impl<A: App> Core<A, Edge> {
     fn announce(&self, fd: usize, ready: Readiness) {
         let parked = self.reactor.announce(fd, ready);
         if let Some(backend) = parked {
-            // Dead, or its backend speaks without being asked.
-            let link = self.idle_backends.borrow_mut().remove(backend, fd);
+            // Unless what is told was read before it was parked: dead, or its backend speaks without being asked.
+            let link = self.idle_backends.borrow_mut().remove_if(backend, fd, |link| !link.is_quiet());
             if let Some(link) = link {
                 self.close(link);
             }
@@ -221,6 +221,8 @@ impl Edge {
 }
 
 impl Reactor for Edge {
+    const WAKES_SINGLY: bool = false;
+
     type Stream = TcpStream;
 
     fn wrap(&self, link: Link) -> io::Result<Link> {
@@ -249,14 +251,14 @@ impl Reactor for Edge {
     fn park(&self, link: &mut Link, backend: usize) -> bool {
         self.own(link.fd(), Owner::Parked(backend as u32));
         link.watch(&self.registry, Side::Backend, Interest::READ_BACKEND).is_ok()
-            && self.take_ready(link.fd()) == 0
+            && (self.take_ready(link.fd()) == 0 || link.is_quiet())
     }
 
     fn unpark(&self, link: &mut Link, client: usize) -> bool {
         self.own(link.fd(), Owner::Client(client as u32));
         let ready = self.take_ready(link.fd());
         link.note(ready);
-        ready & (READABLE | ENDED) == 0
+        ready & (READABLE | ENDED) == 0 || link.is_quiet()
     }
 
     fn forget(&self, link: &Link) {

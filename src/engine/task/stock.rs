@@ -128,6 +128,8 @@ async fn ready(link: Option<&Link<Async<TcpStream>>>, side: Side, interest: Inte
 }
 
 impl Reactor for Stock {
+    const WAKES_SINGLY: bool = true;
+
     type Stream = Async<TcpStream>;
 
     fn wrap(&self, link: Link<TcpStream>) -> io::Result<Link<Async<TcpStream>>> {
