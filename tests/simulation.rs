@@ -4,6 +4,8 @@
 
 #![allow(unreachable_pub, reason = "modules of a test are part of one crate")]
 
+#[path = "simulation/answers.rs"]
+mod answers;
 mod corpus;
 #[path = "simulation/message.rs"]
 mod message;
