@@ -5,6 +5,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
+use mio::unix::SourceFd;
+use mio::{Registry, Token};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::exchange::{Exchange, Interest, Side};
@@ -76,6 +78,28 @@ impl Link<TcpStream> {
     }
 }
 
+impl Link<TcpStream> {
+    /// Registers it edge-triggered for what is to be waited for and was not asked before; what is ready already is
+    /// told at once.
+    pub(super) fn watch(&mut self, registry: &Registry, side: Side, interest: Interest) -> io::Result<()> {
+        let writes = if interest.contains(Interest::write(side)) { WRITABLE } else { 0 };
+        let wanted = self.watched | READABLE | writes;
+        let before = std::mem::replace(&mut self.watched, wanted);
+        if before == wanted {
+            return Ok(());
+        }
+        let ready = match wanted & WRITABLE != 0 {
+            true => mio::Interest::READABLE | mio::Interest::WRITABLE,
+            false => mio::Interest::READABLE,
+        };
+        let (fd, token) = (self.stream.as_raw_fd(), Token(self.fd()));
+        match before {
+            0 => registry.register(&mut SourceFd(&fd), token, ready),
+            _ => registry.reregister(&mut SourceFd(&fd), token, ready),
+        }
+    }
+}
+
 impl<S: Stream> Link<S> {
     /// The connection that was begun is there; an error when it failed.
     pub(super) fn established(&mut self) -> io::Result<bool> {
@@ -105,16 +129,8 @@ impl<S: Stream> Link<S> {
         self.readable
     }
 
-    /// What a poller has to be asked in addition, for these transfers to be waited for; 0 for nothing. The answer
-    /// counts as asked.
-    pub(super) fn watch(&mut self, side: Side, interest: Interest) -> (Readiness, Readiness) {
-        let writes = interest.contains(Interest::write(side));
-        let wanted = self.watched | READABLE | if writes { WRITABLE } else { 0 };
-        let before = std::mem::replace(&mut self.watched, wanted);
-        (before, wanted)
-    }
-
-    /// Nothing has come since the last read: asked of the system, for where no poller watches.
+    /// Nothing has come since the last read: asked of the system, for where no poller watches, and where its word may
+    /// be of bytes that were read before it came.
     pub(super) fn is_quiet(&self) -> bool {
         let result = self.stream.tcp().peek(&mut [0]);
         matches!(result, Err(error) if error.kind() == ErrorKind::WouldBlock)
@@ -126,8 +142,9 @@ impl<S: Stream> Link<S> {
         let _ = self.stream.tcp().shutdown(Shutdown::Write);
     }
 
-    /// Closes with a reset, so that the peer cannot take the end for the end of a message.
-    pub(super) fn reset(self) {
+    /// When it is closed it will be reset, so that the peer cannot take the end for the end of a message.
+    pub(super) fn set_abrupt(&self) {
+        // It fails only where the connection is gone already.
         let _ = SockRef::from(self.stream.tcp()).set_linger(Some(std::time::Duration::ZERO));
     }
 

@@ -4,6 +4,7 @@
 //! Both run the same [`Exchange`](crate::exchange::Exchange) over the same [`link`]s.
 
 mod clock;
+mod connection;
 mod link;
 mod listener;
 mod stats;

@@ -16,8 +16,9 @@ const INTERIM_MAX: u8 = 16;
 impl Exchange {
     /// What the engine is to do next.
     pub fn step<A: App>(&mut self, cx: &mut Context<'_, A>) -> Step {
-        if cx.now.instant >= self.deadline.at() {
+        if self.deadline.has_passed(self.progress, cx.now.instant) {
             self.expire(cx);
+            self.deadline = Deadline::new(self.wait(), cx.limits, cx.now.instant);
         }
         let step = loop {
             if self.facts.attached && self.phase != Phase::Relay {
@@ -81,10 +82,15 @@ impl Exchange {
         None
     }
 
+    /// Nothing of a request is there, or only the line end that old clients send behind a body.
+    fn is_blank(&self) -> bool {
+        matches!(self.request.unread(), b"" | b"\r\n")
+    }
+
     /// What an end of the client's stream means while no whole request head is there.
     fn at_end_of_client(&mut self) -> Option<Step> {
         self.client_ended.then(|| {
-            let reason = match self.request.unread().is_empty() {
+            let reason = match self.is_blank() {
                 true => CloseReason::Done,
                 false => CloseReason::ClientLost,
             };
@@ -231,6 +237,10 @@ impl Exchange {
     /// Passes on the heads that arrived; false when the backend is of no more use.
     fn read_response_head<A: App>(&mut self, cx: &mut Context<'_, A>) -> bool {
         while !self.facts.started {
+            // Not only without a buffer: a read that found the end leaves an empty one behind.
+            if self.response.unread().is_empty() {
+                return true;
+            }
             let Some(input) = self.response.take_input() else { return true };
             if !self.facts.answered {
                 self.facts.answered = true;
@@ -266,10 +276,11 @@ impl Exchange {
                 self.request.begin(Framing::UntilClose, Coding::Verbatim);
                 self.response.begin(Framing::UntilClose, Coding::Verbatim);
                 (self.facts.tunnel, self.facts.started, self.facts.client_keeps) = (true, true, false);
+                self.report(Outcome::Served, cx);
             }
             100..200 => {
                 self.facts.interims += 1;
-                let told = head.status == 100 && !self.ask.awaits_continue;
+                let told = head.status == 100 && self.facts.continued;
                 if head.status == 100 {
                     self.ask.awaits_continue = false;
                 }
@@ -353,10 +364,7 @@ impl Exchange {
 
     fn answer<A: App>(&mut self, reason: Reason, cx: &mut Context<'_, A>) {
         if let Reason::Head(_) = reason {
-            // Nothing is known of a request that could not be read.
-            self.ask.keep_alive = false;
-            self.ask.version = Version::Http11;
-            self.ask.method = Method::Other;
+            self.ask = Ask::UNREAD;
         }
         self.respond(answer::answer(reason), cx);
     }
@@ -400,15 +408,13 @@ impl Exchange {
 
     fn expire<A: App>(&mut self, cx: &mut Context<'_, A>) {
         match (self.phase, self.deadline.wait()) {
-            (Phase::Head, _) if self.request.unread().is_empty() => self.close(CloseReason::TimedOut),
-            (Phase::Head, _) => {
-                self.ask.keep_alive = false;
-                self.answer(Reason::HeadTimeout, cx);
-            }
+            (Phase::Head, _) if self.is_blank() => self.close(CloseReason::TimedOut),
+            (Phase::Head, _) => self.answer(Reason::HeadTimeout, cx),
             (Phase::Attach, _) => self.facts.attach_error = Some(AttachError::TimedOut),
             (Phase::Linger, _) => self.close(CloseReason::Done),
             (Phase::Relay, Wait::Continue) => {
                 self.ask.awaits_continue = false;
+                self.facts.continued = true;
                 self.response.prefix().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
             (Phase::Relay, wait) if !self.facts.started => {

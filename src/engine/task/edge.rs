@@ -19,6 +19,7 @@ use smol::channel::Receiver;
 use super::{Core, Dealer, Dealt, Desk, Ends, Listeners, Reactor, Shared};
 use crate::app::App;
 use crate::engine::SWEEP;
+use crate::engine::connection::{Backends, Connection};
 use crate::engine::link::{ENDED, Link, READABLE, Readiness, WRITABLE, readiness};
 use crate::exchange::{Interest, Side};
 
@@ -36,25 +37,30 @@ enum Owner {
     #[default]
     Nobody,
     /// The task of that client's descriptor.
-    Client(usize),
+    Client(u32),
     /// The pool of that backend.
-    Parked(usize),
+    Parked(u32),
 }
 
-/// What is known of one descriptor.
+/// What is known of one descriptor; 40 bytes, for there is one for each idle connection.
 #[derive(Debug, Default)]
 struct Source {
-    ready: Readiness,
-    owner: Owner,
-    deadline: Option<Instant>,
     waker: Option<Waker>,
+    /// Milliseconds since the reactor's start; 0 for none.
+    deadline_ms: u64,
+    owner: Owner,
+    ready: Readiness,
 }
 
 pub(super) struct Edge {
     registry: Registry,
     /// By descriptor.
     sources: RefCell<Vec<Source>>,
+    started: Instant,
 }
+
+/// Sources are made that many at a time.
+const SOURCES_AT_ONCE: usize = 1024;
 
 pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io::Result<Ends> {
     let (mut desks, mut seats) = (Vec::new(), Vec::new());
@@ -86,7 +92,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
         let registry = poll.registry().try_clone()?;
         let (shared, cores) = (Arc::clone(shared), Arc::clone(&cores));
         bodies.push(Box::new(move || {
-            let edge = Edge { registry, sources: RefCell::default() };
+            let edge = Edge { registry, sources: RefCell::default(), started: Instant::now() };
             let dealer = Dealer { accepting: !listeners.is_empty(), listeners, paused: false };
             serve(&Core::new(index, shared, edge, cores), poll, dealer, &dealt);
         }));
@@ -114,7 +120,7 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
         {
             log::error!("waiting for readiness failed: {error}");
         }
-        core.clock.borrow_mut().tick();
+        core.kit.borrow_mut().clock.tick();
         core.counters().wakeups.add(1);
         let now = core.now().instant;
         for event in &events {
@@ -147,10 +153,10 @@ impl<A: App> Core<A, Edge> {
     fn announce(&self, fd: usize, ready: Readiness) {
         let parked = self.reactor.announce(fd, ready);
         if let Some(backend) = parked {
-            // Dead, or its backend speaks without being asked.
-            let link = self.idle_backends.borrow_mut().remove(backend, fd);
+            // Unless what is told was read before it was parked: dead, or its backend speaks without being asked.
+            let link = self.idle_backends.borrow_mut().remove_if(backend, fd, |link| !link.is_quiet());
             if let Some(link) = link {
-                self.reactor.forget(&link);
+                self.close(link);
             }
         }
     }
@@ -164,29 +170,36 @@ impl Edge {
         source.ready |= ready;
         match source.owner {
             Owner::Client(client) => {
-                if let Some(waker) = &sources.get(client)?.waker {
+                if let Some(waker) = &sources.get(client as usize)?.waker {
                     waker.wake_by_ref();
                 }
                 None
             }
-            Owner::Parked(backend) => Some(backend),
+            Owner::Parked(backend) => Some(backend as usize),
             Owner::Nobody => None,
         }
     }
 
     /// Wakes every task whose deadline has passed, or all of them.
     fn sweep(&self, now: Instant, all: bool) {
+        let now_ms = self.milliseconds(now);
         for source in self.sources.borrow_mut().iter_mut() {
-            if let (true, Some(waker)) = (all || source.deadline.is_some_and(|at| at <= now), &source.waker) {
+            let due = all || (source.deadline_ms != 0 && source.deadline_ms <= now_ms);
+            if let (true, Some(waker)) = (due, &source.waker) {
                 source.ready |= TIME;
                 waker.wake_by_ref();
             }
         }
     }
 
+    fn milliseconds(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.started).as_millis() as u64
+    }
+
     fn own(&self, fd: usize, owner: Owner) {
         let mut sources = self.sources.borrow_mut();
         if sources.len() <= fd {
+            sources.reserve_exact(fd + SOURCES_AT_ONCE);
             sources.resize_with(fd + 1, Source::default);
         }
         sources[fd].owner = owner;
@@ -196,92 +209,89 @@ impl Edge {
         self.sources.borrow_mut().get_mut(fd).map_or(0, |source| std::mem::take(&mut source.ready))
     }
 
-    /// Registers a link for what is to be waited for and was not asked before.
-    fn watch(&self, link: &mut Link<TcpStream>, side: Side, interest: Interest) -> io::Result<()> {
-        let (before, wanted) = link.watch(side, interest);
-        if before == wanted {
-            return Ok(());
-        }
-        let fd = link.fd() as i32;
-        let ready = match wanted & WRITABLE != 0 {
-            true => mio::Interest::READABLE | mio::Interest::WRITABLE,
-            false => mio::Interest::READABLE,
-        };
-        match before {
-            0 => self.registry.register(&mut SourceFd(&fd), Token(link.fd()), ready),
-            _ => self.registry.reregister(&mut SourceFd(&fd), Token(link.fd()), ready),
-        }
-    }
-
     /// Watches a side that is waited for; where the poller cannot, the first call on it will tell.
-    fn prepare(&self, link: &mut Link<TcpStream>, side: Side, interest: Interest, client: usize) {
-        if interest.concerns(side) {
-            self.own(link.fd(), Owner::Client(client));
-            if let Err(error) = self.watch(link, side, interest) {
-                log::warn!("a connection cannot be watched: {error}");
-                link.note(READABLE | WRITABLE | ENDED);
-            }
+    fn watch(&self, link: &mut Link, side: Side, interest: Interest) {
+        if interest.concerns(side)
+            && let Err(error) = link.watch(&self.registry, side, interest)
+        {
+            log::warn!("a connection cannot be watched: {error}");
+            link.note(READABLE | WRITABLE | ENDED);
         }
     }
 }
 
 impl Reactor for Edge {
+    const WAKES_SINGLY: bool = false;
+
     type Stream = TcpStream;
 
-    fn wrap(&self, link: Link<TcpStream>) -> io::Result<Link<TcpStream>> {
-        self.own(link.fd(), Owner::Nobody);
+    fn wrap(&self, link: Link) -> io::Result<Link> {
+        self.own(link.fd(), Owner::Client(link.fd() as u32));
         Ok(link)
     }
 
-    async fn wait(
+    fn wait(
         &self,
-        client: &mut Link<TcpStream>,
-        mut backend: Option<&mut Link<TcpStream>>,
+        connection: &mut Connection<TcpStream>,
         interest: Interest,
         deadline: Instant,
-    ) {
-        let fd = client.fd();
-        self.prepare(client, Side::Client, interest, fd);
-        if let Some(link) = backend.as_deref_mut() {
-            self.prepare(link, Side::Backend, interest, fd);
+    ) -> impl Future<Output = ()> {
+        self.watch(&mut connection.client, Side::Client, interest);
+        if let Some(link) = &mut connection.backend {
+            self.watch(link, Side::Backend, interest);
         }
-        self.own(fd, Owner::Client(fd));
-        poll_fn(|cx| {
-            let of_client = self.take_ready(fd);
-            let of_backend = backend.as_ref().map_or(0, |link| self.take_ready(link.fd()));
-            let mut sources = self.sources.borrow_mut();
-            if of_client | of_backend != 0 {
-                sources[fd].deadline = None;
-                client.note(of_client);
-                if let Some(link) = backend.as_deref_mut() {
-                    link.note(of_backend);
-                }
-                return Polled::Ready(());
-            }
-            sources[fd].deadline = Some(deadline);
-            match &mut sources[fd].waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
-            Polled::Pending
-        })
-        .await;
+        let deadline_ms = self.milliseconds(deadline) + 1;
+        poll_fn(move |cx| self.poll_wait(connection, deadline_ms, cx.waker()))
     }
 
-    fn park(&self, link: &mut Link<TcpStream>, backend: usize) -> bool {
-        self.own(link.fd(), Owner::Parked(backend));
-        self.watch(link, Side::Backend, Interest::READ_BACKEND).is_ok() && self.take_ready(link.fd()) == 0
+    fn adopt(&self, link: &Link, client: usize) {
+        self.own(link.fd(), Owner::Client(client as u32));
     }
 
-    fn unpark(&self, link: &mut Link<TcpStream>) -> bool {
+    fn park(&self, link: &mut Link, backend: usize) -> bool {
+        self.own(link.fd(), Owner::Parked(backend as u32));
+        link.watch(&self.registry, Side::Backend, Interest::READ_BACKEND).is_ok()
+            && (self.take_ready(link.fd()) == 0 || link.is_quiet())
+    }
+
+    fn unpark(&self, link: &mut Link, client: usize) -> bool {
+        self.own(link.fd(), Owner::Client(client as u32));
         let ready = self.take_ready(link.fd());
         link.note(ready);
-        ready & (READABLE | ENDED) == 0
+        ready & (READABLE | ENDED) == 0 || link.is_quiet()
     }
 
-    fn forget(&self, link: &Link<TcpStream>) {
+    fn forget(&self, link: &Link) {
         if let Some(source) = self.sources.borrow_mut().get_mut(link.fd()) {
             *source = Source::default();
         }
+    }
+}
+
+impl Edge {
+    fn poll_wait(
+        &self,
+        connection: &mut Connection<TcpStream>,
+        deadline_ms: u64,
+        waker: &Waker,
+    ) -> Polled<()> {
+        let client = connection.client.fd();
+        let of_client = self.take_ready(client);
+        let of_backend = connection.backend.as_ref().map_or(0, |link| self.take_ready(link.fd()));
+        let mut sources = self.sources.borrow_mut();
+        if of_client | of_backend != 0 {
+            sources[client].deadline_ms = 0;
+            connection.client.note(of_client);
+            if let Some(link) = &mut connection.backend {
+                link.note(of_backend);
+            }
+            return Polled::Ready(());
+        }
+        sources[client].deadline_ms = deadline_ms;
+        match &mut sources[client].waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        Polled::Pending
     }
 }

@@ -19,18 +19,15 @@ use std::time::Instant;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 
-use super::clock::Clock;
+use super::connection::{Backends, Connection, Kit};
 use super::link::{Link, Stream};
 use super::listener::{accept, is_exhausted};
 use super::stats::Counters;
 use super::{Ends, Listeners, Reactor as Kind, Shared};
 use crate::app::{App, Now};
 use crate::cluster::IdlePool;
-use crate::exchange::{Exchange, Interest};
-use crate::http::buffer::{BUFFER_BYTES, Spare};
+use crate::exchange::Interest;
 
-/// Empty buffers and exchanges that a core keeps.
-const SPARE_MAX: usize = 64;
 /// The first core keeps connections to itself up to this many.
 const SPREAD_ABOVE: usize = 128;
 /// Connections accepted at a time, so that a flood of them does not hold up those that are there.
@@ -38,6 +35,9 @@ const ACCEPTED_AT_ONCE: usize = 64;
 
 /// What wakes tasks when a socket is ready.
 trait Reactor: 'static {
+    /// Tasks are woken one by one, not by a poll that reads the clock for all of them: every run reads it.
+    const WAKES_SINGLY: bool;
+
     /// The connections it can wait for.
     type Stream: Stream;
 
@@ -46,19 +46,21 @@ trait Reactor: 'static {
 
     /// Returns when a transfer of `interest` may be possible, the deadline has passed, or the core is stopping; what
     /// is known of the readiness is noted in the links.
-    async fn wait(
+    fn wait(
         &self,
-        client: &mut Link<Self::Stream>,
-        backend: Option<&mut Link<Self::Stream>>,
+        connection: &mut Connection<Self::Stream>,
         interest: Interest,
         deadline: Instant,
-    );
+    ) -> impl Future<Output = ()>;
+
+    /// A new backend connection is at work for that client's descriptor.
+    fn adopt(&self, link: &Link<Self::Stream>, client: usize);
 
     /// A backend connection goes into the pool of that backend; false when it is not worth keeping.
     fn park(&self, link: &mut Link<Self::Stream>, backend: usize) -> bool;
 
     /// A backend connection comes out of the pool; false when something has happened on it meanwhile.
-    fn unpark(&self, link: &mut Link<Self::Stream>) -> bool;
+    fn unpark(&self, link: &mut Link<Self::Stream>, client: usize) -> bool;
 
     /// Must come before a link is closed: its number may be given out again at once.
     fn forget(&self, link: &Link<Self::Stream>);
@@ -69,10 +71,7 @@ struct Core<A, R: Reactor> {
     index: usize,
     shared: Arc<Shared<A>>,
     reactor: R,
-    clock: RefCell<Clock>,
-    spare: RefCell<Spare>,
-    #[expect(clippy::vec_box, reason = "connections take and give back the box, not what is in it")]
-    exchanges: RefCell<Vec<Box<Exchange>>>,
+    kit: RefCell<Kit>,
     idle_backends: RefCell<IdlePool<Link<R::Stream>>>,
     /// Connections of this core.
     open: Cell<usize>,
@@ -137,9 +136,7 @@ impl<A: App, R: Reactor> Core<A, R> {
             index,
             shared,
             reactor,
-            clock: RefCell::new(Clock::new()),
-            spare: RefCell::new(Spare::new(SPARE_MAX, BUFFER_BYTES)),
-            exchanges: RefCell::default(),
+            kit: RefCell::new(Kit::new()),
             idle_backends: RefCell::new(idle),
             open: Cell::new(0),
             cores,
@@ -151,14 +148,18 @@ impl<A: App, R: Reactor> Core<A, R> {
     }
 
     fn now(&self) -> Now {
-        self.clock.borrow().now()
+        self.kit.borrow().clock.now()
     }
 
     /// Begins the task of a connection.
     fn admit(self: &Rc<Self>, executor: &LocalExecutor<'static>, (stream, address): Dealt) {
         self.open.set(self.open.get() + 1);
         match self.reactor.wrap(Link::new(stream)) {
-            Ok(link) => executor.spawn(session::guarded(Rc::clone(self), link, address)).detach(),
+            Ok(link) => {
+                let until = self.now().instant + self.shared.options.limits.idle_timeout;
+                let connection = Connection::new(link, address, until);
+                executor.spawn(session::run(Rc::clone(self), connection)).detach();
+            }
             Err(error) => {
                 log::warn!("a connection could not be watched: {error}");
                 self.closed();
@@ -171,7 +172,6 @@ impl<A: App, R: Reactor> Core<A, R> {
         self.open.set(self.open.get() - 1);
         self.cores[self.index].open.fetch_sub(1, Ordering::Relaxed);
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
-        self.counters().closed.add(1);
     }
 
     /// Takes what other cores dealt to this one.
@@ -240,7 +240,43 @@ impl<A: App, R: Reactor> Core<A, R> {
         let Some(before) = self.now().instant.checked_sub(kept) else { return };
         let expired = self.idle_backends.borrow_mut().expire(before);
         for link in expired {
-            self.reactor.forget(&link);
+            self.close(link);
         }
+    }
+}
+
+impl<A: App, R: Reactor> Backends for Core<A, R> {
+    type Stream = R::Stream;
+
+    fn checkout(&self, backend: usize, client: usize) -> Option<Link<R::Stream>> {
+        loop {
+            let mut link = self.idle_backends.borrow_mut().checkout(backend)?;
+            if self.reactor.unpark(&mut link, client) {
+                return Some(link);
+            }
+            self.close(link);
+        }
+    }
+
+    fn connect(&self, address: SocketAddr, client: usize) -> io::Result<(Link<R::Stream>, bool)> {
+        let (link, established) = Link::connect(address)?;
+        let link = self.reactor.wrap(link)?;
+        self.reactor.adopt(&link, client);
+        Ok((link, established))
+    }
+
+    fn park(&self, mut link: Link<R::Stream>, backend: usize, now: Instant) {
+        if !self.reactor.park(&mut link, backend) {
+            return self.close(link);
+        }
+        let key = link.fd();
+        let oldest = self.idle_backends.borrow_mut().park(backend, key, link, now);
+        if let Some(oldest) = oldest {
+            self.close(oldest);
+        }
+    }
+
+    fn close(&self, link: Link<R::Stream>) {
+        self.reactor.forget(&link);
     }
 }

@@ -14,6 +14,7 @@ use smol::{Async, LocalExecutor, Timer};
 use super::{Core, Dealer, Dealt, Desk, Ends, Listeners, Reactor, Shared};
 use crate::app::App;
 use crate::engine::SWEEP;
+use crate::engine::connection::Connection;
 use crate::engine::link::{Link, READABLE, Readiness, WRITABLE};
 use crate::exchange::{Interest, Side};
 
@@ -81,7 +82,7 @@ async fn serve<A: App>(
             }
         };
         let connection = of_listeners.or(of_others).or(of_time).await;
-        core.clock.borrow_mut().tick();
+        core.kit.borrow_mut().clock.tick();
         dealer.accepting = true;
         dealer.paused = false;
         if let Some(connection) = connection {
@@ -127,6 +128,8 @@ async fn ready(link: Option<&Link<Async<TcpStream>>>, side: Side, interest: Inte
 }
 
 impl Reactor for Stock {
+    const WAKES_SINGLY: bool = true;
+
     type Stream = Async<TcpStream>;
 
     fn wrap(&self, link: Link<TcpStream>) -> io::Result<Link<Async<TcpStream>>> {
@@ -135,13 +138,13 @@ impl Reactor for Stock {
 
     async fn wait(
         &self,
-        client: &mut Link<Async<TcpStream>>,
-        backend: Option<&mut Link<Async<TcpStream>>>,
+        connection: &mut Connection<Async<TcpStream>>,
         interest: Interest,
         deadline: Instant,
     ) {
+        let Connection { client, backend, .. } = connection;
         let of_client = async { (ready(Some(client), Side::Client, interest).await, 0) };
-        let of_backend = async { (0, ready(backend.as_deref(), Side::Backend, interest).await) };
+        let of_backend = async { (0, ready(backend.as_ref(), Side::Backend, interest).await) };
         let of_time = async {
             // Never later than a sweep, so that a stop is noticed.
             Timer::at(deadline.min(Instant::now() + SWEEP)).await;
@@ -154,11 +157,13 @@ impl Reactor for Stock {
         }
     }
 
+    fn adopt(&self, _: &Link<Async<TcpStream>>, _: usize) {}
+
     fn park(&self, _: &mut Link<Async<TcpStream>>, _: usize) -> bool {
         true
     }
 
-    fn unpark(&self, link: &mut Link<Async<TcpStream>>) -> bool {
+    fn unpark(&self, link: &mut Link<Async<TcpStream>>, _: usize) -> bool {
         link.is_quiet()
     }
 

@@ -1,7 +1,7 @@
 //! The leadership: waiting for readiness, accepting, deadlines, and handing ready work to the pool.
 
 use std::io::{self, ErrorKind};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,9 +12,9 @@ use mio::unix::SourceFd;
 use mio::{Events, Poll, Token};
 
 use super::table::{Entry, Owner};
-use super::worker::{Connection, Worker};
 use super::{Engine, Job};
 use crate::app::App;
+use crate::engine::connection::{Backends, Connection, Kit};
 use crate::engine::link::{Link, Readiness, readiness};
 use crate::engine::listener::{accept, is_exhausted};
 use crate::engine::stats::Counters;
@@ -70,12 +70,12 @@ impl Leader {
 
 impl<A: App> Engine<A> {
     /// Leads until the batch is full or the engine has ended.
-    pub(super) fn lead(self: &Arc<Self>, mut leader: Box<Leader>, worker: &mut Worker, counters: &Counters) {
+    pub(super) fn lead(self: &Arc<Self>, mut leader: Box<Leader>, kit: &mut Kit, counters: &Counters) {
         let batch = self.shared.options.batch.max(1);
         loop {
-            self.poll(&mut leader, worker, counters);
-            if self.is_drained(&mut leader, worker.clock.now().instant) {
-                for _ in 0..self.workers.len() {
+            self.poll(&mut leader, kit, counters);
+            if self.is_drained(&mut leader, kit.clock.now().instant) {
+                for _ in 0..self.kits.len() {
                     self.submit(Job::Stop);
                 }
                 // Nobody listens any more when the process is ending anyhow.
@@ -86,32 +86,32 @@ impl<A: App> Engine<A> {
             let full = own.len() >= batch;
             if !full {
                 for fd in own.drain(..) {
-                    self.run(fd, worker, counters);
+                    self.run(fd, kit, counters);
                 }
                 leader.ready = own;
                 continue;
             }
             let beyond = own.split_off(batch);
             for job in beyond.chunks(batch) {
-                self.submit(Job::Batch(job.to_vec(), worker.clock.now().instant));
+                self.submit(Job::Batch(job.to_vec(), kit.clock.now().instant));
             }
             self.submit(Job::Lead(leader));
             for fd in own {
-                self.run(fd, worker, counters);
+                self.run(fd, kit, counters);
             }
             return;
         }
     }
 
     /// Waits for readiness and puts the connections that are to run into `leader.ready`.
-    fn poll(&self, leader: &mut Leader, worker: &mut Worker, counters: &Counters) {
+    fn poll(&self, leader: &mut Leader, kit: &mut Kit, counters: &Counters) {
         let most = if leader.accepting { std::time::Duration::ZERO } else { SWEEP };
         if let Err(error) = leader.poll.poll(&mut leader.events, Some(most))
             && error.kind() != ErrorKind::Interrupted
         {
             log::error!("waiting for readiness failed: {error}");
         }
-        worker.clock.tick();
+        kit.clock.tick();
         counters.wakeups.add(1);
         for event in &leader.events {
             match event.token() {
@@ -120,7 +120,7 @@ impl<A: App> Engine<A> {
                 Token(fd) => self.announce(fd, readiness(event), &mut leader.ready),
             }
         }
-        let now = worker.clock.now().instant;
+        let now = kit.clock.now().instant;
         if now.saturating_duration_since(leader.swept) >= SWEEP {
             leader.swept = now;
             leader.accepting |= std::mem::take(&mut leader.paused);
@@ -152,7 +152,7 @@ impl<A: App> Engine<A> {
         let kept = self.shared.options.limits.idle_timeout;
         let expired = now.checked_sub(kept).map(|before| self.idle_backends.lock().expire(before));
         for link in expired.into_iter().flatten() {
-            self.forget(&link);
+            self.close(link);
         }
     }
 
@@ -168,7 +168,7 @@ impl<A: App> Engine<A> {
                 match accept(listener) {
                     Ok((stream, address)) => {
                         counters.accepted.add(1);
-                        self.admit(Connection::new(Link::new(stream), address), now, ready);
+                        self.admit(stream, address, now, ready);
                         *accepting |= left == 0;
                     }
                     Err(error) if is_exhausted(&error) => {
@@ -189,12 +189,12 @@ impl<A: App> Engine<A> {
         }
     }
 
-    fn admit(&self, connection: Connection, now: Instant, queue: &mut Vec<usize>) {
-        let fd = connection.client_fd();
+    fn admit(&self, stream: TcpStream, address: SocketAddr, now: Instant, queue: &mut Vec<usize>) {
+        let link = Link::new(stream);
+        let fd = link.fd();
         let Some(entry) = self.table.admit(fd) else { return };
         let until = now + self.shared.options.limits.idle_timeout;
-        entry.deadline_ms.store(self.milliseconds(until), Ordering::Relaxed);
-        *entry.connection.lock() = Some(Box::new(connection));
+        *entry.connection.lock() = Some(Box::new(Connection::new(link, address, until)));
         entry.own(Owner::Client(fd));
         self.shared.open.fetch_add(1, Ordering::Relaxed);
         if entry.schedule() {

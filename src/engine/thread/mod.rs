@@ -15,19 +15,17 @@ use std::thread;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
-use mio::unix::SourceFd;
-use mio::{Poll, Registry, Token, Waker};
+use mio::{Poll, Registry, Waker};
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 
-use super::link::{Link, WRITABLE};
+use super::connection::Kit;
+use super::link::Link;
 use super::{Ends, Listeners, Pool, Shared};
 use crate::app::App;
 use crate::cluster::IdlePool;
-use crate::exchange::{Interest, Side};
 use leader::{Leader, WAKE};
 use table::Table;
-use worker::Worker;
 
 /// What the channel carries.
 enum Job {
@@ -46,7 +44,7 @@ struct Engine<A> {
     waker: Waker,
     idle_backends: Mutex<IdlePool<Link>>,
     started: Instant,
-    workers: Box<[Mutex<Worker>]>,
+    kits: Box<[Mutex<Kit>]>,
     feed: Feed,
 }
 
@@ -76,7 +74,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
         waker: Waker::new(poll.registry(), WAKE)?,
         idle_backends: Mutex::new(IdlePool::new(shared.options.engine_limits.idle_backend_connections)),
         started: Instant::now(),
-        workers: (0..count).map(|_| Mutex::new(Worker::new())).collect(),
+        kits: (0..count).map(|_| Mutex::new(Kit::new())).collect(),
         feed,
     });
     let (ended, end) = crossbeam_channel::bounded(1);
@@ -121,16 +119,16 @@ impl<A: App> Engine<A> {
 
     fn perform(self: &Arc<Self>, job: Job, index: usize) {
         let counters = &self.shared.counters[index];
-        let mut worker = self.workers[index].lock();
-        worker.clock.tick();
+        let mut kit = self.kits[index].lock();
+        kit.clock.tick();
         match job {
-            Job::Lead(leader) => self.lead(leader, &mut worker, counters),
+            Job::Lead(leader) => self.lead(leader, &mut kit, counters),
             Job::Batch(batch, sent) => {
                 counters.jobs.add(1);
-                let waited = worker.clock.now().instant.saturating_duration_since(sent);
+                let waited = kit.clock.now().instant.saturating_duration_since(sent);
                 counters.queue_wait_ns.add(waited.as_nanos() as u64);
                 for fd in batch {
-                    self.run(fd, &mut worker, counters);
+                    self.run(fd, &mut kit, counters);
                 }
             }
             Job::Stop => {}
@@ -163,22 +161,5 @@ impl<A: App> Engine<A> {
     /// Milliseconds since the engine's start.
     fn milliseconds(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.started).as_millis() as u64
-    }
-
-    /// Registers a link for what is to be waited for and was not asked before.
-    fn watch_link(&self, link: &mut Link, side: Side, interest: Interest) -> io::Result<()> {
-        let (before, wanted) = link.watch(side, interest);
-        if before == wanted {
-            return Ok(());
-        }
-        let ready = match wanted & WRITABLE != 0 {
-            true => mio::Interest::READABLE | mio::Interest::WRITABLE,
-            false => mio::Interest::READABLE,
-        };
-        let fd = link.fd() as i32;
-        match before {
-            0 => self.registry.register(&mut SourceFd(&fd), Token(link.fd()), ready),
-            _ => self.registry.reregister(&mut SourceFd(&fd), Token(link.fd()), ready),
-        }
     }
 }

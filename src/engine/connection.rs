@@ -1,0 +1,269 @@
+//! A client's connection, run from one wait to the next. This is the whole of what the two engines share above the
+//! exchange; they differ in who calls [`Connection::run`], and in how they wait for what it returns.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::Shared;
+use super::clock::Clock;
+use super::link::{Link, Stream, load, transfer};
+use super::listener::is_exhausted;
+use super::stats::Counters;
+use crate::app::App;
+use crate::exchange::{AttachError, Context, Exchange, Interest, Keep, Side, Step};
+use crate::http::buffer::{BUFFER_BYTES, Spare};
+
+/// Empty buffers and exchanges that a worker keeps.
+const SPARE_MAX: usize = 64;
+
+/// What a worker has for itself and lends the connection that it runs.
+#[derive(Debug)]
+pub(super) struct Kit {
+    pub(super) clock: Clock,
+    spare: Spare,
+    #[expect(clippy::vec_box, reason = "connections take and give back the box, not what is in it")]
+    exchanges: Vec<Box<Exchange>>,
+}
+
+/// Connections to backends, as an engine keeps them.
+pub(super) trait Backends {
+    /// How it holds a socket.
+    type Stream: Stream;
+
+    /// A kept connection to that backend on which nothing has happened since it was parked; what becomes of it is
+    /// told to that client's descriptor.
+    fn checkout(&self, backend: usize, client: usize) -> Option<Link<Self::Stream>>;
+
+    /// Begins a new one; true when it is established at once.
+    fn connect(&self, address: SocketAddr, client: usize) -> io::Result<(Link<Self::Stream>, bool)>;
+
+    /// Keeps one for another request.
+    fn park(&self, link: Link<Self::Stream>, backend: usize, now: Instant);
+
+    /// Closes one.
+    fn close(&self, link: Link<Self::Stream>);
+}
+
+/// What becomes of a connection that was run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It waits for one of these transfers, or for the deadline.
+    Waits(Interest, Instant),
+    /// It is to be closed, with a reset when it ends in the middle of something.
+    Ends { abrupt: bool },
+}
+
+/// A client's connection, and what is attached to it while it has a request. An idle one has neither an exchange nor
+/// a buffer.
+#[derive(Debug)]
+pub(super) struct Connection<S> {
+    pub(super) client: Link<S>,
+    pub(super) backend: Option<Link<S>>,
+    exchange: Option<Box<Exchange>>,
+    idle_until: Instant,
+    address: IpAddr,
+    port: u16,
+    connecting: bool,
+}
+
+enum Attached {
+    Now(Result<bool, AttachError>),
+    Later,
+}
+
+impl Kit {
+    pub(super) fn new() -> Self {
+        Kit { clock: Clock::new(), spare: Spare::new(SPARE_MAX, BUFFER_BYTES), exchanges: Vec::new() }
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    /// A connection that was just accepted.
+    pub(super) fn new(client: Link<S>, address: SocketAddr, idle_until: Instant) -> Self {
+        let (address, port) = (address.ip(), address.port());
+        Connection { client, backend: None, exchange: None, idle_until, address, port, connecting: false }
+    }
+
+    /// Runs it until it has to wait, or ends.
+    pub(super) fn run<A: App>(
+        &mut self,
+        shared: &Shared<A>,
+        backends: &impl Backends<Stream = S>,
+        kit: &mut Kit,
+        counters: &Counters,
+    ) -> Turn {
+        if shared.is_ending() {
+            return Turn::Ends { abrupt: self.exchange.is_some() };
+        }
+        let now = kit.clock.now();
+        loop {
+            if self.exchange.is_none() {
+                if !self.client.is_readable() {
+                    return self.idle(shared, now.instant);
+                }
+                self.exchange = Some(self.begin(shared, kit));
+            }
+            let Some(exchange) = self.exchange.as_deref_mut() else { return Turn::Ends { abrupt: true } };
+            let step = if self.connecting {
+                Step::Attach
+            } else {
+                exchange.step(&mut Context {
+                    app: &*shared.app,
+                    limits: &shared.options.limits,
+                    spare: &mut kit.spare,
+                    now,
+                    draining: shared.is_draining(),
+                })
+            };
+            match step {
+                Step::Transfer(interest) => {
+                    let backend = self.backend.as_mut();
+                    if transfer(exchange, interest, &mut self.client, backend, &mut kit.spare, counters) {
+                        continue;
+                    }
+                    if !exchange.is_untouched() {
+                        return Turn::Waits(interest, exchange.deadline());
+                    }
+                    self.retire(kit, counters);
+                }
+                Step::Attach => match self.attach(backends, now.instant, counters) {
+                    Attached::Now(result) => self.settle(result),
+                    Attached::Later => return self.waits_for_backend(now.instant),
+                },
+                Step::Detach(keep) => self.detach(backends, keep, now.instant),
+                Step::Load => load(exchange, &mut kit.spare),
+                Step::Shutdown(side) => self.shutdown(side),
+                Step::Idle => {
+                    self.retire(kit, counters);
+                    self.idle_until = now.instant + shared.options.limits.idle_timeout;
+                }
+                Step::Close(reason) => return Turn::Ends { abrupt: reason.is_abrupt() },
+            }
+        }
+    }
+
+    /// Closes it, and what is attached to it.
+    pub(super) fn end(
+        mut self,
+        abrupt: bool,
+        backends: &impl Backends<Stream = S>,
+        kit: &mut Kit,
+        counters: &Counters,
+    ) {
+        self.retire(kit, counters);
+        if let Some(link) = self.backend.take() {
+            backends.close(link);
+        }
+        counters.closed.add(1);
+        if abrupt {
+            counters.broken.add(1);
+            self.client.set_abrupt();
+        }
+        backends.close(self.client);
+    }
+
+    /// Forgets an exchange that panicked: nothing of it is used again.
+    pub(super) fn abandon(&mut self, counters: &Counters) {
+        counters.panics.add(1);
+        self.exchange = None;
+    }
+
+    fn idle<A>(&self, shared: &Shared<A>, now: Instant) -> Turn {
+        match shared.is_draining() || now >= self.idle_until {
+            true => Turn::Ends { abrupt: false },
+            false => Turn::Waits(Interest::READ_CLIENT, self.idle_until),
+        }
+    }
+
+    fn begin<A>(&self, shared: &Shared<A>, kit: &mut Kit) -> Box<Exchange> {
+        let (client, limits) = (SocketAddr::new(self.address, self.port), &shared.options.limits);
+        let now = kit.clock.now().instant;
+        match kit.exchanges.pop() {
+            Some(mut exchange) => {
+                exchange.renew(client, limits, now);
+                exchange
+            }
+            None => Box::new(Exchange::new(client, limits, now)),
+        }
+    }
+
+    /// Takes the exchange off a connection that has become idle, or ends.
+    fn retire(&mut self, kit: &mut Kit, counters: &Counters) {
+        if let Some(mut exchange) = self.exchange.take() {
+            counters.served.add(exchange.take_served());
+            exchange.retire(&mut kit.spare);
+            if kit.exchanges.len() < SPARE_MAX {
+                kit.exchanges.push(exchange);
+            }
+        }
+    }
+
+    fn attach(
+        &mut self,
+        backends: &impl Backends<Stream = S>,
+        now: Instant,
+        counters: &Counters,
+    ) -> Attached {
+        let Some(exchange) = &self.exchange else { return Attached::Later };
+        if let (true, Some(link)) = (self.connecting, &mut self.backend) {
+            return match link.established() {
+                Ok(true) => Attached::Now(Ok(false)),
+                Ok(false) if now < exchange.deadline() => Attached::Later,
+                Ok(false) => Attached::Now(Err(AttachError::TimedOut)),
+                Err(_) => Attached::Now(Err(AttachError::Refused)),
+            };
+        }
+        if let Some(old) = self.backend.take() {
+            backends.close(old);
+        }
+        let Some((plan, fresh)) = exchange.plan() else { return Attached::Now(Err(AttachError::Refused)) };
+        let (backend, client) = (&plan.lease, self.client.fd());
+        if !fresh && let Some(link) = backends.checkout(backend.id(), client) {
+            counters.reused.add(1);
+            self.backend = Some(link);
+            return Attached::Now(Ok(true));
+        }
+        match backends.connect(backend.address(), client) {
+            Ok((link, established)) => {
+                counters.connected.add(1);
+                self.backend = Some(link);
+                self.connecting = true;
+                if established { Attached::Now(Ok(false)) } else { Attached::Later }
+            }
+            Err(error) if is_exhausted(&error) => Attached::Now(Err(AttachError::Exhausted)),
+            Err(_) => {
+                counters.unreachable.add(1);
+                Attached::Now(Err(AttachError::Refused))
+            }
+        }
+    }
+
+    fn settle(&mut self, result: Result<bool, AttachError>) {
+        self.connecting = false;
+        if let Some(exchange) = &mut self.exchange {
+            exchange.attached(result);
+        }
+    }
+
+    fn waits_for_backend(&self, now: Instant) -> Turn {
+        let deadline = self.exchange.as_ref().map_or(now, |exchange| exchange.deadline());
+        Turn::Waits(Interest::WRITE_BACKEND, deadline)
+    }
+
+    fn detach(&mut self, backends: &impl Backends<Stream = S>, keep: Keep, now: Instant) {
+        match (self.backend.take(), keep) {
+            (Some(link), Keep::Park(backend)) => backends.park(link, backend, now),
+            (Some(link), Keep::Drop) => backends.close(link),
+            (None, _) => {}
+        }
+    }
+
+    fn shutdown(&self, side: Side) {
+        match (side, &self.backend) {
+            (Side::Client, _) => self.client.shutdown(),
+            (Side::Backend, Some(backend)) => backend.shutdown(),
+            (Side::Backend, None) => {}
+        }
+    }
+}
