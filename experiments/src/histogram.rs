@@ -21,7 +21,7 @@ pub(crate) struct Histogram {
 }
 
 fn bucket(value: u64) -> u64 {
-    let shift = (value / BUCKETS_PER_DOUBLING).checked_ilog2().map_or(0, |n| n + 1);
+    let shift = (value / BUCKETS_PER_DOUBLING).checked_ilog2().unwrap_or(0);
     value >> shift << shift
 }
 

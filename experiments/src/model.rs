@@ -398,7 +398,7 @@ impl ProbeErrors {
     }
 }
 
-/// Summary of many times. Percentiles are at most 1 % too low (the raw histogram's buckets).
+/// Summary of many times. Percentiles are at most 1.6 % too low (the raw histogram's buckets).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Distribution {
     pub(crate) count: u64,

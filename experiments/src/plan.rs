@@ -131,7 +131,7 @@ impl Builder<'_> {
             targets.iter().filter(|t| t.kind == TargetKind::User).map(|t| t.id.as_str()).collect();
         let engines: Vec<&str> = [THREAD, ASYNC].into_iter().chain(user).collect();
         self.group(Section::Assignment, Work::Load, 1, &engines, short(1000, 10, 2.0));
-        self.group(Section::ThreadsControl, Work::Load, 1, &engines, short(1000, 2, 2.0));
+        self.group(Section::ThreadsControl, Work::Load, 1, &engines, short(1000, 2, 1.0));
         self.group(Section::Servers, Work::Load, 1, &[SERVE_THREAD, SERVE_ASYNC, DIRECT], short(100, 2, 2.0));
         let peers: Vec<&str> =
             targets.iter().filter(|t| t.kind == TargetKind::Peer).map(|t| t.id.as_str()).collect();

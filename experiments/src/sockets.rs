@@ -20,7 +20,7 @@ pub(crate) fn snapshot(to: SocketAddr, not_from: &BTreeSet<u16>) -> Option<RawSo
     output.status.success().then(|| parse(&String::from_utf8_lossy(&output.stdout), not_from))
 }
 
-/// Two lines a connection: the addresses, then indented `name:value` words.
+/// Two lines a connection: the addresses, then indented `name:value` words, of which those that are 0 are absent.
 fn parse(text: &str, not_from: &BTreeSet<u16>) -> RawSockets {
     let mut connections = Vec::new();
     let mut lines = text.lines().peekable();
@@ -33,7 +33,7 @@ fn parse(text: &str, not_from: &BTreeSet<u16>) -> RawSockets {
         let number = |name: &str| {
             info.split_whitespace().find_map(|word| word.strip_prefix(name)?.parse::<u64>().ok())
         };
-        connections.push((number("bytes_received:").unwrap_or(0), number("lastrcv:").unwrap_or(u64::MAX)));
+        connections.push((number("bytes_received:").unwrap_or(0), number("lastrcv:").unwrap_or(0)));
     }
     connections.sort_unstable();
     RawSockets { connections }
@@ -48,9 +48,10 @@ mod tests {
         let text = "0 54 127.0.0.1:1001 127.0.0.1:80\n\t bbr rto:204 bytes_received:234 lastsnd:1 lastrcv:12\n\
                     0 0  127.0.0.1:1002 127.0.0.1:80\n\t bbr rto:204 lastsnd:1 lastrcv:3000\n\
                     0 0  127.0.0.1:1003 127.0.0.1:80\n\t bbr bytes_received:9 lastrcv:1\n\
+                    0 0  127.0.0.1:1004 127.0.0.1:80\n\t bbr bytes_received:300\n\
                     garbage\n";
         let sockets = parse(text, &BTreeSet::from([1003]));
-        assert_eq!(sockets.connections, [(0, 3000), (234, 12)]);
+        assert_eq!(sockets.connections, [(0, 3000), (234, 12), (300, 0)]);
         assert_eq!(parse("", &BTreeSet::new()), RawSockets::default());
     }
 }

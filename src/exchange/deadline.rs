@@ -98,7 +98,8 @@ mod tests {
             deadline.update(wait, true, &limits, later);
             assert_eq!(deadline.at() > before, moves, "{wait:?} with progress");
             let end = deadline.at();
-            let passed = [(false, later), (false, end), (true, end)].map(|(p, at)| deadline.has_passed(p, at));
+            let passed =
+                [(false, later), (false, end), (true, end)].map(|(p, at)| deadline.has_passed(p, at));
             assert_eq!(passed, [false, true, !moves], "{wait:?}");
         }
     }
