@@ -50,6 +50,8 @@ enum Phase {
     Attach,
     /// Request and response are under way between client and backend.
     Relay,
+    /// Our own answer is ready, and put off.
+    Delay,
     /// Our own answer, or the rest of a response whose backend is detached, is leaving.
     Respond,
     /// The response has left but the client may still send: our direction is shut, the rest is thrown away.

@@ -28,6 +28,7 @@ impl Exchange {
                 Phase::Head => self.step_head(cx),
                 Phase::Attach => self.step_attach(cx),
                 Phase::Relay => self.step_relay(cx),
+                Phase::Delay => Some(Step::Transfer(Interest::NONE)),
                 Phase::Respond => self.step_respond(cx),
                 Phase::Linger => self.step_linger(),
                 Phase::Closed(reason) => Some(Step::Close(reason)),
@@ -78,6 +79,11 @@ impl Exchange {
                 self.phase = Phase::Attach;
             }
             Decision::Answer(answer) => self.respond(answer, cx),
+            Decision::AnswerAfter(delay, answer) => {
+                self.respond(answer, cx);
+                self.phase = Phase::Delay;
+                self.deadline = Deadline::until(cx.now.instant + delay);
+            }
         }
         None
     }
@@ -394,6 +400,7 @@ impl Exchange {
             Phase::Head => Wait::Head,
             Phase::Attach => Wait::Connect,
             Phase::Linger => Wait::Linger,
+            Phase::Delay => Wait::Delay,
             Phase::Respond | Phase::Closed(_) => Wait::Client,
             Phase::Relay if self.facts.tunnel => Wait::Tunnel,
             Phase::Relay if self.response.has_pending() => Wait::Client,
@@ -413,6 +420,7 @@ impl Exchange {
             (Phase::Head, _) => self.answer(Reason::HeadTimeout, cx),
             (Phase::Attach, _) => self.facts.attach_error = Some(AttachError::TimedOut),
             (Phase::Linger, _) => self.close(CloseReason::Done),
+            (Phase::Delay, _) => self.phase = Phase::Respond,
             (Phase::Relay, Wait::Continue) => {
                 self.ask.awaits_continue = false;
                 self.facts.continued = true;
