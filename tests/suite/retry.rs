@@ -108,9 +108,9 @@ fn a_post_that_left_is_never_sent_twice_even_from_a_kept_connection(variant: Var
         client.send(POST);
         peer.message();
         if reset {
-            peer.reset()
+            peer.reset();
         } else {
-            drop(peer)
+            drop(peer);
         }
         assert_eq!(client.message().status(), 502);
         assert!(backend.is_untouched(), "sent twice");
