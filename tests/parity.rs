@@ -118,13 +118,13 @@ const RESPONSES: &[(&[u8], &[u16])] = &[
     (b"HTTP/1.1 103 Hints\r\n\r\nevil\r\n\r\n", &[103, 502]),
 ];
 
-/// Engines that served a case each, and stop together.
+/// Engines that served a case each, and stop together. Each keeps its backend until then, so that no port is used twice.
 #[derive(Default)]
-struct Servers(Vec<Server<Balance>>);
+struct Servers(Vec<(Server<Balance>, Backend)>);
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        self.0.iter().for_each(Server::stop);
+        self.0.iter().for_each(|(server, _)| server.stop());
     }
 }
 
@@ -181,7 +181,7 @@ fn outcomes_of_requests(variant: Variant) -> Vec<String> {
             assert_eq!(statuses(&got), *due, "{variant:?} {:?}: {got}", request.escape_ascii().to_string());
             let refused_by_head = forwarded == 0 && !request.windows(4).any(|w| w == b"unke");
             assert!(!refused_by_head || backend.is_untouched(), "{:?}", request.escape_ascii().to_string());
-            servers.0.push(server);
+            servers.0.push((server, backend));
             outcome + &got
         })
         .collect()
@@ -206,7 +206,7 @@ fn outcomes_of_responses(variant: Variant) -> Vec<String> {
             let cut = got.ends_with("Reset");
             assert!(cut || statuses(&got) == due, "{variant:?} {}: {got}", response.escape_ascii());
             assert!(!got.contains("evil"), "{got}");
-            servers.0.push(server);
+            servers.0.push((server, backend));
             outcomes.push(if cut { "Reset".to_owned() } else { got });
         }
     }

@@ -71,7 +71,7 @@ fn a_body_that_stalls_is_given_up(variant: Variant) {
 }
 
 fn a_body_that_moves_is_not_given_up(variant: Variant) {
-    let (backend, server) = pair(variant, |limits| limits.body_timeout = 2 * SHORT);
+    let (backend, server) = pair(variant, |limits| limits.body_timeout = 5 * SHORT);
     let mut client = server.client();
     client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n");
     let mut peer = backend.accept();
