@@ -69,7 +69,7 @@ pub struct EngineLimits {
 
 impl Default for EngineLimits {
     fn default() -> Self {
-        EngineLimits { connections: 10_000, idle_backend_connections: 1024, drain: Duration::from_secs(10) }
+        EngineLimits { connections: 65_536, idle_backend_connections: 1024, drain: Duration::from_secs(10) }
     }
 }
 
