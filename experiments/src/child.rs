@@ -23,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Tells the guard process which groups live.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    pipe: Mutex<ChildStdin>,
+    pipe: Mutex<Option<ChildStdin>>,
+    child: Child,
 }
 
 impl Guard {
@@ -31,13 +32,24 @@ impl Guard {
     pub(crate) fn start() -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("guard").stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
-        let pipe = command.spawn()?.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(Guard { pipe: Mutex::new(pipe) })
+        let mut child = command.spawn()?;
+        let pipe = Mutex::new(child.stdin.take());
+        Ok(Guard { pipe, child })
     }
 
     fn tell(&self, sign: char, group: u32) -> io::Result<()> {
         let mut pipe = self.pipe.lock().map_err(|_| io::ErrorKind::Other)?;
-        writeln!(pipe, "{sign}{group}")
+        writeln!(pipe.as_mut().ok_or(io::ErrorKind::BrokenPipe)?, "{sign}{group}")
+    }
+}
+
+impl Drop for Guard {
+    /// Its list is empty by now: programs borrow the guard.
+    fn drop(&mut self) {
+        if let Ok(mut pipe) = self.pipe.lock() {
+            drop(pipe.take());
+        }
+        let _ = self.child.wait();
     }
 }
 
