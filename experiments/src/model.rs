@@ -293,7 +293,8 @@ pub(crate) struct Load {
     /// The same of the backends, all together.
     pub(crate) backends: Option<Counted>,
     pub(crate) conservation: Option<Conservation>,
-    /// Requests that each connection of the client had answered; sorted; only with keep-alive.
+    /// Requests that a connection of the client had answered: the least, 99 percentiles, the greatest. Only with
+    /// keep-alive, and 1.6 % exact.
     pub(crate) per_connection: Option<Vec<u64>>,
 }
 
@@ -370,7 +371,7 @@ pub(crate) struct Probe {
     pub(crate) errors: ProbeErrors,
     /// Of the answered ones.
     pub(crate) connect_us: Distribution,
-    /// *Waiting*: from the request's last byte sent to the first byte of the response.
+    /// *Waiting*: from handing the request to the kernel to the first byte of the response.
     pub(crate) waiting_us: Distribution,
     /// From the intended time to the last byte: what a user would have waited.
     pub(crate) total_us: Distribution,
