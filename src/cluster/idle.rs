@@ -41,10 +41,10 @@ impl<S> IdlePool<S> {
         self.backends.get_mut(backend)?.pop_back().map(|parked| parked.stream)
     }
 
-    /// Takes out the connection known as `key`: it died while it was parked.
-    pub fn remove(&mut self, backend: usize, key: usize) -> Option<S> {
+    /// Takes out the connection known as `key` when it is dead.
+    pub fn remove_if(&mut self, backend: usize, key: usize, is_dead: impl Fn(&S) -> bool) -> Option<S> {
         let parked = self.backends.get_mut(backend)?;
-        let at = parked.iter().position(|parked| parked.key == key)?;
+        let at = parked.iter().position(|parked| parked.key == key && is_dead(&parked.stream))?;
         parked.remove(at).map(|parked| parked.stream)
     }
 
@@ -103,9 +103,10 @@ mod tests {
         for (key, stream) in [(10, "a"), (11, "b"), (12, "c")] {
             assert_eq!(pool.park(1, key, stream, now), None);
         }
+        assert_eq!(pool.remove_if(1, 10, |_| false), None);
         let cases = [(1, 11, Some("b")), (1, 11, None), (0, 10, None), (1, 99, None), (1, 10, Some("a"))];
         for (backend, key, stream) in cases {
-            assert_eq!(pool.remove(backend, key), stream, "backend {backend}, key {key}");
+            assert_eq!(pool.remove_if(backend, key, |_| true), stream, "backend {backend}, key {key}");
         }
         assert_eq!(pool.checkout(1), Some("c"));
     }

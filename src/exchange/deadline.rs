@@ -21,6 +21,8 @@ pub(super) enum Wait {
     Tunnel,
     /// The client, to close, in all.
     Linger,
+    /// Nothing but the time until an answer that was put off.
+    Delay,
 }
 
 /// The deadline of an exchange, moved by progress where the wait is a gap and by nothing where it is a total.
@@ -33,6 +35,11 @@ pub(super) struct Deadline {
 impl Deadline {
     pub(super) fn new(wait: Wait, limits: &Limits, now: Instant) -> Self {
         Deadline { wait, at: now + wait.limit(limits) }
+    }
+
+    /// A wait until that instant, which is no limit but what was asked for.
+    pub(super) fn until(at: Instant) -> Self {
+        Deadline { wait: Wait::Delay, at }
     }
 
     /// The exchange waits for `wait` now; `progress` says whether bytes moved since the last time.
@@ -61,6 +68,7 @@ impl Wait {
             Wait::Continue => limits.continue_timeout,
             Wait::Tunnel => limits.tunnel_timeout,
             Wait::Linger => limits.linger_timeout,
+            Wait::Delay => Duration::ZERO,
         }
     }
 
@@ -85,6 +93,7 @@ mod tests {
             (Wait::Continue, false),
             (Wait::Tunnel, true),
             (Wait::Linger, false),
+            (Wait::Delay, false),
         ] {
             let mut deadline = Deadline::new(wait, &limits, start);
             let before = deadline.at();

@@ -18,6 +18,7 @@ impl Exchange {
     pub fn step<A: App>(&mut self, cx: &mut Context<'_, A>) -> Step {
         if cx.now.instant >= self.deadline.at() {
             self.expire(cx);
+            self.deadline = Deadline::new(self.wait(), cx.limits, cx.now.instant);
         }
         let step = loop {
             if self.facts.attached && self.phase != Phase::Relay {
@@ -27,6 +28,7 @@ impl Exchange {
                 Phase::Head => self.step_head(cx),
                 Phase::Attach => self.step_attach(cx),
                 Phase::Relay => self.step_relay(cx),
+                Phase::Delay => Some(Step::Transfer(Interest::NONE)),
                 Phase::Respond => self.step_respond(cx),
                 Phase::Linger => self.step_linger(),
                 Phase::Closed(reason) => Some(Step::Close(reason)),
@@ -77,14 +79,24 @@ impl Exchange {
                 self.phase = Phase::Attach;
             }
             Decision::Answer(answer) => self.respond(answer, cx),
+            Decision::AnswerAfter(delay, answer) => {
+                self.respond(answer, cx);
+                self.phase = Phase::Delay;
+                self.deadline = Deadline::until(cx.now.instant + delay);
+            }
         }
         None
+    }
+
+    /// Nothing of a request is there, or only the line end that old clients send behind a body.
+    fn is_blank(&self) -> bool {
+        matches!(self.request.unread(), b"" | b"\r\n")
     }
 
     /// What an end of the client's stream means while no whole request head is there.
     fn at_end_of_client(&mut self) -> Option<Step> {
         self.client_ended.then(|| {
-            let reason = match self.request.unread().is_empty() {
+            let reason = match self.is_blank() {
                 true => CloseReason::Done,
                 false => CloseReason::ClientLost,
             };
@@ -123,8 +135,9 @@ impl Exchange {
             return None;
         }
         if self.client_ended && !self.request.is_received() && !self.request.ended() {
-            // RFC 9112 section 8: an incomplete request is not passed on as if it were whole.
-            self.close(CloseReason::ClientLost);
+            // RFC 9112 section 8: an incomplete request is not passed on as if it were whole, and the response that
+            // came early is broken off with it.
+            self.close(if self.facts.started { CloseReason::Truncated } else { CloseReason::ClientLost });
             return None;
         }
         if !self.facts.started && !self.read_response_head(cx) {
@@ -231,6 +244,10 @@ impl Exchange {
     /// Passes on the heads that arrived; false when the backend is of no more use.
     fn read_response_head<A: App>(&mut self, cx: &mut Context<'_, A>) -> bool {
         while !self.facts.started {
+            // Not only without a buffer: a read that found the end leaves an empty one behind.
+            if self.response.unread().is_empty() {
+                return true;
+            }
             let Some(input) = self.response.take_input() else { return true };
             if !self.facts.answered {
                 self.facts.answered = true;
@@ -266,10 +283,11 @@ impl Exchange {
                 self.request.begin(Framing::UntilClose, Coding::Verbatim);
                 self.response.begin(Framing::UntilClose, Coding::Verbatim);
                 (self.facts.tunnel, self.facts.started, self.facts.client_keeps) = (true, true, false);
+                self.report(Outcome::Served, cx);
             }
             100..200 => {
                 self.facts.interims += 1;
-                let told = head.status == 100 && !self.ask.awaits_continue;
+                let told = head.status == 100 && self.facts.continued;
                 if head.status == 100 {
                     self.ask.awaits_continue = false;
                 }
@@ -353,10 +371,7 @@ impl Exchange {
 
     fn answer<A: App>(&mut self, reason: Reason, cx: &mut Context<'_, A>) {
         if let Reason::Head(_) = reason {
-            // Nothing is known of a request that could not be read.
-            self.ask.keep_alive = false;
-            self.ask.version = Version::Http11;
-            self.ask.method = Method::Other;
+            self.ask = Ask::UNREAD;
         }
         self.respond(answer::answer(reason), cx);
     }
@@ -385,6 +400,7 @@ impl Exchange {
             Phase::Head => Wait::Head,
             Phase::Attach => Wait::Connect,
             Phase::Linger => Wait::Linger,
+            Phase::Delay => Wait::Delay,
             Phase::Respond | Phase::Closed(_) => Wait::Client,
             Phase::Relay if self.facts.tunnel => Wait::Tunnel,
             Phase::Relay if self.response.has_pending() => Wait::Client,
@@ -400,15 +416,14 @@ impl Exchange {
 
     fn expire<A: App>(&mut self, cx: &mut Context<'_, A>) {
         match (self.phase, self.deadline.wait()) {
-            (Phase::Head, _) if self.request.unread().is_empty() => self.close(CloseReason::TimedOut),
-            (Phase::Head, _) => {
-                self.ask.keep_alive = false;
-                self.answer(Reason::HeadTimeout, cx);
-            }
+            (Phase::Head, _) if self.is_blank() => self.close(CloseReason::TimedOut),
+            (Phase::Head, _) => self.answer(Reason::HeadTimeout, cx),
             (Phase::Attach, _) => self.facts.attach_error = Some(AttachError::TimedOut),
             (Phase::Linger, _) => self.close(CloseReason::Done),
+            (Phase::Delay, _) => self.phase = Phase::Respond,
             (Phase::Relay, Wait::Continue) => {
                 self.ask.awaits_continue = false;
+                self.facts.continued = true;
                 self.response.prefix().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
             (Phase::Relay, wait) if !self.facts.started => {

@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use rustix::io::Errno;
@@ -73,15 +74,41 @@ pub struct Files {
     tree: RwLock<Arc<Tree>>,
     /// The last refresh failed, and that was logged.
     stale: AtomicBool,
+    /// Every answer is put off for so long.
+    delay: Duration,
+    /// The directory is listed for every request.
+    list_directory: bool,
+    /// The file is read for every request.
+    read_file: bool,
 }
 
 impl Files {
+    /// The same with every answer put off, to stand for a backend that has work to do.
+    #[must_use]
+    pub fn with_delay(self, delay: Duration) -> Files {
+        Files { delay, ..self }
+    }
+
+    /// The same with work for every request that serves nobody, to measure what it costs.
+    #[must_use]
+    pub fn with_overheads(self, list_directory: bool, read_file: bool) -> Files {
+        Files { list_directory, read_file, ..self }
+    }
+
     /// Walks and reads the directory.
     pub fn open(root: &Path, limits: FilesLimits) -> Result<Files, FilesError> {
         let listing = tree::walk(root, limits.files)?;
         let tree = Tree::default().update(&listing, &limits).unwrap_or_default();
         let root = root.to_owned();
-        Ok(Files { root, limits, tree: RwLock::new(Arc::new(tree)), stale: AtomicBool::new(false) })
+        Ok(Files {
+            root,
+            limits,
+            tree: RwLock::new(Arc::new(tree)),
+            stale: AtomicBool::new(false),
+            delay: Duration::ZERO,
+            list_directory: false,
+            read_file: false,
+        })
     }
 
     /// Walks the directory again and serves what it holds now. When it cannot be read, what it held before is
@@ -115,11 +142,14 @@ impl Files {
             Err(PathError::Malformed) => return refusal(400, TEXT, b"400 Bad Request\n"),
             Err(PathError::Unservable) => return not_found(),
         };
+        if self.list_directory {
+            let _ = std::fs::read_dir(&self.root).map(Iterator::count);
+        }
         let node = self.tree.read().find(&path).cloned();
         match node {
             None => not_found(),
             Some(Node::Directory) => redirect(&path, query),
-            Some(Node::File(file)) => match file.source() {
+            Some(Node::File(file)) => match if self.read_file { file.read_now() } else { file.source() } {
                 Ok((file, source)) => serve(&file, source, head),
                 Err(error) if is_exhaustion(&error) => answer::answer(Reason::Overload),
                 Err(_) => not_found(),
@@ -130,7 +160,11 @@ impl Files {
 
 impl App for Files {
     fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, _now: &Now) -> Decision {
-        Decision::Answer(self.answer(head))
+        let answer = self.answer(head);
+        match self.delay.is_zero() {
+            true => Decision::Answer(answer),
+            false => Decision::AnswerAfter(self.delay, answer),
+        }
     }
 
     fn replan(&self, _failed: Plan, _now: &Now) -> Option<Plan> {

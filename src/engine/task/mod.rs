@@ -35,6 +35,9 @@ const ACCEPTED_AT_ONCE: usize = 64;
 
 /// What wakes tasks when a socket is ready.
 trait Reactor: 'static {
+    /// Tasks are woken one by one, not by a poll that reads the clock for all of them: every run reads it.
+    const WAKES_SINGLY: bool;
+
     /// The connections it can wait for.
     type Stream: Stream;
 

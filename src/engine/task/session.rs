@@ -32,6 +32,9 @@ pub(super) fn run<A: App, R: Reactor>(
 impl<A: App, R: Reactor> Core<A, R> {
     fn run(&self, connection: &mut Connection<R::Stream>) -> Turn {
         let mut kit = self.kit.borrow_mut();
+        if R::WAKES_SINGLY {
+            kit.clock.tick();
+        }
         let running = AssertUnwindSafe(|| connection.run(&self.shared, self, &mut kit, self.counters()));
         catch_unwind(running).unwrap_or_else(|_| {
             connection.abandon(self.counters());

@@ -51,12 +51,13 @@ async fn serve<A: App>(
     dealt: &Receiver<Dealt>,
 ) {
     let mut drained_from = None;
-    let watched: Vec<_> = listeners.iter().filter_map(|l| Async::new(l.try_clone().ok()?).ok()).collect();
+    let mut watched: Vec<_> = listeners.iter().filter_map(|l| Async::new(l.try_clone().ok()?).ok()).collect();
     let mut dealer = Dealer { accepting: true, listeners, paused: false };
     let mut sweep = Timer::interval(SWEEP);
     loop {
         if core.shared.is_draining() {
             dealer.listeners.clear();
+            watched.clear();
             if core.open.get() == 0 && dealt.is_empty() {
                 return;
             }
@@ -128,6 +129,8 @@ async fn ready(link: Option<&Link<Async<TcpStream>>>, side: Side, interest: Inte
 }
 
 impl Reactor for Stock {
+    const WAKES_SINGLY: bool = true;
+
     type Stream = Async<TcpStream>;
 
     fn wrap(&self, link: Link<TcpStream>) -> io::Result<Link<Async<TcpStream>>> {

@@ -99,7 +99,7 @@ impl Entry {
         self.run.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) == Ok(AT_REST)
     }
 
-    /// The connection has to wait; false when something happened meanwhile and it is to be run again.
+    /// The connection has to wait, or has ended; false when something happened meanwhile and it is to be run again.
     pub(super) fn rest(&self) -> bool {
         let rested = self.run.compare_exchange(QUEUED, AT_REST, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if !rested {
@@ -163,6 +163,16 @@ mod tests {
         assert!(!entry.rest(), "something came meanwhile");
         assert!(entry.rest());
         assert!(entry.schedule());
+    }
+
+    #[test]
+    fn a_number_that_comes_back_while_its_entry_is_still_queued_is_not_lost() {
+        let entry = Entry::new();
+        assert!(entry.schedule(), "the first connection runs");
+        entry.forget();
+        assert!(!entry.schedule(), "a second one gets the number before the first has left");
+        assert!(!entry.rest(), "so whoever runs the first one runs the second");
+        assert!(entry.rest() && entry.schedule());
     }
 
     #[test]

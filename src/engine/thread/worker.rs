@@ -27,26 +27,44 @@ impl<A: App> Engine<A> {
             let mut slot = entry.connection.lock();
             if let Some(connection) = slot.as_deref_mut() {
                 let turn = self.run_until_wait(connection, kit, counters);
-                if let Turn::Ends { abrupt } = turn
-                    && let Some(connection) = slot.take()
-                {
-                    drop(slot);
-                    entry.forget();
-                    entry.rest();
-                    connection.end(abrupt, self, kit, counters);
-                    if self.shared.open.fetch_sub(1, Ordering::Relaxed) == 1 && self.shared.is_draining() {
-                        self.wake();
+                match turn {
+                    Turn::Waits(interest, deadline) => {
+                        if interest == Interest::NONE && self.timers.lock().add(deadline, fd) {
+                            self.wake();
+                        }
+                        entry.deadline_ms.store(self.milliseconds(deadline) + 1, Ordering::Relaxed);
                     }
-                    return;
-                }
-                if let Turn::Waits(_, deadline) = turn {
-                    entry.deadline_ms.store(self.milliseconds(deadline) + 1, Ordering::Relaxed);
+                    Turn::Ends { abrupt } => {
+                        let ended = slot.take();
+                        // Not held while it is closed: from then on the entry may serve another connection.
+                        drop(slot);
+                        entry.forget();
+                        self.end(ended, abrupt, kit, counters);
+                        if entry.rest() {
+                            return;
+                        }
+                        continue;
+                    }
                 }
             }
             drop(slot);
             if entry.rest() {
                 return;
             }
+        }
+    }
+
+    fn end(
+        &self,
+        connection: Option<Box<Connection<TcpStream>>>,
+        abrupt: bool,
+        kit: &mut Kit,
+        counters: &Counters,
+    ) {
+        let Some(connection) = connection else { return };
+        connection.end(abrupt, self, kit, counters);
+        if self.shared.open.fetch_sub(1, Ordering::Relaxed) == 1 && self.shared.is_draining() {
+            self.wake();
         }
     }
 
@@ -98,9 +116,10 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// Something happened on a parked connection: it is dead, or its backend speaks without being asked.
+    /// A poller says that something happened on a parked connection. Unless that was read before it was parked, it is
+    /// dead, or its backend speaks without being asked.
     pub(super) fn drop_parked(&self, backend: usize, key: usize) {
-        let dead = self.idle_backends.lock().remove(backend, key);
+        let dead = self.idle_backends.lock().remove_if(backend, key, |link| !link.is_quiet());
         if let Some(link) = dead {
             self.close(link);
         }
@@ -116,7 +135,7 @@ impl<A: App> Backends for Engine<A> {
             let entry = self.table.entry(link.fd())?;
             entry.own(Owner::Client(client));
             let ready = entry.take_ready();
-            if ready & (READABLE | ENDED) == 0 {
+            if ready & (READABLE | ENDED) == 0 || link.is_quiet() {
                 link.note(ready);
                 return Some(link);
             }

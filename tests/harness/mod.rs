@@ -1,0 +1,181 @@
+//! What the socket tests share: an engine on a port of its own, a client and a backend that speak bytes as told.
+//!
+//! A test is one script in one thread: it writes as the client, accepts and answers as the backend, and reads what
+//! became of it. Every read waits a bounded time, so a test that would hang fails.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+pub(crate) mod program;
+pub(crate) mod scripted;
+pub(crate) mod wire;
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use neraca::app::App;
+use neraca::balance::Balance;
+use neraca::cluster::{Cluster, Policy};
+use neraca::engine::{self, EngineLimits, Kind, Options, Pool, Reactor, Running};
+use neraca::exchange::Limits;
+
+use wire::Wire;
+
+/// Longer than anything takes on a busy machine: only a failure waits so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An engine in one of its variants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Variant {
+    pub(crate) kind: Kind,
+    pub(crate) pool: Pool,
+    pub(crate) batch: usize,
+    pub(crate) reactor: Reactor,
+}
+
+pub(crate) const CROSSBEAM: Variant =
+    Variant { kind: Kind::Thread, pool: Pool::Crossbeam, batch: 32, reactor: Reactor::Edge };
+pub(crate) const RAYON: Variant = Variant { pool: Pool::Rayon, ..CROSSBEAM };
+pub(crate) const BATCH_1: Variant = Variant { batch: 1, ..CROSSBEAM };
+pub(crate) const EDGE: Variant = Variant { kind: Kind::Async, ..CROSSBEAM };
+pub(crate) const SMOL: Variant = Variant { reactor: Reactor::Smol, ..EDGE };
+
+pub(crate) const VARIANTS: [Variant; 5] = [CROSSBEAM, RAYON, BATCH_1, EDGE, SMOL];
+
+impl Variant {
+    /// The textbook pool, in which a worker holds an exchange with a backend to its end.
+    pub(crate) fn holds_workers(self) -> bool {
+        self.batch == 1
+    }
+
+    /// Options with limits that no test meets by accident; a test shortens those that it is about.
+    pub(crate) fn options(self) -> Options {
+        Options {
+            kind: self.kind,
+            workers: if self.kind == Kind::Thread { 4 } else { 2 },
+            batch: self.batch,
+            pool: self.pool,
+            reactor: self.reactor,
+            limits: Limits {
+                head_timeout: PATIENCE,
+                body_timeout: PATIENCE,
+                continue_timeout: PATIENCE,
+                ..Limits::default()
+            },
+            engine_limits: EngineLimits { drain: Duration::from_secs(5), ..EngineLimits::default() },
+            receive_bytes: usize::MAX,
+        }
+    }
+
+    /// The arguments that choose it on the command line.
+    pub(crate) fn arguments(self) -> Vec<&'static str> {
+        let mut arguments = vec!["--engine", if self.kind == Kind::Thread { "thread" } else { "async" }];
+        match self {
+            RAYON => arguments.extend(["--pool", "rayon"]),
+            BATCH_1 => arguments.extend(["--batch", "1"]),
+            SMOL => arguments.extend(["--reactor", "smol"]),
+            _ => {}
+        }
+        arguments
+    }
+}
+
+/// A running engine. When it is dropped it must end within its drain limit, with every connection closed.
+pub(crate) struct Server<A> {
+    pub(crate) app: Arc<A>,
+    running: Arc<Running>,
+    address: SocketAddr,
+    /// Exchanges that the test makes panic.
+    pub(crate) panics: u64,
+}
+
+impl<A: App> Server<A> {
+    pub(crate) fn start(app: A, options: Options) -> Self {
+        let listeners = engine::listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap();
+        let app = Arc::new(app);
+        let running = Arc::new(engine::start(Arc::clone(&app), listeners, options).unwrap());
+        let address = running.addresses()[0];
+        Server { app, running, address, panics: 0 }
+    }
+}
+
+impl<A> Server<A> {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A new client of it.
+    pub(crate) fn client(&self) -> Wire {
+        Wire::connect(self.address)
+    }
+
+    /// What comes back to these bytes until the connection ends.
+    pub(crate) fn outcome_of(&self, request: &[u8]) -> String {
+        let mut client = self.client();
+        client.send(request);
+        client.outcome()
+    }
+
+    /// Begins to stop; what is running goes on until the drain limit.
+    pub(crate) fn stop(&self) {
+        self.running.stop();
+    }
+
+    /// Returns once the engine has ended.
+    pub(crate) fn wait(&self) {
+        let (sender, ended) = mpsc::channel();
+        let running = Arc::clone(&self.running);
+        thread::spawn(move || {
+            running.wait();
+            let _ = sender.send(());
+        });
+        ended.recv_timeout(PATIENCE).expect("the engine does not end");
+    }
+}
+
+impl<A> Deref for Server<A> {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
+}
+
+impl<A> Drop for Server<A> {
+    fn drop(&mut self) {
+        self.stop();
+        if thread::panicking() {
+            return;
+        }
+        self.wait();
+        let stats = self.running.stats();
+        assert_eq!(stats.accepted, stats.closed, "connections are left: {stats:?}");
+        assert_eq!(stats.panics, self.panics);
+    }
+}
+
+/// A balancer over these backends, asked in turn.
+pub(crate) fn balancer(options: Options, backends: &[SocketAddr]) -> Server<Balance> {
+    trusting_balancer(options, backends, &[])
+}
+
+/// The same, believing clients within these networks.
+pub(crate) fn trusting_balancer(
+    options: Options,
+    backends: &[SocketAddr],
+    trust: &[&str],
+) -> Server<Balance> {
+    let trust = trust.iter().map(|network| network.parse().unwrap()).collect();
+    let cluster = Cluster::new(backends, Policy::RoundRobin, 1, Instant::now());
+    Server::start(Balance::new(cluster, trust), options)
+}
+
+/// Asks again and again until it holds; for what another thread will do, and nothing tells when it has.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "never: {what}");
+        thread::yield_now();
+    }
+}

@@ -1,0 +1,173 @@
+//! Which connections live on, on both sides.
+
+use crate::harness::scripted::Backend;
+use crate::harness::wire::Message;
+use crate::harness::{Variant, balancer};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn a_connection_carries_one_request_after_the_other_on_both_sides(variant: Variant) {
+    let backend = Backend::start();
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut client = server.client();
+    client.send("GET /0 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut peer = backend.accept();
+    for n in 0..20 {
+        assert!(peer.head().head.starts_with(&format!("GET /{n} HTTP/1.1\r\n")));
+        peer.send(OK);
+        let response = client.message();
+        assert_eq!((response.status(), response.text(), response.field("Connection")), (200, "ok", None));
+        client.send(format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", n + 1));
+    }
+    peer.head();
+    assert!(backend.is_untouched());
+    peer.send(OK);
+    client.message();
+    let stats = server.stats();
+    assert_eq!((stats.connected, stats.reused), (1, 20));
+}
+
+fn the_version_and_the_connection_field_decide(variant: Variant) {
+    let backend = Backend::start();
+    let server = balancer(variant.options(), &[backend.address()]);
+    // request line and fields, what the response says, whether the connection stays
+    let cases = [
+        ("GET / HTTP/1.1\r\nHost: a\r\n", None, true),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n", None, true),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n", Some("close"), false),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, CLOSE\r\n", Some("close"), false),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nConnection: close\r\n",
+            Some("close"),
+            false,
+        ),
+        ("GET / HTTP/1.0\r\n", Some("close"), false),
+        ("GET / HTTP/1.0\r\nHost: a\r\nConnection: Keep-Alive\r\n", Some("keep-alive"), true),
+        ("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n", Some("close"), false),
+    ];
+    let mut peer = None;
+    for (request, said, stays) in cases {
+        let mut client = server.client();
+        client.send(format!("{request}\r\n"));
+        let peer = peer.get_or_insert_with(|| backend.accept());
+        assert_eq!(peer.head().field("Connection"), None, "{request}");
+        peer.send(OK);
+        let response = client.message();
+        assert_eq!((response.text(), response.field("Connection")), ("ok", said), "{request}");
+        match stays {
+            true => {
+                client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+                peer.head();
+                peer.send(OK);
+                assert_eq!(client.message().status(), 200, "{request}");
+            }
+            false => client.ends(),
+        }
+    }
+}
+
+fn a_backend_that_closes_is_not_used_again_and_the_client_does_not_notice(variant: Variant) {
+    let backend = Backend::start();
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut client = server.client();
+    let closing = [
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nConnection: x, close\r\nContent-Length: 2\r\n\r\nok",
+    ];
+    for response in closing {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut peer = backend.accept();
+        peer.head();
+        peer.send(response);
+        let got = client.message();
+        assert_eq!((got.text(), got.field("Connection"), got.field("Keep-Alive")), ("ok", None, None));
+        peer.is_gone();
+    }
+    assert_eq!(server.stats().reused, 0);
+}
+
+fn a_backend_of_http_1_0_is_used_again_when_it_says_so(variant: Variant) {
+    let backend = Backend::start();
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut peer = backend.accept();
+    for _ in 0..2 {
+        peer.head();
+        peer.send("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok");
+        let response = client.message();
+        assert!(response.head.starts_with("HTTP/1.1 200 OK\r\n"), "{response:?}");
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    peer.head();
+}
+
+fn pipelined_requests_are_answered_in_order(variant: Variant) {
+    let backends = [Backend::start(), Backend::start()];
+    let server = balancer(variant.options(), &backends.each_ref().map(Backend::address));
+    let mut client = server.client();
+    let mut all = String::new();
+    for n in 0..8 {
+        all += &format!("POST /{n} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{n}");
+    }
+    client.send(all);
+    let mut peers = backends.each_ref().map(|_| None);
+    for n in 0..8 {
+        let turn = n % 2;
+        let peer = peers[turn].get_or_insert_with(|| backends[turn].accept());
+        let request = peer.message();
+        assert_eq!(
+            (request.text(), request.head.starts_with(&format!("POST /{n} "))),
+            (&*n.to_string(), true)
+        );
+        peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{n}"));
+    }
+    for n in 0..8 {
+        assert_eq!(client.message().text(), n.to_string());
+    }
+}
+
+fn pipelined_requests_behind_a_close_are_not_served(variant: Variant) {
+    let backend = Backend::start();
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut client = server.client();
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send(OK);
+    assert_eq!(client.message().text(), "ok");
+    client.finish();
+    client.ends();
+    assert!(backend.is_untouched());
+    drop(server);
+    peer.is_gone();
+}
+
+fn requests_of_a_client_that_sends_no_more_are_all_answered(variant: Variant) {
+    let backend = Backend::start();
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut client = server.client();
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.finish();
+    let mut peer = backend.accept();
+    let served: Vec<Message> = (0..2)
+        .map(|_| {
+            peer.head();
+            peer.send(OK);
+            client.message()
+        })
+        .collect();
+    assert_eq!(served.iter().map(Message::text).collect::<Vec<_>>(), ["ok", "ok"]);
+    client.ends();
+}
+
+each_variant! {
+    a_connection_carries_one_request_after_the_other_on_both_sides
+    the_version_and_the_connection_field_decide
+    a_backend_that_closes_is_not_used_again_and_the_client_does_not_notice
+    a_backend_of_http_1_0_is_used_again_when_it_says_so
+    pipelined_requests_are_answered_in_order
+    pipelined_requests_behind_a_close_are_not_served
+    requests_of_a_client_that_sends_no_more_are_all_answered
+}

@@ -1,0 +1,255 @@
+//! Backends that die, and what becomes of the requests that they had.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::scripted::{Backend, nobody};
+use crate::harness::wire::Wire;
+use crate::harness::{Server, Variant, balancer, eventually};
+use neraca::balance::Balance;
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
+const PUT: &str = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
+
+/// A client and a backend connection on which one request was served.
+fn kept(variant: Variant) -> (Backend, Server<Balance>, Wire, Wire) {
+    let backend = Backend::start();
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut client = server.client();
+    client.send(GET);
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send(OK);
+    client.message();
+    (backend, server, client, peer)
+}
+
+/// How a kept connection ends once a request is on it.
+#[derive(Debug, Clone, Copy)]
+enum Death {
+    /// It ends, as of a backend that had closed it already.
+    Eof,
+    /// It is reset.
+    Reset,
+    /// It is reset while it is idle, so the request is written to a dead connection or not at all.
+    BeforeTheRequest,
+    /// It ends while it is idle.
+    EofBeforeTheRequest,
+}
+
+fn a_request_on_a_kept_connection_that_died_is_sent_once_more(variant: Variant) {
+    for death in [Death::Eof, Death::Reset, Death::BeforeTheRequest, Death::EofBeforeTheRequest] {
+        for request in [GET, POST, PUT] {
+            let (backend, server, mut client, mut peer) = kept(variant);
+            match death {
+                Death::Eof | Death::Reset => {
+                    client.send(request);
+                    peer.message();
+                    if let Death::Reset = death { peer.reset() } else { drop(peer) }
+                }
+                Death::BeforeTheRequest => {
+                    peer.reset();
+                    client.send(request);
+                }
+                Death::EofBeforeTheRequest => {
+                    drop(peer);
+                    client.send(request);
+                }
+            }
+            let mut fresh = backend.accept();
+            let again = fresh.message();
+            assert_eq!(again.text(), if request == GET { "" } else { "body" }, "{death:?}");
+            fresh.send(OK);
+            assert_eq!(client.message().text(), "ok", "{death:?} {request}");
+            assert!(backend.is_untouched());
+            drop(server);
+        }
+    }
+}
+
+fn a_retry_uses_a_fresh_connection(variant: Variant) {
+    let (backend, server, mut client, mut peer) = kept(variant);
+    // A second kept connection, as dead as the first.
+    let mut other = server.client();
+    client.send(GET);
+    peer.head();
+    other.send(GET);
+    let mut second = backend.accept();
+    second.head();
+    for (peer, client) in [(&mut peer, &mut client), (&mut second, &mut other)] {
+        peer.send(OK);
+        client.message();
+    }
+    client.send(GET);
+    // Which of the two is used is not said: the one that is not stays open.
+    for wire in [&peer, &second] {
+        wire.stream.set_nonblocking(true).unwrap();
+    }
+    let mut byte = [0];
+    eventually("a kept connection is used", || {
+        [&peer, &second].iter().any(|p| p.stream.peek(&mut byte).is_ok())
+    });
+    let used = if peer.stream.peek(&mut byte).is_ok() { peer } else { second };
+    drop(used);
+    let mut fresh = backend.accept();
+    fresh.head();
+    fresh.send(OK);
+    assert_eq!(client.message().text(), "ok");
+}
+
+fn a_post_on_a_fresh_connection_is_never_sent_twice(variant: Variant) {
+    for reset in [false, true] {
+        let backend = Backend::start();
+        let server = balancer(variant.options(), &[backend.address()]);
+        let mut client = server.client();
+        client.send(POST);
+        let mut peer = backend.accept();
+        assert_eq!(peer.message().text(), "body");
+        match reset {
+            true => peer.reset(),
+            false => drop(peer),
+        }
+        assert_eq!(client.message().status(), 502);
+        assert!(backend.is_untouched(), "sent twice");
+        // The next request is a new one.
+        client.send(GET);
+        let mut peer = backend.accept();
+        peer.head();
+        peer.send(OK);
+        assert_eq!(client.message().text(), "ok");
+    }
+}
+
+fn a_request_is_sent_twice_at_most(variant: Variant) {
+    let (backend, _server, mut client, mut peer) = kept(variant);
+    for (request, fresh_ones) in [(GET, 1), (POST, 0)] {
+        client.send(request);
+        peer.message();
+        drop(peer);
+        let mut again = backend.accept();
+        again.message();
+        drop(again);
+        assert_eq!(client.message().status(), 502);
+        assert!(backend.is_untouched());
+        // A GET is repeated even from a fresh connection, a POST is not.
+        client.send(request);
+        for _ in 0..=fresh_ones {
+            drop(backend.accept());
+        }
+        assert_eq!(client.message().status(), 502);
+        assert!(backend.is_untouched());
+        client.send(GET);
+        peer = backend.accept();
+        peer.head();
+        peer.send(OK);
+        assert_eq!(client.message().text(), "ok");
+    }
+}
+
+fn nothing_is_repeated_once_something_was_answered(variant: Variant) {
+    let (backend, _server, mut client, mut peer) = kept(variant);
+    for part in ["H", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 103 Early Hints\r\n\r\n"] {
+        client.send(GET);
+        peer.head();
+        peer.send(part);
+        drop(peer);
+        let mut response = client.message();
+        if response.status() == 103 {
+            response = client.message();
+        }
+        assert_eq!(response.status(), 502, "{part}");
+        assert!(backend.is_untouched());
+        client.send(GET);
+        peer = backend.accept();
+        peer.head();
+        peer.send(OK);
+        client.message();
+    }
+}
+
+fn a_body_that_has_left_the_buffer_is_not_repeated(variant: Variant) {
+    let (backend, _server, mut client, mut peer) = kept(variant);
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
+    let part = vec![b'x'; 500_000];
+    client.send(&part);
+    peer.head();
+    peer.take(part.len());
+    peer.reset();
+    assert_eq!(client.message().status(), 502);
+    assert!(backend.is_untouched());
+}
+
+fn who_refuses_is_passed_over(variant: Variant) {
+    let backend = Backend::start();
+    let server = balancer(variant.options(), &[nobody(), nobody(), backend.address()]);
+    let mut client = server.client();
+    let mut peer = None;
+    for request in [GET, POST, GET, POST] {
+        client.send(request);
+        let peer = peer.get_or_insert_with(|| backend.accept());
+        peer.message();
+        peer.send(OK);
+        assert_eq!(client.message().status(), 200);
+    }
+}
+
+fn when_nobody_answers_it_is_said_at_once(variant: Variant) {
+    let server = balancer(variant.options(), &[nobody(), nobody()]);
+    let mut client = server.client();
+    for request in [GET, POST] {
+        let start = Instant::now();
+        client.send(request);
+        assert_eq!(client.message().status(), 502);
+        assert!(start.elapsed() < Duration::from_secs(1));
+    }
+    drop((client, server));
+    let server = balancer(variant.options(), &[]);
+    let mut client = server.client();
+    for request in [GET, POST] {
+        client.send(request);
+        assert_eq!(client.message().status(), 503);
+    }
+}
+
+fn a_backend_that_comes_back_is_used_again(variant: Variant) {
+    let (backend, server, mut client, peer) = kept(variant);
+    let address = backend.address();
+    drop((peer, backend));
+    client.send(GET);
+    assert_eq!(client.message().status(), 502);
+    let backend = Backend::at(address);
+    client.send(GET);
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send(OK);
+    assert_eq!(client.message().text(), "ok");
+    drop(server);
+}
+
+fn a_client_that_leaves_frees_its_backend(variant: Variant) {
+    let backend = Backend::start();
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut client = server.client();
+    client.send(GET);
+    let mut peer = backend.accept();
+    peer.head();
+    client.reset();
+    // A reset is noticed when something is written.
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+    peer.is_gone();
+    eventually("the lease is given back", || server.app.cluster().backends()[0].in_flight() == 0);
+}
+
+each_variant! {
+    a_request_on_a_kept_connection_that_died_is_sent_once_more
+    a_retry_uses_a_fresh_connection
+    a_post_on_a_fresh_connection_is_never_sent_twice
+    a_request_is_sent_twice_at_most
+    nothing_is_repeated_once_something_was_answered
+    a_body_that_has_left_the_buffer_is_not_repeated
+    who_refuses_is_passed_over
+    when_nobody_answers_it_is_said_at_once
+    a_backend_that_comes_back_is_used_again
+    a_client_that_leaves_frees_its_backend
+}

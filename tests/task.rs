@@ -1,0 +1,11 @@
+//! The socket suite over the async engine.
+mod harness;
+
+macro_rules! each_variant {
+    ($($test:ident)+) => {
+        mod edge { $(#[test] fn $test() { super::$test(crate::harness::EDGE); })+ }
+        mod smol { $(#[test] fn $test() { super::$test(crate::harness::SMOL); })+ }
+    };
+}
+
+mod suite;
