@@ -2,11 +2,17 @@
 LISTEN ?= 127.0.0.1:8080
 ROOT ?= experiments/site
 
+# How long the comparison with other programs measures, and which of its rows: make peers ROWS=c1000,idle
+ROUNDS ?= 5
+SECONDS ?= 3
+ROWS ?=
+PEERS_FLAGS ?=
+
 neraca = $(or $(CARGO_TARGET_DIR),target)/release/neraca
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
-.PHONY: help run-thread run-async serve site test lint ci clean
+.PHONY: help run-thread run-async serve site test lint peers ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
@@ -38,6 +44,11 @@ lint: ## formatting, clippy and documentation, without a warning
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
+
+peers: ## both engines beside HAProxy, nginx and others that are installed (PEERS_FLAGS=--markdown)
+	cargo build --release --quiet --package neraca --package neraca-lab --bins --example floor
+	@exec $(dir $(neraca))neraca-lab peers --rounds $(ROUNDS) --seconds $(SECONDS) \
+		$(if $(ROWS),--rows $(ROWS)) $(PEERS_FLAGS)
 
 ci: ## what the continuous integration does
 	.ci/run

@@ -64,9 +64,9 @@ pub(crate) struct Lab<'a> {
 }
 
 /// A program that listens.
-struct Server<'a> {
-    program: Program<'a>,
-    addresses: Vec<SocketAddr>,
+pub(crate) struct Server<'a> {
+    pub(crate) program: Program<'a>,
+    pub(crate) addresses: Vec<SocketAddr>,
     stats: Follower,
     command: String,
 }
@@ -156,7 +156,8 @@ impl<'a> Lab<'a> {
         Ok(server)
     }
 
-    fn target(
+    /// Configures a target with these values, to which its port is added, and starts it.
+    pub(crate) fn target(
         &self,
         target: &Target,
         cell: &Cell,
@@ -220,7 +221,7 @@ impl<'a> Lab<'a> {
     }
 
     /// The right body must come before anything is timed.
-    fn verify(&self, address: SocketAddr, cell: &Cell) -> Result<(), Trouble> {
+    pub(crate) fn verify(&self, address: SocketAddr, cell: &Cell) -> Result<(), Trouble> {
         let mut stream = TcpStream::connect(address).map_err(failed("the first connection"))?;
         let body = self.body(cell)?;
         match ask(&mut stream, &request(&cell.path, address), &body) {
@@ -235,7 +236,8 @@ impl<'a> Lab<'a> {
         body.ok_or_else(|| Trouble::Broken(format!("there is no file {}", cell.path)))
     }
 
-    fn wrk(
+    /// Starts wrk, whose report goes to `json` in the directory.
+    pub(crate) fn wrk(
         &self,
         cell: &Cell,
         seconds: f64,
@@ -264,7 +266,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Waits for the client and calls `look` meanwhile.
-    fn wait(
+    pub(crate) fn wait(
         &self,
         client: &Program<'_>,
         seconds: f64,
@@ -352,7 +354,12 @@ impl<'a> Lab<'a> {
     }
 
     /// Opens connections that each have one answer and then rest, and reads the target's memory as they grow.
-    fn idle(&self, cell: &Cell, address: SocketAddr, target: &Program<'_>) -> Result<IdleMemory, Trouble> {
+    pub(crate) fn idle(
+        &self,
+        cell: &Cell,
+        address: SocketAddr,
+        target: &Program<'_>,
+    ) -> Result<IdleMemory, Trouble> {
         const STEPS: u32 = 4;
         const REST: Duration = Duration::from_millis(300);
         let body = self.body(cell)?;
@@ -420,7 +427,7 @@ pub(crate) fn cpus() -> u64 {
 }
 
 /// A port that nobody has. Somebody could take it before it is used; then its program does not start, and says so.
-fn free_port() -> std::io::Result<u16> {
+pub(crate) fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 

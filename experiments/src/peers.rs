@@ -10,24 +10,23 @@ mod rows;
 mod subjects;
 mod table;
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
 
-use clap::Args;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
-
+use crate::bench::Trouble;
 use crate::child::Guard;
-use measure::Bench;
+use crate::doctor::{self, Diagnosis};
+use crate::model::Work;
+use crate::plan::AROUND_S;
+use crate::run::{self, Scratch, Stopped};
+use measure::{Bench, Sample};
 use results::Results;
-use rows::{Row, Work};
-use subjects::{Found, Subject};
+use rows::{Metric, Row, WARM_S};
+use subjects::{Found, Kind, Subject};
 
 /// What is asked on the command line.
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Peers {
     /// Rounds of each row; the median of a single one says little
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -55,27 +54,33 @@ pub(crate) struct Peers {
 /// Descriptors that a row takes beyond two per connection.
 const SPARE_DESCRIPTORS: u64 = 1000;
 
-/// Measures and prints; the error is one line for a person.
-pub(crate) fn run(arguments: &Peers) -> Result<(), String> {
+impl From<Trouble> for Stopped {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Interrupted => Stopped::Interrupted("interrupted".into()),
+            Trouble::Failed(said) | Trouble::Broken(said) => Stopped::Refused(said),
+        }
+    }
+}
+
+/// Measures and prints.
+pub(crate) fn run(arguments: &Peers, stop: &AtomicBool) -> Result<(), Stopped> {
     let rows = rows::chosen(&arguments.rows)?;
     let beside = std::env::current_exe().map_err(|error| error.to_string())?;
     let beside = beside.parent().unwrap_or(Path::new("."));
     let neraca = arguments.neraca.clone().unwrap_or_else(|| beside.join("neraca"));
     let floor = beside.join("examples/floor");
-    if !neraca.exists() {
-        return Err(format!("{} is not there; cargo build --release", neraca.display()));
+    let diagnosis = doctor::examine(&neraca, None);
+    if !diagnosis.fatal.is_empty() {
+        return Err(Stopped::Refused(diagnosis.fatal.join("; ")));
     }
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut found = Found::look(cpus, &floor, &arguments.peer, &arguments.only)?;
-    enough_descriptors(&rows)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| error.to_string())?;
-    }
-    let guard = Guard::start().map_err(|error| format!("the guard process: {error}"))?;
-    let scratch = Scratch::new()?;
-    let seconds = f64::from(arguments.seconds);
-    let bench = Bench::start(&scratch.0, [&neraca, &floor], seconds, &guard, &stop)?;
+    enough_descriptors(&rows, diagnosis.host.descriptors)?;
+    let mut found = Found::look(diagnosis.host.cpus, &floor, &arguments.peer, &arguments.only)?;
+    let cannot = |error: std::io::Error| Stopped::Refused(error.to_string());
+    let guard = Guard::start().map_err(cannot)?;
+    let scratch = Scratch::new().map_err(cannot)?;
+    let lab = run::lab(&neraca, &scratch, &guard, stop).map_err(cannot)?;
+    let bench = Bench::start(lab, &floor, &rows[0].cell(0, 1.0))?;
     retain_right(&bench, &rows, &mut found)?;
     for line in &found.missing {
         eprintln!("left out: {line}");
@@ -83,126 +88,118 @@ pub(crate) fn run(arguments: &Peers) -> Result<(), String> {
     eprintln!("{}", estimate(arguments, &rows, &found));
     let mut all = Vec::new();
     for row in rows {
-        all.push(measure_row(&bench, row, &found, arguments.rounds)?);
+        all.push(measure_row(&bench, row, &mut found, arguments)?);
     }
-    print!("{}", table::render(&head(arguments, &found, cpus), &all, arguments.markdown));
+    print!("{}", table::render(&head(arguments, &found, &diagnosis), &all, arguments.markdown));
     Ok(())
 }
 
-/// Leaves out who does not serve what is to be served.
-fn retain_right(bench: &Bench<'_>, rows: &[Row], found: &mut Found) -> Result<(), String> {
+/// Leaves out who does not serve what is to be served. Ours must.
+fn retain_right(bench: &Bench<'_>, rows: &[Row], found: &mut Found) -> Result<(), Stopped> {
     let Found { balancers, servers, missing, .. } = found;
     for (direct, subjects) in [(false, balancers), (true, servers)] {
-        if rows.iter().any(|row| row.direct == direct) {
-            let mut right = Vec::new();
-            for subject in subjects.drain(..) {
-                match bench.check(&subject) {
-                    Ok(()) => right.push(subject),
-                    Err(error) if is_ours(&subject) => return Err(format!("{}: {error}", subject.name)),
-                    Err(error) => missing.push(format!("{}: {error}", subject.name)),
+        let Some(row) = rows.iter().find(|row| row.direct == direct) else { continue };
+        let mut right = Vec::new();
+        for subject in subjects.drain(..) {
+            match bench.check(&subject, &row.cell(0, 1.0)) {
+                Ok(()) => right.push(subject),
+                Err(Trouble::Failed(said)) if subject.kind == Kind::Peer => {
+                    missing.push(format!("{}: {said}", subject.name));
                 }
+                Err(trouble) => return Err(trouble.into()),
             }
-            *subjects = right;
         }
+        *subjects = right;
     }
     Ok(())
 }
 
-fn is_ours(subject: &Subject) -> bool {
-    subject.kind != subjects::Kind::Peer
-}
-
-/// Every subject in every round, in alternating order: who comes first has no advantage over five rounds.
-fn measure_row(bench: &Bench<'_>, row: Row, found: &Found, rounds: u32) -> Result<Results, String> {
-    let subjects = subjects_of(&row, found);
-    let mut results = Results { row, subjects, rounds: Vec::new() };
-    for round in 0..rounds {
+/// Every subject in every round, in alternating order, so that none always comes first. A round in which a subject
+/// fails counts as one failure.
+fn measure_row(
+    bench: &Bench<'_>,
+    row: Row,
+    found: &mut Found,
+    arguments: &Peers,
+) -> Result<Results, Stopped> {
+    let mut results = Results { row, subjects: subjects_of(&row, found), rounds: Vec::new() };
+    let first = row.metrics()[0];
+    for round in 0..arguments.rounds {
+        let cell = row.cell(round as usize, f64::from(arguments.seconds));
         let mut order: Vec<usize> = (0..results.subjects.len()).collect();
         if round % 2 == 1 {
             order.reverse();
         }
-        let mut samples = vec![measure::Sample::new(); order.len()];
-        let mut line = format!("{} {}/{rounds}:", row.id, round + 1);
+        let mut samples = vec![Sample::new(); order.len()];
         for n in order {
             let subject = &results.subjects[n];
-            samples[n] =
-                bench.measure(subject, row.work).map_err(|error| format!("{}: {error}", subject.name))?;
-            let first = row.metrics()[0];
-            let value = samples[n].get(&first).copied().unwrap_or(f64::NAN);
-            line.push_str(&format!(" {} {value:.*}", subject.name, first.decimals()));
+            samples[n] = match bench.measure(subject, &cell) {
+                Ok(sample) => sample,
+                Err(Trouble::Failed(said)) => {
+                    found.missing.push(format!("{} in a round of {}: {said}", subject.name, row.id));
+                    Sample::from([(Metric::Failed, 1.0)])
+                }
+                Err(trouble) => return Err(trouble.into()),
+            };
         }
-        eprintln!("{line} {}", row.metrics()[0].title());
+        let value = |sample: &Sample| sample.get(&first).copied().unwrap_or(f64::NAN);
+        let values = results.subjects.iter().zip(&samples);
+        let values = values.map(|(s, sample)| format!("{} {:.*}", s.name, first.decimals(), value(sample)));
+        let values = values.collect::<Vec<_>>().join(", ");
+        eprintln!("{} {}/{}, {}: {values}", row.id, round + 1, arguments.rounds, first.title());
         results.rounds.push(samples);
     }
     Ok(results)
 }
 
-/// The floor has no memory to compare: it holds a backend connection for each client.
+/// The memory of the floor says nothing: it holds a backend connection for each client.
 fn subjects_of(row: &Row, found: &Found) -> Vec<Subject> {
     let subjects = if row.direct { &found.servers } else { &found.balancers };
-    let loaded = matches!(row.work, Work::Load { .. });
-    subjects.iter().filter(|subject| loaded || subject.kind != subjects::Kind::Floor).cloned().collect()
+    let counts = |subject: &&Subject| row.work == Work::Load || subject.kind != Kind::Floor;
+    subjects.iter().filter(counts).cloned().collect()
 }
 
-/// A client and a backend connection for each of the row's connections must be possible, here and in what we start.
-fn enough_descriptors(rows: &[Row]) -> Result<(), String> {
-    let connections = |row: &Row| match row.work {
-        Work::Load { connections, .. } | Work::Idle { connections } => u64::from(connections),
-    };
-    let needed = 2 * rows.iter().map(connections).max().unwrap_or(0) + SPARE_DESCRIPTORS;
-    let most = getrlimit(Resource::Nofile).maximum;
-    if let Some(most) = most.filter(|most| *most < needed) {
-        return Err(format!(
-            "{needed} open files are needed and {most} allowed; ulimit -n {needed} as root, or fewer rows"
-        ));
+/// A client and a backend connection for each of a row's connections must be possible.
+fn enough_descriptors(rows: &[Row], most: u64) -> Result<(), String> {
+    for row in rows {
+        let needed = 2 * u64::from(row.connections) + SPARE_DESCRIPTORS;
+        if most < needed {
+            let remedy = format!("raise `ulimit -Hn` to {needed} or choose other rows");
+            return Err(format!("{} needs {needed} open files and {most} are allowed; {remedy}", row.id));
+        }
     }
-    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).map_err(|error| error.to_string())
+    Ok(())
 }
 
 fn estimate(arguments: &Peers, rows: &[Row], found: &Found) -> String {
     let runs: usize = rows.iter().map(|row| subjects_of(row, found).len()).sum();
-    let seconds = runs as u64 * u64::from(arguments.rounds) * (u64::from(arguments.seconds) + 2);
-    format!("{} rows, {} rounds: about {} minutes", rows.len(), arguments.rounds, seconds.div_ceil(60))
+    let each = f64::from(arguments.seconds) + WARM_S + AROUND_S;
+    let minutes = (runs as f64 * f64::from(arguments.rounds) * each / 60.0).ceil();
+    format!(
+        "{} rows, {} rounds of {} s: about {minutes} minutes",
+        rows.len(),
+        arguments.rounds,
+        arguments.seconds
+    )
 }
 
-/// Machine, versions and date.
-fn head(arguments: &Peers, found: &Found, cpus: usize) -> Vec<String> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let (cpuinfo, release) = (read("/proc/cpuinfo"), read("/proc/sys/kernel/osrelease"));
-    let model =
-        cpuinfo.lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim()));
-    let output = |words: &[&str]| {
-        let output =
-            Command::new(words[0]).args(&words[1..]).output().ok().filter(|output| output.status.success());
-        output.map_or("unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
+/// Date, machine, versions, and what is not in the table.
+fn head(arguments: &Peers, found: &Found, diagnosis: &Diagnosis) -> Vec<String> {
+    let host = &diagnosis.host;
+    let commit = diagnosis.neraca.as_ref().and_then(|neraca| neraca.commit.as_deref());
     let mut head = vec![
-        format!("date: {}", output(&["date", "-u", "+%Y-%m-%d %H:%M UTC"])),
-        format!("machine: {cpus} CPUs, {}, Linux {}", model.unwrap_or("unknown model"), release.trim()),
-        format!("neraca: commit {}", output(&["git", "describe", "--always", "--dirty"])),
-        format!("versions: {}", found.versions.join(", ")),
+        format!("date: {}", humantime::format_rfc3339_seconds(SystemTime::now())),
+        format!("machine: {}, {} CPUs, {} MB, Linux {}", host.cpu, host.cpus, host.memory_mb, host.kernel),
+        format!("neraca: commit {}", commit.unwrap_or("unknown")),
+        format!("others: {}", found.versions.join(", ")),
         format!(
-            "medians of {} rounds of {} s, interleaved; ratios within a round",
+            "medians of {} interleaved rounds of {} s, wrk on the same machine; ratios are taken within a round",
             arguments.rounds, arguments.seconds
         ),
     ];
+    head.extend(
+        diagnosis.warnings.iter().filter(|line| line.contains('%')).map(|line| format!("warning: {line}")),
+    );
     head.extend(found.missing.iter().map(|line| format!("left out: {line}")));
     head
-}
-
-/// A directory of our own, readable by servers that give up their rights, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, String> {
-        let path = std::env::temp_dir().join(format!("neraca-peers-{}", std::process::id()));
-        fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Scratch(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

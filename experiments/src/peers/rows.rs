@@ -1,6 +1,13 @@
 //! The table: what is done in each row, and what each engine is to reach there.
 
 use super::subjects::Kind;
+use crate::model::{Cell, Section, Work};
+use crate::plan::FILES;
+
+/// Threads of wrk.
+const THREADS: u32 = 2;
+/// Seconds under load before the measured ones.
+pub(super) const WARM_S: f64 = 1.0;
 
 /// Something measured in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,14 +116,6 @@ impl Goal {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Work {
-    /// wrk asks for one file.
-    Load { file: &'static str, connections: u32, keep_alive: bool },
-    /// Connections that have had one request answered and wait.
-    Idle { connections: u32 },
-}
-
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
     /// What it is chosen by.
@@ -125,12 +124,12 @@ pub(super) struct Row {
     /// File servers are asked, not balancers.
     pub(super) direct: bool,
     pub(super) work: Work,
+    pub(super) connections: u32,
+    /// What is asked for; on idle connections once each.
+    file: &'static str,
+    keep_alive: bool,
     pub(super) goals: &'static [Goal],
 }
-
-/// What is asked for, by length.
-pub(super) const FILES: [(&str, usize); 4] =
-    [("128.bin", 128), ("10k.bin", 10 * 1024), ("75k.bin", 75 * 1024), ("1m.bin", 1024 * 1024)];
 
 const NONE_FAILED: Goal = Goal::new(Metric::Failed, Against::Itself, 0.0, 0.0);
 
@@ -155,23 +154,23 @@ const IDLE: &[Goal] = &[Goal::new(Metric::PerConnectionKb, Against::Itself, 0.30
 const STATIC: &[Goal] = &[rate(1.10, 1.05), NONE_FAILED];
 
 pub(super) const ROWS: [Row; 13] = [
-    load("c1000", "128 B, 1000 connections", "128.bin", 1000, THOUSAND),
-    load("c200", "128 B, 200 connections", "128.bin", 200, FEWER),
-    load("c150", "128 B, 150 connections", "128.bin", 150, FEWER),
-    load("c100", "128 B, 100 connections", "128.bin", 100, FEWER),
-    load("c50", "128 B, 50 connections", "128.bin", 50, FEWER),
-    load("c10", "128 B, 10 connections", "128.bin", 10, FEWER),
+    load("c1000", "128 B, 1000 connections", "128.html", 1000, THOUSAND),
+    load("c200", "128 B, 200 connections", "128.html", 200, FEWER),
+    load("c150", "128 B, 150 connections", "128.html", 150, FEWER),
+    load("c100", "128 B, 100 connections", "128.html", 100, FEWER),
+    load("c50", "128 B, 50 connections", "128.html", 50, FEWER),
+    load("c10", "128 B, 10 connections", "128.html", 10, FEWER),
     load("10k", "10 KB, 100 connections", "10k.bin", 100, LARGE),
     load("75k", "75 KB, 100 connections", "75k.bin", 100, LARGE),
     load("1m", "1 MB, 100 connections", "1m.bin", 100, LARGEST),
     Row {
-        work: Work::Load { file: "128.bin", connections: 200, keep_alive: false },
-        ..load("close", "128 B, a new connection per request, 200 at once", "", 0, CLOSE)
+        keep_alive: false,
+        ..load("close", "128 B, a new connection per request, 200 at once", "128.html", 200, CLOSE)
     },
-    Row { work: Work::Idle { connections: 8000 }, ..load("idle", "8000 idle connections", "", 0, IDLE) },
+    Row { work: Work::Idle, ..load("idle", "8000 idle connections", "128.html", 8000, IDLE) },
     Row {
         direct: true,
-        ..load("static-128", "file server, 128 B, 1000 connections", "128.bin", 1000, STATIC)
+        ..load("static-128", "file server, 128 B, 1000 connections", "128.html", 1000, STATIC)
     },
     Row {
         direct: true,
@@ -186,7 +185,7 @@ const fn load(
     connections: u32,
     goals: &'static [Goal],
 ) -> Row {
-    Row { id, title, direct: false, work: Work::Load { file, connections, keep_alive: true }, goals }
+    Row { id, title, direct: false, work: Work::Load, connections, file, keep_alive: true, goals }
 }
 
 impl Row {
@@ -194,8 +193,30 @@ impl Row {
     pub(super) fn metrics(&self) -> &'static [Metric] {
         use Metric::{Cpu, Failed, IdlePercent, P99Ms, PerConnectionKb, PssMb, Rate, Switches, System, User};
         match self.work {
-            Work::Load { .. } => &[Rate, Cpu, User, System, Switches, P99Ms, PssMb, Failed, IdlePercent],
-            Work::Idle { .. } => &[PerConnectionKb, PssMb, Failed],
+            Work::Idle => &[PerConnectionKb, PssMb, Failed],
+            Work::Load | Work::Syscalls => {
+                &[Rate, Cpu, User, System, Switches, P99Ms, PssMb, Failed, IdlePercent]
+            }
+        }
+    }
+
+    /// One of its measurements, for so many seconds.
+    pub(super) fn cell(&self, block: usize, seconds: f64) -> Cell {
+        Cell {
+            seq: 0,
+            id: self.id.into(),
+            section: Section::Peers,
+            block,
+            target: String::new(),
+            work: self.work,
+            connections: self.connections,
+            threads: THREADS,
+            path: self.file.into(),
+            body_bytes: FILES.iter().find(|(name, _)| *name == self.file).map_or(0, |(_, bytes)| *bytes),
+            keep_alive: self.keep_alive,
+            delay_ms: 0,
+            warm_s: WARM_S,
+            seconds,
         }
     }
 }
@@ -246,9 +267,7 @@ mod tests {
     #[test]
     fn every_row_asks_for_a_file_that_there_is_and_wants_no_failure() {
         for row in ROWS {
-            if let Work::Load { file, connections, .. } = row.work {
-                assert!(FILES.iter().any(|(name, _)| *name == file) && connections > 0, "{}", row.id);
-            }
+            assert!(row.cell(0, 1.0).body_bytes > 0 && row.connections > 0, "{}", row.id);
             assert!(row.goals.contains(&NONE_FAILED), "{}", row.id);
             assert!(row.goals.iter().all(|goal| row.metrics().contains(&goal.metric)), "{}", row.id);
         }

@@ -34,7 +34,7 @@ pub(super) struct Found {
     pub(super) versions: Vec<String>,
 }
 
-/// Three addresses of one process: what the balancers forward to. That they are one makes h2o, which takes one
+/// Three addresses of one process, the first of them `{port}`: what the balancers forward to. That they are one makes h2o, which takes one
 /// backend only, no better or worse off.
 pub(super) const ORIGINS: &str = "daemon off;
 pid {dir}/origins.pid;
@@ -56,7 +56,7 @@ http {
   uwsgi_temp_path {dir}/origins-uwsgi;
   scgi_temp_path {dir}/origins-scgi;
   server {
-    listen 127.0.0.1:{o1} backlog=4096;
+    listen 127.0.0.1:{port} backlog=4096;
     listen 127.0.0.1:{o2} backlog=4096;
     listen 127.0.0.1:{o3} backlog=4096;
     root {root};
@@ -68,7 +68,6 @@ const H2O: &str = "num-threads: {cpus}
 max-connections: 10000
 http1-request-timeout: 300
 proxy.timeout.keepalive: 300000
-pid-file: {dir}/h2o.pid
 error-log: /dev/null
 listen:
   host: 127.0.0.1
