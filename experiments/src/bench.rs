@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -208,7 +208,7 @@ impl<'a> Lab<'a> {
                 }
                 None => listening(&fs::read_to_string(&out).unwrap_or_default()),
             };
-            if !addresses.is_empty() {
+            if !addresses.is_empty() && !program.has_ended() {
                 return Ok(Server { program, addresses, stats: Follower::new(&stats), command });
             }
             if program.has_ended() || Instant::now() > deadline {
@@ -426,9 +426,21 @@ pub(crate) fn cpus() -> u64 {
     thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
 
-/// A port that nobody has. Somebody could take it before it is used; then its program does not start, and says so.
+/// A port that nobody has. It is below those that the kernel gives to connections: with thousands of them under way
+/// one would often take it before the program that it is for. Two labs begin at different ones.
 pub(crate) fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    const PORTS: std::ops::Range<u32> = 10_000..30_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut taken = None;
+    for _ in PORTS {
+        let n = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = (PORTS.start + n % (PORTS.end - PORTS.start)) as u16;
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => taken = Some(error),
+        }
+    }
+    Err(taken.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
 }
 
 /// Puts values in place of `{names}`.

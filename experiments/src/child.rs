@@ -28,10 +28,10 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Starts the guard: this program with the argument `guard`.
-    pub(crate) fn start() -> io::Result<Self> {
+    /// Starts the guard: this program with the argument `guard`. It also removes the scratch directory.
+    pub(crate) fn start(scratch: &Path) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("guard").stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+        command.arg("guard").arg(scratch).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
         let mut child = command.spawn()?;
         let pipe = Mutex::new(child.stdin.take());
         Ok(Guard { pipe, child })
@@ -54,7 +54,7 @@ impl Drop for Guard {
 }
 
 /// What the guard process does: `+12` puts group 12 on the list, `-12` takes it off, and at the end the list dies.
-pub(crate) fn guard(input: impl BufRead) {
+pub(crate) fn guard(input: impl BufRead, scratch: &Path) {
     let mut groups = BTreeSet::new();
     for line in input.lines().map_while(Result::ok) {
         match line.split_at_checked(1).and_then(|(sign, group)| Some((sign, group.parse::<u32>().ok()?))) {
@@ -66,6 +66,7 @@ pub(crate) fn guard(input: impl BufRead) {
     for group in groups {
         signal(group, Signal::KILL);
     }
+    let _ = std::fs::remove_dir_all(scratch);
 }
 
 fn signal(group: u32, signal: Signal) {

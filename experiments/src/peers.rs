@@ -10,7 +10,7 @@ mod rows;
 mod subjects;
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
@@ -46,9 +46,12 @@ pub(crate) struct Peers {
     /// Print Markdown
     #[arg(long)]
     markdown: bool,
-    /// The balancer [default: the one beside this program]
-    #[arg(long, value_name = "FILE")]
-    neraca: Option<PathBuf>,
+    /// The program under test
+    #[arg(long, value_name = "FILE", default_value = "target/release/neraca")]
+    neraca: PathBuf,
+    /// The example that passes bytes on and looks at nothing
+    #[arg(long, value_name = "FILE", default_value = "target/release/examples/floor")]
+    floor: PathBuf,
 }
 
 /// Descriptors that a row takes beyond two per connection.
@@ -66,21 +69,18 @@ impl From<Trouble> for Stopped {
 /// Measures and prints.
 pub(crate) fn run(arguments: &Peers, stop: &AtomicBool) -> Result<(), Stopped> {
     let rows = rows::chosen(&arguments.rows)?;
-    let beside = std::env::current_exe().map_err(|error| error.to_string())?;
-    let beside = beside.parent().unwrap_or(Path::new("."));
-    let neraca = arguments.neraca.clone().unwrap_or_else(|| beside.join("neraca"));
-    let floor = beside.join("examples/floor");
-    let diagnosis = doctor::examine(&neraca, None);
+    let Peers { neraca, floor, .. } = arguments;
+    let diagnosis = doctor::examine(neraca, None);
     if !diagnosis.fatal.is_empty() {
         return Err(Stopped::Refused(diagnosis.fatal.join("; ")));
     }
     enough_descriptors(&rows, diagnosis.host.descriptors)?;
-    let mut found = Found::look(diagnosis.host.cpus, &floor, &arguments.peer, &arguments.only)?;
+    let mut found = Found::look(diagnosis.host.cpus, floor, &arguments.peer, &arguments.only)?;
     let cannot = |error: std::io::Error| Stopped::Refused(error.to_string());
-    let guard = Guard::start().map_err(cannot)?;
     let scratch = Scratch::new().map_err(cannot)?;
-    let lab = run::lab(&neraca, &scratch, &guard, stop).map_err(cannot)?;
-    let bench = Bench::start(lab, &floor, &rows[0].cell(0, 1.0))?;
+    let guard = Guard::start(&scratch.0).map_err(cannot)?;
+    let lab = run::lab(neraca, &scratch, &guard, stop).map_err(cannot)?;
+    let bench = Bench::start(lab, floor, &rows[0].cell(0, 1.0))?;
     retain_right(&bench, &rows, &mut found)?;
     for line in &found.missing {
         eprintln!("left out: {line}");

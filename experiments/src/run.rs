@@ -89,7 +89,7 @@ pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<PathBuf, Stopp
     let manifest = manifest(&plan, &diagnosis)?;
     let results = Results::open(options, &plan, manifest)?;
     let scratch = Scratch::new().map_err(|error| format!("no scratch directory: {error}"))?;
-    let guard = Guard::start().map_err(|error| format!("the guard does not start: {error}"))?;
+    let guard = Guard::start(&scratch.0).map_err(|error| format!("the guard does not start: {error}"))?;
     let lab = lab(&options.neraca, &scratch, &guard, stop).map_err(|error| format!("no site: {error}"))?;
 
     let left: Vec<&Cell> = plan.cells.iter().filter(|cell| !results.done.contains(&cell.seq)).collect();
@@ -146,6 +146,9 @@ fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, String> {
     let neraca = diagnosis.neraca.clone().ok_or("there is no neraca")?;
     let cpus = diagnosis.host.cpus;
     let mut command: Vec<String> = std::env::args().collect();
+    for word in command.iter_mut().filter(|word| word.starts_with('/')) {
+        *word = word.rsplit('/').next().unwrap_or_default().to_owned();
+    }
     if let Some(program) = command.first_mut() {
         *program = "neraca-lab".into();
     }
@@ -294,8 +297,9 @@ fn lines(path: &Path) -> usize {
 /// One line about a finished cell.
 fn describe(n: usize, of: usize, record: &Record) -> String {
     let id = &record.cell.id;
-    let worst =
-        record.gates.iter().filter(|gate| gate.verdict != Validity::Valid).max_by_key(|gate| gate.verdict);
+    let failing = record.gates.iter().filter(|gate| gate.verdict != Validity::Valid);
+    // Of equally bad ones the first.
+    let worst = failing.rev().max_by_key(|gate| gate.verdict);
     let remark = match (record.validity, worst) {
         (Validity::Invalid, Some(gate)) => format!("  INVALID {:?}: {}", gate.gate, gate.reason),
         (Validity::Note, Some(gate)) => format!("  note {:?}: {}", gate.gate, gate.reason),

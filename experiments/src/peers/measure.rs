@@ -58,10 +58,14 @@ impl<'a> Bench<'a> {
     /// One round.
     pub(super) fn measure(&self, subject: &Subject, cell: &Cell) -> Result<Sample, Trouble> {
         let (server, address) = self.run(subject, cell)?;
+        self.lab.verify(address, cell)?;
         let sample = match cell.work {
             Work::Idle => self.idle(cell, address, &server)?,
             Work::Load | Work::Syscalls => self.load(cell, address, &server)?,
         };
+        if server.program.has_ended() {
+            return Err(Trouble::Failed("it ended by itself".into()));
+        }
         let stopped = server.program.stop();
         stopped.map_err(|error| Trouble::Broken(format!("it cannot be stopped: {error}")))?;
         Ok(sample)
@@ -82,6 +86,10 @@ impl<'a> Bench<'a> {
         self.lab.wait(&client, seconds, |_| ())?;
         let broken = |error: std::io::Error| Trouble::Failed(format!("wrk: {error}"));
         client.stop().map_err(broken)?;
+        if !report.exists() {
+            let said = fs::read_to_string(self.lab.scratch.join("wrk.err")).unwrap_or_default();
+            return Err(Trouble::Failed(format!("wrk reported nothing: {}", said.trim())));
+        }
         wrk::parse(&fs::read_to_string(&report).map_err(broken)?).map_err(Trouble::Failed)
     }
 
@@ -100,6 +108,9 @@ fn address(server: &Server<'_>) -> Result<SocketAddr, Trouble> {
 
 type Counters = (GroupCounters, HostCounters);
 
+/// A round in which one request of so many failed says nothing about how fast the others were.
+const FAILED_ONE_IN: u64 = 1000;
+
 /// What a run of wrk meant for a subject, whose counters were read before and after it.
 fn sample(client: &Client, (before, host_before): Counters, (after, host_after): Counters) -> Sample {
     let requests = client.requests.max(1) as f64;
@@ -110,13 +121,17 @@ fn sample(client: &Client, (before, host_before): Counters, (after, host_after):
     let idle = passed(|host| host.idle_ticks);
     let all = passed(|host| host.process_ticks + host.interrupt_ticks + host.idle_ticks + host.steal_ticks);
     let e = client.errors;
+    let failed = e.connect + e.read + e.write + e.status + e.timeout;
+    if failed > client.requests / FAILED_ONE_IN {
+        return Sample::from([(Metric::Failed, failed as f64)]);
+    }
     let mut sample = Sample::from([
         (Metric::Rate, client.requests as f64 * 1e6 / client.duration_us.max(1) as f64),
         (Metric::User, user),
         (Metric::System, system),
         (Metric::Cpu, user + system),
         (Metric::Switches, grown(|c| c.voluntary_switches + c.involuntary_switches)),
-        (Metric::Failed, (e.connect + e.read + e.write + e.status + e.timeout) as f64),
+        (Metric::Failed, failed as f64),
         (Metric::IdlePercent, 100.0 * idle / all.max(1.0)),
     ]);
     let p99 = client.latency_us.get("p99").copied().flatten();
@@ -132,19 +147,19 @@ mod tests {
 
     #[test]
     fn counters_are_told_per_request() {
-        let client = Client {
+        let mut client = Client {
             duration_us: 2_000_000,
-            requests: 1000,
+            requests: 16_000,
             bytes: 0,
             errors: ClientErrors { connect: 1, read: 2, write: 3, status: 4, timeout: 5 },
             latency_us: BTreeMap::from([("p99".into(), Some(2500.0)), ("p50".into(), None)]),
         };
         let ticks = rustix::param::clock_ticks_per_second();
         let group = |n: u64| GroupCounters {
-            user_ticks: n * ticks,
-            system_ticks: 2 * n * ticks,
-            voluntary_switches: 100 * n,
-            involuntary_switches: 400 * n,
+            user_ticks: 16 * n * ticks,
+            system_ticks: 32 * n * ticks,
+            voluntary_switches: 1600 * n,
+            involuntary_switches: 6400 * n,
             pss_kb: Some(2048),
             ..GroupCounters::default()
         };
@@ -156,7 +171,7 @@ mod tests {
             ..HostCounters::default()
         };
         let expected = Sample::from([
-            (Metric::Rate, 500.0),
+            (Metric::Rate, 8000.0),
             (Metric::User, 1000.0),
             (Metric::System, 2000.0),
             (Metric::Cpu, 3000.0),
@@ -166,6 +181,9 @@ mod tests {
             (Metric::Failed, 15.0),
             (Metric::IdlePercent, 25.0),
         ]);
-        assert_eq!(sample(&client, (group(1), host(1)), (group(2), host(3))), expected);
+        let (before, after) = ((group(1), host(1)), (group(2), host(3)));
+        assert_eq!(sample(&client, before, after), expected);
+        client.errors.status += 2;
+        assert_eq!(sample(&client, before, after), Sample::from([(Metric::Failed, 17.0)]));
     }
 }

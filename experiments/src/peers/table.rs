@@ -6,21 +6,27 @@ use super::results::{Outcome, Results};
 use super::rows::{Against, Goal, Metric};
 use super::subjects::Kind;
 
-/// Cells in lines; the first line is the heading. The first column is aligned to the left, the others to the right.
-struct Table(Vec<Vec<String>>);
+/// Cells in lines; the first line is the heading. The first columns are words, the others numbers.
+struct Table {
+    words: usize,
+    lines: Vec<Vec<String>>,
+}
 
 impl Table {
     fn text(&self) -> String {
-        let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
+        let columns = self.lines.iter().map(Vec::len).max().unwrap_or(0);
         let length = |cell: &String| cell.chars().count();
-        let width =
-            |column: usize| self.0.iter().filter_map(|line| line.get(column)).map(length).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.lines.iter().filter_map(|line| line.get(column)).map(length).max().unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut out = String::new();
-        for line in &self.0 {
-            let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
+        for line in &self.lines {
+            let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+                match column < self.words {
+                    true => format!("{cell:<width$}"),
+                    false => format!("{cell:>width$}"),
+                }
             });
             out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
             out.push('\n');
@@ -30,10 +36,15 @@ impl Table {
 
     fn markdown(&self) -> String {
         let mut out = String::new();
-        for (n, line) in self.0.iter().enumerate() {
+        for (n, line) in self.lines.iter().enumerate() {
             let _ = writeln!(out, "| {} |", line.join(" | "));
             if n == 0 {
-                let _ = writeln!(out, "|---|{}", "---:|".repeat(line.len() - 1));
+                let _ = writeln!(
+                    out,
+                    "|{}{}",
+                    "---|".repeat(self.words),
+                    "---:|".repeat(line.len() - self.words)
+                );
             }
         }
         out
@@ -58,7 +69,7 @@ fn measured(results: &Results) -> Table {
         line.extend(metrics.iter().map(|metric| number(results.value(n, *metric), metric.decimals())));
         lines.push(line);
     }
-    Table(lines)
+    Table { words: 1, lines }
 }
 
 /// What each engine was to reach in every row, and did.
@@ -75,7 +86,7 @@ fn goals(all: &[Results]) -> Table {
             lines.push(line);
         }
     }
-    Table(lines)
+    Table { words: 2, lines }
 }
 
 fn cells(goal: &Goal, outcome: Option<Outcome>) -> [String; 3] {
@@ -150,7 +161,7 @@ nginx            1.00  20000    12.3     -       -        -       -       -     
         let markdown = render(&["a machine".into()], &[results()], true);
         let expected = "- a machine\n\n### Goals\n
 | work | what | async | target |  | thread | target |  |
-|---|---:|---:|---:|---:|---:|---:|---:|
+|---|---|---:|---:|---:|---:|---:|---:|
 | 128 B, 200 connections | req/s / best peer's | 1.20 | >= 1.10 | met | - |  | not measured |
 | 128 B, 200 connections | us/req / best peer's | 1.00 | <= 0.80 | missed | - |  | not measured |
 | 128 B, 200 connections | failed | 0 | <= 0 | met | - |  | not measured |
