@@ -6,7 +6,8 @@ use std::fmt::Write;
 
 use harness::scripted::Backend;
 use harness::wire::Wire;
-use harness::{VARIANTS, Variant, balancer};
+use harness::{Server, VARIANTS, Variant, balancer};
+use neraca::balance::Balance;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -117,6 +118,16 @@ const RESPONSES: &[(&[u8], &[u16])] = &[
     (b"HTTP/1.1 103 Hints\r\n\r\nevil\r\n\r\n", &[103, 502]),
 ];
 
+/// Engines that served a case each, and stop together.
+#[derive(Default)]
+struct Servers(Vec<Server<Balance>>);
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Server::stop);
+    }
+}
+
 #[test]
 fn every_engine_treats_every_request_alike() {
     let [first, others @ ..] = VARIANTS;
@@ -149,6 +160,7 @@ fn statuses(outcome: &str) -> Vec<u16> {
 
 /// What the client gets for each request, and what the backend saw of it.
 fn outcomes_of_requests(variant: Variant) -> Vec<String> {
+    let mut servers = Servers::default();
     REQUESTS
         .iter()
         .map(|(request, due)| {
@@ -169,13 +181,14 @@ fn outcomes_of_requests(variant: Variant) -> Vec<String> {
             assert_eq!(statuses(&got), *due, "{variant:?} {:?}: {got}", request.escape_ascii().to_string());
             let refused_by_head = forwarded == 0 && !request.windows(4).any(|w| w == b"unke");
             assert!(!refused_by_head || backend.is_untouched(), "{:?}", request.escape_ascii().to_string());
+            servers.0.push(server);
             outcome + &got
         })
         .collect()
 }
 
 fn outcomes_of_responses(variant: Variant) -> Vec<String> {
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut servers) = (Vec::new(), Servers::default());
     for (response, due) in RESPONSES {
         for version in ["1.1", "1.0"] {
             let backend = Backend::start();
@@ -193,6 +206,7 @@ fn outcomes_of_responses(variant: Variant) -> Vec<String> {
             let cut = got.ends_with("Reset");
             assert!(cut || statuses(&got) == due, "{variant:?} {}: {got}", response.escape_ascii());
             assert!(!got.contains("evil"), "{got}");
+            servers.0.push(server);
             outcomes.push(if cut { "Reset".to_owned() } else { got });
         }
     }

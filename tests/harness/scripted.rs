@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpListener as AsyncListener;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::PATIENCE;
 use super::wire::Wire;
@@ -21,7 +21,7 @@ impl Backend {
         Backend::at(SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
-    /// On an address of before.
+    /// On a reserved address.
     pub(crate) fn at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).unwrap();
@@ -46,9 +46,21 @@ impl Backend {
     }
 }
 
-/// An address to which nothing listens.
-pub(crate) fn nobody() -> SocketAddr {
-    Backend::start().address()
+/// An address that nobody else is given while this lives, and on which nothing listens but a `Backend::at` it.
+#[derive(Debug)]
+pub(crate) struct Reserved(Socket);
+
+impl Reserved {
+    pub(crate) fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        Reserved(socket)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap().as_socket().unwrap()
+    }
 }
 
 /// A reply of an automatic backend: how long after the request it comes, and its bytes.

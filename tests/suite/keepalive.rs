@@ -101,6 +101,8 @@ fn a_backend_of_http_1_0_is_used_again_when_it_says_so(variant: Variant) {
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     }
     peer.head();
+    peer.send(OK);
+    client.message();
 }
 
 fn pipelined_requests_are_answered_in_order(variant: Variant) {

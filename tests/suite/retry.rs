@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::scripted::{Backend, nobody};
+use crate::harness::scripted::{Backend, Reserved};
 use crate::harness::wire::Wire;
 use crate::harness::{Server, Variant, balancer, eventually};
 use neraca::balance::Balance;
@@ -200,8 +200,9 @@ fn a_body_that_has_left_the_buffer_is_not_repeated(variant: Variant) {
 }
 
 fn who_refuses_is_passed_over(variant: Variant) {
-    let backend = Backend::start();
-    let server = balancer(variant.options(), &[nobody(), nobody(), backend.address()]);
+    let (backend, nobody) = (Backend::start(), [Reserved::new(), Reserved::new()]);
+    let addresses = [nobody[0].address(), nobody[1].address(), backend.address()];
+    let server = balancer(variant.options(), &addresses);
     let mut client = server.client();
     let mut peer = None;
     for request in [GET, POST, GET, POST] {
@@ -214,7 +215,8 @@ fn who_refuses_is_passed_over(variant: Variant) {
 }
 
 fn when_nobody_answers_it_is_said_at_once(variant: Variant) {
-    let server = balancer(variant.options(), &[nobody(), nobody()]);
+    let nobody = [Reserved::new(), Reserved::new()];
+    let server = balancer(variant.options(), &nobody.each_ref().map(Reserved::address));
     let mut client = server.client();
     for request in [GET, POST] {
         let start = Instant::now();
@@ -232,18 +234,21 @@ fn when_nobody_answers_it_is_said_at_once(variant: Variant) {
 }
 
 fn a_backend_that_comes_back_is_used_again(variant: Variant) {
-    let (backend, server, mut client, peer) = kept(variant);
-    let address = backend.address();
-    drop((peer, backend));
-    client.send(GET);
-    assert_eq!(client.message().status(), 502);
-    let backend = Backend::at(address);
-    client.send(GET);
-    let mut peer = backend.accept();
-    peer.head();
-    peer.send(OK);
-    assert_eq!(client.message().text(), "ok");
-    drop(server);
+    let reserved = Reserved::new();
+    let server = balancer(variant.options(), &[reserved.address()]);
+    let mut client = server.client();
+    for _ in 0..3 {
+        client.send(GET);
+        assert_eq!(client.message().status(), 502);
+        let backend = Backend::at(reserved.address());
+        for _ in 0..2 {
+            client.send(GET);
+            let mut peer = backend.accept();
+            peer.head();
+            peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+            assert_eq!(client.message().text(), "ok");
+        }
+    }
 }
 
 fn a_client_that_leaves_frees_its_backend(variant: Variant) {

@@ -20,7 +20,7 @@ pub(super) fn run<A: App, R: Reactor>(
         let abrupt = loop {
             match core.run(&mut connection) {
                 Turn::Waits(interest, deadline) => {
-                    core.reactor.wait(&mut connection, interest, deadline).await
+                    core.reactor.wait(&mut connection, interest, deadline).await;
                 }
                 Turn::Ends { abrupt } => break abrupt,
             }
