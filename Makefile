@@ -4,13 +4,19 @@ ROOT ?= experiments/site
 # For the laboratory: make bench BENCH='--target mine="./lb.py {port} {o1} {o2} {o3}"'
 BENCH ?=
 
+# How long the comparison with other programs measures, and which of its rows: make peers ROWS=c1000,idle
+ROUNDS ?= 5
+SECONDS ?= 3
+ROWS ?=
+PEERS_FLAGS ?=
+
 neraca = $(or $(CARGO_TARGET_DIR),target)/release/neraca
 lab = $(or $(CARGO_TARGET_DIR),target)/lab/neraca-lab
 bench_packages = wrk haproxy nginx caddy apache2 strace iproute2 curl
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
-.PHONY: help run-thread run-async serve site test lint ci clean bench bench-smoke bench-full bench-doctor \
+.PHONY: help run-thread run-async serve site test lint peers ci clean bench bench-smoke bench-full bench-doctor \
 	bench-selftest bench-setup bench-build
 
 help: ## this list
@@ -71,6 +77,11 @@ lint: ## formatting, clippy and documentation, without a warning
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
+
+peers: bench-build ## both engines beside HAProxy, nginx and others that are installed (PEERS_FLAGS=--markdown)
+	cargo build --release --quiet --example floor
+	@exec $(lab) peers --neraca $(neraca) --floor $(dir $(neraca))examples/floor \
+		--rounds $(ROUNDS) --seconds $(SECONDS) $(if $(ROWS),--rows $(ROWS)) $(PEERS_FLAGS)
 
 ci: ## what the continuous integration does
 	.ci/run

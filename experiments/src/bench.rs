@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -64,9 +64,9 @@ pub(crate) struct Lab<'a> {
 }
 
 /// A program that listens.
-struct Server<'a> {
-    program: Program<'a>,
-    addresses: Vec<SocketAddr>,
+pub(crate) struct Server<'a> {
+    pub(crate) program: Program<'a>,
+    pub(crate) addresses: Vec<SocketAddr>,
     stats: Follower,
     command: String,
 }
@@ -156,7 +156,8 @@ impl<'a> Lab<'a> {
         Ok(server)
     }
 
-    fn target(
+    /// Configures a target with these values, to which its port is added, and starts it.
+    pub(crate) fn target(
         &self,
         target: &Target,
         cell: &Cell,
@@ -207,7 +208,7 @@ impl<'a> Lab<'a> {
                 }
                 None => listening(&fs::read_to_string(&out).unwrap_or_default()),
             };
-            if !addresses.is_empty() {
+            if !addresses.is_empty() && !program.has_ended() {
                 return Ok(Server { program, addresses, stats: Follower::new(&stats), command });
             }
             if program.has_ended() || Instant::now() > deadline {
@@ -220,7 +221,7 @@ impl<'a> Lab<'a> {
     }
 
     /// The right body must come before anything is timed.
-    fn verify(&self, address: SocketAddr, cell: &Cell) -> Result<(), Trouble> {
+    pub(crate) fn verify(&self, address: SocketAddr, cell: &Cell) -> Result<(), Trouble> {
         let mut stream = TcpStream::connect(address).map_err(failed("the first connection"))?;
         let body = self.body(cell)?;
         match ask(&mut stream, &request(&cell.path, address), &body) {
@@ -235,7 +236,8 @@ impl<'a> Lab<'a> {
         body.ok_or_else(|| Trouble::Broken(format!("there is no file {}", cell.path)))
     }
 
-    fn wrk(
+    /// Starts wrk, whose report goes to `json` in the directory.
+    pub(crate) fn wrk(
         &self,
         cell: &Cell,
         seconds: f64,
@@ -264,7 +266,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Waits for the client and calls `look` meanwhile.
-    fn wait(
+    pub(crate) fn wait(
         &self,
         client: &Program<'_>,
         seconds: f64,
@@ -352,7 +354,12 @@ impl<'a> Lab<'a> {
     }
 
     /// Opens connections that each have one answer and then rest, and reads the target's memory as they grow.
-    fn idle(&self, cell: &Cell, address: SocketAddr, target: &Program<'_>) -> Result<IdleMemory, Trouble> {
+    pub(crate) fn idle(
+        &self,
+        cell: &Cell,
+        address: SocketAddr,
+        target: &Program<'_>,
+    ) -> Result<IdleMemory, Trouble> {
         const STEPS: u32 = 4;
         const REST: Duration = Duration::from_millis(300);
         let body = self.body(cell)?;
@@ -419,9 +426,21 @@ pub(crate) fn cpus() -> u64 {
     thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
 
-/// A port that nobody has. Somebody could take it before it is used; then its program does not start, and says so.
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+/// A port that nobody has. It is below those that the kernel gives to connections: with thousands of them under way
+/// one would often take it before the program that it is for. Two labs begin at different ones.
+pub(crate) fn free_port() -> std::io::Result<u16> {
+    const PORTS: std::ops::Range<u32> = 10_000..30_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut taken = None;
+    for _ in PORTS {
+        let n = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = (PORTS.start + n % (PORTS.end - PORTS.start)) as u16;
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => taken = Some(error),
+        }
+    }
+    Err(taken.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
 }
 
 /// Puts values in place of `{names}`.

@@ -21,6 +21,7 @@ mod faulty;
 mod gates;
 mod histogram;
 mod model;
+mod peers;
 mod plan;
 mod probe;
 mod proc;
@@ -73,6 +74,8 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Compare both engines with other programs, and with what each engine is to reach.
+    Peers(peers::Peers),
     /// Measure servers with known faults, and say whether each was reported as it is.
     Selftest,
     /// A server with a known fault, for the self-test.
@@ -112,16 +115,13 @@ fn main() -> ExitCode {
         Command::Run { plan: scale, out, resume, seed, targets, only, common } => {
             let Common { neraca, host } = common;
             let options = run::Options { scale, out, resume, seed, host, neraca, targets, only };
-            match stop_flag().map(|stop| run::run(&options, &stop)) {
-                Ok(Ok(directory)) => {
-                    println!("measured: {}", directory.display());
-                    ExitCode::SUCCESS
-                }
-                Ok(Err(Stopped::Interrupted(said))) => complain(&said, 130),
-                Ok(Err(Stopped::Refused(said))) => complain(&said, 1),
-                Err(error) => complain(&error.to_string(), 1),
-            }
+            until_stopped(|stop| {
+                let directory = run::run(&options, stop)?;
+                println!("measured: {}", directory.display());
+                Ok(())
+            })
         }
+        Command::Peers(peers) => until_stopped(|stop| peers::run(&peers, stop)),
         Command::Selftest => match stop_flag().map(|stop| selftest::run(&stop)) {
             Ok(Ok(true)) => ExitCode::SUCCESS,
             Ok(Ok(false)) => complain("a fault was not reported as it is", 1),
@@ -136,6 +136,16 @@ fn main() -> ExitCode {
             child::guard(std::io::stdin().lock(), &scratch);
             ExitCode::SUCCESS
         }
+    }
+}
+
+/// Runs what a signal may cut short.
+fn until_stopped(work: impl FnOnce(&AtomicBool) -> Result<(), Stopped>) -> ExitCode {
+    match stop_flag().map(|stop| work(&stop)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(Stopped::Interrupted(said))) => complain(&said, 130),
+        Ok(Err(Stopped::Refused(said))) => complain(&said, 1),
+        Err(error) => complain(&error.to_string(), 1),
     }
 }
 

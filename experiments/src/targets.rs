@@ -170,7 +170,7 @@ const NGINX_PROXY: &str = "  upstream backends {
 ";
 
 const HAPROXY: &str = "global
-  maxconn 6000
+  maxconn 9500
   nbthread {cpus}
 defaults
   mode http

@@ -1,0 +1,189 @@
+//! One round of one row with one subject: it is started, warmed up, measured from outside and stopped.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::rows::Metric;
+use super::subjects::{ORIGINS, Subject, target};
+use crate::bench::{Lab, Server, Trouble, free_port};
+use crate::model::{Cell, Client, Work, file};
+use crate::plan::FILES;
+use crate::proc::{GroupCounters, HostCounters};
+use crate::wrk;
+
+/// What was measured in one round.
+pub(super) type Sample = BTreeMap<Metric, f64>;
+
+/// The lab and the origins, which run as long as it lives.
+pub(super) struct Bench<'a> {
+    lab: Lab<'a>,
+    values: BTreeMap<&'static str, String>,
+    _origins: Server<'a>,
+}
+
+impl<'a> Bench<'a> {
+    /// Starts the origins.
+    pub(super) fn start(lab: Lab<'a>, floor: &Path, any: &Cell) -> Result<Self, Trouble> {
+        let port = || free_port().map_err(|error| Trouble::Broken(format!("no free port: {error}")));
+        let mut values = BTreeMap::from([
+            ("neraca", lab.neraca.display().to_string()),
+            ("floor", floor.display().to_string()),
+            ("root", lab.scratch.join("root").display().to_string()),
+            ("dir", lab.scratch.display().to_string()),
+            ("o2", port()?.to_string()),
+            ("o3", port()?.to_string()),
+        ]);
+        let origins = target("origins", "nginx -e stderr -c {conf}", Some(ORIGINS.into()));
+        let origins = lab.target(&origins, any, &lab.scratch, values.clone())?;
+        values.insert("o1", address(&origins)?.port().to_string());
+        Ok(Bench { lab, values, _origins: origins })
+    }
+
+    fn run(&self, subject: &Subject, cell: &Cell) -> Result<(Server<'a>, SocketAddr), Trouble> {
+        let server = self.lab.target(&subject.target, cell, &self.lab.scratch, self.values.clone())?;
+        let address = address(&server)?;
+        Ok((server, address))
+    }
+
+    /// Starts a subject and compares what it serves with what is to be served.
+    pub(super) fn check(&self, subject: &Subject, any: &Cell) -> Result<(), Trouble> {
+        let (_server, address) = self.run(subject, any)?;
+        FILES
+            .iter()
+            .try_for_each(|(name, _)| self.lab.verify(address, &Cell { path: (*name).into(), ..any.clone() }))
+    }
+
+    /// One round.
+    pub(super) fn measure(&self, subject: &Subject, cell: &Cell) -> Result<Sample, Trouble> {
+        let (server, address) = self.run(subject, cell)?;
+        self.lab.verify(address, cell)?;
+        let sample = match cell.work {
+            Work::Idle => self.idle(cell, address, &server)?,
+            Work::Load | Work::Syscalls => self.load(cell, address, &server)?,
+        };
+        if server.program.has_ended() {
+            return Err(Trouble::Failed("it ended by itself".into()));
+        }
+        let stopped = server.program.stop();
+        stopped.map_err(|error| Trouble::Broken(format!("it cannot be stopped: {error}")))?;
+        Ok(sample)
+    }
+
+    fn load(&self, cell: &Cell, address: SocketAddr, server: &Server<'_>) -> Result<Sample, Trouble> {
+        self.wrk(cell, cell.warm_s, address)?;
+        let counters = || (GroupCounters::of_group(server.program.group()), HostCounters::read());
+        let before = counters();
+        let client = self.wrk(cell, cell.seconds, address)?;
+        Ok(sample(&client, before, counters()))
+    }
+
+    fn wrk(&self, cell: &Cell, seconds: f64, address: SocketAddr) -> Result<Client, Trouble> {
+        let report = self.lab.scratch.join(file::WRK_JSON);
+        let _ = fs::remove_file(&report);
+        let client = self.lab.wrk(cell, seconds, address, &self.lab.scratch, file::WRK_JSON)?;
+        self.lab.wait(&client, seconds, |_| ())?;
+        let broken = |error: std::io::Error| Trouble::Failed(format!("wrk: {error}"));
+        client.stop().map_err(broken)?;
+        if !report.exists() {
+            let said = fs::read_to_string(self.lab.scratch.join("wrk.err")).unwrap_or_default();
+            return Err(Trouble::Failed(format!("wrk reported nothing: {}", said.trim())));
+        }
+        wrk::parse(&fs::read_to_string(&report).map_err(broken)?).map_err(Trouble::Failed)
+    }
+
+    fn idle(&self, cell: &Cell, address: SocketAddr, server: &Server<'_>) -> Result<Sample, Trouble> {
+        let memory = self.lab.idle(cell, address, &server.program)?;
+        let mut sample = Sample::from([(Metric::Failed, (memory.tried - memory.alive) as f64)]);
+        sample.extend(memory.per_connection_kb().map(|kb| (Metric::PerConnectionKb, kb)));
+        sample.extend(memory.points.last().map(|(_, kb)| (Metric::PssMb, *kb as f64 / 1024.0)));
+        Ok(sample)
+    }
+}
+
+fn address(server: &Server<'_>) -> Result<SocketAddr, Trouble> {
+    server.addresses.first().copied().ok_or_else(|| Trouble::Failed("it has no address".into()))
+}
+
+type Counters = (GroupCounters, HostCounters);
+
+/// A round in which one request of so many failed says nothing about how fast the others were.
+const FAILED_ONE_IN: u64 = 1000;
+
+/// What a run of wrk meant for a subject, whose counters were read before and after it.
+fn sample(client: &Client, (before, host_before): Counters, (after, host_after): Counters) -> Sample {
+    let requests = client.requests.max(1) as f64;
+    let ticks_per_us = rustix::param::clock_ticks_per_second() as f64 / 1e6;
+    let grown = |of: fn(&GroupCounters) -> u64| of(&after).saturating_sub(of(&before)) as f64 / requests;
+    let (user, system) = (grown(|c| c.user_ticks) / ticks_per_us, grown(|c| c.system_ticks) / ticks_per_us);
+    let passed = |of: fn(&HostCounters) -> u64| of(&host_after).saturating_sub(of(&host_before)) as f64;
+    let idle = passed(|host| host.idle_ticks);
+    let all = passed(|host| host.process_ticks + host.interrupt_ticks + host.idle_ticks + host.steal_ticks);
+    let e = client.errors;
+    let failed = e.connect + e.read + e.write + e.status + e.timeout;
+    if failed > client.requests / FAILED_ONE_IN {
+        return Sample::from([(Metric::Failed, failed as f64)]);
+    }
+    let mut sample = Sample::from([
+        (Metric::Rate, client.requests as f64 * 1e6 / client.duration_us.max(1) as f64),
+        (Metric::User, user),
+        (Metric::System, system),
+        (Metric::Cpu, user + system),
+        (Metric::Switches, grown(|c| c.voluntary_switches + c.involuntary_switches)),
+        (Metric::Failed, failed as f64),
+        (Metric::IdlePercent, 100.0 * idle / all.max(1.0)),
+    ]);
+    let p99 = client.latency_us.get("p99").copied().flatten();
+    sample.extend(p99.map(|us| (Metric::P99Ms, us / 1e3)));
+    sample.extend(after.pss_kb.map(|kb| (Metric::PssMb, kb as f64 / 1024.0)));
+    sample
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ClientErrors;
+
+    #[test]
+    fn counters_are_told_per_request() {
+        let mut client = Client {
+            duration_us: 2_000_000,
+            requests: 16_000,
+            bytes: 0,
+            errors: ClientErrors { connect: 1, read: 2, write: 3, status: 4, timeout: 5 },
+            latency_us: BTreeMap::from([("p99".into(), Some(2500.0)), ("p50".into(), None)]),
+        };
+        let ticks = rustix::param::clock_ticks_per_second();
+        let group = |n: u64| GroupCounters {
+            user_ticks: 16 * n * ticks,
+            system_ticks: 32 * n * ticks,
+            voluntary_switches: 1600 * n,
+            involuntary_switches: 6400 * n,
+            pss_kb: Some(2048),
+            ..GroupCounters::default()
+        };
+        let host = |n: u64| HostCounters {
+            process_ticks: n,
+            interrupt_ticks: n,
+            idle_ticks: n,
+            steal_ticks: n,
+            ..HostCounters::default()
+        };
+        let expected = Sample::from([
+            (Metric::Rate, 8000.0),
+            (Metric::User, 1000.0),
+            (Metric::System, 2000.0),
+            (Metric::Cpu, 3000.0),
+            (Metric::Switches, 0.5),
+            (Metric::P99Ms, 2.5),
+            (Metric::PssMb, 2.0),
+            (Metric::Failed, 15.0),
+            (Metric::IdlePercent, 25.0),
+        ]);
+        let (before, after) = ((group(1), host(1)), (group(2), host(3)));
+        assert_eq!(sample(&client, before, after), expected);
+        client.errors.status += 2;
+        assert_eq!(sample(&client, before, after), Sample::from([(Metric::Failed, 17.0)]));
+    }
+}

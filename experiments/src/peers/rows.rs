@@ -1,0 +1,275 @@
+//! The table: what is done in each row, and what each engine is to reach there.
+
+use super::subjects::Kind;
+use crate::model::{Cell, Section, Work};
+use crate::plan::FILES;
+
+/// Threads of wrk.
+const THREADS: u32 = 2;
+/// Seconds under load before the measured ones.
+pub(super) const WARM_S: f64 = 1.0;
+
+/// Something measured in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Metric {
+    /// Requests per second.
+    Rate,
+    /// CPU microseconds of the subject per request: user, system, and their sum.
+    User,
+    System,
+    Cpu,
+    /// Context switches of the subject per request.
+    Switches,
+    /// As wrk tells it.
+    P99Ms,
+    /// Proportional share of the subject's processes at the end.
+    PssMb,
+    /// What an idle connection adds to it.
+    PerConnectionKb,
+    /// Connections and requests that failed in any way.
+    Failed,
+    /// Share of the machine's CPU time that nobody used.
+    IdlePercent,
+}
+
+impl Metric {
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Metric::Rate => "req/s",
+            Metric::User => "user",
+            Metric::System => "system",
+            Metric::Cpu => "us/req",
+            Metric::Switches => "csw/req",
+            Metric::P99Ms => "p99 ms",
+            Metric::PssMb => "PSS MB",
+            Metric::PerConnectionKb => "KB/conn",
+            Metric::Failed => "failed",
+            Metric::IdlePercent => "idle %",
+        }
+    }
+
+    pub(super) fn decimals(self) -> usize {
+        match self {
+            Metric::Rate | Metric::Failed => 0,
+            Metric::User | Metric::System | Metric::Cpu | Metric::PssMb | Metric::IdlePercent => 1,
+            Metric::Switches | Metric::P99Ms | Metric::PerConnectionKb => 2,
+        }
+    }
+
+    /// Which of two is the better one.
+    pub(super) fn better(self, a: f64, b: f64) -> f64 {
+        if self == Metric::Rate { a.max(b) } else { a.min(b) }
+    }
+}
+
+/// What a value is divided by, in the same round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Against {
+    /// Nothing: the value itself counts.
+    Itself,
+    /// The peer that does best in this respect.
+    BestPeer,
+    Haproxy,
+    Floor,
+}
+
+impl Against {
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Against::Itself => "",
+            Against::BestPeer => " / best peer's",
+            Against::Haproxy => " / haproxy's",
+            Against::Floor => " / floor's",
+        }
+    }
+}
+
+/// At least so much of a rate, at most so much of anything else.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Goal {
+    pub(super) metric: Metric,
+    pub(super) against: Against,
+    thread: f64,
+    asynchronous: f64,
+}
+
+impl Goal {
+    const fn new(metric: Metric, against: Against, asynchronous: f64, thread: f64) -> Self {
+        Goal { metric, against, thread, asynchronous }
+    }
+
+    /// None for whom there is nothing to reach.
+    pub(super) fn bound(&self, kind: Kind) -> Option<f64> {
+        match kind {
+            Kind::Thread => Some(self.thread),
+            Kind::Async => Some(self.asynchronous),
+            Kind::Peer | Kind::Floor => None,
+        }
+    }
+
+    pub(super) fn is_met(&self, value: f64, bound: f64) -> bool {
+        if self.metric == Metric::Rate { value >= bound } else { value <= bound }
+    }
+
+    pub(super) fn sign(&self) -> &'static str {
+        if self.metric == Metric::Rate { ">=" } else { "<=" }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    /// What it is chosen by.
+    pub(super) id: &'static str,
+    pub(super) title: &'static str,
+    /// File servers are asked, not balancers.
+    pub(super) direct: bool,
+    pub(super) work: Work,
+    pub(super) connections: u32,
+    /// What is asked for; on idle connections once each.
+    file: &'static str,
+    keep_alive: bool,
+    pub(super) goals: &'static [Goal],
+}
+
+const NONE_FAILED: Goal = Goal::new(Metric::Failed, Against::Itself, 0.0, 0.0);
+
+const fn rate(asynchronous: f64, thread: f64) -> Goal {
+    Goal::new(Metric::Rate, Against::BestPeer, asynchronous, thread)
+}
+
+const THOUSAND: &[Goal] = &[
+    rate(1.35, 1.25),
+    Goal::new(Metric::Cpu, Against::Haproxy, 0.55, 0.60),
+    Goal::new(Metric::P99Ms, Against::BestPeer, 1.0, 1.0),
+    Goal::new(Metric::PssMb, Against::Itself, 8.0, 8.0),
+    Goal::new(Metric::Rate, Against::Floor, 0.90, 0.85),
+    NONE_FAILED,
+];
+const FEWER: &[Goal] =
+    &[rate(1.10, 1.10), Goal::new(Metric::Cpu, Against::BestPeer, 0.80, 0.80), NONE_FAILED];
+const LARGE: &[Goal] = &[rate(1.20, 1.10), NONE_FAILED];
+const LARGEST: &[Goal] = &[rate(1.15, 1.10), NONE_FAILED];
+const CLOSE: &[Goal] = &[rate(1.20, 1.15), NONE_FAILED];
+const IDLE: &[Goal] = &[Goal::new(Metric::PerConnectionKb, Against::Itself, 0.30, 0.30), NONE_FAILED];
+const STATIC: &[Goal] = &[rate(1.10, 1.05), NONE_FAILED];
+
+pub(super) const ROWS: [Row; 13] = [
+    load("c1000", "128 B, 1000 connections", "128.html", 1000, THOUSAND),
+    load("c200", "128 B, 200 connections", "128.html", 200, FEWER),
+    load("c150", "128 B, 150 connections", "128.html", 150, FEWER),
+    load("c100", "128 B, 100 connections", "128.html", 100, FEWER),
+    load("c50", "128 B, 50 connections", "128.html", 50, FEWER),
+    load("c10", "128 B, 10 connections", "128.html", 10, FEWER),
+    load("10k", "10 KB, 100 connections", "10k.bin", 100, LARGE),
+    load("75k", "75 KB, 100 connections", "75k.bin", 100, LARGE),
+    load("1m", "1 MB, 100 connections", "1m.bin", 100, LARGEST),
+    Row {
+        keep_alive: false,
+        ..load("close", "128 B, a new connection per request, 200 at once", "128.html", 200, CLOSE)
+    },
+    Row { work: Work::Idle, ..load("idle", "8000 idle connections", "128.html", 8000, IDLE) },
+    Row {
+        direct: true,
+        ..load("static-128", "file server, 128 B, 1000 connections", "128.html", 1000, STATIC)
+    },
+    Row {
+        direct: true,
+        ..load("static-75k", "file server, 75 KB, 1000 connections", "75k.bin", 1000, STATIC)
+    },
+];
+
+const fn load(
+    id: &'static str,
+    title: &'static str,
+    file: &'static str,
+    connections: u32,
+    goals: &'static [Goal],
+) -> Row {
+    Row { id, title, direct: false, work: Work::Load, connections, file, keep_alive: true, goals }
+}
+
+impl Row {
+    /// The columns of its table.
+    pub(super) fn metrics(&self) -> &'static [Metric] {
+        use Metric::{Cpu, Failed, IdlePercent, P99Ms, PerConnectionKb, PssMb, Rate, Switches, System, User};
+        match self.work {
+            Work::Idle => &[PerConnectionKb, PssMb, Failed],
+            Work::Load | Work::Syscalls => {
+                &[Rate, Cpu, User, System, Switches, P99Ms, PssMb, Failed, IdlePercent]
+            }
+        }
+    }
+
+    /// One of its measurements, for so many seconds.
+    pub(super) fn cell(&self, block: usize, seconds: f64) -> Cell {
+        Cell {
+            seq: 0,
+            id: self.id.into(),
+            section: Section::Peers,
+            block,
+            target: String::new(),
+            work: self.work,
+            connections: self.connections,
+            threads: THREADS,
+            path: self.file.into(),
+            body_bytes: FILES.iter().find(|(name, _)| *name == self.file).map_or(0, |(_, bytes)| *bytes),
+            keep_alive: self.keep_alive,
+            delay_ms: 0,
+            warm_s: WARM_S,
+            seconds,
+        }
+    }
+}
+
+/// The rows of these names, in the order of the table; all when there are none.
+///
+/// # Errors
+/// Which name is wrong, and what the right ones are.
+pub(super) fn chosen(ids: &[String]) -> Result<Vec<Row>, String> {
+    if let Some(wrong) = ids.iter().find(|id| ROWS.iter().all(|row| row.id != **id)) {
+        let all = ROWS.map(|row| row.id).join(" ");
+        return Err(format!("there is no row {wrong:?}; the rows are {all}"));
+    }
+    Ok(ROWS.into_iter().filter(|row| ids.is_empty() || ids.iter().any(|id| id == row.id)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_chosen_by_name() {
+        let names = |ids: &[&str]| {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            chosen(&ids).map(|rows| rows.iter().map(|row| row.id).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&[]).unwrap().len(), ROWS.len());
+        assert_eq!(names(&["idle", "c10"]).unwrap(), ["c10", "idle"]);
+        assert!(names(&["c10", "c11"]).unwrap_err().contains("\"c11\""));
+    }
+
+    #[test]
+    fn a_rate_is_to_be_high_and_all_else_low() {
+        let cases = [
+            (rate(1.1, 1.2), 1.2, true),
+            (rate(1.1, 1.2), 1.19, false),
+            (NONE_FAILED, 0.0, true),
+            (NONE_FAILED, 1.0, false),
+        ];
+        for (goal, value, met) in cases {
+            assert_eq!(goal.is_met(value, goal.bound(Kind::Thread).unwrap()), met, "{goal:?} {value}");
+        }
+        assert_eq!(Metric::Rate.better(1.0, 2.0), 2.0);
+        assert_eq!(Metric::P99Ms.better(1.0, 2.0), 1.0);
+        assert_eq!(rate(1.1, 1.2).bound(Kind::Peer), None);
+    }
+
+    #[test]
+    fn every_row_asks_for_a_file_that_there_is_and_wants_no_failure() {
+        for row in ROWS {
+            assert!(row.cell(0, 1.0).body_bytes > 0 && row.connections > 0, "{}", row.id);
+            assert!(row.goals.contains(&NONE_FAILED), "{}", row.id);
+            assert!(row.goals.iter().all(|goal| row.metrics().contains(&goal.metric)), "{}", row.id);
+        }
+    }
+}
