@@ -21,8 +21,8 @@ impl<A: App> App for AccessLog<A> {
         self.0.decide(head, client, now)
     }
 
-    fn replan(&self, failed: Plan, now: &Now) -> Option<Plan> {
-        self.0.replan(failed, now)
+    fn replan(&self, plan: &mut Plan, unreachable: bool, now: &Now) -> bool {
+        self.0.replan(plan, unreachable, now)
     }
 
     fn report(&self, plan: &Plan, outcome: Outcome, now: &Now) {

@@ -53,8 +53,9 @@ pub trait App: Send + Sync + 'static {
     /// Decides about one valid request head.
     fn decide(&self, head: &RequestHead<'_>, client: SocketAddr, now: &Now) -> Decision;
 
-    /// The plan's backend could not be reached and nothing was sent: another backend, or None.
-    fn replan(&self, failed: Plan, now: &Now) -> Option<Plan>;
+    /// The plan's backend failed it: moves the plan to another one. One that could not be reached is not tried again for
+    /// this request. False, and the backend stays, when there is no other.
+    fn replan(&self, plan: &mut Plan, unreachable: bool, now: &Now) -> bool;
 
     /// A try at the plan's backend ended.
     fn report(&self, plan: &Plan, outcome: Outcome, now: &Now);

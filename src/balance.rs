@@ -46,10 +46,14 @@ impl App for Balance {
         }
     }
 
-    fn replan(&self, failed: Plan, now: &Now) -> Option<Plan> {
-        let Plan { lease, mut tried, trusted } = failed;
-        tried.insert(lease.id());
-        self.plan(tried, trusted, now)
+    fn replan(&self, plan: &mut Plan, unreachable: bool, now: &Now) -> bool {
+        let mut others = plan.tried.clone();
+        others.insert(plan.lease.id());
+        let next = self.cluster.pick(&others, now.instant);
+        if unreachable {
+            plan.tried = others;
+        }
+        next.map(|lease| plan.lease = lease).is_some()
     }
 
     /// A connection that broke says nothing about the next one, so `Failed` ejects nobody.
@@ -102,17 +106,31 @@ mod tests {
     fn a_request_is_offered_to_each_backend_once() {
         let now = now(Instant::now());
         let balance = balance(3, &[], now.instant);
-        let mut plan = balance.plan(Tried::default(), true, &now);
+        let mut plan = balance.plan(Tried::default(), true, &now).expect("a backend");
         let mut ids = Vec::new();
-        while let Some(failed) = plan {
-            assert!(failed.trusted);
-            ids.push(failed.lease.id());
-            balance.report(&failed, Outcome::Unreachable, &now);
-            plan = balance.replan(failed, &now);
+        loop {
+            assert!(plan.trusted);
+            ids.push(plan.lease.id());
+            balance.report(&plan, Outcome::Unreachable, &now);
+            if !balance.replan(&mut plan, true, &now) {
+                break;
+            }
         }
+        drop(plan);
         ids.sort_unstable();
         assert_eq!(ids, [0, 1, 2]);
         assert!(balance.cluster().backends().iter().all(|b| b.in_flight() == 0 && !b.available(now.instant)));
+    }
+
+    #[test]
+    fn one_that_broke_off_may_be_asked_again_when_the_others_cannot_be_reached() {
+        let now = now(Instant::now());
+        let balance = balance(2, &[], now.instant);
+        let mut plan = balance.plan(Tried::default(), false, &now).expect("a backend");
+        let first = plan.lease.id();
+        assert!(balance.replan(&mut plan, false, &now) && plan.lease.id() != first);
+        assert!(balance.replan(&mut plan, true, &now) && plan.lease.id() == first);
+        assert!(!balance.replan(&mut plan, false, &now) && plan.lease.id() == first);
     }
 
     #[test]

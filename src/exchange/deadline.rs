@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::limits::Limits;
+use super::{Exchange, Phase};
 
 /// What an exchange waits for. One deadline a connection; nothing is armed per read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,28 @@ impl Wait {
 
     fn is_gap(self) -> bool {
         matches!(self, Wait::Client | Wait::Backend | Wait::Tunnel)
+    }
+}
+
+impl Exchange {
+    /// What the exchange waits for when its step is taken.
+    pub(super) fn wait(&self) -> Wait {
+        match self.phase {
+            Phase::Head => Wait::Head,
+            Phase::Attach => Wait::Connect,
+            Phase::Linger => Wait::Linger,
+            Phase::Delay => Wait::Delay,
+            Phase::Respond | Phase::Closed(_) => Wait::Client,
+            Phase::Relay if self.facts.tunnel => Wait::Tunnel,
+            Phase::Relay if self.response.has_pending() => Wait::Client,
+            Phase::Relay
+                if self.facts.started || self.request.is_received() || self.request.has_pending() =>
+            {
+                Wait::Backend
+            }
+            Phase::Relay if self.ask.awaits_continue => Wait::Continue,
+            Phase::Relay => Wait::Client,
+        }
     }
 }
 

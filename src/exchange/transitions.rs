@@ -112,13 +112,13 @@ impl Exchange {
             self.answer(Reason::Overload, cx);
             return None;
         }
-        let failed = self.plan.take()?;
-        cx.app.report(&failed, Outcome::Unreachable, &cx.now);
-        self.plan = cx.app.replan(failed, &cx.now);
-        if self.plan.is_some() {
+        let plan = self.plan.as_mut()?;
+        cx.app.report(plan, Outcome::Unreachable, &cx.now);
+        if cx.app.replan(plan, true, &cx.now) {
             self.deadline = Deadline::new(Wait::Connect, cx.limits, cx.now.instant);
             return Some(Step::Attach);
         }
+        self.plan = None;
         self.answer(
             if error == AttachError::TimedOut { Reason::ConnectTimeout } else { Reason::Unreachable },
             cx,
@@ -349,6 +349,10 @@ impl Exchange {
             self.request.rewind();
             self.facts.backend_end = None;
             self.phase = Phase::Attach;
+            // A backend that is going down often fails twice; without another one it is tried again.
+            if let Some(plan) = &mut self.plan {
+                cx.app.replan(plan, false, &cx.now);
+            }
         } else {
             self.answer(if self.facts.answered { Reason::BadResponse } else { Reason::BackendClosed }, cx);
         }
@@ -392,26 +396,6 @@ impl Exchange {
 
     pub(super) fn close(&mut self, reason: CloseReason) {
         self.phase = Phase::Closed(reason);
-    }
-
-    /// What the exchange waits for when its step is taken.
-    fn wait(&self) -> Wait {
-        match self.phase {
-            Phase::Head => Wait::Head,
-            Phase::Attach => Wait::Connect,
-            Phase::Linger => Wait::Linger,
-            Phase::Delay => Wait::Delay,
-            Phase::Respond | Phase::Closed(_) => Wait::Client,
-            Phase::Relay if self.facts.tunnel => Wait::Tunnel,
-            Phase::Relay if self.response.has_pending() => Wait::Client,
-            Phase::Relay
-                if self.facts.started || self.request.is_received() || self.request.has_pending() =>
-            {
-                Wait::Backend
-            }
-            Phase::Relay if self.ask.awaits_continue => Wait::Continue,
-            Phase::Relay => Wait::Client,
-        }
     }
 
     fn expire<A: App>(&mut self, cx: &mut Context<'_, A>) {

@@ -167,8 +167,8 @@ impl App for Files {
         }
     }
 
-    fn replan(&self, _failed: Plan, _now: &Now) -> Option<Plan> {
-        None
+    fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Now) -> bool {
+        false
     }
 
     fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Now) {}

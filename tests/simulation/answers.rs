@@ -47,8 +47,8 @@ impl App for Answers {
         Decision::Answer(Answer { status, fields: Octets::Static(b""), body, close: false })
     }
 
-    fn replan(&self, _failed: Plan, _now: &Now) -> Option<Plan> {
-        None
+    fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Now) -> bool {
+        false
     }
 
     fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Now) {}

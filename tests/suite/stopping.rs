@@ -85,8 +85,8 @@ impl App for Fragile {
         Decision::Answer(answer(Reason::NoBackend))
     }
 
-    fn replan(&self, _: Plan, _: &Now) -> Option<Plan> {
-        None
+    fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Now) -> bool {
+        false
     }
 
     fn report(&self, _: &Plan, _: Outcome, _: &Now) {}
