@@ -1,6 +1,6 @@
 //! What a program decides about requests: the balancer forwards them, the file server answers them.
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cluster::{Lease, Tried};
 use crate::http::answer::Answer;
@@ -33,6 +33,8 @@ pub enum Decision {
     Forward(Plan),
     /// We answer it ourselves.
     Answer(Answer),
+    /// We answer it ourselves, but not before so much time has passed.
+    AnswerAfter(Duration, Answer),
 }
 
 /// How a try at a backend ended.

@@ -41,6 +41,7 @@ pub(crate) struct Serve {
     pub(crate) common: Common,
     pub(crate) root: PathBuf,
     pub(crate) limits: FilesLimits,
+    pub(crate) delay: Duration,
 }
 
 /// What both programs take.
@@ -77,7 +78,13 @@ pub(crate) fn read(
         Command::Balance(arguments) => arguments.check(descriptors).map(Config::Balance),
         Command::Serve(arguments) => {
             let common = arguments.common.check(descriptors)?;
-            Ok(Config::Serve(Serve { common, root: arguments.root, limits: arguments.limits.of_files() }))
+            let (root, limits) = (arguments.root, arguments.limits.of_files());
+            Ok(Config::Serve(Serve {
+                common,
+                root,
+                limits,
+                delay: Duration::from_millis(arguments.delay_ms as u64),
+            }))
         }
     }
 }
@@ -124,6 +131,10 @@ struct ServeArguments {
     /// The directory whose files are served.
     #[arg(long, value_name = "DIR", value_parser = directory)]
     root: PathBuf,
+    /// Put every answer off for so many milliseconds, to stand for a backend that has work to do.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = number(0..=600_000),
+          help_heading = "Experiments")]
+    delay_ms: usize,
     #[command(flatten)]
     common: CommonArguments,
     #[command(flatten)]

@@ -82,7 +82,8 @@ fn balance(config: &config::Balance) -> Result<ExitCode, Failure> {
 
 fn serve(config: &config::Serve) -> Result<ExitCode, Failure> {
     let files = Files::open(&config.root, config.limits);
-    let files = Arc::new(files.map_err(|error| Failure(1, format!("--root: {error}")))?);
+    let files = files.map_err(|error| Failure(1, format!("--root: {error}")))?;
+    let files = Arc::new(files.with_delay(config.delay));
     let listeners = listen(&config.common)?;
     let service = Service::start(Arc::clone(&files), listeners, &config.common)?;
     thread::spawn(move || {

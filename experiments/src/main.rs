@@ -1,5 +1,155 @@
 //! `neraca-lab`: measures the two engines, and says how far the numbers can be trusted.
 
-mod model;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use faulty::Fault;
+use plan::Scale;
+use run::Stopped;
+
+mod bench;
+mod child;
+mod counters;
+mod doctor;
+mod faulty;
+mod gates;
+mod histogram;
+mod model;
+mod plan;
+mod probe;
+mod proc;
+mod raw;
+mod reply;
+mod rng;
+mod run;
+mod selftest;
+mod site;
+mod sockets;
+mod targets;
+mod wrk;
+
+/// Measures Neraca's engines against each other and against other balancers.
+#[derive(Parser)]
+#[command(name = "neraca-lab", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say whether this machine is ready to measure, and what to do where it is not.
+    Doctor {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Measure; a run that was cut short goes on.
+    Run {
+        /// How much.
+        #[arg(long, value_enum, default_value = "smoke")]
+        plan: Scale,
+        /// Where the results go [default: experiments/results/<date>-<host>].
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Only go on with a run that is there.
+        #[arg(long)]
+        resume: bool,
+        /// Order of the cells.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// A balancer of your own; `{port}` is where it listens, `{o1} {o2} {o3}` are its backends' ports, `{root}`
+        /// the files.
+        #[arg(long = "target", value_name = "NAME=COMMAND")]
+        targets: Vec<String>,
+        /// Only cells whose names contain this.
+        #[arg(long, value_name = "TEXT")]
+        only: Vec<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Measure servers with known faults, and say whether each was reported as it is.
+    Selftest,
+    /// A server with a known fault, for the self-test.
+    #[command(hide = true)]
+    Faulty {
+        #[arg(long, value_enum)]
+        fault: Fault,
+        #[arg(long)]
+        body: PathBuf,
+        #[arg(long)]
+        stats: PathBuf,
+    },
+    /// Kill the process groups named on stdin when it ends.
+    #[command(hide = true)]
+    Guard,
+}
+
+#[derive(clap::Args)]
+struct Common {
+    /// The program under test.
+    #[arg(long, value_name = "FILE", default_value = "target/release/neraca")]
+    neraca: PathBuf,
+    /// What this machine is called in the results [default: after its CPU].
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Doctor { common } => {
+            let diagnosis = doctor::examine(&common.neraca, common.host.as_deref());
+            for line in diagnosis.lines() {
+                println!("{line}");
+            }
+            if diagnosis.fatal.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Command::Run { plan: scale, out, resume, seed, targets, only, common } => {
+            let Common { neraca, host } = common;
+            let options = run::Options { scale, out, resume, seed, host, neraca, targets, only };
+            match stop_flag().map(|stop| run::run(&options, &stop)) {
+                Ok(Ok(directory)) => {
+                    println!("measured: {}", directory.display());
+                    ExitCode::SUCCESS
+                }
+                Ok(Err(Stopped::Interrupted(said))) => complain(&said, 130),
+                Ok(Err(Stopped::Refused(said))) => complain(&said, 1),
+                Err(error) => complain(&error.to_string(), 1),
+            }
+        }
+        Command::Selftest => match stop_flag().map(|stop| selftest::run(&stop)) {
+            Ok(Ok(true)) => ExitCode::SUCCESS,
+            Ok(Ok(false)) => complain("a fault was not reported as it is", 1),
+            Ok(Err(said)) => complain(&said, 1),
+            Err(error) => complain(&error.to_string(), 1),
+        },
+        Command::Faulty { fault, body, stats } => match faulty::serve(fault, &body, &stats) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&error.to_string(), 1),
+        },
+        Command::Guard => {
+            child::guard(std::io::stdin().lock());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn complain(said: &str, code: u8) -> ExitCode {
+    eprintln!("neraca-lab: {said}");
+    ExitCode::from(code)
+}
+
+/// Set by the first SIGINT or SIGTERM; the second one ends us at once.
+fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
+        flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}

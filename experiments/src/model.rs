@@ -31,7 +31,8 @@ pub(crate) const RAW: &str = "raw";
 pub(crate) mod file {
     /// `Started`: the cell, when it began and each command as it ran.
     pub(crate) const STARTED: &str = "started.json";
-    /// What wrk.lua wrote, and what wrk printed.
+    /// `Client` of the warm-up and of the measured run, as wrk.lua wrote them, and what wrk printed.
+    pub(crate) const WARM_JSON: &str = "warm.json";
     pub(crate) const WRK_JSON: &str = "wrk.json";
     pub(crate) const WRK_TEXT: &str = "wrk.txt";
     /// `RawProbe`.
@@ -109,6 +110,8 @@ pub(crate) struct Topology {
     /// `shared`: no process is bound to a CPU; otherwise who is where.
     pub(crate) placement: String,
     pub(crate) probe_rate_hz: f64,
+    /// Scheduling priority of the prober: below 0 where we may, so that it seldom waits for a CPU itself.
+    pub(crate) probe_nice: i32,
     /// Files that are requested: name and length.
     pub(crate) files: Vec<(String, u64)>,
 }
@@ -395,7 +398,7 @@ impl ProbeErrors {
     }
 }
 
-/// Summary of many times. Percentiles are at most 1 % too low (the raw histogram's buckets).
+/// Summary of many times. Percentiles are at most 1.6 % too low (the raw histogram's buckets).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Distribution {
     pub(crate) count: u64,

@@ -10,6 +10,7 @@ mod listener;
 mod stats;
 mod task;
 mod thread;
+mod timers;
 
 use std::io;
 use std::net::SocketAddr;

@@ -21,6 +21,8 @@ pub(super) enum Wait {
     Tunnel,
     /// The client, to close, in all.
     Linger,
+    /// Nothing but the time until an answer that was put off.
+    Delay,
 }
 
 /// The deadline of an exchange, moved by progress where the wait is a gap and by nothing where it is a total.
@@ -35,11 +37,21 @@ impl Deadline {
         Deadline { wait, at: now + wait.limit(limits) }
     }
 
+    /// A wait until that instant, which is no limit but what was asked for.
+    pub(super) fn until(at: Instant) -> Self {
+        Deadline { wait: Wait::Delay, at }
+    }
+
     /// The exchange waits for `wait` now; `progress` says whether bytes moved since the last time.
     pub(super) fn update(&mut self, wait: Wait, progress: bool, limits: &Limits, now: Instant) {
         if wait != self.wait || (progress && wait.is_gap()) {
             *self = Deadline::new(wait, limits, now);
         }
+    }
+
+    /// The wait was in vain. Bytes that came late end a gap all the same.
+    pub(super) fn has_passed(&self, progress: bool, now: Instant) -> bool {
+        now >= self.at && !(progress && self.wait.is_gap())
     }
 
     pub(super) fn wait(&self) -> Wait {
@@ -61,6 +73,7 @@ impl Wait {
             Wait::Continue => limits.continue_timeout,
             Wait::Tunnel => limits.tunnel_timeout,
             Wait::Linger => limits.linger_timeout,
+            Wait::Delay => Duration::ZERO,
         }
     }
 
@@ -85,6 +98,7 @@ mod tests {
             (Wait::Continue, false),
             (Wait::Tunnel, true),
             (Wait::Linger, false),
+            (Wait::Delay, false),
         ] {
             let mut deadline = Deadline::new(wait, &limits, start);
             let before = deadline.at();
@@ -92,6 +106,10 @@ mod tests {
             assert_eq!(deadline.at(), before, "{wait:?} without progress");
             deadline.update(wait, true, &limits, later);
             assert_eq!(deadline.at() > before, moves, "{wait:?} with progress");
+            let end = deadline.at();
+            let passed =
+                [(false, later), (false, end), (true, end)].map(|(p, at)| deadline.has_passed(p, at));
+            assert_eq!(passed, [false, true, !moves], "{wait:?}");
         }
     }
 

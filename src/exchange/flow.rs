@@ -136,9 +136,9 @@ impl Flow {
         }
     }
 
-    /// Takes the buffer out, to parse a head in it while the flow is written to.
+    /// Takes the buffer out, to parse a head in it while the flow is written to. None when nothing is in it.
     pub(super) fn take_input(&mut self) -> Option<Buffer> {
-        self.input.take()
+        self.input.take_if(|input| !input.is_empty())
     }
 
     /// Puts the buffer back.
@@ -232,29 +232,40 @@ impl Flow {
     fn advance_chunks(&mut self) -> Result<(), ChunkError> {
         let (Rest::Chunks(scan), Some(input)) = (&mut self.rest, &mut self.input) else { return Ok(()) };
         let keep = self.coding != Coding::Dechunk;
-        while let Some(piece) = scan.next(&input.filled()[self.ready..])? {
-            match piece {
-                Piece::Data(n) => self.ready += n,
-                Piece::Framing(n) if keep => self.ready += n,
-                Piece::Framing(n) => input.remove(self.ready, n),
-                Piece::End(mut n) => {
-                    while let Some((at, len)) =
-                        chunks::forbidden_trailer(&input.filled()[self.ready..self.ready + n])
+        // Bytes behind the ready ones that are taken out, all of them at once.
+        let mut gap = 0;
+        let mut result = Ok(());
+        loop {
+            match scan.next(&input.filled()[self.ready + gap..]) {
+                Ok(Some(Piece::Data(n))) => {
+                    input.move_up(self.ready, gap, n);
+                    self.ready += n;
+                }
+                Ok(Some(Piece::Framing(n))) if keep => self.ready += n,
+                Ok(Some(Piece::Framing(n))) => gap += n,
+                Ok(Some(Piece::End(mut n))) => {
+                    while keep
+                        && let Some((at, len)) =
+                            chunks::forbidden_trailer(&input.filled()[self.ready..self.ready + n])
                     {
                         input.remove(self.ready + at, len);
                         n -= len;
                     }
-                    if keep {
-                        self.ready += n;
-                    } else {
-                        input.remove(self.ready, n);
-                    }
+                    (self.ready, gap) = if keep { (self.ready + n, gap) } else { (self.ready, gap + n) };
                     self.rest = Rest::Done;
+                    break;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    result = Err(error);
                     break;
                 }
             }
         }
-        Ok(())
+        if gap > 0 {
+            input.remove(self.ready, gap);
+        }
+        result
     }
 
     fn advance_until_close(&mut self) {

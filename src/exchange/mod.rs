@@ -50,6 +50,8 @@ enum Phase {
     Attach,
     /// Request and response are under way between client and backend.
     Relay,
+    /// Our own answer is ready, and put off.
+    Delay,
     /// Our own answer, or the rest of a response whose backend is detached, is leaving.
     Respond,
     /// The response has left but the client may still send: our direction is shut, the rest is thrown away.
@@ -104,7 +106,7 @@ struct Facts {
     /// The backend stopped listening; what it said before may still be read.
     send_failed: bool,
     interims: u8,
-    /// We have said `100 Continue` in the backend's place.
+    /// We said 100 in place of the backend, whose own is then not passed on.
     continued: bool,
     /// Some byte of a response arrived from the backend.
     answered: bool,
@@ -132,13 +134,7 @@ impl Exchange {
             request: Flow::new(),
             response: Flow::new(),
             scan: HeadScan::default(),
-            ask: Ask {
-                method: Method::Other,
-                version: Version::Http11,
-                keep_alive: false,
-                awaits_continue: false,
-                upgrade: false,
-            },
+            ask: Ask::UNREAD,
             plan: None,
             client_ended: false,
             facts: Facts::default(),
@@ -172,6 +168,7 @@ impl Exchange {
         self.response.discard();
         self.phase = Phase::Head;
         self.scan = HeadScan::default();
+        self.ask = Ask::UNREAD;
         self.plan = None;
         self.facts = Facts::default();
         self.deadline = Deadline::new(Wait::Head, limits, now);
@@ -282,6 +279,15 @@ impl Exchange {
 }
 
 impl Ask {
+    /// What is taken for granted of a request that was not read, or could not be.
+    const UNREAD: Ask = Ask {
+        method: Method::Other,
+        version: Version::Http11,
+        keep_alive: false,
+        awaits_continue: false,
+        upgrade: false,
+    };
+
     fn of(head: &RequestHead<'_>) -> Self {
         Ask {
             method: head.method,

@@ -16,8 +16,9 @@ const INTERIM_MAX: u8 = 16;
 impl Exchange {
     /// What the engine is to do next.
     pub fn step<A: App>(&mut self, cx: &mut Context<'_, A>) -> Step {
-        if cx.now.instant >= self.deadline.at() {
+        if self.deadline.has_passed(self.progress, cx.now.instant) {
             self.expire(cx);
+            self.deadline = Deadline::new(self.wait(), cx.limits, cx.now.instant);
         }
         let step = loop {
             if self.facts.attached && self.phase != Phase::Relay {
@@ -27,6 +28,7 @@ impl Exchange {
                 Phase::Head => self.step_head(cx),
                 Phase::Attach => self.step_attach(cx),
                 Phase::Relay => self.step_relay(cx),
+                Phase::Delay => Some(Step::Transfer(Interest::NONE)),
                 Phase::Respond => self.step_respond(cx),
                 Phase::Linger => self.step_linger(),
                 Phase::Closed(reason) => Some(Step::Close(reason)),
@@ -77,14 +79,24 @@ impl Exchange {
                 self.phase = Phase::Attach;
             }
             Decision::Answer(answer) => self.respond(answer, cx),
+            Decision::AnswerAfter(delay, answer) => {
+                self.respond(answer, cx);
+                self.phase = Phase::Delay;
+                self.deadline = Deadline::until(cx.now.instant + delay);
+            }
         }
         None
+    }
+
+    /// Nothing of a request is there, or only the line end that old clients send behind a body.
+    fn is_blank(&self) -> bool {
+        matches!(self.request.unread(), b"" | b"\r\n")
     }
 
     /// What an end of the client's stream means while no whole request head is there.
     fn at_end_of_client(&mut self) -> Option<Step> {
         self.client_ended.then(|| {
-            let reason = match self.request.unread().is_empty() {
+            let reason = match self.is_blank() {
                 true => CloseReason::Done,
                 false => CloseReason::ClientLost,
             };
@@ -270,6 +282,7 @@ impl Exchange {
                 self.request.begin(Framing::UntilClose, Coding::Verbatim);
                 self.response.begin(Framing::UntilClose, Coding::Verbatim);
                 (self.facts.tunnel, self.facts.started, self.facts.client_keeps) = (true, true, false);
+                self.report(Outcome::Served, cx);
             }
             100..200 => {
                 self.facts.interims += 1;
@@ -357,10 +370,7 @@ impl Exchange {
 
     fn answer<A: App>(&mut self, reason: Reason, cx: &mut Context<'_, A>) {
         if let Reason::Head(_) = reason {
-            // Nothing is known of a request that could not be read.
-            self.ask.keep_alive = false;
-            self.ask.version = Version::Http11;
-            self.ask.method = Method::Other;
+            self.ask = Ask::UNREAD;
         }
         self.respond(answer::answer(reason), cx);
     }
@@ -389,6 +399,7 @@ impl Exchange {
             Phase::Head => Wait::Head,
             Phase::Attach => Wait::Connect,
             Phase::Linger => Wait::Linger,
+            Phase::Delay => Wait::Delay,
             Phase::Respond | Phase::Closed(_) => Wait::Client,
             Phase::Relay if self.facts.tunnel => Wait::Tunnel,
             Phase::Relay if self.response.has_pending() => Wait::Client,
@@ -404,13 +415,11 @@ impl Exchange {
 
     fn expire<A: App>(&mut self, cx: &mut Context<'_, A>) {
         match (self.phase, self.deadline.wait()) {
-            (Phase::Head, _) if self.request.unread().is_empty() => self.close(CloseReason::TimedOut),
-            (Phase::Head, _) => {
-                self.ask.keep_alive = false;
-                self.answer(Reason::HeadTimeout, cx);
-            }
+            (Phase::Head, _) if self.is_blank() => self.close(CloseReason::TimedOut),
+            (Phase::Head, _) => self.answer(Reason::HeadTimeout, cx),
             (Phase::Attach, _) => self.facts.attach_error = Some(AttachError::TimedOut),
             (Phase::Linger, _) => self.close(CloseReason::Done),
+            (Phase::Delay, _) => self.phase = Phase::Respond,
             (Phase::Relay, Wait::Continue) => {
                 self.ask.awaits_continue = false;
                 self.facts.continued = true;

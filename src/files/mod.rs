@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use rustix::io::Errno;
@@ -73,15 +74,29 @@ pub struct Files {
     tree: RwLock<Arc<Tree>>,
     /// The last refresh failed, and that was logged.
     stale: AtomicBool,
+    /// Every answer is put off for so long.
+    delay: Duration,
 }
 
 impl Files {
+    /// The same with every answer put off, to stand for a backend that has work to do.
+    #[must_use]
+    pub fn with_delay(self, delay: Duration) -> Files {
+        Files { delay, ..self }
+    }
+
     /// Walks and reads the directory.
     pub fn open(root: &Path, limits: FilesLimits) -> Result<Files, FilesError> {
         let listing = tree::walk(root, limits.files)?;
         let tree = Tree::default().update(&listing, &limits).unwrap_or_default();
         let root = root.to_owned();
-        Ok(Files { root, limits, tree: RwLock::new(Arc::new(tree)), stale: AtomicBool::new(false) })
+        Ok(Files {
+            root,
+            limits,
+            tree: RwLock::new(Arc::new(tree)),
+            stale: AtomicBool::new(false),
+            delay: Duration::ZERO,
+        })
     }
 
     /// Walks the directory again and serves what it holds now. When it cannot be read, what it held before is
@@ -130,7 +145,11 @@ impl Files {
 
 impl App for Files {
     fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, _now: &Now) -> Decision {
-        Decision::Answer(self.answer(head))
+        let answer = self.answer(head);
+        match self.delay.is_zero() {
+            true => Decision::Answer(answer),
+            false => Decision::AnswerAfter(self.delay, answer),
+        }
     }
 
     fn replan(&self, _failed: Plan, _now: &Now) -> Option<Plan> {

@@ -54,6 +54,14 @@ impl Buffer {
         self.end -= n;
     }
 
+    /// Moves `n` bytes up by `gap` to `at`; the gap is then behind them, with bytes of no meaning in it.
+    pub fn move_up(&mut self, at: usize, gap: usize, n: usize) {
+        if gap > 0 {
+            let from = self.start + at + gap;
+            self.block.copy_within(from..from + n, self.start + at);
+        }
+    }
+
     /// Forgets the content.
     pub fn clear(&mut self) {
         (self.start, self.end) = (0, 0);
@@ -98,6 +106,16 @@ impl Spare {
     /// An empty buffer.
     pub fn take(&mut self) -> Buffer {
         self.buffers.pop().unwrap_or_else(|| Buffer::with_capacity(self.capacity))
+    }
+
+    /// How many it holds.
+    pub fn len(&self) -> usize {
+        self.buffers.len()
+    }
+
+    /// True when it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.buffers.is_empty()
     }
 
     /// Gives a buffer back; its content is forgotten.

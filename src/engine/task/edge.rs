@@ -21,6 +21,7 @@ use crate::app::App;
 use crate::engine::SWEEP;
 use crate::engine::connection::{Backends, Connection};
 use crate::engine::link::{ENDED, Link, READABLE, Readiness, WRITABLE, readiness};
+use crate::engine::timers::Timers;
 use crate::exchange::{Interest, Side};
 
 /// The token of the waker; listeners count down from below it, sockets use their descriptor.
@@ -56,6 +57,7 @@ pub(super) struct Edge {
     registry: Registry,
     /// By descriptor.
     sources: RefCell<Vec<Source>>,
+    timers: RefCell<Timers>,
     started: Instant,
 }
 
@@ -92,7 +94,12 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
         let registry = poll.registry().try_clone()?;
         let (shared, cores) = (Arc::clone(shared), Arc::clone(&cores));
         bodies.push(Box::new(move || {
-            let edge = Edge { registry, sources: RefCell::default(), started: Instant::now() };
+            let edge = Edge {
+                registry,
+                sources: RefCell::default(),
+                timers: RefCell::default(),
+                started: Instant::now(),
+            };
             let dealer = Dealer { accepting: !listeners.is_empty(), listeners, paused: false };
             serve(&Core::new(index, shared, edge, cores), poll, dealer, &dealt);
         }));
@@ -114,7 +121,10 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
                 return;
             }
         }
-        let most = if dealer.accepting { Duration::ZERO } else { SWEEP };
+        let most = match dealer.accepting {
+            true => Duration::ZERO,
+            false => core.reactor.timers.borrow().until_next(Instant::now(), SWEEP),
+        };
         if let Err(error) = poll.poll(&mut events, Some(most))
             && error.kind() != io::ErrorKind::Interrupted
         {
@@ -131,6 +141,7 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
                 Token(fd) => core.announce(fd, readiness(event)),
             }
         }
+        core.reactor.end_waits(now);
         core.take_dealt(&executor, dealt);
         if now.saturating_duration_since(swept) >= SWEEP {
             swept = now;
@@ -177,6 +188,14 @@ impl Edge {
             }
             Owner::Parked(backend) => Some(backend as usize),
             Owner::Nobody => None,
+        }
+    }
+
+    /// Wakes the tasks that waited for nothing but the time.
+    fn end_waits(&self, now: Instant) {
+        let mut timers = self.timers.borrow_mut();
+        while let Some(fd) = timers.take_due(now) {
+            self.announce(fd, TIME);
         }
     }
 
@@ -239,6 +258,9 @@ impl Reactor for Edge {
         self.watch(&mut connection.client, Side::Client, interest);
         if let Some(link) = &mut connection.backend {
             self.watch(link, Side::Backend, interest);
+        }
+        if interest == Interest::NONE {
+            self.timers.borrow_mut().add(deadline, connection.client.fd());
         }
         let deadline_ms = self.milliseconds(deadline) + 1;
         poll_fn(move |cx| self.poll_wait(connection, deadline_ms, cx.waker()))

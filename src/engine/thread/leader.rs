@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use mio::unix::SourceFd;
@@ -105,7 +105,10 @@ impl<A: App> Engine<A> {
 
     /// Waits for readiness and puts the connections that are to run into `leader.ready`.
     fn poll(&self, leader: &mut Leader, kit: &mut Kit, counters: &Counters) {
-        let most = if leader.accepting { std::time::Duration::ZERO } else { SWEEP };
+        let most = match leader.accepting {
+            true => Duration::ZERO,
+            false => self.timers.lock().until_next(Instant::now(), SWEEP),
+        };
         if let Err(error) = leader.poll.poll(&mut leader.events, Some(most))
             && error.kind() != ErrorKind::Interrupted
         {
@@ -115,12 +118,14 @@ impl<A: App> Engine<A> {
         counters.wakeups.add(1);
         for event in &leader.events {
             match event.token() {
-                WAKE => leader.swept -= SWEEP,
+                WAKE if self.shared.is_draining() => leader.swept -= SWEEP,
+                WAKE => {}
                 Token(token) if token > FIRST_LISTENER - leader.listeners.len() => leader.accepting = true,
                 Token(fd) => self.announce(fd, readiness(event), &mut leader.ready),
             }
         }
         let now = kit.clock.now().instant;
+        self.end_waits(now, &mut leader.ready);
         if now.saturating_duration_since(leader.swept) >= SWEEP {
             leader.swept = now;
             leader.accepting |= std::mem::take(&mut leader.paused);
@@ -142,6 +147,16 @@ impl<A: App> Engine<A> {
             }
             Owner::Parked(backend) => self.drop_parked(backend, fd),
             Owner::Nobody => {}
+        }
+    }
+
+    /// Queues the connections that waited for nothing but the time.
+    fn end_waits(&self, now: Instant, queue: &mut Vec<usize>) {
+        let mut timers = self.timers.lock();
+        while let Some(fd) = timers.take_due(now) {
+            if self.table.entry(fd).is_some_and(Entry::schedule) {
+                queue.push(fd);
+            }
         }
     }
 

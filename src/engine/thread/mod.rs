@@ -21,6 +21,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::connection::Kit;
 use super::link::Link;
+use super::timers::Timers;
 use super::{Ends, Listeners, Pool, Shared};
 use crate::app::App;
 use crate::cluster::IdlePool;
@@ -43,6 +44,7 @@ struct Engine<A> {
     registry: Registry,
     waker: Waker,
     idle_backends: Mutex<IdlePool<Link>>,
+    timers: Mutex<Timers>,
     started: Instant,
     kits: Box<[Mutex<Kit>]>,
     feed: Feed,
@@ -73,6 +75,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
         registry: poll.registry().try_clone()?,
         waker: Waker::new(poll.registry(), WAKE)?,
         idle_backends: Mutex::new(IdlePool::new(shared.options.engine_limits.idle_backend_connections)),
+        timers: Mutex::default(),
         started: Instant::now(),
         kits: (0..count).map(|_| Mutex::new(Kit::new())).collect(),
         feed,

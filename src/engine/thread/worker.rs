@@ -28,7 +28,10 @@ impl<A: App> Engine<A> {
             if let Some(connection) = slot.as_deref_mut() {
                 let turn = self.run_until_wait(connection, kit, counters);
                 match turn {
-                    Turn::Waits(_, deadline) => {
+                    Turn::Waits(interest, deadline) => {
+                        if interest == Interest::NONE && self.timers.lock().add(deadline, fd) {
+                            self.wake();
+                        }
                         entry.deadline_ms.store(self.milliseconds(deadline) + 1, Ordering::Relaxed);
                     }
                     Turn::Ends { abrupt } => {

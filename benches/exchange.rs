@@ -1,0 +1,126 @@
+//! Whole exchanges on byte slices: a request comes in, is rewritten and sent on, its response comes back and leaves
+//! for the client. What an engine does, without sockets; the copies stand for those of the system.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Instant;
+
+use divan::Bencher;
+use divan::counter::BytesCount;
+use neraca::app::{App, Now};
+use neraca::balance::Balance;
+use neraca::cluster::{Cluster, Policy};
+use neraca::exchange::{Context, Exchange, Interest, Limits, Side, Step};
+use neraca::files::{Files, FilesLimits};
+use neraca::http::buffer::{BUFFER_BYTES, Spare};
+
+use common::{BROWSER_REQUEST, BROWSER_RESPONSE, Message, SMALL_REQUEST, SMALL_RESPONSE};
+
+mod common;
+
+fn main() {
+    common::run();
+}
+
+/// A worker without sockets.
+struct Worker<A> {
+    app: A,
+    limits: Limits,
+    spare: Spare,
+    now: Now,
+    client: SocketAddr,
+    exchange: Exchange,
+}
+
+impl<A: App> Worker<A> {
+    fn new(app: A, now: Instant) -> Self {
+        let (limits, client) = (Limits::default(), SocketAddr::from(([192, 0, 2, 7], 40_000)));
+        let exchange = Exchange::new(client, &limits, now);
+        let now = Now { instant: now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT" };
+        Worker { app, limits, spare: Spare::new(4, BUFFER_BYTES), now, client, exchange }
+    }
+
+    /// One exchange from idle to idle; how many bytes left for the backend and for the client.
+    fn carry(&mut self, mut request: &[u8], mut response: &[u8]) -> [usize; 2] {
+        let mut left = [0, 0];
+        self.exchange.renew(self.client, &self.limits, self.now.instant);
+        loop {
+            let Worker { app, limits, spare, now, exchange, .. } = self;
+            let mut context = Context { app: &*app, limits, spare, now: *now, draining: false };
+            match exchange.step(&mut context) {
+                Step::Transfer(interest) => {
+                    left[0] += self.write(Side::Backend, interest);
+                    left[1] += self.write(Side::Client, interest);
+                    self.read(Side::Client, interest, &mut request);
+                    if left[0] > 0 {
+                        self.read(Side::Backend, interest, &mut response);
+                    }
+                }
+                Step::Attach => self.exchange.attached(Ok(true)),
+                Step::Detach(_) => {}
+                Step::Idle => break,
+                step => panic!("{step:?} in an ordinary exchange"),
+            }
+        }
+        self.exchange.retire(&mut self.spare);
+        left
+    }
+
+    fn write(&mut self, side: Side, interest: Interest) -> usize {
+        if !interest.contains(Interest::write(side)) {
+            return 0;
+        }
+        let n = self.exchange.pending(side).iter().map(|slice| divan::black_box(slice).len()).sum();
+        self.exchange.sent(side, Ok(n));
+        n
+    }
+
+    fn read(&mut self, side: Side, interest: Interest, from: &mut &[u8]) {
+        if from.is_empty() || !interest.contains(Interest::read(side)) {
+            return;
+        }
+        let room = self.exchange.room(side, &mut self.spare);
+        let n = room.len().min(from.len());
+        room[..n].copy_from_slice(&from[..n]);
+        *from = &from[n..];
+        self.exchange.received(side, Ok(n));
+    }
+}
+
+fn balance(now: Instant) -> Balance {
+    let addresses: Vec<_> = (0..3).map(|i| SocketAddr::from(([127, 0, 0, 1], 9000 + i))).collect();
+    Balance::new(Cluster::new(&addresses, Policy::default(), 1, now), Vec::new())
+}
+
+fn measure(bencher: Bencher, app: impl App, now: Instant, request: &[u8], response: &[u8]) {
+    let mut worker = Worker::new(app, now);
+    assert!(worker.carry(request, response)[1] >= 128, "the client gets its answer");
+    let bytes = request.len() + response.len();
+    bencher.counter(BytesCount::new(bytes)).bench_local(|| worker.carry(request, response));
+}
+
+/// A kept connection, a kept backend connection, 128 bytes of body.
+#[divan::bench(args = [SMALL_REQUEST, BROWSER_REQUEST], sample_size = 10)]
+fn balance_get_128_bytes(bencher: Bencher, request: Message) {
+    let now = Instant::now();
+    let head = if request.name == SMALL_REQUEST.name { SMALL_RESPONSE } else { BROWSER_RESPONSE };
+    let response = [head.bytes.as_bytes(), &[b'x'; 128]].concat();
+    measure(bencher, balance(now), now, request.bytes.as_bytes(), &response);
+}
+
+/// A response of 64 KiB in chunks of this size.
+#[divan::bench(args = [64, 4096, 65536], sample_size = 10)]
+fn balance_chunked_64_kib(bencher: Bencher, chunk: usize) {
+    let now = Instant::now();
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let response = [head.as_bytes(), &common::chunked(64 * 1024, chunk)].concat();
+    measure(bencher, balance(now), now, SMALL_REQUEST.bytes.as_bytes(), &response);
+}
+
+/// The file of 128 bytes, answered from memory.
+#[divan::bench(args = [SMALL_REQUEST], sample_size = 10)]
+fn files_get_128_bytes(bencher: Bencher, request: Message) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/site");
+    let files = Files::open(&root, FilesLimits::default()).unwrap();
+    measure(bencher, files, Instant::now(), request.bytes.as_bytes(), b"");
+}

@@ -1,0 +1,42 @@
+//! The choice of a backend, by every policy, among few and many, while each has some requests.
+
+use std::fmt;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use divan::Bencher;
+use neraca::cluster::{Cluster, Policy, Tried};
+
+mod common;
+
+#[derive(Clone, Copy)]
+struct Case {
+    policy: Policy,
+    backends: u16,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {:>3} backends", self.policy, self.backends)
+    }
+}
+
+fn cases() -> impl Iterator<Item = Case> {
+    Policy::ALL.into_iter().flat_map(|policy| [3, 10, 100].map(|backends| Case { policy, backends }))
+}
+
+fn main() {
+    common::run();
+}
+
+#[divan::bench(args = cases(), sample_size = 100)]
+fn pick(bencher: Bencher, case: Case) {
+    let now = Instant::now();
+    let addresses: Vec<_> =
+        (0..case.backends).map(|i| SocketAddr::from(([127, 0, 0, 1], 9000 + i))).collect();
+    let cluster = Cluster::new(&addresses, case.policy, 1, now);
+    let tried = Tried::default();
+    let _under_way: Vec<_> = (0..case.backends).map(|_| cluster.pick(&tried, now)).collect();
+    bencher.bench(|| cluster.pick(black_box(&tried), now).unwrap().id());
+}

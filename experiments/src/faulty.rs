@@ -1,0 +1,158 @@
+//! A server with one known fault, which counts how often it was at fault. The self-test measures it.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What is wrong with the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// Every hundredth answer has status 503.
+    Status,
+    /// Every hundredth answer ends in the middle of its body.
+    Truncate,
+    /// Every tenth connection is never answered.
+    Silent,
+    /// All answers wait during 500 ms of every 2 s.
+    Pause,
+    /// Every twentieth answer is followed by a close that was not announced.
+    Close,
+}
+
+pub(crate) const PAUSE_EVERY: Duration = Duration::from_secs(2);
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Default)]
+struct Counts {
+    accepted: AtomicU64,
+    served: AtomicU64,
+    at_fault: AtomicU64,
+}
+
+impl Counts {
+    fn json(&self) -> String {
+        let [accepted, served, at_fault] =
+            [&self.accepted, &self.served, &self.at_fault].map(|n| n.load(Relaxed));
+        format!("{{\"accepted\":{accepted},\"served\":{served},\"at_fault\":{at_fault}}}\n")
+    }
+}
+
+/// Serves until a signal ends it. Every second, and at the end, the counts go to `stats`.
+pub(crate) fn serve(fault: Fault, body: &Path, stats: &Path) -> io::Result<()> {
+    let mut stop = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM])?;
+    let handle = stop.handle();
+    let body: Arc<[u8]> = std::fs::read(body)?.into();
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let counts = Arc::new(Counts::default());
+    let start = Instant::now();
+    println!("listening on http://{}", listener.local_addr()?);
+    let shared = Arc::clone(&counts);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let number = shared.accepted.fetch_add(1, Relaxed);
+            let (counts, body) = (Arc::clone(&shared), Arc::clone(&body));
+            thread::spawn(move || converse(stream, fault, number, start, &counts, &body));
+        }
+    });
+    let path = stats.to_owned();
+    let writing = Arc::clone(&counts);
+    let note = move |counts: &Counts| {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+        file.and_then(|mut file| file.write_all(counts.json().as_bytes()))
+    };
+    let each_second = note.clone();
+    thread::spawn(move || {
+        loop {
+            thread::sleep(Duration::from_secs(1));
+            let _ = each_second(&writing);
+        }
+    });
+    stop.forever().next();
+    handle.close();
+    note(&counts)
+}
+
+fn converse(stream: TcpStream, fault: Fault, connection: u64, start: Instant, counts: &Counts, body: &[u8]) {
+    let _ = stream.set_nodelay(true);
+    let Ok(reading) = stream.try_clone() else { return };
+    let (mut reader, mut stream) = (BufReader::new(reading), stream);
+    while let Ok(Some(keep)) = read_request(&mut reader) {
+        if fault == Fault::Silent && connection % 10 == 9 {
+            counts.at_fault.fetch_add(1, Relaxed);
+            let _ = io::copy(&mut reader, &mut io::sink());
+            return;
+        }
+        if fault == Fault::Pause {
+            thread::sleep(pause_left(start.elapsed()));
+        }
+        let number = counts.served.fetch_add(1, Relaxed);
+        let at_fault = match fault {
+            Fault::Status | Fault::Truncate => number % 100 == 99,
+            Fault::Close => number % 20 == 19,
+            Fault::None | Fault::Silent | Fault::Pause => false,
+        };
+        counts.at_fault.fetch_add(u64::from(at_fault), Relaxed);
+        let status = if at_fault && fault == Fault::Status { "503 Service Unavailable" } else { "200 OK" };
+        let connection = if keep { "" } else { "Connection: close\r\n" };
+        let mut answer =
+            format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{connection}\r\n", body.len()).into_bytes();
+        let truncated = at_fault && fault == Fault::Truncate;
+        answer.extend_from_slice(if truncated { &body[..body.len() / 2] } else { body });
+        if stream.write_all(&answer).is_err() || !keep || truncated || (at_fault && fault == Fault::Close) {
+            return;
+        }
+    }
+}
+
+/// Reads one head and says whether the connection is to be kept. None at the end of the connection.
+fn read_request(reader: &mut impl BufRead) -> io::Result<Option<bool>> {
+    let mut keep = true;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        match line.trim_end() {
+            "" => return Ok(Some(keep)),
+            field => keep &= !field.eq_ignore_ascii_case("connection: close"),
+        }
+    }
+}
+
+/// How long an answer that is due now has to wait: the pause is the end of every two seconds.
+fn pause_left(elapsed: Duration) -> Duration {
+    let phase = Duration::from_nanos((elapsed.as_nanos() % PAUSE_EVERY.as_nanos()) as u64);
+    if phase >= PAUSE_EVERY - PAUSE { PAUSE_EVERY - phase } else { Duration::ZERO }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_of_the_time_is_pause() {
+        let cases = [(0, 0), (1499, 0), (1500, 500), (1900, 100), (2000, 0), (3700, 300)];
+        for (at, left) in cases {
+            assert_eq!(pause_left(Duration::from_millis(at)), Duration::from_millis(left), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_request_says_whether_it_is_the_last() {
+        let cases = [
+            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Some(true)),
+            ("GET / HTTP/1.1\r\nconnection: close\r\n\r\n", Some(false)),
+            ("GET / HTTP/1.1\r\n", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(read_request(&mut text.as_bytes()).unwrap(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! A whole run: finds or makes its directory, measures what is not there yet, and says how it goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::bench::{self, Lab, Trouble};
+use crate::child::Guard;
+use crate::doctor::{self, Diagnosis};
+use crate::model::{
+    CELLS, Cell, MANIFEST, Manifest, Measured, PLAN, Plan, Record, SCHEMA, Target, Topology, Validity, file,
+};
+use crate::plan::{self, FILES, Scale};
+use crate::{probe, raw, site, targets, wrk};
+
+/// What `neraca-lab run` was told.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) scale: Scale,
+    pub(crate) out: Option<PathBuf>,
+    pub(crate) resume: bool,
+    pub(crate) seed: u64,
+    pub(crate) host: Option<String>,
+    pub(crate) neraca: PathBuf,
+    pub(crate) targets: Vec<String>,
+    /// Only cells whose names contain one of these.
+    pub(crate) only: Vec<String>,
+}
+
+/// Why a run is not complete.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    Interrupted(String),
+    Refused(String),
+}
+
+impl From<String> for Stopped {
+    fn from(said: String) -> Self {
+        Stopped::Refused(said)
+    }
+}
+
+/// A directory of our own for one process, gone with it.
+#[derive(Debug)]
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("neraca-lab-{}", std::process::id()));
+        fs::create_dir_all(&path)?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Everything that a cell needs, made in the scratch directory.
+pub(crate) fn lab<'a>(
+    neraca: &Path,
+    scratch: &Scratch,
+    guard: &'a Guard,
+    stop: &'a AtomicBool,
+) -> io::Result<Lab<'a>> {
+    let bodies: BTreeMap<String, Arc<[u8]>> = site::make(&scratch.0.join("root"))?;
+    fs::write(scratch.0.join("wrk.lua"), wrk::SCRIPT)?;
+    Ok(Lab { neraca: fs::canonicalize(neraca)?, scratch: scratch.0.clone(), guard, stop, bodies })
+}
+
+/// Measures every cell of the plan that has not been measured. Returns the directory.
+pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<PathBuf, Stopped> {
+    let diagnosis = doctor::examine(&options.neraca, options.host.as_deref());
+    for line in diagnosis.lines() {
+        eprintln!("{line}");
+    }
+    if !diagnosis.fatal.is_empty() {
+        return Err(Stopped::Refused("nothing was started".into()));
+    }
+    let plan = plan(options, &diagnosis)?;
+    let manifest = manifest(&plan, &diagnosis)?;
+    let results = Results::open(options, &plan, manifest)?;
+    let scratch = Scratch::new().map_err(|error| format!("no scratch directory: {error}"))?;
+    let guard = Guard::start().map_err(|error| format!("the guard does not start: {error}"))?;
+    let lab = lab(&options.neraca, &scratch, &guard, stop).map_err(|error| format!("no site: {error}"))?;
+
+    let left: Vec<&Cell> = plan.cells.iter().filter(|cell| !results.done.contains(&cell.seq)).collect();
+    let progress = Progress::new(&left);
+    progress.say(&format!(
+        "{} of {} cells to measure into {}, about {}",
+        left.len(),
+        plan.cells.len(),
+        results.directory.display(),
+        duration(plan::seconds(left.iter().copied()))
+    ));
+    for (n, cell) in left.iter().enumerate() {
+        let target = plan.targets.iter().find(|target| target.id == cell.target);
+        let target = target.ok_or_else(|| format!("the plan has no target {}", cell.target))?;
+        progress.begin(cell);
+        let record = results.measure(&lab, target, cell).map_err(|trouble| match trouble {
+            Trouble::Interrupted => Stopped::Interrupted(format!(
+                "stopped with {} of {} cells measured; the same command goes on from there",
+                results.done.len() + n,
+                plan.cells.len()
+            )),
+            Trouble::Failed(said) | Trouble::Broken(said) => Stopped::Refused(said),
+        })?;
+        progress.end(cell, &describe(cell.seq + 1, plan.cells.len(), &record));
+    }
+    Ok(results.directory)
+}
+
+fn plan(options: &Options, diagnosis: &Diagnosis) -> Result<Plan, String> {
+    let mut all = targets::own();
+    let others = targets::others(diagnosis.host.cpus).into_iter();
+    all.extend(others.filter(|(tool, _)| diagnosis.tools.contains_key(*tool)).map(|(_, target)| target));
+    for given in &options.targets {
+        let target = targets::user(given)?;
+        if all.iter().any(|other| other.id == target.id) {
+            return Err(format!("--target {:?}: there is already a target of this name", target.id));
+        }
+        all.push(target);
+    }
+    let mut plan = plan::build(options.scale, options.seed, all);
+    if !diagnosis.tools.contains_key("strace") {
+        plan.cells.retain(|cell| cell.work != crate::model::Work::Syscalls);
+    }
+    if !options.only.is_empty() {
+        plan.cells.retain(|cell| options.only.iter().any(|part| cell.id.contains(part)));
+    }
+    for (seq, cell) in plan.cells.iter_mut().enumerate() {
+        cell.seq = seq;
+    }
+    Ok(plan::of_cells(&plan.name, plan.seed, plan.targets, plan.cells))
+}
+
+fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, String> {
+    let neraca = diagnosis.neraca.clone().ok_or("there is no neraca")?;
+    let cpus = diagnosis.host.cpus;
+    let mut command: Vec<String> = std::env::args().collect();
+    if let Some(program) = command.first_mut() {
+        *program = "neraca-lab".into();
+    }
+    Ok(Manifest {
+        schema: SCHEMA,
+        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        host: diagnosis.host.clone(),
+        neraca,
+        tools: diagnosis.tools.clone(),
+        topology: Topology {
+            backends: 3,
+            backend_command: targets::BACKENDS.split_whitespace().collect::<Vec<_>>().join(" "),
+            thread_workers: (2 * cpus).max(4),
+            async_workers: cpus,
+            batch: 32,
+            placement: "shared".into(),
+            probe_rate_hz: bench::PROBE_HZ,
+            probe_nice: probe::NICE,
+            files: FILES.map(|(name, bytes)| (name.to_owned(), bytes)).into(),
+        },
+        plan_hash: plan.hash.clone(),
+        command,
+        warnings: diagnosis.warnings.clone(),
+    })
+}
+
+/// A results directory that fits the plan.
+#[derive(Debug)]
+struct Results {
+    directory: PathBuf,
+    /// Cells that were measured before.
+    done: BTreeSet<usize>,
+}
+
+impl Results {
+    /// Goes on with a run that was cut short, if it is of the same plan, binary and machine.
+    fn open(options: &Options, plan: &Plan, manifest: Manifest) -> Result<Self, String> {
+        let directory = match &options.out {
+            Some(directory) => directory.clone(),
+            None => choose(Path::new("experiments/results"), plan, &manifest)?,
+        };
+        if directory.join(MANIFEST).exists() {
+            let before = read_manifest(&directory)?;
+            if let Some(difference) = difference(&before, &manifest) {
+                return Err(format!(
+                    "{} is of another {difference}, which do not mix; remove it or give another --out",
+                    directory.display()
+                ));
+            }
+            return Self::resume(directory, plan);
+        }
+        if options.resume {
+            return Err(format!("--resume: there is no run in {}", directory.display()));
+        }
+        let cannot = |error: io::Error| format!("{}: {error}", directory.display());
+        fs::create_dir_all(&directory).map_err(cannot)?;
+        pretty(&directory, PLAN, plan)?;
+        pretty(&directory, MANIFEST, &manifest)?;
+        Ok(Results { directory, done: BTreeSet::new() })
+    }
+
+    /// Writes the records of complete cells anew: the last line may have been cut.
+    fn resume(directory: PathBuf, plan: &Plan) -> Result<Self, String> {
+        let complete = |cell: &&Cell| raw::directory(&directory, cell).join(file::DONE).exists();
+        let mut lines = String::new();
+        let mut done = BTreeSet::new();
+        for cell in plan.cells.iter().filter(complete) {
+            let record = raw::derive(&raw::directory(&directory, cell))?;
+            lines += &serde_json::to_string(&record).map_err(|error| error.to_string())?;
+            lines.push('\n');
+            done.insert(cell.seq);
+        }
+        let path = directory.join(CELLS);
+        fs::write(&path, lines).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Results { directory, done })
+    }
+
+    fn measure(&self, lab: &Lab<'_>, target: &Target, cell: &Cell) -> Result<Record, Trouble> {
+        let directory = raw::directory(&self.directory, cell);
+        lab.measure(target, cell, &directory)?;
+        let record = raw::derive(&directory).map_err(Trouble::Broken)?;
+        append(&self.directory.join(CELLS), &record).map_err(Trouble::Broken)?;
+        Ok(record)
+    }
+}
+
+/// A line that is on the disk when this returns.
+fn append(path: &Path, record: &Record) -> Result<(), String> {
+    let line = serde_json::to_string(record).map_err(|error| error.to_string())? + "\n";
+    let append = || {
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        file.write_all(line.as_bytes())?;
+        file.sync_all()
+    };
+    append().map_err(|error: io::Error| format!("{}: {error}", path.display()))
+}
+
+fn pretty<T: serde::Serialize>(directory: &Path, name: &str, value: &T) -> Result<(), String> {
+    let path = directory.join(name);
+    let text = serde_json::to_string_pretty(value).map_err(|error| error.to_string())? + "\n";
+    fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read_manifest(directory: &Path) -> Result<Manifest, String> {
+    let path = directory.join(MANIFEST);
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What forbids to go on.
+fn difference(before: &Manifest, now: &Manifest) -> Option<&'static str> {
+    let cases = [
+        ("plan", before.plan_hash == now.plan_hash),
+        ("build of neraca", before.neraca.sha256 == now.neraca.sha256),
+        ("machine", before.host.fingerprint == now.host.fingerprint),
+    ];
+    cases.into_iter().find(|(_, same)| !same).map(|(what, _)| what)
+}
+
+/// `<date>-<host>`: one that is not complete, or the next free name.
+fn choose(parent: &Path, plan: &Plan, manifest: &Manifest) -> Result<PathBuf, String> {
+    let suffix = if plan.name == "bench" { String::new() } else { format!("-{}", plan.name) };
+    let mut unfinished = Vec::new();
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let directory = entry.path();
+        let same = read_manifest(&directory).is_ok_and(|before| difference(&before, manifest).is_none());
+        if same && lines(&directory.join(CELLS)) < plan.cells.len() {
+            unfinished.push(directory);
+        }
+    }
+    unfinished.sort();
+    if let Some(directory) = unfinished.pop() {
+        return Ok(directory);
+    }
+    let date = manifest.started.get(..10).ok_or("no date")?;
+    let name = format!("{date}-{}{suffix}", manifest.host.name);
+    let names = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
+    let mut free = names.map(|name| parent.join(name)).filter(|directory| !directory.exists());
+    free.next().ok_or_else(|| "no free name".into())
+}
+
+fn lines(path: &Path) -> usize {
+    File::open(path).map_or(0, |file| io::BufReader::new(file).lines().count())
+}
+
+/// One line about a finished cell.
+fn describe(n: usize, of: usize, record: &Record) -> String {
+    let id = &record.cell.id;
+    let worst =
+        record.gates.iter().filter(|gate| gate.verdict != Validity::Valid).max_by_key(|gate| gate.verdict);
+    let remark = match (record.validity, worst) {
+        (Validity::Invalid, Some(gate)) => format!("  INVALID {:?}: {}", gate.gate, gate.reason),
+        (Validity::Note, Some(gate)) => format!("  note {:?}: {}", gate.gate, gate.reason),
+        _ => String::new(),
+    };
+    let result = match &record.measured {
+        Measured::Load(load) => {
+            let at = |fraction: f64| {
+                let found =
+                    load.probe.waiting_us.percentiles.iter().find(|(f, _)| (f - fraction).abs() < 1e-9);
+                found.map_or("-".into(), |(_, us)| format!("{:.1}", *us as f64 / 1e3))
+            };
+            format!(
+                "{:>7.0} req/s  waiting {:>5}/{:>5} ms  failed {}",
+                load.requests_per_second(),
+                at(0.5),
+                at(0.99),
+                load.failures.total()
+            )
+        }
+        Measured::Idle(idle) => {
+            let each = idle.per_connection_kb().map_or("?".into(), |kb| format!("{kb:.2}"));
+            format!("{each} KB per idle connection, {} of {} still answer", idle.alive, idle.tried)
+        }
+        Measured::Syscalls(calls) => format!("{:.2} system calls per request", calls.per_request()),
+        Measured::Failed { reason } => format!("NOT MEASURED: {reason}"),
+    };
+    format!("{n:>3}/{of} {id:<40} {result}{remark}")
+}
+
+fn duration(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
+}
+
+/// A bar with the time left on a terminal, plain lines elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn new(cells: &[&Cell]) -> Self {
+        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {wide_msg}");
+        let bar = style.ok().filter(|_| io::stderr().is_terminal()).map(|style| {
+            let total = plan::seconds(cells.iter().copied());
+            ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr()).with_style(style)
+        });
+        Progress { bar }
+    }
+
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => println!("{line}"),
+        }
+    }
+
+    fn begin(&self, cell: &Cell) {
+        if let Some(bar) = &self.bar {
+            let left = bar.length().unwrap_or(0).saturating_sub(bar.position());
+            bar.set_message(format!("{} left, now {}", duration(left as f64), cell.id));
+        }
+    }
+
+    fn end(&self, cell: &Cell, line: &str) {
+        self.say(line);
+        if let Some(bar) = &self.bar {
+            bar.inc(plan::seconds([cell]).round() as u64);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The laboratory measured: servers with a known fault each, which must be reported at its true rate, and one
+//! without, of which nothing must be reported.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use clap::ValueEnum;
+
+use crate::bench::Trouble;
+use crate::child::Guard;
+use crate::faulty::Fault;
+use crate::model::{Cell, Gate, Load, Measured, Section, Target, TargetKind, Validity, Work, file};
+use crate::plan::FILES;
+use crate::probe::RawProbe;
+use crate::raw;
+use crate::run::{Scratch, lab};
+
+const CONNECTIONS: u32 = 50;
+
+/// What was reported, against what was true.
+struct Verdict {
+    good: bool,
+    line: String,
+}
+
+/// Measures every fault. True when all were found as they were.
+pub(crate) fn run(stop: &AtomicBool) -> Result<bool, String> {
+    let scratch = Scratch::new().map_err(|error| format!("no scratch directory: {error}"))?;
+    let guard = Guard::start().map_err(|error| format!("the guard does not start: {error}"))?;
+    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+    // The servers are this program, so it stands where the balancer does in a run.
+    let lab = lab(&this, &scratch, &guard, stop).map_err(|error| format!("no site: {error}"))?;
+    let mut all_good = true;
+    for fault in Fault::value_variants() {
+        let (target, cell) = (target(*fault), cell(*fault));
+        let directory = scratch.0.join("raw").join(&cell.id);
+        match lab.measure(&target, &cell, &directory) {
+            Ok(()) => {}
+            Err(Trouble::Interrupted) => return Err("stopped".into()),
+            Err(Trouble::Failed(said) | Trouble::Broken(said)) => return Err(said),
+        }
+        let verdict = judge(*fault, &cell, &directory)?;
+        all_good &= verdict.good;
+        println!("{:<8} {:<4} {}", name(*fault), if verdict.good { "ok" } else { "BAD" }, verdict.line);
+    }
+    Ok(all_good)
+}
+
+fn name(fault: Fault) -> String {
+    fault.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+fn target(fault: Fault) -> Target {
+    let line =
+        format!("{{neraca}} faulty --fault {} --body {{root}}/{} --stats {{stats}}", name(fault), FILES[1].0);
+    Target {
+        id: name(fault),
+        title: name(fault),
+        kind: TargetKind::Server,
+        baseline: None,
+        command: line.split(' ').map(Into::into).collect(),
+        config: None,
+        backend_arguments: Vec::new(),
+    }
+}
+
+fn cell(fault: Fault) -> Cell {
+    Cell {
+        seq: 0,
+        id: name(fault),
+        section: Section::Servers,
+        block: 0,
+        target: name(fault),
+        work: Work::Load,
+        connections: CONNECTIONS,
+        threads: 2,
+        path: FILES[1].0.into(),
+        body_bytes: FILES[1].1,
+        keep_alive: true,
+        delay_ms: 0,
+        warm_s: 0.0,
+        seconds: if fault == Fault::Pause { 4.0 } else { 3.0 },
+    }
+}
+
+fn judge(fault: Fault, cell: &Cell, directory: &Path) -> Result<Verdict, String> {
+    let record = raw::derive(directory)?;
+    let load = match &record.measured {
+        Measured::Load(load) => load,
+        other => return Err(format!("{}: {other:?}", name(fault))),
+    };
+    let text = fs::read_to_string(directory.join(file::PROBE)).map_err(|error| error.to_string())?;
+    let probe: RawProbe = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let gate = |gate| record.gates.iter().find(|result| result.gate == gate).map(|result| result.verdict);
+    Ok(weigh(fault, cell, load, &probe, gate))
+}
+
+/// Counts may differ by what was under way when the client stopped.
+fn weigh(
+    fault: Fault,
+    cell: &Cell,
+    load: &Load,
+    probe: &RawProbe,
+    gate: impl Fn(Gate) -> Option<Validity>,
+) -> Verdict {
+    let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
+    let (served, truth) = (counter("served"), counter("at_fault"));
+    let slack = u64::from(cell.opened()) + 2;
+    let (failures, errors) = (&load.failures, &load.probe.errors);
+    let counted = |reported: u64, rate: f64| {
+        let seen = reported as f64 / served.max(1) as f64;
+        let near =
+            (seen / rate - 1.0).abs() < 0.1 || reported.abs_diff((served as f64 * rate) as u64) <= slack;
+        Verdict {
+            good: reported > 0
+                && reported.abs_diff(truth) <= slack
+                && near
+                && gate(Gate::G4) == Some(Validity::Invalid),
+            line: format!(
+                "{truth} of {served} answers at fault, {reported} reported ({:.2} %)",
+                seen * 100.0
+            ),
+        }
+    };
+    match fault {
+        Fault::None => Verdict {
+            good: failures.total() + errors.total() == 0
+                && served > 0
+                && [Gate::G1, Gate::G3, Gate::G4, Gate::G10].map(&gate) == [Some(Validity::Valid); 4],
+            line: format!(
+                "{served} answers, {} failures and {} failed probes reported",
+                failures.total(),
+                errors.total()
+            ),
+        },
+        Fault::Status => counted(failures.status + errors.status, 0.01),
+        Fault::Truncate => counted(failures.read + errors.truncated, 0.01),
+        Fault::Close => counted(failures.read + failures.write + errors.read, 0.05),
+        Fault::Silent => {
+            let share = failures.stalled as f64 / f64::from(cell.opened());
+            let probes = errors.timeout as f64 / load.probe.intended.max(1) as f64;
+            let ten = |share: f64| (0.07..=0.13).contains(&share);
+            Verdict {
+                good: (failures.stalled + errors.timeout).abs_diff(truth) <= 2
+                    && ten(share)
+                    && ten(probes)
+                    && gate(Gate::G4) == Some(Validity::Invalid),
+                line: format!(
+                    "{truth} connections never answered, reported {} of {} and {} of {} probes",
+                    failures.stalled,
+                    cell.opened(),
+                    errors.timeout,
+                    load.probe.intended
+                ),
+            }
+        }
+        Fault::Pause => {
+            let slow = probe.total_us.count_from(100_000) as f64 / probe.total_us.count().max(1) as f64;
+            let longest = probe.total_us.max as f64 / 1e3;
+            Verdict {
+                good: (0.14..=0.24).contains(&slow) && (400.0..=700.0).contains(&longest),
+                line: format!(
+                    "{:.0} % of the probes took 100 ms and more (20 % are true), {longest:.0} ms the longest",
+                    slow * 100.0
+                ),
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What each connection of the client has received, from `ss`: which are starved, and how evenly the others fare.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+/// One snapshot, taken shortly before the client ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RawSockets {
+    /// (bytes received, milliseconds since the last of them), a connection each.
+    pub(crate) connections: Vec<(u64, u64)>,
+}
+
+/// Connections to this address, but those from `not_from`. None where there is no `ss`.
+pub(crate) fn snapshot(to: SocketAddr, not_from: &BTreeSet<u16>) -> Option<RawSockets> {
+    let filter = format!("dst = {to}");
+    let output = Command::new("ss").args(["-tinH", "state", "established", &filter]).output().ok()?;
+    output.status.success().then(|| parse(&String::from_utf8_lossy(&output.stdout), not_from))
+}
+
+/// Two lines a connection: the addresses, then indented `name:value` words, of which those that are 0 are absent.
+fn parse(text: &str, not_from: &BTreeSet<u16>) -> RawSockets {
+    let mut connections = Vec::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let port = line.split_whitespace().nth(2).and_then(|from| from.rsplit_once(':')?.1.parse().ok());
+        let Some(info) = lines.next_if(|next| next.starts_with(char::is_whitespace)) else { continue };
+        if port.is_none_or(|port| not_from.contains(&port)) {
+            continue;
+        }
+        let number = |name: &str| {
+            info.split_whitespace().find_map(|word| word.strip_prefix(name)?.parse::<u64>().ok())
+        };
+        connections.push((number("bytes_received:").unwrap_or(0), number("lastrcv:").unwrap_or(0)));
+    }
+    connections.sort_unstable();
+    RawSockets { connections }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_two_lines() {
+        let text = "0 54 127.0.0.1:1001 127.0.0.1:80\n\t bbr rto:204 bytes_received:234 lastsnd:1 lastrcv:12\n\
+                    0 0  127.0.0.1:1002 127.0.0.1:80\n\t bbr rto:204 lastsnd:1 lastrcv:3000\n\
+                    0 0  127.0.0.1:1003 127.0.0.1:80\n\t bbr bytes_received:9 lastrcv:1\n\
+                    0 0  127.0.0.1:1004 127.0.0.1:80\n\t bbr bytes_received:300\n\
+                    garbage\n";
+        let sockets = parse(text, &BTreeSet::from([1003]));
+        assert_eq!(sockets.connections, [(0, 3000), (234, 12), (300, 0)]);
+        assert_eq!(parse("", &BTreeSet::new()), RawSockets::default());
+    }
+}

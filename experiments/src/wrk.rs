@@ -1,0 +1,64 @@
+//! The load generator: how wrk is called, and what it reports through experiments/wrk.lua.
+
+use std::path::Path;
+
+use crate::model::{Cell, Client};
+
+/// Run inside wrk; writes one JSON object to the file named by [`JSON_VARIABLE`].
+pub(crate) const SCRIPT: &str = include_str!("../wrk.lua");
+pub(crate) const JSON_VARIABLE: &str = "LAB_WRK_JSON";
+
+/// wrk leaves a later answer out of its latencies; this is longer than any run of ours.
+const TIMEOUT_S: u64 = 30;
+
+/// The command line. wrk takes whole seconds.
+pub(crate) fn command(cell: &Cell, seconds: f64, script: &Path, url: &str) -> Vec<String> {
+    let mut words = vec!["wrk".into()];
+    words.extend(["-c".into(), cell.connections.to_string(), "-t".into(), cell.threads.to_string()]);
+    words.extend(["-d".into(), format!("{}s", seconds.ceil().max(1.0))]);
+    words.extend(["--timeout".into(), format!("{TIMEOUT_S}s"), "--latency".into()]);
+    words.extend(["-s".into(), script.display().to_string()]);
+    if !cell.keep_alive {
+        words.extend(["-H".into(), "Connection: close".into()]);
+    }
+    words.push(url.into());
+    words
+}
+
+/// What the script wrote.
+pub(crate) fn parse(json: &str) -> Result<Client, String> {
+    serde_json::from_str(json).map_err(|error| format!("wrk's report cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::cell;
+
+    #[test]
+    fn a_report_is_read() {
+        let json = r#"{"duration_us":2000123,"requests":10,"bytes":2340,
+            "errors":{"connect":1,"read":2,"write":3,"status":4,"timeout":5},
+            "latency_us":{"min":null,"mean":12.500,"p99.9":7.000}}"#;
+        let client = parse(json).unwrap();
+        let e = client.errors;
+        assert_eq!((client.duration_us, client.requests, client.bytes), (2_000_123, 10, 2340));
+        assert_eq!((e.connect, e.read, e.write, e.status, e.timeout), (1, 2, 3, 4, 5));
+        assert_eq!(client.latency_us["mean"], Some(12.5));
+        assert_eq!(client.latency_us["min"], None);
+        for json in ["", "{}", "{\"duration_us\":-1}", "nonsense"] {
+            assert!(parse(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn the_command_says_what_the_cell_says() {
+        let mut cell = cell("thread");
+        (cell.connections, cell.threads, cell.keep_alive) = (1000, 150, false);
+        let line = command(&cell, 2.5, Path::new("wrk.lua"), "http://127.0.0.1:1/x").join(" ");
+        let expected = "wrk -c 1000 -t 150 -d 3s --timeout 30s --latency -s wrk.lua -H Connection: close http://127.0.0.1:1/x";
+        assert_eq!(line, expected);
+        cell.keep_alive = true;
+        assert!(!command(&cell, 2.5, Path::new("wrk.lua"), "u").join(" ").contains("close"));
+    }
+}

@@ -1,0 +1,223 @@
+//! Plots made by chance: what a client asks, what backends reply, and what goes wrong.
+use std::time::Duration;
+
+use neraca::exchange::AttachError;
+
+use super::peers::{Act, Fault, Job};
+use super::wire::{End, Rng};
+use super::world::Plot;
+
+/// What a client is to get for a job, if nothing goes wrong.
+#[derive(Debug, Clone)]
+pub struct Due {
+    pub status: u16,
+    pub body: Vec<u8>,
+    pub trailers: Vec<u8>,
+    /// 103 and the like.
+    pub interims: usize,
+    /// Nothing comes behind it.
+    pub last: bool,
+    /// The backend sends neither length nor chunks.
+    pub unframed: bool,
+}
+
+/// A plot in which nothing goes wrong, and what is due for each job.
+pub fn peaceful(rng: &mut Rng) -> (Plot, Vec<Due>) {
+    let (mut jobs, mut dues, mut program) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut heads, mut open) = (0, true);
+    for id in 0..=rng.up_to(4) {
+        let (job, due, acts) = exchange(rng, id, heads);
+        heads += due.interims + 1;
+        program.extend(acts);
+        if rng.chance(40) {
+            program.push(Act::AwaitFinals(id + 1));
+        }
+        if open {
+            dues.push(due.clone());
+        }
+        open &= !due.last;
+        jobs.push(job);
+    }
+    if open && rng.chance(15) {
+        let (job, due, acts) = tunnel(rng, jobs.len(), heads);
+        program.extend(acts);
+        jobs.push(job);
+        dues.push(due);
+    } else if rng.chance(70) {
+        program.push(Act::AwaitFinals(dues.len()));
+        program.extend(rng.chance(80).then_some(Act::Leave(End::Eof)));
+    } else {
+        program.push(Act::Leave(End::Eof));
+    }
+    let buffer_bytes = *rng.pick(&[700, 2048, 64 * 1024]);
+    (Plot { buffer_bytes, ..Plot::new(program, jobs) }, dues)
+}
+
+/// A plot in which things go wrong, and what is due where they do not.
+pub fn troubled(rng: &mut Rng) -> (Plot, Vec<Due>) {
+    let (mut plot, dues) = peaceful(rng);
+    for job in &mut plot.jobs {
+        job.early |= !job.body.is_empty() && rng.chance(15);
+        for _ in 0..2 {
+            let end = *rng.pick(&[End::Eof, End::Reset]);
+            job.faults.push(match rng.up_to(15) {
+                0 | 1 => Fault::Leave(end),
+                2 | 3 => Fault::Cut(rng.up_to(job.reply.len()), end),
+                4 => Fault::Silent,
+                5 => Fault::Deaf,
+                _ => Fault::None,
+            });
+        }
+    }
+    for _ in 0..6 {
+        plot.connects.push(match rng.up_to(12) {
+            0 | 1 => Some(AttachError::Refused),
+            2 => Some(AttachError::TimedOut),
+            3 if rng.chance(30) => Some(AttachError::Exhausted),
+            _ => None,
+        });
+        let end = *rng.pick(&[End::Eof, End::Reset]);
+        plot.deaths.push(rng.chance(30).then_some(end));
+    }
+    plot.backends = *rng.pick(&[1, 2, 3]);
+    plot.draining = rng.chance(4);
+    if rng.chance(35) {
+        let at = rng.up_to(plot.program.len() - 1);
+        let seconds = [1, 5, 20, 45, 100];
+        let act = match rng.up_to(4) {
+            0 => Act::Stall,
+            1 => Act::Leave(End::Eof),
+            2 => Act::Leave(End::Reset),
+            _ => Act::Pause(Duration::from_secs(*rng.pick(&seconds))),
+        };
+        if let Act::Send(bytes) = &mut plot.program[at] {
+            let rest = bytes.split_off(rng.up_to(bytes.len()));
+            plot.program.insert(at + 1, Act::Send(rest));
+        }
+        let leaves = matches!(act, Act::Leave(_));
+        plot.program.insert(at + 1, act);
+        if leaves {
+            plot.program.truncate(at + 2);
+        }
+    }
+    (plot, dues)
+}
+
+fn octets(rng: &mut Rng) -> Vec<u8> {
+    let most = *rng.pick(&[0, 1, 20, 20, 300, 3000, 20_000]);
+    let n = rng.up_to(most);
+    (0..n).map(|_| *rng.pick(b"\r\n\0ab01: HTTP/\xff")).collect()
+}
+
+fn chunked(rng: &mut Rng, mut body: &[u8], trailers: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while !body.is_empty() {
+        let (chunk, rest) = body.split_at(1 + rng.up_to(body.len() - 1));
+        let extension = *rng.pick(&["", "", ";a", ";b=\"c;\""]);
+        bytes.extend(format!("{:x}{extension}\r\n", chunk.len()).into_bytes());
+        bytes.extend(chunk);
+        bytes.extend(b"\r\n");
+        body = rest;
+    }
+    bytes.extend(b"0\r\n");
+    bytes.extend(trailers);
+    bytes
+}
+
+fn trailers(rng: &mut Rng) -> Vec<u8> {
+    rng.pick(&[&b"\r\n"[..], b"X-T: 1\r\n\r\n", b"X-T: 1\r\nX-U: 2\r\n\r\n"]).to_vec()
+}
+
+/// One job, what is due for it, and what the client does for it; `heads` came before.
+fn exchange(rng: &mut Rng, id: usize, heads: usize) -> (Job, Due, Vec<Act>) {
+    let method = *rng.pick(&["GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "DELETE", "BREW"]);
+    let old = rng.chance(10);
+    let old_kept = rng.chance(50);
+    let closes = rng.chance(8);
+    let body = if rng.chance(if method.starts_with('P') { 90 } else { 8 }) { octets(rng) } else { Vec::new() };
+    let mut head = format!("{method} /{id} HTTP/1.{}\r\nHost: a\r\nX-Id: {id}\r\n", u8::from(!old));
+    head += match (old && old_kept, closes && !old) {
+        (true, _) => "Connection: keep-alive\r\n",
+        (_, true) => "Connection: close\r\n",
+        _ => "",
+    };
+    let expects = !old && !body.is_empty() && rng.chance(20);
+    head += if expects { "Expect: 100-continue\r\n" } else { "" };
+    let continues = expects && rng.chance(60);
+    let behind = trailers(rng);
+    let coded = if !old && rng.chance(50) {
+        head += "Transfer-Encoding: chunked\r\n\r\n";
+        chunked(rng, &body, &behind)
+    } else {
+        head += &format!("Content-Length: {}\r\n\r\n", body.len());
+        body.clone()
+    };
+    let (mut reply, mut due) = reply(rng, id, method, old);
+    due.last |= if old { !old_kept } else { closes };
+    due.interims += usize::from(expects);
+    let hints = if old { 0 } else { due.interims - usize::from(expects) };
+    due.interims = hints + usize::from(expects);
+    let acts = match expects {
+        // Whoever says 100, the backend or we in its place, says it before the final response.
+        true => vec![Act::Send(head.clone().into_bytes()), Act::AwaitHeads(heads + 1), Act::Send(coded.clone())],
+        false => vec![Act::Send([head.as_bytes(), &coded].concat())],
+    };
+    reply.method = method;
+    reply.continues = continues;
+    reply.request = [head.as_bytes(), &coded].concat();
+    reply.body = body;
+    (reply, due, acts)
+}
+
+fn reply(rng: &mut Rng, id: usize, method: &str, old: bool) -> (Job, Due) {
+    let body = octets(rng);
+    let interims = if rng.chance(12) { 1 + rng.up_to(1) } else { 0 };
+    let mut raw = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n".repeat(interims);
+    let status = *rng.pick(&[200, 200, 200, 200, 404, 500, 204, 304]);
+    let kind = rng.up_to(3);
+    let version = if kind == 0 || !rng.chance(10) { 1 } else { 0 };
+    raw.extend(format!("HTTP/1.{version} {status} OK\r\nX-Job: {id}\r\n").into_bytes());
+    let bare = method == "HEAD" || status == 204 || status == 304;
+    let closes = rng.chance(10);
+    raw.extend(if closes { &b"Connection: close\r\n"[..] } else { b"" });
+    let mut due = Due { status, body, trailers: Vec::new(), interims, last: false, unframed: false };
+    if bare {
+        due.body.clear();
+        raw.extend(if status == 204 { &b"\r\n"[..] } else { b"Content-Length: 5\r\n\r\n" });
+    } else if kind == 0 {
+        due.trailers = trailers(rng);
+        raw.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+        raw.extend(chunked(rng, &due.body, &due.trailers));
+    } else if kind == 1 {
+        due.unframed = true;
+        raw.extend(b"\r\n");
+        raw.extend(&due.body);
+    } else {
+        raw.extend(format!("Content-Length: {}\r\n\r\n", due.body.len()).into_bytes());
+        raw.extend(&due.body);
+    }
+    if old {
+        // An HTTP/1.0 client gets neither chunks nor trailers, but the end of the stream.
+        due.last = due.unframed || (!bare && kind == 0);
+        due.trailers.clear();
+    } else if due.unframed {
+        due.trailers = b"\r\n".to_vec();
+    }
+    (Job { ends: closes || due.unframed, ..Job::get(&raw) }, due)
+}
+
+fn tunnel(rng: &mut Rng, id: usize, heads: usize) -> (Job, Due, Vec<Act>) {
+    let reply = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n";
+    let request =
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX-Id: {id}\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n");
+    let (first, then) = (octets(rng), octets(rng));
+    let body = [first.as_slice(), &then].concat();
+    let due = Due { status: 101, body, trailers: Vec::new(), interims: 0, last: true, unframed: true };
+    let acts = vec![
+        Act::Send([request.as_bytes(), &first].concat()),
+        Act::AwaitHeads(heads + 1),
+        Act::Send(then),
+        Act::Leave(End::Eof),
+    ];
+    (Job { tunnel: true, request: request.into_bytes(), ..Job::get(reply) }, due, acts)
+}
