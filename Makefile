@@ -1,16 +1,21 @@
 # Where the programs listen, and what is served: make serve ROOT=/some/site LISTEN=127.0.0.1:9000
 LISTEN ?= 127.0.0.1:8080
 ROOT ?= experiments/site
+# For the laboratory: make bench BENCH='--target mine="./lb.py {port} {o1} {o2} {o3}"'
+BENCH ?=
 
 neraca = $(or $(CARGO_TARGET_DIR),target)/release/neraca
+lab = $(or $(CARGO_TARGET_DIR),target)/lab/neraca-lab
+bench_packages = wrk haproxy nginx caddy apache2 strace iproute2 curl
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
-.PHONY: help run-thread run-async serve site test lint ci clean
+.PHONY: help run-thread run-async serve site test lint ci clean bench bench-smoke bench-full bench-doctor \
+	bench-selftest bench-setup bench-build
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
-		printf '  make %-12s %s\n' "$$target" "$$text"; done
+		printf '  make %-15s %s\n' "$$target" "$$text"; done
 
 run-thread: ## the demo on the thread engine: a balancer over three backends
 	cargo build --release --quiet
@@ -30,6 +35,34 @@ site: $(site) ## the larger files of experiments/site
 experiments/site/10k.bin: ; seq -f %015.0f 640 > $@
 experiments/site/75k.bin: ; seq -f %015.0f 4800 > $@
 experiments/site/1m.bin: ; seq -f %015.0f 65536 > $@
+
+bench-setup: ## installs what the laboratory measures with (it says what first)
+	@echo "installing: $(bench_packages)"
+	$(sudo) apt-get update -qq
+	$(sudo) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(bench_packages)
+	@echo "stopping the services that these packages start: haproxy nginx caddy apache2"
+	-@for service in haproxy nginx caddy apache2; do $(sudo) service $$service stop 2>/dev/null; done; true
+
+sudo = $(if $(filter 0,$(shell id -u)),,sudo)
+
+bench-build:
+	cargo build --release --quiet
+	cargo build --profile lab --package neraca-lab --quiet
+
+bench-doctor: bench-build ## is this machine ready to measure?
+	@$(lab) doctor --neraca $(neraca)
+
+bench-smoke: bench-build ## every target once, under a minute
+	@exec $(lab) run --plan smoke --neraca $(neraca) $(BENCH)
+
+bench: bench-build ## the whole assignment, about 20 minutes
+	@exec $(lab) run --plan bench --neraca $(neraca) $(BENCH)
+
+bench-full: bench-build ## the same with six repetitions, hours
+	@exec $(lab) run --plan full --neraca $(neraca) $(BENCH)
+
+bench-selftest: bench-build ## does the laboratory find faults at their rates, and none where there is none?
+	@exec $(lab) selftest
 
 test: ## every test
 	cargo test --workspace

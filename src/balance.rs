@@ -89,12 +89,12 @@ mod tests {
         for (client, trusted) in [("10.0.0.1:5", true), ("11.0.0.1:5", false)] {
             match balance(1, &["10.0.0.0/8"], now.instant).decide(&head, client.parse().unwrap(), &now) {
                 Decision::Forward(plan) => assert_eq!((plan.trusted, plan.lease.in_flight()), (trusted, 1)),
-                Decision::Answer(answer) => panic!("{answer:?}"),
+                other => panic!("{other:?}"),
             }
         }
         match balance(0, &[], now.instant).decide(&head, "10.0.0.1:5".parse().unwrap(), &now) {
             Decision::Answer(answer) => assert_eq!(answer.status, 503),
-            Decision::Forward(plan) => panic!("{plan:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Serve {
     pub(crate) root: PathBuf,
     pub(crate) limits: FilesLimits,
     pub(crate) delay: Duration,
+    pub(crate) list_directory: bool,
+    pub(crate) read_file: bool,
 }
 
 /// What both programs take.
@@ -50,6 +52,7 @@ pub(crate) struct Common {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) options: Options,
     pub(crate) stats: Option<PathBuf>,
+    pub(crate) access_log: bool,
 }
 
 /// Why there is no configuration.
@@ -84,6 +87,8 @@ pub(crate) fn read(
                 root,
                 limits,
                 delay: Duration::from_millis(arguments.delay_ms as u64),
+                list_directory: arguments.experiment_list_directory,
+                read_file: arguments.experiment_read_file,
             }))
         }
     }
@@ -135,6 +140,12 @@ struct ServeArguments {
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = number(0..=600_000),
           help_heading = "Experiments")]
     delay_ms: usize,
+    /// List the directory for every request.
+    #[arg(long, help_heading = "Experiments")]
+    experiment_list_directory: bool,
+    /// Read the file for every request.
+    #[arg(long, help_heading = "Experiments")]
+    experiment_read_file: bool,
     #[command(flatten)]
     common: CommonArguments,
     #[command(flatten)]
@@ -168,6 +179,12 @@ struct CommonArguments {
     /// Append the counters to this file, one JSON object a line, every second and at the end.
     #[arg(long, value_name = "FILE")]
     stats: Option<PathBuf>,
+    /// Print a line for every request.
+    #[arg(long, help_heading = "Experiments")]
+    experiment_access_log: bool,
+    /// Read at most so many bytes at once [default: what the buffer holds].
+    #[arg(long, value_name = "N", help_heading = "Experiments", value_parser = number(1..=BUFFER_BYTES))]
+    experiment_receive_bytes: Option<usize>,
     #[command(flatten)]
     limits: LimitArguments,
 }
@@ -288,8 +305,9 @@ impl CommonArguments {
             reactor: self.reactor.unwrap_or_default(),
             limits: self.limits.of_exchange(),
             engine_limits: self.limits.of_engine(descriptors),
+            receive_bytes: self.experiment_receive_bytes.unwrap_or(usize::MAX),
         };
-        Ok(Common { listen: self.listen, options, stats: self.stats })
+        Ok(Common { listen: self.listen, options, stats: self.stats, access_log: self.experiment_access_log })
     }
 }
 
@@ -516,6 +534,27 @@ mod tests {
             match read_line(&format!("serve --root {root} {options}")) {
                 Ok(Config::Serve(serve)) => {
                     assert_eq!((serve.root, serve.limits), (PathBuf::from(root), limits), "{options}");
+                }
+                other => panic!("{options}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn experiments_are_off_until_asked_for() {
+        let off = balance("--demo").common;
+        assert_eq!((off.access_log, off.options.receive_bytes), (false, usize::MAX));
+        let on = balance("--demo --experiment-access-log --experiment-receive-bytes 32").common;
+        assert_eq!((on.access_log, on.options.receive_bytes), (true, 32));
+        let root = env!("CARGO_MANIFEST_DIR");
+        for (options, listed, read) in [
+            ("", false, false),
+            ("--experiment-list-directory", true, false),
+            ("--experiment-read-file", false, true),
+        ] {
+            match read_line(&format!("serve --root {root} {options}")) {
+                Ok(Config::Serve(serve)) => {
+                    assert_eq!((serve.list_directory, serve.read_file), (listed, read), "{options}");
                 }
                 other => panic!("{options}: {other:?}"),
             }

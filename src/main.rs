@@ -18,9 +18,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::access_log::AccessLog;
 use crate::config::{Common, Config, Stop};
 use crate::demo::Demo;
 
+mod access_log;
 mod config;
 mod demo;
 mod logger;
@@ -70,7 +72,7 @@ fn balance(config: &config::Balance) -> Result<ExitCode, Failure> {
     let seed = RandomState::new().hash_one("neraca");
     let cluster = Cluster::new(&backends, config.policy, seed, Instant::now());
     let app = Arc::new(Balance::new(cluster, config.trust.clone()));
-    let service = Service::start(app, listeners, &config.common)?;
+    let service = Service::open(app, listeners, &config.common)?;
     if demo.is_some() {
         for backend in &backends {
             say(&format!("backend http://{backend}"));
@@ -83,9 +85,10 @@ fn balance(config: &config::Balance) -> Result<ExitCode, Failure> {
 fn serve(config: &config::Serve) -> Result<ExitCode, Failure> {
     let files = Files::open(&config.root, config.limits);
     let files = files.map_err(|error| Failure(1, format!("--root: {error}")))?;
-    let files = Arc::new(files.with_delay(config.delay));
+    let files =
+        Arc::new(files.with_delay(config.delay).with_overheads(config.list_directory, config.read_file));
     let listeners = listen(&config.common)?;
-    let service = Service::start(Arc::clone(&files), listeners, &config.common)?;
+    let service = Service::open(Arc::clone(&files), listeners, &config.common)?;
     thread::spawn(move || {
         loop {
             thread::sleep(REFRESH);
@@ -116,6 +119,14 @@ enum Event {
 }
 
 impl Service {
+    /// Starts the engine over the app, or over the app that prints each request.
+    fn open<A: App>(app: Arc<A>, listeners: engine::Listeners, common: &Common) -> Result<Self, Failure> {
+        match common.access_log {
+            true => Self::start(Arc::new(AccessLog(app)), listeners, common),
+            false => Self::start(app, listeners, common),
+        }
+    }
+
     /// Starts the engine. Whoever reads that it listens can already end it by a signal.
     fn start<A: App>(app: Arc<A>, listeners: engine::Listeners, common: &Common) -> Result<Self, Failure> {
         let stats = common.stats.as_deref().map(open_stats).transpose()?;

@@ -23,26 +23,38 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Tells the guard process which groups live.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    pipe: Mutex<ChildStdin>,
+    pipe: Mutex<Option<ChildStdin>>,
+    child: Child,
 }
 
 impl Guard {
-    /// Starts the guard: this program with the argument `guard`.
-    pub(crate) fn start() -> io::Result<Self> {
+    /// Starts the guard: this program with the argument `guard`. It also removes the scratch directory.
+    pub(crate) fn start(scratch: &Path) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("guard").stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
-        let pipe = command.spawn()?.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(Guard { pipe: Mutex::new(pipe) })
+        command.arg("guard").arg(scratch).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+        let mut child = command.spawn()?;
+        let pipe = Mutex::new(child.stdin.take());
+        Ok(Guard { pipe, child })
     }
 
     fn tell(&self, sign: char, group: u32) -> io::Result<()> {
         let mut pipe = self.pipe.lock().map_err(|_| io::ErrorKind::Other)?;
-        writeln!(pipe, "{sign}{group}")
+        writeln!(pipe.as_mut().ok_or(io::ErrorKind::BrokenPipe)?, "{sign}{group}")
+    }
+}
+
+impl Drop for Guard {
+    /// Its list is empty by now: programs borrow the guard.
+    fn drop(&mut self) {
+        if let Ok(mut pipe) = self.pipe.lock() {
+            drop(pipe.take());
+        }
+        let _ = self.child.wait();
     }
 }
 
 /// What the guard process does: `+12` puts group 12 on the list, `-12` takes it off, and at the end the list dies.
-pub(crate) fn guard(input: impl BufRead) {
+pub(crate) fn guard(input: impl BufRead, scratch: &Path) {
     let mut groups = BTreeSet::new();
     for line in input.lines().map_while(Result::ok) {
         match line.split_at_checked(1).and_then(|(sign, group)| Some((sign, group.parse::<u32>().ok()?))) {
@@ -54,6 +66,7 @@ pub(crate) fn guard(input: impl BufRead) {
     for group in groups {
         signal(group, Signal::KILL);
     }
+    let _ = std::fs::remove_dir_all(scratch);
 }
 
 fn signal(group: u32, signal: Signal) {

@@ -64,6 +64,15 @@ impl Histogram {
         self.buckets.iter().find(reached).map_or(self.max, |(value, _)| (*value).max(self.min))
     }
 
+    /// The least value, then those that 1/n, 2/n, ... n/n of all values do not exceed; none of nothing.
+    pub(crate) fn quantiles(&self, n: u32) -> Vec<u64> {
+        if self.buckets.is_empty() {
+            return Vec::new();
+        }
+        let inner = (1..n).map(|i| self.percentile(f64::from(i) / f64::from(n)));
+        std::iter::once(self.min).chain(inner).chain([self.max]).collect()
+    }
+
     /// The summary. A percentile needs a value above it to be one.
     pub(crate) fn summary(&self) -> Distribution {
         let count = self.count();
@@ -102,6 +111,12 @@ mod tests {
             assert!(*value as f64 <= exact && exact - *value as f64 <= exact / 64.0, "{fraction}: {value}");
         }
         assert_eq!(summary.percentiles.last().map(|(fraction, _)| *fraction), Some(0.999));
+    }
+
+    #[test]
+    fn quantiles_go_from_the_least_to_the_greatest() {
+        assert_eq!(Histogram::of(&[5, 1, 2, 4, 3]).quantiles(4), [1, 2, 3, 4, 5]);
+        assert!(Histogram::default().quantiles(4).is_empty());
     }
 
     #[test]

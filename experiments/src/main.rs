@@ -87,7 +87,7 @@ enum Command {
     },
     /// Kill the process groups named on stdin when it ends.
     #[command(hide = true)]
-    Guard,
+    Guard { scratch: PathBuf },
 }
 
 #[derive(clap::Args)]
@@ -132,8 +132,8 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string(), 1),
         },
-        Command::Guard => {
-            child::guard(std::io::stdin().lock());
+        Command::Guard { scratch } => {
+            child::guard(std::io::stdin().lock(), &scratch);
             ExitCode::SUCCESS
         }
     }

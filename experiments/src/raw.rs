@@ -119,9 +119,7 @@ fn load(directory: &Path, cell: &Cell, kind: TargetKind) -> Result<Load, String>
 fn failures(client: &Client, sockets: Option<&RawSockets>, cell: &Cell) -> Failures {
     let e = client.errors;
     let silent_ms = (cell.seconds * 500.0) as u64;
-    let stalled = sockets.map_or(0, |sockets| {
-        sockets.connections.iter().filter(|(_, since)| *since >= silent_ms).count() as u64
-    });
+    let stalled = sockets.map_or(0, |sockets| sockets.silent_ms.count_from(silent_ms));
     Failures {
         connect: e.connect,
         read: e.read,
@@ -132,10 +130,15 @@ fn failures(client: &Client, sockets: Option<&RawSockets>, cell: &Cell) -> Failu
     }
 }
 
-/// Answers by connection, taking every answer for as long as the mean one.
+/// Answers by connection at even shares of all, taking every answer for as long as the mean one.
 fn per_connection(sockets: &RawSockets, client: &Client) -> Vec<u64> {
     let answer = client.bytes as f64 / client.requests.max(1) as f64;
-    sockets.connections.iter().map(|(bytes, _)| (*bytes as f64 / answer.max(1.0)).round() as u64).collect()
+    sockets
+        .received
+        .quantiles(100)
+        .iter()
+        .map(|bytes| (*bytes as f64 / answer.max(1.0)).round() as u64)
+        .collect()
 }
 
 /// The request that checks the body before the warm-up is one of the client's.
@@ -234,6 +237,7 @@ fn parse_strace(text: &str) -> (BTreeMap<String, u64>, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histogram::Histogram;
     use crate::plan::tests::cell;
 
     #[test]
@@ -258,10 +262,14 @@ mod tests {
         .unwrap();
         let mut cell = cell("thread");
         cell.seconds = 4.0;
-        let sockets = RawSockets { connections: vec![(0, 3000), (100, 1999), (205, 0), (300, 2000)] };
+        let sockets = RawSockets {
+            received: Histogram::of(&[0, 100, 206, 300]),
+            silent_ms: Histogram::of(&[0, 1900, 2000, 3000]),
+        };
         let failures = failures(&client, Some(&sockets), &cell);
         assert_eq!((failures.stalled, failures.total()), (2, 5));
-        assert_eq!(per_connection(&sockets, &client), [0, 10, 21, 30]);
+        let quantiles = per_connection(&sockets, &client);
+        assert_eq!((quantiles.len(), quantiles[0], quantiles[50], quantiles[100]), (101, 0, 10, 30));
     }
 
     #[test]

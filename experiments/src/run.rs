@@ -89,7 +89,7 @@ pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<PathBuf, Stopp
     let manifest = manifest(&plan, &diagnosis)?;
     let results = Results::open(options, &plan, manifest)?;
     let scratch = Scratch::new().map_err(|error| format!("no scratch directory: {error}"))?;
-    let guard = Guard::start().map_err(|error| format!("the guard does not start: {error}"))?;
+    let guard = Guard::start(&scratch.0).map_err(|error| format!("the guard does not start: {error}"))?;
     let lab = lab(&options.neraca, &scratch, &guard, stop).map_err(|error| format!("no site: {error}"))?;
 
     let left: Vec<&Cell> = plan.cells.iter().filter(|cell| !results.done.contains(&cell.seq)).collect();

@@ -27,7 +27,7 @@ struct Verdict {
 /// Measures every fault. True when all were found as they were.
 pub(crate) fn run(stop: &AtomicBool) -> Result<bool, String> {
     let scratch = Scratch::new().map_err(|error| format!("no scratch directory: {error}"))?;
-    let guard = Guard::start().map_err(|error| format!("the guard does not start: {error}"))?;
+    let guard = Guard::start(&scratch.0).map_err(|error| format!("the guard does not start: {error}"))?;
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     // The servers are this program, so it stands where the balancer does in a run.
     let lab = lab(&this, &scratch, &guard, stop).map_err(|error| format!("no site: {error}"))?;

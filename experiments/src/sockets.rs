@@ -6,11 +6,15 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+use crate::histogram::Histogram;
+
 /// One snapshot, taken shortly before the client ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RawSockets {
-    /// (bytes received, milliseconds since the last of them), a connection each.
-    pub(crate) connections: Vec<(u64, u64)>,
+    /// Bytes received by each connection.
+    pub(crate) received: Histogram,
+    /// Milliseconds since the last of them, or since it was opened.
+    pub(crate) silent_ms: Histogram,
 }
 
 /// Connections to this address, but those from `not_from`. None where there is no `ss`.
@@ -22,7 +26,7 @@ pub(crate) fn snapshot(to: SocketAddr, not_from: &BTreeSet<u16>) -> Option<RawSo
 
 /// Two lines a connection: the addresses, then indented `name:value` words, of which those that are 0 are absent.
 fn parse(text: &str, not_from: &BTreeSet<u16>) -> RawSockets {
-    let mut connections = Vec::new();
+    let (mut received, mut silent_ms) = (Vec::new(), Vec::new());
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         let port = line.split_whitespace().nth(2).and_then(|from| from.rsplit_once(':')?.1.parse().ok());
@@ -33,10 +37,10 @@ fn parse(text: &str, not_from: &BTreeSet<u16>) -> RawSockets {
         let number = |name: &str| {
             info.split_whitespace().find_map(|word| word.strip_prefix(name)?.parse::<u64>().ok())
         };
-        connections.push((number("bytes_received:").unwrap_or(0), number("lastrcv:").unwrap_or(0)));
+        received.push(number("bytes_received:").unwrap_or(0));
+        silent_ms.push(number("lastrcv:").unwrap_or(0));
     }
-    connections.sort_unstable();
-    RawSockets { connections }
+    RawSockets { received: Histogram::of(&received), silent_ms: Histogram::of(&silent_ms) }
 }
 
 #[cfg(test)]
@@ -51,7 +55,8 @@ mod tests {
                     0 0  127.0.0.1:1004 127.0.0.1:80\n\t bbr bytes_received:300\n\
                     garbage\n";
         let sockets = parse(text, &BTreeSet::from([1003]));
-        assert_eq!(sockets.connections, [(0, 3000), (234, 12), (300, 0)]);
+        assert_eq!(sockets.received, Histogram::of(&[0, 234, 300]));
+        assert_eq!(sockets.silent_ms, Histogram::of(&[0, 12, 3000]));
         assert_eq!(parse("", &BTreeSet::new()), RawSockets::default());
     }
 }

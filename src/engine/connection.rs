@@ -119,7 +119,8 @@ impl<S: Stream> Connection<S> {
             match step {
                 Step::Transfer(interest) => {
                     let backend = self.backend.as_mut();
-                    if transfer(exchange, interest, &mut self.client, backend, &mut kit.spare, counters) {
+                    let (spare, most) = (&mut kit.spare, shared.options.receive_bytes);
+                    if transfer(exchange, interest, &mut self.client, backend, spare, most, counters) {
                         continue;
                     }
                     if !exchange.is_untouched() {

@@ -169,13 +169,15 @@ impl<S: Stream> Link<S> {
     }
 }
 
-/// Makes every transfer of `interest` that can be made now, writes first; false when none could.
+/// Makes every transfer of `interest` that can be made now, writes first; false when none could. A read takes at most
+/// `receive_bytes`.
 pub(super) fn transfer<S: Stream>(
     exchange: &mut Exchange,
     interest: Interest,
     client: &mut Link<S>,
     mut backend: Option<&mut Link<S>>,
     spare: &mut Spare,
+    receive_bytes: usize,
     counters: &Counters,
 ) -> bool {
     let mut moved = false;
@@ -194,7 +196,9 @@ pub(super) fn transfer<S: Stream>(
     for side in [Side::Backend, Side::Client] {
         let Some(link) = of(side, client, &mut backend) else { continue };
         if interest.contains(Interest::read(side)) && link.readable {
-            match link.read(exchange.room(side, spare)) {
+            let room = exchange.room(side, spare);
+            let most = room.len().min(receive_bytes);
+            match link.read(&mut room[..most]) {
                 Err(error) if is_temporary(&error) => counters.would_blocks.add(1),
                 result => {
                     moved = true;

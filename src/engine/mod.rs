@@ -91,6 +91,8 @@ pub struct Options {
     pub limits: Limits,
     /// What the process may take.
     pub engine_limits: EngineLimits,
+    /// Most bytes of a single read: less than a buffer only to see what that costs.
+    pub receive_bytes: usize,
 }
 
 /// How often deadlines are looked at: a deadline passes at most this much late.

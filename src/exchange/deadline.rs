@@ -49,11 +49,6 @@ impl Deadline {
         }
     }
 
-    /// The wait was in vain. Bytes that came late end a gap all the same.
-    pub(super) fn has_passed(&self, progress: bool, now: Instant) -> bool {
-        now >= self.at && !(progress && self.wait.is_gap())
-    }
-
     pub(super) fn wait(&self) -> Wait {
         self.wait
     }
@@ -106,10 +101,6 @@ mod tests {
             assert_eq!(deadline.at(), before, "{wait:?} without progress");
             deadline.update(wait, true, &limits, later);
             assert_eq!(deadline.at() > before, moves, "{wait:?} with progress");
-            let end = deadline.at();
-            let passed =
-                [(false, later), (false, end), (true, end)].map(|(p, at)| deadline.has_passed(p, at));
-            assert_eq!(passed, [false, true, !moves], "{wait:?}");
         }
     }
 

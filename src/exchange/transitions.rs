@@ -16,7 +16,7 @@ const INTERIM_MAX: u8 = 16;
 impl Exchange {
     /// What the engine is to do next.
     pub fn step<A: App>(&mut self, cx: &mut Context<'_, A>) -> Step {
-        if self.deadline.has_passed(self.progress, cx.now.instant) {
+        if cx.now.instant >= self.deadline.at() {
             self.expire(cx);
             self.deadline = Deadline::new(self.wait(), cx.limits, cx.now.instant);
         }
@@ -135,8 +135,9 @@ impl Exchange {
             return None;
         }
         if self.client_ended && !self.request.is_received() && !self.request.ended() {
-            // RFC 9112 section 8: an incomplete request is not passed on as if it were whole.
-            self.close(CloseReason::ClientLost);
+            // RFC 9112 section 8: an incomplete request is not passed on as if it were whole, and the response that
+            // came early is broken off with it.
+            self.close(if self.facts.started { CloseReason::Truncated } else { CloseReason::ClientLost });
             return None;
         }
         if !self.facts.started && !self.read_response_head(cx) {

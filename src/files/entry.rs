@@ -105,7 +105,7 @@ impl Entry {
                 true,
             ));
         }
-        let (content, settled) = match read(found) {
+        let (content, settled) = match read(&found.path, &found.stamp) {
             Ok(Some(bytes)) => {
                 if let Some(old) = old
                     && old.stamp == found.stamp
@@ -226,6 +226,14 @@ impl Entry {
         Ok((Arc::new(entry), Source::File(file)))
     }
 
+    /// The same, with the content read now even when it is in memory.
+    pub(super) fn read_now(self: &Arc<Entry>) -> io::Result<(Arc<Entry>, Source)> {
+        match read(&self.path, &self.stamp)? {
+            Some(bytes) => Ok((Arc::clone(self), Source::Memory(bytes.into()))),
+            None => self.source(),
+        }
+    }
+
     fn is_resident(&self) -> bool {
         matches!(self.content, Content::Memory(_))
     }
@@ -246,13 +254,13 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The content of a file, None when it is not, or does not stay, what the walk found.
-fn read(found: &Found) -> io::Result<Option<Vec<u8>>> {
-    let file = open(&found.path)?;
-    if Stamp::from(&file.metadata()?) != found.stamp {
+fn read(path: &Path, stamp: &Stamp) -> io::Result<Option<Vec<u8>>> {
+    let file = open(path)?;
+    if Stamp::from(&file.metadata()?) != *stamp {
         return Ok(None);
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(found.stamp.size).unwrap_or(0));
-    (&file).take(found.stamp.size.saturating_add(1)).read_to_end(&mut bytes)?;
-    let whole = bytes.len() as u64 == found.stamp.size && Stamp::from(&file.metadata()?) == found.stamp;
+    let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0));
+    (&file).take(stamp.size.saturating_add(1)).read_to_end(&mut bytes)?;
+    let whole = bytes.len() as u64 == stamp.size && Stamp::from(&file.metadata()?) == *stamp;
     Ok(whole.then_some(bytes))
 }

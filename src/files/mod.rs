@@ -76,6 +76,10 @@ pub struct Files {
     stale: AtomicBool,
     /// Every answer is put off for so long.
     delay: Duration,
+    /// The directory is listed for every request.
+    list_directory: bool,
+    /// The file is read for every request.
+    read_file: bool,
 }
 
 impl Files {
@@ -83,6 +87,12 @@ impl Files {
     #[must_use]
     pub fn with_delay(self, delay: Duration) -> Files {
         Files { delay, ..self }
+    }
+
+    /// The same with work for every request that serves nobody, to measure what it costs.
+    #[must_use]
+    pub fn with_overheads(self, list_directory: bool, read_file: bool) -> Files {
+        Files { list_directory, read_file, ..self }
     }
 
     /// Walks and reads the directory.
@@ -96,6 +106,8 @@ impl Files {
             tree: RwLock::new(Arc::new(tree)),
             stale: AtomicBool::new(false),
             delay: Duration::ZERO,
+            list_directory: false,
+            read_file: false,
         })
     }
 
@@ -130,11 +142,14 @@ impl Files {
             Err(PathError::Malformed) => return refusal(400, TEXT, b"400 Bad Request\n"),
             Err(PathError::Unservable) => return not_found(),
         };
+        if self.list_directory {
+            let _ = std::fs::read_dir(&self.root).map(Iterator::count);
+        }
         let node = self.tree.read().find(&path).cloned();
         match node {
             None => not_found(),
             Some(Node::Directory) => redirect(&path, query),
-            Some(Node::File(file)) => match file.source() {
+            Some(Node::File(file)) => match if self.read_file { file.read_now() } else { file.source() } {
                 Ok((file, source)) => serve(&file, source, head),
                 Err(error) if is_exhaustion(&error) => answer::answer(Reason::Overload),
                 Err(_) => not_found(),

@@ -64,6 +64,7 @@ impl Variant {
                 ..Limits::default()
             },
             engine_limits: EngineLimits { drain: Duration::from_secs(5), ..EngineLimits::default() },
+            receive_bytes: usize::MAX,
         }
     }
 

@@ -51,35 +51,40 @@ pub(crate) fn nobody() -> SocketAddr {
     Backend::start().address()
 }
 
-/// A backend that answers every request without a body in the same way, some time after it came, on any number of
-/// connections. It lives as long as the process.
-pub(crate) fn steady(delay: Duration, response: &'static str) -> SocketAddr {
+/// A reply of an automatic backend: how long after the request it comes, and its bytes.
+pub(crate) type Reply = (Duration, &'static [u8]);
+
+/// A backend on which `reply` answers a head by its target, or says nothing, on any number of connections. It does not
+/// look at bodies, and lives as long as the process.
+pub(crate) fn automatic(reply: fn(&str) -> Option<Reply>) -> SocketAddr {
     let listener = smol::block_on(AsyncListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     SockRef::from(&listener).listen(4096).unwrap();
     std::thread::spawn(move || {
         let executor = smol::LocalExecutor::new();
         smol::block_on(executor.run(async {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let connection = async move {
-                    let mut part = [0; 2048];
-                    let mut seen = Vec::new();
-                    while let Ok(n @ 1..) = stream.read(&mut part).await {
-                        seen.extend_from_slice(&part[..n]);
-                        while let Some(at) = seen.windows(4).position(|window| window == b"\r\n\r\n") {
-                            seen.drain(..at + 4);
-                            if !delay.is_zero() {
-                                smol::Timer::after(delay).await;
-                            }
-                            if stream.write_all(response.as_bytes()).await.is_err() {
-                                return;
-                            }
-                        }
-                    }
-                };
-                executor.spawn(connection).detach();
+            while let Ok((stream, _)) = listener.accept().await {
+                executor.spawn(reply_to(stream, reply)).detach();
             }
         }));
     });
     address
+}
+
+async fn reply_to(mut stream: smol::net::TcpStream, reply: fn(&str) -> Option<Reply>) {
+    let (mut part, mut seen) = ([0; 2048], Vec::new());
+    while let Ok(n @ 1..) = stream.read(&mut part).await {
+        seen.extend_from_slice(&part[..n]);
+        while let Some(at) = seen.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head: Vec<u8> = seen.drain(..at + 4).collect();
+            let target = String::from_utf8_lossy(&head).split(' ').nth(1).map(str::to_owned);
+            let Some((delay, response)) = target.and_then(|target| reply(&target)) else { continue };
+            if !delay.is_zero() {
+                smol::Timer::after(delay).await;
+            }
+            if stream.write_all(response).await.is_err() {
+                return;
+            }
+        }
+    }
 }

@@ -36,7 +36,7 @@ impl Message {
         for line in lines {
             let colon = line.iter().position(|&b| b == b':').expect("a colon");
             let (name, value) = (&line[..colon], &line[colon + 1..]);
-            assert!(!name.is_empty() && name.iter().all(|b| b.is_ascii_graphic()), "{line:?}");
+            assert!(!name.is_empty() && name.iter().all(u8::is_ascii_graphic), "{line:?}");
             assert!(value.iter().all(|b| *b >= b' ' || *b == b'\t'), "{line:?}");
             fields.push((String::from_utf8(name.to_vec()).expect("ASCII"), value.trim_ascii().to_vec()));
         }
@@ -73,8 +73,7 @@ impl Message {
     fn read_chunks(&mut self, rest: &[u8]) {
         self.whole = Some(false);
         let mut at = 0;
-        loop {
-            let Some(line) = rest[at..].windows(2).position(|w| w == b"\r\n") else { break };
+        while let Some(line) = rest[at..].windows(2).position(|w| w == b"\r\n") {
             let digits = rest[at..at + line].split(|&b| b == b';').next().expect("one at least");
             let digits = String::from_utf8(digits.to_vec()).expect("hexadecimal");
             let n = usize::from_str_radix(digits.trim_end(), 16).expect("hexadecimal");

@@ -104,6 +104,8 @@ pub struct Job {
     pub continues: bool,
     /// It echoes what comes behind its reply.
     pub tunnel: bool,
+    /// The reply comes in two parts, cut here.
+    pub cut: Option<usize>,
     /// What goes wrong at the first try, the second, ...
     pub faults: Vec<Fault>,
 }
@@ -120,6 +122,7 @@ impl Job {
             early: false,
             continues: false,
             tunnel: false,
+            cut: None,
             faults: Vec::new(),
         }
     }
@@ -163,6 +166,7 @@ pub struct Conn {
     read: usize,
     current: Option<Current>,
     says: VecDeque<u8>,
+    cut: Option<usize>,
     then: Option<End>,
     silent: bool,
     tunnel: bool,
@@ -178,6 +182,7 @@ impl Conn {
             read: 0,
             current: None,
             says: VecDeque::new(),
+            cut: None,
             then: None,
             silent: false,
             tunnel: false,
@@ -186,9 +191,8 @@ impl Conn {
 
     /// Reads what came and says a little; true when something changed.
     pub fn act(&mut self, backends: &mut Backends, pace: &mut Pace) -> bool {
-        if let Some(end) = self.dies.filter(|_| self.socket.end.is_none()) {
-            self.socket.end = Some(end);
-            return true;
+        if let Some(end) = self.dies {
+            return self.socket.end.replace(end).is_none();
         }
         let before = (self.read, self.says.len(), self.then, self.silent);
         if !self.silent {
@@ -197,7 +201,7 @@ impl Conn {
         let mut changed = before != (self.read, self.says.len(), self.then, self.silent);
         changed |= self.socket.drain(pace);
         if !self.says.is_empty() {
-            let n = pace.share(self.says.len());
+            let n = self.cut.take().unwrap_or_else(|| pace.share(self.says.len())).min(self.says.len());
             self.socket.arriving.extend(self.says.drain(..n));
             changed = true;
         }
@@ -232,6 +236,7 @@ impl Conn {
         let job = &backends.jobs[current.job];
         if !current.replied && (whole || job.early) {
             self.says.extend(&job.reply);
+            self.cut = job.cut;
             self.current = Some(Current { replied: true, ..current });
             if let Fault::Cut(at, end) = current.fault {
                 self.says.truncate(at);
@@ -251,7 +256,8 @@ impl Conn {
 
     /// A head came.
     fn begin(&mut self, message: &Message, backends: &mut Backends) -> Current {
-        let id = message.field("x-id").map_or(0, |id| String::from_utf8_lossy(id).parse().expect("a number"));
+        let id = message.field("x-id").and_then(|id| String::from_utf8_lossy(id).parse().ok());
+        let id = id.filter(|id| *id < backends.jobs.len()).unwrap_or(0);
         let tries = backends.seen.iter().filter(|seen| seen.job == id).count();
         let job = &backends.jobs[id];
         let fault = job.faults.get(tries).copied().unwrap_or(Fault::None);

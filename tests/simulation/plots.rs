@@ -32,10 +32,8 @@ pub fn peaceful(rng: &mut Rng) -> (Plot, Vec<Due>) {
         if rng.chance(40) {
             program.push(Act::AwaitFinals(id + 1));
         }
-        if open {
-            dues.push(due.clone());
-        }
         open &= !due.last;
+        dues.push(due);
         jobs.push(job);
     }
     if open && rng.chance(15) {
@@ -44,13 +42,18 @@ pub fn peaceful(rng: &mut Rng) -> (Plot, Vec<Due>) {
         jobs.push(job);
         dues.push(due);
     } else if rng.chance(70) {
-        program.push(Act::AwaitFinals(dues.len()));
+        program.push(Act::AwaitFinals(served(&dues)));
         program.extend(rng.chance(80).then_some(Act::Leave(End::Eof)));
     } else {
         program.push(Act::Leave(End::Eof));
     }
     let buffer_bytes = *rng.pick(&[700, 2048, 64 * 1024]);
     (Plot { buffer_bytes, ..Plot::new(program, jobs) }, dues)
+}
+
+/// How many of them are served before the connection closes.
+pub fn served(dues: &[Due]) -> usize {
+    dues.iter().position(|due| due.last).map_or(dues.len(), |at| at + 1)
 }
 
 /// A plot in which things go wrong, and what is due where they do not.
@@ -134,7 +137,8 @@ fn exchange(rng: &mut Rng, id: usize, heads: usize) -> (Job, Due, Vec<Act>) {
     let old = rng.chance(10);
     let old_kept = rng.chance(50);
     let closes = rng.chance(8);
-    let body = if rng.chance(if method.starts_with('P') { 90 } else { 8 }) { octets(rng) } else { Vec::new() };
+    let body =
+        if rng.chance(if method.starts_with('P') { 90 } else { 8 }) { octets(rng) } else { Vec::new() };
     let mut head = format!("{method} /{id} HTTP/1.{}\r\nHost: a\r\nX-Id: {id}\r\n", u8::from(!old));
     head += match (old && old_kept, closes && !old) {
         (true, _) => "Connection: keep-alive\r\n",
@@ -159,7 +163,9 @@ fn exchange(rng: &mut Rng, id: usize, heads: usize) -> (Job, Due, Vec<Act>) {
     due.interims = hints + usize::from(expects);
     let acts = match expects {
         // Whoever says 100, the backend or we in its place, says it before the final response.
-        true => vec![Act::Send(head.clone().into_bytes()), Act::AwaitHeads(heads + 1), Act::Send(coded.clone())],
+        true => {
+            vec![Act::Send(head.clone().into_bytes()), Act::AwaitHeads(heads + 1), Act::Send(coded.clone())]
+        }
         false => vec![Act::Send([head.as_bytes(), &coded].concat())],
     };
     reply.method = method;

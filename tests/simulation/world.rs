@@ -2,9 +2,10 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use neraca::app::Now;
+use neraca::app::{App, Now};
 use neraca::balance::Balance;
 use neraca::cluster::{Cluster, Policy};
 use neraca::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Keep, Limits, Side, Step};
@@ -64,8 +65,8 @@ pub struct Run {
     pub served: u64,
 }
 
-pub struct World {
-    app: Balance,
+struct World<A> {
+    app: A,
     limits: Limits,
     spare: Spare,
     start: Instant,
@@ -84,17 +85,27 @@ pub struct World {
 
 const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 5000);
 
-/// Runs a plot to the end of the client's connection.
+/// Runs a plot over a balancer to the end of the client's connection.
 pub fn run(plot: &Plot, pace: Pace) -> Run {
     let start = Instant::now();
     let addresses: Vec<SocketAddr> = (0..plot.backends).map(|n| ([127, 0, 0, 1], 9000 + n).into()).collect();
+    let app = Balance::new(Cluster::new(&addresses, Policy::RoundRobin, 1, start), Vec::new());
+    let (run, app) = run_app(app, start, plot, pace);
+    for backend in app.cluster().backends() {
+        assert_eq!(backend.in_flight(), 0, "a lease was not given back");
+    }
+    run
+}
+
+/// Runs a plot over any app.
+pub fn run_app<A: App>(app: A, start: Instant, plot: &Plot, pace: Pace) -> (Run, A) {
     let mut limits = Limits::default();
     limits.head.head_bytes = limits.head.head_bytes.min(plot.buffer_bytes / 2);
     let mut spare = Spare::new(SPARE_BUFFERS, plot.buffer_bytes);
     let buffers: Vec<_> = (0..SPARE_BUFFERS).map(|_| spare.take()).collect();
     buffers.into_iter().for_each(|buffer| spare.give(buffer));
     let mut world = World {
-        app: Balance::new(Cluster::new(&addresses, Policy::RoundRobin, 1, start), Vec::new()),
+        app,
         limits,
         spare,
         start,
@@ -113,20 +124,18 @@ pub fn run(plot: &Plot, pace: Pace) -> Run {
     let reason = world.connection();
     assert!(world.backend.is_none(), "closed with a backend attached");
     assert_eq!(world.spare.len(), SPARE_BUFFERS, "a buffer was not given back");
-    for backend in world.app.cluster().backends() {
-        assert_eq!(backend.in_flight(), 0, "a lease was not given back");
-    }
-    Run {
+    let run = Run {
         received: world.client.socket.written,
         reason,
         seen: world.backends.seen,
         connects: world.connected,
         elapsed: world.now - world.start,
         served: world.served,
-    }
+    };
+    (run, world.app)
 }
 
-impl World {
+impl<A: App> World<A> {
     fn connection(&mut self) -> CloseReason {
         let mut kept: Option<Exchange> = None;
         loop {
@@ -136,7 +145,7 @@ impl World {
                 if self.draining || self.now >= idle_until {
                     return CloseReason::TimedOut;
                 }
-                self.wait(idle_until);
+                self.wait(Interest::NONE, idle_until);
             }
             let mut exchange = match kept.take() {
                 Some(mut exchange) => {
@@ -180,7 +189,7 @@ impl World {
                     } else if exchange.is_untouched() {
                         return None;
                     } else {
-                        self.wait(exchange.deadline());
+                        self.wait(interest, exchange.deadline());
                         still = 0;
                         waits += 1;
                         assert!(waits < WAITS_MAX, "waits without end for {interest:?}");
@@ -198,7 +207,14 @@ impl World {
                         self.parked.push(conn);
                     }
                 }
-                Step::Load => panic!("the balancer loads no file"),
+                Step::Load => {
+                    let (file, offset, room) = exchange.load(&mut self.spare).expect("a file to load");
+                    assert!(!room.is_empty(), "a load was asked for without room");
+                    let n = self.pace.share(room.len()).max(1);
+                    let result = file.read_at(&mut room[..n], offset);
+                    exchange.loaded(result);
+                    still = 0;
+                }
                 Step::Shutdown(Side::Client) => self.client.socket.shut = true,
                 Step::Shutdown(Side::Backend) => self.backend.as_mut().expect("a backend").socket.shut = true,
                 Step::Idle => {
@@ -272,8 +288,18 @@ impl World {
     }
 
     /// Lets the peers do something; when they do not, it is a deadline that comes next.
-    fn wait(&mut self, deadline: Instant) {
-        let mut changed = self.client.act(&mut self.pace, self.now);
+    fn wait(&mut self, interest: Interest, deadline: Instant) {
+        // A transfer that chance put off comes about without anybody's doing.
+        let mut changed = false;
+        for (side, socket) in [
+            (Side::Client, Some(&self.client.socket)),
+            (Side::Backend, self.backend.as_ref().map(|c| &c.socket)),
+        ] {
+            let Some(socket) = socket else { continue };
+            changed |= interest.contains(Interest::read(side)) && socket.is_readable();
+            changed |= interest.contains(Interest::write(side)) && socket.window > 0;
+        }
+        changed |= self.client.act(&mut self.pace, self.now);
         for conn in self.backend.iter_mut().chain(&mut self.parked) {
             changed |= conn.act(&mut self.backends, &mut self.pace);
         }

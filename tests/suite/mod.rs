@@ -2,7 +2,11 @@
 //! `each_variant!` and the list of its tests.
 mod bodies;
 mod continues;
+mod deadlines;
+mod files;
 mod forwarding;
 mod keepalive;
+mod limits;
 mod retry;
+mod stopping;
 mod upgrade;

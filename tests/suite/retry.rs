@@ -106,10 +106,9 @@ fn a_post_on_a_fresh_connection_is_never_sent_twice(variant: Variant) {
         client.send(POST);
         let mut peer = backend.accept();
         assert_eq!(peer.message().text(), "body");
-        if reset {
-            peer.reset()
-        } else {
-            drop(peer)
+        match reset {
+            true => peer.reset(),
+            false => drop(peer),
         }
         assert_eq!(client.message().status(), 502);
         assert!(backend.is_untouched(), "sent twice");

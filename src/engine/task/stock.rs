@@ -51,12 +51,13 @@ async fn serve<A: App>(
     dealt: &Receiver<Dealt>,
 ) {
     let mut drained_from = None;
-    let watched: Vec<_> = listeners.iter().filter_map(|l| Async::new(l.try_clone().ok()?).ok()).collect();
+    let mut watched: Vec<_> = listeners.iter().filter_map(|l| Async::new(l.try_clone().ok()?).ok()).collect();
     let mut dealer = Dealer { accepting: true, listeners, paused: false };
     let mut sweep = Timer::interval(SWEEP);
     loop {
         if core.shared.is_draining() {
             dealer.listeners.clear();
+            watched.clear();
             if core.open.get() == 0 && dealt.is_empty() {
                 return;
             }

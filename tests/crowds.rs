@@ -1,0 +1,159 @@
+//! Many clients at once, on both engines: nobody waits for somebody else. One test after the other, for they take time.
+mod harness;
+
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use harness::program::raise_descriptors;
+use harness::scripted::{Reply, automatic};
+use harness::wire::Wire;
+use harness::{Server, Variant, balancer, eventually};
+use neraca::balance::Balance;
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+macro_rules! each_variant {
+    ($($test:ident)+) => {
+        each_variant! { crossbeam CROSSBEAM: $($test)+ }
+        each_variant! { rayon RAYON: $($test)+ }
+        each_variant! { batch_1 BATCH_1: $($test)+ }
+        each_variant! { edge EDGE: $($test)+ }
+        each_variant! { smol SMOL: $($test)+ }
+    };
+    ($module:ident $variant:ident: $($test:ident)+) => {
+        mod $module { $(#[test] fn $test() {
+            let _alone = crate::ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            super::$test(crate::harness::$variant);
+        })+ }
+    };
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const SLOW: Duration = Duration::from_millis(1000);
+
+/// More than all the buffers between the backend and a client that does not read.
+static BIG: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut response = b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n".to_vec();
+    response.resize(response.len() + 20_000_000, b'x');
+    response
+});
+
+fn reply(target: &str) -> Option<Reply> {
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    match target {
+        "/big" => Some((Duration::ZERO, &BIG)),
+        "/slow" => Some((SLOW, OK)),
+        "/never" => None,
+        _ => Some((Duration::ZERO, OK)),
+    }
+}
+
+/// How long the next client waits.
+fn wait_of_the_next_client(server: &Server<Balance>) -> Duration {
+    let start = Instant::now();
+    let mut client = server.client();
+    client.send(GET);
+    assert_eq!(client.message().text(), "ok");
+    start.elapsed()
+}
+
+/// A promise of the product: a tenth of a second at most waits a client while others are slow. It is measured once what
+/// others sent has been taken in, and one of ten may meet another process on its core.
+fn the_next_clients_are_served_soon(server: &Server<Balance>) {
+    const SOON: Duration = Duration::from_millis(100);
+    eventually("somebody is served soon", || wait_of_the_next_client(server) < SOON / 10);
+    let waits: Vec<_> = (0..10).map(|_| wait_of_the_next_client(server)).collect();
+    assert!(waits.iter().filter(|wait| **wait > SOON).count() <= 1, "{waits:?}");
+}
+
+fn a_thousand_kept_connections_are_all_served(variant: Variant) {
+    raise_descriptors(6000);
+    let server = balancer(variant.options(), &[automatic(reply)]);
+    let mut clients: Vec<Wire> = (0..1000).map(|_| server.client()).collect();
+    for _ in 0..2 {
+        for client in &mut clients {
+            client.send(GET);
+        }
+        for client in &mut clients {
+            assert_eq!(client.message().text(), "ok");
+        }
+    }
+    assert_eq!(server.stats().accepted, 1000);
+    drop(clients);
+    eventually("all are closed", || server.stats().closed == 1000);
+}
+
+fn slow_clients_hold_up_nobody(variant: Variant) {
+    raise_descriptors(6000);
+    let server = balancer(variant.options(), &[automatic(reply)]);
+    let mut crowd = vec![(300, "GET / HTTP/1.1\r\nHo")];
+    // A worker of the textbook pool is held for as long as a backend is.
+    if !variant.holds_workers() {
+        crowd.push((200, "PUT /never HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"));
+        crowd.push((40, "GET /big HTTP/1.1\r\nHost: a\r\n\r\n"));
+    }
+    let mut held = Vec::new();
+    for (count, request) in crowd {
+        for _ in 0..count {
+            let mut client = server.client();
+            client.send(request);
+            held.push(client);
+        }
+    }
+    eventually("all are there", || server.stats().accepted == held.len() as u64);
+    the_next_clients_are_served_soon(&server);
+    for client in held.iter_mut().skip(500) {
+        assert_eq!(client.head().status(), 200);
+    }
+}
+
+fn a_slow_backend_holds_up_nobody(variant: Variant) {
+    if variant.holds_workers() {
+        return;
+    }
+    raise_descriptors(10_000);
+    let server = balancer(variant.options(), &[automatic(reply)]);
+    let start = Instant::now();
+    let mut clients: Vec<Wire> = (0..1000).map(|_| server.client()).collect();
+    for client in &mut clients {
+        client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    eventually("all are under way", || server.stats().connected == 1000);
+    the_next_clients_are_served_soon(&server);
+    for client in &mut clients {
+        assert_eq!(client.message().text(), "ok");
+    }
+    // One after the other on its workers they would take minutes.
+    let took = start.elapsed();
+    assert!(took >= SLOW && took < 3 * SLOW, "{took:?}");
+}
+
+fn connections_beyond_the_limit_wait_for_their_turn(variant: Variant) {
+    let mut options = variant.options();
+    options.engine_limits.connections = 5;
+    let server = balancer(options, &[automatic(reply)]);
+    let mut clients: Vec<Wire> = (0..12).map(|_| server.client()).collect();
+    for client in &mut clients {
+        client.send(GET);
+    }
+    for client in &mut clients[..5] {
+        assert_eq!(client.message().text(), "ok");
+    }
+    eventually("it is full", || server.stats().accept_paused > 0);
+    assert_eq!(server.stats().accepted, 5);
+    // Each that leaves makes room for one.
+    for client in clients.drain(..5) {
+        drop(client);
+    }
+    for mut client in clients {
+        assert_eq!(client.message().text(), "ok");
+    }
+    assert_eq!(server.stats().accepted, 12);
+}
+
+each_variant! {
+    a_thousand_kept_connections_are_all_served
+    slow_clients_hold_up_nobody
+    a_slow_backend_holds_up_nobody
+    connections_beyond_the_limit_wait_for_their_turn
+}

@@ -1,0 +1,106 @@
+//! 1 GiB through the real program, either way, in 64 MiB of memory.
+mod harness;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::thread;
+
+use harness::program::Program;
+use harness::scripted::Backend;
+use harness::wire::Wire;
+use harness::{VARIANTS, Variant};
+
+const ALL: usize = 1 << 30;
+const PART: usize = 64 * 1024;
+/// The period of the bytes, which no buffer size divides: bytes lost, repeated or moved do not go unnoticed.
+const PERIOD: usize = 65_521;
+
+/// The bytes at an offset: up to `PART` of them.
+struct Bytes(Vec<u8>);
+
+impl Bytes {
+    fn new() -> Self {
+        Bytes((0..PERIOD + PART).map(|i| ((i % PERIOD) * 31 / 7) as u8).collect())
+    }
+
+    fn at(&self, offset: usize, len: usize) -> &[u8] {
+        &self.0[offset % PERIOD..][..len]
+    }
+
+    fn write(&self, mut out: impl Write, chunked: bool) {
+        for offset in (0..ALL).step_by(PART) {
+            let part = self.at(offset, PART);
+            if chunked {
+                write!(out, "{PART:x}\r\n").unwrap();
+            }
+            out.write_all(part).unwrap();
+            if chunked {
+                out.write_all(b"\r\n").unwrap();
+            }
+        }
+        if chunked {
+            out.write_all(b"0\r\n\r\n").unwrap();
+        }
+    }
+
+    /// Reads `len` bytes that are to be those at `offset`.
+    fn check(&self, mut input: impl Read, offset: usize, len: usize) {
+        let mut part = [0; PART];
+        for from in (0..len).step_by(PART) {
+            let part = &mut part[..PART.min(len - from)];
+            input.read_exact(part).unwrap();
+            assert!(*part == *self.at(offset + from, part.len()), "other bytes from {} on", offset + from);
+        }
+    }
+
+    fn check_chunks(&self, mut input: impl BufRead) {
+        let (mut offset, mut line) = (0, String::new());
+        loop {
+            line.clear();
+            input.read_line(&mut line).unwrap();
+            let size = usize::from_str_radix(line.trim_end(), 16).unwrap();
+            self.check(&mut input, offset, size);
+            offset += size;
+            input.read_exact(&mut [0; 2]).unwrap();
+            if size == 0 {
+                assert_eq!(offset, ALL);
+                return;
+            }
+        }
+    }
+}
+
+fn passes(variant: Variant) {
+    let backend = Backend::start();
+    let program = Program::start("balance", variant, &["--backend", &backend.address().to_string()]);
+    let bytes = Bytes::new();
+    let raw = |wire: &Wire| -> TcpStream { wire.stream.try_clone().unwrap() };
+    let mut client = program.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {ALL}\r\n\r\n"));
+    assert_eq!(client.head().status(), 200);
+    thread::scope(|scope| {
+        scope.spawn(|| bytes.write(raw(&peer), false));
+        bytes.check(raw(&client), 0, ALL);
+    });
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    peer.head();
+    thread::scope(|scope| {
+        scope.spawn(|| bytes.write(raw(&client), true));
+        bytes.check_chunks(BufReader::with_capacity(PART, raw(&peer)));
+    });
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(client.message().text(), "ok");
+    let peak = program.peak_kib();
+    assert!(peak < 64 * 1024, "{peak} KiB");
+}
+
+#[test]
+fn a_gibibyte_passes_either_way() {
+    // One after the other: each has the machine for itself.
+    for variant in VARIANTS {
+        passes(variant);
+    }
+}

@@ -1,0 +1,112 @@
+//! An app that answers by itself, as the file server does.
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use neraca::app::{App, Decision, Now, Outcome, Plan};
+use neraca::exchange::CloseReason;
+use neraca::http::answer::{Answer, Body, Octets};
+use neraca::http::head::RequestHead;
+
+use super::message::responses;
+use super::peers::{Act, Job};
+use super::wire::{End, Pace, Rng};
+use super::world::{Plot, run_app};
+
+/// `/memory` and `/file` have the same body, `/none` has none, `/short` is a file that has shrunk.
+struct Answers {
+    bytes: Arc<[u8]>,
+    file: Arc<File>,
+}
+
+const SIZE: usize = 150_000;
+
+impl Answers {
+    fn new() -> Self {
+        let bytes: Vec<u8> = (0..SIZE).map(|n| (n % 251) as u8).collect();
+        // Nameless, so nothing is left behind.
+        let name = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::TMPFILE;
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let mut file = File::from(rustix::fs::open(std::env::temp_dir(), name, mode).expect("a file"));
+        file.write_all(&bytes).expect("room on the disk");
+        file.rewind().expect("a file that can be read again");
+        Answers { bytes: bytes.into(), file: Arc::new(file) }
+    }
+}
+
+impl App for Answers {
+    fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, _now: &Now) -> Decision {
+        let (status, body) = match head.target {
+            "/memory" => (200, Body::Octets(Octets::Shared(Arc::clone(&self.bytes)), 0..SIZE)),
+            "/file" => (200, Body::File(Arc::clone(&self.file), 0..SIZE as u64)),
+            "/short" => (200, Body::File(Arc::clone(&self.file), 0..SIZE as u64 + 1)),
+            _ => (204, Body::None),
+        };
+        Decision::Answer(Answer { status, fields: Octets::Static(b""), body, close: false })
+    }
+
+    fn replan(&self, _failed: Plan, _now: &Now) -> Option<Plan> {
+        None
+    }
+
+    fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Now) {}
+}
+
+#[test]
+fn answers_leave_whole_and_in_order() {
+    let asked = [
+        ("GET", "/memory"),
+        ("HEAD", "/file"),
+        ("POST", "/none"),
+        ("GET", "/file"),
+        ("HEAD", "/none"),
+        ("GET", "/none"),
+    ];
+    let requests: String = asked.map(|(m, t)| format!("{m} {t} HTTP/1.1\r\nHost: a\r\n\r\n")).concat();
+    let program = vec![Act::Send(requests.into_bytes()), Act::AwaitFinals(asked.len()), Act::Leave(End::Eof)];
+    let jobs = asked.map(|(method, _)| Job { method, ..Job::get(b"") }).to_vec();
+    for pace in [Pace::Whole, Pace::Chance(Rng::new(1)), Pace::Chance(Rng::new(2))] {
+        let (run, app) =
+            run_app(Answers::new(), Instant::now(), &Plot::new(program.clone(), jobs.clone()), pace);
+        let got = responses(&run.received, &asked.map(|(method, _)| method == "HEAD"));
+        assert_eq!((got.len(), run.served, run.reason), (asked.len(), asked.len() as u64, CloseReason::Done));
+        for (response, (method, target)) in got.iter().zip(asked) {
+            let none = method == "HEAD" || target == "/none";
+            assert!(response.body == if none { &[] } else { &app.bytes[..] }, "{method} {target}");
+            let length = response.field("content-length").map(<[u8]>::to_vec);
+            assert_eq!(
+                length,
+                (target != "/none").then(|| SIZE.to_string().into_bytes()),
+                "{method} {target}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_file_that_has_shrunk_breaks_the_response_off() {
+    let request = b"GET /short HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
+    let plot = Plot::new(vec![Act::Send(request)], vec![Job::get(b"")]);
+    let (run, _app) = run_app(Answers::new(), Instant::now(), &plot, Pace::Whole);
+    let got = responses(&run.received, &[]);
+    assert_eq!((got[0].whole, run.reason), (Some(false), CloseReason::Truncated));
+}
+
+#[test]
+fn a_body_that_is_not_wanted_is_not_taken_for_a_request() {
+    let smuggled = b"GET /memory HTTP/1.1\r\nHost: a\r\n\r\n";
+    let head = format!("POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", smuggled.len());
+    for cut in 0..=smuggled.len() {
+        let program = vec![
+            Act::Send([head.as_bytes(), &smuggled[..cut]].concat()),
+            Act::Send(smuggled[cut..].to_vec()),
+            Act::AwaitFinals(1),
+            Act::Leave(End::Eof),
+        ];
+        let (run, _app) =
+            run_app(Answers::new(), Instant::now(), &Plot::new(program, vec![Job::get(b"")]), Pace::Whole);
+        assert_eq!(responses(&run.received, &[]).len(), 1, "cut at {cut}");
+    }
+}

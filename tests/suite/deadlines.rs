@@ -1,0 +1,184 @@
+//! Every wait ends: at its own deadline, and in a way that says what happened.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::scripted::Backend;
+use crate::harness::wire::{End, Wire};
+use crate::harness::{Server, Variant, balancer, eventually};
+use neraca::balance::Balance;
+use neraca::exchange::Limits;
+
+const SHORT: Duration = Duration::from_millis(200);
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn pair(variant: Variant, shorten: impl FnOnce(&mut Limits)) -> (Backend, Server<Balance>) {
+    let backend = Backend::start();
+    let mut options = variant.options();
+    shorten(&mut options.limits);
+    let server = balancer(options, &[backend.address()]);
+    (backend, server)
+}
+
+/// Writes this byte again and again, faster than any deadline here, until the peer closes or answers.
+fn drip(client: &mut Wire, byte: u8) {
+    client.stream.set_read_timeout(Some(SHORT / 8)).unwrap();
+    while client.try_send([byte]).is_ok() && client.stream.peek(&mut [0]).is_err() {}
+    client.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+}
+
+fn a_head_has_to_come_in_time_however_it_drips(variant: Variant) {
+    let (backend, server) = pair(variant, |limits| limits.head_timeout = SHORT);
+    let start = Instant::now();
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: ");
+    drip(&mut client, b'a');
+    let response = client.message();
+    assert_eq!((response.status(), response.field("Connection")), (408, Some("close")));
+    client.finish();
+    client.ends();
+    assert!(start.elapsed() >= SHORT, "{:?}", start.elapsed());
+    assert!(backend.is_untouched());
+}
+
+fn an_idle_connection_is_closed_without_a_word(variant: Variant) {
+    let (backend, server) = pair(variant, |limits| limits.idle_timeout = SHORT);
+    let mut untouched = server.client();
+    let mut client = server.client();
+    client.send(GET);
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send(OK);
+    assert_eq!(client.message().text(), "ok");
+    client.ends();
+    untouched.ends();
+    // So is the kept connection to the backend.
+    peer.ends();
+}
+
+fn a_body_that_stalls_is_given_up(variant: Variant) {
+    let (backend, server) = pair(variant, |limits| limits.body_timeout = SHORT);
+    let mut client = server.client();
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf");
+    let mut peer = backend.accept();
+    peer.head();
+    assert_eq!(peer.take(4), b"half");
+    let response = client.message();
+    assert_eq!((response.status(), response.field("Connection")), (408, Some("close")));
+    peer.is_gone();
+    client.finish();
+    client.ends();
+}
+
+fn a_body_that_moves_is_not_given_up(variant: Variant) {
+    let (backend, server) = pair(variant, |limits| limits.body_timeout = 2 * SHORT);
+    let mut client = server.client();
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n");
+    let mut peer = backend.accept();
+    let request = peer.head();
+    // Longer in all than the deadline between two parts: each wait is for something that does not come.
+    client.stream.set_read_timeout(Some(SHORT / 2)).unwrap();
+    for _ in 0..12 {
+        client.send("x");
+        assert!(client.stream.peek(&mut [0]).is_err());
+    }
+    client.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(peer.body_of(request).text(), "xxxxxxxxxxxx");
+    peer.send(OK);
+    assert_eq!(client.message().text(), "ok");
+}
+
+fn a_client_that_does_not_read_is_reset(variant: Variant) {
+    let (backend, server) = pair(variant, |limits| limits.body_timeout = SHORT);
+    let mut client = server.client();
+    client.send(GET);
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+    let part = vec![b'x'; 1 << 20];
+    while peer.try_send(&part).is_ok() {}
+    eventually("the client is given up", || server.stats().broken == 1);
+    let (got, end) = client.rest();
+    assert!(end == End::Reset && got.len() < 100_000_000);
+}
+
+fn a_backend_that_does_not_answer_is_a_gateway_timeout(variant: Variant) {
+    let (backend, server) = pair(variant, |limits| limits.response_timeout = SHORT);
+    let mut client = server.client();
+    for request in [GET, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"] {
+        for part in ["", "HTTP/1.1 200 OK\r\nContent-"] {
+            client.send(request);
+            let mut peer = backend.accept();
+            peer.message();
+            peer.send(part);
+            let response = client.message();
+            assert_eq!((response.status(), response.field("Connection")), (504, None));
+            peer.is_gone();
+            assert!(backend.is_untouched(), "sent twice");
+        }
+    }
+}
+
+fn a_response_that_stalls_is_cut_off_visibly(variant: Variant) {
+    let (backend, server) = pair(variant, |limits| limits.response_timeout = SHORT);
+    for head in ["Content-Length: 9\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n9\r\n", "\r\n"] {
+        let mut client = server.client();
+        client.send(GET);
+        let mut peer = backend.accept();
+        peer.head();
+        peer.send(format!("HTTP/1.1 200 OK\r\n{head}half"));
+        assert_eq!(client.head().status(), 200);
+        let (rest, end) = client.rest();
+        assert_eq!(end, End::Reset, "{}", String::from_utf8_lossy(&rest));
+        peer.is_gone();
+    }
+}
+
+fn a_backend_that_does_not_read_is_given_up(variant: Variant) {
+    let (backend, server) = pair(variant, |limits| limits.response_timeout = SHORT);
+    let mut client = server.client();
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n");
+    let part = vec![b'x'; 1 << 20];
+    let mut reader = Wire::new(client.stream.try_clone().unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| while client.try_send(&part).is_ok() {});
+        let _peer = backend.accept();
+        let response = reader.message();
+        assert_eq!((response.status(), response.field("Connection")), (504, Some("close")));
+        let _ = reader.stream.shutdown(std::net::Shutdown::Both);
+    });
+}
+
+fn a_tunnel_in_which_nothing_moves_is_closed(variant: Variant) {
+    let (backend, server) = pair(variant, |limits| limits.tunnel_timeout = SHORT);
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    assert_eq!(client.head().status(), 101);
+    client.is_gone();
+    peer.is_gone();
+}
+
+fn a_client_that_lingers_is_closed(variant: Variant) {
+    let (_backend, server) = pair(variant, |limits| limits.linger_timeout = SHORT);
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: a b\r\n\r\n");
+    assert_eq!(client.message().status(), 400);
+    client.ends();
+    eventually("it is closed although the client is not", || server.stats().closed == 1);
+}
+
+each_variant! {
+    a_head_has_to_come_in_time_however_it_drips
+    an_idle_connection_is_closed_without_a_word
+    a_body_that_stalls_is_given_up
+    a_body_that_moves_is_not_given_up
+    a_client_that_does_not_read_is_reset
+    a_backend_that_does_not_answer_is_a_gateway_timeout
+    a_response_that_stalls_is_cut_off_visibly
+    a_backend_that_does_not_read_is_given_up
+    a_tunnel_in_which_nothing_moves_is_closed
+    a_client_that_lingers_is_closed
+}

@@ -1,0 +1,113 @@
+//! The end: `stop`, and what it leaves to those that are there. And a panic, which ends one connection only.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use neraca::app::{App, Decision, Now, Outcome, Plan};
+use neraca::http::answer::{Reason, answer};
+use neraca::http::head::RequestHead;
+
+use crate::harness::scripted::Backend;
+use crate::harness::wire::Wire;
+use crate::harness::{Server, Variant, balancer, eventually};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn requests_under_way_end_and_idle_connections_are_closed(variant: Variant) {
+    let backend = Backend::start();
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut idle: Vec<Wire> = (0..100).map(|_| server.client()).collect();
+    let (mut waiting, mut reading, mut writing) = (server.client(), server.client(), server.client());
+    waiting.send(GET);
+    let mut of_waiting = backend.accept();
+    of_waiting.head();
+    reading.send(GET);
+    let mut of_reading = backend.accept();
+    of_reading.head();
+    of_reading.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+    reading.head();
+    writing.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nhalf");
+    let mut of_writing = backend.accept();
+    let request = of_writing.head();
+    eventually("all are there", || server.stats().accepted == 103);
+    server.stop();
+    for client in &mut idle {
+        client.ends();
+    }
+    eventually("nobody listens", || TcpStream::connect(server.address()).is_err());
+    of_waiting.send(OK);
+    let response = waiting.message();
+    assert_eq!((response.text(), response.field("Connection")), ("ok", Some("close")));
+    waiting.ends();
+    of_reading.send("half");
+    assert_eq!(reading.take(8), b"halfhalf");
+    reading.ends();
+    writing.send("half");
+    assert_eq!(of_writing.body_of(request).text(), "halfhalf");
+    of_writing.send(OK);
+    assert_eq!(writing.message().field("Connection"), Some("close"));
+    writing.ends();
+    server.wait();
+}
+
+fn what_does_not_end_is_broken_off_at_the_drain_limit(variant: Variant) {
+    let backend = Backend::start();
+    let mut options = variant.options();
+    options.engine_limits.drain = Duration::from_millis(300);
+    let server = balancer(options, &[backend.address()]);
+    let mut client = server.client();
+    client.send(GET);
+    let mut peer = backend.accept();
+    peer.head();
+    let start = Instant::now();
+    server.stop();
+    server.wait();
+    assert!(start.elapsed() >= Duration::from_millis(300) && start.elapsed() < Duration::from_secs(3));
+    client.is_gone();
+    peer.is_gone();
+}
+
+fn an_engine_without_clients_ends_at_once(variant: Variant) {
+    let server = balancer(variant.options(), &[]);
+    let start = Instant::now();
+    server.stop();
+    server.wait();
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+/// Panics for one target, and answers the others itself.
+struct Fragile;
+
+impl App for Fragile {
+    fn decide(&self, head: &RequestHead<'_>, _: SocketAddr, _: &Now) -> Decision {
+        assert!(head.target != "/panic", "as asked for");
+        Decision::Answer(answer(Reason::NoBackend))
+    }
+
+    fn replan(&self, _: Plan, _: &Now) -> Option<Plan> {
+        None
+    }
+
+    fn report(&self, _: &Plan, _: Outcome, _: &Now) {}
+}
+
+fn a_panic_costs_one_connection(variant: Variant) {
+    let mut server = Server::start(Fragile, variant.options());
+    server.panics = 20;
+    let mut other = server.client();
+    for _ in 0..server.panics {
+        other.send(GET);
+        let mut client = server.client();
+        client.send("GET /panic HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.is_gone();
+        assert_eq!(other.message().status(), 503);
+    }
+}
+
+each_variant! {
+    requests_under_way_end_and_idle_connections_are_closed
+    what_does_not_end_is_broken_off_at_the_drain_limit
+    an_engine_without_clients_ends_at_once
+    a_panic_costs_one_connection
+}
