@@ -14,6 +14,7 @@ use plan::Scale;
 use run::Stopped;
 
 mod bench;
+mod check;
 mod child;
 mod counters;
 mod doctor;
@@ -26,11 +27,13 @@ mod probe;
 mod proc;
 mod raw;
 mod reply;
+mod report;
 mod rng;
 mod run;
 mod selftest;
 mod site;
 mod sockets;
+mod stats;
 mod targets;
 mod wrk;
 
@@ -72,6 +75,16 @@ enum Command {
         only: Vec<String>,
         #[command(flatten)]
         common: Common,
+    },
+    /// Make summary, tables, plots and pages from the raw results.
+    Report {
+        /// A run's directory [default: the newest under experiments/results].
+        directory: Option<PathBuf>,
+    },
+    /// Recompute the summary from the raw results, and fail on any difference.
+    Check {
+        /// A run's directory [default: the newest under experiments/results].
+        directory: Option<PathBuf>,
     },
     /// Measure servers with known faults, and say whether each was reported as it is.
     Selftest,
@@ -122,6 +135,20 @@ fn main() -> ExitCode {
                 Err(error) => complain(&error.to_string(), 1),
             }
         }
+        Command::Report { directory } => match report::run(directory.as_deref()) {
+            Ok(page) => {
+                println!("report: {}", page.display());
+                ExitCode::SUCCESS
+            }
+            Err(said) => complain(&said, 1),
+        },
+        Command::Check { directory } => match check::run(directory.as_deref()) {
+            Ok(results) => {
+                println!("{}: every number is what the raw files give", results.display());
+                ExitCode::SUCCESS
+            }
+            Err(said) => complain(&said, 1),
+        },
         Command::Selftest => match stop_flag().map(|stop| selftest::run(&stop)) {
             Ok(Ok(true)) => ExitCode::SUCCESS,
             Ok(Ok(false)) => complain("a fault was not reported as it is", 1),

@@ -129,15 +129,6 @@ pub(crate) fn jain(values: &[u64]) -> Option<f64> {
     (squares > 0.0).then(|| sum * sum / (values.len() as f64 * squares))
 }
 
-/// Slope of the least-squares line.
-pub(crate) fn slope(points: &[(f64, f64)]) -> Option<f64> {
-    let (xs, ys): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
-    let (mx, my) = (mean(&xs)?, mean(&ys)?);
-    let below: f64 = xs.iter().map(|x| (x - mx).powi(2)).sum();
-    let above: f64 = points.iter().map(|(x, y)| (x - mx) * (y - my)).sum();
-    (below > 0.0).then(|| above / below)
-}
-
 /// To six significant digits, so that stored numbers do not depend on the last bit of a logarithm.
 pub(crate) fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
@@ -200,8 +191,6 @@ mod tests {
         assert_eq!(jain(&[]), None);
         assert!(near(sign_test(&[1.1; 6]), 2.0 / 64.0) && near(sign_test(&[0.9, 1.1]), 1.0));
         assert!(near(sign_test(&[0.9, 1.1, 1.1, 1.1, 1.1, 1.1]), 14.0 / 64.0));
-        assert!(near(slope(&[(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]).unwrap(), 2.0));
-        assert_eq!(slope(&[(1.0, 1.0)]), None);
     }
 
     #[test]

@@ -85,6 +85,14 @@ impl Study {
         }
     }
 
+    /// A record as its own raw files give it: without the gates that need other cells.
+    pub(crate) fn alone(record: &Record) -> Record {
+        let mut record = record.clone();
+        record.gates.retain(|result| !matches!(result.gate, Gate::G6 | Gate::G9 | Gate::G11));
+        record.validity = gates::validity(&record.gates, &record.measured);
+        record
+    }
+
     pub(crate) fn target(&self, id: &str) -> Option<&Target> {
         self.plan.targets.iter().find(|target| target.id == id)
     }

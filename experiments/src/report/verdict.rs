@@ -1,6 +1,6 @@
 //! Item 2: thread against async.
 
-use crate::model::{Cell, Section, Validity};
+use crate::model::{Cell, Section, Validity, Work};
 use crate::report::measure;
 use crate::report::number::{change, maybe, ratio};
 use crate::report::page::{Block, Table, Tone};
@@ -103,14 +103,14 @@ fn headline_blocks(headline: &Headline) -> Vec<Block> {
 
 /// Loads under which both engines ran, with the ratio of each.
 pub(crate) fn conditions(study: &Study) -> Vec<(Group<'_>, Ratio)> {
-    let ranked = |c: &Cell| c.target == ASYNC && c.section != Section::Headline;
-    let groups = study.groups(ranked);
-    let pair = |group: Group<'_>| {
-        let thread = study.twin(group.cell, THREAD)?;
-        let ratio = Ratio::of_blocks(&study.paired(&group, &thread, measure::rate))?;
-        Some(((group), ratio))
-    };
-    groups.into_iter().filter_map(pair).collect()
+    let ranked = |c: &Cell| c.target == ASYNC && c.section != Section::Headline && c.work == Work::Load;
+    let mut found = Vec::new();
+    for group in study.groups(ranked) {
+        let Some(thread) = study.twin(group.cell, THREAD) else { continue };
+        let ratio = Ratio::of_blocks(&study.paired(&group, &thread, measure::rate));
+        found.extend(ratio.map(|ratio| (group, ratio)));
+    }
+    found
 }
 
 fn condition_table(study: &Study) -> Option<Block> {
