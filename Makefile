@@ -58,7 +58,7 @@ bench-smoke: bench-build ## every target once, under a minute
 bench: bench-build ## the whole assignment, about 20 minutes
 	@exec $(lab) run --plan bench --neraca $(neraca) $(BENCH)
 
-bench-full: bench-build ## the same with six repetitions, hours
+bench-full: bench-build ## the same with six repetitions, about 80 minutes
 	@exec $(lab) run --plan full --neraca $(neraca) $(BENCH)
 
 bench-selftest: bench-build ## does the laboratory find faults at their rates, and none where there is none?

@@ -56,7 +56,7 @@ impl<A: App> Worker<A> {
                         self.read(Side::Backend, interest, &mut response);
                     }
                 }
-                Step::Attach => self.exchange.attached(Ok(true)),
+                Step::Attach => self.exchange.attached(Ok(())),
                 Step::Detach(_) => {}
                 Step::Idle => break,
                 step => panic!("{step:?} in an ordinary exchange"),

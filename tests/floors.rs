@@ -104,7 +104,7 @@ fn faults(path: &str, source: &str) -> Vec<String> {
     }
     let module = path.split(['/', '.']).next().unwrap_or_default();
     let Some(floor) = floor(module) else {
-        if !["lib", "main", "config", "demo", "logger"].contains(&module) {
+        if !["lib", "main", "config", "demo", "logger", "access_log"].contains(&module) {
             faults.push(format!("{path}: the module {module} has no floor"));
         }
         return faults;

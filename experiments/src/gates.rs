@@ -332,27 +332,27 @@ mod tests {
             ("at work", Gate::G2, Invalid, |_, load| load.client.requests = 30_000),
             ("correction", Gate::G2, Note, |_, load| load.client.requests = 48_000),
             ("connecting", Gate::G2, Note, |cell, load| {
-                (cell.keep_alive, load.client.requests) = (false, 30_000)
+                (cell.keep_alive, load.client.requests) = (false, 30_000);
             }),
             ("served 39000", Gate::G3, Invalid, |_, load| {
-                load.conservation.as_mut().unwrap().target = Some(39_000)
+                load.conservation.as_mut().unwrap().target = Some(39_000);
             }),
             ("backends served", Gate::G3, Invalid, |_, load| {
-                load.conservation.as_mut().unwrap().backends = Some(1)
+                load.conservation.as_mut().unwrap().backends = Some(1);
             }),
             ("nobody", Gate::G3, Note, |_, load| load.conservation = None),
             ("1 failed", Gate::G4, Note, |_, load| load.failures.read = 1),
             ("400 failed (0.99 %)", Gate::G4, Invalid, |_, load| load.failures.read = 400),
             ("never answered", Gate::G4, Invalid, |_, load| load.failures.stalled = 1),
             ("wrk used", Gate::G5, Invalid, |_, load| {
-                load.roles.get_mut(&Role::Client).unwrap().user_s = 7.5
+                load.roles.get_mut(&Role::Client).unwrap().user_s = 7.5;
             }),
             ("whole chain", Gate::G5, Note, |_, load| load.host.idle_s = 0.1),
             ("stolen", Gate::G7, Invalid, |_, load| load.host.steal_s = 1.0),
             ("other programs", Gate::G7, Note, |_, load| load.host.foreign_s = 0.6),
             ("listen queue", Gate::G7, Note, |_, load| load.host.listen_overflows = 5),
             ("without an answer", Gate::G8, Invalid, |_, load| {
-                load.target.as_mut().unwrap().series[1].1 = 0.0
+                load.target.as_mut().unwrap().series[1].1 = 0.0;
             }),
             ("halves", Gate::G8, Note, |_, load| load.target.as_mut().unwrap().series[3].1 = 12_000.0),
             ("wrong body", Gate::G10, Invalid, |_, load| load.probe.errors.truncated = 1),

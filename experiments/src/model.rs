@@ -371,7 +371,7 @@ pub(crate) struct Probe {
     pub(crate) errors: ProbeErrors,
     /// Of the answered ones.
     pub(crate) connect_us: Distribution,
-    /// *Waiting*: from the request's last byte sent to the first byte of the response.
+    /// *Waiting*: from handing the request to the kernel to the first byte of the response.
     pub(crate) waiting_us: Distribution,
     /// From the intended time to the last byte: what a user would have waited.
     pub(crate) total_us: Distribution,

@@ -275,6 +275,8 @@ impl Attempt {
             }
         }
         while self.sent_bytes < request.len() {
+            // Read before the call: the answer may be there when it returns.
+            self.sent = Some(Instant::now());
             match self.stream.write(&request[self.sent_bytes..]) {
                 Ok(n) => self.sent_bytes += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
@@ -282,7 +284,6 @@ impl Attempt {
                 Err(_) => return Some(End::Write),
             }
         }
-        self.sent.get_or_insert_with(Instant::now);
         let mut buffer = [0; 16 * 1024];
         loop {
             match self.stream.read(&mut buffer) {

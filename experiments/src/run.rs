@@ -146,6 +146,9 @@ fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, String> {
     let neraca = diagnosis.neraca.clone().ok_or("there is no neraca")?;
     let cpus = diagnosis.host.cpus;
     let mut command: Vec<String> = std::env::args().collect();
+    for word in command.iter_mut().filter(|word| word.starts_with('/')) {
+        *word = word.rsplit('/').next().unwrap_or_default().to_owned();
+    }
     if let Some(program) = command.first_mut() {
         *program = "neraca-lab".into();
     }
@@ -294,8 +297,9 @@ fn lines(path: &Path) -> usize {
 /// One line about a finished cell.
 fn describe(n: usize, of: usize, record: &Record) -> String {
     let id = &record.cell.id;
-    let worst =
-        record.gates.iter().filter(|gate| gate.verdict != Validity::Valid).max_by_key(|gate| gate.verdict);
+    let failing = record.gates.iter().filter(|gate| gate.verdict != Validity::Valid);
+    // Of equally bad ones the first.
+    let worst = failing.rev().max_by_key(|gate| gate.verdict);
     let remark = match (record.validity, worst) {
         (Validity::Invalid, Some(gate)) => format!("  INVALID {:?}: {}", gate.gate, gate.reason),
         (Validity::Note, Some(gate)) => format!("  note {:?}: {}", gate.gate, gate.reason),

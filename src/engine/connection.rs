@@ -68,7 +68,7 @@ pub(super) struct Connection<S> {
 }
 
 enum Attached {
-    Now(Result<bool, AttachError>),
+    Now(Result<(), AttachError>),
     Later,
 }
 
@@ -209,7 +209,7 @@ impl<S: Stream> Connection<S> {
         let Some(exchange) = &self.exchange else { return Attached::Later };
         if let (true, Some(link)) = (self.connecting, &mut self.backend) {
             return match link.established() {
-                Ok(true) => Attached::Now(Ok(false)),
+                Ok(true) => Attached::Now(Ok(())),
                 Ok(false) if now < exchange.deadline() => Attached::Later,
                 Ok(false) => Attached::Now(Err(AttachError::TimedOut)),
                 Err(_) => Attached::Now(Err(AttachError::Refused)),
@@ -223,14 +223,14 @@ impl<S: Stream> Connection<S> {
         if !fresh && let Some(link) = backends.checkout(backend.id(), client) {
             counters.reused.add(1);
             self.backend = Some(link);
-            return Attached::Now(Ok(true));
+            return Attached::Now(Ok(()));
         }
         match backends.connect(backend.address(), client) {
             Ok((link, established)) => {
                 counters.connected.add(1);
                 self.backend = Some(link);
                 self.connecting = true;
-                if established { Attached::Now(Ok(false)) } else { Attached::Later }
+                if established { Attached::Now(Ok(())) } else { Attached::Later }
             }
             Err(error) if is_exhausted(&error) => Attached::Now(Err(AttachError::Exhausted)),
             Err(_) => {
@@ -240,7 +240,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    fn settle(&mut self, result: Result<bool, AttachError>) {
+    fn settle(&mut self, result: Result<(), AttachError>) {
         self.connecting = false;
         if let Some(exchange) = &mut self.exchange {
             exchange.attached(result);

@@ -189,6 +189,11 @@ impl Flow {
         self.held
     }
 
+    /// Some byte has left since it was last rewound.
+    pub(super) fn has_left(&self) -> bool {
+        self.prefix_sent > 0
+    }
+
     /// Lets go of what left.
     pub(super) fn release(&mut self) {
         if self.held {

@@ -95,9 +95,8 @@ pub struct Exchange {
 /// What has happened to one request so far.
 #[derive(Debug, Clone, Copy, Default)]
 struct Facts {
-    /// A backend connection is at work for us, and it was a kept one.
+    /// A backend connection is at work for us.
     attached: bool,
-    reused: bool,
     attach_error: Option<AttachError>,
     /// The request was sent once more, so no kept connection will do.
     retried: bool,
@@ -225,12 +224,11 @@ impl Exchange {
         self.plan.as_ref().map(|plan| (plan, self.facts.retried))
     }
 
-    /// A connection to the plan's backend is there (`true`: a kept one), or could not be had.
-    pub fn attached(&mut self, result: Result<bool, AttachError>) {
+    /// A connection to the plan's backend is there, or could not be had.
+    pub fn attached(&mut self, result: Result<(), AttachError>) {
         match result {
-            Ok(reused) => {
+            Ok(()) => {
                 self.facts.attached = true;
-                self.facts.reused = reused;
                 self.facts.backend_end = None;
                 self.facts.send_failed = false;
                 self.phase = Phase::Relay;

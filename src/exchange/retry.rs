@@ -9,19 +9,19 @@ pub(super) struct Failure {
     pub(super) answered: bool,
     /// All that was sent is still in our buffers.
     pub(super) whole: bool,
-    /// The connection was a kept one: the backend may have closed it before it saw the request.
-    pub(super) reused: bool,
+    /// Some byte of the request left on the connection that failed.
+    pub(super) left: bool,
     /// The request was sent once more already.
     pub(super) retried: bool,
     pub(super) method: Method,
 }
 
 impl Failure {
-    /// RFC 9110 section 9.2.2 and RFC 9112 section 9.3.1: an idempotent request may be repeated; any other only
-    /// where the connection was a kept one that ended without a byte of a response. One retry, and never once
-    /// something of the response has arrived.
+    /// RFC 9110 section 9.2.2: a proxy does not repeat a request that is not idempotent, for the backend may have done
+    /// what it asks; that the connection was a kept one does not tell. So such a request is sent once more only when no
+    /// byte of it left. One retry, and never once something of the response has arrived.
     pub(super) fn may_retry(&self) -> bool {
-        !self.answered && self.whole && !self.retried && (self.reused || self.method.is_idempotent())
+        !self.answered && self.whole && !self.retried && (!self.left || self.method.is_idempotent())
     }
 }
 
@@ -31,19 +31,18 @@ mod tests {
 
     #[test]
     fn one_retry_for_what_may_be_repeated() {
-        let get =
-            Failure { answered: false, whole: true, reused: false, retried: false, method: Method::Get };
+        let get = Failure { answered: false, whole: true, left: true, retried: false, method: Method::Get };
         let post = Failure { method: Method::Post, ..get };
         for (failure, may) in [
             (get, true),
-            (Failure { reused: true, ..get }, true),
+            (Failure { left: false, ..get }, true),
             (Failure { answered: true, ..get }, false),
             (Failure { whole: false, ..get }, false),
             (Failure { retried: true, ..get }, false),
             (post, false),
-            (Failure { reused: true, ..post }, true),
-            (Failure { reused: true, retried: true, ..post }, false),
-            (Failure { reused: true, whole: false, ..post }, false),
+            (Failure { left: false, ..post }, true),
+            (Failure { left: false, retried: true, ..post }, false),
+            (Failure { left: false, whole: false, ..post }, false),
         ] {
             assert_eq!(failure.may_retry(), may, "{failure:?}");
         }

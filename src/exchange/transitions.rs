@@ -339,7 +339,7 @@ impl Exchange {
         let failure = Failure {
             answered: self.facts.answered,
             whole: self.request.is_held(),
-            reused: self.facts.reused,
+            left: self.request.has_left(),
             retried: self.facts.retried,
             method: self.ask.method,
         };

@@ -261,7 +261,7 @@ impl<A: App> World<A> {
         }
     }
 
-    fn attach(&mut self, exchange: &Exchange) -> Result<bool, AttachError> {
+    fn attach(&mut self, exchange: &Exchange) -> Result<(), AttachError> {
         assert!(self.backend.is_none(), "attached twice");
         let (plan, fresh) = exchange.plan().expect("a plan to attach to");
         let id = plan.lease.id();
@@ -271,13 +271,13 @@ impl<A: App> World<A> {
             let mut conn = self.parked.remove(at);
             conn.dies = self.deaths.pop_front().flatten();
             self.backend = Some(conn);
-            return Ok(true);
+            return Ok(());
         }
         match self.connects.pop_front().flatten() {
             None => {
                 self.connected += 1;
                 self.backend = Some(Conn::new(id));
-                Ok(false)
+                Ok(())
             }
             Some(AttachError::TimedOut) => {
                 self.now = self.now.max(exchange.deadline());
