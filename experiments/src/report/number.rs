@@ -48,14 +48,14 @@ pub(crate) fn ratio(value: f64) -> String {
     }
 }
 
-/// A factor as a change: `+12.3 %`.
+/// A factor as a change: `+12.3 %`, which no line break divides.
 pub(crate) fn change(factor: f64) -> String {
     let percent = (factor - 1.0) * 100.0;
     match percent {
-        p if p.abs() < 0.05 => "0 %".into(),
-        p if p.abs() >= 99.5 => format!("{}{} %", if p < 0.0 { "−" } else { "+" }, grouped(p.abs())),
-        p if p < 0.0 => format!("−{:.1} %", -p),
-        p => format!("+{p:.1} %"),
+        p if p.abs() < 0.05 => "0\u{a0}%".into(),
+        p if p.abs() >= 99.5 => format!("{}{}\u{a0}%", if p < 0.0 { "−" } else { "+" }, grouped(p.abs())),
+        p if p < 0.0 => format!("−{:.1}\u{a0}%", -p),
+        p => format!("+{p:.1}\u{a0}%"),
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
     fn factors_and_sizes() {
         let cases = [(1.0, "0 %"), (1.1234, "+12.3 %"), (0.5, "−50.0 %"), (21.0, "+2000 %")];
         for (factor, expected) in cases {
-            assert_eq!(change(factor), expected);
+            assert_eq!(change(factor).replace('\u{a0}', " "), expected);
         }
         assert_eq!([ratio(1.2345), ratio(12.0), ratio(0.05)], ["1.234×", "12.0×", "0.0500×"]);
         assert_eq!([bytes(128), bytes(10_240), bytes(76_800), bytes(1 << 20)], ["128 B", "10 KB", "75 KB", "1 MB"]);

@@ -122,7 +122,7 @@ fn ratio_ticks(reach: f64) -> Vec<f64> {
         &[0.01, 0.1, 1.0, 10.0, 100.0],
     ];
     let [.., widest] = sets;
-    let fits = |set: &&[f64]| set.last().is_some_and(|most| most.ln() >= reach * 0.75);
+    let fits = |set: &&[f64]| set.last().is_some_and(|most| most.ln() >= reach * 0.5);
     let set = sets.iter().copied().find(fits).unwrap_or(widest);
     set.iter().copied().filter(|t| t.ln().abs() <= reach).collect()
 }

@@ -103,9 +103,14 @@ fn invalid_reasons(study: &Study, groups: &[Group<'_>]) -> Vec<String> {
         .collect()
 }
 
+fn is_assignment(group: &Group<'_>) -> bool {
+    matches!(group.cell.section, Section::Assignment | Section::ThreadsControl)
+}
+
 fn with_remarks(study: &Study, groups: &[Group<'_>], first: &str) -> Vec<Block> {
+    let caption = if first == COLUMNS[0] && groups.iter().any(is_assignment) { DEFINITIONS } else { "Columns as in part 1." };
     let mut blocks = vec![
-        Block::Table(load_table(study, groups, first).caption(DEFINITIONS)),
+        Block::Table(load_table(study, groups, first).caption(caption)),
         Block::text(failure_classes(groups)),
     ];
     let reasons = invalid_reasons(study, groups);
@@ -120,7 +125,8 @@ pub(crate) fn assignment(study: &Study) -> Vec<Block> {
     let mut groups = study.groups(|c| matches!(c.section, Section::Assignment | Section::ThreadsControl));
     let mut blocks = vec![Block::part("assignment", "1. The assignment's table")];
     if groups.is_empty() {
-        blocks.push(Block::text("This run has no cell of the assignment's matrix."));
+        blocks.push(Block::text("This run has no cell of the assignment's matrix. The columns of the tables below:"));
+        blocks.push(Block::text(DEFINITIONS));
         return blocks;
     }
     let place = |group: &Group<'_>| {
@@ -174,12 +180,14 @@ struct Comparison {
 }
 
 /// What is compared: its name, the measure, and whether more is better.
-const COMPARED: [(&str, Measure, bool); 4] = [
+const COMPARED: [(&str, Measure, bool); 3] = [
     ("requests/s", measure::rate, true),
-    ("waiting, mean (ms)", measure::waiting_ms, false),
     ("waiting, p99 (ms)", measure::waiting_p99_ms, false),
     ("CPU of the balancer (µs/request)", measure::cpu_us, false),
 ];
+
+/// So many losses are seen at once; the others on demand.
+const SHOWN_LOSSES: usize = 12;
 
 fn compare(study: &Study) -> Vec<Comparison> {
     let groups = study.groups(|c| matches!(c.section, Section::Peers | Section::Bodies | Section::Reuse));
@@ -278,7 +286,12 @@ pub(crate) fn peers(study: &Study) -> Vec<Block> {
             "Worst first. The factor is from pairs measured in the same block; the interval (95 %) says whether a few \
              per cent mean anything.",
         ));
-        blocks.push(comparison_table(&losses, Tone::Loss));
+        let (worst, rest) = losses.split_at(losses.len().min(SHOWN_LOSSES));
+        blocks.push(comparison_table(worst, Tone::Loss));
+        if !rest.is_empty() {
+            let summary = format!("The other {} losses", rest.len());
+            blocks.push(Block::Folded { summary, blocks: vec![comparison_table(rest, Tone::Loss)] });
+        }
     }
     if !wins.is_empty() {
         let wins: Vec<&Comparison> = wins.into_iter().rev().collect();

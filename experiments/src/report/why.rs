@@ -161,8 +161,8 @@ fn explanation(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> V
 
 /// System calls by name, most frequent first.
 fn calls_table(study: &Study) -> Option<Block> {
-    let records: Vec<&Record> =
-        study.records.iter().filter(|record| record.cell.block == 0 && syscalls(record).is_some()).collect();
+    let groups = study.section(Section::Syscalls);
+    let records = groups.iter().filter_map(|group| group.runs.first().copied());
     let mut table = Table::new(1, &["system calls per request, under strace", "in all", "the most frequent"]);
     for record in records {
         let Some(calls) = syscalls(record) else { continue };
@@ -173,7 +173,6 @@ fn calls_table(study: &Study) -> Option<Block> {
         let title = study.title(&record.cell.target);
         table.push(Tone::Plain, vec![title, short(calls.per_request()), most.join(", ")]);
     }
-    table.words = 1;
     (!table.rows.is_empty()).then(|| {
         Block::Table(table.caption("From short runs of their own, never the timed ones: strace slows a program many times."))
     })
