@@ -63,10 +63,11 @@ impl Axis {
         self
     }
 
-    pub(crate) fn labelled(mut self, ticks: &[(f64, &str)]) -> Self {
+    /// These ticks, and as far as `most`.
+    pub(crate) fn labelled(mut self, ticks: &[(f64, &str)], most: f64) -> Self {
         self.ticks = ticks.iter().map(|(v, text)| (*v, (*text).to_owned())).collect();
         self.min = ticks.first().map_or(self.min, |t| t.0);
-        self.max = ticks.last().map_or(self.max, |t| t.0);
+        self.max = ticks.last().map_or(self.max, |t| t.0).max(most);
         self
     }
 

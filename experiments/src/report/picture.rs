@@ -309,7 +309,7 @@ pub(crate) fn mermaid(study: &Study) -> String {
 pub(crate) fn part(study: &Study) -> Vec<Block> {
     let figure = Figure {
         name: "experiment",
-        title: "The experiment".into(),
+        title: "Client, balancer, backends".into(),
         reading: "Drawn from the manifest of this run. Everything is on one machine and speaks over the loopback interface; \
                   black circles are the instants that are measured."
             .into(),

@@ -170,7 +170,7 @@ pub(crate) fn percentile_curve(study: &Study) -> Figure {
         let most = xs(&series).into_iter().fold(0.0, f64::max);
         let ticks = [(1.0, "0"), (2.0, "50 %"), (10.0, "90 %"), (20.0, "95 %"), (100.0, "99 %"), (1000.0, "99.9 %")];
         let ticks: Vec<(f64, &str)> = ticks.into_iter().filter(|(at, _)| *at <= most * 1.01).collect();
-        let x = Axis::log("share of requests answered within this time", xs(&series)).labelled(&ticks);
+        let x = Axis::log("share of requests answered within this time", xs(&series)).labelled(&ticks, most);
         let y = Axis::log("ms from intended time to last byte", ys(&series));
         Chart::new(x, y, series.clone()).draw()
     };
@@ -282,7 +282,7 @@ fn series_of(group: &Group<'_>) -> Vec<Vec<(f64, f64)>> {
 pub(crate) fn per_connection(study: &Study) -> Figure {
     let groups = best_groups(study);
     let mut series = Vec::new();
-    for group in &groups {
+    for group in groups.iter().filter(|group| group.cell.target != AGAIN) {
         let known = group.loads().into_iter().find_map(|(_, load)| load.per_connection.as_ref());
         let Some(counts) = known.filter(|counts| counts.len() > 1) else { continue };
         let fair = crate::stats::jain(counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));

@@ -99,7 +99,7 @@ pub(crate) fn ratios(title: &str, lines: &[Line], band: Option<(f64, f64)>) -> S
     for (i, line) in lines.iter().enumerate() {
         let y = TOP + i as f64 * ROW;
         let colour = format!("s{}", line.colour);
-        svg.text("small", (4.0, y + 13.0), Anchor::Start, &line.label);
+        svg.text("small halo", (4.0, y + 13.0), Anchor::Start, &line.label);
         let y = y + 25.0;
         if let Some((low, high)) = line.interval {
             svg.line(&format!("curve {colour}"), (x(low), y), (x(high), y));

@@ -37,11 +37,11 @@ fn n(value: f64) -> String {
 /// About how wide a text is in a proportional sans serif; rather too wide than too narrow.
 pub(crate) fn text_width(text: &str, size: f64) -> f64 {
     let width = |c: char| match c {
-        'i' | 'j' | 'l' | 't' | 'f' | 'r' | ' ' | '.' | ',' | ':' | '|' | '\'' | '/' | '(' | ')' => 0.34,
+        'i' | 'j' | 'l' | 't' | 'f' | 'r' | ' ' | '.' | ',' | ':' | '|' | '\'' | '/' | '(' | ')' => 0.37,
         '\u{202f}' => 0.2,
-        'm' | 'w' | 'M' | 'W' | '%' => 0.88,
-        c if c.is_ascii_uppercase() => 0.68,
-        _ => 0.57,
+        'm' | 'w' | 'M' | 'W' | '%' => 0.93,
+        c if c.is_ascii_uppercase() => 0.7,
+        _ => 0.61,
     };
     text.chars().map(width).sum::<f64>() * size
 }
