@@ -43,7 +43,11 @@ fn plan(study: &Study) -> Vec<String> {
     let Plan { name, seed, targets, cells, hash, .. } = study.plan.clone();
     let fresh = of_cells(&name, seed, targets, cells).hash;
     let same = fresh == hash && fresh == study.manifest.plan_hash;
-    if same { Vec::new() } else { vec![format!("{PLAN}: its hash is {fresh}, {MANIFEST} and itself say otherwise")] }
+    if same {
+        Vec::new()
+    } else {
+        vec![format!("{PLAN}: its hash is {fresh}, {MANIFEST} and itself say otherwise")]
+    }
 }
 
 /// The stored summary against the recomputed one, field by field.
@@ -51,7 +55,8 @@ fn summary(results: &Path, study: &Study) -> Result<Vec<String>, String> {
     let (stored, fresh) = (read(&results.join("summary.json"))?, json_text(study));
     let mut wrong = Vec::new();
     if stored != fresh {
-        let [stored, fresh] = [stored, fresh].map(|text| serde_json::from_str::<Value>(&text).unwrap_or_default());
+        let [stored, fresh] =
+            [stored, fresh].map(|text| serde_json::from_str::<Value>(&text).unwrap_or_default());
         compare("summary.json", &stored, &fresh, &mut wrong);
         if wrong.is_empty() {
             wrong.push("summary.json: written otherwise than `neraca-lab report` writes it".into());
@@ -111,7 +116,10 @@ fn records(results: &Path, study: &Study) -> Result<Vec<String>, String> {
 /// Pages and plots, where the numbers are right.
 fn pages(results: &Path, study: &Study) -> Vec<String> {
     let files = report::render(study).into_iter().filter(|(name, _)| name.starts_with("report/"));
-    let differs = |(name, text): &(String, String)| fs::read_to_string(results.join(name)).ok().as_ref() != Some(text);
-    let told = |(name, _): (String, String)| format!("{name}: not what the raw files give; `make report` makes it again");
+    let differs =
+        |(name, text): &(String, String)| fs::read_to_string(results.join(name)).ok().as_ref() != Some(text);
+    let told = |(name, _): (String, String)| {
+        format!("{name}: not what the raw files give; `make report` makes it again")
+    };
     files.filter(differs).map(told).collect()
 }

@@ -195,7 +195,9 @@ mod tests {
 
     #[test]
     fn rounding_keeps_six_digits() {
-        for (value, expected) in [(123_456.789, 123_457.0), (0.001_234_567_8, 0.001_234_57), (0.0, 0.0), (-2.5, -2.5)] {
+        for (value, expected) in
+            [(123_456.789, 123_457.0), (0.001_234_567_8, 0.001_234_57), (0.0, 0.0), (-2.5, -2.5)]
+        {
             assert_eq!(rounded(value), expected);
         }
     }

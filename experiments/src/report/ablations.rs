@@ -33,9 +33,9 @@ pub(crate) fn costs(study: &Study) -> Vec<Cost<'_>> {
     });
     let reuse = study.section(Section::Reuse).into_iter().map(|group| {
         let wanted = Cell { keep_alive: true, section: Section::Concurrency, ..group.cell.clone() };
-        let kept = [Section::Concurrency, Section::Peers, Section::Servers].into_iter().find_map(|section| {
-            study.twin(&Cell { section, ..wanted.clone() }, &group.cell.target)
-        });
+        let kept = [Section::Concurrency, Section::Peers, Section::Servers]
+            .into_iter()
+            .find_map(|section| study.twin(&Cell { section, ..wanted.clone() }, &group.cell.target));
         cost(study, format!("{}: a connection per request", study.title(&group.cell.target)), group, kept)
     });
     with_baseline.chain(reuse).collect()
@@ -52,7 +52,9 @@ pub(crate) fn part(study: &Study) -> Vec<Block> {
     let mut blocks = vec![Block::part("ablations", "6. What each choice costs")];
     let mut costs = costs(study);
     if costs.is_empty() {
-        blocks.push(Block::text("This run has no cell with an overhead switched on or a choice made otherwise."));
+        blocks.push(Block::text(
+            "This run has no cell with an overhead switched on or a choice made otherwise.",
+        ));
         return blocks;
     }
     let order = |cost: &Cost<'_>| cost.ratio.as_ref().map_or(f64::INFINITY, |ratio| ratio.ratio);
@@ -61,8 +63,17 @@ pub(crate) fn part(study: &Study) -> Vec<Block> {
         "Each change alone, against the same program without it, measured beside it; dearest first. The overheads are \
          switches that exist for this experiment and are off by default.",
     ));
-    let head =
-        ["change", "load", "requests/s", "without", "rate", "95 % interval", "CPU (µs/request)", "without", "valid"];
+    let head = [
+        "change",
+        "load",
+        "requests/s",
+        "without",
+        "rate",
+        "95 % interval",
+        "CPU (µs/request)",
+        "without",
+        "valid",
+    ];
     let mut table = Table::new(2, &head);
     for cost in &costs {
         let of = |group: Option<&Group<'_>>, measure| maybe(group.and_then(|group| group.median(measure)));

@@ -122,7 +122,8 @@ fn trust(study: &Study) -> Vec<Block> {
 
 /// What was measured in so many cells.
 pub(crate) fn size(study: &Study) -> String {
-    let sections: std::collections::BTreeSet<Section> = study.records.iter().map(|record| record.cell.section).collect();
+    let sections: std::collections::BTreeSet<Section> =
+        study.records.iter().map(|record| record.cell.section).collect();
     format!("{} cells in {} sections", study.records.len(), sections.len())
 }
 

@@ -277,7 +277,10 @@ mod tests {
     fn axes_enclose_their_values_with_few_ticks() {
         for most in [0.003, 0.9, 1.0, 7.0, 42.0, 99.0, 101.0, 12_345.0, 8e6] {
             let axis = Axis::from_zero("", [most]);
-            assert!(axis.max >= most && axis.max <= most * 2.01 && (2..=6).contains(&axis.ticks.len()), "{axis:?}");
+            assert!(
+                axis.max >= most && axis.max <= most * 2.01 && (2..=6).contains(&axis.ticks.len()),
+                "{axis:?}"
+            );
             let axis = Axis::log("", [most, most * 30.0]);
             assert!(axis.min <= most && axis.max >= most * 30.0 && axis.ticks.len() >= 2, "{axis:?}");
         }
@@ -288,7 +291,8 @@ mod tests {
 
     #[test]
     fn labels_are_short() {
-        let cases = [(0.0, "0"), (0.5, "0.5"), (20.0, "20"), (2500.0, "2500"), (25_000.0, "25k"), (2.5e6, "2.5M")];
+        let cases =
+            [(0.0, "0"), (0.5, "0.5"), (20.0, "20"), (2500.0, "2500"), (25_000.0, "25k"), (2.5e6, "2.5M")];
         for (value, expected) in cases {
             assert_eq!(label(value), expected);
         }

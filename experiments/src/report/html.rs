@@ -89,7 +89,9 @@ fn figure(out: &mut String, figure: &Figure, class: &str) {
                 figure.name
             )
         }
-        Err(missing) => writeln!(out, "<p class=\"missing\"><strong>{title}.</strong> {}</p>", inline(missing)),
+        Err(missing) => {
+            writeln!(out, "<p class=\"missing\"><strong>{title}.</strong> {}</p>", inline(missing))
+        }
     };
 }
 
@@ -148,8 +150,12 @@ mod tests {
 
     #[test]
     fn a_missing_plot_is_a_sentence() {
-        let missing =
-            Figure { name: "x", title: "Map".into(), reading: "r".into(), svg: Err("Not in this plan.".into()) };
+        let missing = Figure {
+            name: "x",
+            title: "Map".into(),
+            reading: "r".into(),
+            svg: Err("Not in this plan.".into()),
+        };
         let page = Page { title: "T".into(), blocks: vec![Block::Figures(vec![missing])] };
         let html = render(&page);
         assert!(html.contains("<strong>Map.</strong> Not in this plan.") && !html.contains("<figure"));

@@ -62,7 +62,9 @@ pub(crate) fn change(factor: f64) -> String {
 pub(crate) fn bytes(n: u64) -> String {
     match n {
         n if n >= 1 << 20 && n % (1 << 20) == 0 => format!("{} MB", n >> 20),
-        n if n >= 1 << 10 => format!("{} KB", short(n as f64 / 1024.0).trim_end_matches(".0").trim_end_matches(".00")),
+        n if n >= 1 << 10 => {
+            format!("{} KB", short(n as f64 / 1024.0).trim_end_matches(".0").trim_end_matches(".00"))
+        }
         n => format!("{n} B"),
     }
 }
@@ -98,6 +100,9 @@ mod tests {
             assert_eq!(change(factor).replace('\u{a0}', " "), expected);
         }
         assert_eq!([ratio(1.2345), ratio(12.0), ratio(0.05)], ["1.234×", "12.0×", "0.0500×"]);
-        assert_eq!([bytes(128), bytes(10_240), bytes(76_800), bytes(1 << 20)], ["128 B", "10 KB", "75 KB", "1 MB"]);
+        assert_eq!(
+            [bytes(128), bytes(10_240), bytes(76_800), bytes(1 << 20)],
+            ["128 B", "10 KB", "75 KB", "1 MB"]
+        );
     }
 }

@@ -14,7 +14,10 @@ pub(crate) struct Page {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Block {
     /// A part of the report, which can be linked to.
-    Part { id: &'static str, title: String },
+    Part {
+        id: &'static str,
+        title: String,
+    },
     /// A heading inside a part.
     Heading(String),
     Text(String),
@@ -29,7 +32,10 @@ pub(crate) enum Block {
     /// Lines as they are, in a named language.
     Code(&'static str, String),
     /// Shown on demand.
-    Folded { summary: String, blocks: Vec<Block> },
+    Folded {
+        summary: String,
+        blocks: Vec<Block>,
+    },
 }
 
 impl Block {
@@ -122,7 +128,8 @@ pub(crate) enum Piece<'a> {
 pub(crate) fn pieces(mut text: &str) -> Vec<Piece<'_>> {
     let mut found = Vec::new();
     while !text.is_empty() {
-        let start = ["`", "**", "["].into_iter().filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());
+        let start =
+            ["`", "**", "["].into_iter().filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());
         if start > 0 {
             found.push(Piece::Plain(&text[..start]));
             text = &text[start..];

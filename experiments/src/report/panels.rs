@@ -28,7 +28,8 @@ fn balancers(study: &Study) -> Vec<Group<'_>> {
     for section in [Section::Peers, Section::Headline, Section::ThreadsControl, Section::Assignment] {
         let mut groups = study.section(section);
         let most = groups.iter().map(|group| group.cell.connections).max();
-        groups.retain(|group| Some(group.cell.connections) == most && group.median(measure::cpu_us).is_some());
+        groups
+            .retain(|group| Some(group.cell.connections) == most && group.median(measure::cpu_us).is_some());
         if groups.len() > 1 {
             return groups;
         }
@@ -50,7 +51,8 @@ fn cpu_by_role(study: &Study) -> Figure {
             of(group, Role::Backends),
             of(group, Role::Client),
         ];
-        let parts = PARTS.iter().zip(values).map(|((name, class), value)| ((*name).into(), (*class).into(), value));
+        let parts =
+            PARTS.iter().zip(values).map(|((name, class), value)| ((*name).into(), (*class).into(), value));
         let mark = if group.is_ranked() { "" } else { " (not ranked)" };
         let said = format!("{} + {} µs", short(values[0] + values[1]), short(values[2] + values[3]));
         Bar { label: study.title(&group.cell.target) + mark, parts: parts.collect(), said }
@@ -89,7 +91,8 @@ fn ratio_plot(study: &Study) -> Figure {
             band = Some((1.0 / headline.floor(), headline.floor()));
         }
     }
-    let shown = [Section::Assignment, Section::ThreadsControl, Section::Concurrency, Section::Bodies, Section::Reuse];
+    let shown =
+        [Section::Assignment, Section::ThreadsControl, Section::Concurrency, Section::Bodies, Section::Reuse];
     for (group, ratio) in conditions(study).iter().filter(|(group, _)| shown.contains(&group.cell.section)) {
         let label = format!("{}, {}", load_name(group.cell), bytes(group.cell.body_bytes));
         lines.push(line(label, 9, ratio));
@@ -118,11 +121,13 @@ fn crossover(study: &Study) -> Figure {
             let c = group.cell;
             (c.body_bytes, c.delay_ms, u64::from(c.connections)) == (body, delay, connections)
         };
-        let of = |thread: bool| groups.iter().filter(here).find(|group| (group.cell.target == THREAD) == thread);
+        let of =
+            |thread: bool| groups.iter().filter(here).find(|group| (group.cell.target == THREAD) == thread);
         let (Some(thread), Some(asynchronous)) = (of(true), of(false)) else {
             return Square { ratio: None, ranked: false };
         };
-        let ranked = Ratio::of_blocks(&study.paired(asynchronous, thread, measure::rate)).map(|ratio| ratio.ratio);
+        let ranked =
+            Ratio::of_blocks(&study.paired(asynchronous, thread, measure::rate)).map(|ratio| ratio.ratio);
         let any = || Some(asynchronous.median(measure::rate)? / thread.median(measure::rate)?);
         Square { ranked: ranked.is_some(), ratio: ranked.or_else(any) }
     };
@@ -163,12 +168,14 @@ fn failures(study: &Study) -> Option<Figure> {
         let counts = group.runs.iter().filter_map(|record| load(record)).map(|load| load.failures);
         let mut sums = [0u64; 6];
         for f in counts {
-            for (sum, n) in sums.iter_mut().zip([f.connect, f.read, f.write, f.status, f.timeout, f.stalled]) {
+            for (sum, n) in sums.iter_mut().zip([f.connect, f.read, f.write, f.status, f.timeout, f.stalled])
+            {
                 *sum += n;
             }
         }
         let total: u64 = sums.iter().sum();
-        let parts = CLASSES.iter().zip(sums).map(|((name, class), n)| ((*name).into(), (*class).into(), n as f64));
+        let parts =
+            CLASSES.iter().zip(sums).map(|((name, class), n)| ((*name).into(), (*class).into(), n as f64));
         let label = format!("{}, {}", study.title(&group.cell.target), load_name(group.cell));
         rows.push((total, Bar { label, parts: parts.collect(), said: short(total as f64) }));
     }

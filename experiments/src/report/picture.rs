@@ -15,14 +15,26 @@ const RIGHT: (f64, f64) = (776.0, 190.0);
 
 /// Where a number of the tables comes from.
 const SOURCES: [(&str, &str); 9] = [
-    ("success, failed, requests/sec, transfer", "wrk, through the Lua function done; its threads are not touched"),
+    (
+        "success, failed, requests/sec, transfer",
+        "wrk, through the Lua function done; its threads are not touched",
+    ),
     ("average latency", "connections / rate; wrk's own mean is altered before anybody sees it"),
     ("waiting and its percentiles", "the prober: t2 - t1; total: t3 - t0, from the intended time"),
-    ("stalled, requests per connection", "ss, shortly before the end: bytes and silence of each client connection"),
+    (
+        "stalled, requests per connection",
+        "ss, shortly before the end: bytes and silence of each client connection",
+    ),
     ("right bodies", "the prober: length and every byte"),
     ("CPU, switches, run-queue delay, memory", "/proc of each role's processes, before and after"),
-    ("queue wait, jobs, wake-ups, would-block", "the balancer's own counters, a row each second; queue wait: q2 - q1"),
-    ("conservation of requests", "client = balancer = sum of the backends, over the whole life of the balancer"),
+    (
+        "queue wait, jobs, wake-ups, would-block",
+        "the balancer's own counters, a row each second; queue wait: q2 - q1",
+    ),
+    (
+        "conservation of requests",
+        "client = balancer = sum of the backends, over the whole life of the balancer",
+    ),
     ("steal, foreign CPU, listen overflows", "/proc/stat and the kernel's network counters"),
 ];
 
@@ -31,7 +43,7 @@ fn wrap(text: &str, width: f64, size: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {
-            Some(line) if text_width(line, size) + text_width(word, size) + size * 0.34 <= width => {
+            Some(line) if text_width(line, size) + text_width(&format!(" {word}"), size) <= width => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -149,7 +161,8 @@ fn loads(study: &Study) -> String {
 
 fn titles(study: &Study, kinds: &[TargetKind]) -> Vec<String> {
     let measured: BTreeSet<&str> = study.plan.cells.iter().map(|cell| cell.target.as_str()).collect();
-    let fits = study.plan.targets.iter().filter(|t| kinds.contains(&t.kind) && measured.contains(t.id.as_str()));
+    let fits =
+        study.plan.targets.iter().filter(|t| kinds.contains(&t.kind) && measured.contains(t.id.as_str()));
     fits.map(|target| target.title.clone()).collect()
 }
 
@@ -172,7 +185,8 @@ fn left(sketch: &mut Sketch, study: &Study, top: f64) -> (f64, f64, f64) {
 
 fn right(sketch: &mut Sketch, study: &Study, top: f64) -> (f64, f64, f64) {
     let topology = &study.manifest.topology;
-    let files: Vec<String> = topology.files.iter().map(|(name, size)| format!("{name} ({})", bytes(*size))).collect();
+    let files: Vec<String> =
+        topology.files.iter().map(|(name, size)| format!("{name} ({})", bytes(*size))).collect();
     let mut backends = vec![
         format!("{} addresses of one neraca serve, async engine", topology.backends),
         format!("files: {}", files.join(", ")),
@@ -193,7 +207,9 @@ fn right(sketch: &mut Sketch, study: &Study, top: f64) -> (f64, f64, f64) {
 fn cpus(sketch: &mut Sketch, study: &Study, y: f64) -> f64 {
     let (host, placement) = (&study.manifest.host, &study.manifest.topology.placement);
     let said = match placement.as_str() {
-        "shared" => "client, prober, balancer and backends share all CPUs: no process is bound to one".to_owned(),
+        "shared" => {
+            "client, prober, balancer and backends share all CPUs: no process is bound to one".to_owned()
+        }
         other => other.to_owned(),
     };
     sketch.0.text("strong", (LEFT.0, y + 14.0), Anchor::Start, &format!("CPU placement: {said}"));
@@ -300,7 +316,8 @@ pub(crate) fn mermaid(study: &Study) -> String {
     text += "  balancer -->|forwards| backends\n";
     let direct = titles(study, &[TargetKind::Server, TargetKind::Ceiling]);
     if !direct.is_empty() {
-        text += &format!("  direct[\"asked directly: {}\"]\n  wrk -.->|the ceiling| direct\n", direct.join(", "));
+        text +=
+            &format!("  direct[\"asked directly: {}\"]\n  wrk -.->|the ceiling| direct\n", direct.join(", "));
     }
     text
 }
@@ -332,7 +349,10 @@ mod tests {
         for width in [60.0, 120.0, 200.0] {
             let lines = wrap(text, width, 11.0);
             assert_eq!(lines.join(" "), text);
-            assert!(lines.iter().all(|line| text_width(line, 11.0) <= width || !line.contains(' ')), "{lines:?}");
+            assert!(
+                lines.iter().all(|line| text_width(line, 11.0) <= width || !line.contains(' ')),
+                "{lines:?}"
+            );
         }
     }
 }

@@ -28,7 +28,13 @@ pub(crate) fn stroke(target: &str) -> Stroke {
     }
 }
 
-pub(crate) fn figure(name: &'static str, title: &str, reading: &str, svg: Option<Svg>, missing: &str) -> Figure {
+pub(crate) fn figure(
+    name: &'static str,
+    title: &str,
+    reading: &str,
+    svg: Option<Svg>,
+    missing: &str,
+) -> Figure {
     Figure { name, title: title.into(), reading: reading.into(), svg: svg.ok_or_else(|| missing.to_owned()) }
 }
 
@@ -168,7 +174,8 @@ pub(crate) fn percentile_curve(study: &Study) -> Figure {
         .collect();
     let draw = || {
         let most = xs(&series).into_iter().fold(0.0, f64::max);
-        let ticks = [(1.0, "0"), (2.0, "50 %"), (10.0, "90 %"), (20.0, "95 %"), (100.0, "99 %"), (1000.0, "99.9 %")];
+        let ticks =
+            [(1.0, "0"), (2.0, "50 %"), (10.0, "90 %"), (20.0, "95 %"), (100.0, "99 %"), (1000.0, "99.9 %")];
         let ticks: Vec<(f64, &str)> = ticks.into_iter().filter(|(at, _)| *at <= most * 1.01).collect();
         let x = Axis::log("share of requests answered within this time", xs(&series)).labelled(&ticks, most);
         let y = Axis::log("ms from intended time to last byte", ys(&series));
@@ -178,7 +185,9 @@ pub(crate) fn percentile_curve(study: &Study) -> Figure {
     figure(
         "percentiles",
         "Latency percentiles",
-        &format!("Each step to the right is a rarer request; a curve that rises late and little is better. Under `{load}`, from the prober."),
+        &format!(
+            "Each step to the right is a rarer request; a curve that rises late and little is better. Under `{load}`, from the prober."
+        ),
         (!series.is_empty()).then(draw),
         "Not in this run: too few requests of the prober were answered.",
     )
@@ -220,10 +229,15 @@ pub(crate) fn threads_sweep(study: &Study) -> Figure {
     let groups = study.groups(|c| matches!(c.section, Section::Assignment | Section::ThreadsControl));
     let x = |cell: &Cell| f64::from(cell.threads);
     let rates = curves(study, &groups, x, measure::rate);
-    let shares: Vec<Series> = curves(study, &groups, x, |cell, load| Some(measure::client_share(cell, load)? * 100.0));
+    let shares: Vec<Series> =
+        curves(study, &groups, x, |cell, load| Some(measure::client_share(cell, load)? * 100.0));
     let draw = || {
         let axis = |series: &[Series]| Axis::from_zero("threads of wrk (-t)", xs(series)).at(xs(series));
-        let mut below = Chart::new(axis(&shares), Axis::from_zero("% of all CPUs that wrk used", ys(&shares)), shares.clone());
+        let mut below = Chart::new(
+            axis(&shares),
+            Axis::from_zero("% of all CPUs that wrk used", ys(&shares)),
+            shares.clone(),
+        );
         below.inside = 110.0;
         below.series.iter_mut().for_each(|series| series.name.clear());
         let mut above = Chart::new(axis(&rates), Axis::from_zero("requests/s", ys(&rates)), rates.clone());
@@ -287,7 +301,9 @@ pub(crate) fn per_connection(study: &Study) -> Figure {
         let Some(counts) = known.filter(|counts| counts.len() > 1) else { continue };
         let fair = crate::stats::jain(counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
         let values: Vec<f64> = counts.iter().map(|n| *n as f64).collect();
-        let at = |i: u32| Some(Point::new(crate::stats::quantile(&values, f64::from(i) / 40.0)?, f64::from(i) * 2.5));
+        let at = |i: u32| {
+            Some(Point::new(crate::stats::quantile(&values, f64::from(i) / 40.0)?, f64::from(i) * 2.5))
+        };
         series.push(Series {
             name: study.title(&group.cell.target) + &fair,
             colour: colour(&group.cell.target),

@@ -81,7 +81,8 @@ pub(crate) fn ratios(title: &str, lines: &[Line], band: Option<(f64, f64)>) -> S
         let (low, high) = line.interval.unwrap_or((line.ratio, line.ratio));
         line.blocks.iter().copied().chain([line.ratio, low, high])
     });
-    let reach = values.filter(|v| v.is_finite() && *v > 0.0).map(|v| v.ln().abs()).fold(0.05, f64::max) * 1.08;
+    let reach =
+        values.filter(|v| v.is_finite() && *v > 0.0).map(|v| v.ln().abs()).fold(0.05, f64::max) * 1.08;
     let bottom = TOP + ROW * lines.len() as f64 + 6.0;
     let mut svg = Svg::new(WIDTH, bottom + 26.0);
     let x = |ratio: f64| WIDTH / 2.0 + ratio.ln() / reach * (WIDTH / 2.0 - 22.0);
@@ -112,17 +113,17 @@ pub(crate) fn ratios(title: &str, lines: &[Line], band: Option<(f64, f64)>) -> S
     svg
 }
 
-/// At most seven, 1 among them.
+/// At most five, 1 among them.
 fn ratio_ticks(reach: f64) -> Vec<f64> {
     let sets: [&[f64]; 5] = [
-        &[0.94, 0.96, 0.98, 1.0, 1.02, 1.04, 1.06],
+        &[0.95, 0.975, 1.0, 1.025, 1.05],
         &[0.8, 0.9, 1.0, 1.1, 1.25],
         &[0.5, 0.7, 1.0, 1.4, 2.0],
         &[0.2, 0.5, 1.0, 2.0, 5.0],
         &[0.01, 0.1, 1.0, 10.0, 100.0],
     ];
     let [.., widest] = sets;
-    let fits = |set: &&[f64]| set.last().is_some_and(|most| most.ln() >= reach * 0.5);
+    let fits = |set: &&[f64]| set.last().is_some_and(|most| most.ln() >= reach * 0.45);
     let set = sets.iter().copied().find(fits).unwrap_or(widest);
     set.iter().copied().filter(|t| t.ln().abs() <= reach).collect()
 }
@@ -193,7 +194,7 @@ mod tests {
     fn ticks_of_ratios_hold_one() {
         for reach in [0.05, 0.1, 0.3, 0.8, 2.0, 6.0] {
             let ticks = ratio_ticks(reach);
-            assert!(ticks.contains(&1.0) && (2..=7).contains(&ticks.len()), "{reach}: {ticks:?}");
+            assert!(ticks.contains(&1.0) && (3..=5).contains(&ticks.len()), "{reach}: {ticks:?}");
         }
     }
 
@@ -207,7 +208,11 @@ mod tests {
 
     #[test]
     fn a_bar_is_as_long_as_its_parts() {
-        let bar = |value| Bar { label: "a".into(), parts: vec![("x".into(), "bar".into(), value)], said: "5".into() };
+        let bar = |value| Bar {
+            label: "a".into(),
+            parts: vec![("x".into(), "bar".into(), value)],
+            said: "5".into(),
+        };
         let text = bars("t", &[("user", "bar s0")], &[bar(10.0), bar(5.0)]).inline("x");
         let width = |nth: usize| -> f64 {
             let rect = text.split("height=\"13\"").nth(nth).unwrap().rsplit("width=\"").next().unwrap();

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::model::{
-    Cell, Gate, Load, MANIFEST, Manifest, Measured, PLAN, Plan, Record, Section, Target, TargetKind, Validity, Work,
-    file,
+    Cell, Gate, Load, MANIFEST, Manifest, Measured, PLAN, Plan, Record, Section, Target, TargetKind,
+    Validity, Work, file,
 };
 use crate::stats::median;
 use crate::{gates, plan, raw};
@@ -101,7 +101,9 @@ impl Study {
     pub(crate) fn title(&self, id: &str) -> String {
         let Some(target) = self.target(id) else { return id.to_owned() };
         match (target.kind, &target.baseline) {
-            (TargetKind::Variant | TargetKind::Ablation, Some(baseline)) => format!("{}: {}", baseline, target.title),
+            (TargetKind::Variant | TargetKind::Ablation, Some(baseline)) => {
+                format!("{}: {}", baseline, target.title)
+            }
             _ => target.title.clone(),
         }
     }
@@ -143,11 +145,15 @@ impl Study {
     /// `a / b` by one measure, from blocks in which both are ranked. Repetitions of one block stand beside each other.
     pub(crate) fn paired(&self, a: &Group<'_>, b: &Group<'_>, measure: Measure) -> Vec<f64> {
         let value = |group: &Group<'_>, block: usize| {
-            let record = group.runs.iter().find(|r| r.cell.block == block && r.validity != Validity::Invalid)?;
+            let record =
+                group.runs.iter().find(|r| r.cell.block == block && r.validity != Validity::Invalid)?;
             measure(&record.cell, load(record)?)
         };
         let blocks = a.runs.iter().map(|record| record.cell.block);
-        blocks.filter_map(|block| Some(value(a, block)? / value(b, block)?)).filter(|r| r.is_finite()).collect()
+        blocks
+            .filter_map(|block| Some(value(a, block)? / value(b, block)?))
+            .filter(|r| r.is_finite())
+            .collect()
     }
 }
 
@@ -187,7 +193,11 @@ impl<'a> Group<'a> {
     }
 
     pub(crate) fn values(&self, measure: Measure) -> Vec<f64> {
-        self.loads().into_iter().filter_map(|(cell, load)| measure(cell, load)).filter(|v| v.is_finite()).collect()
+        self.loads()
+            .into_iter()
+            .filter_map(|(cell, load)| measure(cell, load))
+            .filter(|v| v.is_finite())
+            .collect()
     }
 
     /// Median of the shown runs.

@@ -84,7 +84,8 @@ fn of_ratio(ratio: &Ratio) -> Value {
 
 /// The whole summary; a line for each cell, so that a difference is easily seen.
 pub(crate) fn json_text(study: &Study) -> String {
-    let cells: Vec<String> = study.records.iter().map(|record| of_record(study, record).to_string()).collect();
+    let cells: Vec<String> =
+        study.records.iter().map(|record| of_record(study, record).to_string()).collect();
     let headline = headline(study).map(|h| {
         json!({
             "load": h.load,
@@ -112,7 +113,16 @@ fn sha256(text: &str) -> String {
 /// The loads, a row each.
 pub(crate) fn csv_text(study: &Study) -> String {
     const FACTS: [&str; 11] = [
-        "cell", "section", "target", "block", "connections", "opened", "threads", "body_bytes", "keep_alive", "delay_ms",
+        "cell",
+        "section",
+        "target",
+        "block",
+        "connections",
+        "opened",
+        "threads",
+        "body_bytes",
+        "keep_alive",
+        "delay_ms",
         "validity",
     ];
     const FAILURES: [&str; 6] = ["connect", "read", "write", "status", "timeout", "stalled"];
@@ -135,7 +145,9 @@ pub(crate) fn csv_text(study: &Study) -> String {
 fn field(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) if text.contains([',', '"', '\n']) => format!("\"{}\"", text.replace('"', "\"\"")),
+        Value::String(text) if text.contains([',', '"', '\n']) => {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        }
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }

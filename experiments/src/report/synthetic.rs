@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::counters::RawCounters;
 use crate::histogram::Histogram;
 use crate::model::{
-    Binary, CELLS, Cell, Client, ClientErrors, Host, IdleMemory, MANIFEST, Manifest, PLAN, Plan, Role, SCHEMA, Target,
-    TargetKind, Topology, Work, file,
+    Binary, CELLS, Cell, Client, ClientErrors, Host, IdleMemory, MANIFEST, Manifest, PLAN, Plan, Role,
+    SCHEMA, Target, TargetKind, Topology, Work, file,
 };
 use crate::plan::{self, FILES, Scale};
 use crate::probe::RawProbe;
@@ -76,7 +76,11 @@ fn manifest(plan: &Plan) -> Manifest {
             port_range: (32_768, 60_999),
             fingerprint: "none".into(),
         },
-        neraca: Binary { version: "neraca 0.1.0".into(), sha256: "0".repeat(64), commit: Some("abc+".into()) },
+        neraca: Binary {
+            version: "neraca 0.1.0".into(),
+            sha256: "0".repeat(64),
+            commit: Some("abc+".into()),
+        },
         tools: BTreeMap::from([("wrk".into(), "4.1.0".into()), ("haproxy".into(), "2.6.12".into())]),
         topology: Topology {
             backends: 3,
@@ -98,7 +102,8 @@ fn manifest(plan: &Plan) -> Manifest {
 /// Between -1 and 1, by the cell and what is asked for.
 fn jitter(cell: &Cell, what: &str) -> f64 {
     let text = format!("{}{what}", cell.id);
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let hash =
+        text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     (hash >> 11) as f64 / (1u64 << 52) as f64 - 1.0
 }
 
@@ -255,7 +260,8 @@ fn system(target: &Target, cell: &Cell, requests: u64) -> RawSystem {
     let ticks = |(_, after): &(GroupCounters, GroupCounters)| after.user_ticks + after.system_ticks;
     let used: u64 = roles.values().map(ticks).sum();
     let all = (cell.seconds * 200.0) as u64;
-    let after = HostCounters { process_ticks: used, idle_ticks: all.saturating_sub(used), ..HostCounters::default() };
+    let after =
+        HostCounters { process_ticks: used, idle_ticks: all.saturating_sub(used), ..HostCounters::default() };
     let host = (HostCounters::default(), after);
     RawSystem { seconds: cell.seconds, cpus: 2, ticks_per_second: 100, roles, host }
 }

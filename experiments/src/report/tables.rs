@@ -96,7 +96,8 @@ fn invalid_reasons(study: &Study, groups: &[Group<'_>]) -> Vec<String> {
     invalid
         .map(|group| {
             let name = format!("{}, `{}`", study.title(&group.cell.target), load_name(group.cell));
-            let mut reasons: Vec<String> = group.runs.iter().flat_map(|record| super::about::reasons(record)).collect();
+            let mut reasons: Vec<String> =
+                group.runs.iter().flat_map(|record| super::about::reasons(record)).collect();
             reasons.dedup();
             format!("{name}: not ranked. {}", reasons.join("; "))
         })
@@ -108,7 +109,11 @@ fn is_assignment(group: &Group<'_>) -> bool {
 }
 
 fn with_remarks(study: &Study, groups: &[Group<'_>], first: &str) -> Vec<Block> {
-    let caption = if first == COLUMNS[0] && groups.iter().any(is_assignment) { DEFINITIONS } else { "Columns as in part 1." };
+    let caption = if first == COLUMNS[0] && groups.iter().any(is_assignment) {
+        DEFINITIONS
+    } else {
+        "Columns as in part 1."
+    };
     let mut blocks = vec![
         Block::Table(load_table(study, groups, first).caption(caption)),
         Block::text(failure_classes(groups)),
@@ -125,7 +130,9 @@ pub(crate) fn assignment(study: &Study) -> Vec<Block> {
     let mut groups = study.groups(|c| matches!(c.section, Section::Assignment | Section::ThreadsControl));
     let mut blocks = vec![Block::part("assignment", "1. The assignment's table")];
     if groups.is_empty() {
-        blocks.push(Block::text("This run has no cell of the assignment's matrix. The columns of the tables below:"));
+        blocks.push(Block::text(
+            "This run has no cell of the assignment's matrix. The columns of the tables below:",
+        ));
         blocks.push(Block::text(DEFINITIONS));
         return blocks;
     }
@@ -199,7 +206,8 @@ fn compare(study: &Study) -> Vec<Comparison> {
     for ours in of_kind(&[TargetKind::Engine]) {
         for theirs in of_kind(&[TargetKind::Peer, TargetKind::User]) {
             let same = Cell { target: theirs.cell.target.clone(), ..ours.cell.clone() };
-            let same = study.twin(&same, &theirs.cell.target).is_some_and(|twin| twin.cell.id == theirs.cell.id);
+            let same =
+                study.twin(&same, &theirs.cell.target).is_some_and(|twin| twin.cell.id == theirs.cell.id);
             if !same || !ours.is_ranked() || !theirs.is_ranked() {
                 continue;
             }
@@ -229,7 +237,9 @@ fn comparison(
 /// Kilobytes by idle connection, as one more comparison.
 fn compare_memory(study: &Study) -> Vec<Comparison> {
     let groups = study.section(Section::Memory);
-    let kb = |group: &Group<'_>| median(&group.runs.iter().filter_map(|r| super::why::idle_kb(r)).collect::<Vec<_>>());
+    let kb = |group: &Group<'_>| {
+        median(&group.runs.iter().filter_map(|r| super::why::idle_kb(r)).collect::<Vec<_>>())
+    };
     let of = |kind| groups.iter().filter(move |g| study.kind(&g.cell.target) == Some(kind));
     let mut found = Vec::new();
     for ours in of(TargetKind::Engine) {
@@ -247,9 +257,11 @@ fn compare_memory(study: &Study) -> Vec<Comparison> {
 }
 
 fn comparison_table(comparisons: &[&Comparison], tone: Tone) -> Block {
-    let mut table = Table::new(4, &["ours", "against", "load", "measure", "ours", "theirs", "ours is", "interval"]);
+    let mut table =
+        Table::new(4, &["ours", "against", "load", "measure", "ours", "theirs", "ours is", "interval"]);
     for c in comparisons {
-        let interval = c.gain.interval.map_or("one pair".into(), |(a, b)| format!("{} to {}", change(a), change(b)));
+        let interval =
+            c.gain.interval.map_or("one pair".into(), |(a, b)| format!("{} to {}", change(a), change(b)));
         let mut cells = c.words.to_vec();
         cells.extend([short(c.ours), short(c.theirs), said(c.gain.ratio), interval]);
         table.push(tone, cells);
@@ -265,14 +277,18 @@ fn said(gain: f64) -> String {
 pub(crate) fn peers(study: &Study) -> Vec<Block> {
     let mut blocks = vec![Block::part("peers", "4. The peers")];
     let mut groups = study.section(Section::Peers);
-    if !groups.iter().any(|g| matches!(study.kind(&g.cell.target), Some(TargetKind::Peer | TargetKind::User))) {
-        blocks.push(Block::text("No other balancer was measured: none was found on the machine, or the plan had none."));
+    if !groups.iter().any(|g| matches!(study.kind(&g.cell.target), Some(TargetKind::Peer | TargetKind::User)))
+    {
+        blocks.push(Block::text(
+            "No other balancer was measured: none was found on the machine, or the plan had none.",
+        ));
         return blocks;
     }
     let mut comparisons = compare(study);
     comparisons.extend(compare_memory(study));
     comparisons.sort_by(|a, b| a.gain.ratio.total_cmp(&b.gain.ratio));
-    let (losses, wins): (Vec<&Comparison>, Vec<&Comparison>) = comparisons.iter().partition(|c| c.gain.ratio < 1.0);
+    let (losses, wins): (Vec<&Comparison>, Vec<&Comparison>) =
+        comparisons.iter().partition(|c| c.gain.ratio < 1.0);
     if comparisons.is_empty() {
         blocks.push(Block::text(
             "No pair of one of our engines and a peer was measured under the same load in this plan, so nothing is \

@@ -46,7 +46,9 @@ fn a_whole_plan_has_every_part_and_plot() {
     assert_eq!(files, render(&Study::load(&run.0).unwrap()));
     let (html, markdown) = (&files["report/index.html"], &files["report/README.md"]);
     assert!(well_formed(html));
-    for part in ["assignment", "verdict", "servers", "peers", "why", "ablations", "plots", "experiment", "about"] {
+    for part in
+        ["assignment", "verdict", "servers", "peers", "why", "ablations", "plots", "experiment", "about"]
+    {
         assert!(html.contains(&format!("<h2 id=\"{part}\">")), "{part}");
     }
     assert!(!html.contains("Not in this run"), "a plot is missing");
@@ -88,7 +90,11 @@ fn a_short_plan_says_what_it_lacks() {
     }
     for figure in page::drawn(&super::page(&study).blocks) {
         let svg = figure.svg.as_ref().unwrap().inline("");
-        assert!(svg.contains("<polyline") || svg.contains("<rect") || svg.contains("<circle"), "{} is empty", figure.name);
+        assert!(
+            svg.contains("<polyline") || svg.contains("<rect") || svg.contains("<circle"),
+            "{} is empty",
+            figure.name
+        );
     }
 }
 
@@ -130,7 +136,9 @@ fn a_cell_that_failed_is_shown_marked_and_not_ranked() {
     let text = fs::read_to_string(&path).unwrap().replace("\"corrupt\":0", "\"corrupt\":3");
     fs::write(&path, text).unwrap();
     let markdown = &render(&Study::load(&run.0).unwrap())["report/README.md"];
-    for expected in ["NO: not measured", "haproxy does not listen", "NO: G10", "3 of 200 probes got a wrong body"] {
+    for expected in
+        ["NO: not measured", "haproxy does not listen", "NO: G10", "3 of 200 probes got a wrong body"]
+    {
         assert!(markdown.contains(expected), "{expected}");
     }
 }

@@ -50,13 +50,21 @@ pub(crate) fn headline(study: &Study) -> Option<Headline> {
 pub(crate) fn sentence(headline: &Headline) -> String {
     let Headline { load, ratio, verdict, .. } = headline;
     let n = ratio.blocks.len();
-    let interval = ratio.interval.map_or(String::new(), |(a, b)| format!(", 95 % interval {} to {}", change(a), change(b)));
+    let interval = ratio
+        .interval
+        .map_or(String::new(), |(a, b)| format!(", 95 % interval {} to {}", change(a), change(b)));
     let measured = format!("{}{interval}, {n} blocks, `{load}`", change(ratio.ratio));
     match verdict {
-        Verdict::Faster => format!("**The async engine serves more requests per second than the thread engine** ({measured})."),
-        Verdict::Slower => format!("**The thread engine serves more requests per second than the async engine** (async against thread: {measured})."),
+        Verdict::Faster => format!(
+            "**The async engine serves more requests per second than the thread engine** ({measured})."
+        ),
+        Verdict::Slower => format!(
+            "**The thread engine serves more requests per second than the async engine** (async against thread: {measured})."
+        ),
         Verdict::NotDistinguishable => {
-            format!("**The two engines are not distinguishable in requests per second** (async against thread: {measured}).")
+            format!(
+                "**The two engines are not distinguishable in requests per second** (async against thread: {measured})."
+            )
         }
         Verdict::TooFew => format!(
             "**No verdict: {n} paired blocks are too few**, {ENOUGH_BLOCKS} are the fewest that can tell (async against \
@@ -70,10 +78,14 @@ fn interval(of: &Ratio) -> String {
 }
 
 fn headline_blocks(headline: &Headline) -> Vec<Block> {
-    let mut table = Table::new(1, &["ratio of requests/s", "geometric mean", "95 % interval", "blocks", "sign test p"]);
+    let mut table =
+        Table::new(1, &["ratio of requests/s", "geometric mean", "95 % interval", "blocks", "sign test p"]);
     let mut row = |name: &str, of: &Ratio| {
         let p = format!("{:.3}", sign_test(&of.blocks));
-        table.push(Tone::Plain, vec![name.into(), ratio(of.ratio), interval(of), of.blocks.len().to_string(), p]);
+        table.push(
+            Tone::Plain,
+            vec![name.into(), ratio(of.ratio), interval(of), of.blocks.len().to_string(), p],
+        );
     };
     row("async / thread", &headline.ratio);
     if let Some(control) = &headline.control {
@@ -90,7 +102,9 @@ fn headline_blocks(headline: &Headline) -> Vec<Block> {
     let left_out = headline.planned - headline.ratio.blocks.len().min(headline.planned);
     let left_out = match left_out {
         0 => String::new(),
-        n => format!(" {n} of {} blocks are left out, because a cell in them failed a gate.", headline.planned),
+        n => {
+            format!(" {n} of {} blocks are left out, because a cell in them failed a gate.", headline.planned)
+        }
     };
     vec![
         Block::Table(table.caption(
@@ -118,8 +132,10 @@ fn condition_table(study: &Study) -> Option<Block> {
     if conditions.is_empty() {
         return None;
     }
-    let mut table =
-        Table::new(3, &["load", "body", "part", "async / thread", "95 % interval", "pairs", "waiting p99, async", "thread"]);
+    let mut table = Table::new(
+        3,
+        &["load", "body", "part", "async / thread", "95 % interval", "pairs", "waiting p99, async", "thread"],
+    );
     for (group, of) in &conditions {
         let thread = study.twin(group.cell, THREAD);
         let p99 = |group: &Group<'_>| group.median(measure::waiting_p99_ms);
@@ -142,7 +158,7 @@ fn condition_table(study: &Study) -> Option<Block> {
         "One or two pairs are no verdict; they show where to look. Only pairs in which both cells may be ranked. Waiting in \
          milliseconds, from the prober.",
     );
-    let summary = format!("The ratio under each other load ({} loads)", conditions.len());
+    let summary = format!("The ratio under each of the other loads ({})", conditions.len());
     Some(Block::Folded { summary, blocks: vec![Block::Table(table)] })
 }
 

@@ -5,8 +5,8 @@ use crate::report::measure;
 use crate::report::number::{maybe, ratio, short};
 use crate::report::page::{Block, Table, Tone};
 use crate::report::study::{Group, Measure, Study};
-use crate::report::verdict::headline;
 use crate::report::tables::load_name;
+use crate::report::verdict::headline;
 use crate::stats::{Ratio, median};
 use crate::targets::{ASYNC, THREAD};
 
@@ -44,7 +44,9 @@ pub(crate) fn syscalls(record: &Record) -> Option<&Syscalls> {
 /// Median over a target's runs of a part that is not about load.
 fn other(study: &Study, section: Section, target: &str, value: fn(&Record) -> Option<f64>) -> Option<f64> {
     let groups = study.groups(|cell| cell.section == section && cell.target == target);
-    median(&groups.iter().flat_map(|group| &group.runs).filter_map(|record| value(record)).collect::<Vec<_>>())
+    median(
+        &groups.iter().flat_map(|group| &group.runs).filter_map(|record| value(record)).collect::<Vec<_>>(),
+    )
 }
 
 /// The pair of groups that the explanation is about: the headline's where it was measured, else the nearest thing.
@@ -70,7 +72,9 @@ fn cost_table(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> Ta
     let calls = |target| other(study, Section::Syscalls, target, |r| syscalls(r).map(Syscalls::per_request));
     row("system calls (under strace)", calls(THREAD), calls(ASYNC));
     let errors = |target| {
-        other(study, Section::Syscalls, target, |r| syscalls(r).map(|s| s.errors as f64 / s.requests.max(1) as f64))
+        other(study, Section::Syscalls, target, |r| {
+            syscalls(r).map(|s| s.errors as f64 / s.requests.max(1) as f64)
+        })
     };
     row("of these, in vain", errors(THREAD), errors(ASYNC));
     let idle = |target| other(study, Section::Memory, target, idle_kb);
@@ -134,13 +138,19 @@ fn explanation(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> V
     if predictions.is_empty() {
         return vec![Block::text("The CPU time of the balancers is not known, so nothing is predicted.")];
     }
-    let interval = measured.interval.map_or(String::new(), |(a, b)| format!(" ({} to {})", ratio(a), ratio(b)));
-    let mut table =
-        Table::new(2, &["explained by", "which supposes that", "predicted async / thread", "measured", "verdict"]);
+    let interval =
+        measured.interval.map_or(String::new(), |(a, b)| format!(" ({} to {})", ratio(a), ratio(b)));
+    let mut table = Table::new(
+        2,
+        &["explained by", "which supposes that", "predicted async / thread", "measured", "verdict"],
+    );
     for p in &predictions {
         let verdict = if p.agrees { "agrees" } else { "**explanation rejected**" };
         let measured = ratio(measured.ratio) + &interval;
-        table.push(Tone::Plain, vec![p.name.into(), p.supposes.into(), ratio(p.predicted), measured, verdict.into()]);
+        table.push(
+            Tone::Plain,
+            vec![p.name.into(), p.supposes.into(), ratio(p.predicted), measured, verdict.into()],
+        );
     }
     let idle = [thread, asynchronous].map(|group| group.median(measure::idle_share).unwrap_or(0.0) * 100.0);
     let busy = format!(
@@ -169,12 +179,15 @@ fn calls_table(study: &Study) -> Option<Block> {
         let mut names: Vec<(&String, &u64)> = calls.calls.iter().collect();
         names.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
         let per = |n: u64| short(n as f64 / calls.requests.max(1) as f64);
-        let most: Vec<String> = names.iter().take(6).map(|(name, n)| format!("{name} {}", per(**n))).collect();
+        let most: Vec<String> =
+            names.iter().take(6).map(|(name, n)| format!("{name} {}", per(**n))).collect();
         let title = study.title(&record.cell.target);
         table.push(Tone::Plain, vec![title, short(calls.per_request()), most.join(", ")]);
     }
     (!table.rows.is_empty()).then(|| {
-        Block::Table(table.caption("From short runs of their own, never the timed ones: strace slows a program many times."))
+        Block::Table(table.caption(
+            "From short runs of their own, never the timed ones: strace slows a program many times.",
+        ))
     })
 }
 
@@ -182,7 +195,9 @@ fn calls_table(study: &Study) -> Option<Block> {
 pub(crate) fn part(study: &Study) -> Vec<Block> {
     let mut blocks = vec![Block::part("why", "5. Why")];
     let Some((thread, asynchronous)) = pair(study) else {
-        blocks.push(Block::text("The two engines were not measured under the same load, so there is nothing to explain."));
+        blocks.push(Block::text(
+            "The two engines were not measured under the same load, so there is nothing to explain.",
+        ));
         return blocks;
     };
     blocks.push(Block::text(format!(
@@ -211,7 +226,11 @@ mod tests {
             (1.0, None, 1.05, false),
         ];
         for (predicted, interval, floor, expected) in cases {
-            assert_eq!(agrees(predicted, &measured(interval), floor), expected, "{predicted} {interval:?} {floor}");
+            assert_eq!(
+                agrees(predicted, &measured(interval), floor),
+                expected,
+                "{predicted} {interval:?} {floor}"
+            );
         }
     }
 }
