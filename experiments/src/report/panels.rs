@@ -66,7 +66,7 @@ fn cpu_by_role(study: &Study) -> Figure {
         "cpu-by-role",
         "CPU per request, by role",
         &format!(
-            "Shorter is better; the dark and the light blue part are the balancer's, the first number at the bar's end is \
+            "Shorter is better; the strong and the pale blue part are the balancer's, the first number at the bar's end is \
              their sum, the second that of the others, whom the balancer does not control. Under `{load}`."
         ),
         (!groups.is_empty()).then(draw),

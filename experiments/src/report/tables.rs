@@ -198,25 +198,19 @@ const SHOWN_LOSSES: usize = 12;
 
 fn compare(study: &Study) -> Vec<Comparison> {
     let groups = study.groups(|c| matches!(c.section, Section::Peers | Section::Bodies | Section::Reuse));
-    let of_kind = |kinds: &[TargetKind]| -> Vec<&Group<'_>> {
-        let fits = |g: &&Group<'_>| study.kind(&g.cell.target).is_some_and(|kind| kinds.contains(&kind));
-        groups.iter().filter(fits).collect()
-    };
+    let is = |id: &str, kinds: &[TargetKind]| study.kind(id).is_some_and(|kind| kinds.contains(&kind));
+    let peers = study.plan.targets.iter().filter(|t| is(&t.id, &[TargetKind::Peer, TargetKind::User]));
+    let peers: Vec<&str> = peers.map(|target| target.id.as_str()).collect();
     let mut found = Vec::new();
-    for ours in of_kind(&[TargetKind::Engine]) {
-        for theirs in of_kind(&[TargetKind::Peer, TargetKind::User]) {
-            let same = Cell { target: theirs.cell.target.clone(), ..ours.cell.clone() };
-            let same =
-                study.twin(&same, &theirs.cell.target).is_some_and(|twin| twin.cell.id == theirs.cell.id);
-            if !same || !ours.is_ranked() || !theirs.is_ranked() {
-                continue;
-            }
-            found.extend(COMPARED.iter().filter_map(|compared| comparison(study, ours, theirs, compared)));
+    for ours in groups.iter().filter(|group| is(&group.cell.target, &[TargetKind::Engine])) {
+        for theirs in peers.iter().filter_map(|id| study.twin(ours.cell, id)) {
+            found.extend(COMPARED.iter().filter_map(|compared| comparison(study, ours, &theirs, compared)));
         }
     }
     found
 }
 
+/// None where no pair may be ranked.
 fn comparison(
     study: &Study,
     ours: &Group<'_>,
