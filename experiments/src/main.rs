@@ -57,7 +57,7 @@ enum Command {
         /// How much.
         #[arg(long, value_enum, default_value = "smoke")]
         plan: Scale,
-        /// Where the results go [default: experiments/results/<date>-<host>].
+        /// Where the results go [default: a new directory in experiments/results].
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
         /// Only go on with a run that is there.

@@ -1,6 +1,6 @@
 //! The report as a page that is neither HTML nor Markdown yet.
 //!
-//! Texts may hold `code`, **strong** and [links](to), as in Markdown; nothing else in them is special.
+//! Texts may hold `code`, strong words and links, written as in Markdown; nothing else in them is special.
 
 use crate::report::svg::Svg;
 
