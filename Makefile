@@ -17,7 +17,7 @@ site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
 .PHONY: help run-thread run-async serve site test lint peers ci clean bench bench-smoke bench-full bench-doctor \
-	bench-selftest bench-setup bench-build
+	bench-selftest bench-setup bench-build report report-check
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
@@ -59,16 +59,27 @@ bench-doctor: bench-build ## is this machine ready to measure?
 	@$(lab) doctor --neraca $(neraca)
 
 bench-smoke: bench-build ## every target once, under a minute
-	@exec $(lab) run --plan smoke --neraca $(neraca) $(BENCH)
+	@$(lab) run --plan smoke --neraca $(neraca) $(BENCH)
+	@$(lab) report
 
 bench: bench-build ## the whole assignment, about 20 minutes
-	@exec $(lab) run --plan bench --neraca $(neraca) $(BENCH)
+	@$(lab) run --plan bench --neraca $(neraca) $(BENCH)
+	@$(lab) report
 
 bench-full: bench-build ## the same with six repetitions, about 80 minutes
-	@exec $(lab) run --plan full --neraca $(neraca) $(BENCH)
+	@$(lab) run --plan full --neraca $(neraca) $(BENCH)
+	@$(lab) report
 
 bench-selftest: bench-build ## does the laboratory find faults at their rates, and none where there is none?
 	@exec $(lab) selftest
+
+report: ## tables, plots and pages again, from the raw results of the newest run (or RUN=directory)
+	cargo build --profile lab --package neraca-lab --quiet
+	@$(lab) report $(RUN)
+
+report-check: ## does what is stored follow from the raw results?
+	cargo build --profile lab --package neraca-lab --quiet
+	@$(lab) check $(RUN)
 
 test: ## every test
 	cargo test --workspace

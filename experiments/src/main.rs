@@ -14,6 +14,7 @@ use plan::Scale;
 use run::Stopped;
 
 mod bench;
+mod check;
 mod child;
 mod counters;
 mod doctor;
@@ -27,11 +28,13 @@ mod probe;
 mod proc;
 mod raw;
 mod reply;
+mod report;
 mod rng;
 mod run;
 mod selftest;
 mod site;
 mod sockets;
+mod stats;
 mod targets;
 mod wrk;
 
@@ -55,7 +58,7 @@ enum Command {
         /// How much.
         #[arg(long, value_enum, default_value = "smoke")]
         plan: Scale,
-        /// Where the results go [default: experiments/results/<date>-<host>].
+        /// Where the results go [default: a new directory in experiments/results].
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
         /// Only go on with a run that is there.
@@ -76,6 +79,16 @@ enum Command {
     },
     /// Compare both engines with other programs, and with what each engine is to reach.
     Peers(peers::Peers),
+    /// Make summary, tables, plots and pages from the raw results.
+    Report {
+        /// A run's directory [default: the newest under experiments/results].
+        directory: Option<PathBuf>,
+    },
+    /// Recompute the summary from the raw results, and fail on any difference.
+    Check {
+        /// A run's directory [default: the newest under experiments/results].
+        directory: Option<PathBuf>,
+    },
     /// Measure servers with known faults, and say whether each was reported as it is.
     Selftest,
     /// A server with a known fault, for the self-test.
@@ -122,6 +135,20 @@ fn main() -> ExitCode {
             })
         }
         Command::Peers(peers) => until_stopped(|stop| peers::run(&peers, stop)),
+        Command::Report { directory } => match report::run(directory.as_deref()) {
+            Ok(page) => {
+                println!("report: {}", page.display());
+                ExitCode::SUCCESS
+            }
+            Err(said) => complain(&said, 1),
+        },
+        Command::Check { directory } => match check::run(directory.as_deref()) {
+            Ok(results) => {
+                println!("{}: every number is what the raw files give", results.display());
+                ExitCode::SUCCESS
+            }
+            Err(said) => complain(&said, 1),
+        },
         Command::Selftest => match stop_flag().map(|stop| selftest::run(&stop)) {
             Ok(Ok(true)) => ExitCode::SUCCESS,
             Ok(Ok(false)) => complain("a fault was not reported as it is", 1),

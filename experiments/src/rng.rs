@@ -17,10 +17,15 @@ impl Rng {
         z ^ (z >> 31)
     }
 
+    /// A number from 0 up to this, without it.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
     /// Every order equally likely, but for a bias far below what could be noticed.
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
-            items.swap(i, (self.next() % (i as u64 + 1)) as usize);
+            items.swap(i, self.below(i as u64 + 1) as usize);
         }
     }
 }

@@ -1,0 +1,125 @@
+//! Whether what a run says of itself is what its raw files say.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::model::{CELLS, MANIFEST, PLAN, Plan, Record};
+use crate::plan::of_cells;
+use crate::report;
+use crate::report::study::Study;
+use crate::report::summary::{csv_text, json_text};
+
+/// How many differences are told.
+const TOLD: usize = 20;
+
+/// Recomputes the summary of the named run, or of the newest. Each difference is a line of the error.
+pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
+    let results = report::choose(directory)?;
+    let study = Study::load(&results)?;
+    let mut wrong = plan(&study);
+    wrong.extend(summary(&results, &study)?);
+    wrong.extend(records(&results, &study)?);
+    wrong.extend(pages(&results, &study));
+    if wrong.is_empty() {
+        return Ok(results);
+    }
+    let more = wrong.len().saturating_sub(TOLD);
+    wrong.truncate(TOLD);
+    if more > 0 {
+        wrong.push(format!("and {more} more"));
+    }
+    Err(wrong.join("\n"))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The plan against its own hash, and that of the manifest.
+fn plan(study: &Study) -> Vec<String> {
+    let Plan { name, seed, targets, cells, hash, .. } = study.plan.clone();
+    let fresh = of_cells(&name, seed, targets, cells).hash;
+    let same = fresh == hash && fresh == study.manifest.plan_hash;
+    if same {
+        Vec::new()
+    } else {
+        vec![format!("{PLAN}: its hash is {fresh}, {MANIFEST} and itself say otherwise")]
+    }
+}
+
+/// The stored summary against the recomputed one, field by field.
+fn summary(results: &Path, study: &Study) -> Result<Vec<String>, String> {
+    let (stored, fresh) = (read(&results.join("summary.json"))?, json_text(study));
+    let mut wrong = Vec::new();
+    if stored != fresh {
+        let [stored, fresh] =
+            [stored, fresh].map(|text| serde_json::from_str::<Value>(&text).unwrap_or_default());
+        compare("summary.json", &stored, &fresh, &mut wrong);
+        if wrong.is_empty() {
+            wrong.push("summary.json: written otherwise than `neraca-lab report` writes it".into());
+        }
+    } else if read(&results.join("summary.csv"))? != csv_text(study) {
+        wrong.push("summary.csv: not what the raw files give".into());
+    }
+    Ok(wrong)
+}
+
+/// Differences, named by where they are; a cell by its name.
+fn compare(place: &str, stored: &Value, fresh: &Value, wrong: &mut Vec<String>) {
+    match (stored, fresh) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+                let nothing = Value::Null;
+                let (x, y) = (a.get(key).unwrap_or(&nothing), b.get(key).unwrap_or(&nothing));
+                compare(&format!("{place}: {key}"), x, y, wrong);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (i, (x, y)) in a.iter().zip(b).enumerate() {
+                let name = y.get("cell").and_then(Value::as_str).map_or_else(|| i.to_string(), Into::into);
+                compare(&format!("{place} {name}"), x, y, wrong);
+            }
+        }
+        (a, b) if a == b => {}
+        (_, _) if place.ends_with("raw_sha256") => {
+            wrong.push(format!("{}: a raw file was changed", place.trim_end_matches(": raw_sha256")));
+        }
+        (a, b) => wrong.push(format!("{place} is {a}, the raw files give {b}")),
+    }
+}
+
+/// The lines that were appended during the run against what their raw directories give.
+fn records(results: &Path, study: &Study) -> Result<Vec<String>, String> {
+    let mut wrong = Vec::new();
+    let mut stored: BTreeMap<String, String> = BTreeMap::new();
+    for (i, line) in read(&results.join(CELLS))?.lines().enumerate() {
+        let record: Record =
+            serde_json::from_str(line).map_err(|error| format!("{CELLS}, line {}: {error}", i + 1))?;
+        stored.insert(record.cell.id, line.into());
+    }
+    for record in &study.records {
+        let id = &record.cell.id;
+        let own = serde_json::to_string(&Study::alone(record)).map_err(|error| format!("{id}: {error}"))?;
+        match stored.remove(id) {
+            Some(line) if line == own => {}
+            Some(_) => wrong.push(format!("{CELLS}: {id} is not what its raw files give")),
+            None => wrong.push(format!("{CELLS}: {id} is missing")),
+        }
+    }
+    wrong.extend(stored.keys().map(|id| format!("{CELLS}: {id} has no complete raw directory")));
+    Ok(wrong)
+}
+
+/// Pages and plots, where the numbers are right.
+fn pages(results: &Path, study: &Study) -> Vec<String> {
+    let files = report::render(study).into_iter().filter(|(name, _)| name.starts_with("report/"));
+    let differs =
+        |(name, text): &(String, String)| fs::read_to_string(results.join(name)).ok().as_ref() != Some(text);
+    let told = |(name, _): (String, String)| {
+        format!("{name}: not what the raw files give; `make report` makes it again")
+    };
+    files.filter(differs).map(told).collect()
+}

@@ -1,0 +1,310 @@
+//! Charts of lines: axes, ticks, legend, curves. A chart is as wide as a phone shows it legibly; wide pages set
+//! several beside each other.
+
+use crate::report::number::short;
+use crate::report::svg::{Anchor, Svg, text_width};
+
+pub(crate) const WIDTH: f64 = 420.0;
+const LEFT: f64 = 58.0;
+const RIGHT: f64 = 14.0;
+const BELOW: f64 = 40.0;
+const LEGEND_ROW: f64 = 17.0;
+
+/// An axis: what it shows, from where to where, and its ticks.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Axis {
+    pub(crate) title: String,
+    log: bool,
+    min: f64,
+    max: f64,
+    ticks: Vec<(f64, String)>,
+}
+
+impl Axis {
+    /// From 0 to a round number above every value.
+    pub(crate) fn from_zero(title: &str, values: impl IntoIterator<Item = f64>) -> Self {
+        let most = values.into_iter().filter(|v| v.is_finite()).fold(0.0, f64::max);
+        let most = if most > 0.0 { most } else { 1.0 };
+        let power = 10f64.powf((most / 5.0).log10().floor());
+        let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * power);
+        let step = steps.into_iter().find(|step| most / step <= 5.0).unwrap_or(10.0 * power);
+        let count = (most / step).ceil().max(1.0);
+        let ticks = (0..=count as u32).map(|i| step * f64::from(i));
+        let ticks = ticks.map(|v| (v, label(v))).collect();
+        Axis { title: title.into(), log: false, min: 0.0, max: step * count, ticks }
+    }
+
+    /// Logarithmic, around every positive value, with ticks at 1, 2 and 5 (or only at 1, where there are many).
+    pub(crate) fn log(title: &str, values: impl IntoIterator<Item = f64>) -> Self {
+        let positive: Vec<f64> = values.into_iter().filter(|v| v.is_finite() && *v > 0.0).collect();
+        let least = positive.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = positive.iter().copied().fold(0.0, f64::max);
+        let (least, most) = if least <= most { (least, most) } else { (1.0, 10.0) };
+        let decades = least.log10().floor() as i32..=most.log10().ceil() as i32;
+        let all: Vec<f64> = decades.flat_map(|d| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(d))).collect();
+        let min = all.iter().copied().filter(|t| *t <= least * 1.0001).fold(all[0], f64::max);
+        let max = all.iter().copied().find(|t| *t >= most * 0.9999 && *t > min).unwrap_or(most * 2.0);
+        let round = |t: f64| (t.log10() - t.log10().round()).abs() < 1e-6;
+        let inside = all.into_iter().filter(|t| (min..=max * 1.0001).contains(t));
+        let ticks = inside.filter(|t| max / min < 300.0 || round(*t)).map(|t| (t, label(t))).collect();
+        Axis { title: title.into(), log: true, min, max, ticks }
+    }
+
+    /// Ticks at these values only.
+    pub(crate) fn at(mut self, values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        values.dedup();
+        if self.log {
+            self.min = values.first().copied().unwrap_or(self.min) / 1.15;
+            self.max = values.last().copied().unwrap_or(self.max) * 1.15;
+        }
+        self.ticks = values.into_iter().map(|v| (v, label(v))).collect();
+        self
+    }
+
+    /// These ticks, and as far as `most`.
+    pub(crate) fn labelled(mut self, ticks: &[(f64, &str)], most: f64) -> Self {
+        self.ticks = ticks.iter().map(|(v, text)| (*v, (*text).to_owned())).collect();
+        self.min = ticks.first().map_or(self.min, |t| t.0);
+        self.max = ticks.last().map_or(self.max, |t| t.0).max(most);
+        self
+    }
+
+    /// 0 at the low end, 1 at the high end.
+    pub(crate) fn place(&self, value: f64) -> f64 {
+        let (value, min, max) = match self.log {
+            true => (value.max(1e-12).log10(), self.min.log10(), self.max.log10()),
+            false => (value, self.min, self.max),
+        };
+        ((value - min) / (max - min)).clamp(0.0, 1.0)
+    }
+}
+
+fn label(value: f64) -> String {
+    match value.abs() {
+        v if v >= 1e6 => format!("{}M", trimmed(value / 1e6)),
+        v if v >= 1e4 => format!("{}k", trimmed(value / 1e3)),
+        v if v >= 100.0 || v == 0.0 => trimmed(value),
+        _ => trimmed(short(value).parse().unwrap_or(value)),
+    }
+}
+
+fn trimmed(value: f64) -> String {
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// How a curve is drawn, besides its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stroke {
+    Solid,
+    Dashed,
+    Dotted,
+    /// Thin, without points, and not in the legend where it has no name.
+    Thin,
+}
+
+/// A value with, where it is known, its spread.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Point {
+    pub(crate) x: f64,
+    pub(crate) y: f64,
+    pub(crate) spread: Option<(f64, f64)>,
+    /// Failed a gate: drawn hollow.
+    pub(crate) invalid: bool,
+}
+
+impl Point {
+    pub(crate) fn new(x: f64, y: f64) -> Self {
+        Point { x, y, spread: None, invalid: false }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) colour: usize,
+    pub(crate) stroke: Stroke,
+    pub(crate) points: Vec<Point>,
+}
+
+/// Curves over two axes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Chart {
+    pub(crate) x: Axis,
+    pub(crate) y: Axis,
+    pub(crate) series: Vec<Series>,
+    /// Height of the area inside the axes.
+    pub(crate) inside: f64,
+    /// Points are joined.
+    pub(crate) joined: bool,
+    /// A word above the chart, for one of several.
+    pub(crate) heading: String,
+}
+
+impl Chart {
+    pub(crate) fn new(x: Axis, y: Axis, series: Vec<Series>) -> Self {
+        Chart { x, y, series, inside: 200.0, joined: true, heading: String::new() }
+    }
+
+    pub(crate) fn draw(&self) -> Svg {
+        let entries: Vec<(&str, usize, Stroke)> = self
+            .series
+            .iter()
+            .filter(|s| !s.name.is_empty())
+            .map(|s| (s.name.as_str(), s.colour, s.stroke))
+            .collect();
+        let heading = if self.heading.is_empty() { 0.0 } else { 18.0 };
+        let rows = legend_rows(&entries);
+        let top = heading + rows.len() as f64 * LEGEND_ROW + 22.0;
+        let mut svg = Svg::new(WIDTH, top + self.inside + BELOW);
+        if heading > 0.0 {
+            svg.text("strong", (4.0, 14.0), Anchor::Start, &self.heading);
+        }
+        legend(&mut svg, &rows, heading);
+        svg.text("muted", (4.0, top - 9.0), Anchor::Start, &self.y.title);
+        self.axes(&mut svg, top);
+        for series in &self.series {
+            self.curve(&mut svg, top, series);
+        }
+        svg
+    }
+
+    fn place(&self, top: f64, x: f64, y: f64) -> (f64, f64) {
+        (LEFT + self.x.place(x) * (WIDTH - LEFT - RIGHT), top + (1.0 - self.y.place(y)) * self.inside)
+    }
+
+    fn axes(&self, svg: &mut Svg, top: f64) {
+        let bottom = top + self.inside;
+        let mut last = f64::INFINITY;
+        for (value, text) in &self.y.ticks {
+            let y = top + (1.0 - self.y.place(*value)) * self.inside;
+            svg.line("grid", (LEFT, y), (WIDTH - RIGHT, y));
+            if last - y >= 13.0 {
+                svg.text("muted", (LEFT - 6.0, y + 4.0), Anchor::End, text);
+                last = y;
+            }
+        }
+        let mut free = 0.0;
+        for (value, text) in &self.x.ticks {
+            let (x, _) = self.place(top, *value, 0.0);
+            svg.line("axis", (x, bottom), (x, bottom + 4.0));
+            let half = text_width(text, 11.0) / 2.0;
+            let at = x.min(WIDTH - half - 1.0);
+            if at - half >= free {
+                svg.text("muted", (at, bottom + 16.0), Anchor::Middle, text);
+                free = at + half + 4.0;
+            }
+        }
+        svg.line("axis", (LEFT, bottom), (WIDTH - RIGHT, bottom));
+        let middle = (LEFT + WIDTH - RIGHT) / 2.0;
+        svg.text("muted", (middle, bottom + 33.0), Anchor::Middle, &self.x.title);
+    }
+
+    fn curve(&self, svg: &mut Svg, top: f64, series: &Series) {
+        let colour = format!("s{}", series.colour);
+        let places: Vec<(f64, f64)> = series.points.iter().map(|p| self.place(top, p.x, p.y)).collect();
+        let spread = |pick: fn((f64, f64)) -> f64| -> Vec<(f64, f64)> {
+            let known = series.points.iter().filter_map(|p| Some((p.x, pick(p.spread?))));
+            known.map(|(x, y)| self.place(top, x, y)).collect()
+        };
+        let mut around = spread(|(low, _)| low);
+        if around.len() > 1 {
+            around.extend(spread(|(_, high)| high).into_iter().rev());
+            svg.polygon(&format!("area {colour}"), &around);
+        }
+        let stroke = match series.stroke {
+            Stroke::Solid => "",
+            Stroke::Dashed => " dashed",
+            Stroke::Dotted => " dotted",
+            Stroke::Thin => " thin",
+        };
+        if self.joined && places.len() > 1 {
+            svg.polyline(&format!("curve {colour}{stroke}"), &places);
+        }
+        if series.stroke == Stroke::Thin && places.len() > 1 {
+            return;
+        }
+        for (point, place) in series.points.iter().zip(places) {
+            let said = format!("{}: {} at {}", series.name, short(point.y), short(point.x));
+            let class = if point.invalid { "hollow" } else { "dot" };
+            svg.circle(&format!("{class} {colour}"), place, 3.5, &said);
+        }
+    }
+}
+
+type Entry<'a> = (&'a str, usize, Stroke);
+
+/// Entries in rows that fit.
+fn legend_rows<'a>(entries: &[Entry<'a>]) -> Vec<Vec<(f64, Entry<'a>)>> {
+    let mut rows: Vec<Vec<(f64, Entry<'a>)>> = Vec::new();
+    let mut x = f64::INFINITY;
+    for entry in entries {
+        let width = 26.0 + text_width(entry.0, 12.0) + 14.0;
+        if x + width > WIDTH + 10.0 {
+            rows.push(Vec::new());
+            x = 4.0;
+        }
+        if let Some(row) = rows.last_mut() {
+            row.push((x, *entry));
+        }
+        x += width;
+    }
+    rows
+}
+
+fn legend(svg: &mut Svg, rows: &[Vec<(f64, Entry<'_>)>], top: f64) {
+    for (i, row) in rows.iter().enumerate() {
+        let y = top + i as f64 * LEGEND_ROW + 13.0;
+        for (x, (name, colour, stroke)) in row {
+            let class = match stroke {
+                Stroke::Dashed => "curve dashed",
+                Stroke::Dotted => "curve dotted",
+                Stroke::Solid | Stroke::Thin => "curve",
+            };
+            svg.line(&format!("{class} s{colour}"), (*x, y - 4.0), (x + 20.0, y - 4.0));
+            svg.text("", (x + 26.0, y), Anchor::Start, name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_enclose_their_values_with_few_ticks() {
+        for most in [0.003, 0.9, 1.0, 7.0, 42.0, 99.0, 101.0, 12_345.0, 8e6] {
+            let axis = Axis::from_zero("", [most]);
+            assert!(
+                axis.max >= most && axis.max <= most * 2.01 && (2..=6).contains(&axis.ticks.len()),
+                "{axis:?}"
+            );
+            let axis = Axis::log("", [most, most * 30.0]);
+            assert!(axis.min <= most && axis.max >= most * 30.0 && axis.ticks.len() >= 2, "{axis:?}");
+        }
+        for axis in [Axis::from_zero("", []), Axis::log("", []), Axis::log("", [5.0])] {
+            assert!(axis.place(5.0).is_finite() && axis.ticks.len() >= 2, "{axis:?}");
+        }
+    }
+
+    #[test]
+    fn labels_are_short() {
+        let cases =
+            [(0.0, "0"), (0.5, "0.5"), (20.0, "20"), (2500.0, "2500"), (25_000.0, "25k"), (2.5e6, "2.5M")];
+        for (value, expected) in cases {
+            assert_eq!(label(value), expected);
+        }
+    }
+
+    #[test]
+    fn a_long_legend_wraps() {
+        let entries = [("Neraca, thread engine", 0, Stroke::Solid); 5];
+        let rows = legend_rows(&entries);
+        assert!(rows.len() > 1);
+        for (x, (name, ..)) in rows.iter().flatten() {
+            assert!(x + 26.0 + text_width(name, 12.0) <= WIDTH, "{x}");
+        }
+    }
+}

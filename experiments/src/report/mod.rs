@@ -1,0 +1,128 @@
+//! The report of a run: summary, tables, plots and pages, from its raw files and nothing else.
+//!
+//! Equal raw files give equal bytes: nothing here reads a clock, and the bootstrap's seed is fixed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use page::{Block, Page};
+use study::Study;
+
+use crate::model::MANIFEST;
+
+mod ablations;
+mod about;
+mod chart;
+mod html;
+mod markdown;
+mod measure;
+mod number;
+mod page;
+mod panels;
+mod picture;
+mod plots;
+mod shapes;
+pub(crate) mod study;
+pub(crate) mod summary;
+mod svg;
+#[cfg(test)]
+mod synthetic;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod verdict;
+mod why;
+
+/// Where runs are kept, unless a directory is named.
+const RESULTS: &str = "experiments/results";
+
+/// What the report writes, by its path below the run's directory.
+pub(crate) fn render(study: &Study) -> BTreeMap<String, String> {
+    let page = page(study);
+    let mut files = BTreeMap::from([
+        ("summary.json".to_owned(), summary::json_text(study)),
+        ("summary.csv".to_owned(), summary::csv_text(study)),
+        ("report/index.html".to_owned(), html::render(&page)),
+        ("report/README.md".to_owned(), markdown::render(&page)),
+        ("report/experiment.mmd".to_owned(), picture::mermaid(study)),
+    ]);
+    for figure in page::drawn(&page.blocks) {
+        if let Ok(svg) = &figure.svg {
+            let label = format!("{}. {}", figure.title, figure.reading);
+            files.insert(format!("report/{}.svg", figure.name), svg.standalone(&label));
+        }
+    }
+    files
+}
+
+/// Items 1 to 9.
+fn page(study: &Study) -> Page {
+    let headline = verdict::headline(study);
+    let manifest = &study.manifest;
+    let mut blocks = vec![Block::text(format!(
+        "Plan `{}` on {} ({} CPUs), {}: {}. Everything here is derived from the raw results beside it.",
+        study.plan.name,
+        manifest.host.name,
+        manifest.host.cpus,
+        manifest.started,
+        about::size(study)
+    ))];
+    if let Some(headline) = &headline {
+        blocks.push(Block::Verdict(verdict::sentence(headline)));
+    }
+    let parts = [
+        tables::assignment,
+        verdict::part,
+        tables::servers,
+        tables::peers,
+        why::part,
+        ablations::part,
+        panels::part,
+        picture::part,
+        about::part,
+    ];
+    blocks.extend(parts.iter().flat_map(|part| part(study)));
+    Page { title: "Neraca, measured".into(), blocks }
+}
+
+/// Makes the report of the named run, or of the newest.
+pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
+    let results = choose(directory)?;
+    let study = Study::load(&results)?;
+    let said = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: std::io::Error| format!("{path}: {error}")
+    };
+    let report = results.join("report");
+    if report.exists() {
+        fs::remove_dir_all(&report).map_err(said(&report))?;
+    }
+    fs::create_dir_all(&report).map_err(said(&report))?;
+    for (name, text) in render(&study) {
+        let path = results.join(name);
+        fs::write(&path, text).map_err(said(&path))?;
+    }
+    if let Some(headline) = verdict::headline(&study) {
+        println!("{}", verdict::sentence(&headline).replace("**", "").replace('`', ""));
+    }
+    Ok(report.join("index.html"))
+}
+
+/// The named directory, or that of the run begun last.
+pub(crate) fn choose(directory: Option<&Path>) -> Result<PathBuf, String> {
+    if let Some(directory) = directory {
+        return match directory.join(MANIFEST).exists() {
+            true => Ok(directory.into()),
+            false => Err(format!("{}: no run is here (there is no {MANIFEST})", directory.display())),
+        };
+    }
+    let entries = fs::read_dir(RESULTS).map_err(|error| format!("{RESULTS}: {error}"))?;
+    let runs = entries.filter_map(|entry| Some(entry.ok()?.path())).filter_map(|path| {
+        let text = fs::read_to_string(path.join(MANIFEST)).ok()?;
+        let manifest: crate::model::Manifest = serde_json::from_str(&text).ok()?;
+        Some((manifest.started, path))
+    });
+    let newest = runs.max().map(|(_, path)| path);
+    newest.ok_or_else(|| format!("{RESULTS}: no run is here; `make bench-smoke` makes one"))
+}

@@ -1,0 +1,108 @@
+//! Numbers as people read them.
+
+/// Three significant digits, thousands grouped by a thin space where there are many.
+pub(crate) fn short(value: f64) -> String {
+    if !value.is_finite() {
+        return "–".into();
+    }
+    match value.abs() {
+        a if a >= 99.95 => grouped(value.round()),
+        a if a >= 9.995 => format!("{value:.1}"),
+        a if a >= 0.9995 => format!("{value:.2}"),
+        0.0 => "0".into(),
+        a if a >= 0.0995 => format!("{value:.3}"),
+        a if a >= 0.00005 => format!("{value:.4}"),
+        _ => format!("{value:.1e}"),
+    }
+}
+
+/// Whole, thousands grouped.
+pub(crate) fn grouped(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 && digits.len() > 4 {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    if value <= -0.5 { format!("−{text}") } else { text }
+}
+
+/// A value that may be unknown.
+pub(crate) fn maybe(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".into(), short)
+}
+
+pub(crate) fn maybe_grouped(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".into(), grouped)
+}
+
+/// `1.234×`
+pub(crate) fn ratio(value: f64) -> String {
+    match value {
+        v if v >= 99.5 => format!("{v:.0}×"),
+        v if v >= 9.95 => format!("{v:.1}×"),
+        v if v < 0.1 => format!("{v:.4}×"),
+        v => format!("{v:.3}×"),
+    }
+}
+
+/// A factor as a change: `+12.3 %`, which no line break divides.
+pub(crate) fn change(factor: f64) -> String {
+    let percent = (factor - 1.0) * 100.0;
+    match percent {
+        p if p.abs() < 0.05 => "0\u{a0}%".into(),
+        p if p.abs() >= 99.5 => format!("{}{}\u{a0}%", if p < 0.0 { "−" } else { "+" }, grouped(p.abs())),
+        p if p < 0.0 => format!("−{:.1}\u{a0}%", -p),
+        p => format!("+{p:.1}\u{a0}%"),
+    }
+}
+
+pub(crate) fn bytes(n: u64) -> String {
+    match n {
+        n if n >= 1 << 20 && n % (1 << 20) == 0 => format!("{} MB", n >> 20),
+        n if n >= 1 << 10 => {
+            format!("{} KB", short(n as f64 / 1024.0).trim_end_matches(".0").trim_end_matches(".00"))
+        }
+        n => format!("{n} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        let cases = [
+            (0.0, "0"),
+            (0.000_01, "1.0e-5"),
+            (0.012_34, "0.0123"),
+            (0.123_4, "0.123"),
+            (1.0, "1.00"),
+            (9.999, "10.0"),
+            (99.97, "100"),
+            (1234.4, "1234"),
+            (12_345.6, "12\u{202f}346"),
+            (-1_234_567.0, "−1\u{202f}234\u{202f}567"),
+            (f64::NAN, "–"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(short(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn factors_and_sizes() {
+        let cases = [(1.0, "0 %"), (1.1234, "+12.3 %"), (0.5, "−50.0 %"), (21.0, "+2000 %")];
+        for (factor, expected) in cases {
+            assert_eq!(change(factor).replace('\u{a0}', " "), expected);
+        }
+        assert_eq!([ratio(1.2345), ratio(12.0), ratio(0.05)], ["1.234×", "12.0×", "0.0500×"]);
+        assert_eq!(
+            [bytes(128), bytes(10_240), bytes(76_800), bytes(1 << 20)],
+            ["128 B", "10 KB", "75 KB", "1 MB"]
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! A run as the report sees it: every record derived from its raw files, with the gates that need other cells.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::model::{
+    Cell, Gate, Load, MANIFEST, Manifest, Measured, PLAN, Plan, Record, Section, Target, TargetKind,
+    Validity, Work, file,
+};
+use crate::stats::median;
+use crate::{gates, plan, raw};
+
+/// Everything that is known about a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Study {
+    pub(crate) manifest: Manifest,
+    pub(crate) plan: Plan,
+    /// In the order of the run, with all gates.
+    pub(crate) records: Vec<Record>,
+    /// Cells of the plan that were not measured (the run was cut short).
+    pub(crate) missing: Vec<Cell>,
+    /// SHA-256 over all files of a cell's raw directory, by the cell's id.
+    pub(crate) digests: BTreeMap<String, String>,
+}
+
+fn json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Names and contents, in the order of the names.
+fn digest(directory: &Path) -> Result<String, String> {
+    let said = |error: std::io::Error| format!("{}: {error}", directory.display());
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(said)? {
+        paths.push(entry.map_err(said)?.path());
+    }
+    paths.sort();
+    let mut hash = Sha256::new();
+    for path in paths {
+        let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        hash.update(format!("{name}\0{}\0", bytes.len()));
+        hash.update(bytes);
+    }
+    Ok(plan::hex(&hash.finalize()))
+}
+
+impl Study {
+    /// Reads manifest, plan and raw files, and nothing else.
+    pub(crate) fn load(results: &Path) -> Result<Study, String> {
+        let manifest: Manifest = json(&results.join(MANIFEST))?;
+        let plan: Plan = json(&results.join(PLAN))?;
+        let (mut records, mut missing, mut digests) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for cell in &plan.cells {
+            let directory = raw::directory(results, cell);
+            if !directory.join(file::DONE).exists() {
+                missing.push(cell.clone());
+                continue;
+            }
+            let record = raw::derive(&directory)?;
+            if record.cell != *cell {
+                return Err(format!("{}: this cell is not the one of the plan", directory.display()));
+            }
+            digests.insert(cell.id.clone(), digest(&directory)?);
+            records.push(record);
+        }
+        let mut study = Study { manifest, plan, records, missing, digests };
+        study.judge_across();
+        Ok(study)
+    }
+
+    fn judge_across(&mut self) {
+        let kinds: BTreeMap<&str, TargetKind> =
+            self.plan.targets.iter().map(|target| (target.id.as_str(), target.kind)).collect();
+        let mut across = gates::across(&self.records, |id| kinds.get(id).copied());
+        for record in &mut self.records {
+            record.gates.extend(across.remove(&record.cell.seq).unwrap_or_default());
+            record.gates.sort_by_key(|result| result.gate);
+            record.validity = gates::validity(&record.gates, &record.measured);
+        }
+    }
+
+    /// A record as its own raw files give it: without the gates that need other cells.
+    pub(crate) fn alone(record: &Record) -> Record {
+        let mut record = record.clone();
+        record.gates.retain(|result| !matches!(result.gate, Gate::G6 | Gate::G9 | Gate::G11));
+        record.validity = gates::validity(&record.gates, &record.measured);
+        record
+    }
+
+    pub(crate) fn target(&self, id: &str) -> Option<&Target> {
+        self.plan.targets.iter().find(|target| target.id == id)
+    }
+
+    /// What people call it; a change is named with what it was made to.
+    pub(crate) fn title(&self, id: &str) -> String {
+        let Some(target) = self.target(id) else { return id.to_owned() };
+        match (target.kind, &target.baseline) {
+            (TargetKind::Variant | TargetKind::Ablation, Some(baseline)) => {
+                format!("{}: {}", baseline, target.title)
+            }
+            _ => target.title.clone(),
+        }
+    }
+
+    pub(crate) fn kind(&self, id: &str) -> Option<TargetKind> {
+        self.target(id).map(|target| target.kind)
+    }
+
+    /// Repetitions put together, in the order of targets in the plan, then of load.
+    pub(crate) fn groups(&self, of: impl Fn(&Cell) -> bool) -> Vec<Group<'_>> {
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        for record in self.records.iter().filter(|record| of(&record.cell)) {
+            match groups.iter_mut().find(|group| same_but_for_repetition(group.cell, &record.cell)) {
+                Some(group) => group.runs.push(record),
+                None => groups.push(Group { cell: &record.cell, runs: vec![record] }),
+            }
+        }
+        let place = |id: &str| self.plan.targets.iter().position(|target| target.id == id);
+        groups.sort_by_key(|group| {
+            let c = group.cell;
+            (c.section, place(&c.target), c.body_bytes, !c.keep_alive, c.delay_ms, c.connections, c.threads)
+        });
+        for group in &mut groups {
+            group.runs.sort_by_key(|record| record.cell.block);
+        }
+        groups
+    }
+
+    pub(crate) fn section(&self, section: Section) -> Vec<Group<'_>> {
+        self.groups(|cell| cell.section == section)
+    }
+
+    /// The group of another target (and possibly section) under the same load.
+    pub(crate) fn twin(&self, cell: &Cell, target: &str) -> Option<Group<'_>> {
+        let wanted = Cell { target: target.into(), ..cell.clone() };
+        self.groups(|other| same_but_for_repetition(&wanted, other)).into_iter().next()
+    }
+
+    /// `a / b` by one measure, from blocks in which both are ranked. Repetitions of one block stand beside each other.
+    pub(crate) fn paired(&self, a: &Group<'_>, b: &Group<'_>, measure: Measure) -> Vec<f64> {
+        let value = |group: &Group<'_>, block: usize| {
+            let record =
+                group.runs.iter().find(|r| r.cell.block == block && r.validity != Validity::Invalid)?;
+            measure(&record.cell, load(record)?)
+        };
+        let blocks = a.runs.iter().map(|record| record.cell.block);
+        blocks
+            .filter_map(|block| Some(value(a, block)? / value(b, block)?))
+            .filter(|r| r.is_finite())
+            .collect()
+    }
+}
+
+/// A number of one cell.
+pub(crate) type Measure = fn(&Cell, &Load) -> Option<f64>;
+
+fn same_but_for_repetition(a: &Cell, b: &Cell) -> bool {
+    (a.section, &a.target, a.connections, a.threads, a.delay_ms, a.keep_alive, &a.path, a.work)
+        == (b.section, &b.target, b.connections, b.threads, b.delay_ms, b.keep_alive, &b.path, b.work)
+}
+
+pub(crate) fn load(record: &Record) -> Option<&Load> {
+    match &record.measured {
+        Measured::Load(load) if record.cell.work == Work::Load => Some(load),
+        _ => None,
+    }
+}
+
+/// The same measurement, once or repeated.
+#[derive(Debug, Clone)]
+pub(crate) struct Group<'a> {
+    /// Of the first run.
+    pub(crate) cell: &'a Cell,
+    pub(crate) runs: Vec<&'a Record>,
+}
+
+impl<'a> Group<'a> {
+    /// Runs that may be ranked; where there is none, all of them: they are shown, but marked.
+    pub(crate) fn shown(&self) -> Vec<&'a Record> {
+        let ranked: Vec<&Record> =
+            self.runs.iter().copied().filter(|record| record.validity != Validity::Invalid).collect();
+        if ranked.is_empty() { self.runs.clone() } else { ranked }
+    }
+
+    pub(crate) fn loads(&self) -> Vec<(&'a Cell, &'a Load)> {
+        self.shown().into_iter().filter_map(|record| Some((&record.cell, load(record)?))).collect()
+    }
+
+    pub(crate) fn values(&self, measure: Measure) -> Vec<f64> {
+        self.loads()
+            .into_iter()
+            .filter_map(|(cell, load)| measure(cell, load))
+            .filter(|v| v.is_finite())
+            .collect()
+    }
+
+    /// Median of the shown runs.
+    pub(crate) fn median(&self, measure: Measure) -> Option<f64> {
+        median(&self.values(measure))
+    }
+
+    /// At least one run may be ranked.
+    pub(crate) fn is_ranked(&self) -> bool {
+        self.runs.iter().any(|record| record.validity != Validity::Invalid)
+    }
+
+    /// Of the shown runs the worst, so that a remark on one of them is not lost.
+    pub(crate) fn validity(&self) -> Validity {
+        self.shown().iter().map(|record| record.validity).max().unwrap_or(Validity::Invalid)
+    }
+
+    /// `yes`, `yes, see G1 G5` or `NO: G4`, and how many repetitions were left out.
+    pub(crate) fn mark(&self) -> String {
+        let shown = self.shown();
+        let failed: Vec<Gate> = Gate::ALL
+            .into_iter()
+            .filter(|gate| {
+                let bad = |record: &&Record| {
+                    record.gates.iter().any(|r| r.gate == *gate && r.verdict == self.validity())
+                };
+                self.validity() != Validity::Valid && shown.iter().any(bad)
+            })
+            .collect();
+        let names: Vec<String> = failed.iter().map(|gate| format!("{gate:?}")).collect();
+        let mut text = match self.validity() {
+            Validity::Valid => "yes".to_owned(),
+            Validity::Note => format!("yes, see {}", names.join(" ")),
+            Validity::Invalid if names.is_empty() => "NO: not measured".to_owned(),
+            Validity::Invalid => format!("NO: {}", names.join(" ")),
+        };
+        if self.is_ranked() && shown.len() < self.runs.len() {
+            text += &format!(" ({} of {} runs)", shown.len(), self.runs.len());
+        }
+        text
+    }
+}

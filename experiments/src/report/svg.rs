@@ -1,0 +1,185 @@
+//! A small writer of SVG. Colours are classes, so that a drawing follows the page's light or dark.
+
+use std::fmt::Write;
+
+/// Rules for everything drawn; in the page once, in a stand-alone file each.
+pub(crate) const RULES: &str = include_str!("plot.css");
+/// The colours of light and dark.
+pub(crate) const COLOURS: &str = include_str!("colours.css");
+
+/// Where a text is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// A drawing under way.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Svg {
+    pub(crate) width: f64,
+    pub(crate) height: f64,
+    body: String,
+}
+
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// One decimal, none where it is 0.
+fn n(value: f64) -> String {
+    let text = format!("{value:.1}");
+    let text = text.strip_suffix(".0").unwrap_or(&text);
+    if text == "-0" { "0".into() } else { text.into() }
+}
+
+/// About how wide a text is in a proportional sans serif; rather too wide than too narrow.
+pub(crate) fn text_width(text: &str, size: f64) -> f64 {
+    let width = |c: char| match c {
+        'i' | 'j' | 'l' | 't' | 'f' | 'r' | ' ' | '.' | ',' | ':' | '|' | '\'' | '/' | '(' | ')' => 0.37,
+        '\u{202f}' => 0.2,
+        'm' | 'w' | 'M' | 'W' | '%' => 0.93,
+        c if c.is_ascii_uppercase() => 0.7,
+        _ => 0.61,
+    };
+    text.chars().map(width).sum::<f64>() * size
+}
+
+impl Svg {
+    pub(crate) fn new(width: f64, height: f64) -> Self {
+        Svg { width, height, body: String::new() }
+    }
+
+    fn push(&mut self, element: std::fmt::Arguments<'_>) {
+        let _ = self.body.write_fmt(element);
+        self.body.push('\n');
+    }
+
+    pub(crate) fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+        let (x1, y1, x2, y2) = (n(x1), n(y1), n(x2), n(y2));
+        self.push(format_args!(r#"<line class="{class}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>"#));
+    }
+
+    /// A shape with what it stands for, shown on hovering where `title` is not empty.
+    pub(crate) fn rect(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64), title: &str) {
+        let (x, y, width, height) = (n(x), n(y), n(width.max(0.0)), n(height.max(0.0)));
+        let title = hint(title);
+        self.push(format_args!(
+            r#"<rect class="{class}" x="{x}" y="{y}" width="{width}" height="{height}">{title}</rect>"#
+        ));
+    }
+
+    /// Rounded corners.
+    pub(crate) fn panel(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64)) {
+        let (x, y, width, height) = (n(x), n(y), n(width), n(height));
+        self.push(format_args!(
+            r#"<rect class="{class}" x="{x}" y="{y}" width="{width}" height="{height}" rx="6"/>"#
+        ));
+    }
+
+    pub(crate) fn circle(&mut self, class: &str, (x, y): (f64, f64), radius: f64, title: &str) {
+        let (x, y, radius, title) = (n(x), n(y), n(radius), hint(title));
+        self.push(format_args!(r#"<circle class="{class}" cx="{x}" cy="{y}" r="{radius}">{title}</circle>"#));
+    }
+
+    pub(crate) fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
+        let points: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", n(*x), n(*y))).collect();
+        self.push(format_args!(r#"<polyline class="{class}" points="{}"/>"#, points.join(" ")));
+    }
+
+    pub(crate) fn polygon(&mut self, class: &str, points: &[(f64, f64)]) {
+        let points: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", n(*x), n(*y))).collect();
+        self.push(format_args!(r#"<polygon class="{class}" points="{}"/>"#, points.join(" ")));
+    }
+
+    /// An arrow along the points.
+    pub(crate) fn arrow(&mut self, class: &str, points: &[(f64, f64)]) {
+        let text: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", n(*x), n(*y))).collect();
+        self.push(format_args!(r#"<polyline class="arrow {class}" points="{}"/>"#, text.join(" ")));
+        let [.., (x0, y0), (x, y)] = *points else { return };
+        let length = ((x - x0).powi(2) + (y - y0).powi(2)).sqrt().max(1e-9);
+        let (dx, dy) = ((x - x0) / length, (y - y0) / length);
+        let back = |side: f64| (x - 7.0 * dx - side * 3.5 * dy, y - 7.0 * dy + side * 3.5 * dx);
+        self.polygon(&format!("head {class}"), &[(x, y), back(1.0), back(-1.0)]);
+    }
+
+    pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
+        let (x, y, text) = (n(x), n(y), escape(text));
+        let anchor = match anchor {
+            Anchor::Start => "",
+            Anchor::Middle => r#" text-anchor="middle""#,
+            Anchor::End => r#" text-anchor="end""#,
+        };
+        self.push(format_args!(r#"<text class="{class}" x="{x}" y="{y}"{anchor}>{text}</text>"#));
+    }
+
+    /// Drawings one below the other.
+    pub(crate) fn stacked(parts: &[Svg]) -> Svg {
+        let mut whole = Svg::new(parts.iter().map(|part| part.width).fold(0.0, f64::max), 0.0);
+        for part in parts {
+            let y = n(whole.height);
+            whole.push(format_args!(r#"<g transform="translate(0 {y})">"#));
+            whole.body += &part.body;
+            whole.push(format_args!("</g>"));
+            whole.height += part.height;
+        }
+        whole
+    }
+
+    /// For a page that carries [`RULES`] and [`COLOURS`] itself. `label` is for those who cannot see it.
+    pub(crate) fn inline(&self, label: &str) -> String {
+        let (width, height) = (n(self.width), n(self.height));
+        let label = escape(label);
+        format!(
+            "<svg class=\"plot\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\n{}</svg>\n",
+            self.body
+        )
+    }
+
+    /// A file of its own.
+    pub(crate) fn standalone(&self, label: &str) -> String {
+        let (width, height) = (n(self.width), n(self.height));
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" width=\"{width}\" height=\"{height}\" \
+             viewBox=\"0 0 {width} {height}\">\n<title>{}</title>\n<style>\n{COLOURS}{RULES}</style>\n\
+             <rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n{}</svg>\n",
+            escape(label),
+            self.body
+        )
+    }
+}
+
+fn hint(title: &str) -> String {
+    if title.is_empty() { String::new() } else { format!("<title>{}</title>", escape(title)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drawing_is_well_formed_and_escaped() {
+        let mut svg = Svg::new(100.0, 50.25);
+        svg.text("t", (1.0, 2.04), Anchor::End, "a < b & \"c\"");
+        svg.rect("r", (-0.01, 0.0), (-5.0, 1.0), "what");
+        svg.arrow("x", &[(0.0, 0.0), (10.0, 0.0)]);
+        let text = svg.inline("label");
+        for part in [
+            r#"viewBox="0 0 100 50.2""#,
+            r#"<text class="t" x="1" y="2" text-anchor="end">a &lt; b &amp; &quot;c&quot;</text>"#,
+            r#"x="0" y="0" width="0" height="1"><title>what</title></rect>"#,
+            r#"points="10,0 3,3.5 3,-3.5""#,
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(svg.standalone("label").contains("prefers-color-scheme"));
+    }
+
+    #[test]
+    fn stacked_drawings_stand_below_each_other() {
+        let whole = Svg::stacked(&[Svg::new(10.0, 20.0), Svg::new(30.0, 5.0)]);
+        assert_eq!((whole.width, whole.height), (30.0, 25.0));
+        assert!(whole.inline("x").contains("translate(0 20)"));
+    }
+}

@@ -1,0 +1,236 @@
+//! Item 5: what a request costs each engine, and whether that explains the rates.
+
+use crate::model::{Measured, Record, Section, Syscalls};
+use crate::report::measure;
+use crate::report::number::{maybe, ratio, short};
+use crate::report::page::{Block, Table, Tone};
+use crate::report::study::{Group, Measure, Study};
+use crate::report::tables::load_name;
+use crate::report::verdict::headline;
+use crate::stats::{Ratio, median};
+use crate::targets::{ASYNC, THREAD};
+
+/// What is shown of each target, a line each.
+const COSTS: [(&str, Measure); 13] = [
+    ("CPU, user (µs)", measure::user_us),
+    ("CPU, system (µs)", measure::system_us),
+    ("**CPU of the balancer (µs)**", measure::cpu_us),
+    ("CPU of the client (µs)", measure::client_cpu_us),
+    ("CPU of the backends (µs)", measure::backends_cpu_us),
+    ("switches, voluntary", measure::voluntary),
+    ("switches, involuntary", measure::involuntary),
+    ("ready, but waiting for a CPU (µs)", measure::run_delay_us),
+    ("calls that would have blocked", measure::would_blocks),
+    ("wake-ups", measure::wakeups),
+    ("jobs through the channel", measure::jobs),
+    ("stay of a job in the channel (µs per job)", measure::queue_wait_us),
+    ("peak memory (MB, whole process)", measure::peak_mb),
+];
+
+pub(crate) fn idle_kb(record: &Record) -> Option<f64> {
+    match &record.measured {
+        Measured::Idle(idle) => idle.per_connection_kb(),
+        _ => None,
+    }
+}
+
+pub(crate) fn syscalls(record: &Record) -> Option<&Syscalls> {
+    match &record.measured {
+        Measured::Syscalls(calls) => Some(calls),
+        _ => None,
+    }
+}
+
+/// Median over a target's runs of a part that is not about load.
+fn other(study: &Study, section: Section, target: &str, value: fn(&Record) -> Option<f64>) -> Option<f64> {
+    let groups = study.groups(|cell| cell.section == section && cell.target == target);
+    median(
+        &groups.iter().flat_map(|group| &group.runs).filter_map(|record| value(record)).collect::<Vec<_>>(),
+    )
+}
+
+/// The pair of groups that the explanation is about: the headline's where it was measured, else the nearest thing.
+fn pair(study: &Study) -> Option<(Group<'_>, Group<'_>)> {
+    use Section::{Assignment, Concurrency, Headline, Peers, ThreadsControl};
+    [Headline, ThreadsControl, Peers, Concurrency, Assignment].into_iter().find_map(|section| {
+        let groups = study.section(section);
+        let thread = groups.iter().rev().find(|group| group.cell.target == THREAD)?.clone();
+        let asynchronous = study.twin(thread.cell, ASYNC)?;
+        Some((thread, asynchronous))
+    })
+}
+
+fn cost_table(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> Table {
+    let mut table = Table::new(1, &["per request", "thread", "async", "async / thread"]);
+    let mut row = |name: &str, a: Option<f64>, b: Option<f64>| {
+        let quotient = a.zip(b).filter(|(a, _)| *a > 0.0).map_or("–".into(), |(a, b)| ratio(b / a));
+        table.push(Tone::Plain, vec![name.into(), maybe(a), maybe(b), quotient]);
+    };
+    for (name, measure) in COSTS {
+        row(name, thread.median(measure), asynchronous.median(measure));
+    }
+    let calls = |target| other(study, Section::Syscalls, target, |r| syscalls(r).map(Syscalls::per_request));
+    row("system calls (under strace)", calls(THREAD), calls(ASYNC));
+    let errors = |target| {
+        other(study, Section::Syscalls, target, |r| {
+            syscalls(r).map(|s| s.errors as f64 / s.requests.max(1) as f64)
+        })
+    };
+    row("of these, in vain", errors(THREAD), errors(ASYNC));
+    let idle = |target| other(study, Section::Memory, target, idle_kb);
+    row("memory (KB per idle connection)", idle(THREAD), idle(ASYNC));
+    table.caption("Medians. A dash: not counted there, or not measured in this run.")
+}
+
+/// A ratio that the CPU time predicts, and whether the measured one agrees.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Prediction {
+    pub(crate) name: &'static str,
+    pub(crate) supposes: &'static str,
+    pub(crate) predicted: f64,
+    pub(crate) agrees: bool,
+}
+
+/// Within the measured interval, widened to the noise floor around the measured ratio.
+fn agrees(predicted: f64, measured: &Ratio, floor: f64) -> bool {
+    let (low, high) = measured.interval.unwrap_or((measured.ratio, measured.ratio));
+    let (low, high) = (low.min(measured.ratio / floor), high.max(measured.ratio * floor));
+    (low..=high).contains(&predicted)
+}
+
+/// Two budgets. With the balancer alone on its CPUs its rate is inverse to its CPU time a request. With all roles
+/// on the same CPUs it is inverse to the sum; the other roles' time is taken as equal (the mean of both), so that
+/// the prediction is not the measured rate in other words.
+pub(crate) fn predictions(
+    thread: &Group<'_>,
+    asynchronous: &Group<'_>,
+    measured: &Ratio,
+    floor: f64,
+) -> Vec<Prediction> {
+    let both = |measure: Measure| thread.median(measure).zip(asynchronous.median(measure));
+    let Some((t, a)) = both(measure::cpu_us).filter(|(t, a)| *t > 0.0 && *a > 0.0) else { return Vec::new() };
+    let mut found = vec![Prediction {
+        name: "the balancer's own CPU time",
+        supposes: "the balancer has CPUs of its own, and they are busy",
+        predicted: t / a,
+        agrees: agrees(t / a, measured, floor),
+    }];
+    if let Some((x, y)) = both(measure::others_cpu_us) {
+        let others = f64::midpoint(x, y);
+        let predicted = (others + t) / (others + a);
+        found.push(Prediction {
+            name: "its share of the whole chain",
+            supposes: "client, balancer and backends share CPUs that are all busy, and only the balancer differs",
+            predicted,
+            agrees: agrees(predicted, measured, floor),
+        });
+    }
+    found
+}
+
+fn explanation(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> Vec<Block> {
+    let ratios = study.paired(asynchronous, thread, measure::rate);
+    let Some(measured) = Ratio::of_blocks(&ratios) else {
+        return vec![Block::text("No pair may be ranked, so there is no ratio to explain.")];
+    };
+    let floor = headline(study).map_or(1.0, |headline| headline.floor());
+    let predictions = predictions(thread, asynchronous, &measured, floor);
+    if predictions.is_empty() {
+        return vec![Block::text("The CPU time of the balancers is not known, so nothing is predicted.")];
+    }
+    let interval =
+        measured.interval.map_or(String::new(), |(a, b)| format!(" ({} to {})", ratio(a), ratio(b)));
+    let mut table = Table::new(
+        2,
+        &["explained by", "which supposes that", "predicted async / thread", "measured", "verdict"],
+    );
+    for p in &predictions {
+        let verdict = if p.agrees { "agrees" } else { "**explanation rejected**" };
+        let measured = ratio(measured.ratio) + &interval;
+        table.push(
+            Tone::Plain,
+            vec![p.name.into(), p.supposes.into(), ratio(p.predicted), measured, verdict.into()],
+        );
+    }
+    let idle = [thread, asynchronous].map(|group| group.median(measure::idle_share).unwrap_or(0.0) * 100.0);
+    let busy = format!(
+        "During these cells {} % (thread) and {} % (async) of the CPU time was idle. An explanation by CPU time holds only \
+         while hardly anything is.",
+        short(idle[0]),
+        short(idle[1])
+    );
+    let rejected = predictions.iter().all(|p| !p.agrees);
+    let conclusion = if rejected {
+        "**Explanation rejected:** the CPU time of the engines does not account for their rates; something else, such as \
+         waiting for each other, does."
+    } else {
+        "A prediction agrees where it lies in the measured interval, widened to the A/A noise floor."
+    };
+    vec![Block::Table(table), Block::text(busy), Block::text(conclusion)]
+}
+
+/// System calls by name, most frequent first.
+fn calls_table(study: &Study) -> Option<Block> {
+    let groups = study.section(Section::Syscalls);
+    let records = groups.iter().filter_map(|group| group.runs.first().copied());
+    let mut table = Table::new(1, &["system calls per request, under strace", "in all", "the most frequent"]);
+    for record in records {
+        let Some(calls) = syscalls(record) else { continue };
+        let mut names: Vec<(&String, &u64)> = calls.calls.iter().collect();
+        names.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+        let per = |n: u64| short(n as f64 / calls.requests.max(1) as f64);
+        let most: Vec<String> =
+            names.iter().take(6).map(|(name, n)| format!("{name} {}", per(**n))).collect();
+        let title = study.title(&record.cell.target);
+        table.push(Tone::Plain, vec![title, short(calls.per_request()), most.join(", ")]);
+    }
+    (!table.rows.is_empty()).then(|| {
+        Block::Table(table.caption(
+            "From short runs of their own, never the timed ones: strace slows a program many times.",
+        ))
+    })
+}
+
+/// Item 5.
+pub(crate) fn part(study: &Study) -> Vec<Block> {
+    let mut blocks = vec![Block::part("why", "5. Why")];
+    let Some((thread, asynchronous)) = pair(study) else {
+        blocks.push(Block::text(
+            "The two engines were not measured under the same load, so there is nothing to explain.",
+        ));
+        return blocks;
+    };
+    blocks.push(Block::text(format!(
+        "What one request costs, under `{}`. Where the CPUs are all busy, the rate is the CPU time there is, divided by the \
+         CPU time a request takes; so a difference in cost predicts a difference in rate, and the prediction can fail.",
+        load_name(thread.cell)
+    )));
+    blocks.push(Block::Table(cost_table(study, &thread, &asynchronous)));
+    blocks.extend(explanation(study, &thread, &asynchronous));
+    blocks.extend(calls_table(study));
+    blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prediction_agrees_within_the_interval_or_the_floor() {
+        let measured = |interval| Ratio { ratio: 1.1, interval, blocks: vec![1.1; 6] };
+        let cases = [
+            (1.12, Some((1.08, 1.13)), 1.0, true),
+            (1.2, Some((1.08, 1.13)), 1.0, false),
+            (1.2, Some((1.08, 1.13)), 1.1, true),
+            (1.1, None, 1.0, true),
+            (1.0, None, 1.05, false),
+        ];
+        for (predicted, interval, floor, expected) in cases {
+            assert_eq!(
+                agrees(predicted, &measured(interval), floor),
+                expected,
+                "{predicted} {interval:?} {floor}"
+            );
+        }
+    }
+}
