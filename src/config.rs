@@ -95,7 +95,7 @@ pub(crate) fn read(
 }
 
 /// Batch of the thread engine when none is given.
-const BATCH: usize = 32;
+const BATCH: usize = 128;
 
 /// An HTTP/1.1 load balancer and static file server with two interchangeable concurrency engines.
 #[derive(Parser)]
@@ -165,7 +165,7 @@ struct CommonArguments {
     #[arg(long, value_name = "N", value_parser = number(1..=1024))]
     workers: Option<usize>,
     /// Thread engine: most ready connections that a worker takes at once, 1 for one exchange a
-    /// worker [default: 32].
+    /// worker [default: 128].
     #[arg(long, value_name = "N", value_parser = number(1..=1024), help_heading = "Engine")]
     batch: Option<usize>,
     /// Thread engine: what hands the work to the workers [default: crossbeam].
@@ -495,7 +495,7 @@ mod tests {
             (options.kind, options.pool, options.reactor),
             (Kind::Async, Pool::Crossbeam, Reactor::Edge)
         );
-        assert_eq!((options.batch, options.engine_limits.connections), (32, 750));
+        assert_eq!((options.batch, options.engine_limits.connections), (128, 750));
         assert_eq!(format!("{:?}", options.limits), format!("{:?}", Limits::default()));
         assert_eq!(options.engine_limits.drain, EngineLimits::default().drain);
         assert!(balance("--demo").backends.is_none());

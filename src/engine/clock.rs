@@ -2,7 +2,24 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::ClockId;
+
 use crate::app::Now;
+
+/// How much of its time this thread has computed: what it waited for a processor does not count.
+#[derive(Debug, Default)]
+pub(super) struct Computed(Duration);
+
+impl Computed {
+    /// Percent of the time between the two instants; the first of them is when this was asked last.
+    pub(super) fn percent_since(&mut self, from: Instant, to: Instant) -> usize {
+        let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
+        let total = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
+        let since = total.saturating_sub(std::mem::replace(&mut self.0, total));
+        let elapsed = to.saturating_duration_since(from).as_micros().max(1);
+        (since.as_micros() * 100 / elapsed).min(100) as usize
+    }
+}
 
 /// A worker's view of the time.
 #[derive(Debug)]

@@ -164,6 +164,16 @@ impl<S: Stream> Connection<S> {
         backends.close(self.client);
     }
 
+    /// It has no request, and nothing has come that was not read.
+    pub(super) fn is_idle(&self) -> bool {
+        self.exchange.is_none() && !self.client.is_readable()
+    }
+
+    /// The socket and the client's address of an idle connection.
+    pub(super) fn into_idle(self) -> (Link<S>, SocketAddr) {
+        (self.client, SocketAddr::new(self.address, self.port))
+    }
+
     /// Forgets an exchange that panicked: nothing of it is used again.
     pub(super) fn abandon(&mut self, counters: &Counters) {
         counters.panics.add(1);

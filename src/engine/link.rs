@@ -98,6 +98,14 @@ impl Link<TcpStream> {
             _ => registry.reregister(&mut SourceFd(&fd), token, ready),
         }
     }
+
+    /// The socket, which that poller watches no longer.
+    pub(super) fn unwatch(self, registry: &Registry) -> io::Result<TcpStream> {
+        if self.watched != 0 {
+            registry.deregister(&mut SourceFd(&self.stream.as_raw_fd()))?;
+        }
+        Ok(self.stream)
+    }
 }
 
 impl<S: Stream> Link<S> {

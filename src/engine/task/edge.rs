@@ -19,6 +19,7 @@ use smol::channel::Receiver;
 use super::{Core, Dealer, Dealt, Desk, Ends, Listeners, Reactor, Shared};
 use crate::app::App;
 use crate::engine::SWEEP;
+use crate::engine::clock::Computed;
 use crate::engine::connection::{Backends, Connection};
 use crate::engine::link::{ENDED, Link, READABLE, Readiness, WRITABLE, readiness};
 use crate::engine::timers::Timers;
@@ -75,7 +76,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
                 log::error!("cannot wake a core: {error}");
             }
         };
-        desks.push(Desk { sender, open: Default::default(), wake: Box::new(wake) });
+        desks.push(Desk { sender, open: Default::default(), busy: Default::default(), wake: Box::new(wake) });
         seats.push((poll, receiver));
     }
     let cores: Arc<[Desk]> = desks.into();
@@ -113,6 +114,7 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
     let mut events = Events::with_capacity(EVENTS_MAX);
     let mut swept = Instant::now();
     let mut drained_from = None;
+    let mut computed = Computed::default();
     loop {
         while executor.try_tick() {}
         if core.shared.is_draining() {
@@ -144,6 +146,7 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
         core.reactor.end_waits(now);
         core.take_dealt(&executor, dealt);
         if now.saturating_duration_since(swept) >= SWEEP {
+            core.settle_load(computed.percent_since(swept, now));
             swept = now;
             dealer.accepting |= std::mem::take(&mut dealer.paused);
             if core.shared.is_draining() {
@@ -241,6 +244,7 @@ impl Edge {
 
 impl Reactor for Edge {
     const WAKES_SINGLY: bool = false;
+    const HANDS_OVER: bool = true;
 
     type Stream = TcpStream;
 
@@ -286,6 +290,17 @@ impl Reactor for Edge {
     fn forget(&self, link: &Link) {
         if let Some(source) = self.sources.borrow_mut().get_mut(link.fd()) {
             *source = Source::default();
+        }
+    }
+
+    fn release(&self, link: Link) -> Option<TcpStream> {
+        self.forget(&link);
+        match link.unwatch(&self.registry) {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                log::warn!("a connection cannot be handed over: {error}");
+                None
+            }
         }
     }
 }

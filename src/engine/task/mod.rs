@@ -1,7 +1,8 @@
 //! The async engine: per core one thread, one smol `LocalExecutor` and one reactor; a task per connection.
 //!
-//! A connection stays on the core it was given to. The first core accepts and deals the connections out: it keeps them
-//! to itself while there are few, for two half-idle cores cost more than one busy one, and then evens the cores out.
+//! The first core accepts, and keeps what it accepts for as long as it is not busy all the time: two half-idle cores cost
+//! more than one busy one. Then new connections go to the next core, and idle ones are handed over in the same
+//! proportion. A connection with a request on it stays where it is.
 
 mod edge;
 mod session;
@@ -28,8 +29,8 @@ use crate::app::{App, Now};
 use crate::cluster::IdlePool;
 use crate::exchange::Interest;
 
-/// The first core keeps connections to itself up to this many.
-const SPREAD_ABOVE: usize = 128;
+/// A core that computes for so many percent of the time has no more to give.
+const OVERLOADED_PERCENT: usize = 95;
 /// Connections accepted at a time, so that a flood of them does not hold up those that are there.
 const ACCEPTED_AT_ONCE: usize = 64;
 
@@ -37,6 +38,8 @@ const ACCEPTED_AT_ONCE: usize = 64;
 trait Reactor: 'static {
     /// Tasks are woken one by one, not by a poll that reads the clock for all of them: every run reads it.
     const WAKES_SINGLY: bool;
+    /// Cores tell how busy they are, and hand connections over.
+    const HANDS_OVER: bool;
 
     /// The connections it can wait for.
     type Stream: Stream;
@@ -64,6 +67,9 @@ trait Reactor: 'static {
 
     /// Must come before a link is closed: its number may be given out again at once.
     fn forget(&self, link: &Link<Self::Stream>);
+
+    /// Watches it no longer, so that another core can.
+    fn release(&self, link: Link<Self::Stream>) -> Option<TcpStream>;
 }
 
 /// What the tasks of one core share.
@@ -75,6 +81,8 @@ struct Core<A, R: Reactor> {
     idle_backends: RefCell<IdlePool<Link<R::Stream>>>,
     /// Connections of this core.
     open: Cell<usize>,
+    /// How many of them are to be handed over, and to which core.
+    excess: Cell<(usize, usize)>,
     cores: Arc<[Desk]>,
 }
 
@@ -82,6 +90,8 @@ struct Core<A, R: Reactor> {
 struct Desk {
     sender: Sender<Dealt>,
     open: AtomicUsize,
+    /// Percent of the last sweep's time that it computed.
+    busy: AtomicUsize,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -139,6 +149,7 @@ impl<A: App, R: Reactor> Core<A, R> {
             kit: RefCell::new(Kit::new()),
             idle_backends: RefCell::new(idle),
             open: Cell::new(0),
+            excess: Cell::default(),
             cores,
         })
     }
@@ -181,13 +192,46 @@ impl<A: App, R: Reactor> Core<A, R> {
         }
     }
 
-    /// The core for the next connection: the first while it has few, then the one that has fewest.
+    /// The core for the next connection: the first that is not overloaded, else the one that has fewest.
     fn core_for_next(&self) -> usize {
-        let open = |core: usize| self.cores[core].open.load(Ordering::Relaxed);
-        match open(self.index) {
-            few if few < SPREAD_ABOVE => self.index,
-            _ => (0..self.cores.len()).min_by_key(|core| open(*core)).unwrap_or(self.index),
+        let free = |desk: &Desk| desk.busy.load(Ordering::Relaxed) < OVERLOADED_PERCENT;
+        let first = if R::HANDS_OVER { self.cores.iter().position(free) } else { None };
+        let fewest =
+            || (0..self.cores.len()).min_by_key(|core| self.cores[*core].open.load(Ordering::Relaxed));
+        first.or_else(fewest).unwrap_or(self.index)
+    }
+
+    /// Tells the other cores how busy this one was, and settles what it hands over: so much that it and the least busy
+    /// one would have been equally busy, and nothing unless that one was busy for less than half as long.
+    fn settle_load(&self, busy: usize) {
+        self.cores[self.index].busy.store(busy, Ordering::Relaxed);
+        let load = |core: &usize| self.cores[*core].busy.load(Ordering::Relaxed);
+        let least = (0..self.cores.len()).min_by_key(load).unwrap_or(self.index);
+        let excess = match load(&least) {
+            other if busy >= OVERLOADED_PERCENT && other < busy / 2 => {
+                self.open.get() * (busy - other) / (2 * busy)
+            }
+            _ => 0,
+        };
+        self.excess.set((excess, least));
+    }
+
+    /// Gives an idle connection to the core that was settled on.
+    fn hand_over(&self, connection: Connection<R::Stream>) {
+        let (excess, core) = self.excess.get();
+        self.excess.set((excess.saturating_sub(1), core));
+        let (link, address) = connection.into_idle();
+        let stream = self.reactor.release(link);
+        self.open.set(self.open.get() - 1);
+        self.cores[self.index].open.fetch_sub(1, Ordering::Relaxed);
+        self.cores[core].open.fetch_add(1, Ordering::Relaxed);
+        // A core that has ended has dropped its receiver.
+        if stream.is_none_or(|stream| self.cores[core].sender.try_send((stream, address)).is_err()) {
+            self.cores[core].open.fetch_sub(1, Ordering::Relaxed);
+            self.shared.open.fetch_sub(1, Ordering::Relaxed);
+            self.counters().closed.add(1);
         }
+        (self.cores[core].wake)();
     }
 
     /// Accepts what is waiting, a bounded number at a time, and deals it out.

@@ -17,15 +17,17 @@ pub(super) fn run<A: App, R: Reactor>(
     mut connection: Connection<R::Stream>,
 ) -> impl Future<Output = ()> {
     async move {
-        let abrupt = loop {
+        loop {
             match core.run(&mut connection) {
+                Turn::Waits(..) if core.has_excess() && connection.is_idle() => {
+                    return core.hand_over(connection);
+                }
                 Turn::Waits(interest, deadline) => {
                     core.reactor.wait(&mut connection, interest, deadline).await;
                 }
-                Turn::Ends { abrupt } => break abrupt,
+                Turn::Ends { abrupt } => return core.end(connection, abrupt),
             }
-        };
-        core.end(connection, abrupt);
+        }
     }
 }
 
@@ -40,6 +42,10 @@ impl<A: App, R: Reactor> Core<A, R> {
             connection.abandon(self.counters());
             Turn::Ends { abrupt: true }
         })
+    }
+
+    fn has_excess(&self) -> bool {
+        self.excess.get().0 > 0 && !self.shared.is_draining()
     }
 
     fn end(&self, connection: Connection<R::Stream>, abrupt: bool) {

@@ -25,7 +25,12 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
     for _ in 0..shared.counters.len() {
         let (sender, receiver) = smol::channel::unbounded();
         // A core waits on its channel, so that what is sent wakes it.
-        desks.push(Desk { sender, open: Default::default(), wake: Box::new(|| {}) });
+        desks.push(Desk {
+            sender,
+            open: Default::default(),
+            busy: Default::default(),
+            wake: Box::new(|| {}),
+        });
         seats.push(receiver);
     }
     let cores: Arc<[Desk]> = desks.into();
@@ -130,6 +135,7 @@ async fn ready(link: Option<&Link<Async<TcpStream>>>, side: Side, interest: Inte
 
 impl Reactor for Stock {
     const WAKES_SINGLY: bool = true;
+    const HANDS_OVER: bool = false;
 
     type Stream = Async<TcpStream>;
 
@@ -169,4 +175,8 @@ impl Reactor for Stock {
     }
 
     fn forget(&self, _: &Link<Async<TcpStream>>) {}
+
+    fn release(&self, _: Link<Async<TcpStream>>) -> Option<TcpStream> {
+        None
+    }
 }
