@@ -29,6 +29,8 @@ use crate::app::{App, Now};
 use crate::cluster::IdlePool;
 use crate::exchange::Interest;
 
+/// The first core keeps so many to itself where cores do not tell how busy they are.
+const KEPT_UNTOLD: usize = 128;
 /// A core that computes for so many percent of the time has no more to give.
 const OVERLOADED_PERCENT: usize = 95;
 /// Connections accepted at a time, so that a flood of them does not hold up those that are there.
@@ -192,12 +194,14 @@ impl<A: App, R: Reactor> Core<A, R> {
         }
     }
 
-    /// The core for the next connection: the first that is not overloaded, else the one that has fewest.
+    /// The core for the next connection: the first that has something to give, else the one that has fewest.
     fn core_for_next(&self) -> usize {
-        let free = |desk: &Desk| desk.busy.load(Ordering::Relaxed) < OVERLOADED_PERCENT;
-        let first = if R::HANDS_OVER { self.cores.iter().position(free) } else { None };
-        let fewest =
-            || (0..self.cores.len()).min_by_key(|core| self.cores[*core].open.load(Ordering::Relaxed));
+        let open = |desk: &Desk| desk.open.load(Ordering::Relaxed);
+        let first = match R::HANDS_OVER {
+            true => self.cores.iter().position(|desk| desk.busy.load(Ordering::Relaxed) < OVERLOADED_PERCENT),
+            false => Some(self.index).filter(|own| open(&self.cores[*own]) < KEPT_UNTOLD),
+        };
+        let fewest = || (0..self.cores.len()).min_by_key(|core| open(&self.cores[*core]));
         first.or_else(fewest).unwrap_or(self.index)
     }
 
