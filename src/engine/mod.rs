@@ -1,7 +1,7 @@
 //! The two engines: sockets, clocks, threads and tasks are on this floor and on no other.
 //!
 //! `thread` is a fixed pool of workers fed by a channel of ready work, `task` is an executor and a reactor per core.
-//! Both run the same [`Exchange`](crate::exchange::Exchange) over the same [`link`]s.
+//! Both run the same [`Exchange`](crate::exchange::Exchange) over the same links.
 
 mod clock;
 mod connection;
