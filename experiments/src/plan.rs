@@ -57,7 +57,7 @@ struct Shape {
 
 impl Shape {
     fn new(connections: u32, threads: u32) -> Self {
-        Shape { connections, threads, file: 0, keep_alive: true, delay_ms: 0, seconds: 4.0 }
+        Shape { connections, threads, file: 0, keep_alive: true, delay_ms: 0, seconds: 3.0 }
     }
 
     fn id(self, section: Section, block: usize, target: &str) -> String {
@@ -159,7 +159,7 @@ impl Builder<'_> {
             self.group(Section::Assignment, load, twice, &engines, Shape::new(1000, threads));
         }
         self.group(Section::ThreadsControl, load, twice, &engines, Shape::new(1000, 2));
-        let headline = Shape { seconds: 6.0, ..Shape::new(1000, 2) };
+        let headline = Shape { seconds: 5.0, ..Shape::new(1000, 2) };
         self.group(Section::Headline, load, 6, &[THREAD, ASYNC, AGAIN], headline);
         for connections in [10, 50, 100, 150, 200, 1000] {
             let ids = [THREAD, ASYNC, SERVE_ASYNC, DIRECT];
@@ -198,7 +198,7 @@ impl Builder<'_> {
         for connections in [10, 100, 1000] {
             for delay_ms in [0, 2, 20] {
                 for file in [0, 2] {
-                    let shape = Shape { delay_ms, file, seconds: 3.0, ..Shape::new(connections, 2) };
+                    let shape = Shape { delay_ms, file, seconds: 2.0, ..Shape::new(connections, 2) };
                     self.group(Section::Crossover, Work::Load, blocks, &[THREAD, ASYNC], shape);
                 }
             }
