@@ -17,6 +17,9 @@ use crate::http::buffer::{BUFFER_BYTES, Spare};
 /// Empty buffers and exchanges that a worker keeps.
 const SPARE_MAX: usize = 64;
 
+/// Transfers that one connection makes before others get their turn: at most 8 MiB.
+const TRANSFERS_MAX: usize = 128;
+
 /// What a worker has for itself and lends the connection that it runs.
 #[derive(Debug)]
 pub(super) struct Kit {
@@ -50,6 +53,8 @@ pub(super) trait Backends {
 pub(super) enum Turn {
     /// It waits for one of these transfers, or for the deadline.
     Waits(Interest, Instant),
+    /// It could go on, but others have waited long enough, and the time has to be read again.
+    Yields,
     /// It is to be closed, with a reset when it ends in the middle of something.
     Ends { abrupt: bool },
 }
@@ -97,7 +102,11 @@ impl<S: Stream> Connection<S> {
             return Turn::Ends { abrupt: self.exchange.is_some() };
         }
         let now = kit.clock.now();
+        let mut transfers = 0;
         loop {
+            if transfers == TRANSFERS_MAX {
+                return Turn::Yields;
+            }
             if self.exchange.is_none() {
                 if !self.client.is_readable() {
                     return self.idle(shared, now.instant);
@@ -121,6 +130,7 @@ impl<S: Stream> Connection<S> {
                     let backend = self.backend.as_mut();
                     let (spare, most) = (&mut kit.spare, shared.options.receive_bytes);
                     if transfer(exchange, interest, &mut self.client, backend, spare, most, counters) {
+                        transfers += 1;
                         continue;
                     }
                     if !exchange.is_untouched() {

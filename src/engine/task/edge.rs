@@ -116,14 +116,17 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
     let mut drained_from = None;
     let mut computed = Computed::default();
     loop {
-        while executor.try_tick() {}
+        let mut more = true;
+        while more && !core.yielded.take() {
+            more = executor.try_tick();
+        }
         if core.shared.is_draining() {
             dealer.listeners.clear();
             if core.open.get() == 0 && dealt.is_empty() {
                 return;
             }
         }
-        let most = match dealer.accepting {
+        let most = match dealer.accepting || more {
             true => Duration::ZERO,
             false => core.reactor.timers.borrow().until_next(Instant::now(), SWEEP),
         };

@@ -83,6 +83,8 @@ struct Core<A, R: Reactor> {
     idle_backends: RefCell<IdlePool<Link<R::Stream>>>,
     /// Connections of this core.
     open: Cell<usize>,
+    /// A task gave way: the poller is asked before it goes on.
+    yielded: Cell<bool>,
     /// How many of them are to be handed over, and to which core.
     excess: Cell<(usize, usize)>,
     cores: Arc<[Desk]>,
@@ -151,6 +153,7 @@ impl<A: App, R: Reactor> Core<A, R> {
             kit: RefCell::new(Kit::new()),
             idle_backends: RefCell::new(idle),
             open: Cell::new(0),
+            yielded: Cell::default(),
             excess: Cell::default(),
             cores,
         })

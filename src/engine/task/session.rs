@@ -25,6 +25,10 @@ pub(super) fn run<A: App, R: Reactor>(
                 Turn::Waits(interest, deadline) => {
                     core.reactor.wait(&mut connection, interest, deadline).await;
                 }
+                Turn::Yields => {
+                    core.yielded.set(true);
+                    smol::future::yield_now().await;
+                }
                 Turn::Ends { abrupt } => return core.end(connection, abrupt),
             }
         }

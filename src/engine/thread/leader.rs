@@ -85,9 +85,7 @@ impl<A: App> Engine<A> {
             let mut own = std::mem::take(&mut leader.ready);
             let full = own.len() >= batch;
             if !full {
-                for fd in own.drain(..) {
-                    self.run(fd, kit, counters);
-                }
+                own.retain(|fd| self.run(*fd, kit, counters));
                 leader.ready = own;
                 continue;
             }
@@ -96,8 +94,9 @@ impl<A: App> Engine<A> {
                 self.submit(Job::Batch(job.to_vec(), kit.clock.now().instant));
             }
             self.submit(Job::Lead(leader));
-            for fd in own {
-                self.run(fd, kit, counters);
+            own.retain(|fd| self.run(*fd, kit, counters));
+            if !own.is_empty() {
+                self.submit(Job::Batch(own, kit.clock.now().instant));
             }
             return;
         }
@@ -105,7 +104,7 @@ impl<A: App> Engine<A> {
 
     /// Waits for readiness and puts the connections that are to run into `leader.ready`.
     fn poll(&self, leader: &mut Leader, kit: &mut Kit, counters: &Counters) {
-        let most = match leader.accepting {
+        let most = match leader.accepting || !leader.ready.is_empty() {
             true => Duration::ZERO,
             false => self.timers.lock().until_next(Instant::now(), SWEEP),
         };

@@ -126,12 +126,13 @@ impl<A: App> Engine<A> {
         kit.clock.tick();
         match job {
             Job::Lead(leader) => self.lead(leader, &mut kit, counters),
-            Job::Batch(batch, sent) => {
+            Job::Batch(mut batch, sent) => {
                 counters.jobs.add(1);
                 let waited = kit.clock.now().instant.saturating_duration_since(sent);
                 counters.queue_wait_ns.add(waited.as_nanos() as u64);
-                for fd in batch {
-                    self.run(fd, &mut kit, counters);
+                batch.retain(|fd| self.run(*fd, &mut kit, counters));
+                if !batch.is_empty() {
+                    self.submit(Job::Batch(batch, kit.clock.now().instant));
                 }
             }
             Job::Stop => {}

@@ -20,9 +20,10 @@ use crate::engine::stats::Counters;
 use crate::exchange::{Interest, Side};
 
 impl<A: App> Engine<A> {
-    /// Runs the connection of that client's descriptor; the caller queued it, so nobody else has it.
-    pub(super) fn run(&self, fd: usize, kit: &mut Kit, counters: &Counters) {
-        let Some(entry) = self.table.entry(fd) else { return };
+    /// Runs the connection of that client's descriptor; the caller queued it, so nobody else has it. True when it is
+    /// still queued: others are to get their turn first.
+    pub(super) fn run(&self, fd: usize, kit: &mut Kit, counters: &Counters) -> bool {
+        let Some(entry) = self.table.entry(fd) else { return false };
         loop {
             let mut slot = entry.connection.lock();
             if let Some(connection) = slot.as_deref_mut() {
@@ -34,6 +35,7 @@ impl<A: App> Engine<A> {
                         }
                         entry.deadline_ms.store(self.milliseconds(deadline) + 1, Ordering::Relaxed);
                     }
+                    Turn::Yields => return true,
                     Turn::Ends { abrupt } => {
                         let ended = slot.take();
                         // Not held while it is closed: from then on the entry may serve another connection.
@@ -41,7 +43,7 @@ impl<A: App> Engine<A> {
                         entry.forget();
                         self.end(ended, abrupt, kit, counters);
                         if entry.rest() {
-                            return;
+                            return false;
                         }
                         continue;
                     }
@@ -49,7 +51,7 @@ impl<A: App> Engine<A> {
             }
             drop(slot);
             if entry.rest() {
-                return;
+                return false;
             }
         }
     }
