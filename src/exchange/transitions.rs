@@ -37,8 +37,10 @@ impl Exchange {
                 break step;
             }
         };
-        self.request.settle(cx.spare);
-        self.response.settle(cx.spare);
+        for flow in [&mut self.request, &mut self.response] {
+            flow.join();
+            flow.settle(cx.spare);
+        }
         let wait = self.wait();
         self.deadline.update(wait, self.progress, cx.limits, cx.now.instant);
         self.progress = false;
