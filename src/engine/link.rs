@@ -1,12 +1,13 @@
 //! One non-blocking connection, with what its owner knows of its readiness.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use mio::unix::SourceFd;
 use mio::{Registry, Token};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::exchange::{Exchange, Interest, Side};
@@ -158,22 +159,23 @@ impl<S: Stream> Link<S> {
 
     fn write(&mut self, slices: [&[u8]; 2]) -> io::Result<usize> {
         let most = slices[0].len() + slices[1].len();
-        let mut tcp = self.stream.tcp();
+        let (tcp, flags) = (self.stream.tcp(), SendFlags::NOSIGNAL);
         let result = match (slices[0].is_empty(), slices[1].is_empty()) {
-            (_, true) => tcp.write(slices[0]),
-            (true, false) => tcp.write(slices[1]),
-            (false, false) => tcp.write_vectored(&[IoSlice::new(slices[0]), IoSlice::new(slices[1])]),
+            (_, true) => send(tcp, slices[0], flags),
+            (true, false) => send(tcp, slices[1], flags),
+            (false, false) => {
+                sendmsg(tcp, &slices.map(IoSlice::new), &mut SendAncillaryBuffer::default(), flags)
+            }
         };
-        self.writable = matches!(result, Ok(n) if n == most);
-        result
+        self.writable = result == Ok(most);
+        Ok(result?)
     }
 
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let most = room.len();
-        let mut tcp = self.stream.tcp();
-        let result = tcp.read(room);
+        let result = recv(self.stream.tcp(), room, RecvFlags::empty()).map(|(n, _)| n);
         self.readable = matches!(result, Ok(n) if n == most || (self.ended && n > 0));
-        result
+        Ok(result?)
     }
 }
 
