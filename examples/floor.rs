@@ -18,7 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
 const LISTENER: Token = Token(usize::MAX);
-const BUFFER_BYTES: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 96 * 1024;
 const BACKLOG: i32 = 4096;
 const EVENTS_MAX: usize = 256;
 

@@ -17,7 +17,7 @@ use crate::http::buffer::{BUFFER_BYTES, Spare};
 /// Empty buffers and exchanges that a worker keeps.
 const SPARE_MAX: usize = 64;
 
-/// Transfers that one connection makes before others get their turn: at most 8 MiB.
+/// Transfers that one connection makes before others get their turn: at most 12 MiB.
 const TRANSFERS_MAX: usize = 128;
 
 /// What a worker has for itself and lends the connection that it runs.

@@ -1,7 +1,7 @@
 //! A block of bytes that arrived and have not left, and the spare blocks of a worker.
 
 /// Capacity of every buffer, in bytes: the largest head (32 KiB) fits, and a large body moves in few reads.
-pub const BUFFER_BYTES: usize = 64 * 1024;
+pub const BUFFER_BYTES: usize = 96 * 1024;
 
 /// Bytes that arrived and have not left: a fixed block with two marks, `start..end` is filled.
 #[derive(Debug)]
