@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::Shared;
 use super::clock::Clock;
-use super::link::{Link, Stream, load, transfer};
+use super::link::{Link, Stream, transfer};
 use super::listener::is_exhausted;
 use super::stats::Counters;
 use crate::app::App;
@@ -17,7 +17,7 @@ use crate::http::buffer::{BUFFER_BYTES, Spare};
 /// Empty buffers and exchanges that a worker keeps.
 const SPARE_MAX: usize = 64;
 
-/// Transfers that one connection makes before others get their turn: at most 12 MiB.
+/// Transfers that one connection makes before others get their turn: at most 12 MiB, 32 MiB of a file.
 const TRANSFERS_MAX: usize = 128;
 
 /// What a worker has for itself and lends the connection that it runs.
@@ -143,7 +143,6 @@ impl<S: Stream> Connection<S> {
                     Attached::Later => return self.waits_for_backend(now.instant),
                 },
                 Step::Detach(keep) => self.detach(backends, keep, now.instant),
-                Step::Load => load(exchange, &mut kit.spare),
                 Step::Shutdown(side) => self.shutdown(side),
                 Step::Idle => {
                     self.retire(kit, counters);

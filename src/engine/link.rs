@@ -1,12 +1,14 @@
 //! One non-blocking connection, with what its owner knows of its readiness.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
 use mio::unix::SourceFd;
 use mio::{Registry, Token};
+use rustix::fs::sendfile;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -21,6 +23,9 @@ pub(super) const READABLE: Readiness = 1;
 pub(super) const WRITABLE: Readiness = 2;
 /// The peer will send no more: a short read does not mean that all was read.
 pub(super) const ENDED: Readiness = 4;
+
+/// Bytes of a file that one call sends at most, so that a fast client does not hold up the others.
+const SENT_AT_ONCE: u64 = 256 * 1024;
 
 /// A socket as a reactor holds it.
 pub(super) trait Stream: 'static {
@@ -157,9 +162,17 @@ impl<S: Stream> Link<S> {
         let _ = SockRef::from(self.stream.tcp()).set_linger(Some(std::time::Duration::ZERO));
     }
 
-    fn write(&mut self, slices: [&[u8]; 2]) -> io::Result<usize> {
+    /// The slices or, when they are empty, a part of the file that leaves behind them.
+    fn write(&mut self, slices: [&[u8]; 2], file: Option<(&File, Range<u64>)>) -> io::Result<usize> {
         let most = slices[0].len() + slices[1].len();
-        let (tcp, flags) = (self.stream.tcp(), SendFlags::NOSIGNAL);
+        let mut flags = SendFlags::NOSIGNAL;
+        match file {
+            Some((file, range)) if most == 0 => return self.write_file(file, range),
+            // The head is to leave in one packet with the first of the file.
+            Some(_) => flags |= SendFlags::MORE,
+            None => {}
+        }
+        let tcp = self.stream.tcp();
         let result = match (slices[0].is_empty(), slices[1].is_empty()) {
             (_, true) => send(tcp, slices[0], flags),
             (true, false) => send(tcp, slices[1], flags),
@@ -168,6 +181,16 @@ impl<S: Stream> Link<S> {
             }
         };
         self.writable = result == Ok(most);
+        Ok(result?)
+    }
+
+    /// It blocks for as long as the disk takes: neither the kernel nor smol has a readiness for files, and what is
+    /// served is nearly always in the page cache. Less than asked for may mean a full socket or the end of the file; the
+    /// next call tells.
+    fn write_file(&mut self, file: &File, range: Range<u64>) -> io::Result<usize> {
+        let most = (range.end - range.start).min(SENT_AT_ONCE);
+        let result = sendfile(self.stream.tcp(), file, Some(&mut { range.start }), most as usize);
+        self.writable = result.is_ok();
         Ok(result?)
     }
 
@@ -194,7 +217,7 @@ pub(super) fn transfer<S: Stream>(
     for side in [Side::Backend, Side::Client] {
         let Some(link) = of(side, client, &mut backend) else { continue };
         if interest.contains(Interest::write(side)) && link.writable {
-            match link.write(exchange.pending(side)) {
+            match link.write(exchange.pending(side), exchange.file(side)) {
                 Err(error) if is_temporary(&error) => counters.would_blocks.add(1),
                 result => {
                     moved = true;
@@ -218,15 +241,6 @@ pub(super) fn transfer<S: Stream>(
         }
     }
     moved
-}
-
-/// Reads the next part of a file. It blocks for as long as the disk takes: neither the kernel nor smol has a readiness
-/// for files, and what is served is nearly always in the page cache.
-pub(super) fn load(exchange: &mut Exchange, spare: &mut Spare) {
-    if let Some((file, offset, room)) = exchange.load(spare) {
-        let result = file.read_at(room, offset);
-        exchange.loaded(result);
-    }
 }
 
 fn of<'l, S>(

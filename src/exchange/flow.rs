@@ -32,7 +32,7 @@ enum Source {
     Peer,
     /// Memory; the range is what has not left.
     Octets(Octets, Range<usize>),
-    /// A file, read into `input` part by part; the range is what was not read.
+    /// A file; the range is what has not left.
     File(Arc<File>, Range<u64>),
 }
 
@@ -330,9 +330,7 @@ impl Flow {
 
     /// The whole message was received and has left.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.rest, Rest::Done)
-            && !self.has_pending()
-            && !matches!(&self.source, Source::File(_, r) if !r.is_empty())
+        matches!(self.rest, Rest::Done) && !self.has_pending() && self.file().is_none()
     }
 
     /// More bytes from the peer are of use now.
@@ -344,25 +342,11 @@ impl Flow {
         !self.is_received() && self.input.as_ref().is_none_or(roomy)
     }
 
-    /// The part of a file that is to be read next, if there is room for it.
-    pub(super) fn wants_load(&self) -> bool {
-        matches!(&self.source, Source::File(_, range) if !range.is_empty()) && !self.has_pending()
-    }
-
-    /// The file, the offset, and where up to so many bytes of it go.
-    pub(super) fn load(&mut self, spare: &mut Spare) -> Option<(&File, u64, &mut [u8])> {
-        let Source::File(file, range) = &self.source else { return None };
-        let room = self.input.get_or_insert_with(|| spare.take()).room();
-        let most = (range.end - range.start).min(room.len() as u64) as usize;
-        Some((file, range.start, &mut room[..most]))
-    }
-
-    /// The first `n` bytes of that room were read from the file.
-    pub(super) fn loaded(&mut self, n: usize) {
-        if let Source::File(_, range) = &mut self.source {
-            range.start += n as u64;
-            self.arrived(n);
-            self.ready += n;
+    /// What of a file leaves behind the pending bytes.
+    pub(super) fn file(&self) -> Option<(&File, Range<u64>)> {
+        match &self.source {
+            Source::File(file, range) if !range.is_empty() => Some((file, range.clone())),
+            _ => None,
         }
     }
 
@@ -410,7 +394,8 @@ impl Flow {
         match &mut self.source {
             Source::Octets(_, range) => range.start += n,
             Source::Peer if self.held => self.sent += n,
-            Source::Peer | Source::File(..) => {
+            Source::File(_, range) => range.start += n as u64,
+            Source::Peer => {
                 if let Some(input) = &mut self.input {
                     input.consume(n);
                 }

@@ -12,8 +12,9 @@ mod step;
 mod transitions;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Instant;
 
 use crate::app::{Now, Plan};
@@ -202,14 +203,27 @@ impl Exchange {
         }
     }
 
-    /// `result` of writing what was pending on `side`.
+    /// What of a file is to leave on `side` once nothing is pending there.
+    pub fn file(&self, side: Side) -> Option<(&File, Range<u64>)> {
+        match side {
+            Side::Client => self.response.file(),
+            Side::Backend => None,
+        }
+    }
+
+    /// `result` of writing what was pending on `side`, or else a part of the file. A file that is shorter than
+    /// announced, of which nothing is left to write, breaks the connection.
     pub fn sent(&mut self, side: Side, result: io::Result<usize>) {
         match (side, result) {
+            (Side::Client, Ok(0)) if self.response.file().is_some() => self.close(CloseReason::Truncated),
             (Side::Client, Ok(n)) => {
                 self.progress = true;
                 self.response.left(n);
             }
-            (Side::Client, Err(_)) => self.close(CloseReason::ClientLost),
+            (Side::Client, Err(error)) => {
+                let of_file = self.response.file().is_some() && !is_of_socket(&error);
+                self.close(if of_file { CloseReason::Truncated } else { CloseReason::ClientLost });
+            }
             (Side::Backend, Ok(n)) => {
                 self.progress = true;
                 self.request.left(n);
@@ -237,22 +251,6 @@ impl Exchange {
         }
     }
 
-    /// The file to read, from which offset, into which room; all of the room may be filled.
-    pub fn load(&mut self, spare: &mut Spare) -> Option<(&File, u64, &mut [u8])> {
-        self.response.load(spare)
-    }
-
-    /// `result` of that read. A file that is shorter than announced breaks the connection.
-    pub fn loaded(&mut self, result: io::Result<usize>) {
-        match result {
-            Ok(n) if n > 0 => {
-                self.progress = true;
-                self.response.loaded(n);
-            }
-            Ok(_) | Err(_) => self.close(CloseReason::Truncated),
-        }
-    }
-
     /// When `step` is to be called even if nothing happens.
     pub fn deadline(&self) -> Instant {
         self.deadline.at()
@@ -274,6 +272,12 @@ impl Exchange {
             Side::Backend => &mut self.response,
         }
     }
+}
+
+/// The peer is gone, where it could also be that a file cannot be read.
+fn is_of_socket(error: &io::Error) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut)
 }
 
 impl Ask {

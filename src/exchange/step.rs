@@ -125,8 +125,6 @@ pub enum Step {
     Attach,
     /// The backend connection is not needed any more.
     Detach(Keep),
-    /// Read a part of the file of `load()`.
-    Load,
     /// No more bytes will be sent to that side.
     Shutdown(Side),
     /// The request is answered and no other is here: wait for the client without an exchange.

@@ -212,9 +212,6 @@ impl Exchange {
     fn step_respond<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
         // Only a chunked response of a kind that is broken fails here, and that was found when it arrived.
         let _ = self.response.advance();
-        if self.response.wants_load() {
-            return Some(Step::Load);
-        }
         if !self.response.is_done() {
             return Some(Step::Transfer(Interest::WRITE_CLIENT));
         }

@@ -32,7 +32,7 @@ use crate::http::head::{Method, RequestHead};
 /// The limits of a file server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilesLimits {
-    /// A file up to this size is kept in memory; a larger one is read while it is sent.
+    /// A file up to this size is kept in memory; a larger one is sent from the disk.
     pub small_file_bytes: u64,
     /// All content in memory; the smallest files come first.
     pub memory_bytes: u64,

@@ -37,7 +37,7 @@ pub enum Body {
     None,
     /// A part of bytes in memory.
     Octets(Octets, Range<usize>),
-    /// A part of a file, read while it is sent.
+    /// A part of a file, which the engine sends.
     File(Arc<File>, Range<u64>),
 }
 

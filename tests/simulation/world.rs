@@ -207,14 +207,6 @@ impl<A: App> World<A> {
                         self.parked.push(conn);
                     }
                 }
-                Step::Load => {
-                    let (file, offset, room) = exchange.load(&mut self.spare).expect("a file to load");
-                    assert!(!room.is_empty(), "a load was asked for without room");
-                    let n = self.pace.share(room.len()).max(1);
-                    let result = file.read_at(&mut room[..n], offset);
-                    exchange.loaded(result);
-                    still = 0;
-                }
                 Step::Shutdown(Side::Client) => self.client.socket.shut = true,
                 Step::Shutdown(Side::Backend) => self.backend.as_mut().expect("a backend").socket.shut = true,
                 Step::Idle => {
@@ -240,7 +232,15 @@ impl<A: App> World<A> {
         for side in [Side::Backend, Side::Client] {
             if interest.contains(Interest::write(side)) {
                 let socket = Self::socket(side, &mut self.client, &mut conn);
-                let result = socket.write(exchange.pending(side), &mut self.pace);
+                let pending = exchange.pending(side);
+                let result = match exchange.file(side) {
+                    Some((file, range)) if pending.concat().is_empty() => {
+                        let mut part = vec![0; (range.end - range.start) as usize];
+                        let n = file.read_at(&mut part, range.start).expect("a file that can be read");
+                        if n == 0 { Ok(0) } else { socket.write([&part[..n], &[]], &mut self.pace) }
+                    }
+                    _ => socket.write(pending, &mut self.pace),
+                };
                 moved |= note(result, |result| exchange.sent(side, result));
             }
         }
