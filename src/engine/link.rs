@@ -82,9 +82,7 @@ impl Link<TcpStream> {
         let Link { stream, readable, writable, ended, watched } = self;
         Ok(Link { stream: hold(stream)?, readable, writable, ended, watched })
     }
-}
 
-impl Link<TcpStream> {
     /// Registers it edge-triggered for what is to be waited for and was not asked before; what is ready already is
     /// told at once.
     pub(super) fn watch(&mut self, registry: &Registry, side: Side, interest: Interest) -> io::Result<()> {

@@ -1,15 +1,28 @@
-//! Sockets that clients connect to.
+//! Sockets that clients connect to, and what both engines do with them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use rustix::net::SocketFlags;
 use socket2::{Domain, Socket, Type};
+
+use super::Shared;
+use super::stats::Counters;
 
 /// Connections that the kernel keeps for us while we do not accept: a burst of a thousand clients must fit. The
 /// kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+
+/// Connections accepted at a time, so that a flood of them does not hold up those that are there.
+const ACCEPTED_AT_ONCE: usize = 64;
+
+/// The token of an engine's waker; listeners count down from below it, sockets use their descriptor.
+pub(super) const WAKE: Token = Token(usize::MAX);
+const FIRST_LISTENER: usize = usize::MAX - 1;
 
 /// Bound listeners, before an engine takes them.
 #[derive(Debug)]
@@ -44,8 +57,69 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Registers them with a poller, which tells of them with tokens that [`is_listener`] knows.
+pub(super) fn watch(listeners: &[TcpListener], registry: &Registry) -> io::Result<()> {
+    listeners.iter().enumerate().try_for_each(|(i, listener)| {
+        registry.register(&mut SourceFd(&listener.as_raw_fd()), Token(FIRST_LISTENER - i), Interest::READABLE)
+    })
+}
+
+/// True for the token of one of so many listeners.
+pub(super) fn is_listener(token: Token, listeners: usize) -> bool {
+    token != WAKE && token.0 > FIRST_LISTENER - listeners
+}
+
+/// What became of the clients that waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accepted {
+    All,
+    /// More may be waiting; those that are there come first.
+    Some,
+    /// The limit of connections or descriptors is reached, or the system failed: worth a try at the next sweep.
+    Paused,
+}
+
+/// Accepts what waits, a bounded number at a time. Each counts as open when it is given to `admit`.
+pub(super) fn accept_waiting<A>(
+    listeners: &[TcpListener],
+    shared: &Shared<A>,
+    counters: &Counters,
+    mut admit: impl FnMut(TcpStream, SocketAddr),
+) -> Accepted {
+    let mut accepted = Accepted::All;
+    for listener in listeners {
+        for left in (0..ACCEPTED_AT_ONCE).rev() {
+            if shared.is_full() {
+                counters.accept_paused.add(1);
+                return Accepted::Paused;
+            }
+            match accept(listener) {
+                Ok((stream, address)) => {
+                    counters.accepted.add(1);
+                    shared.open.fetch_add(1, Ordering::Relaxed);
+                    admit(stream, address);
+                    if left == 0 {
+                        accepted = Accepted::Some;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // The client left before it was accepted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    if !is_exhausted(&error) {
+                        log::warn!("accepting failed: {error}");
+                    }
+                    counters.accept_paused.add(1);
+                    return Accepted::Paused;
+                }
+            }
+        }
+    }
+    accepted
+}
+
 /// The next client, non-blocking from the start (one system call).
-pub(super) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (socket, address): (OwnedFd, _) =
         rustix::net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
     let address = address.and_then(|any| SocketAddr::try_from(any).ok());

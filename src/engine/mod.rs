@@ -16,7 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -118,6 +118,14 @@ impl<A> Shared<A> {
 
     fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
+    }
+
+    /// Notes since when the process has been stopping, and ends what is still running once that is too long.
+    fn limit_drain(&self, since: &mut Option<Instant>, now: Instant) {
+        let since = *since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= self.options.engine_limits.drain {
+            self.ending.store(true, Ordering::Relaxed);
+        }
     }
 
     fn is_full(&self) -> bool {

@@ -180,12 +180,7 @@ impl Exchange {
             self.report(Outcome::Served, cx);
             return Some(self.detach(keep));
         }
-        let mut interest = Interest::READ_BACKEND;
-        interest.set(Interest::WRITE_CLIENT, self.response.has_pending());
-        interest.set(Interest::WRITE_BACKEND, self.request.has_pending() && !self.facts.send_failed);
-        interest.set(Interest::READ_CLIENT, self.request.wants_read() && !self.facts.send_failed);
-        interest.set(Interest::READ_BACKEND, !self.facts.started || self.response.wants_read());
-        Some(Step::Transfer(interest))
+        Some(Step::Transfer(self.interest()))
     }
 
     /// Two streams, each until its end (RFC 9110 section 7.8); an end is passed on once all before it has left.
@@ -201,12 +196,18 @@ impl Exchange {
             self.close(if self.facts.send_failed { CloseReason::Truncated } else { CloseReason::Done });
             return None;
         }
+        Some(Step::Transfer(self.interest()))
+    }
+
+    /// Every transfer of a relay that would be of use.
+    fn interest(&self) -> Interest {
+        let listens = !self.facts.send_failed;
         let mut interest = Interest::NONE;
         interest.set(Interest::WRITE_CLIENT, self.response.has_pending());
-        interest.set(Interest::WRITE_BACKEND, self.request.has_pending());
-        interest.set(Interest::READ_CLIENT, self.request.wants_read());
-        interest.set(Interest::READ_BACKEND, self.response.wants_read());
-        Some(Step::Transfer(interest))
+        interest.set(Interest::WRITE_BACKEND, listens && self.request.has_pending());
+        interest.set(Interest::READ_CLIENT, listens && self.request.wants_read());
+        interest.set(Interest::READ_BACKEND, !self.facts.started || self.response.wants_read());
+        interest
     }
 
     fn step_respond<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {

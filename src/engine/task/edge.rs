@@ -5,13 +5,11 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll as Polled, Waker};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
 use mio::{Events, Poll, Registry, Token};
 use smol::LocalExecutor;
 use smol::channel::Receiver;
@@ -22,12 +20,10 @@ use crate::engine::SWEEP;
 use crate::engine::clock::Computed;
 use crate::engine::connection::{Backends, Connection};
 use crate::engine::link::{ENDED, Link, READABLE, Readiness, WRITABLE, readiness};
+use crate::engine::listener::{self, WAKE, is_listener};
 use crate::engine::timers::Timers;
 use crate::exchange::{Interest, Side};
 
-/// The token of the waker; listeners count down from below it, sockets use their descriptor.
-const WAKE: Token = Token(usize::MAX);
-const FIRST_LISTENER: usize = usize::MAX - 1;
 /// Readiness events taken at a time.
 const EVENTS_MAX: usize = 256;
 /// Set beside the readiness when a deadline passed or the core is stopping.
@@ -84,14 +80,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
     let mut bodies: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
     for (index, (poll, dealt)) in seats.into_iter().enumerate() {
         let listeners = std::mem::take(&mut listeners);
-        for (i, listener) in listeners.iter().enumerate() {
-            let fd = listener.as_raw_fd();
-            poll.registry().register(
-                &mut SourceFd(&fd),
-                Token(FIRST_LISTENER - i),
-                mio::Interest::READABLE,
-            )?;
-        }
+        listener::watch(&listeners, poll.registry())?;
         let registry = poll.registry().try_clone()?;
         let (shared, cores) = (Arc::clone(shared), Arc::clone(&cores));
         bodies.push(Box::new(move || {
@@ -142,7 +131,7 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
             match event.token() {
                 WAKE if core.shared.is_draining() => swept -= SWEEP,
                 WAKE => {}
-                Token(token) if token > FIRST_LISTENER - dealer.listeners.len() => dealer.accepting = true,
+                token if is_listener(token, dealer.listeners.len()) => dealer.accepting = true,
                 Token(fd) => core.announce(fd, readiness(event)),
             }
         }
@@ -153,9 +142,7 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
             swept = now;
             dealer.accepting |= std::mem::take(&mut dealer.paused);
             if core.shared.is_draining() {
-                let from = *drained_from.get_or_insert(now);
-                let over = now.saturating_duration_since(from) >= core.shared.options.engine_limits.drain;
-                core.shared.ending.fetch_or(over, std::sync::atomic::Ordering::Relaxed);
+                core.shared.limit_drain(&mut drained_from, now);
             }
             core.reactor.sweep(now, core.shared.is_draining());
             core.expire_parked();
@@ -224,7 +211,8 @@ impl Edge {
     fn own(&self, fd: usize, owner: Owner) {
         let mut sources = self.sources.borrow_mut();
         if sources.len() <= fd {
-            sources.reserve_exact(fd + SOURCES_AT_ONCE);
+            let more = fd + SOURCES_AT_ONCE - sources.len();
+            sources.reserve_exact(more);
             sources.resize_with(fd + 1, Source::default);
         }
         sources[fd].owner = owner;

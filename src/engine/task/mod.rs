@@ -22,7 +22,7 @@ use smol::channel::{Receiver, Sender};
 
 use super::connection::{Backends, Connection, Kit};
 use super::link::{Link, Stream};
-use super::listener::{accept, is_exhausted};
+use super::listener::{Accepted, accept_waiting};
 use super::stats::Counters;
 use super::{Ends, Listeners, Reactor as Kind, Shared};
 use crate::app::{App, Now};
@@ -33,8 +33,6 @@ use crate::exchange::Interest;
 const KEPT_UNTOLD: usize = 128;
 /// A core that computes for so many percent of the time has no more to give.
 const OVERLOADED_PERCENT: usize = 95;
-/// Connections accepted at a time, so that a flood of them does not hold up those that are there.
-const ACCEPTED_AT_ONCE: usize = 64;
 
 /// What wakes tasks when a socket is ready.
 trait Reactor: 'static {
@@ -83,10 +81,10 @@ struct Core<A, R: Reactor> {
     idle_backends: RefCell<IdlePool<Link<R::Stream>>>,
     /// Connections of this core.
     open: Cell<usize>,
-    /// A task gave way: the poller is asked before it goes on.
-    yielded: Cell<bool>,
     /// How many of them are to be handed over, and to which core.
     excess: Cell<(usize, usize)>,
+    /// A task gave way: the poller is asked before it goes on.
+    yielded: Cell<bool>,
     cores: Arc<[Desk]>,
 }
 
@@ -243,43 +241,20 @@ impl<A: App, R: Reactor> Core<A, R> {
 
     /// Accepts what is waiting, a bounded number at a time, and deals it out.
     fn accept(self: &Rc<Self>, executor: &LocalExecutor<'static>, dealer: &mut Dealer) {
-        dealer.accepting = false;
         let mut dealt_to = vec![false; self.cores.len()];
-        for listener in &dealer.listeners {
-            for left in (0..ACCEPTED_AT_ONCE).rev() {
-                if self.shared.is_full() {
-                    dealer.paused = true;
-                    break;
-                }
-                match accept(listener) {
-                    Ok(connection) => {
-                        self.counters().accepted.add(1);
-                        self.shared.open.fetch_add(1, Ordering::Relaxed);
-                        let core = self.core_for_next();
-                        self.cores[core].open.fetch_add(1, Ordering::Relaxed);
-                        dealer.accepting |= left == 0;
-                        if core == self.index {
-                            self.admit(executor, connection);
-                        } else {
-                            // A core ends only after this one has stopped accepting.
-                            let _ = self.cores[core].sender.try_send(connection);
-                            dealt_to[core] = true;
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // The client left before it was accepted.
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(error) => {
-                        if !is_exhausted(&error) {
-                            log::warn!("accepting failed: {error}");
-                        }
-                        dealer.paused = true;
-                        break;
-                    }
-                }
+        let accepted = accept_waiting(&dealer.listeners, &self.shared, self.counters(), |stream, address| {
+            let core = self.core_for_next();
+            self.cores[core].open.fetch_add(1, Ordering::Relaxed);
+            if core == self.index {
+                self.admit(executor, (stream, address));
+            } else {
+                // A core ends only after this one has stopped accepting.
+                let _ = self.cores[core].sender.try_send((stream, address));
+                dealt_to[core] = true;
             }
-        }
-        self.counters().accept_paused.add(u64::from(dealer.paused));
+        });
+        dealer.accepting = accepted == Accepted::Some;
+        dealer.paused |= accepted == Accepted::Paused;
         for (core, _) in dealt_to.iter().enumerate().filter(|(_, dealt)| **dealt) {
             (self.cores[core].wake)();
         }

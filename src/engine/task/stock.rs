@@ -66,10 +66,7 @@ async fn serve<A: App>(
             if core.open.get() == 0 && dealt.is_empty() {
                 return;
             }
-            let now = Instant::now();
-            let from = *drained_from.get_or_insert(now);
-            let over = now.saturating_duration_since(from) >= core.shared.options.engine_limits.drain;
-            core.shared.ending.fetch_or(over, std::sync::atomic::Ordering::Relaxed);
+            core.shared.limit_drain(&mut drained_from, Instant::now());
         }
         if dealer.accepting && !dealer.listeners.is_empty() {
             core.accept(executor, &mut dealer);

@@ -1,14 +1,12 @@
 //! The leadership: waiting for readiness, accepting, deadlines, and handing ready work to the pool.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use mio::unix::SourceFd;
 use mio::{Events, Poll, Token};
 
 use super::table::{Entry, Owner};
@@ -16,15 +14,9 @@ use super::{Engine, Job};
 use crate::app::App;
 use crate::engine::connection::{Backends, Connection, Kit};
 use crate::engine::link::{Link, Readiness, readiness};
-use crate::engine::listener::{accept, is_exhausted};
+use crate::engine::listener::{self, Accepted, WAKE, accept_waiting, is_listener};
 use crate::engine::stats::Counters;
 use crate::engine::{Listeners, SWEEP};
-
-/// The token of the waker; listeners count down from below it, sockets use their descriptor.
-pub(super) const WAKE: Token = Token(usize::MAX);
-const FIRST_LISTENER: usize = usize::MAX - 1;
-/// Connections accepted at a time, so that a flood of them does not hold up those that are there.
-const ACCEPTED_AT_ONCE: usize = 64;
 
 /// What the leading worker has, and hands over with the leadership.
 #[derive(Debug)]
@@ -45,14 +37,7 @@ pub(super) struct Leader {
 
 impl Leader {
     pub(super) fn new(poll: Poll, listeners: Listeners, batch: usize, ended: Sender<()>) -> io::Result<Self> {
-        for (i, listener) in listeners.0.iter().enumerate() {
-            let fd = listener.as_raw_fd();
-            poll.registry().register(
-                &mut SourceFd(&fd),
-                Token(FIRST_LISTENER - i),
-                mio::Interest::READABLE,
-            )?;
-        }
+        listener::watch(&listeners.0, poll.registry())?;
         Ok(Leader {
             poll,
             // What the leader keeps and one job for another worker.
@@ -119,7 +104,7 @@ impl<A: App> Engine<A> {
             match event.token() {
                 WAKE if self.shared.is_draining() => leader.swept -= SWEEP,
                 WAKE => {}
-                Token(token) if token > FIRST_LISTENER - leader.listeners.len() => leader.accepting = true,
+                token if is_listener(token, leader.listeners.len()) => leader.accepting = true,
                 Token(fd) => self.announce(fd, readiness(event), &mut leader.ready),
             }
         }
@@ -131,7 +116,6 @@ impl<A: App> Engine<A> {
             self.sweep(now, &mut leader.ready);
         }
         if leader.accepting {
-            leader.accepting = false;
             self.accept(leader, now, counters);
         }
     }
@@ -171,49 +155,28 @@ impl<A: App> Engine<A> {
     }
 
     fn accept(&self, leader: &mut Leader, now: Instant, counters: &Counters) {
-        let Leader { listeners, accepting, paused, ready, .. } = leader;
-        for listener in listeners.iter() {
-            for left in (0..ACCEPTED_AT_ONCE).rev() {
-                if self.shared.is_full() {
-                    counters.accept_paused.add(1);
-                    *paused = true;
-                    return;
-                }
-                match accept(listener) {
-                    Ok((stream, address)) => {
-                        counters.accepted.add(1);
-                        self.admit(stream, address, now, ready);
-                        *accepting |= left == 0;
-                    }
-                    Err(error) if is_exhausted(&error) => {
-                        counters.accept_paused.add(1);
-                        *paused = true;
-                        return;
-                    }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    // The client left before it was accepted.
-                    Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                    Err(error) => {
-                        log::warn!("accepting failed: {error}");
-                        *paused = true;
-                        return;
-                    }
-                }
+        let Leader { listeners, ready, .. } = leader;
+        let accepted = accept_waiting(listeners, &self.shared, counters, |stream, address| {
+            if !self.admit(Link::new(stream), address, now, ready) {
+                self.shared.open.fetch_sub(1, Ordering::Relaxed);
+                counters.closed.add(1);
             }
-        }
+        });
+        leader.accepting = accepted == Accepted::Some;
+        leader.paused |= accepted == Accepted::Paused;
     }
 
-    fn admit(&self, stream: TcpStream, address: SocketAddr, now: Instant, queue: &mut Vec<usize>) {
-        let link = Link::new(stream);
+    /// False when its descriptor is beyond the table.
+    fn admit(&self, link: Link, address: SocketAddr, now: Instant, queue: &mut Vec<usize>) -> bool {
         let fd = link.fd();
-        let Some(entry) = self.table.admit(fd) else { return };
+        let Some(entry) = self.table.admit(fd) else { return false };
         let until = now + self.shared.options.limits.idle_timeout;
         *entry.connection.lock() = Some(Box::new(Connection::new(link, address, until)));
         entry.own(Owner::Client(fd));
-        self.shared.open.fetch_add(1, Ordering::Relaxed);
         if entry.schedule() {
             queue.push(fd);
         }
+        true
     }
 
     /// Closes the listeners when stopping begins; true when nothing is left to wait for.
@@ -222,10 +185,7 @@ impl<A: App> Engine<A> {
             return false;
         }
         leader.listeners.clear();
-        let from = *leader.drained_from.get_or_insert(now);
-        if now.saturating_duration_since(from) >= self.shared.options.engine_limits.drain {
-            self.shared.ending.store(true, Ordering::Relaxed);
-        }
+        self.shared.limit_drain(&mut leader.drained_from, now);
         self.shared.open.load(Ordering::Relaxed) == 0 && leader.ready.is_empty()
     }
 }

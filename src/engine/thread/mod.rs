@@ -21,11 +21,12 @@ use rustix::process::{Resource, getrlimit};
 
 use super::connection::Kit;
 use super::link::Link;
+use super::listener::WAKE;
 use super::timers::Timers;
 use super::{Ends, Listeners, Pool, Shared};
 use crate::app::App;
 use crate::cluster::IdlePool;
-use leader::{Leader, WAKE};
+use leader::Leader;
 use table::Table;
 
 /// What the channel carries.
