@@ -20,7 +20,7 @@ pub(super) type Sample = BTreeMap<Metric, f64>;
 pub(super) struct Bench<'a> {
     lab: Lab<'a>,
     values: BTreeMap<&'static str, String>,
-    _origins: Server<'a>,
+    origins: Server<'a>,
 }
 
 impl<'a> Bench<'a> {
@@ -38,7 +38,7 @@ impl<'a> Bench<'a> {
         let origins = target("origins", "nginx -e stderr -c {conf}", Some(ORIGINS.into()));
         let origins = lab.target(&origins, any, &lab.scratch, values.clone())?;
         values.insert("o1", address(&origins)?.port().to_string());
-        Ok(Bench { lab, values, _origins: origins })
+        Ok(Bench { lab, values, origins })
     }
 
     fn run(&self, subject: &Subject, cell: &Cell) -> Result<(Server<'a>, SocketAddr), Trouble> {
@@ -73,24 +73,37 @@ impl<'a> Bench<'a> {
 
     fn load(&self, cell: &Cell, address: SocketAddr, server: &Server<'_>) -> Result<Sample, Trouble> {
         self.wrk(cell, cell.warm_s, address)?;
-        let counters = || (GroupCounters::of_group(server.program.group()), HostCounters::read());
-        let before = counters();
-        let client = self.wrk(cell, cell.seconds, address)?;
-        Ok(sample(&client, before, counters()))
+        let counters = |client| Counters {
+            subject: GroupCounters::of_group(server.program.group()),
+            origins: GroupCounters::of_group(self.origins.program.group()),
+            client,
+            host: HostCounters::read(),
+        };
+        let before = counters(GroupCounters::default());
+        let (client, of_client) = self.wrk(cell, cell.seconds, address)?;
+        Ok(sample(&client, &before, &counters(of_client)))
     }
 
-    fn wrk(&self, cell: &Cell, seconds: f64, address: SocketAddr) -> Result<Client, Trouble> {
+    /// What wrk reported, and its own counters.
+    fn wrk(
+        &self,
+        cell: &Cell,
+        seconds: f64,
+        address: SocketAddr,
+    ) -> Result<(Client, GroupCounters), Trouble> {
         let report = self.lab.scratch.join(file::WRK_JSON);
         let _ = fs::remove_file(&report);
         let client = self.lab.wrk(cell, seconds, address, &self.lab.scratch, file::WRK_JSON)?;
         self.lab.wait(&client, seconds, |_| ())?;
+        let counters = GroupCounters::of_group(client.group());
         let broken = |error: std::io::Error| Trouble::Failed(format!("wrk: {error}"));
         client.stop().map_err(broken)?;
         if !report.exists() {
             let said = fs::read_to_string(self.lab.scratch.join("wrk.err")).unwrap_or_default();
             return Err(Trouble::Failed(format!("wrk reported nothing: {}", said.trim())));
         }
-        wrk::parse(&fs::read_to_string(&report).map_err(broken)?).map_err(Trouble::Failed)
+        let client = wrk::parse(&fs::read_to_string(&report).map_err(broken)?).map_err(Trouble::Failed)?;
+        Ok((client, counters))
     }
 
     fn idle(&self, cell: &Cell, address: SocketAddr, server: &Server<'_>) -> Result<Sample, Trouble> {
@@ -106,18 +119,28 @@ fn address(server: &Server<'_>) -> Result<SocketAddr, Trouble> {
     server.addresses.first().copied().ok_or_else(|| Trouble::Failed("it has no address".into()))
 }
 
-type Counters = (GroupCounters, HostCounters);
+/// What was counted up to some moment.
+#[derive(Debug)]
+struct Counters {
+    subject: GroupCounters,
+    origins: GroupCounters,
+    client: GroupCounters,
+    host: HostCounters,
+}
 
 /// A round in which one request of so many failed says nothing about how fast the others were.
 const FAILED_ONE_IN: u64 = 1000;
 
 /// What a run of wrk meant for a subject, whose counters were read before and after it.
-fn sample(client: &Client, (before, host_before): Counters, (after, host_after): Counters) -> Sample {
+fn sample(client: &Client, before: &Counters, after: &Counters) -> Sample {
     let requests = client.requests.max(1) as f64;
     let ticks_per_us = rustix::param::clock_ticks_per_second() as f64 / 1e6;
-    let grown = |of: fn(&GroupCounters) -> u64| of(&after).saturating_sub(of(&before)) as f64 / requests;
-    let (user, system) = (grown(|c| c.user_ticks) / ticks_per_us, grown(|c| c.system_ticks) / ticks_per_us);
-    let passed = |of: fn(&HostCounters) -> u64| of(&host_after).saturating_sub(of(&host_before)) as f64;
+    let grown = |of: fn(&Counters) -> u64| of(after).saturating_sub(of(before)) as f64 / requests;
+    let spent = |of: fn(&Counters) -> u64| grown(of) / ticks_per_us;
+    let (user, system) = (spent(|c| c.subject.user_ticks), spent(|c| c.subject.system_ticks));
+    let of_origins = spent(|c| c.origins.user_ticks) + spent(|c| c.origins.system_ticks);
+    let of_client = spent(|c| c.client.user_ticks) + spent(|c| c.client.system_ticks);
+    let passed = |of: fn(&HostCounters) -> u64| of(&after.host).saturating_sub(of(&before.host)) as f64;
     let idle = passed(|host| host.idle_ticks);
     let all = passed(|host| host.process_ticks + host.interrupt_ticks + host.idle_ticks + host.steal_ticks);
     let e = client.errors;
@@ -130,13 +153,15 @@ fn sample(client: &Client, (before, host_before): Counters, (after, host_after):
         (Metric::User, user),
         (Metric::System, system),
         (Metric::Cpu, user + system),
-        (Metric::Switches, grown(|c| c.voluntary_switches + c.involuntary_switches)),
+        (Metric::OriginCpu, of_origins),
+        (Metric::ClientCpu, of_client),
+        (Metric::Switches, grown(|c| c.subject.voluntary_switches + c.subject.involuntary_switches)),
         (Metric::Failed, failed as f64),
         (Metric::IdlePercent, 100.0 * idle / all.max(1.0)),
     ]);
     let p99 = client.latency_us.get("p99").copied().flatten();
     sample.extend(p99.map(|us| (Metric::P99Ms, us / 1e3)));
-    sample.extend(after.pss_kb.map(|kb| (Metric::PssMb, kb as f64 / 1024.0)));
+    sample.extend(after.subject.pss_kb.map(|kb| (Metric::PssMb, kb as f64 / 1024.0)));
     sample
 }
 
@@ -175,15 +200,23 @@ mod tests {
             (Metric::User, 1000.0),
             (Metric::System, 2000.0),
             (Metric::Cpu, 3000.0),
+            (Metric::OriginCpu, 3000.0),
+            (Metric::ClientCpu, 6000.0),
             (Metric::Switches, 0.5),
             (Metric::P99Ms, 2.5),
             (Metric::PssMb, 2.0),
             (Metric::Failed, 15.0),
             (Metric::IdlePercent, 25.0),
         ]);
-        let (before, after) = ((group(1), host(1)), (group(2), host(3)));
-        assert_eq!(sample(&client, before, after), expected);
+        let counters = |n, of_client| Counters {
+            subject: group(n),
+            origins: group(n),
+            client: group(of_client),
+            host: host(2 * n - 1),
+        };
+        let (before, after) = (counters(1, 0), counters(2, 2));
+        assert_eq!(sample(&client, &before, &after), expected);
         client.errors.status += 2;
-        assert_eq!(sample(&client, before, after), Sample::from([(Metric::Failed, 17.0)]));
+        assert_eq!(sample(&client, &before, &after), Sample::from([(Metric::Failed, 17.0)]));
     }
 }

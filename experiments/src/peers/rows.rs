@@ -18,6 +18,9 @@ pub(super) enum Metric {
     User,
     System,
     Cpu,
+    /// CPU microseconds of the origins, and of wrk, per request.
+    OriginCpu,
+    ClientCpu,
     /// Context switches of the subject per request.
     Switches,
     /// As wrk tells it.
@@ -39,6 +42,8 @@ impl Metric {
             Metric::User => "user",
             Metric::System => "system",
             Metric::Cpu => "us/req",
+            Metric::OriginCpu => "origin us",
+            Metric::ClientCpu => "wrk us",
             Metric::Switches => "csw/req",
             Metric::P99Ms => "p99 ms",
             Metric::PssMb => "PSS MB",
@@ -51,7 +56,8 @@ impl Metric {
     pub(super) fn decimals(self) -> usize {
         match self {
             Metric::Rate | Metric::Failed => 0,
-            Metric::User | Metric::System | Metric::Cpu | Metric::PssMb | Metric::IdlePercent => 1,
+            Metric::User | Metric::System | Metric::Cpu | Metric::OriginCpu | Metric::ClientCpu => 1,
+            Metric::PssMb | Metric::IdlePercent => 1,
             Metric::Switches | Metric::P99Ms | Metric::PerConnectionKb => 2,
         }
     }
@@ -191,11 +197,15 @@ const fn load(
 impl Row {
     /// The columns of its table.
     pub(super) fn metrics(&self) -> &'static [Metric] {
-        use Metric::{Cpu, Failed, IdlePercent, P99Ms, PerConnectionKb, PssMb, Rate, Switches, System, User};
-        match self.work {
-            Work::Idle => &[PerConnectionKb, PssMb, Failed],
-            Work::Load | Work::Syscalls => {
-                &[Rate, Cpu, User, System, Switches, P99Ms, PssMb, Failed, IdlePercent]
+        use Metric::{
+            ClientCpu, Cpu, Failed, IdlePercent, OriginCpu, P99Ms, PerConnectionKb, PssMb, Rate, Switches,
+            System, User,
+        };
+        match (self.work, self.direct) {
+            (Work::Idle, _) => &[PerConnectionKb, PssMb, Failed],
+            (_, true) => &[Rate, Cpu, User, System, ClientCpu, Switches, P99Ms, PssMb, Failed, IdlePercent],
+            (_, false) => {
+                &[Rate, Cpu, User, System, OriginCpu, ClientCpu, Switches, P99Ms, PssMb, Failed, IdlePercent]
             }
         }
     }

@@ -149,9 +149,9 @@ mod tests {
     fn columns_are_as_wide_as_their_cells() {
         let text = measured(&results()).text();
         let expected = "\
-subject  of best peer  req/s  us/req  user  system  csw/req  p99 ms  PSS MB  failed  idle %
-async            1.20  24000    12.3     -       -        -       -       -       0       -
-nginx            1.00  20000    12.3     -       -        -       -       -       0       -
+subject  of best peer  req/s  us/req  user  system  origin us  wrk us  csw/req  p99 ms  PSS MB  failed  idle %
+async            1.20  24000    12.3     -       -          -       -        -       -       -       0       -
+nginx            1.00  20000    12.3     -       -          -       -        -       -       -       0       -
 ";
         assert_eq!(text, expected);
     }
