@@ -94,9 +94,6 @@ pub(crate) fn read(
     }
 }
 
-/// Batch of the thread engine when none is given.
-const BATCH: usize = 128;
-
 /// An HTTP/1.1 load balancer and static file server with two interchangeable concurrency engines.
 #[derive(Parser)]
 #[command(name = "neraca", version, disable_help_subcommand = true)]
@@ -165,7 +162,7 @@ struct CommonArguments {
     #[arg(long, value_name = "N", value_parser = number(1..=1024))]
     workers: Option<usize>,
     /// Thread engine: most ready connections that a worker takes at once, 1 for one exchange a
-    /// worker [default: 128].
+    /// worker [default: 512 divided by the cores, at least 16].
     #[arg(long, value_name = "N", value_parser = number(1..=1024), help_heading = "Engine")]
     batch: Option<usize>,
     /// Thread engine: what hands the work to the workers [default: crossbeam].
@@ -300,7 +297,7 @@ impl CommonArguments {
         let options = Options {
             kind: self.engine,
             workers: self.workers.unwrap_or_else(|| default_workers(self.engine)),
-            batch: self.batch.unwrap_or(BATCH),
+            batch: self.batch.unwrap_or_else(default_batch),
             pool: self.pool.unwrap_or_default(),
             reactor: self.reactor.unwrap_or_default(),
             limits: self.limits.of_exchange(),
@@ -351,11 +348,20 @@ impl FilesLimitArguments {
 
 /// Tasks never block, so one worker a core is enough; workers of the thread engine do.
 fn default_workers(engine: Kind) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     match engine {
-        Kind::Thread => (2 * cores).max(4),
-        Kind::Async => cores,
+        Kind::Thread => (2 * cores()).max(4),
+        Kind::Async => cores(),
     }
+}
+
+/// With two cores, another worker costs more than it gains until 256 connections are ready at once (measured there; for
+/// more cores it is a guess that the pool should wake up sooner).
+fn default_batch() -> usize {
+    (512 / cores()).max(16)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// One of several names, each standing for a value.
@@ -495,7 +501,7 @@ mod tests {
             (options.kind, options.pool, options.reactor),
             (Kind::Async, Pool::Crossbeam, Reactor::Edge)
         );
-        assert_eq!((options.batch, options.engine_limits.connections), (128, 750));
+        assert_eq!((options.batch, options.engine_limits.connections), (default_batch(), 750));
         assert_eq!(format!("{:?}", options.limits), format!("{:?}", Limits::default()));
         assert_eq!(options.engine_limits.drain, EngineLimits::default().drain);
         assert!(balance("--demo").backends.is_none());

@@ -163,7 +163,7 @@ fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, String> {
             backend_command: targets::BACKENDS.split_whitespace().collect::<Vec<_>>().join(" "),
             thread_workers: (2 * cpus).max(4),
             async_workers: cpus,
-            batch: 128,
+            batch: (512 / cpus).max(16),
             placement: "shared".into(),
             probe_rate_hz: bench::PROBE_HZ,
             probe_nice: probe::NICE,
