@@ -357,9 +357,11 @@ impl Flow {
             || matches!(&self.source, Source::Octets(_, range) if !range.is_empty())
     }
 
-    /// Copies a small body, or the small part of it that is ready, behind the prefix that leaves before it.
+    /// Copies a small body, or the small part of it that is ready, behind the prefix that leaves before it. Not without
+    /// end: while the receiver takes nothing, the body is to fill `input`, which then holds the source back.
     pub(super) fn join(&mut self) {
-        if self.prefix_sent == self.prefix.len() || self.sent > 0 {
+        let waits = self.prefix_sent < self.prefix.len();
+        if !waits || self.prefix.len() > PREFIX_KEPT_BYTES || self.sent > 0 {
             return;
         }
         match (&mut self.source, &mut self.input) {
@@ -433,6 +435,26 @@ mod tests {
                 flow.left(2 + n);
                 assert!(flow.is_done());
             }
+        }
+    }
+
+    #[test]
+    fn what_nobody_takes_is_not_copied_without_end() {
+        let mut spare = Spare::new(1, 64 * 1024);
+        for coding in [Coding::Verbatim, Coding::Chunk] {
+            let mut flow = Flow::new();
+            flow.prefix().extend_from_slice(b"head");
+            flow.begin(Framing::UntilClose, coding);
+            let mut parts = 0;
+            while flow.wants_read() && parts < 1000 {
+                flow.room(&mut spare)[..1000].fill(b'x');
+                flow.arrived(1000);
+                flow.advance().unwrap();
+                flow.join();
+                parts += 1;
+            }
+            assert!(parts < 1000, "{coding:?}: reads on");
+            assert!(flow.prefix.len() <= PREFIX_KEPT_BYTES + JOINED_MAX, "{}", flow.prefix.len());
         }
     }
 }
