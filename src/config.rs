@@ -297,7 +297,7 @@ impl CommonArguments {
         let options = Options {
             kind: self.engine,
             workers: self.workers.unwrap_or_else(|| default_workers(self.engine)),
-            batch: self.batch.unwrap_or_else(default_batch),
+            batch: self.batch.unwrap_or_else(|| default_batch(cores())),
             pool: self.pool.unwrap_or_default(),
             reactor: self.reactor.unwrap_or_default(),
             limits: self.limits.of_exchange(),
@@ -356,8 +356,8 @@ fn default_workers(engine: Kind) -> usize {
 
 /// With two cores, another worker costs more than it gains until 256 connections are ready at once (measured there; for
 /// more cores it is a guess that the pool should wake up sooner).
-fn default_batch() -> usize {
-    (512 / cores()).max(16)
+fn default_batch(cores: usize) -> usize {
+    (512 / cores).max(16)
 }
 
 fn cores() -> usize {
@@ -491,6 +491,13 @@ mod tests {
     }
 
     #[test]
+    fn the_more_cores_the_smaller_a_batch() {
+        for (cores, batch) in [(1, 512), (2, 256), (4, 128), (32, 16), (64, 16)] {
+            assert_eq!(default_batch(cores), batch, "{cores}");
+        }
+    }
+
+    #[test]
     fn what_is_not_given_has_its_default() {
         let config = balance("--backend 127.0.0.1:9000");
         assert_eq!(config.backends, Some(vec!["127.0.0.1:9000".parse().unwrap()]));
@@ -501,7 +508,7 @@ mod tests {
             (options.kind, options.pool, options.reactor),
             (Kind::Async, Pool::Crossbeam, Reactor::Edge)
         );
-        assert_eq!((options.batch, options.engine_limits.connections), (default_batch(), 750));
+        assert_eq!((options.batch, options.engine_limits.connections), (default_batch(cores()), 750));
         assert_eq!(format!("{:?}", options.limits), format!("{:?}", Limits::default()));
         assert_eq!(options.engine_limits.drain, EngineLimits::default().drain);
         assert!(balance("--demo").backends.is_none());
