@@ -1,8 +1,8 @@
 //! The async engine: per core one thread, one smol `LocalExecutor` and one reactor; a task per connection.
 //!
-//! The first core accepts, and keeps what it accepts for as long as it is not busy all the time: two half-idle cores cost
-//! more than one busy one. Then new connections go to the next core, and idle ones are handed over in the same
-//! proportion. A connection with a request on it stays where it is.
+//! The first core accepts, and keeps what it accepts as long as it has little to do or few connections: with ten of them
+//! two cores cost more than one. Then new connections go to the next core, and idle ones are handed over until both are
+//! equally busy. A connection with a request on it stays where it is.
 
 mod edge;
 mod session;
@@ -31,8 +31,10 @@ use crate::exchange::Interest;
 
 /// The first core keeps so many to itself where cores do not tell how busy they are.
 const KEPT_UNTOLD: usize = 128;
-/// A core that computes for so many percent of the time has no more to give.
-const OVERLOADED_PERCENT: usize = 95;
+/// A core that computes for so many percent of the time, with so many connections, is better halved: 1.07 of the requests
+/// of one core at 50 connections, 1.10 at 1000, but 0.81 at 10, where each core then wakes up for a single event.
+const OVERLOADED_PERCENT: usize = 40;
+const OVERLOADED_OPEN: usize = 32;
 
 /// What wakes tasks when a socket is ready.
 trait Reactor: 'static {
@@ -95,6 +97,13 @@ struct Desk {
     /// Percent of the last sweep's time that it computed.
     busy: AtomicUsize,
     wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Desk {
+    fn is_overloaded(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) >= OVERLOADED_PERCENT
+            && self.open.load(Ordering::Relaxed) >= OVERLOADED_OPEN
+    }
 }
 
 /// A connection dealt to a core.
@@ -199,7 +208,7 @@ impl<A: App, R: Reactor> Core<A, R> {
     fn core_for_next(&self) -> usize {
         let open = |desk: &Desk| desk.open.load(Ordering::Relaxed);
         let first = match R::HANDS_OVER {
-            true => self.cores.iter().position(|desk| desk.busy.load(Ordering::Relaxed) < OVERLOADED_PERCENT),
+            true => self.cores.iter().position(|desk| !desk.is_overloaded()),
             false => Some(self.index).filter(|own| open(&self.cores[*own]) < KEPT_UNTOLD),
         };
         let fewest = || (0..self.cores.len()).min_by_key(|core| open(&self.cores[*core]));
@@ -213,7 +222,7 @@ impl<A: App, R: Reactor> Core<A, R> {
         let load = |core: &usize| self.cores[*core].busy.load(Ordering::Relaxed);
         let least = (0..self.cores.len()).min_by_key(load).unwrap_or(self.index);
         let excess = match load(&least) {
-            other if busy >= OVERLOADED_PERCENT && other < busy / 2 => {
+            other if self.cores[self.index].is_overloaded() && other < busy / 2 => {
                 self.open.get() * (busy - other) / (2 * busy)
             }
             _ => 0,
