@@ -12,7 +12,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ipnet::IpNet;
 use neraca::cluster::Policy;
-use neraca::engine::{EngineLimits, Kind, Options, Pool, Reactor};
+use neraca::engine::{AtOnce, EngineLimits, Kind, Options, Pool, Reactor};
 use neraca::exchange::Limits;
 use neraca::files::FilesLimits;
 use neraca::http::buffer::BUFFER_BYTES;
@@ -121,6 +121,10 @@ struct BalanceArguments {
     /// Believe the X-Forwarded fields of clients within this network; may be given several times.
     #[arg(long, value_name = "CIDR", value_parser = network)]
     trust: Vec<IpNet>,
+    /// Most requests that are at the backends for each core while the machine is short of processors, 0 for no limit;
+    /// the others wait [default: 64, none with --reactor smol].
+    #[arg(long, value_name = "N", value_parser = number(0..=1_000_000), help_heading = "Engine")]
+    requests_at_once: Option<usize>,
     /// Start three static backends in this process and balance over them.
     #[arg(long)]
     demo: bool,
@@ -280,7 +284,15 @@ impl BalanceArguments {
                 return Err(refuse("--backend", "is missing: give HOST:PORT at least once, or --demo"));
             }
         };
-        let common = self.common.check(descriptors)?;
+        let mut common = self.common.check(descriptors)?;
+        common.options.at_once = match (self.requests_at_once, common.options.reactor) {
+            (Some(1..), Reactor::Smol) => {
+                return Err(refuse("--requests-at-once", "is taken only without --reactor smol"));
+            }
+            (Some(0), _) | (None, Reactor::Smol) => AtOnce::Unlimited,
+            (Some(most), _) => AtOnce::WhenShort(most),
+            (None, _) => AtOnce::default(),
+        };
         Ok(Balance { common, backends, policy: self.policy, trust: self.trust })
     }
 }
@@ -300,6 +312,7 @@ impl CommonArguments {
             batch: self.batch.unwrap_or_else(|| default_batch(cores())),
             pool: self.pool.unwrap_or_default(),
             reactor: self.reactor.unwrap_or_default(),
+            at_once: AtOnce::Unlimited,
             limits: self.limits.of_exchange(),
             engine_limits: self.limits.of_engine(descriptors),
             receive_bytes: self.experiment_receive_bytes.unwrap_or(usize::MAX),
@@ -511,6 +524,7 @@ mod tests {
         assert_eq!((options.batch, options.engine_limits.connections), (default_batch(cores()), 750));
         assert_eq!(format!("{:?}", options.limits), format!("{:?}", Limits::default()));
         assert_eq!(options.engine_limits.drain, EngineLimits::default().drain);
+        assert_eq!(options.at_once, AtOnce::WhenShort(64));
         assert!(balance("--demo").backends.is_none());
     }
 
@@ -597,6 +611,10 @@ mod tests {
             (
                 &format!("{demo} --engine thread --reactor edge"),
                 "--reactor: is taken only with --engine async",
+            ),
+            (
+                &format!("{demo} --reactor smol --requests-at-once 1"),
+                "--requests-at-once: is taken only without --reactor smol",
             ),
             (&format!("{demo} --workers 0"), "--workers \"0\": takes a whole number from 1 to 1024"),
             (&format!("{demo} --workers"), "--workers: takes a value, and none was given"),

@@ -21,6 +21,41 @@ impl Computed {
     }
 }
 
+/// What a thread did with its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Load {
+    /// Percent of the time in which it ran or could have run.
+    pub(super) ready: u64,
+    /// Percent of the time in which it could have run and waited for a processor.
+    pub(super) waited: u64,
+}
+
+/// The load of this thread, as the kernel counts it.
+#[derive(Debug, Default)]
+pub(super) struct Gauge {
+    read: Option<Instant>,
+    ran_ns: u64,
+    waited_ns: u64,
+}
+
+impl Gauge {
+    /// The load since the last call; none the first time, and where the kernel does not tell
+    /// (/proc/thread-self/schedstat: nanoseconds that it ran, nanoseconds that it waited).
+    pub(super) fn read(&mut self, now: Instant) -> Load {
+        let Ok(text) = std::fs::read_to_string("/proc/thread-self/schedstat") else { return Load::default() };
+        let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
+        let (Some(ran_ns), Some(waited_ns)) = (numbers.next(), numbers.next()) else {
+            return Load::default();
+        };
+        let before = std::mem::replace(self, Gauge { read: Some(now), ran_ns, waited_ns });
+        let Some(read) = before.read else { return Load::default() };
+        let elapsed = now.saturating_duration_since(read).as_nanos().max(1) as u64;
+        let (ran, waited) =
+            (ran_ns.saturating_sub(before.ran_ns), waited_ns.saturating_sub(before.waited_ns));
+        Load { ready: (ran + waited) * 100 / elapsed, waited: waited * 100 / elapsed }
+    }
+}
+
 /// A worker's view of the time.
 #[derive(Debug)]
 pub(super) struct Clock {

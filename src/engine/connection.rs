@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::Shared;
-use super::clock::Clock;
+use super::admission::{Admission, Ticket};
+use super::clock::{Clock, Gauge};
 use super::link::{Link, Stream, transfer};
 use super::listener::is_exhausted;
 use super::stats::Counters;
@@ -24,6 +25,7 @@ const TRANSFERS_MAX: usize = 128;
 #[derive(Debug)]
 pub(super) struct Kit {
     pub(super) clock: Clock,
+    pub(super) gauge: Gauge,
     spare: Spare,
     #[expect(clippy::vec_box, reason = "connections take and give back the box, not what is in it")]
     exchanges: Vec<Box<Exchange>>,
@@ -43,6 +45,9 @@ pub(super) trait Backends {
 
     /// Keeps one for another request.
     fn park(&self, link: Link<Self::Stream>, backend: usize, now: Instant);
+
+    /// What counts the requests that are at them.
+    fn admission(&self) -> &Admission;
 
     /// Closes one.
     fn close(&self, link: Link<Self::Stream>);
@@ -70,6 +75,8 @@ pub(super) struct Connection<S> {
     address: IpAddr,
     port: u16,
     connecting: bool,
+    /// Where the request that is at the backend is counted.
+    ticket: Option<Ticket>,
 }
 
 enum Attached {
@@ -79,7 +86,12 @@ enum Attached {
 
 impl Kit {
     pub(super) fn new() -> Self {
-        Kit { clock: Clock::new(), spare: Spare::new(SPARE_MAX, BUFFER_BYTES), exchanges: Vec::new() }
+        Kit {
+            clock: Clock::new(),
+            gauge: Gauge::default(),
+            spare: Spare::new(SPARE_MAX, BUFFER_BYTES),
+            exchanges: Vec::new(),
+        }
     }
 }
 
@@ -87,7 +99,16 @@ impl<S: Stream> Connection<S> {
     /// A connection that was just accepted.
     pub(super) fn new(client: Link<S>, address: SocketAddr, idle_until: Instant) -> Self {
         let (address, port) = (address.ip(), address.port());
-        Connection { client, backend: None, exchange: None, idle_until, address, port, connecting: false }
+        Connection {
+            client,
+            backend: None,
+            exchange: None,
+            idle_until,
+            address,
+            port,
+            connecting: false,
+            ticket: None,
+        }
     }
 
     /// Runs it until it has to wait, or ends.
@@ -162,7 +183,7 @@ impl<S: Stream> Connection<S> {
         counters: &Counters,
     ) {
         self.retire(kit, counters);
-        if let Some(link) = self.backend.take() {
+        if let Some(link) = self.take_backend(backends) {
             backends.close(link);
         }
         counters.closed.add(1);
@@ -234,20 +255,22 @@ impl<S: Stream> Connection<S> {
                 Err(_) => Attached::Now(Err(AttachError::Refused)),
             };
         }
-        if let Some(old) = self.backend.take() {
+        if let Some(old) = self.take_backend(backends) {
             backends.close(old);
         }
-        let Some((plan, fresh)) = exchange.plan() else { return Attached::Now(Err(AttachError::Refused)) };
+        let Some((plan, fresh)) = self.exchange.as_ref().and_then(|exchange| exchange.plan()) else {
+            return Attached::Now(Err(AttachError::Refused));
+        };
         let (backend, client) = (&plan.lease, self.client.fd());
         if !fresh && let Some(link) = backends.checkout(backend.id(), client) {
             counters.reused.add(1);
-            self.backend = Some(link);
+            self.set_backend(backends, link);
             return Attached::Now(Ok(()));
         }
         match backends.connect(backend.address(), client) {
             Ok((link, established)) => {
                 counters.connected.add(1);
-                self.backend = Some(link);
+                self.set_backend(backends, link);
                 self.connecting = true;
                 if established { Attached::Now(Ok(())) } else { Attached::Later }
             }
@@ -257,6 +280,18 @@ impl<S: Stream> Connection<S> {
                 Attached::Now(Err(AttachError::Refused))
             }
         }
+    }
+
+    fn set_backend(&mut self, backends: &impl Backends<Stream = S>, link: Link<S>) {
+        self.ticket = Some(backends.admission().begin());
+        self.backend = Some(link);
+    }
+
+    fn take_backend(&mut self, backends: &impl Backends<Stream = S>) -> Option<Link<S>> {
+        if let Some(ticket) = self.ticket.take() {
+            backends.admission().finish(ticket);
+        }
+        self.backend.take()
     }
 
     fn settle(&mut self, result: Result<(), AttachError>) {
@@ -272,7 +307,7 @@ impl<S: Stream> Connection<S> {
     }
 
     fn detach(&mut self, backends: &impl Backends<Stream = S>, keep: Keep, now: Instant) {
-        match (self.backend.take(), keep) {
+        match (self.take_backend(backends), keep) {
             (Some(link), Keep::Park(backend)) => backends.park(link, backend, now),
             (Some(link), Keep::Drop) => backends.close(link),
             (None, _) => {}

@@ -3,6 +3,7 @@
 //! `thread` is a fixed pool of workers fed by a channel of ready work, `task` is an executor and a reactor per core.
 //! Both run the same [`Exchange`](crate::exchange::Exchange) over the same links.
 
+mod admission;
 mod clock;
 mod connection;
 mod link;
@@ -23,6 +24,7 @@ use parking_lot::Mutex;
 use crate::app::App;
 use crate::exchange::Limits;
 
+pub use admission::AtOnce;
 pub use listener::{Listeners, listen};
 use stats::Counters;
 pub use stats::Snapshot;
@@ -87,6 +89,8 @@ pub struct Options {
     pub pool: Pool,
     /// What wakes the tasks (async engine).
     pub reactor: Reactor,
+    /// How many requests are at the backends at once.
+    pub at_once: AtOnce,
     /// What one exchange may take.
     pub limits: Limits,
     /// What the process may take.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use neraca::app::App;
 use neraca::balance::Balance;
 use neraca::cluster::{Cluster, Policy};
-use neraca::engine::{self, EngineLimits, Kind, Options, Pool, Reactor, Running};
+use neraca::engine::{self, AtOnce, EngineLimits, Kind, Options, Pool, Reactor, Running};
 use neraca::exchange::Limits;
 
 use wire::Wire;
@@ -64,6 +64,7 @@ impl Variant {
                 ..Limits::default()
             },
             engine_limits: EngineLimits { drain: Duration::from_secs(5), ..EngineLimits::default() },
+            at_once: AtOnce::Always(64),
             receive_bytes: usize::MAX,
         }
     }

@@ -2,6 +2,7 @@
 //! asks. smol's own (`stock.rs`) registers anew for every wait and is shared by all cores.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::TcpStream;
@@ -17,6 +18,7 @@ use smol::channel::Receiver;
 use super::{Core, Dealer, Dealt, Desk, Ends, Listeners, Reactor, Shared};
 use crate::app::App;
 use crate::engine::SWEEP;
+use crate::engine::admission::EPOCH;
 use crate::engine::clock::Computed;
 use crate::engine::connection::{Backends, Connection};
 use crate::engine::link::{ENDED, Link, READABLE, Readiness, WRITABLE, readiness};
@@ -48,6 +50,8 @@ struct Source {
     deadline_ms: u64,
     owner: Owner,
     ready: Readiness,
+    /// A client's connection that waits for a request.
+    idle: bool,
 }
 
 pub(super) struct Edge {
@@ -55,6 +59,8 @@ pub(super) struct Edge {
     /// By descriptor.
     sources: RefCell<Vec<Source>>,
     timers: RefCell<Timers>,
+    /// Clients whose request has come and is not begun: first come, first served.
+    waiting: RefCell<VecDeque<usize>>,
     started: Instant,
 }
 
@@ -88,6 +94,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
                 registry,
                 sources: RefCell::default(),
                 timers: RefCell::default(),
+                waiting: RefCell::default(),
                 started: Instant::now(),
             };
             let dealer = Dealer { accepting: !listeners.is_empty(), listeners, paused: false };
@@ -105,9 +112,9 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
     let mut drained_from = None;
     let mut computed = Computed::default();
     loop {
-        let mut more = true;
-        while more && !core.yielded.take() {
-            more = executor.try_tick();
+        let mut more = core.run_ready(&executor);
+        if core.begin_waiting() {
+            more |= core.run_ready(&executor);
         }
         if core.shared.is_draining() {
             dealer.listeners.clear();
@@ -115,9 +122,12 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
                 return;
             }
         }
-        let most = match dealer.accepting || more {
+        let waits = !core.reactor.waiting.borrow().is_empty();
+        let most = match dealer.accepting || more || (waits && core.admission.room() > 0) {
             true => Duration::ZERO,
-            false => core.reactor.timers.borrow().until_next(Instant::now(), SWEEP),
+            false => {
+                core.reactor.timers.borrow().until_next(Instant::now(), if waits { EPOCH } else { SWEEP })
+            }
         };
         if let Err(error) = poll.poll(&mut events, Some(most))
             && error.kind() != io::ErrorKind::Interrupted
@@ -135,10 +145,12 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
                 Token(fd) => core.announce(fd, readiness(event)),
             }
         }
+        core.admission.tick(now.saturating_duration_since(core.reactor.started));
         core.reactor.end_waits(now);
         core.take_dealt(&executor, dealt);
         if now.saturating_duration_since(swept) >= SWEEP {
             core.settle_load(computed.percent_since(swept, now));
+            core.admission.note_load(core.kit.borrow_mut().gauge.read(now));
             swept = now;
             dealer.accepting |= std::mem::take(&mut dealer.paused);
             if core.shared.is_draining() {
@@ -154,6 +166,29 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
 }
 
 impl<A: App> Core<A, Edge> {
+    /// Runs the tasks that were woken; true when one gave way and there may be more.
+    fn run_ready(&self, executor: &LocalExecutor<'static>) -> bool {
+        while !self.yielded.take() {
+            if !executor.try_tick() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Wakes as many of the clients that wait with a request as there is room for; false when that is none.
+    fn begin_waiting(&self) -> bool {
+        let mut waiting = self.reactor.waiting.borrow_mut();
+        let begun = self.admission.room().min(waiting.len());
+        let sources = self.reactor.sources.borrow();
+        for fd in waiting.drain(..begun) {
+            if let Some(Source { waker: Some(waker), .. }) = sources.get(fd) {
+                waker.wake_by_ref();
+            }
+        }
+        begun > 0
+    }
+
     fn announce(&self, fd: usize, ready: Readiness) {
         let parked = self.reactor.announce(fd, ready);
         if let Some(backend) = parked {
@@ -173,6 +208,11 @@ impl Edge {
         let source = sources.get_mut(fd)?;
         source.ready |= ready;
         match source.owner {
+            Owner::Client(client) if client as usize == fd && source.idle => {
+                source.idle = false;
+                self.waiting.borrow_mut().push_back(fd);
+                None
+            }
             Owner::Client(client) => {
                 if let Some(waker) = &sources.get(client as usize)?.waker {
                     waker.wake_by_ref();
@@ -316,6 +356,7 @@ impl Edge {
             return Polled::Ready(());
         }
         sources[client].deadline_ms = deadline_ms;
+        sources[client].idle = connection.is_idle();
         match &mut sources[client].waker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),

@@ -20,6 +20,7 @@ use std::time::Instant;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 
+use super::admission::Admission;
 use super::connection::{Backends, Connection, Kit};
 use super::link::{Link, Stream};
 use super::listener::{Accepted, accept_waiting};
@@ -81,6 +82,7 @@ struct Core<A, R: Reactor> {
     reactor: R,
     kit: RefCell<Kit>,
     idle_backends: RefCell<IdlePool<Link<R::Stream>>>,
+    admission: Admission,
     /// Connections of this core.
     open: Cell<usize>,
     /// How many of them are to be handed over, and to which core.
@@ -154,6 +156,7 @@ impl<A: App, R: Reactor> Core<A, R> {
     fn new(index: usize, shared: Arc<Shared<A>>, reactor: R, cores: Arc<[Desk]>) -> Rc<Self> {
         let idle = IdlePool::new(shared.options.engine_limits.idle_backend_connections);
         Rc::new(Core {
+            admission: Admission::new(shared.options.at_once, 1),
             index,
             shared,
             reactor,
@@ -309,6 +312,10 @@ impl<A: App, R: Reactor> Backends for Core<A, R> {
         if let Some(oldest) = oldest {
             self.close(oldest);
         }
+    }
+
+    fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     fn close(&self, link: Link<R::Stream>) {

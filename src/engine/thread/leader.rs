@@ -1,5 +1,6 @@
 //! The leadership: waiting for readiness, accepting, deadlines, and handing ready work to the pool.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use mio::{Events, Poll, Token};
 use super::table::{Entry, Owner};
 use super::{Engine, Job};
 use crate::app::App;
+use crate::engine::admission::EPOCH;
 use crate::engine::connection::{Backends, Connection, Kit};
 use crate::engine::link::{Link, Readiness, readiness};
 use crate::engine::listener::{self, Accepted, WAKE, accept_waiting, is_listener};
@@ -31,6 +33,8 @@ pub(super) struct Leader {
     swept: Instant,
     drained_from: Option<Instant>,
     ready: Vec<usize>,
+    /// Clients whose request has come and is not begun: first come, first served.
+    waiting: VecDeque<usize>,
     /// Dropped or sent to when the engine has ended.
     ended: Sender<()>,
 }
@@ -48,6 +52,7 @@ impl Leader {
             swept: Instant::now(),
             drained_from: None,
             ready: Vec::new(),
+            waiting: VecDeque::new(),
             ended,
         })
     }
@@ -67,31 +72,49 @@ impl<A: App> Engine<A> {
                 let _ = leader.ended.send(());
                 return;
             }
-            let mut own = std::mem::take(&mut leader.ready);
-            let full = own.len() >= batch;
-            if !full {
+            // Answers first: they make room.
+            for begin in [false, true] {
+                if begin {
+                    let begun = self.admission.room().min(leader.waiting.len());
+                    leader.ready.extend(leader.waiting.drain(..begun));
+                }
+                let mut own = std::mem::take(&mut leader.ready);
+                if own.len() >= batch {
+                    return self.share_out(leader, own, kit, counters);
+                }
                 own.retain(|fd| self.run(*fd, kit, counters));
                 leader.ready = own;
-                continue;
             }
-            let beyond = own.split_off(batch);
-            for job in beyond.chunks(batch) {
-                self.submit(Job::Batch(job.to_vec(), kit.clock.now().instant));
-            }
-            self.submit(Job::Lead(leader));
-            own.retain(|fd| self.run(*fd, kit, counters));
-            if !own.is_empty() {
-                self.submit(Job::Batch(own, kit.clock.now().instant));
-            }
-            return;
+        }
+    }
+
+    /// Gives the leadership away, and what is beyond a batch; runs the batch.
+    fn share_out(
+        self: &Arc<Self>,
+        leader: Box<Leader>,
+        mut own: Vec<usize>,
+        kit: &mut Kit,
+        counters: &Counters,
+    ) {
+        let batch = self.shared.options.batch.max(1);
+        let beyond = own.split_off(batch);
+        for job in beyond.chunks(batch) {
+            self.submit(Job::Batch(job.to_vec(), kit.clock.now().instant));
+        }
+        self.submit(Job::Lead(leader));
+        own.retain(|fd| self.run(*fd, kit, counters));
+        if !own.is_empty() {
+            self.submit(Job::Batch(own, kit.clock.now().instant));
         }
     }
 
     /// Waits for readiness and puts the connections that are to run into `leader.ready`.
     fn poll(&self, leader: &mut Leader, kit: &mut Kit, counters: &Counters) {
-        let most = match leader.accepting || !leader.ready.is_empty() {
+        let begins = !leader.waiting.is_empty() && self.admission.room() > 0;
+        let most = match leader.accepting || begins || !leader.ready.is_empty() {
             true => Duration::ZERO,
-            false => self.timers.lock().until_next(Instant::now(), SWEEP),
+            false if leader.waiting.is_empty() => self.timers.lock().until_next(Instant::now(), SWEEP),
+            false => self.timers.lock().until_next(Instant::now(), EPOCH),
         };
         if let Err(error) = leader.poll.poll(&mut leader.events, Some(most))
             && error.kind() != ErrorKind::Interrupted
@@ -105,14 +128,16 @@ impl<A: App> Engine<A> {
                 WAKE if self.shared.is_draining() => leader.swept -= SWEEP,
                 WAKE => {}
                 token if is_listener(token, leader.listeners.len()) => leader.accepting = true,
-                Token(fd) => self.announce(fd, readiness(event), &mut leader.ready),
+                Token(fd) => self.announce(fd, readiness(event), &mut leader.ready, &mut leader.waiting),
             }
         }
         let now = kit.clock.now().instant;
+        self.admission.tick(now.saturating_duration_since(self.started));
         self.end_waits(now, &mut leader.ready);
         if now.saturating_duration_since(leader.swept) >= SWEEP {
             leader.swept = now;
             leader.accepting |= std::mem::take(&mut leader.paused);
+            self.admission.note_load(kit.gauge.read(now));
             self.sweep(now, &mut leader.ready);
         }
         if leader.accepting {
@@ -120,14 +145,16 @@ impl<A: App> Engine<A> {
         }
     }
 
-    fn announce(&self, fd: usize, ready: Readiness, queue: &mut Vec<usize>) {
+    fn announce(&self, fd: usize, ready: Readiness, queue: &mut Vec<usize>, waiting: &mut VecDeque<usize>) {
         let Some(entry) = self.table.entry(fd) else { return };
         match entry.announce(ready) {
-            Owner::Client(client) => {
-                if self.table.entry(client).is_some_and(Entry::schedule) {
-                    queue.push(client);
-                }
-            }
+            Owner::Client(client) => match self.table.entry(client) {
+                Some(entry) if entry.schedule() => match entry.idle.load(Ordering::Relaxed) {
+                    true => waiting.push_back(client),
+                    false => queue.push(client),
+                },
+                _ => {}
+            },
             Owner::Parked(backend) => self.drop_parked(backend, fd),
             Owner::Nobody => {}
         }
@@ -186,6 +213,6 @@ impl<A: App> Engine<A> {
         }
         leader.listeners.clear();
         self.shared.limit_drain(&mut leader.drained_from, now);
-        self.shared.open.load(Ordering::Relaxed) == 0 && leader.ready.is_empty()
+        self.shared.open.load(Ordering::Relaxed) == 0 && leader.ready.is_empty() && leader.waiting.is_empty()
     }
 }

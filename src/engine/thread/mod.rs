@@ -19,6 +19,7 @@ use mio::{Poll, Registry, Waker};
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 
+use super::admission::Admission;
 use super::connection::Kit;
 use super::link::Link;
 use super::listener::WAKE;
@@ -46,6 +47,7 @@ struct Engine<A> {
     waker: Waker,
     idle_backends: Mutex<IdlePool<Link>>,
     timers: Mutex<Timers>,
+    admission: Admission,
     started: Instant,
     kits: Box<[Mutex<Kit>]>,
     feed: Feed,
@@ -77,6 +79,10 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
         waker: Waker::new(poll.registry(), WAKE)?,
         idle_backends: Mutex::new(IdlePool::new(shared.options.engine_limits.idle_backend_connections)),
         timers: Mutex::default(),
+        admission: Admission::new(
+            shared.options.at_once,
+            thread::available_parallelism().map_or(1, usize::from),
+        ),
         started: Instant::now(),
         kits: (0..count).map(|_| Mutex::new(Kit::new())).collect(),
         feed,

@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -26,6 +26,8 @@ pub(super) struct Entry {
     owner: AtomicU32,
     /// Milliseconds since the engine's start; `u64::MAX` for none.
     pub(super) deadline_ms: AtomicU64,
+    /// The client's connection at rest has no request.
+    pub(super) idle: AtomicBool,
     pub(super) connection: Mutex<Option<Box<Connection<TcpStream>>>>,
 }
 
@@ -46,6 +48,7 @@ impl Entry {
             run: AtomicU8::new(AT_REST),
             owner: AtomicU32::new(NOBODY),
             deadline_ms: AtomicU64::new(u64::MAX),
+            idle: AtomicBool::new(false),
             connection: Mutex::new(None),
         }
     }

@@ -14,6 +14,7 @@ use super::Engine;
 use super::table::Owner;
 use crate::app::App;
 use crate::engine::SWEEP;
+use crate::engine::admission::Admission;
 use crate::engine::connection::{Backends, Connection, Kit, Turn};
 use crate::engine::link::{ENDED, Link, READABLE, WRITABLE};
 use crate::engine::stats::Counters;
@@ -34,6 +35,7 @@ impl<A: App> Engine<A> {
                             self.wake();
                         }
                         entry.deadline_ms.store(self.milliseconds(deadline) + 1, Ordering::Relaxed);
+                        entry.idle.store(connection.is_idle(), Ordering::Relaxed);
                     }
                     Turn::Yields => return true,
                     Turn::Ends { abrupt } => {
@@ -168,6 +170,10 @@ impl<A: App> Backends for Engine<A> {
         if entry.take_ready() != 0 {
             self.drop_parked(backend, key);
         }
+    }
+
+    fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// The entry is forgotten first: the descriptor's number may be given out again at once.

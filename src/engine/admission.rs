@@ -1,0 +1,242 @@
+//! How many requests are at the backends at once.
+//!
+//! Any number, as long as the machine has processors to spare. When the workers wait for processors, more requests at
+//! the backends do not get more answers: they only spread over more connections, whose state then fits no cache. With
+//! 1000 clients and everything on two processors, 64 requests for each of them instead of all 1000 cost 16 microseconds
+//! a request for 20, and the origins 10.5 for 12. So then a request is begun when there is room, until then it waits in
+//! its socket, and what has come back goes first.
+//!
+//! Where backends take their time over each request, the limit would cost answers: 1000 clients of backends that take
+//! 5 milliseconds got a third of them. It shows in a worker that has nothing to do although it is limited. Then there is
+//! no limit for a while, twice as long each time. And a request that was not answered within an epoch or two is not
+//! counted any more, so that a few slow ones do not hold up the others.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::clock::Load;
+
+/// A request is counted for so long, and up to twice as long.
+pub(super) const EPOCH: Duration = Duration::from_millis(10);
+
+/// A worker that waits for a processor for so many percent of the time is short of them.
+const SHORT_PERCENT: u64 = 10;
+/// A worker that is ready to run for less than so many percent of the time has nothing to do. With 1000 clients and
+/// everything on two processors they were ready for 91 to 100, limited or not.
+const READY_PERCENT: u64 = 85;
+/// For how many loads there is no limit after one that left workers idle, at first and at most: 1 s, 1 minute.
+const PAUSE_MIN: u32 = 5;
+const PAUSE_MAX: u32 = 300;
+
+/// When requests have to wait for others to be answered. smol's own reactor lets none wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtOnce {
+    /// Never.
+    Unlimited,
+    /// When the machine is short of processors and so many for each core are at the backends.
+    WhenShort(usize),
+    /// When so many for each core are at the backends.
+    Always(usize),
+}
+
+impl Default for AtOnce {
+    /// 64: with 32 and with 128 the differences were within the noise.
+    fn default() -> Self {
+        AtOnce::WhenShort(64)
+    }
+}
+
+/// The requests of one engine, or of one core, that are at the backends. Workers may race over the end of an epoch; a
+/// request that is then counted wrongly is forgotten with its epoch.
+#[derive(Debug)]
+pub(super) struct Admission {
+    at_once: AtOnce,
+    cores: usize,
+    limited: AtomicBool,
+    pauses: Mutex<Pauses>,
+    epoch: AtomicU64,
+    /// Begun in this epoch and in the one before, by parity.
+    young: [AtomicUsize; 2],
+}
+
+/// In loads noted.
+#[derive(Debug)]
+struct Pauses {
+    /// Until there may be a limit again.
+    left: u32,
+    /// How long the next one lasts.
+    next: u32,
+    /// Since when the limit has left nobody idle.
+    worked: u32,
+}
+
+/// Where a request is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ticket {
+    Even,
+    Odd,
+}
+
+impl Admission {
+    /// For so many cores.
+    pub(super) fn new(at_once: AtOnce, cores: usize) -> Self {
+        Admission {
+            at_once,
+            cores,
+            limited: AtomicBool::new(false),
+            pauses: Mutex::new(Pauses { left: 0, next: PAUSE_MIN, worked: 0 }),
+            epoch: AtomicU64::new(0),
+            young: Default::default(),
+        }
+    }
+
+    /// The time since any fixed instant; requests grow old by it.
+    pub(super) fn tick(&self, since: Duration) {
+        let epoch = (since.as_micros() / EPOCH.as_micros()) as u64;
+        let before = self.epoch.load(Ordering::Relaxed);
+        if epoch == before {
+            return;
+        }
+        self.epoch.store(epoch, Ordering::Relaxed);
+        self.young[parity(epoch)].store(0, Ordering::Relaxed);
+        if epoch != before + 1 {
+            self.young[parity(epoch + 1)].store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// What a worker, which had to do with all of these requests, did with its time since the last call.
+    pub(super) fn note_load(&self, load: Load) {
+        let (short, idle) = (load.waited >= SHORT_PERCENT, load.ready < READY_PERCENT);
+        let mut pauses = self.pauses.lock();
+        let limited = match self.limited.load(Ordering::Relaxed) {
+            true if idle => {
+                *pauses = Pauses { left: pauses.next, next: (pauses.next * 2).min(PAUSE_MAX), worked: 0 };
+                false
+            }
+            true => {
+                pauses.worked += 1;
+                if pauses.worked > pauses.next {
+                    pauses.next = PAUSE_MIN;
+                }
+                short
+            }
+            false => {
+                pauses.left = pauses.left.saturating_sub(1);
+                short && !idle && pauses.left == 0
+            }
+        };
+        self.limited.store(limited, Ordering::Relaxed);
+    }
+
+    /// A request goes to a backend.
+    pub(super) fn begin(&self) -> Ticket {
+        let parity = parity(self.epoch.load(Ordering::Relaxed));
+        self.young[parity].fetch_add(1, Ordering::Relaxed);
+        [Ticket::Even, Ticket::Odd][parity]
+    }
+
+    /// It was answered, or given up.
+    pub(super) fn finish(&self, ticket: Ticket) {
+        let less = |count: usize| count.checked_sub(1);
+        // None are left when it had grown old.
+        let _ = self.young[ticket as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// How many more may begin.
+    pub(super) fn room(&self) -> usize {
+        let most = match self.at_once {
+            AtOnce::Always(each) => each * self.cores,
+            AtOnce::WhenShort(each) if self.limited.load(Ordering::Relaxed) => each * self.cores,
+            _ => return usize::MAX,
+        };
+        let young: usize = self.young.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        most.saturating_sub(young)
+    }
+}
+
+fn parity(epoch: u64) -> usize {
+    (epoch % 2) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUSY: Load = Load { ready: 100, waited: 30 };
+    const ALONE: Load = Load { ready: 100, waited: 9 };
+    const IDLE: Load = Load { ready: 84, waited: 30 };
+
+    #[test]
+    fn there_is_a_limit_only_while_processors_are_short() {
+        let admission = Admission::new(AtOnce::WhenShort(2), 2);
+        let tickets = [(); 3].map(|()| admission.begin());
+        for (load, room) in
+            [(Load::default(), usize::MAX), (ALONE, usize::MAX), (BUSY, 1), (BUSY, 1), (ALONE, usize::MAX)]
+        {
+            admission.note_load(load);
+            assert_eq!(admission.room(), room, "{load:?}");
+        }
+        tickets.into_iter().for_each(|ticket| admission.finish(ticket));
+        admission.note_load(BUSY);
+        assert_eq!(admission.room(), 4);
+        for at_once in [AtOnce::Unlimited, AtOnce::WhenShort(7)] {
+            let admission = Admission::new(at_once, 1);
+            admission.note_load(IDLE);
+            assert_eq!(admission.room(), usize::MAX);
+        }
+    }
+
+    /// How many busy loads it takes until there is a limit again.
+    fn pause(admission: &Admission) -> u32 {
+        let mut loads = 0;
+        while admission.room() == usize::MAX {
+            admission.note_load(BUSY);
+            loads += 1;
+            assert!(loads <= PAUSE_MAX);
+        }
+        loads
+    }
+
+    #[test]
+    fn a_limit_that_leaves_workers_idle_is_tried_again_later_and_later() {
+        let admission = Admission::new(AtOnce::WhenShort(2), 2);
+        assert_eq!(pause(&admission), 1);
+        for expected in [5, 10, 20, 40, 80, 160, 300, 300] {
+            admission.note_load(IDLE);
+            assert_eq!(pause(&admission), expected);
+        }
+        // Until it has worked for longer than it was not tried.
+        (0..=PAUSE_MAX).for_each(|_| admission.note_load(BUSY));
+        admission.note_load(IDLE);
+        assert_eq!(pause(&admission), PAUSE_MIN);
+    }
+
+    #[test]
+    fn the_old_are_not_counted() {
+        let admission = Admission::new(AtOnce::Always(10), 1);
+        let first = admission.begin();
+        admission.tick(EPOCH);
+        let second = admission.begin();
+        assert_eq!(admission.room(), 8);
+        admission.tick(EPOCH * 2 - Duration::from_nanos(1));
+        assert_eq!(admission.room(), 8);
+        admission.tick(EPOCH * 2);
+        assert_eq!(admission.room(), 9, "the first is old");
+        admission.finish(first);
+        assert_eq!(admission.room(), 9, "and not counted twice");
+        admission.finish(second);
+        assert_eq!(admission.room(), 10);
+        let _ = [admission.begin(), admission.begin()];
+        admission.tick(EPOCH * 40);
+        assert_eq!(admission.room(), 10, "all are old");
+    }
+
+    #[test]
+    fn more_than_the_limit_leaves_no_room() {
+        let admission = Admission::new(AtOnce::Always(1), 1);
+        let _ = [admission.begin(), admission.begin(), admission.begin()];
+        assert_eq!(admission.room(), 0);
+    }
+}
