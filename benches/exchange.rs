@@ -36,7 +36,7 @@ impl<A: App> Worker<A> {
     fn new(app: A, now: Instant) -> Self {
         let (limits, client) = (Limits::default(), SocketAddr::from(([192, 0, 2, 7], 40_000)));
         let exchange = Exchange::new(client, &limits, now);
-        let now = Now { instant: now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT" };
+        let now = Now { instant: now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 };
         Worker { app, limits, spare: Spare::new(4, BUFFER_BYTES), now, client, exchange }
     }
 

@@ -43,7 +43,7 @@ mod tests {
         let bytes = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n";
         let mut slots = FieldSlots::new();
         let head = HeadScan::default().request(bytes, &HeadLimits::default(), &mut slots).unwrap().unwrap();
-        let now = Now { instant: Instant::now(), date: *b"Sun, 06 Nov 1994 08:49:37 GMT" };
+        let now = Now { instant: Instant::now(), date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 };
         let said = line(&head, "10.0.0.1:5".parse().unwrap(), &now);
         assert_eq!(said, "10.0.0.1:5 [Sun, 06 Nov 1994 08:49:37 GMT] Get /a?b\n");
     }

@@ -6,13 +6,15 @@ use crate::cluster::{Lease, Tried};
 use crate::http::answer::Answer;
 use crate::http::head::RequestHead;
 
-/// The time, read once per wake-up by an engine and passed down.
+/// What an engine knows of the moment, read once per wake-up and passed down.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     /// For deadlines.
     pub instant: Instant,
     /// For `Date`: IMF-fixdate, RFC 9110 section 5.6.7.
     pub date: [u8; 29],
+    /// Client connections that are open.
+    pub clients: usize,
 }
 
 /// Where a request goes.

@@ -75,7 +75,7 @@ mod tests {
     use crate::http::head::{FieldSlots, HeadLimits, HeadScan};
 
     fn now(instant: Instant) -> Now {
-        Now { instant, date: *b"Sun, 06 Nov 1994 08:49:37 GMT" }
+        Now { instant, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 }
     }
 
     fn balance(backends: u16, trust: &[&str], epoch: Instant) -> Balance {

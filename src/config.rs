@@ -352,6 +352,7 @@ impl LimitArguments {
 impl FilesLimitArguments {
     fn of_files(&self) -> FilesLimits {
         FilesLimits {
+            copies_bytes: FilesLimits::default().copies_bytes,
             small_file_bytes: self.small_file_bytes as u64,
             memory_bytes: self.memory_bytes as u64,
             files: self.files,

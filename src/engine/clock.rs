@@ -66,8 +66,10 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn new() -> Self {
-        let mut clock =
-            Clock { now: Now { instant: Instant::now(), date: [b' '; 29] }, dated: Instant::now() };
+        let mut clock = Clock {
+            now: Now { instant: Instant::now(), date: [b' '; 29], clients: 0 },
+            dated: Instant::now(),
+        };
         clock.read_date();
         clock
     }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Shared;
@@ -11,7 +12,7 @@ use super::clock::{Clock, Gauge};
 use super::link::{Link, Stream, transfer};
 use super::listener::is_exhausted;
 use super::stats::Counters;
-use crate::app::App;
+use crate::app::{App, Now};
 use crate::exchange::{AttachError, Context, Exchange, Interest, Keep, Side, Step};
 use crate::http::buffer::{BUFFER_BYTES, Spare};
 
@@ -122,7 +123,7 @@ impl<S: Stream> Connection<S> {
         if shared.is_ending() {
             return Turn::Ends { abrupt: self.exchange.is_some() };
         }
-        let now = kit.clock.now();
+        let now = Now { clients: shared.open.load(Ordering::Relaxed), ..kit.clock.now() };
         let mut transfers = 0;
         loop {
             if transfers == TRANSFERS_MAX {

@@ -64,16 +64,33 @@ pub(super) struct Entry {
     pub fields: Arc<[u8]>,
     /// Field lines of a 304 (RFC 9110 section 15.4.5).
     pub validator_fields: Arc<[u8]>,
-    content: Content,
+    /// Its content, when that is kept in memory.
+    memory: Option<Arc<[u8]>>,
+    /// Opened when it is asked for; requests that overlap share the descriptor.
+    file: Mutex<Weak<File>>,
     /// Nothing is left to be found out at the next refresh, unless the stamp changes.
     settled: AtomicBool,
 }
 
-#[derive(Debug)]
-enum Content {
-    Memory(Arc<[u8]>),
-    /// Opened when it is asked for; requests that overlap share the descriptor.
-    Disk(Mutex<Weak<File>>),
+/// Files that stay open until they are let go, so that one that is asked for often is not opened for each request.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Mutex<Vec<Arc<File>>>);
+
+/// Most files that stay open.
+const KEPT_MAX: usize = 64;
+
+impl Kept {
+    fn keep(&self, file: &Arc<File>) {
+        let mut kept = self.0.lock();
+        if kept.len() < KEPT_MAX {
+            kept.push(Arc::clone(file));
+        }
+    }
+
+    /// Closes all that no request needs.
+    pub(super) fn let_go(&self) {
+        self.0.lock().clear();
+    }
 }
 
 /// Content that an answer can be made of.
@@ -96,16 +113,9 @@ impl Entry {
         }
         let kind = content_type(&found.url);
         if !resident {
-            return Arc::new(Entry::new(
-                &found.path,
-                found.stamp,
-                kind,
-                old,
-                Content::Disk(Mutex::default()),
-                true,
-            ));
+            return Arc::new(Entry::new(&found.path, found.stamp, kind, old, None, true));
         }
-        let (content, settled) = match read(&found.path, &found.stamp) {
+        let (memory, settled) = match read(&found.path, &found.stamp) {
             Ok(Some(bytes)) => {
                 if let Some(old) = old
                     && old.stamp == found.stamp
@@ -114,18 +124,18 @@ impl Entry {
                     old.settled.store(true, Ordering::Relaxed);
                     return Arc::clone(old);
                 }
-                (Content::Memory(bytes.into()), false)
+                (Some(bytes.into()), false)
             }
-            Ok(None) => (Content::Disk(Mutex::default()), false),
+            Ok(None) => (None, false),
             Err(error) => {
                 if old.is_none_or(|old| old.stamp != found.stamp) {
                     log::warn!("{} cannot be read: {error}", found.path.display());
                 }
                 let settled = error.kind() == io::ErrorKind::PermissionDenied;
-                (Content::Disk(Mutex::default()), settled)
+                (None, settled)
             }
         };
-        Arc::new(Entry::new(&found.path, found.stamp, kind, old, content, settled))
+        Arc::new(Entry::new(&found.path, found.stamp, kind, old, memory, settled))
     }
 
     fn new(
@@ -133,12 +143,12 @@ impl Entry {
         stamp: Stamp,
         kind: &'static str,
         old: Option<&Arc<Entry>>,
-        content: Content,
+        memory: Option<Arc<[u8]>>,
         settled: bool,
     ) -> Entry {
         let Stamp { inode, size, modified: (seconds, nanoseconds), .. } = stamp;
         let base = format!("{seconds:x}.{nanoseconds:x}-{size:x}-{inode:x}");
-        let revision = old.map_or(0, |old| old.next_revision(&stamp, &content));
+        let revision = old.map_or(0, |old| old.next_revision(&stamp, memory.as_deref()));
         let etag = if revision == 0 { format!("\"{base}\"") } else { format!("\"{base}-{revision:x}\"") };
         let modified = u64::try_from(seconds).ok().filter(|&seconds| seconds < YEAR_10000);
         let validators = match modified {
@@ -158,17 +168,18 @@ impl Entry {
             modified,
             fields: fields.into_bytes().into(),
             validator_fields: validators.into_bytes().into(),
-            content,
+            memory,
+            file: Mutex::default(),
             settled: AtomicBool::new(settled),
         }
     }
 
     /// The revision of what takes the place of this entry: a strong entity tag must not stand for two contents
     /// (RFC 9110 section 8.8.1), even when time, size and inode are alike.
-    fn next_revision(&self, stamp: &Stamp, content: &Content) -> u32 {
+    fn next_revision(&self, stamp: &Stamp, memory: Option<&[u8]>) -> u32 {
         let tag = |stamp: &Stamp| (stamp.modified, stamp.size, stamp.inode);
-        let same_content = match (&self.content, content) {
-            (Content::Memory(old), Content::Memory(new)) => old == new,
+        let same_content = match (self.memory.as_deref(), memory) {
+            (Some(old), Some(new)) => old == new,
             _ => self.stamp == *stamp,
         };
         match tag(&self.stamp) == tag(stamp) {
@@ -198,48 +209,66 @@ impl Entry {
         self.path == path
     }
 
-    /// The content as this entry describes it, or the newer entry that describes what the file has become
-    /// since. Touches the disk only for content that is not in memory.
-    pub(super) fn source(self: &Arc<Entry>) -> io::Result<(Arc<Entry>, Source)> {
-        let shared = match &self.content {
-            Content::Memory(bytes) => return Ok((Arc::clone(self), Source::Memory(Arc::clone(bytes)))),
-            Content::Disk(shared) => shared,
-        };
-        let mut shared = shared.lock();
-        if let Some(file) = shared.upgrade()
-            && Stamp::from(&file.metadata()?) == self.stamp
+    /// The content as this entry describes it, or the newer entry that describes what the file has become since.
+    /// What is in memory is taken from there, unless the file is asked for and is still the same. Touches the disk only
+    /// for what is not taken from memory.
+    pub(super) fn source(self: &Arc<Entry>, as_file: bool, kept: &Kept) -> io::Result<(Arc<Entry>, Source)> {
+        let Some(bytes) = &self.memory else { return self.from_disk(kept) };
+        if as_file
+            && let Ok((file, meta)) = self.shared_file(kept)
+            && Stamp::from(&meta) == self.stamp
         {
             return Ok((Arc::clone(self), Source::File(file)));
         }
-        let file = Arc::new(open(&self.path)?);
-        let meta = file.metadata()?;
+        Ok((Arc::clone(self), Source::Memory(Arc::clone(bytes))))
+    }
+
+    fn from_disk(self: &Arc<Entry>, kept: &Kept) -> io::Result<(Arc<Entry>, Source)> {
+        let (file, meta) = self.shared_file(kept)?;
         let stamp = Stamp::from(&meta);
         if stamp == self.stamp {
-            *shared = Arc::downgrade(&file);
             return Ok((Arc::clone(self), Source::File(file)));
         }
         if !meta.is_file() || self.path.canonicalize()? != self.path {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let content = Content::Disk(Mutex::new(Arc::downgrade(&file)));
-        let entry = Entry::new(&self.path, stamp, self.kind, Some(self), content, true);
+        let entry = Entry::new(&self.path, stamp, self.kind, Some(self), None, true);
+        *entry.file.lock() = Arc::downgrade(&file);
         Ok((Arc::new(entry), Source::File(file)))
     }
 
+    /// The file and its metadata: the one that is open while it is what this entry describes, else what is at its path.
+    fn shared_file(&self, kept: &Kept) -> io::Result<(Arc<File>, Metadata)> {
+        let shared = self.file.lock().upgrade();
+        if let Some(file) = shared {
+            let meta = file.metadata()?;
+            if Stamp::from(&meta) == self.stamp {
+                return Ok((file, meta));
+            }
+        }
+        let file = Arc::new(open(&self.path)?);
+        let meta = file.metadata()?;
+        if Stamp::from(&meta) == self.stamp {
+            *self.file.lock() = Arc::downgrade(&file);
+            kept.keep(&file);
+        }
+        Ok((file, meta))
+    }
+
     /// The same, with the content read now even when it is in memory.
-    pub(super) fn read_now(self: &Arc<Entry>) -> io::Result<(Arc<Entry>, Source)> {
+    pub(super) fn read_now(self: &Arc<Entry>, kept: &Kept) -> io::Result<(Arc<Entry>, Source)> {
         match read(&self.path, &self.stamp)? {
             Some(bytes) => Ok((Arc::clone(self), Source::Memory(bytes.into()))),
-            None => self.source(),
+            None => self.source(false, kept),
         }
     }
 
     fn is_resident(&self) -> bool {
-        matches!(self.content, Content::Memory(_))
+        self.memory.is_some()
     }
 
     fn holds(&self, bytes: &[u8]) -> bool {
-        matches!(&self.content, Content::Memory(content) if **content == *bytes)
+        self.memory.as_deref() == Some(bytes)
     }
 }
 

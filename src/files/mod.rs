@@ -1,7 +1,7 @@
 //! The static file server: an app over a directory.
 //!
 //! The directory is walked at start and again at every refresh. A request is a lookup in the tree that the last
-//! walk left behind: nothing is listed or logged for it, and for small files no system call is made.
+//! walk left behind: nothing is listed or logged for it, and for what leaves from memory no system call is made.
 mod conditional;
 mod entry;
 mod path;
@@ -12,6 +12,7 @@ mod types;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ use parking_lot::RwLock;
 use rustix::io::Errno;
 
 use self::conditional::Verdict;
-use self::entry::{Entry, Source};
+use self::entry::{Entry, Kept, Source};
 use self::path::PathError;
 use self::range::Selection;
 use self::tree::{Node, Tree};
@@ -38,11 +39,20 @@ pub struct FilesLimits {
     pub memory_bytes: u64,
     /// Files and directories; a root with more is not served.
     pub files: usize,
+    /// When copies of a file for every client that is connected would be more than so many bytes, it leaves from the page
+    /// cache, even if it is in memory: more than 32 MiB in flight do not fit the last cache of a processor. Only for files
+    /// of which most leaves in one call (see `CROWDED`).
+    pub copies_bytes: u64,
 }
 
 impl Default for FilesLimits {
     fn default() -> Self {
-        FilesLimits { small_file_bytes: 1024 * 1024, memory_bytes: 64 * 1024 * 1024, files: 200_000 }
+        FilesLimits {
+            small_file_bytes: 1024 * 1024,
+            memory_bytes: 64 * 1024 * 1024,
+            files: 200_000,
+            copies_bytes: 32 * 1024 * 1024,
+        }
     }
 }
 
@@ -72,6 +82,8 @@ pub struct Files {
     root: PathBuf,
     limits: FilesLimits,
     tree: RwLock<Arc<Tree>>,
+    /// Let go at every refresh.
+    kept: Kept,
     /// The last refresh failed, and that was logged.
     stale: AtomicBool,
     /// Every answer is put off for so long.
@@ -104,6 +116,7 @@ impl Files {
             root,
             limits,
             tree: RwLock::new(Arc::new(tree)),
+            kept: Kept::default(),
             stale: AtomicBool::new(false),
             delay: Duration::ZERO,
             list_directory: false,
@@ -114,6 +127,7 @@ impl Files {
     /// Walks the directory again and serves what it holds now. When it cannot be read, what it held before is
     /// served on. Costs one look at every file, and reads those that changed.
     pub fn refresh(&self) {
+        self.kept.let_go();
         let listing = match tree::walk(&self.root, self.limits.files) {
             Ok(listing) => listing,
             Err(error) => {
@@ -130,7 +144,7 @@ impl Files {
         }
     }
 
-    fn answer(&self, head: &RequestHead<'_>) -> Answer {
+    fn answer(&self, head: &RequestHead<'_>, clients: usize) -> Answer {
         match head.method {
             Method::Get | Method::Head => {}
             Method::Options => return Answer { status: 204, fields: ALLOW, body: Body::None, close: false },
@@ -149,7 +163,7 @@ impl Files {
         match node {
             None => not_found(),
             Some(Node::Directory) => redirect(&path, query),
-            Some(Node::File(file)) => match if self.read_file { file.read_now() } else { file.source() } {
+            Some(Node::File(file)) => match self.source(&file, clients) {
                 Ok((file, source)) => serve(&file, source, head),
                 Err(error) if is_exhaustion(&error) => answer::answer(Reason::Overload),
                 Err(_) => not_found(),
@@ -158,9 +172,19 @@ impl Files {
     }
 }
 
+impl Files {
+    fn source(&self, file: &Arc<Entry>, clients: usize) -> io::Result<(Arc<Entry>, Source)> {
+        if self.read_file {
+            return file.read_now(&self.kept);
+        }
+        let copies = file.len().saturating_mul(clients as u64);
+        file.source(CROWDED.contains(&file.len()) && copies > self.limits.copies_bytes, &self.kept)
+    }
+}
+
 impl App for Files {
-    fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, _now: &Now) -> Decision {
-        let answer = self.answer(head);
+    fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, now: &Now) -> Decision {
+        let answer = self.answer(head, now.clients);
         match self.delay.is_zero() {
             true => Decision::Answer(answer),
             false => Decision::AnswerAfter(self.delay, answer),
@@ -173,6 +197,11 @@ impl App for Files {
 
     fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Now) {}
 }
+
+/// Bytes of the files that a crowd gets from the page cache. Of 75 KB files 1000 clients get 1.05 to 1.10 as many as from
+/// memory, 250 as many, 100 get 0.93. Smaller files cost less to copy than to look up; of larger ones only a part is in
+/// flight at once, and 500 clients get 0.68 of those that leave from memory (1 MB).
+const CROWDED: RangeInclusive<u64> = 64 * 1024..=256 * 1024;
 
 const TEXT: Octets = Octets::Static(b"Content-Type: text/plain; charset=utf-8\r\n");
 const ALLOW: Octets = Octets::Static(b"Allow: GET, HEAD, OPTIONS\r\n");
@@ -316,7 +345,8 @@ mod tests {
         }
     }
 
-    const MEMORY: FilesLimits = FilesLimits { small_file_bytes: 1024, memory_bytes: 1 << 20, files: 1000 };
+    const MEMORY: FilesLimits =
+        FilesLimits { small_file_bytes: 1024, memory_bytes: 1 << 20, files: 1000, copies_bytes: 0 };
     /// Every file that is not empty is read from disk.
     const DISK: FilesLimits = FilesLimits { small_file_bytes: 0, ..MEMORY };
 
@@ -334,7 +364,12 @@ mod tests {
     }
 
     fn ask(files: &Files, method: &str, target: &str, fields: Fields<'_>) -> Reply {
-        let now = Now { instant: Instant::now(), date: *b"Sun, 06 Nov 1994 08:49:37 GMT" };
+        ask_among(files, 1, method, target, fields)
+    }
+
+    /// Asks as one of so many clients.
+    fn ask_among(files: &Files, clients: usize, method: &str, target: &str, fields: Fields<'_>) -> Reply {
+        let now = Now { instant: Instant::now(), date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients };
         let mut reply = None;
         with_head(method, target, fields, |head| {
             let Decision::Answer(answer) = files.decide(head, ([127, 0, 0, 1], 9).into(), &now) else {
@@ -702,7 +737,7 @@ mod tests {
         let files = site.open(DISK);
         let descriptor = || {
             let mut opened = None;
-            with_head("GET", "/a", &[], |head| match files.answer(head).body {
+            with_head("GET", "/a", &[], |head| match files.answer(head, 1).body {
                 Body::File(file, _) => opened = Some(file),
                 other => panic!("{other:?}"),
             });
@@ -710,13 +745,69 @@ mod tests {
         };
         let first = descriptor();
         assert!(Arc::ptr_eq(&first, &descriptor()));
-        assert_eq!(Arc::strong_count(&first), 1);
+        files.refresh();
+        assert_eq!(Arc::strong_count(&first), 1, "let go");
+        assert!(Arc::ptr_eq(&first, &descriptor()), "and shared while it is in use");
+    }
+
+    #[test]
+    fn at_most_so_many_files_stay_open() {
+        let names: Vec<String> = (0..100).map(|i| format!("f{i}")).collect();
+        let site = Site::with(&names.iter().map(|name| (name.as_str(), "content")).collect::<Vec<_>>());
+        let files = site.open(DISK);
+        let open = || {
+            let links =
+                fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+            links.filter(|file| file.starts_with(&site.root)).count()
+        };
+        for name in &names {
+            assert!(get(&files, &format!("/{name}")).from_disk);
+        }
+        assert_eq!(open(), 64);
+        files.refresh();
+        assert_eq!(open(), 0);
+    }
+
+    #[test]
+    fn a_crowd_gets_files_from_the_page_cache() {
+        let limits = FilesLimits {
+            small_file_bytes: 1 << 20,
+            memory_bytes: 1 << 20,
+            copies_bytes: 1_000_000,
+            ..MEMORY
+        };
+        let sizes = [("small", 60_000), ("middle", 100_000), ("large", 300_000)];
+        let content = sizes.map(|(name, bytes)| (name, name[..1].repeat(bytes)));
+        let site = Site::with(&content.each_ref().map(|(name, content)| (*name, content.as_str())));
+        let files = site.open(limits);
+        let from_disk = |name, clients| {
+            let reply = ask_among(&files, clients, "GET", &format!("/{name}"), &[]);
+            let expected = content.iter().find(|(other, _)| *other == name).map(|(_, content)| content);
+            assert_eq!((reply.status, Some(&reply.body)), (200, expected));
+            reply.from_disk
+        };
+        for (name, clients, expected) in [
+            ("small", 1000, false),
+            ("middle", 10, false),
+            ("middle", 11, true),
+            ("middle", 1000, true),
+            ("large", 1000, false),
+        ] {
+            assert_eq!(from_disk(name, clients), expected, "{name} for {clients}");
+        }
+        // What is in memory is whole, whatever becomes of the file until the next refresh.
+        site.write("middle", "cut short");
+        assert!(!from_disk("middle", 1000));
+        fs::remove_file(site.root.join("middle")).unwrap();
+        assert!(!from_disk("middle", 1000));
+        files.refresh();
+        assert_eq!(ask_among(&files, 1000, "GET", "/middle", &[]).status, 404);
     }
 
     #[test]
     fn memory_goes_to_the_smallest_files() {
         let site = Site::with(&[("a", &"a".repeat(60)), ("b", &"b".repeat(30)), ("c", &"c".repeat(50))]);
-        let files = site.open(FilesLimits { small_file_bytes: 60, memory_bytes: 100, files: 10 });
+        let files = site.open(FilesLimits { small_file_bytes: 60, memory_bytes: 100, files: 10, ..MEMORY });
         let from_disk = ["/a", "/b", "/c"].map(|target| get(&files, target).from_disk);
         assert_eq!(from_disk, [true, false, false]);
         fs::remove_file(site.root.join("c")).unwrap();

@@ -171,7 +171,7 @@ impl<A: App> World<A> {
                 app: &self.app,
                 limits: &self.limits,
                 spare: &mut self.spare,
-                now: Now { instant: self.now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT" },
+                now: Now { instant: self.now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 },
                 draining: self.draining,
             });
             self.served += exchange.take_served();
