@@ -36,6 +36,9 @@ const KEPT_UNTOLD: usize = 128;
 /// of one core at 50 connections, 1.10 at 1000, but 0.81 at 10, where each core then wakes up for a single event.
 const OVERLOADED_PERCENT: usize = 40;
 const OVERLOADED_OPEN: usize = 32;
+/// A core that computes for so many percent of the time has nothing to give to a new connection. Below that it keeps them:
+/// connections for one request each cost 47 microseconds when they are dealt out at once and 39 when not.
+const FULL_PERCENT: usize = 95;
 
 /// What wakes tasks when a socket is ready.
 trait Reactor: 'static {
@@ -211,7 +214,7 @@ impl<A: App, R: Reactor> Core<A, R> {
     fn core_for_next(&self) -> usize {
         let open = |desk: &Desk| desk.open.load(Ordering::Relaxed);
         let first = match R::HANDS_OVER {
-            true => self.cores.iter().position(|desk| !desk.is_overloaded()),
+            true => self.cores.iter().position(|desk| desk.busy.load(Ordering::Relaxed) < FULL_PERCENT),
             false => Some(self.index).filter(|own| open(&self.cores[*own]) < KEPT_UNTOLD),
         };
         let fewest = || (0..self.cores.len()).min_by_key(|core| open(&self.cores[*core]));
