@@ -7,8 +7,8 @@
 //! its socket, and what has come back goes first.
 //!
 //! Where backends take their time over each request, the limit would cost answers: 1000 clients of backends that take
-//! 5 milliseconds got a third of them. It shows in a worker that has nothing to do although it is limited. Then there is
-//! no limit for a while, twice as long each time. And a request that was not answered within an epoch or two is not
+//! 5 milliseconds got a third of them. It shows in a worker that has nothing to do although requests wait. Then there
+//! is no limit for a while, twice as long each time. And a request that was not answered within an epoch or two is not
 //! counted any more, so that a few slow ones do not hold up the others.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -55,6 +55,8 @@ pub(super) struct Admission {
     at_once: AtOnce,
     cores: usize,
     limited: AtomicBool,
+    /// A request has had to wait since the last load.
+    held: AtomicBool,
     pauses: Mutex<Pauses>,
     epoch: AtomicU64,
     /// Begun in this epoch and in the one before, by parity.
@@ -86,6 +88,7 @@ impl Admission {
             at_once,
             cores,
             limited: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             pauses: Mutex::new(Pauses { left: 0, next: PAUSE_MIN, worked: 0 }),
             epoch: AtomicU64::new(0),
             young: Default::default(),
@@ -109,8 +112,10 @@ impl Admission {
     /// What a worker, which had to do with all of these requests, did with its time since the last call.
     pub(super) fn note_load(&self, load: Load) {
         let (short, idle) = (load.waited >= SHORT_PERCENT, load.ready < READY_PERCENT);
+        let held = self.held.swap(false, Ordering::Relaxed);
         let mut pauses = self.pauses.lock();
         let limited = match self.limited.load(Ordering::Relaxed) {
+            true if idle && !held => false,
             true if idle => {
                 *pauses = Pauses { left: pauses.next, next: (pauses.next * 2).min(PAUSE_MAX), worked: 0 };
                 false
@@ -142,6 +147,15 @@ impl Admission {
         let less = |count: usize| count.checked_sub(1);
         // None are left when it had grown old.
         let _ = self.young[ticket as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// How many of so many that wait may begin.
+    pub(super) fn admit(&self, waiting: usize) -> usize {
+        let room = self.room();
+        if room < waiting {
+            self.held.store(true, Ordering::Relaxed);
+        }
+        room.min(waiting)
     }
 
     /// How many more may begin.
@@ -204,13 +218,19 @@ mod tests {
         let admission = Admission::new(AtOnce::WhenShort(2), 2);
         assert_eq!(pause(&admission), 1);
         for expected in [5, 10, 20, 40, 80, 160, 300, 300] {
+            assert_eq!(admission.admit(5), 4);
             admission.note_load(IDLE);
             assert_eq!(pause(&admission), expected);
         }
         // Until it has worked for longer than it was not tried.
         (0..=PAUSE_MAX).for_each(|_| admission.note_load(BUSY));
+        assert_eq!(admission.admit(5), 4);
         admission.note_load(IDLE);
         assert_eq!(pause(&admission), PAUSE_MIN);
+        // Nobody waited: there was nothing to do.
+        assert_eq!(admission.admit(4), 4);
+        admission.note_load(IDLE);
+        assert_eq!(pause(&admission), 1);
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl<A: App> Core<A, Edge> {
     /// Wakes as many of the clients that wait with a request as there is room for; false when that is none.
     fn begin_waiting(&self) -> bool {
         let mut waiting = self.reactor.waiting.borrow_mut();
-        let begun = self.admission.room().min(waiting.len());
+        let begun = self.admission.admit(waiting.len());
         let sources = self.reactor.sources.borrow();
         for fd in waiting.drain(..begun) {
             if let Some(Source { waker: Some(waker), .. }) = sources.get(fd) {

@@ -75,7 +75,7 @@ impl<A: App> Engine<A> {
             // Answers first: they make room.
             for begin in [false, true] {
                 if begin {
-                    let begun = self.admission.room().min(leader.waiting.len());
+                    let begun = self.admission.admit(leader.waiting.len());
                     leader.ready.extend(leader.waiting.drain(..begun));
                 }
                 let mut own = std::mem::take(&mut leader.ready);
