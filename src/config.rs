@@ -12,7 +12,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ipnet::IpNet;
 use neraca::cluster::Policy;
-use neraca::engine::{AtOnce, EngineLimits, Kind, Options, Pool, Reactor};
+use neraca::engine::{AtOnce, EngineLimits, Kind, Options, Pool, Reactor, cores};
 use neraca::exchange::Limits;
 use neraca::files::FilesLimits;
 use neraca::http::buffer::BUFFER_BYTES;
@@ -372,10 +372,6 @@ fn default_workers(engine: Kind) -> usize {
 /// more cores it is a guess that the pool should wake up sooner).
 fn default_batch(cores: usize) -> usize {
     (512 / cores).max(16)
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// One of several names, each standing for a value.

@@ -19,7 +19,8 @@ use parking_lot::Mutex;
 use super::clock::Load;
 
 /// A request is counted for so long, and up to twice as long.
-pub(super) const EPOCH: Duration = Duration::from_millis(10);
+pub(super) const EPOCH: Duration = Duration::from_millis(EPOCH_MS);
+const EPOCH_MS: u64 = 10;
 
 /// A worker that waits for a processor for so many percent of the time is short of them.
 const SHORT_PERCENT: u64 = 10;
@@ -95,9 +96,9 @@ impl Admission {
         }
     }
 
-    /// The time since any fixed instant; requests grow old by it.
-    pub(super) fn tick(&self, since: Duration) {
-        let epoch = (since.as_micros() / EPOCH.as_micros()) as u64;
+    /// Milliseconds since the engine's start; requests grow old by it.
+    pub(super) fn tick(&self, now_ms: u64) {
+        let epoch = now_ms / EPOCH_MS;
         let before = self.epoch.load(Ordering::Relaxed);
         if epoch == before {
             return;
@@ -237,19 +238,19 @@ mod tests {
     fn the_old_are_not_counted() {
         let admission = Admission::new(AtOnce::Always(10), 1);
         let first = admission.begin();
-        admission.tick(EPOCH);
+        admission.tick(EPOCH_MS);
         let second = admission.begin();
         assert_eq!(admission.room(), 8);
-        admission.tick(EPOCH * 2 - Duration::from_nanos(1));
+        admission.tick(EPOCH_MS * 2 - 1);
         assert_eq!(admission.room(), 8);
-        admission.tick(EPOCH * 2);
+        admission.tick(EPOCH_MS * 2);
         assert_eq!(admission.room(), 9, "the first is old");
         admission.finish(first);
         assert_eq!(admission.room(), 9, "and not counted twice");
         admission.finish(second);
         assert_eq!(admission.room(), 10);
         let _ = [admission.begin(), admission.begin()];
-        admission.tick(EPOCH * 40);
+        admission.tick(EPOCH_MS * 40);
         assert_eq!(admission.room(), 10, "all are old");
     }
 

@@ -99,6 +99,11 @@ pub struct Options {
     pub receive_bytes: usize,
 }
 
+/// Processors that this process may use; at least 1.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// How often deadlines are looked at: a deadline passes at most this much late.
 const SWEEP: Duration = Duration::from_millis(200);
 

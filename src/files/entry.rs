@@ -215,8 +215,8 @@ impl Entry {
     pub(super) fn source(self: &Arc<Entry>, as_file: bool, kept: &Kept) -> io::Result<(Arc<Entry>, Source)> {
         let Some(bytes) = &self.memory else { return self.from_disk(kept) };
         if as_file
-            && let Ok((file, meta)) = self.shared_file(kept)
-            && Stamp::from(&meta) == self.stamp
+            && let Ok((file, stamp)) = self.shared_file(kept)
+            && stamp == self.stamp
         {
             return Ok((Arc::clone(self), Source::File(file)));
         }
@@ -224,12 +224,11 @@ impl Entry {
     }
 
     fn from_disk(self: &Arc<Entry>, kept: &Kept) -> io::Result<(Arc<Entry>, Source)> {
-        let (file, meta) = self.shared_file(kept)?;
-        let stamp = Stamp::from(&meta);
+        let (file, stamp) = self.shared_file(kept)?;
         if stamp == self.stamp {
             return Ok((Arc::clone(self), Source::File(file)));
         }
-        if !meta.is_file() || self.path.canonicalize()? != self.path {
+        if !file.metadata()?.is_file() || self.path.canonicalize()? != self.path {
             return Err(io::ErrorKind::NotFound.into());
         }
         let entry = Entry::new(&self.path, stamp, self.kind, Some(self), None, true);
@@ -237,22 +236,21 @@ impl Entry {
         Ok((Arc::new(entry), Source::File(file)))
     }
 
-    /// The file and its metadata: the one that is open while it is what this entry describes, else what is at its path.
-    fn shared_file(&self, kept: &Kept) -> io::Result<(Arc<File>, Metadata)> {
+    /// The file and its stamp: the one that is open while it is what this entry describes, else what is at its path.
+    fn shared_file(&self, kept: &Kept) -> io::Result<(Arc<File>, Stamp)> {
         let shared = self.file.lock().upgrade();
-        if let Some(file) = shared {
-            let meta = file.metadata()?;
-            if Stamp::from(&meta) == self.stamp {
-                return Ok((file, meta));
-            }
+        if let Some(file) = shared
+            && Stamp::from(&file.metadata()?) == self.stamp
+        {
+            return Ok((file, self.stamp));
         }
         let file = Arc::new(open(&self.path)?);
-        let meta = file.metadata()?;
-        if Stamp::from(&meta) == self.stamp {
+        let stamp = Stamp::from(&file.metadata()?);
+        if stamp == self.stamp {
             *self.file.lock() = Arc::downgrade(&file);
             kept.keep(&file);
         }
-        Ok((file, meta))
+        Ok((file, stamp))
     }
 
     /// The same, with the content read now even when it is in memory.

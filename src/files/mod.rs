@@ -170,9 +170,7 @@ impl Files {
             },
         }
     }
-}
 
-impl Files {
     fn source(&self, file: &Arc<Entry>, clients: usize) -> io::Result<(Arc<Entry>, Source)> {
         if self.read_file {
             return file.read_now(&self.kept);

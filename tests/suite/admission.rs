@@ -15,16 +15,33 @@ fn one_at_once(variant: Variant) -> Options {
     Options { at_once: AtOnce::Always(1), ..variant.options() }
 }
 
+fn ask(clients: &mut [Wire]) {
+    for client in clients {
+        client.send(GET);
+    }
+}
+
+fn all_get_ok(clients: &mut [Wire]) {
+    for client in clients {
+        assert_eq!(client.message().text(), "ok");
+    }
+}
+
+/// Answers nobody before twenty connections are there.
+fn answer_once_all_are_there(backend: &Backend) {
+    let mut peers: Vec<Wire> = (0..20).map(|_| backend.accept()).collect();
+    for peer in &mut peers {
+        peer.head();
+        peer.send(OK);
+    }
+}
+
 fn all_that_wait_are_answered(variant: Variant) {
     let server = balancer(one_at_once(variant), &[automatic(|_| Some((Duration::ZERO, OK.as_bytes())))]);
     let mut clients: Vec<Wire> = (0..100).map(|_| server.client()).collect();
     for _ in 0..5 {
-        for client in &mut clients {
-            client.send(GET);
-        }
-        for client in &mut clients {
-            assert_eq!(client.message().text(), "ok");
-        }
+        ask(&mut clients);
+        all_get_ok(&mut clients);
     }
 }
 
@@ -36,17 +53,9 @@ fn a_backend_that_answers_nobody_holds_up_nobody(variant: Variant) {
     let backend = Backend::start();
     let server = balancer(one_at_once(variant), &[backend.address()]);
     let mut clients: Vec<Wire> = (0..20).map(|_| server.client()).collect();
-    for client in &mut clients {
-        client.send(GET);
-    }
-    let mut peers: Vec<Wire> = (0..20).map(|_| backend.accept()).collect();
-    for peer in &mut peers {
-        peer.head();
-        peer.send(OK);
-    }
-    for client in &mut clients {
-        assert_eq!(client.message().text(), "ok");
-    }
+    ask(&mut clients);
+    answer_once_all_are_there(&backend);
+    all_get_ok(&mut clients);
 }
 
 fn what_waits_when_stopping_begins_is_answered(variant: Variant) {
@@ -64,20 +73,14 @@ fn what_waits_when_stopping_begins_is_answered(variant: Variant) {
         peer.send(OK.replace("200 OK", "200 OK\r\nConnection: close"));
         assert_eq!(client.message().text(), "ok");
     }
-    for client in &mut clients {
-        client.send(GET);
-    }
+    ask(&mut clients);
     // Whoever accepts one more client has seen what came before it.
     let _last = server.client();
     eventually("the last one is there", || server.stats().accepted == 21);
     server.stop();
-    let mut peers: Vec<Wire> = (0..20).map(|_| backend.accept()).collect();
-    for peer in &mut peers {
-        peer.head();
-        peer.send(OK);
-    }
+    answer_once_all_are_there(&backend);
+    all_get_ok(&mut clients);
     for client in &mut clients {
-        assert_eq!(client.message().text(), "ok");
         client.ends();
     }
 }

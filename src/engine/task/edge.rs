@@ -145,7 +145,7 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
                 Token(fd) => core.announce(fd, readiness(event)),
             }
         }
-        core.admission.tick(now.saturating_duration_since(core.reactor.started));
+        core.admission.tick(core.reactor.milliseconds(now));
         core.reactor.end_waits(now);
         core.take_dealt(&executor, dealt);
         if now.saturating_duration_since(swept) >= SWEEP {

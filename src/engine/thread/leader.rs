@@ -132,7 +132,7 @@ impl<A: App> Engine<A> {
             }
         }
         let now = kit.clock.now().instant;
-        self.admission.tick(now.saturating_duration_since(self.started));
+        self.admission.tick(self.milliseconds(now));
         self.end_waits(now, &mut leader.ready);
         if now.saturating_duration_since(leader.swept) >= SWEEP {
             leader.swept = now;

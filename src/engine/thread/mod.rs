@@ -79,10 +79,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
         waker: Waker::new(poll.registry(), WAKE)?,
         idle_backends: Mutex::new(IdlePool::new(shared.options.engine_limits.idle_backend_connections)),
         timers: Mutex::default(),
-        admission: Admission::new(
-            shared.options.at_once,
-            thread::available_parallelism().map_or(1, usize::from),
-        ),
+        admission: Admission::new(shared.options.at_once, super::cores()),
         started: Instant::now(),
         kits: (0..count).map(|_| Mutex::new(Kit::new())).collect(),
         feed,
