@@ -62,9 +62,9 @@ impl Metric {
         }
     }
 
-    /// Which of two is the better one.
-    pub(super) fn better(self, a: f64, b: f64) -> f64 {
-        if self == Metric::Rate { a.max(b) } else { a.min(b) }
+    /// Which of two is the worse one.
+    pub(super) fn worse(self, a: f64, b: f64) -> f64 {
+        if self == Metric::Rate { a.min(b) } else { a.max(b) }
     }
 }
 
@@ -73,7 +73,7 @@ impl Metric {
 pub(super) enum Against {
     /// Nothing: the value itself counts.
     Itself,
-    /// The peer that does best in this respect.
+    /// The peer that does best beside the subject in this respect.
     BestPeer,
     Haproxy,
     Floor,
@@ -269,8 +269,8 @@ mod tests {
         for (goal, value, met) in cases {
             assert_eq!(goal.is_met(value, goal.bound(Kind::Thread).unwrap()), met, "{goal:?} {value}");
         }
-        assert_eq!(Metric::Rate.better(1.0, 2.0), 2.0);
-        assert_eq!(Metric::P99Ms.better(1.0, 2.0), 1.0);
+        assert_eq!(Metric::Rate.worse(1.0, 2.0), 1.0);
+        assert_eq!(Metric::P99Ms.worse(1.0, 2.0), 2.0);
         assert_eq!(rate(1.1, 1.2).bound(Kind::Peer), None);
     }
 
