@@ -160,14 +160,22 @@ impl<S: Stream> Link<S> {
         let _ = SockRef::from(self.stream.tcp()).set_linger(Some(std::time::Duration::ZERO));
     }
 
-    /// The slices or, when they are empty, a part of the file that leaves behind them.
-    fn write(&mut self, slices: [&[u8]; 2], file: Option<(&File, Range<u64>)>) -> io::Result<usize> {
+    /// The slices or, when they are empty, a part of the file that leaves behind them. The `last` bytes wait for the end
+    /// of the connection, to leave in one packet with it: for a connection per request that saves 4 to 5 of 35
+    /// microseconds, and the client a packet.
+    fn write(
+        &mut self,
+        slices: [&[u8]; 2],
+        file: Option<(&File, Range<u64>)>,
+        last: bool,
+    ) -> io::Result<usize> {
         let most = slices[0].len() + slices[1].len();
         let mut flags = SendFlags::NOSIGNAL;
         match file {
             Some((file, range)) if most == 0 => return self.write_file(file, range),
             // The head is to leave in one packet with the first of the file.
             Some(_) => flags |= SendFlags::MORE,
+            None if last => flags |= SendFlags::MORE,
             None => {}
         }
         let tcp = self.stream.tcp();
@@ -215,7 +223,7 @@ pub(super) fn transfer<S: Stream>(
     for side in [Side::Backend, Side::Client] {
         let Some(link) = of(side, client, &mut backend) else { continue };
         if interest.contains(Interest::write(side)) && link.writable {
-            match link.write(exchange.pending(side), exchange.file(side)) {
+            match link.write(exchange.pending(side), exchange.file(side), exchange.is_last(side)) {
                 Err(error) if is_temporary(&error) => counters.would_blocks.add(1),
                 result => {
                     moved = true;

@@ -328,9 +328,14 @@ impl Flow {
         matches!(self.rest, Rest::Done | Rest::LastChunk)
     }
 
+    /// Nothing is to leave behind what is pending.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.rest, Rest::Done) && self.file().is_none()
+    }
+
     /// The whole message was received and has left.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.rest, Rest::Done) && !self.has_pending() && self.file().is_none()
+        self.is_ending() && !self.has_pending()
     }
 
     /// More bytes from the peer are of use now.

@@ -211,6 +211,14 @@ impl Exchange {
         }
     }
 
+    /// What is pending on `side` is the last that leaves there: a close, or a shutdown of that side, follows at once.
+    pub fn is_last(&self, side: Side) -> bool {
+        side == Side::Client
+            && self.phase == Phase::Respond
+            && !self.facts.client_keeps
+            && self.response.is_ending()
+    }
+
     /// `result` of writing what was pending on `side`, or else a part of the file. A file that is shorter than
     /// announced, of which nothing is left to write, breaks the connection.
     pub fn sent(&mut self, side: Side, result: io::Result<usize>) {

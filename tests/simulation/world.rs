@@ -81,6 +81,8 @@ struct World<A> {
     connected: usize,
     draining: bool,
     served: u64,
+    /// The last bytes for the client were taken, which may be held back until the end that was promised.
+    said_all: bool,
 }
 
 const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 5000);
@@ -120,6 +122,7 @@ pub fn run_app<A: App>(app: A, start: Instant, plot: &Plot, pace: Pace) -> (Run,
         connected: 0,
         draining: plot.draining,
         served: 0,
+        said_all: false,
     };
     let reason = world.connection();
     assert!(world.backend.is_none(), "closed with a backend attached");
@@ -175,6 +178,9 @@ impl<A: App> World<A> {
                 draining: self.draining,
             });
             self.served += exchange.take_served();
+            let ends = matches!(step, Step::Shutdown(Side::Client) | Step::Close(CloseReason::Done));
+            let held_back = std::mem::take(&mut self.said_all);
+            assert!(ends || !held_back, "{step:?} behind the last bytes");
             still += 1;
             assert!(still < STILL_STEPS_MAX, "steps without end, at last {step:?}");
             if !matches!(step, Step::Close(_)) {
@@ -232,7 +238,8 @@ impl<A: App> World<A> {
         for side in [Side::Backend, Side::Client] {
             if interest.contains(Interest::write(side)) {
                 let socket = Self::socket(side, &mut self.client, &mut conn);
-                let pending = exchange.pending(side);
+                let (pending, last) = (exchange.pending(side), exchange.is_last(side));
+                let most = pending.concat().len();
                 let result = match exchange.file(side) {
                     Some((file, range)) if pending.concat().is_empty() => {
                         let mut part = vec![0; (range.end - range.start) as usize];
@@ -241,6 +248,7 @@ impl<A: App> World<A> {
                     }
                     _ => socket.write(pending, &mut self.pace),
                 };
+                self.said_all |= last && result.as_ref().is_ok_and(|n| *n == most);
                 moved |= note(result, |result| exchange.sent(side, result));
             }
         }
