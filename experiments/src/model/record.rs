@@ -1,0 +1,277 @@
+//! What a cell gave.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cell, GateResult, Validity};
+
+/// One line of cells.ndjson.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) schema: u32,
+    pub(crate) cell: Cell,
+    /// UTC.
+    pub(crate) started: String,
+    /// Each command as it ran, by role: `client`, `target`, `backends`. Scratch paths are shortened to `{dir}`.
+    pub(crate) commands: BTreeMap<String, String>,
+    pub(crate) measured: Measured,
+    /// Every gate that can be judged from this cell alone. G6, G9 and G11 need other cells:
+    /// [`crate::gates::across`].
+    pub(crate) gates: Vec<GateResult>,
+    pub(crate) validity: Validity,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(crate) enum Measured {
+    Load(Box<Load>),
+    Idle(IdleMemory),
+    Syscalls(Syscalls),
+    /// The cell could not be measured.
+    Failed {
+        reason: String,
+    },
+}
+
+/// What a load cell gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Load {
+    pub(crate) client: Client,
+    pub(crate) probe: Probe,
+    pub(crate) failures: Failures,
+    /// Over the measured seconds, by role. `target` is absent where the target is itself the file server's peer.
+    pub(crate) roles: BTreeMap<Role, Use>,
+    pub(crate) host: HostUse,
+    /// Counters of a target of ours, over whole seconds inside the measured ones; per request = x / served.
+    pub(crate) target: Option<Counted>,
+    /// The same of the backends, all together.
+    pub(crate) backends: Option<Counted>,
+    pub(crate) conservation: Option<Conservation>,
+    /// Requests that a connection of the client had answered: the least, 99 percentiles, the greatest. Only with
+    /// keep-alive, and 1.6 % exact.
+    pub(crate) per_connection: Option<Vec<u64>>,
+}
+
+impl Load {
+    /// wrk counts every answer, also the late and the wrong ones.
+    pub(crate) fn success(&self) -> u64 {
+        let e = &self.client.errors;
+        self.client.requests.saturating_sub(e.status + e.timeout)
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.client.duration_us as f64 / 1e6
+    }
+
+    pub(crate) fn requests_per_second(&self) -> f64 {
+        self.client.requests as f64 / self.seconds()
+    }
+
+    /// Mean latency by Little's law: connections / rate. Immune to wrk's correction; it supposes no idle
+    /// connection, so see gate G2.
+    pub(crate) fn latency_ms(&self, opened: u32) -> f64 {
+        f64::from(opened) / self.requests_per_second() * 1e3
+    }
+}
+
+/// What wrk reported.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Client {
+    pub(crate) duration_us: u64,
+    /// Every complete response, with those of status 400 and above and the late ones.
+    pub(crate) requests: u64,
+    /// Heads included.
+    pub(crate) bytes: u64,
+    pub(crate) errors: ClientErrors,
+    /// wrk's own latencies. It alters them before it tells anybody; never to be shown without that word.
+    pub(crate) latency_us: BTreeMap<String, Option<f64>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClientErrors {
+    pub(crate) connect: u64,
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+    /// Status 400 and above.
+    pub(crate) status: u64,
+    /// Answered, but too late.
+    pub(crate) timeout: u64,
+}
+
+/// Every way to fail. The sum is the table's *failed*.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failures {
+    pub(crate) connect: u64,
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+    pub(crate) status: u64,
+    pub(crate) timeout: u64,
+    /// Connections of the client on which nothing came during the last half of the measured time.
+    pub(crate) stalled: u64,
+}
+
+impl Failures {
+    pub(crate) fn total(&self) -> u64 {
+        self.connect + self.read + self.write + self.status + self.timeout + self.stalled
+    }
+}
+
+/// The open-loop prober: a fresh connection for each request, at intended times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Probe {
+    pub(crate) rate_hz: f64,
+    pub(crate) intended: u64,
+    pub(crate) ok: u64,
+    pub(crate) errors: ProbeErrors,
+    /// Of the answered ones.
+    pub(crate) connect_us: Distribution,
+    /// *Waiting*: from handing the request to the kernel to the first byte of the response.
+    pub(crate) waiting_us: Distribution,
+    /// From the intended time to the last byte: what a user would have waited.
+    pub(crate) total_us: Distribution,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProbeErrors {
+    pub(crate) connect: u64,
+    /// Broke off or no HTTP.
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+    /// Status other than 200.
+    pub(crate) status: u64,
+    /// Nothing within the prober's patience.
+    pub(crate) timeout: u64,
+    /// The body ended before its announced length.
+    pub(crate) truncated: u64,
+    /// The right length, other bytes.
+    pub(crate) corrupt: u64,
+}
+
+impl ProbeErrors {
+    pub(crate) fn total(&self) -> u64 {
+        self.connect + self.read + self.write + self.status + self.timeout + self.truncated + self.corrupt
+    }
+}
+
+/// Summary of many times. Percentiles are at most 1.6 % too low (the raw histogram's buckets).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Distribution {
+    pub(crate) count: u64,
+    pub(crate) mean: f64,
+    pub(crate) min: u64,
+    pub(crate) max: u64,
+    /// `(fraction, value)`, such as `(0.99, 1234)`: 0.1 to 0.9, 0.95, 0.99, 0.995, 0.999 as the count allows.
+    pub(crate) percentiles: Vec<(f64, u64)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Role {
+    /// wrk.
+    Client,
+    /// What is measured: a balancer, or a server asked directly.
+    Target,
+    /// The servers behind a balancer.
+    Backends,
+    /// The prober and the collectors.
+    Lab,
+}
+
+/// What the processes of a role used during the measured seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Use {
+    pub(crate) processes: u64,
+    pub(crate) threads: u64,
+    pub(crate) user_s: f64,
+    pub(crate) system_s: f64,
+    pub(crate) voluntary_switches: u64,
+    pub(crate) involuntary_switches: u64,
+    /// Ready to run, and waiting for a CPU.
+    pub(crate) run_delay_s: f64,
+    /// Sum of the peaks of each process (`VmHWM`), since its start.
+    pub(crate) peak_kb: u64,
+    /// Proportional share at the end, where the kernel tells.
+    pub(crate) pss_kb: Option<u64>,
+}
+
+/// The machine during the measured seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HostUse {
+    pub(crate) seconds: f64,
+    pub(crate) cpus: u64,
+    pub(crate) busy_s: f64,
+    pub(crate) idle_s: f64,
+    pub(crate) steal_s: f64,
+    /// CPU time of processes that are none of ours.
+    pub(crate) foreign_s: f64,
+    pub(crate) swapped_pages: u64,
+    pub(crate) listen_overflows: u64,
+    pub(crate) listen_drops: u64,
+}
+
+/// Counters of one of our programs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    /// Length of the stretch that `during` is about.
+    pub(crate) seconds: f64,
+    /// By the program's own names: `served`, `would_blocks`, `wakeups`, `jobs`, `queue_wait_ns`, ...
+    pub(crate) during: BTreeMap<String, u64>,
+    /// From the program's start to its end.
+    pub(crate) whole: BTreeMap<String, u64>,
+    /// Requests served in each second of the measured ones, as (seconds since the start, per second).
+    pub(crate) series: Vec<(f64, f64)>,
+}
+
+impl Counted {
+    pub(crate) fn per_request(&self, counter: &str) -> Option<f64> {
+        let served = *self.during.get("served")?;
+        let n = *self.during.get(counter)?;
+        (served > 0).then(|| n as f64 / served as f64)
+    }
+}
+
+/// Requests over the whole life of the target, warm-up and probes included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Conservation {
+    /// wrk's (warm-up too) and the prober's.
+    pub(crate) client: u64,
+    pub(crate) target: Option<u64>,
+    pub(crate) backends: Option<u64>,
+    /// Answers that may have been under way when wrk stopped, errors included.
+    pub(crate) slack: u64,
+}
+
+/// Memory of the target by idle keep-alive connections, each of which had one request answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct IdleMemory {
+    /// (connections open, PSS of the target in KB), from 0 upwards.
+    pub(crate) points: Vec<(u64, u64)>,
+    /// Connections that still answered at the end, of those tried.
+    pub(crate) alive: u64,
+    pub(crate) tried: u64,
+}
+
+impl IdleMemory {
+    /// KB a connection, from the first point to the last.
+    pub(crate) fn per_connection_kb(&self) -> Option<f64> {
+        let (&(n0, kb0), &(n1, kb1)) = (self.points.first()?, self.points.last()?);
+        (n1 > n0).then(|| (kb1 as f64 - kb0 as f64) / (n1 - n0) as f64)
+    }
+}
+
+/// System calls of the target in a short run under strace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Syscalls {
+    pub(crate) requests: u64,
+    /// By name.
+    pub(crate) calls: BTreeMap<String, u64>,
+    /// Of these, how many returned an error (mostly: would block).
+    pub(crate) errors: u64,
+}
+
+impl Syscalls {
+    pub(crate) fn per_request(&self) -> f64 {
+        self.calls.values().sum::<u64>() as f64 / self.requests.max(1) as f64
+    }
+}
