@@ -3,7 +3,7 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use neraca::app::{App, Decision, Now, Outcome, Plan};
 use neraca::exchange::CloseReason;
@@ -15,13 +15,15 @@ use super::peers::{Act, Job};
 use super::wire::{End, Pace, Rng};
 use super::world::{Plot, run_app};
 
-/// `/memory` and `/file` have the same body, `/none` has none, `/short` is a file that has shrunk.
+/// `/memory` and `/file` have the same body, `/none` has none, `/late` has none for a while, `/short` is a file that has
+/// shrunk.
 struct Answers {
     bytes: Arc<[u8]>,
     file: Arc<File>,
 }
 
 const SIZE: usize = 150_000;
+const LATE: Duration = Duration::from_secs(3);
 
 impl Answers {
     fn new() -> Self {
@@ -44,7 +46,8 @@ impl App for Answers {
             "/short" => (200, Body::File(Arc::clone(&self.file), 0..SIZE as u64 + 1)),
             _ => (204, Body::None),
         };
-        Decision::Answer(Answer { status, fields: Octets::Static(b""), body, close: false })
+        let answer = Answer { status, fields: Octets::Static(b""), body, close: false };
+        if head.target == "/late" { Decision::AnswerAfter(LATE, answer) } else { Decision::Answer(answer) }
     }
 
     fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Now) -> bool {
@@ -63,24 +66,25 @@ fn answers_leave_whole_and_in_order() {
         ("GET", "/file"),
         ("HEAD", "/none"),
         ("GET", "/none"),
+        ("GET", "/late"),
+        ("GET", "/late"),
+        ("GET", "/memory"),
     ];
     let requests: String = asked.map(|(m, t)| format!("{m} {t} HTTP/1.1\r\nHost: a\r\n\r\n")).concat();
     let program = vec![Act::Send(requests.into_bytes()), Act::AwaitFinals(asked.len()), Act::Leave(End::Eof)];
     let jobs = asked.map(|(method, _)| Job { method, ..Job::get(b"") }).to_vec();
     for pace in [Pace::Whole, Pace::Chance(Rng::new(1)), Pace::Chance(Rng::new(2))] {
-        let (run, app) =
-            run_app(Answers::new(), Instant::now(), &Plot::new(program.clone(), jobs.clone()), pace);
+        let plot = Plot { puts_off: true, ..Plot::new(program.clone(), jobs.clone()) };
+        let (run, app) = run_app(Answers::new(), Instant::now(), &plot, pace);
         let got = responses(&run.received, &asked.map(|(method, _)| method == "HEAD"));
         assert_eq!((got.len(), run.served, run.reason), (asked.len(), asked.len() as u64, CloseReason::Done));
+        assert_eq!(run.elapsed, 2 * LATE);
         for (response, (method, target)) in got.iter().zip(asked) {
-            let none = method == "HEAD" || target == "/none";
+            let bodiless = ["/none", "/late"].contains(&target);
+            let none = method == "HEAD" || bodiless;
             assert!(response.body == if none { &[] } else { &app.bytes[..] }, "{method} {target}");
             let length = response.field("content-length").map(<[u8]>::to_vec);
-            assert_eq!(
-                length,
-                (target != "/none").then(|| SIZE.to_string().into_bytes()),
-                "{method} {target}"
-            );
+            assert_eq!(length, (!bodiless).then(|| SIZE.to_string().into_bytes()), "{method} {target}");
         }
     }
 }

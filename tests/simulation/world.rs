@@ -36,6 +36,8 @@ pub struct Plot {
     pub buffer_bytes: usize,
     /// The process is stopping from that many heads on.
     pub draining: bool,
+    /// The app puts answers off: then nothing but the time is waited for.
+    pub puts_off: bool,
 }
 
 impl Plot {
@@ -48,6 +50,7 @@ impl Plot {
             backends: 3,
             buffer_bytes: 64 * 1024,
             draining: false,
+            puts_off: false,
         }
     }
 }
@@ -80,6 +83,7 @@ struct World<A> {
     deaths: VecDeque<Option<End>>,
     connected: usize,
     draining: bool,
+    puts_off: bool,
     served: u64,
     /// The last bytes for the client were taken, which may be held back until the end that was promised.
     said_all: bool,
@@ -121,6 +125,7 @@ pub fn run_app<A: App>(app: A, start: Instant, plot: &Plot, pace: Pace) -> (Run,
         deaths: plot.deaths.clone().into(),
         connected: 0,
         draining: plot.draining,
+        puts_off: plot.puts_off,
         served: 0,
         said_all: false,
     };
@@ -188,7 +193,7 @@ impl<A: App> World<A> {
             }
             match step {
                 Step::Transfer(interest) => {
-                    assert_ne!(interest, Interest::NONE, "waits for nothing");
+                    assert!(self.puts_off || interest != Interest::NONE, "waits for nothing");
                     assert!(self.backend.is_some() || !interest.concerns(Side::Backend), "{interest:?}");
                     if self.transfer(exchange, interest) {
                         still = 0;

@@ -1,6 +1,9 @@
 //! Every wait ends: at its own deadline, and in a way that says what happened.
 
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::scripted::Backend;
 use crate::harness::wire::{End, Wire};
@@ -119,6 +122,28 @@ fn a_backend_that_does_not_answer_is_a_gateway_timeout(variant: Variant) {
     }
 }
 
+fn a_backend_that_does_not_take_connections_is_a_gateway_timeout(variant: Variant) {
+    // The system answers no attempt to connect to a listener whose queue is full.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let queued: Vec<_> =
+        std::iter::from_fn(|| TcpStream::connect_timeout(&address, SHORT).ok()).take(100).collect();
+    assert!((1..100).contains(&queued.len()), "{} in the queue", queued.len());
+    let mut options = variant.options();
+    options.limits.connect_timeout = SHORT;
+    let server = balancer(options, &[address]);
+    let mut client = server.client();
+    for _ in 0..2 {
+        let start = Instant::now();
+        client.send(GET);
+        let response = client.message();
+        assert_eq!((response.status(), response.field("Connection")), (504, None));
+        assert!(start.elapsed() >= SHORT, "{:?}", start.elapsed());
+    }
+}
+
 fn a_response_that_stalls_is_cut_off_visibly(variant: Variant) {
     let (backend, server) = pair(variant, |limits| limits.response_timeout = SHORT);
     for head in ["Content-Length: 9\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n9\r\n", "\r\n"] {
@@ -177,6 +202,7 @@ each_variant! {
     a_body_that_moves_is_not_given_up
     a_client_that_does_not_read_is_reset
     a_backend_that_does_not_answer_is_a_gateway_timeout
+    a_backend_that_does_not_take_connections_is_a_gateway_timeout
     a_response_that_stalls_is_cut_off_visibly
     a_backend_that_does_not_read_is_given_up
     a_tunnel_in_which_nothing_moves_is_closed
