@@ -1,8 +1,8 @@
 //! The async engine: per core one thread, one smol `LocalExecutor` and one reactor; a task per connection.
 //!
-//! The first core accepts, and keeps what it accepts as long as it has little to do or few connections: with ten of them
-//! two cores cost more than one. Then new connections go to the next core, and idle ones are handed over until both are
-//! equally busy. A connection with a request on it stays where it is.
+//! The first core accepts, and keeps what it accepts until it is full. Once it is busy with more than a few connections,
+//! idle ones are handed over until both cores are equally busy: with ten, two cores cost more than one. A connection
+//! with a request on it stays where it is.
 
 mod edge;
 mod session;
