@@ -181,8 +181,7 @@ impl<S: Stream> Link<S> {
             Some((file, range)) if most == 0 => return self.write_file(file, range),
             // The head is to leave in one packet with the first of the file.
             Some(_) => flags |= SendFlags::MORE,
-            None if last => flags |= SendFlags::MORE,
-            None => {}
+            None => flags.set(SendFlags::MORE, last),
         }
         let tcp = self.stream.tcp();
         let result = match (slices[0].is_empty(), slices[1].is_empty()) {

@@ -246,7 +246,7 @@ impl<A: App> World<A> {
                 let (pending, last) = (exchange.pending(side), exchange.is_last(side));
                 let most = pending.concat().len();
                 let result = match exchange.file(side) {
-                    Some((file, range)) if pending.concat().is_empty() => {
+                    Some((file, range)) if most == 0 => {
                         let mut part = vec![0; (range.end - range.start) as usize];
                         let n = file.read_at(&mut part, range.start).expect("a file that can be read");
                         if n == 0 { Ok(0) } else { socket.write([&part[..n], &[]], &mut self.pace) }
