@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use neraca::app::{App, Now};
-use neraca::balance::Balance;
+use neraca::app::{App, Moment};
 use neraca::cluster::{Cluster, Policy};
 use neraca::exchange::{Context, Exchange, Interest, Limits, Side, Step};
 use neraca::files::{Files, FilesLimits};
-use neraca::http::buffer::{BUFFER_BYTES, Spare};
+use neraca::http::buffer::{BUFFER_BYTES, BufferPool};
+use neraca::router::Router;
 
 use common::{BROWSER_REQUEST, BROWSER_RESPONSE, Message, SMALL_REQUEST, SMALL_RESPONSE};
 
@@ -26,8 +26,8 @@ fn main() {
 struct Worker<A> {
     app: A,
     limits: Limits,
-    spare: Spare,
-    now: Now,
+    buffers: BufferPool,
+    now: Moment,
     client: SocketAddr,
     exchange: Exchange,
 }
@@ -36,8 +36,8 @@ impl<A: App> Worker<A> {
     fn new(app: A, now: Instant) -> Self {
         let (limits, client) = (Limits::default(), SocketAddr::from(([192, 0, 2, 7], 40_000)));
         let exchange = Exchange::new(client, &limits, now);
-        let now = Now { instant: now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 };
-        Worker { app, limits, spare: Spare::new(4, BUFFER_BYTES), now, client, exchange }
+        let now = Moment { instant: now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 };
+        Worker { app, limits, buffers: BufferPool::new(4, BUFFER_BYTES), now, client, exchange }
     }
 
     /// One exchange from idle to idle; how many bytes left for the backend and for the client.
@@ -45,8 +45,8 @@ impl<A: App> Worker<A> {
         let mut left = [0, 0];
         self.exchange.renew(self.client, &self.limits, self.now.instant);
         loop {
-            let Worker { app, limits, spare, now, exchange, .. } = self;
-            let mut context = Context { app: &*app, limits, spare, now: *now, draining: false };
+            let Worker { app, limits, buffers, now, exchange, .. } = self;
+            let mut context = Context { app: &*app, limits, buffers, now: *now, draining: false };
             match exchange.step(&mut context) {
                 Step::Transfer(interest) => {
                     left[0] += self.write(Side::Backend, interest);
@@ -62,7 +62,7 @@ impl<A: App> Worker<A> {
                 step => panic!("{step:?} in an ordinary exchange"),
             }
         }
-        self.exchange.retire(&mut self.spare);
+        self.exchange.retire(&mut self.buffers);
         left
     }
 
@@ -79,7 +79,7 @@ impl<A: App> Worker<A> {
         if from.is_empty() || !interest.contains(Interest::read(side)) {
             return;
         }
-        let room = self.exchange.room(side, &mut self.spare);
+        let room = self.exchange.room(side, &mut self.buffers);
         let n = room.len().min(from.len());
         room[..n].copy_from_slice(&from[..n]);
         *from = &from[n..];
@@ -87,9 +87,9 @@ impl<A: App> Worker<A> {
     }
 }
 
-fn balance(now: Instant) -> Balance {
+fn balance(now: Instant) -> Router {
     let addresses: Vec<_> = (0..3).map(|i| SocketAddr::from(([127, 0, 0, 1], 9000 + i))).collect();
-    Balance::new(Cluster::new(&addresses, Policy::default(), 1, now), Vec::new())
+    Router::new(Cluster::new(&addresses, Policy::default(), 1, now), Vec::new())
 }
 
 fn measure(bencher: Bencher, app: impl App, now: Instant, request: &[u8], response: &[u8]) {

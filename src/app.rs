@@ -8,7 +8,7 @@ use crate::http::head::RequestHead;
 
 /// What an engine knows of the moment, read once per wake-up and passed down.
 #[derive(Debug, Clone, Copy)]
-pub struct Now {
+pub struct Moment {
     /// For deadlines.
     pub instant: Instant,
     /// For `Date`: IMF-fixdate, RFC 9110 section 5.6.7.
@@ -53,12 +53,12 @@ pub enum Outcome {
 /// A program over the exchange.
 pub trait App: Send + Sync + 'static {
     /// Decides about one valid request head.
-    fn decide(&self, head: &RequestHead<'_>, client: SocketAddr, now: &Now) -> Decision;
+    fn decide(&self, head: &RequestHead<'_>, client: SocketAddr, now: &Moment) -> Decision;
 
     /// The plan's backend failed it: moves the plan to another one. One that could not be reached is not tried again for
     /// this request. False, and the backend stays, when there is no other.
-    fn replan(&self, plan: &mut Plan, unreachable: bool, now: &Now) -> bool;
+    fn replan(&self, plan: &mut Plan, unreachable: bool, now: &Moment) -> bool;
 
     /// A try at the plan's backend ended.
-    fn report(&self, plan: &Plan, outcome: Outcome, now: &Now);
+    fn report(&self, plan: &Plan, outcome: Outcome, now: &Moment);
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use neraca::engine::{self, Options, Running};
+use neraca::engine::{self, EngineHandle, Options};
 use neraca::files::{Files, FilesLimits};
 
 const BACKENDS: usize = 3;
@@ -25,7 +25,7 @@ const GENERATED: [(&str, usize); 3] = [("10k.bin", 10 << 10), ("75k.bin", 75 << 
 
 /// The running backends and their site.
 pub(crate) struct Demo {
-    running: Vec<Running>,
+    running: Vec<EngineHandle>,
     _site: Site,
 }
 
@@ -46,7 +46,7 @@ impl Demo {
 
     /// Where the backends listen.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.running.iter().flat_map(Running::addresses).copied().collect()
+        self.running.iter().flat_map(EngineHandle::addresses).copied().collect()
     }
 }
 

@@ -10,10 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use neraca::app::App;
-use neraca::balance::Balance;
 use neraca::cluster::Cluster;
-use neraca::engine::{self, Running};
+use neraca::engine::{self, EngineHandle};
 use neraca::files::Files;
+use neraca::router::Router;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -71,7 +71,7 @@ fn balance(config: &config::Balance) -> Result<ExitCode, Failure> {
     };
     let seed = RandomState::new().hash_one("neraca");
     let cluster = Cluster::new(&backends, config.policy, seed, Instant::now());
-    let app = Arc::new(Balance::new(cluster, config.trust.clone()));
+    let app = Arc::new(Router::new(cluster, config.trust.clone()));
     let service = Service::open(app, listeners, &config.common)?;
     if demo.is_some() {
         for backend in &backends {
@@ -107,7 +107,7 @@ fn listen(common: &Common) -> Result<engine::Listeners, Failure> {
 
 /// A program that runs: its engine, the counters it writes down and the signals that end it.
 struct Service {
-    running: Arc<Running>,
+    running: Arc<EngineHandle>,
     stats: Option<File>,
     events: Receiver<Event>,
 }

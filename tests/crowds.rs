@@ -8,7 +8,7 @@ use harness::program::raise_descriptors;
 use harness::scripted::{Reply, automatic};
 use harness::wire::Wire;
 use harness::{Server, Variant, balancer, eventually};
-use neraca::balance::Balance;
+use neraca::router::Router;
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -16,7 +16,7 @@ macro_rules! each_variant {
     ($($test:ident)+) => {
         each_variant! { crossbeam CROSSBEAM: $($test)+ }
         each_variant! { rayon RAYON: $($test)+ }
-        each_variant! { batch_1 BATCH_1: $($test)+ }
+        each_variant! { textbook TEXTBOOK: $($test)+ }
         each_variant! { edge EDGE: $($test)+ }
         each_variant! { smol SMOL: $($test)+ }
     };
@@ -49,7 +49,7 @@ fn reply(target: &str) -> Option<Reply> {
 }
 
 /// How long the next client waits.
-fn wait_of_the_next_client(server: &Server<Balance>) -> Duration {
+fn wait_of_the_next_client(server: &Server<Router>) -> Duration {
     let start = Instant::now();
     let mut client = server.client();
     client.send(GET);
@@ -59,7 +59,7 @@ fn wait_of_the_next_client(server: &Server<Balance>) -> Duration {
 
 /// A promise of the product: a tenth of a second at most waits a client while others are slow. It is measured once what
 /// others sent has been taken in, and one of ten may meet another process on its core.
-fn the_next_clients_are_served_soon(server: &Server<Balance>) {
+fn the_next_clients_are_served_soon(server: &Server<Router>) {
     const SOON: Duration = Duration::from_millis(100);
     eventually("somebody is served soon", || wait_of_the_next_client(server) < SOON / 10);
     let waits: Vec<_> = (0..10).map(|_| wait_of_the_next_client(server)).collect();

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use harness::scripted::Backend;
 use harness::wire::Wire;
 use harness::{Server, VARIANTS, Variant, balancer};
-use neraca::balance::Balance;
+use neraca::router::Router;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -120,7 +120,7 @@ const RESPONSES: &[(&[u8], &[u16])] = &[
 
 /// Engines that served a case each, and stop together. Each keeps its backend until then, so that no port is used twice.
 #[derive(Default)]
-struct Servers(Vec<(Server<Balance>, Backend)>);
+struct Servers(Vec<(Server<Router>, Backend)>);
 
 impl Drop for Servers {
     fn drop(&mut self) {

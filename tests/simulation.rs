@@ -71,9 +71,9 @@ fn a_request_of_the_corpus_fares_the_same_wherever_it_is_cut() {
                 vec![Job::get(HELLO)],
             )
         };
-        let at_once = run(&plot(0), Pace::Whole);
-        let whole = at_once.seen.iter().any(|seen| seen.message.whole == Some(true));
-        let fate = match only(&at_once).status() {
+        let concurrency = run(&plot(0), Pace::Whole);
+        let whole = concurrency.seen.iter().any(|seen| seen.message.whole == Some(true));
+        let fate = match only(&concurrency).status() {
             200 if whole => Fate::Forwarded,
             status => Fate::Refused(status),
         };
@@ -81,11 +81,16 @@ fn a_request_of_the_corpus_fares_the_same_wherever_it_is_cut() {
         for cut in cuts(case.bytes.len()) {
             let cut_once = run(&plot(cut), Pace::Whole);
             let seen = |run: &Run| run.seen.iter().filter(|seen| seen.message.whole == Some(true)).count();
-            assert_eq!(cut_once.received, at_once.received, "{} cut at {cut}", case.name);
-            assert_eq!((seen(&cut_once), cut_once.reason), (seen(&at_once), at_once.reason), "{}", case.name);
+            assert_eq!(cut_once.received, concurrency.received, "{} cut at {cut}", case.name);
+            assert_eq!(
+                (seen(&cut_once), cut_once.reason),
+                (seen(&concurrency), concurrency.reason),
+                "{}",
+                case.name
+            );
         }
         let drip = run(&plot(0), Pace::Bytes);
-        assert_eq!(drip.received, at_once.received, "{} byte by byte", case.name);
+        assert_eq!(drip.received, concurrency.received, "{} byte by byte", case.name);
     }
 }
 
@@ -105,15 +110,15 @@ fn a_response_of_the_corpus_fares_the_same_wherever_it_is_cut() {
             };
             Plot::new(vec![send(&request), Act::AwaitFinals(1), Act::Leave(End::Eof)], vec![job])
         };
-        let at_once = run(&plot(0), Pace::Whole);
-        let got = responses(&at_once.received, &[case.head]);
+        let concurrency = run(&plot(0), Pace::Whole);
+        let got = responses(&concurrency.received, &[case.head]);
         // What is found to be broken as soon as it comes does not leave at all.
         let reply = match got.last() {
             Some(last) if last.whole == Some(true) => Reply::Whole(last.status()),
             _ => Reply::Broken,
         };
         assert_eq!(
-            (reply, at_once.reason.is_abrupt()),
+            (reply, concurrency.reason.is_abrupt()),
             (case.reply, case.reply == Reply::Broken),
             "{}",
             case.name
@@ -121,7 +126,7 @@ fn a_response_of_the_corpus_fares_the_same_wherever_it_is_cut() {
         for cut in cuts(case.bytes.len()) {
             let cut_once = run(&plot(cut), Pace::Whole);
             let heads = &[case.head];
-            let (left, right) = (essence(&cut_once, heads), essence(&at_once, heads));
+            let (left, right) = (essence(&cut_once, heads), essence(&concurrency, heads));
             // How much of a broken body still leaves is a matter of time.
             let same = if case.reply == Reply::Broken { left.2 == right.2 } else { left == right };
             assert!(same, "{} cut at {cut}", case.name);
@@ -160,7 +165,7 @@ fn in_peace_every_fragmentation_brings_the_same_bytes() {
         let (plot, mut dues) = plots::peaceful(&mut rng);
         dues.truncate(plots::served(&dues));
         let heads: Vec<_> = plot.jobs.iter().map(|job| job.method == "HEAD").collect();
-        let at_once = run(&plot, Pace::Whole);
+        let concurrency = run(&plot, Pace::Whole);
         let in_parts = run(&plot, Pace::Chance(rng));
         let (got, seen, reason) = essence(&in_parts, &heads);
         let finals: Vec<_> = got.iter().filter(|r| r.status() >= 200 || r.status() == 101).collect();
@@ -179,7 +184,7 @@ fn in_peace_every_fragmentation_brings_the_same_bytes() {
             assert!(message.whole == Some(true) && message.body == body, "another body at the backend");
         }
         assert!(!reason.is_abrupt(), "{reason:?}");
-        assert!((got, seen, reason) == essence(&at_once, &heads), "fragments make a difference");
+        assert!((got, seen, reason) == essence(&concurrency, &heads), "fragments make a difference");
     });
 }
 

@@ -5,7 +5,7 @@ macro_rules! each_variant {
     ($($test:ident)+) => {
         mod crossbeam { $(#[test] fn $test() { super::$test(crate::harness::CROSSBEAM); })+ }
         mod rayon { $(#[test] fn $test() { super::$test(crate::harness::RAYON); })+ }
-        mod batch_1 { $(#[test] fn $test() { super::$test(crate::harness::BATCH_1); })+ }
+        mod textbook { $(#[test] fn $test() { super::$test(crate::harness::TEXTBOOK); })+ }
     };
 }
 

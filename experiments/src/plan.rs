@@ -189,7 +189,7 @@ impl Builder<'_> {
         self.crossover(once);
         let balancers = of_kind(&[TargetKind::Engine, TargetKind::Peer]);
         self.group(Section::Memory, Work::Idle, once, &balancers, Shape::new(2000, 1));
-        let traced = [&balancers[..], &["thread-batch1", "thread-rayon", "async-smol"]].concat();
+        let traced = [&balancers[..], &["thread-textbook", "thread-rayon", "async-smol"]].concat();
         let shape = Shape { seconds: 2.0, ..Shape::new(100, 2) };
         self.group(Section::Syscalls, Work::Syscalls, once, &traced, shape);
     }

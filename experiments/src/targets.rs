@@ -67,7 +67,7 @@ pub(crate) fn own() -> Vec<Target> {
         changed(AGAIN, "Neraca, thread engine again", Control, thread, ""),
         ours(SERVE_THREAD, "Neraca file server, thread engine", Server, SERVE, "thread"),
         ours(SERVE_ASYNC, "Neraca file server, async engine", Server, SERVE, "async"),
-        changed("thread-batch1", "one exchange per worker", Variant, thread, "--batch 1"),
+        changed("thread-textbook", "one exchange per worker", Variant, thread, "--pool textbook"),
         changed("thread-rayon", "rayon for the channel", Variant, thread, "--pool rayon"),
         changed("async-smol", "smol's stock reactor", Variant, asynchronous, "--reactor smol"),
     ];

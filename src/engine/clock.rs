@@ -4,13 +4,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::ClockId;
 
-use crate::app::Now;
+use crate::app::Moment;
 
-/// How much of its time this thread has computed: what it waited for a processor does not count.
+/// How much of its time this thread has cpu_time: what it waited for a processor does not count.
 #[derive(Debug, Default)]
-pub(super) struct Computed(Duration);
+pub(super) struct CpuTime(Duration);
 
-impl Computed {
+impl CpuTime {
     /// Percent of the time between the two instants; the first of them is when this was asked last.
     pub(super) fn percent_since(&mut self, from: Instant, to: Instant) -> usize {
         let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
@@ -32,13 +32,13 @@ pub(super) struct Load {
 
 /// The load of this thread, as the kernel counts it.
 #[derive(Debug, Default)]
-pub(super) struct Gauge {
+pub(super) struct RunQueueStat {
     read: Option<Instant>,
     ran_ns: u64,
     waited_ns: u64,
 }
 
-impl Gauge {
+impl RunQueueStat {
     /// The load since the last call; none the first time, and where the kernel does not tell
     /// (/proc/thread-self/schedstat: nanoseconds that it ran, nanoseconds that it waited).
     pub(super) fn read(&mut self, now: Instant) -> Load {
@@ -47,7 +47,7 @@ impl Gauge {
         let (Some(ran_ns), Some(waited_ns)) = (numbers.next(), numbers.next()) else {
             return Load::default();
         };
-        let before = std::mem::replace(self, Gauge { read: Some(now), ran_ns, waited_ns });
+        let before = std::mem::replace(self, RunQueueStat { read: Some(now), ran_ns, waited_ns });
         let Some(read) = before.read else { return Load::default() };
         let elapsed = now.saturating_duration_since(read).as_nanos().max(1) as u64;
         let (ran, waited) =
@@ -59,7 +59,7 @@ impl Gauge {
 /// A worker's view of the time.
 #[derive(Debug)]
 pub(super) struct Clock {
-    now: Now,
+    now: Moment,
     /// When the date was read; it is read again a second later.
     dated: Instant,
 }
@@ -67,7 +67,7 @@ pub(super) struct Clock {
 impl Clock {
     pub(super) fn new() -> Self {
         let mut clock = Clock {
-            now: Now { instant: Instant::now(), date: [b' '; 29], clients: 0 },
+            now: Moment { instant: Instant::now(), date: [b' '; 29], clients: 0 },
             dated: Instant::now(),
         };
         clock.read_date();
@@ -82,7 +82,7 @@ impl Clock {
         }
     }
 
-    pub(super) fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Moment {
         self.now
     }
 

@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Shared;
-use super::admission::{Admission, Ticket};
-use super::clock::{Clock, Gauge};
+use super::clock::{Clock, RunQueueStat};
 use super::link::{Link, Stream, transfer};
 use super::listener::is_exhausted;
+use super::pressure::{InFlight, PressureLimit};
 use super::stats::Counters;
-use crate::app::{App, Now};
+use crate::app::{App, Moment};
 use crate::exchange::{AttachError, Context, Exchange, Interest, Keep, Side, Step};
-use crate::http::buffer::{BUFFER_BYTES, Spare};
+use crate::http::buffer::{BUFFER_BYTES, BufferPool};
 
 /// Empty buffers and exchanges that a worker keeps.
 const SPARE_MAX: usize = 64;
@@ -24,10 +24,10 @@ const TRANSFERS_MAX: usize = 128;
 
 /// What a worker has for itself and lends the connection that it runs.
 #[derive(Debug)]
-pub(super) struct Kit {
+pub(super) struct WorkerState {
     pub(super) clock: Clock,
-    pub(super) gauge: Gauge,
-    spare: Spare,
+    pub(super) run_queue: RunQueueStat,
+    buffers: BufferPool,
     #[expect(clippy::vec_box, reason = "connections take and give back the box, not what is in it")]
     exchanges: Vec<Box<Exchange>>,
 }
@@ -48,7 +48,7 @@ pub(super) trait Backends {
     fn park(&self, link: Link<Self::Stream>, backend: usize, now: Instant);
 
     /// What counts the requests that are at them.
-    fn admission(&self) -> &Admission;
+    fn pressure(&self) -> &PressureLimit;
 
     /// Closes one.
     fn close(&self, link: Link<Self::Stream>);
@@ -77,20 +77,20 @@ pub(super) struct Connection<S> {
     port: u16,
     connecting: bool,
     /// Where the request that is at the backend is counted.
-    ticket: Option<Ticket>,
+    in_flight: Option<InFlight>,
 }
 
 enum Attached {
-    Now(Result<(), AttachError>),
+    Done(Result<(), AttachError>),
     Later,
 }
 
-impl Kit {
+impl WorkerState {
     pub(super) fn new() -> Self {
-        Kit {
+        WorkerState {
             clock: Clock::new(),
-            gauge: Gauge::default(),
-            spare: Spare::new(SPARE_MAX, BUFFER_BYTES),
+            run_queue: RunQueueStat::default(),
+            buffers: BufferPool::new(SPARE_MAX, BUFFER_BYTES),
             exchanges: Vec::new(),
         }
     }
@@ -108,7 +108,7 @@ impl<S: Stream> Connection<S> {
             address,
             port,
             connecting: false,
-            ticket: None,
+            in_flight: None,
         }
     }
 
@@ -117,13 +117,13 @@ impl<S: Stream> Connection<S> {
         &mut self,
         shared: &Shared<A>,
         backends: &impl Backends<Stream = S>,
-        kit: &mut Kit,
+        worker: &mut WorkerState,
         counters: &Counters,
     ) -> Turn {
         if shared.is_ending() {
             return Turn::Ends { abrupt: self.exchange.is_some() };
         }
-        let now = Now { clients: shared.open.load(Ordering::Relaxed), ..kit.clock.now() };
+        let now = Moment { clients: shared.open.load(Ordering::Relaxed), ..worker.clock.now() };
         let mut transfers = 0;
         loop {
             if transfers == TRANSFERS_MAX {
@@ -133,7 +133,7 @@ impl<S: Stream> Connection<S> {
                 if !self.client.is_readable() {
                     return self.idle(shared, now.instant);
                 }
-                self.exchange = Some(self.begin(shared, kit));
+                self.exchange = Some(self.begin(shared, worker));
             }
             let Some(exchange) = self.exchange.as_deref_mut() else { return Turn::Ends { abrupt: true } };
             let step = if self.connecting {
@@ -142,7 +142,7 @@ impl<S: Stream> Connection<S> {
                 exchange.step(&mut Context {
                     app: &*shared.app,
                     limits: &shared.options.limits,
-                    spare: &mut kit.spare,
+                    buffers: &mut worker.buffers,
                     now,
                     draining: shared.is_draining(),
                 })
@@ -150,24 +150,24 @@ impl<S: Stream> Connection<S> {
             match step {
                 Step::Transfer(interest) => {
                     let backend = self.backend.as_mut();
-                    let (spare, most) = (&mut kit.spare, shared.options.receive_bytes);
-                    if transfer(exchange, interest, &mut self.client, backend, spare, most, counters) {
+                    let (buffers, most) = (&mut worker.buffers, shared.options.receive_bytes);
+                    if transfer(exchange, interest, &mut self.client, backend, buffers, most, counters) {
                         transfers += 1;
                         continue;
                     }
                     if !exchange.is_untouched() {
                         return Turn::Waits(interest, exchange.deadline());
                     }
-                    self.retire(kit, counters);
+                    self.retire(worker, counters);
                 }
                 Step::Attach => match self.attach(backends, now.instant, counters) {
-                    Attached::Now(result) => self.settle(result),
+                    Attached::Done(result) => self.settle(result),
                     Attached::Later => return self.waits_for_backend(now.instant),
                 },
                 Step::Detach(keep) => self.detach(backends, keep, now.instant),
                 Step::Shutdown(side) => self.shutdown(side),
                 Step::Idle => {
-                    self.retire(kit, counters);
+                    self.retire(worker, counters);
                     self.idle_until = now.instant + shared.options.limits.idle_timeout;
                 }
                 Step::Close(reason) => return Turn::Ends { abrupt: reason.is_abrupt() },
@@ -180,10 +180,10 @@ impl<S: Stream> Connection<S> {
         mut self,
         abrupt: bool,
         backends: &impl Backends<Stream = S>,
-        kit: &mut Kit,
+        worker: &mut WorkerState,
         counters: &Counters,
     ) {
-        self.retire(kit, counters);
+        self.retire(worker, counters);
         if let Some(link) = self.take_backend(backends) {
             backends.close(link);
         }
@@ -218,10 +218,10 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    fn begin<A>(&self, shared: &Shared<A>, kit: &mut Kit) -> Box<Exchange> {
+    fn begin<A>(&self, shared: &Shared<A>, worker: &mut WorkerState) -> Box<Exchange> {
         let (client, limits) = (SocketAddr::new(self.address, self.port), &shared.options.limits);
-        let now = kit.clock.now().instant;
-        match kit.exchanges.pop() {
+        let now = worker.clock.now().instant;
+        match worker.exchanges.pop() {
             Some(mut exchange) => {
                 exchange.renew(client, limits, now);
                 exchange
@@ -231,12 +231,12 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Takes the exchange off a connection that has become idle, or ends.
-    fn retire(&mut self, kit: &mut Kit, counters: &Counters) {
+    fn retire(&mut self, worker: &mut WorkerState, counters: &Counters) {
         if let Some(mut exchange) = self.exchange.take() {
             counters.served.add(exchange.take_served());
-            exchange.retire(&mut kit.spare);
-            if kit.exchanges.len() < SPARE_MAX {
-                kit.exchanges.push(exchange);
+            exchange.retire(&mut worker.buffers);
+            if worker.exchanges.len() < SPARE_MAX {
+                worker.exchanges.push(exchange);
             }
         }
     }
@@ -250,47 +250,47 @@ impl<S: Stream> Connection<S> {
         let Some(exchange) = &self.exchange else { return Attached::Later };
         if let (true, Some(link)) = (self.connecting, &mut self.backend) {
             return match link.established() {
-                Ok(true) => Attached::Now(Ok(())),
+                Ok(true) => Attached::Done(Ok(())),
                 Ok(false) if now < exchange.deadline() => Attached::Later,
-                Ok(false) => Attached::Now(Err(AttachError::TimedOut)),
-                Err(_) => Attached::Now(Err(AttachError::Refused)),
+                Ok(false) => Attached::Done(Err(AttachError::TimedOut)),
+                Err(_) => Attached::Done(Err(AttachError::Refused)),
             };
         }
         if let Some(old) = self.take_backend(backends) {
             backends.close(old);
         }
         let Some((plan, fresh)) = self.exchange.as_ref().and_then(|exchange| exchange.plan()) else {
-            return Attached::Now(Err(AttachError::Refused));
+            return Attached::Done(Err(AttachError::Refused));
         };
         let (backend, client) = (&plan.lease, self.client.fd());
         if !fresh && let Some(link) = backends.checkout(backend.id(), client) {
             counters.reused.add(1);
             self.set_backend(backends, link);
-            return Attached::Now(Ok(()));
+            return Attached::Done(Ok(()));
         }
         match backends.connect(backend.address(), client) {
             Ok((link, established)) => {
                 counters.connected.add(1);
                 self.set_backend(backends, link);
                 self.connecting = true;
-                if established { Attached::Now(Ok(())) } else { Attached::Later }
+                if established { Attached::Done(Ok(())) } else { Attached::Later }
             }
-            Err(error) if is_exhausted(&error) => Attached::Now(Err(AttachError::Exhausted)),
+            Err(error) if is_exhausted(&error) => Attached::Done(Err(AttachError::Exhausted)),
             Err(_) => {
                 counters.unreachable.add(1);
-                Attached::Now(Err(AttachError::Refused))
+                Attached::Done(Err(AttachError::Refused))
             }
         }
     }
 
     fn set_backend(&mut self, backends: &impl Backends<Stream = S>, link: Link<S>) {
-        self.ticket = Some(backends.admission().begin());
+        self.in_flight = Some(backends.pressure().begin());
         self.backend = Some(link);
     }
 
     fn take_backend(&mut self, backends: &impl Backends<Stream = S>) -> Option<Link<S>> {
-        if let Some(ticket) = self.ticket.take() {
-            backends.admission().finish(ticket);
+        if let Some(in_flight) = self.in_flight.take() {
+            backends.pressure().finish(in_flight);
         }
         self.backend.take()
     }

@@ -14,7 +14,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::exchange::{Exchange, Interest, Side};
-use crate::http::buffer::Spare;
+use crate::http::buffer::BufferPool;
 
 use super::stats::Counters;
 
@@ -26,12 +26,12 @@ pub(super) const WRITABLE: Readiness = 2;
 pub(super) const ENDED: Readiness = 4;
 
 /// Bytes of a file that one call sends at most, so that a fast client does not hold up the others.
-const SENT_AT_ONCE: u64 = 256 * 1024;
+const SENDFILE_MAX_BYTES: u64 = 256 * 1024;
 
 /// Half of the least receive window that Linux begins with: a sender of so many bytes may be waiting for room. With 100
 /// connections that alone takes the 99th percentile of 75 KB from 37 to 7 ms, and 1 MB from 1.26 to 1.67 of HAProxy's
 /// requests (thread; async 1.41 to 1.75).
-const WINDOWFUL: usize = 32 * 1024;
+const QUICKACK_MIN_BYTES: usize = 32 * 1024;
 
 /// A socket as a reactor holds it.
 pub(super) trait Stream: 'static {
@@ -199,7 +199,7 @@ impl<S: Stream> Link<S> {
     /// served is nearly always in the page cache. Less than asked for may mean a full socket or the end of the file; the
     /// next call tells.
     fn write_file(&mut self, file: &File, range: Range<u64>) -> io::Result<usize> {
-        let most = (range.end - range.start).min(SENT_AT_ONCE);
+        let most = (range.end - range.start).min(SENDFILE_MAX_BYTES);
         let result = sendfile(self.stream.tcp(), file, Some(&mut { range.start }), most as usize);
         self.writable = result.is_ok();
         Ok(result?)
@@ -211,7 +211,7 @@ impl<S: Stream> Link<S> {
         let (tcp, most) = (self.stream.tcp(), room.len());
         let result = recv(tcp, room, RecvFlags::empty()).map(|(n, _)| n);
         self.readable = matches!(result, Ok(n) if n == most || (self.ended && n > 0));
-        if matches!(result, Ok(n) if (WINDOWFUL..most).contains(&n)) {
+        if matches!(result, Ok(n) if (QUICKACK_MIN_BYTES..most).contains(&n)) {
             // It fails only where the connection is gone already, which the next read tells.
             let _ = set_tcp_quickack(tcp, true);
         }
@@ -226,7 +226,7 @@ pub(super) fn transfer<S: Stream>(
     interest: Interest,
     client: &mut Link<S>,
     mut backend: Option<&mut Link<S>>,
-    spare: &mut Spare,
+    buffers: &mut BufferPool,
     receive_bytes: usize,
     counters: &Counters,
 ) -> bool {
@@ -246,7 +246,7 @@ pub(super) fn transfer<S: Stream>(
     for side in [Side::Backend, Side::Client] {
         let Some(link) = of(side, client, &mut backend) else { continue };
         if interest.contains(Interest::read(side)) && link.readable {
-            let room = exchange.room(side, spare);
+            let room = exchange.room(side, buffers);
             let most = room.len().min(receive_bytes);
             match link.read(&mut room[..most]) {
                 Err(error) if is_temporary(&error) => counters.would_blocks.add(1),

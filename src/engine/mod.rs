@@ -3,11 +3,11 @@
 //! `thread` is a fixed pool of workers fed by a channel of ready work, `task` is an executor and a reactor per core.
 //! Both run the same [`Exchange`](crate::exchange::Exchange) over the same links.
 
-mod admission;
 mod clock;
 mod connection;
 mod link;
 mod listener;
+mod pressure;
 mod stats;
 mod task;
 mod thread;
@@ -24,33 +24,50 @@ use parking_lot::Mutex;
 use crate::app::App;
 use crate::exchange::Limits;
 
-pub use admission::AtOnce;
 pub use listener::{Listeners, listen};
+pub use pressure::ConcurrencyLimit;
 use stats::Counters;
 pub use stats::Snapshot;
 
-/// Which engine runs.
+/// Which engine runs, with the choices that only this engine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A fixed pool of workers fed by a channel.
-    Thread,
+pub enum Engine {
+    /// A fixed pool of workers fed by a channel of ready work.
+    Thread(Pool),
     /// An executor and a reactor per core.
-    Async,
+    Async(ReactorKind),
 }
 
-/// What feeds the workers of the thread engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The pool of the thread engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
-    /// Our workers on a crossbeam channel.
-    #[default]
-    Crossbeam,
-    /// A rayon pool.
-    Rayon,
+    /// Our own workers on a crossbeam channel. A worker takes at most `batch` ready connections at once.
+    Crossbeam {
+        /// Ready connections per job; at least 1.
+        batch: usize,
+    },
+    /// A rayon pool runs the same jobs.
+    Rayon {
+        /// Ready connections per job; at least 1.
+        batch: usize,
+    },
+    /// The pool of the textbooks: a worker takes one ready connection and holds its exchange to the end.
+    Textbook,
+}
+
+impl Pool {
+    /// Ready connections per job.
+    pub(crate) fn batch(self) -> usize {
+        match self {
+            Pool::Crossbeam { batch } | Pool::Rayon { batch } => batch.max(1),
+            Pool::Textbook => 1,
+        }
+    }
 }
 
 /// What wakes the tasks of the async engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Reactor {
+pub enum ReactorKind {
     /// An edge-triggered reactor of our own per core.
     #[default]
     Edge,
@@ -79,18 +96,11 @@ impl Default for EngineLimits {
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Which engine.
-    pub kind: Kind,
+    pub engine: Engine,
     /// Threads; at least 1.
     pub workers: usize,
-    /// Ready connections a worker takes at once (thread engine); 1 is the textbook pool, in which a worker holds an
-    /// exchange to its end.
-    pub batch: usize,
-    /// What feeds the workers (thread engine).
-    pub pool: Pool,
-    /// What wakes the tasks (async engine).
-    pub reactor: Reactor,
     /// How many requests are at the backends at once.
-    pub at_once: AtOnce,
+    pub concurrency: ConcurrencyLimit,
     /// What one exchange may take.
     pub limits: Limits,
     /// What the process may take.
@@ -143,14 +153,14 @@ impl<A> Shared<A> {
 }
 
 /// A running engine. Dropping it stops nothing: call `stop`, then `wait`.
-pub struct Running {
+pub struct EngineHandle {
     addresses: Vec<SocketAddr>,
     stop: Box<dyn Fn() + Send + Sync>,
     wait: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     stats: Box<dyn Fn() -> Snapshot + Send + Sync>,
 }
 
-impl Running {
+impl EngineHandle {
     /// Where it listens, in the order of the listeners.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -178,7 +188,7 @@ impl Running {
 ///
 /// # Errors
 /// When a poller or a thread cannot be had from the system.
-pub fn start<A: App>(app: Arc<A>, listeners: Listeners, options: Options) -> io::Result<Running> {
+pub fn start<A: App>(app: Arc<A>, listeners: Listeners, options: Options) -> io::Result<EngineHandle> {
     let shared = Arc::new(Shared {
         app,
         counters: (0..options.workers.max(1)).map(|_| Counters::default()).collect(),
@@ -188,16 +198,16 @@ pub fn start<A: App>(app: Arc<A>, listeners: Listeners, options: Options) -> io:
         ending: AtomicBool::new(false),
     });
     let addresses = listeners.addresses()?;
-    let (stop, wait) = match shared.options.kind {
-        Kind::Thread => thread::start(&shared, listeners)?,
-        Kind::Async => task::start(&shared, listeners)?,
+    let (stop, wait) = match shared.options.engine {
+        Engine::Thread(pool) => thread::start(&shared, pool, listeners)?,
+        Engine::Async(reactor) => task::start(&shared, reactor, listeners)?,
     };
     let stats = move || {
         let mut sum = Snapshot::default();
         shared.counters.iter().for_each(|counters| sum.add(counters));
         sum
     };
-    Ok(Running { addresses, stop, wait: Mutex::new(Some(wait)), stats: Box::new(stats) })
+    Ok(EngineHandle { addresses, stop, wait: Mutex::new(Some(wait)), stats: Box::new(stats) })
 }
 
 /// The two ends of a running engine: begin to stop, and wait for the end.

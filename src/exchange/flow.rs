@@ -4,8 +4,8 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::http::answer::{Body, Octets};
-use crate::http::buffer::{Buffer, Spare};
+use crate::http::answer::{Body, Bytes};
+use crate::http::buffer::{Buffer, BufferPool};
 use crate::http::chunks::{self, ChunkError, ChunkScan, Piece};
 use crate::http::framing::Framing;
 use crate::http::rewrite::Coding;
@@ -31,7 +31,7 @@ enum Source {
     /// The other side of the exchange, through `input`.
     Peer,
     /// Memory; the range is what has not left.
-    Octets(Octets, Range<usize>),
+    Bytes(Bytes, Range<usize>),
     /// A file; the range is what has not left.
     File(Arc<File>, Range<u64>),
 }
@@ -103,20 +103,20 @@ impl Flow {
     }
 
     /// Gives an empty buffer back.
-    pub(super) fn settle(&mut self, spare: &mut Spare) {
+    pub(super) fn settle(&mut self, buffers: &mut BufferPool) {
         if self.input.as_ref().is_some_and(Buffer::is_empty)
             && let Some(buffer) = self.input.take()
         {
-            spare.give(buffer);
+            buffers.give(buffer);
         }
     }
 
     /// Where the next bytes from the source go.
-    pub(super) fn room(&mut self, spare: &mut Spare) -> &mut [u8] {
+    pub(super) fn room(&mut self, buffers: &mut BufferPool) -> &mut [u8] {
         if self.held && self.input.as_ref().is_some_and(Buffer::is_full) {
             self.release();
         }
-        self.input.get_or_insert_with(|| spare.take()).room()
+        self.input.get_or_insert_with(|| buffers.take()).room()
     }
 
     /// The first `n` bytes of the room were filled.
@@ -177,7 +177,7 @@ impl Flow {
         self.source = match body {
             _ if head_only => Source::Peer,
             Body::None => Source::Peer,
-            Body::Octets(octets, range) => Source::Octets(octets, range),
+            Body::Bytes(octets, range) => Source::Bytes(octets, range),
             Body::File(file, range) => Source::File(file, range),
         };
     }
@@ -359,7 +359,7 @@ impl Flow {
     pub(super) fn has_pending(&self) -> bool {
         self.prefix_sent < self.prefix.len()
             || self.sent < self.ready
-            || matches!(&self.source, Source::Octets(_, range) if !range.is_empty())
+            || matches!(&self.source, Source::Bytes(_, range) if !range.is_empty())
     }
 
     /// Copies a small body, or the small part of it that is ready, behind the prefix that leaves before it. Not without
@@ -370,7 +370,7 @@ impl Flow {
             return;
         }
         match (&mut self.source, &mut self.input) {
-            (Source::Octets(octets, range), _) if range.len() <= JOINED_MAX => {
+            (Source::Bytes(octets, range), _) if range.len() <= JOINED_MAX => {
                 self.prefix.extend_from_slice(&octets[range.clone()]);
                 range.start = range.end;
             }
@@ -386,7 +386,7 @@ impl Flow {
     /// What leaves next: prefix, then body.
     pub(super) fn pending(&self) -> [&[u8]; 2] {
         let body: &[u8] = match (&self.source, &self.input) {
-            (Source::Octets(octets, range), _) => &octets[range.clone()],
+            (Source::Bytes(octets, range), _) => &octets[range.clone()],
             (_, Some(input)) => &input.filled()[self.sent..self.ready],
             (_, None) => &[],
         };
@@ -399,7 +399,7 @@ impl Flow {
         self.prefix_sent += of_prefix;
         let n = n - of_prefix;
         match &mut self.source {
-            Source::Octets(_, range) => range.start += n,
+            Source::Bytes(_, range) => range.start += n,
             Source::Peer if self.held => self.sent += n,
             Source::File(_, range) => range.start += n as u64,
             Source::Peer => {
@@ -421,15 +421,15 @@ mod tests {
         let cases = [(1, true), (JOINED_MAX, true), (JOINED_MAX + 1, false)];
         for (n, joined) in cases {
             let body = vec![b'x'; n];
-            let mut spare = Spare::new(1, 2 * JOINED_MAX);
+            let mut buffers = BufferPool::new(1, 2 * JOINED_MAX);
             let (mut of_peer, mut of_answer) = (Flow::new(), Flow::new());
             of_peer.prefix().extend_from_slice(b"head");
-            of_peer.room(&mut spare)[..n].copy_from_slice(&body);
+            of_peer.room(&mut buffers)[..n].copy_from_slice(&body);
             of_peer.arrived(n);
             of_peer.begin(Framing::Length(n as u64), Coding::Verbatim);
             of_peer.advance().unwrap();
             of_answer.prefix().extend_from_slice(b"head");
-            of_answer.begin_answer(Body::Octets(Octets::Owned(body.clone()), 0..n), false);
+            of_answer.begin_answer(Body::Bytes(Bytes::Owned(body.clone()), 0..n), false);
             for mut flow in [of_peer, of_answer] {
                 flow.join();
                 let [prefix, rest] = flow.pending();
@@ -445,14 +445,14 @@ mod tests {
 
     #[test]
     fn what_nobody_takes_is_not_copied_without_end() {
-        let mut spare = Spare::new(1, 64 * 1024);
+        let mut buffers = BufferPool::new(1, 64 * 1024);
         for coding in [Coding::Verbatim, Coding::Chunk] {
             let mut flow = Flow::new();
             flow.prefix().extend_from_slice(b"head");
             flow.begin(Framing::UntilClose, coding);
             let mut parts = 0;
             while flow.wants_read() && parts < 1000 {
-                flow.room(&mut spare)[..1000].fill(b'x');
+                flow.room(&mut buffers)[..1000].fill(b'x');
                 flow.arrived(1000);
                 flow.advance().unwrap();
                 flow.join();

@@ -17,8 +17,8 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 
-use crate::app::{Now, Plan};
-use crate::http::buffer::Spare;
+use crate::app::{Moment, Plan};
+use crate::http::buffer::BufferPool;
 use crate::http::framing::Framing;
 use crate::http::head::{HeadScan, Method, RequestHead, Version};
 
@@ -36,9 +36,9 @@ pub struct Context<'a, A> {
     /// What an exchange may take.
     pub limits: &'a Limits,
     /// Empty buffers of the worker.
-    pub spare: &'a mut Spare,
+    pub buffers: &'a mut BufferPool,
     /// The time of this wake-up.
-    pub now: Now,
+    pub now: Moment,
     /// The process is stopping: connections are not kept.
     pub draining: bool,
 }
@@ -153,12 +153,12 @@ impl Exchange {
     }
 
     /// Gives back what it borrowed; afterwards it may be kept for another client.
-    pub fn retire(&mut self, spare: &mut Spare) {
+    pub fn retire(&mut self, buffers: &mut BufferPool) {
         self.plan = None;
         for flow in [&mut self.request, &mut self.response] {
             flow.reset();
             flow.discard();
-            flow.settle(spare);
+            flow.settle(buffers);
         }
     }
 
@@ -176,8 +176,8 @@ impl Exchange {
     }
 
     /// Where bytes from `side` are to be read into; never empty when a step asked for them.
-    pub fn room(&mut self, side: Side, spare: &mut Spare) -> &mut [u8] {
-        self.from(side).room(spare)
+    pub fn room(&mut self, side: Side, buffers: &mut BufferPool) -> &mut [u8] {
+        self.from(side).room(buffers)
     }
 
     /// `result` of reading from `side`; `Ok(0)` is the end of its stream.

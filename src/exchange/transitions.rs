@@ -39,7 +39,7 @@ impl Exchange {
         };
         for flow in [&mut self.request, &mut self.response] {
             flow.join();
-            flow.settle(cx.spare);
+            flow.settle(cx.buffers);
         }
         let wait = self.wait();
         self.deadline.update(wait, self.progress, cx.limits, cx.now.instant);

@@ -26,8 +26,8 @@ use self::entry::{Entry, Kept, Source};
 use self::path::PathError;
 use self::range::Selection;
 use self::tree::{Node, Tree};
-use crate::app::{App, Decision, Now, Outcome, Plan};
-use crate::http::answer::{self, Answer, Body, Octets, Reason};
+use crate::app::{App, Decision, Moment, Outcome, Plan};
+use crate::http::answer::{self, Answer, Body, Bytes, Reason};
 use crate::http::head::{Method, RequestHead};
 
 /// The limits of a file server.
@@ -41,7 +41,7 @@ pub struct FilesLimits {
     pub files: usize,
     /// When copies of a file for every client that is connected would be more than so many bytes, it leaves from the page
     /// cache, even if it is in memory: more than 32 MiB in flight do not fit the last cache of a processor. Only for files
-    /// of which most leaves in one call (see `CROWDED`).
+    /// of which most leaves in one call (see `SENDFILE_CROWD_BYTES`).
     pub copies_bytes: u64,
 }
 
@@ -176,12 +176,15 @@ impl Files {
             return file.read_now(&self.kept);
         }
         let copies = file.len().saturating_mul(clients as u64);
-        file.source(CROWDED.contains(&file.len()) && copies > self.limits.copies_bytes, &self.kept)
+        file.source(
+            SENDFILE_CROWD_BYTES.contains(&file.len()) && copies > self.limits.copies_bytes,
+            &self.kept,
+        )
     }
 }
 
 impl App for Files {
-    fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, now: &Now) -> Decision {
+    fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, now: &Moment) -> Decision {
         let answer = self.answer(head, now.clients);
         match self.delay.is_zero() {
             true => Decision::Answer(answer),
@@ -189,29 +192,29 @@ impl App for Files {
         }
     }
 
-    fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Now) -> bool {
+    fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Moment) -> bool {
         false
     }
 
-    fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Now) {}
+    fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Moment) {}
 }
 
 /// Bytes of the files that a crowd gets from the page cache. Of 75 KB files 1000 clients get 1.05 to 1.10 as many as from
 /// memory, 250 as many, 100 get 0.93. Smaller files cost less to copy than to look up; of larger ones only a part is in
 /// flight at once, and 500 clients get 0.68 of those that leave from memory (1 MB).
-const CROWDED: RangeInclusive<u64> = 64 * 1024..=256 * 1024;
+const SENDFILE_CROWD_BYTES: RangeInclusive<u64> = 64 * 1024..=256 * 1024;
 
-const TEXT: Octets = Octets::Static(b"Content-Type: text/plain; charset=utf-8\r\n");
-const ALLOW: Octets = Octets::Static(b"Allow: GET, HEAD, OPTIONS\r\n");
+const TEXT: Bytes = Bytes::Static(b"Content-Type: text/plain; charset=utf-8\r\n");
+const ALLOW: Bytes = Bytes::Static(b"Allow: GET, HEAD, OPTIONS\r\n");
 
 /// The answer to a GET or HEAD of a file. A HEAD gets the same: its body is left out where it is sent.
 fn serve(file: &Entry, source: Source, head: &RequestHead<'_>) -> Answer {
     let len = file.len();
-    let whole = || Octets::Shared(Arc::clone(&file.fields));
+    let whole = || Bytes::Shared(Arc::clone(&file.fields));
     let (status, fields, part) = match conditional::evaluate(head, file.validators()) {
         Verdict::Failed => return refusal(412, TEXT, b"412 Precondition Failed\n"),
         Verdict::NotModified => {
-            let fields = Octets::Shared(Arc::clone(&file.validator_fields));
+            let fields = Bytes::Shared(Arc::clone(&file.validator_fields));
             return Answer { status: 304, fields, body: Body::None, close: false };
         }
         Verdict::Whole => (200, whole(), 0..len),
@@ -219,16 +222,16 @@ fn serve(file: &Entry, source: Source, head: &RequestHead<'_>) -> Answer {
             Selection::Whole => (200, whole(), 0..len),
             Selection::Unsatisfiable => {
                 let fields = [&*TEXT, format!("Content-Range: bytes */{len}\r\n").as_bytes()].concat();
-                return refusal(416, Octets::Owned(fields), b"416 Range Not Satisfiable\n");
+                return refusal(416, Bytes::Owned(fields), b"416 Range Not Satisfiable\n");
             }
             Selection::Part(part) => {
                 let line = format!("Content-Range: bytes {}-{}/{len}\r\n", part.start, part.end - 1);
-                (206, Octets::Owned([&file.fields, line.as_bytes()].concat()), part)
+                (206, Bytes::Owned([&file.fields, line.as_bytes()].concat()), part)
             }
         },
     };
     let body = match source {
-        Source::Memory(bytes) => Body::Octets(Octets::Shared(bytes), part.start as usize..part.end as usize),
+        Source::Memory(bytes) => Body::Bytes(Bytes::Shared(bytes), part.start as usize..part.end as usize),
         Source::File(file) => Body::File(file, part),
     };
     Answer { status, fields, body, close: false }
@@ -242,15 +245,15 @@ fn redirect(path: &[u8], query: &str) -> Answer {
     fields.push(b'/');
     fields.extend_from_slice(query.as_bytes());
     fields.extend_from_slice(b"\r\n");
-    refusal(301, Octets::Owned(fields), b"301 Moved Permanently\n")
+    refusal(301, Bytes::Owned(fields), b"301 Moved Permanently\n")
 }
 
 fn not_found() -> Answer {
     refusal(404, TEXT, b"404 Not Found\n")
 }
 
-fn refusal(status: u16, fields: Octets, text: &'static [u8]) -> Answer {
-    Answer { status, fields, body: Body::Octets(Octets::Static(text), 0..text.len()), close: false }
+fn refusal(status: u16, fields: Bytes, text: &'static [u8]) -> Answer {
+    Answer { status, fields, body: Body::Bytes(Bytes::Static(text), 0..text.len()), close: false }
 }
 
 /// True when the process, not the file, is why it could not be opened.
@@ -367,7 +370,7 @@ mod tests {
 
     /// Asks as one of so many clients.
     fn ask_among(files: &Files, clients: usize, method: &str, target: &str, fields: Fields<'_>) -> Reply {
-        let now = Now { instant: Instant::now(), date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients };
+        let now = Moment { instant: Instant::now(), date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients };
         let mut reply = None;
         with_head(method, target, fields, |head| {
             let Decision::Answer(answer) = files.decide(head, ([127, 0, 0, 1], 9).into(), &now) else {
@@ -376,7 +379,7 @@ mod tests {
             assert!(!answer.close, "{method} {target}");
             let body = match &answer.body {
                 Body::None => Vec::new(),
-                Body::Octets(octets, range) => octets[range.clone()].to_vec(),
+                Body::Bytes(octets, range) => octets[range.clone()].to_vec(),
                 Body::File(file, range) => {
                     let mut bytes = vec![0; (range.end - range.start) as usize];
                     file.read_exact_at(&mut bytes, range.start).unwrap();

@@ -13,19 +13,19 @@ use super::rewrite::Persistence;
 /// Bytes that are static, shared or owned.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
-pub enum Octets {
+pub enum Bytes {
     Static(&'static [u8]),
     Shared(Arc<[u8]>),
     Owned(Vec<u8>),
 }
 
-impl Deref for Octets {
+impl Deref for Bytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         match self {
-            Octets::Static(b) => b,
-            Octets::Shared(b) => b,
-            Octets::Owned(b) => b,
+            Bytes::Static(b) => b,
+            Bytes::Shared(b) => b,
+            Bytes::Owned(b) => b,
         }
     }
 }
@@ -36,7 +36,7 @@ pub enum Body {
     /// None at all, and no Content-Length where the status forbids a body (204, 304).
     None,
     /// A part of bytes in memory.
-    Octets(Octets, Range<usize>),
+    Bytes(Bytes, Range<usize>),
     /// A part of a file, which the engine sends.
     File(Arc<File>, Range<u64>),
 }
@@ -46,7 +46,7 @@ impl Body {
     pub fn len(&self) -> u64 {
         match self {
             Body::None => 0,
-            Body::Octets(_, range) => range.len() as u64,
+            Body::Bytes(_, range) => range.len() as u64,
             Body::File(_, range) => range.end.saturating_sub(range.start),
         }
     }
@@ -63,7 +63,7 @@ pub struct Answer {
     /// The status code.
     pub status: u16,
     /// Field lines with their line ends, without Date, Connection and Content-Length.
-    pub fields: Octets,
+    pub fields: Bytes,
     /// The body; to HEAD only its length is told.
     pub body: Body,
     /// The connection is not to be used again.
@@ -121,8 +121,8 @@ pub fn answer(reason: Reason) -> Answer {
     };
     let text = format!("{status} {}: {reason}\n", phrase(status)).into_bytes();
     let all = 0..text.len();
-    let fields = Octets::Static(b"Content-Type: text/plain; charset=utf-8\r\n");
-    Answer { status, fields, body: Body::Octets(Octets::Owned(text), all), close }
+    let fields = Bytes::Static(b"Content-Type: text/plain; charset=utf-8\r\n");
+    Answer { status, fields, body: Body::Bytes(Bytes::Owned(text), all), close }
 }
 
 fn refusal(error: HeadError) -> u16 {
@@ -261,7 +261,7 @@ mod tests {
         for (reason, status, close) in cases {
             let made = answer(reason);
             assert_eq!((made.status, made.close), (status, close), "{reason:?}");
-            let Body::Octets(text, all) = made.body else { panic!("{reason:?} has no text") };
+            let Body::Bytes(text, all) = made.body else { panic!("{reason:?} has no text") };
             let expected = format!("{status} {}: {reason}\n", phrase(status));
             assert_eq!(&text[all], expected.as_bytes());
             assert!(!phrase(status).is_empty());
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn the_length_is_told_where_a_body_may_be() {
         let file = || Arc::new(File::open("Cargo.toml").unwrap());
-        let octets = || Body::Octets(Octets::Shared(Arc::from(&b"0123456789"[..])), 2..9);
+        let octets = || Body::Bytes(Bytes::Shared(Arc::from(&b"0123456789"[..])), 2..9);
         let cases = [
             (200, Body::None, Some(0)),
             (301, Body::None, Some(0)),
@@ -292,7 +292,7 @@ mod tests {
             (206, Body::File(file(), 10..5_000_000_000), Some(4_999_999_990)),
         ];
         for (status, body, length) in cases {
-            let made = Answer { status, fields: Octets::Static(b"A: b\r\n"), body, close: false };
+            let made = Answer { status, fields: Bytes::Static(b"A: b\r\n"), body, close: false };
             let length = length.map(|n: u64| format!("Content-Length: {n}\r\n")).unwrap_or_default();
             let phrase = phrase(status);
             let expected = format!(

@@ -1,4 +1,4 @@
-//! A block of bytes that arrived and have not left, and the spare blocks of a worker.
+//! A block of bytes that arrived and have not left, and the buffers blocks of a worker.
 
 /// Capacity of every buffer, in bytes: the largest head (32 KiB) fits, and a large body moves in few reads.
 pub const BUFFER_BYTES: usize = 96 * 1024;
@@ -91,16 +91,16 @@ impl Buffer {
 /// Empty buffers for reuse, one stack per worker: the block used last is the one still in the cache, and a
 /// connection that waits owns none.
 #[derive(Debug)]
-pub struct Spare {
+pub struct BufferPool {
     buffers: Vec<Buffer>,
     most: usize,
     capacity: usize,
 }
 
-impl Spare {
+impl BufferPool {
     /// A stack that keeps at most `most` empty buffers of `capacity` bytes.
     pub fn new(most: usize, capacity: usize) -> Self {
-        Spare { buffers: Vec::new(), most, capacity }
+        BufferPool { buffers: Vec::new(), most, capacity }
     }
 
     /// An empty buffer.
@@ -160,12 +160,12 @@ mod tests {
 
     #[test]
     fn spare_buffers_come_back_empty_and_are_bounded() {
-        let mut spare = Spare::new(1, 4);
-        let (mut a, b) = (spare.take(), spare.take());
+        let mut buffers = BufferPool::new(1, 4);
+        let (mut a, b) = (buffers.take(), buffers.take());
         put(&mut a, b"x");
-        spare.give(a);
-        spare.give(b);
-        assert_eq!(spare.buffers.len(), 1);
-        assert!(spare.take().is_empty());
+        buffers.give(a);
+        buffers.give(b);
+        assert_eq!(buffers.buffers.len(), 1);
+        assert!(buffers.take().is_empty());
     }
 }

@@ -315,10 +315,10 @@ mod tests {
     }
 
     fn whole(body: &[u8]) -> Result<Option<[Vec<u8>; 3]>, ChunkError> {
-        let at_once = read(body, std::iter::empty());
+        let concurrency = read(body, std::iter::empty());
         let drip = read(body, std::iter::repeat(1));
-        assert_eq!(at_once, drip, "{:?}", String::from_utf8_lossy(body));
-        at_once
+        assert_eq!(concurrency, drip, "{:?}", String::from_utf8_lossy(body));
+        concurrency
     }
 
     #[test]

@@ -477,9 +477,9 @@ mod tests {
         bytes: &[u8],
         f: impl Fn(&RequestHead<'_>) -> T,
     ) -> Result<Option<T>, HeadError> {
-        let at_once = ask(bytes, usize::MAX, &f);
-        assert_eq!(at_once, ask(bytes, 1, &f), "{:?}", String::from_utf8_lossy(bytes));
-        at_once
+        let concurrency = ask(bytes, usize::MAX, &f);
+        assert_eq!(concurrency, ask(bytes, 1, &f), "{:?}", String::from_utf8_lossy(bytes));
+        concurrency
     }
 
     fn response<T: PartialEq + fmt::Debug>(
@@ -487,9 +487,9 @@ mod tests {
         asked: Method,
         f: impl Fn(&ResponseHead<'_>) -> T,
     ) -> Result<Option<T>, HeadError> {
-        let at_once = tell(bytes, asked, usize::MAX, &f);
-        assert_eq!(at_once, tell(bytes, asked, 1, &f), "{:?}", String::from_utf8_lossy(bytes));
-        at_once
+        let concurrency = tell(bytes, asked, usize::MAX, &f);
+        assert_eq!(concurrency, tell(bytes, asked, 1, &f), "{:?}", String::from_utf8_lossy(bytes));
+        concurrency
     }
 
     #[test]
@@ -794,17 +794,20 @@ mod tests {
         ) {
             let bytes = parts.concat().into_bytes();
             let summary = |head: &RequestHead<'_>| (head.len, head.framing, head.keep_alive, head.host.to_owned());
-            let (at_once, cut) = (ask(&bytes, usize::MAX, summary), ask(&bytes, step, summary));
-            prop_assert!(at_once == cut || is_seen_later(&at_once, &cut), "{at_once:?} {cut:?}");
+            let (concurrency, cut) = (ask(&bytes, usize::MAX, summary), ask(&bytes, step, summary));
+            prop_assert!(concurrency == cut || is_seen_later(&concurrency, &cut), "{concurrency:?} {cut:?}");
             let summary = |head: &ResponseHead<'_>| (head.len, head.framing, head.keep_alive);
-            let (at_once, cut) =
+            let (concurrency, cut) =
                 (tell(&bytes, Method::Get, usize::MAX, summary), tell(&bytes, Method::Get, step, summary));
-            prop_assert!(at_once == cut || is_seen_later(&at_once, &cut), "{at_once:?} {cut:?}");
+            prop_assert!(concurrency == cut || is_seen_later(&concurrency, &cut), "{concurrency:?} {cut:?}");
         }
     }
 
     /// A fault in an unfinished head may be found only when the head has ended or doubled.
-    fn is_seen_later<T>(at_once: &Result<Option<T>, HeadError>, cut: &Result<Option<T>, HeadError>) -> bool {
-        at_once.is_err() && matches!(cut, Ok(None))
+    fn is_seen_later<T>(
+        concurrency: &Result<Option<T>, HeadError>,
+        cut: &Result<Option<T>, HeadError>,
+    ) -> bool {
+        concurrency.is_err() && matches!(cut, Ok(None))
     }
 }

@@ -15,10 +15,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use neraca::app::App;
-use neraca::balance::Balance;
 use neraca::cluster::{Cluster, Policy};
-use neraca::engine::{self, AtOnce, EngineLimits, Kind, Options, Pool, Reactor, Running};
+use neraca::engine::{
+    self, ConcurrencyLimit, Engine, EngineHandle, EngineLimits, Options, Pool, ReactorKind,
+};
 use neraca::exchange::Limits;
+use neraca::router::Router;
 
 use wire::Wire;
 
@@ -28,35 +30,28 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// An engine in one of its variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Variant {
-    pub(crate) kind: Kind,
-    pub(crate) pool: Pool,
-    pub(crate) batch: usize,
-    pub(crate) reactor: Reactor,
+    pub(crate) engine: Engine,
 }
 
-pub(crate) const CROSSBEAM: Variant =
-    Variant { kind: Kind::Thread, pool: Pool::Crossbeam, batch: 32, reactor: Reactor::Edge };
-pub(crate) const RAYON: Variant = Variant { pool: Pool::Rayon, ..CROSSBEAM };
-pub(crate) const BATCH_1: Variant = Variant { batch: 1, ..CROSSBEAM };
-pub(crate) const EDGE: Variant = Variant { kind: Kind::Async, ..CROSSBEAM };
-pub(crate) const SMOL: Variant = Variant { reactor: Reactor::Smol, ..EDGE };
+pub(crate) const CROSSBEAM: Variant = Variant { engine: Engine::Thread(Pool::Crossbeam { batch: 32 }) };
+pub(crate) const RAYON: Variant = Variant { engine: Engine::Thread(Pool::Rayon { batch: 32 }) };
+pub(crate) const TEXTBOOK: Variant = Variant { engine: Engine::Thread(Pool::Textbook) };
+pub(crate) const EDGE: Variant = Variant { engine: Engine::Async(ReactorKind::Edge) };
+pub(crate) const SMOL: Variant = Variant { engine: Engine::Async(ReactorKind::Smol) };
 
-pub(crate) const VARIANTS: [Variant; 5] = [CROSSBEAM, RAYON, BATCH_1, EDGE, SMOL];
+pub(crate) const VARIANTS: [Variant; 5] = [CROSSBEAM, RAYON, TEXTBOOK, EDGE, SMOL];
 
 impl Variant {
     /// The textbook pool, in which a worker holds an exchange with a backend to its end.
     pub(crate) fn holds_workers(self) -> bool {
-        self.batch == 1
+        self == TEXTBOOK
     }
 
     /// Options with limits that no test meets by accident; a test shortens those that it is about.
     pub(crate) fn options(self) -> Options {
         Options {
-            kind: self.kind,
-            workers: if self.kind == Kind::Thread { 4 } else { 2 },
-            batch: self.batch,
-            pool: self.pool,
-            reactor: self.reactor,
+            engine: self.engine,
+            workers: if matches!(self.engine, Engine::Thread(_)) { 4 } else { 2 },
             limits: Limits {
                 head_timeout: PATIENCE,
                 body_timeout: PATIENCE,
@@ -64,28 +59,27 @@ impl Variant {
                 ..Limits::default()
             },
             engine_limits: EngineLimits { drain: Duration::from_secs(5), ..EngineLimits::default() },
-            at_once: AtOnce::Always(64),
+            concurrency: ConcurrencyLimit::Always(64),
             receive_bytes: usize::MAX,
         }
     }
 
     /// The arguments that choose it on the command line.
     pub(crate) fn arguments(self) -> Vec<&'static str> {
-        let mut arguments = vec!["--engine", if self.kind == Kind::Thread { "thread" } else { "async" }];
-        match self {
-            RAYON => arguments.extend(["--pool", "rayon"]),
-            BATCH_1 => arguments.extend(["--batch", "1"]),
-            SMOL => arguments.extend(["--reactor", "smol"]),
-            _ => {}
+        match self.engine {
+            Engine::Thread(Pool::Crossbeam { .. }) => vec!["--engine", "thread"],
+            Engine::Thread(Pool::Rayon { .. }) => vec!["--engine", "thread", "--pool", "rayon"],
+            Engine::Thread(Pool::Textbook) => vec!["--engine", "thread", "--pool", "textbook"],
+            Engine::Async(ReactorKind::Edge) => vec!["--engine", "async"],
+            Engine::Async(ReactorKind::Smol) => vec!["--engine", "async", "--reactor", "smol"],
         }
-        arguments
     }
 }
 
 /// A running engine. When it is dropped it must end within its drain limit, with every connection closed.
 pub(crate) struct Server<A> {
     pub(crate) app: Arc<A>,
-    running: Arc<Running>,
+    running: Arc<EngineHandle>,
     address: SocketAddr,
     /// Exchanges that the test makes panic.
     pub(crate) panics: u64,
@@ -136,9 +130,9 @@ impl<A> Server<A> {
 }
 
 impl<A> Deref for Server<A> {
-    type Target = Running;
+    type Target = EngineHandle;
 
-    fn deref(&self) -> &Running {
+    fn deref(&self) -> &EngineHandle {
         &self.running
     }
 }
@@ -157,19 +151,15 @@ impl<A> Drop for Server<A> {
 }
 
 /// A balancer over these backends, asked in turn.
-pub(crate) fn balancer(options: Options, backends: &[SocketAddr]) -> Server<Balance> {
+pub(crate) fn balancer(options: Options, backends: &[SocketAddr]) -> Server<Router> {
     trusting_balancer(options, backends, &[])
 }
 
 /// The same, believing clients within these networks.
-pub(crate) fn trusting_balancer(
-    options: Options,
-    backends: &[SocketAddr],
-    trust: &[&str],
-) -> Server<Balance> {
+pub(crate) fn trusting_balancer(options: Options, backends: &[SocketAddr], trust: &[&str]) -> Server<Router> {
     let trust = trust.iter().map(|network| network.parse().unwrap()).collect();
     let cluster = Cluster::new(backends, Policy::RoundRobin, 1, Instant::now());
-    Server::start(Balance::new(cluster, trust), options)
+    Server::start(Router::new(cluster, trust), options)
 }
 
 /// Asks again and again until it holds; for what another thread will do, and nothing tells when it has.

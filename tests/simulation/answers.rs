@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use neraca::app::{App, Decision, Now, Outcome, Plan};
+use neraca::app::{App, Decision, Moment, Outcome, Plan};
 use neraca::exchange::CloseReason;
-use neraca::http::answer::{Answer, Body, Octets};
+use neraca::http::answer::{Answer, Body, Bytes};
 use neraca::http::head::RequestHead;
 
 use super::message::responses;
@@ -39,22 +39,22 @@ impl Answers {
 }
 
 impl App for Answers {
-    fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, _now: &Now) -> Decision {
+    fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, _now: &Moment) -> Decision {
         let (status, body) = match head.target {
-            "/memory" => (200, Body::Octets(Octets::Shared(Arc::clone(&self.bytes)), 0..SIZE)),
+            "/memory" => (200, Body::Bytes(Bytes::Shared(Arc::clone(&self.bytes)), 0..SIZE)),
             "/file" => (200, Body::File(Arc::clone(&self.file), 0..SIZE as u64)),
             "/short" => (200, Body::File(Arc::clone(&self.file), 0..SIZE as u64 + 1)),
             _ => (204, Body::None),
         };
-        let answer = Answer { status, fields: Octets::Static(b""), body, close: false };
+        let answer = Answer { status, fields: Bytes::Static(b""), body, close: false };
         if head.target == "/late" { Decision::AnswerAfter(LATE, answer) } else { Decision::Answer(answer) }
     }
 
-    fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Now) -> bool {
+    fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Moment) -> bool {
         false
     }
 
-    fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Now) {}
+    fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Moment) {}
 }
 
 #[test]

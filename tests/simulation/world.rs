@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use neraca::app::{App, Now};
-use neraca::balance::Balance;
+use neraca::app::{App, Moment};
 use neraca::cluster::{Cluster, Policy};
 use neraca::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Keep, Limits, Side, Step};
-use neraca::http::buffer::Spare;
+use neraca::http::buffer::BufferPool;
+use neraca::router::Router;
 
 use super::peers::{Act, Backends, Client, Conn, Job, Seen};
 use super::wire::{End, Pace, Socket};
@@ -20,7 +20,7 @@ const STILL_STEPS_MAX: usize = 24;
 /// Most waits of one run, each of which ends by a byte, an end or a deadline.
 const WAITS_MAX: usize = 400_000;
 
-/// Spare buffers at the start; an exchange uses two at most.
+/// BufferPool buffers at the start; an exchange uses two at most.
 const SPARE_BUFFERS: usize = 4;
 
 /// What is to happen in a run.
@@ -71,7 +71,7 @@ pub struct Run {
 struct World<A> {
     app: A,
     limits: Limits,
-    spare: Spare,
+    buffers: BufferPool,
     start: Instant,
     now: Instant,
     pace: Pace,
@@ -95,7 +95,7 @@ const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Ad
 pub fn run(plot: &Plot, pace: Pace) -> Run {
     let start = Instant::now();
     let addresses: Vec<SocketAddr> = (0..plot.backends).map(|n| ([127, 0, 0, 1], 9000 + n).into()).collect();
-    let app = Balance::new(Cluster::new(&addresses, Policy::RoundRobin, 1, start), Vec::new());
+    let app = Router::new(Cluster::new(&addresses, Policy::RoundRobin, 1, start), Vec::new());
     let (run, app) = run_app(app, start, plot, pace);
     for backend in app.cluster().backends() {
         assert_eq!(backend.in_flight(), 0, "a lease was not given back");
@@ -107,13 +107,13 @@ pub fn run(plot: &Plot, pace: Pace) -> Run {
 pub fn run_app<A: App>(app: A, start: Instant, plot: &Plot, pace: Pace) -> (Run, A) {
     let mut limits = Limits::default();
     limits.head.head_bytes = limits.head.head_bytes.min(plot.buffer_bytes / 2);
-    let mut spare = Spare::new(SPARE_BUFFERS, plot.buffer_bytes);
-    let buffers: Vec<_> = (0..SPARE_BUFFERS).map(|_| spare.take()).collect();
-    buffers.into_iter().for_each(|buffer| spare.give(buffer));
+    let mut buffers = BufferPool::new(SPARE_BUFFERS, plot.buffer_bytes);
+    let made: Vec<_> = (0..SPARE_BUFFERS).map(|_| buffers.take()).collect();
+    made.into_iter().for_each(|buffer| buffers.give(buffer));
     let mut world = World {
         app,
         limits,
-        spare,
+        buffers,
         start,
         now: start,
         pace,
@@ -131,7 +131,7 @@ pub fn run_app<A: App>(app: A, start: Instant, plot: &Plot, pace: Pace) -> (Run,
     };
     let reason = world.connection();
     assert!(world.backend.is_none(), "closed with a backend attached");
-    assert_eq!(world.spare.len(), SPARE_BUFFERS, "a buffer was not given back");
+    assert_eq!(world.buffers.len(), SPARE_BUFFERS, "a buffer was not given back");
     let run = Run {
         received: world.client.socket.written,
         reason,
@@ -149,7 +149,7 @@ impl<A: App> World<A> {
         loop {
             let idle_until = self.now + self.limits.idle_timeout;
             while !self.client.socket.is_readable() {
-                assert_eq!(self.spare.len(), SPARE_BUFFERS, "an idle connection owns a buffer");
+                assert_eq!(self.buffers.len(), SPARE_BUFFERS, "an idle connection owns a buffer");
                 if self.draining || self.now >= idle_until {
                     return CloseReason::TimedOut;
                 }
@@ -163,7 +163,7 @@ impl<A: App> World<A> {
                 None => Exchange::new(CLIENT, &self.limits, self.now),
             };
             let reason = self.exchange(&mut exchange);
-            exchange.retire(&mut self.spare);
+            exchange.retire(&mut self.buffers);
             kept = Some(exchange);
             if let Some(reason) = reason {
                 return reason;
@@ -178,8 +178,8 @@ impl<A: App> World<A> {
             let step = exchange.step(&mut Context {
                 app: &self.app,
                 limits: &self.limits,
-                spare: &mut self.spare,
-                now: Now { instant: self.now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 },
+                buffers: &mut self.buffers,
+                now: Moment { instant: self.now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 },
                 draining: self.draining,
             });
             self.served += exchange.take_served();
@@ -260,7 +260,7 @@ impl<A: App> World<A> {
         for side in [Side::Backend, Side::Client] {
             if interest.contains(Interest::read(side)) {
                 let socket = Self::socket(side, &mut self.client, &mut conn);
-                let result = socket.read(exchange.room(side, &mut self.spare), &mut self.pace);
+                let result = socket.read(exchange.room(side, &mut self.buffers), &mut self.pace);
                 moved |= note(result, |result| exchange.received(side, result));
             }
         }

@@ -5,9 +5,9 @@ use std::thread;
 use crate::harness::scripted::Backend;
 use crate::harness::wire::{End, Message, Wire};
 use crate::harness::{Server, Variant, balancer};
-use neraca::balance::Balance;
+use neraca::router::Router;
 
-fn pair(variant: Variant) -> (Backend, Server<Balance>) {
+fn pair(variant: Variant) -> (Backend, Server<Router>) {
     let backend = Backend::start();
     let server = balancer(variant.options(), &[backend.address()]);
     (backend, server)

@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::harness::scripted::Backend;
 use crate::harness::wire::Wire;
 use crate::harness::{Server, Variant, balancer};
-use neraca::balance::Balance;
+use neraca::router::Router;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const EXPECTS: &str = "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
 
-fn pair(variant: Variant) -> (Backend, Server<Balance>, Wire) {
+fn pair(variant: Variant) -> (Backend, Server<Router>, Wire) {
     let backend = Backend::start();
     let server = balancer(variant.options(), &[backend.address()]);
     let client = server.client();

@@ -8,14 +8,14 @@ use socket2::{Domain, Socket, Type};
 use crate::harness::scripted::Backend;
 use crate::harness::wire::{End, Wire};
 use crate::harness::{Server, Variant, balancer, eventually};
-use neraca::balance::Balance;
 use neraca::exchange::Limits;
+use neraca::router::Router;
 
 const SHORT: Duration = Duration::from_millis(200);
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-fn pair(variant: Variant, shorten: impl FnOnce(&mut Limits)) -> (Backend, Server<Balance>) {
+fn pair(variant: Variant, shorten: impl FnOnce(&mut Limits)) -> (Backend, Server<Router>) {
     let backend = Backend::start();
     let mut options = variant.options();
     shorten(&mut options.limits);

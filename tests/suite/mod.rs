@@ -1,6 +1,5 @@
 //! The socket tests. `thread.rs` and `task.rs` mount them once per variant of their engine: each file ends with
 //! `each_variant!` and the list of its tests.
-mod admission;
 mod bodies;
 mod continues;
 mod deadlines;
@@ -8,6 +7,7 @@ mod files;
 mod forwarding;
 mod keepalive;
 mod limits;
+mod pressure;
 mod retry;
 mod stopping;
 mod upgrade;

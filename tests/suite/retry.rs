@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::harness::scripted::{Backend, Reserved};
 use crate::harness::wire::Wire;
 use crate::harness::{Server, Variant, balancer, eventually};
-use neraca::balance::Balance;
+use neraca::router::Router;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -13,7 +13,7 @@ const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
 const PUT: &str = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
 
 /// A client and a backend connection on which one request was served.
-fn kept(variant: Variant) -> (Backend, Server<Balance>, Wire, Wire) {
+fn kept(variant: Variant) -> (Backend, Server<Router>, Wire, Wire) {
     let backend = Backend::start();
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();

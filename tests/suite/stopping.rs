@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use neraca::app::{App, Decision, Now, Outcome, Plan};
+use neraca::app::{App, Decision, Moment, Outcome, Plan};
 use neraca::http::answer::{Reason, answer};
 use neraca::http::head::RequestHead;
 
@@ -80,16 +80,16 @@ fn an_engine_without_clients_ends_at_once(variant: Variant) {
 struct Fragile;
 
 impl App for Fragile {
-    fn decide(&self, head: &RequestHead<'_>, _: SocketAddr, _: &Now) -> Decision {
+    fn decide(&self, head: &RequestHead<'_>, _: SocketAddr, _: &Moment) -> Decision {
         assert!(head.target != "/panic", "as asked for");
         Decision::Answer(answer(Reason::NoBackend))
     }
 
-    fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Now) -> bool {
+    fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Moment) -> bool {
         false
     }
 
-    fn report(&self, _: &Plan, _: Outcome, _: &Now) {}
+    fn report(&self, _: &Plan, _: Outcome, _: &Moment) {}
 }
 
 fn a_panic_costs_one_connection(variant: Variant) {

@@ -5,14 +5,14 @@ use std::thread;
 use crate::harness::scripted::Backend;
 use crate::harness::wire::Wire;
 use crate::harness::{Server, Variant, balancer};
-use neraca::balance::Balance;
+use neraca::router::Router;
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-fn tunnel(variant: Variant) -> (Server<Balance>, Wire, Wire) {
+fn tunnel(variant: Variant) -> (Server<Router>, Wire, Wire) {
     let backend = Backend::start();
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();

@@ -85,7 +85,7 @@ pub(crate) struct Plan {
 /// Something that answers HTTP and is measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Target {
-    /// Unique, such as `thread`, `async`, `serve-thread`, `haproxy`, `thread-batch1`, `ablate-access-log`.
+    /// Unique, such as `thread`, `async`, `serve-thread`, `haproxy`, `thread-textbook`, `ablate-access-log`.
     pub(crate) id: String,
     /// For people: `Neraca, thread engine`.
     pub(crate) title: String,

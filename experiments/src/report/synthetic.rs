@@ -194,7 +194,7 @@ fn load(directory: &Path, target: &Target, cell: &Cell) {
     write(directory, file::COUNTERS, &programs);
     if cell.keep_alive {
         let each = requests * (cell.body_bytes + 150) / u64::from(cell.opened());
-        let spread = if target.id == "thread-batch1" { 0.9 } else { 0.1 };
+        let spread = if target.id == "thread-textbook" { 0.9 } else { 0.1 };
         let of = |i: u32| (each as f64 * (1.0 + spread * f64::from(i % 21).mul_add(0.1, -1.0))) as u64;
         let received: Vec<u64> = (0..cell.opened()).map(of).collect();
         let silent: Vec<u64> = (0..cell.opened()).map(u64::from).map(|i| i % 10).collect();

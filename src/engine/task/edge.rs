@@ -15,14 +15,14 @@ use mio::{Events, Poll, Registry, Token};
 use smol::LocalExecutor;
 use smol::channel::Receiver;
 
-use super::{Core, Dealer, Dealt, Desk, Ends, Listeners, Reactor, Shared};
+use super::{Acceptor, Core, CoreHandle, Ends, Handoff, Listeners, Reactor, Shared};
 use crate::app::App;
 use crate::engine::SWEEP;
-use crate::engine::admission::EPOCH;
-use crate::engine::clock::Computed;
+use crate::engine::clock::CpuTime;
 use crate::engine::connection::{Backends, Connection};
 use crate::engine::link::{ENDED, Link, READABLE, Readiness, WRITABLE, readiness};
 use crate::engine::listener::{self, WAKE, is_listener};
+use crate::engine::pressure::EPOCH;
 use crate::engine::timers::Timers;
 use crate::exchange::{Interest, Side};
 
@@ -68,7 +68,7 @@ pub(super) struct Edge {
 const SOURCES_AT_ONCE: usize = 1024;
 
 pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io::Result<Ends> {
-    let (mut desks, mut seats) = (Vec::new(), Vec::new());
+    let (mut handles, mut inboxes) = (Vec::new(), Vec::new());
     for _ in 0..shared.counters.len() {
         let poll = Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKE)?;
@@ -78,13 +78,18 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
                 log::error!("cannot wake a core: {error}");
             }
         };
-        desks.push(Desk { sender, open: Default::default(), busy: Default::default(), wake: Box::new(wake) });
-        seats.push((poll, receiver));
+        handles.push(CoreHandle {
+            sender,
+            open: Default::default(),
+            busy: Default::default(),
+            wake: Box::new(wake),
+        });
+        inboxes.push((poll, receiver));
     }
-    let cores: Arc<[Desk]> = desks.into();
+    let cores: Arc<[CoreHandle]> = handles.into();
     let mut listeners = listeners.0;
     let mut bodies: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
-    for (index, (poll, dealt)) in seats.into_iter().enumerate() {
+    for (index, (poll, inbox)) in inboxes.into_iter().enumerate() {
         let listeners = std::mem::take(&mut listeners);
         listener::watch(&listeners, poll.registry())?;
         let registry = poll.registry().try_clone()?;
@@ -97,33 +102,38 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
                 waiting: RefCell::default(),
                 started: Instant::now(),
             };
-            let dealer = Dealer { accepting: !listeners.is_empty(), listeners, paused: false };
-            serve(&Core::new(index, shared, edge, cores), poll, dealer, &dealt);
+            let acceptor = Acceptor { accepting: !listeners.is_empty(), listeners, paused: false };
+            serve(&Core::new(index, shared, edge, cores), poll, acceptor, &inbox);
         }));
     }
     super::launch(shared, &cores, bodies)
 }
 
 /// One core's loop: run what is ready, then wait for more.
-fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, dealt: &Receiver<Dealt>) {
+fn serve<A: App>(
+    core: &Rc<Core<A, Edge>>,
+    mut poll: Poll,
+    mut acceptor: Acceptor,
+    inbox: &Receiver<Handoff>,
+) {
     let executor = LocalExecutor::new();
     let mut events = Events::with_capacity(EVENTS_MAX);
     let mut swept = Instant::now();
     let mut drained_from = None;
-    let mut computed = Computed::default();
+    let mut cpu_time = CpuTime::default();
     loop {
         let mut more = core.run_ready(&executor);
         if core.begin_waiting() {
             more |= core.run_ready(&executor);
         }
         if core.shared.is_draining() {
-            dealer.listeners.clear();
-            if core.open.get() == 0 && dealt.is_empty() {
+            acceptor.listeners.clear();
+            if core.open.get() == 0 && inbox.is_empty() {
                 return;
             }
         }
         let waits = !core.reactor.waiting.borrow().is_empty();
-        let most = match dealer.accepting || more || (waits && core.admission.room() > 0) {
+        let most = match acceptor.accepting || more || (waits && core.pressure.room() > 0) {
             true => Duration::ZERO,
             false => {
                 core.reactor.timers.borrow().until_next(Instant::now(), if waits { EPOCH } else { SWEEP })
@@ -134,33 +144,33 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut poll: Poll, mut dealer: Dealer, d
         {
             log::error!("waiting for readiness failed: {error}");
         }
-        core.kit.borrow_mut().clock.tick();
+        core.worker.borrow_mut().clock.tick();
         core.counters().wakeups.add(1);
         let now = core.now().instant;
         for event in &events {
             match event.token() {
                 WAKE if core.shared.is_draining() => swept -= SWEEP,
                 WAKE => {}
-                token if is_listener(token, dealer.listeners.len()) => dealer.accepting = true,
+                token if is_listener(token, acceptor.listeners.len()) => acceptor.accepting = true,
                 Token(fd) => core.announce(fd, readiness(event)),
             }
         }
-        core.admission.tick(core.reactor.milliseconds(now));
+        core.pressure.tick(core.reactor.milliseconds(now));
         core.reactor.end_waits(now);
-        core.take_dealt(&executor, dealt);
+        core.take_dealt(&executor, inbox);
         if now.saturating_duration_since(swept) >= SWEEP {
-            core.settle_load(computed.percent_since(swept, now));
-            core.admission.note_load(core.kit.borrow_mut().gauge.read(now));
+            core.settle_load(cpu_time.percent_since(swept, now));
+            core.pressure.note_load(core.worker.borrow_mut().run_queue.read(now));
             swept = now;
-            dealer.accepting |= std::mem::take(&mut dealer.paused);
+            acceptor.accepting |= std::mem::take(&mut acceptor.paused);
             if core.shared.is_draining() {
                 core.shared.limit_drain(&mut drained_from, now);
             }
             core.reactor.sweep(now, core.shared.is_draining());
             core.expire_parked();
         }
-        if dealer.accepting && !dealer.listeners.is_empty() {
-            core.accept(&executor, &mut dealer);
+        if acceptor.accepting && !acceptor.listeners.is_empty() {
+            core.accept(&executor, &mut acceptor);
         }
     }
 }
@@ -179,7 +189,7 @@ impl<A: App> Core<A, Edge> {
     /// Wakes as many of the clients that wait with a request as there is room for; false when that is none.
     fn begin_waiting(&self) -> bool {
         let mut waiting = self.reactor.waiting.borrow_mut();
-        let begun = self.admission.admit(waiting.len());
+        let begun = self.pressure.admit(waiting.len());
         let sources = self.reactor.sources.borrow();
         for fd in waiting.drain(..begun) {
             if let Some(Source { waker: Some(waker), .. }) = sources.get(fd) {

@@ -20,13 +20,13 @@ use std::time::Instant;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 
-use super::admission::Admission;
-use super::connection::{Backends, Connection, Kit};
+use super::connection::{Backends, Connection, WorkerState};
 use super::link::{Link, Stream};
 use super::listener::{Accepted, accept_waiting};
+use super::pressure::PressureLimit;
 use super::stats::Counters;
-use super::{Ends, Listeners, Reactor as Kind, Shared};
-use crate::app::{App, Now};
+use super::{Ends, Listeners, ReactorKind, Shared};
+use crate::app::{App, Moment};
 use crate::cluster::IdlePool;
 use crate::exchange::Interest;
 
@@ -83,28 +83,28 @@ struct Core<A, R: Reactor> {
     index: usize,
     shared: Arc<Shared<A>>,
     reactor: R,
-    kit: RefCell<Kit>,
+    worker: RefCell<WorkerState>,
     idle_backends: RefCell<IdlePool<Link<R::Stream>>>,
-    admission: Admission,
+    pressure: PressureLimit,
     /// Connections of this core.
     open: Cell<usize>,
     /// How many of them are to be handed over, and to which core.
     excess: Cell<(usize, usize)>,
     /// A task gave way: the poller is asked before it goes on.
     yielded: Cell<bool>,
-    cores: Arc<[Desk]>,
+    cores: Arc<[CoreHandle]>,
 }
 
 /// Where a core gets its connections, and how many it has.
-struct Desk {
-    sender: Sender<Dealt>,
+struct CoreHandle {
+    sender: Sender<Handoff>,
     open: AtomicUsize,
     /// Percent of the last sweep's time that it computed.
     busy: AtomicUsize,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-impl Desk {
+impl CoreHandle {
     fn is_overloaded(&self) -> bool {
         self.busy.load(Ordering::Relaxed) >= OVERLOADED_PERCENT
             && self.open.load(Ordering::Relaxed) >= OVERLOADED_OPEN
@@ -112,10 +112,10 @@ impl Desk {
 }
 
 /// A connection dealt to a core.
-type Dealt = (TcpStream, SocketAddr);
+type Handoff = (TcpStream, SocketAddr);
 
 /// The first core's part: accepting and dealing out.
-struct Dealer {
+struct Acceptor {
     listeners: Vec<TcpListener>,
     /// More clients may be waiting.
     accepting: bool,
@@ -123,17 +123,21 @@ struct Dealer {
     paused: bool,
 }
 
-pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io::Result<Ends> {
-    match shared.options.reactor {
-        Kind::Edge => edge::start(shared, listeners),
-        Kind::Smol => stock::start(shared, listeners),
+pub(super) fn start<A: App>(
+    shared: &Arc<Shared<A>>,
+    reactor: ReactorKind,
+    listeners: Listeners,
+) -> io::Result<Ends> {
+    match reactor {
+        ReactorKind::Edge => edge::start(shared, listeners),
+        ReactorKind::Smol => stock::start(shared, listeners),
     }
 }
 
 /// Spawns the threads; `bodies` run one core each.
 fn launch<A: App>(
     shared: &Arc<Shared<A>>,
-    cores: &Arc<[Desk]>,
+    cores: &Arc<[CoreHandle]>,
     bodies: Vec<Box<dyn FnOnce() + Send>>,
 ) -> io::Result<Ends> {
     let mut threads = Vec::new();
@@ -143,7 +147,7 @@ fn launch<A: App>(
     let (shared, cores) = (Arc::clone(shared), Arc::clone(cores));
     let stop = move || {
         shared.draining.store(true, Ordering::Relaxed);
-        cores.iter().for_each(|desk| (desk.wake)());
+        cores.iter().for_each(|handle| (handle.wake)());
     };
     let wait = move || {
         for thread in threads {
@@ -156,14 +160,14 @@ fn launch<A: App>(
 }
 
 impl<A: App, R: Reactor> Core<A, R> {
-    fn new(index: usize, shared: Arc<Shared<A>>, reactor: R, cores: Arc<[Desk]>) -> Rc<Self> {
+    fn new(index: usize, shared: Arc<Shared<A>>, reactor: R, cores: Arc<[CoreHandle]>) -> Rc<Self> {
         let idle = IdlePool::new(shared.options.engine_limits.idle_backend_connections);
         Rc::new(Core {
-            admission: Admission::new(shared.options.at_once, 1),
+            pressure: PressureLimit::new(shared.options.concurrency, 1),
             index,
             shared,
             reactor,
-            kit: RefCell::new(Kit::new()),
+            worker: RefCell::new(WorkerState::new()),
             idle_backends: RefCell::new(idle),
             open: Cell::new(0),
             yielded: Cell::default(),
@@ -176,12 +180,12 @@ impl<A: App, R: Reactor> Core<A, R> {
         &self.shared.counters[self.index]
     }
 
-    fn now(&self) -> Now {
-        self.kit.borrow().clock.now()
+    fn now(&self) -> Moment {
+        self.worker.borrow().clock.now()
     }
 
     /// Begins the task of a connection.
-    fn admit(self: &Rc<Self>, executor: &LocalExecutor<'static>, (stream, address): Dealt) {
+    fn admit(self: &Rc<Self>, executor: &LocalExecutor<'static>, (stream, address): Handoff) {
         self.open.set(self.open.get() + 1);
         match self.reactor.wrap(Link::new(stream)) {
             Ok(link) => {
@@ -204,17 +208,17 @@ impl<A: App, R: Reactor> Core<A, R> {
     }
 
     /// Takes what other cores dealt to this one.
-    fn take_dealt(self: &Rc<Self>, executor: &LocalExecutor<'static>, dealt: &Receiver<Dealt>) {
-        while let Ok(connection) = dealt.try_recv() {
+    fn take_dealt(self: &Rc<Self>, executor: &LocalExecutor<'static>, inbox: &Receiver<Handoff>) {
+        while let Ok(connection) = inbox.try_recv() {
             self.admit(executor, connection);
         }
     }
 
     /// The core for the next connection: the first that has something to give, else the one that has fewest.
     fn core_for_next(&self) -> usize {
-        let open = |desk: &Desk| desk.open.load(Ordering::Relaxed);
+        let open = |handle: &CoreHandle| handle.open.load(Ordering::Relaxed);
         let first = match R::HANDS_OVER {
-            true => self.cores.iter().position(|desk| desk.busy.load(Ordering::Relaxed) < FULL_PERCENT),
+            true => self.cores.iter().position(|handle| handle.busy.load(Ordering::Relaxed) < FULL_PERCENT),
             false => Some(self.index).filter(|own| open(&self.cores[*own]) < KEPT_UNTOLD),
         };
         let fewest = || (0..self.cores.len()).min_by_key(|core| open(&self.cores[*core]));
@@ -255,22 +259,23 @@ impl<A: App, R: Reactor> Core<A, R> {
     }
 
     /// Accepts what is waiting, a bounded number at a time, and deals it out.
-    fn accept(self: &Rc<Self>, executor: &LocalExecutor<'static>, dealer: &mut Dealer) {
+    fn accept(self: &Rc<Self>, executor: &LocalExecutor<'static>, acceptor: &mut Acceptor) {
         let mut dealt_to = vec![false; self.cores.len()];
-        let accepted = accept_waiting(&dealer.listeners, &self.shared, self.counters(), |stream, address| {
-            let core = self.core_for_next();
-            self.cores[core].open.fetch_add(1, Ordering::Relaxed);
-            if core == self.index {
-                self.admit(executor, (stream, address));
-            } else {
-                // A core ends only after this one has stopped accepting.
-                let _ = self.cores[core].sender.try_send((stream, address));
-                dealt_to[core] = true;
-            }
-        });
-        dealer.accepting = accepted == Accepted::Some;
-        dealer.paused |= accepted == Accepted::Paused;
-        for (core, _) in dealt_to.iter().enumerate().filter(|(_, dealt)| **dealt) {
+        let accepted =
+            accept_waiting(&acceptor.listeners, &self.shared, self.counters(), |stream, address| {
+                let core = self.core_for_next();
+                self.cores[core].open.fetch_add(1, Ordering::Relaxed);
+                if core == self.index {
+                    self.admit(executor, (stream, address));
+                } else {
+                    // A core ends only after this one has stopped accepting.
+                    let _ = self.cores[core].sender.try_send((stream, address));
+                    dealt_to[core] = true;
+                }
+            });
+        acceptor.accepting = accepted == Accepted::Some;
+        acceptor.paused |= accepted == Accepted::Paused;
+        for (core, _) in dealt_to.iter().enumerate().filter(|(_, inbox)| **inbox) {
             (self.cores[core].wake)();
         }
     }
@@ -317,8 +322,8 @@ impl<A: App, R: Reactor> Backends for Core<A, R> {
         }
     }
 
-    fn admission(&self) -> &Admission {
-        &self.admission
+    fn pressure(&self) -> &PressureLimit {
+        &self.pressure
     }
 
     fn close(&self, link: Link<R::Stream>) {

@@ -37,11 +37,11 @@ pub(super) fn run<A: App, R: Reactor>(
 
 impl<A: App, R: Reactor> Core<A, R> {
     fn run(&self, connection: &mut Connection<R::Stream>) -> Turn {
-        let mut kit = self.kit.borrow_mut();
+        let mut worker = self.worker.borrow_mut();
         if R::WAKES_SINGLY {
-            kit.clock.tick();
+            worker.clock.tick();
         }
-        let running = AssertUnwindSafe(|| connection.run(&self.shared, self, &mut kit, self.counters()));
+        let running = AssertUnwindSafe(|| connection.run(&self.shared, self, &mut worker, self.counters()));
         catch_unwind(running).unwrap_or_else(|_| {
             connection.abandon(self.counters());
             Turn::Ends { abrupt: true }
@@ -53,7 +53,7 @@ impl<A: App, R: Reactor> Core<A, R> {
     }
 
     fn end(&self, connection: Connection<R::Stream>, abrupt: bool) {
-        connection.end(abrupt, self, &mut self.kit.borrow_mut(), self.counters());
+        connection.end(abrupt, self, &mut self.worker.borrow_mut(), self.counters());
         self.closed();
     }
 }

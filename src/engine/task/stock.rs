@@ -11,7 +11,7 @@ use smol::channel::Receiver;
 use smol::future::FutureExt;
 use smol::{Async, LocalExecutor, Timer};
 
-use super::{Core, Dealer, Dealt, Desk, Ends, Listeners, Reactor, Shared};
+use super::{Acceptor, Core, CoreHandle, Ends, Handoff, Listeners, Reactor, Shared};
 use crate::app::App;
 use crate::engine::SWEEP;
 use crate::engine::connection::Connection;
@@ -21,28 +21,28 @@ use crate::exchange::{Interest, Side};
 pub(super) struct Stock;
 
 pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io::Result<Ends> {
-    let (mut desks, mut seats) = (Vec::new(), Vec::new());
+    let (mut handles, mut inboxes) = (Vec::new(), Vec::new());
     for _ in 0..shared.counters.len() {
         let (sender, receiver) = smol::channel::unbounded();
         // A core waits on its channel, so that what is sent wakes it.
-        desks.push(Desk {
+        handles.push(CoreHandle {
             sender,
             open: Default::default(),
             busy: Default::default(),
             wake: Box::new(|| {}),
         });
-        seats.push(receiver);
+        inboxes.push(receiver);
     }
-    let cores: Arc<[Desk]> = desks.into();
+    let cores: Arc<[CoreHandle]> = handles.into();
     let mut listeners = Some(listeners.0);
     let mut bodies: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
-    for (index, dealt) in seats.into_iter().enumerate() {
+    for (index, inbox) in inboxes.into_iter().enumerate() {
         let listeners = listeners.take();
         let (shared, cores) = (Arc::clone(shared), Arc::clone(&cores));
         bodies.push(Box::new(move || {
             let executor = LocalExecutor::new();
             let core = Core::new(index, shared, Stock, cores);
-            smol::block_on(executor.run(serve(&core, &executor, listeners.unwrap_or_default(), &dealt)));
+            smol::block_on(executor.run(serve(&core, &executor, listeners.unwrap_or_default(), &inbox)));
         }));
     }
     super::launch(shared, &cores, bodies)
@@ -53,23 +53,23 @@ async fn serve<A: App>(
     core: &Rc<Core<A, Stock>>,
     executor: &LocalExecutor<'static>,
     listeners: Vec<TcpListener>,
-    dealt: &Receiver<Dealt>,
+    inbox: &Receiver<Handoff>,
 ) {
     let mut drained_from = None;
     let mut watched: Vec<_> = listeners.iter().filter_map(|l| Async::new(l.try_clone().ok()?).ok()).collect();
-    let mut dealer = Dealer { accepting: true, listeners, paused: false };
+    let mut acceptor = Acceptor { accepting: true, listeners, paused: false };
     let mut sweep = Timer::interval(SWEEP);
     loop {
         if core.shared.is_draining() {
-            dealer.listeners.clear();
+            acceptor.listeners.clear();
             watched.clear();
-            if core.open.get() == 0 && dealt.is_empty() {
+            if core.open.get() == 0 && inbox.is_empty() {
                 return;
             }
             core.shared.limit_drain(&mut drained_from, Instant::now());
         }
-        if dealer.accepting && !dealer.listeners.is_empty() {
-            core.accept(executor, &mut dealer);
+        if acceptor.accepting && !acceptor.listeners.is_empty() {
+            core.accept(executor, &mut acceptor);
             smol::future::yield_now().await;
             continue;
         }
@@ -77,17 +77,17 @@ async fn serve<A: App>(
             smol::stream::StreamExt::next(&mut sweep).await;
             None
         };
-        let of_others = async { dealt.recv().await.ok() };
+        let of_others = async { inbox.recv().await.ok() };
         let of_listeners = async {
-            match dealer.paused || dealer.listeners.is_empty() {
+            match acceptor.paused || acceptor.listeners.is_empty() {
                 true => std::future::pending().await,
                 false => readable(&watched).await,
             }
         };
         let connection = of_listeners.or(of_others).or(of_time).await;
-        core.kit.borrow_mut().clock.tick();
-        dealer.accepting = true;
-        dealer.paused = false;
+        core.worker.borrow_mut().clock.tick();
+        acceptor.accepting = true;
+        acceptor.paused = false;
         if let Some(connection) = connection {
             core.admit(executor, connection);
         }
@@ -96,7 +96,7 @@ async fn serve<A: App>(
 }
 
 /// Returns when any of the listeners has a client.
-async fn readable(listeners: &[Async<TcpListener>]) -> Option<Dealt> {
+async fn readable(listeners: &[Async<TcpListener>]) -> Option<Handoff> {
     let mut waits: Vec<_> = listeners.iter().map(Async::readable).collect();
     std::future::poll_fn(|cx| {
         match waits.iter_mut().any(|wait| std::pin::Pin::new(wait).poll(cx).is_ready()) {

@@ -13,10 +13,10 @@ use mio::{Events, Poll, Token};
 use super::table::{Entry, Owner};
 use super::{Engine, Job};
 use crate::app::App;
-use crate::engine::admission::EPOCH;
-use crate::engine::connection::{Backends, Connection, Kit};
+use crate::engine::connection::{Backends, Connection, WorkerState};
 use crate::engine::link::{Link, Readiness, readiness};
 use crate::engine::listener::{self, Accepted, WAKE, accept_waiting, is_listener};
+use crate::engine::pressure::EPOCH;
 use crate::engine::stats::Counters;
 use crate::engine::{Listeners, SWEEP};
 
@@ -45,7 +45,7 @@ impl Leader {
         Ok(Leader {
             poll,
             // What the leader keeps and one job for another worker.
-            events: Events::with_capacity(2 * batch.max(1)),
+            events: Events::with_capacity(2 * batch),
             listeners: listeners.0,
             accepting: true,
             paused: false,
@@ -60,12 +60,17 @@ impl Leader {
 
 impl<A: App> Engine<A> {
     /// Leads until the batch is full or the engine has ended.
-    pub(super) fn lead(self: &Arc<Self>, mut leader: Box<Leader>, kit: &mut Kit, counters: &Counters) {
-        let batch = self.shared.options.batch.max(1);
+    pub(super) fn lead(
+        self: &Arc<Self>,
+        mut leader: Box<Leader>,
+        worker: &mut WorkerState,
+        counters: &Counters,
+    ) {
+        let batch = self.pool.batch();
         loop {
-            self.poll(&mut leader, kit, counters);
-            if self.is_drained(&mut leader, kit.clock.now().instant) {
-                for _ in 0..self.kits.len() {
+            self.poll(&mut leader, worker, counters);
+            if self.is_drained(&mut leader, worker.clock.now().instant) {
+                for _ in 0..self.workers.len() {
                     self.submit(Job::Stop);
                 }
                 // Nobody listens any more when the process is ending anyhow.
@@ -75,14 +80,14 @@ impl<A: App> Engine<A> {
             // Answers first: they make room.
             for begin in [false, true] {
                 if begin {
-                    let begun = self.admission.admit(leader.waiting.len());
+                    let begun = self.pressure.admit(leader.waiting.len());
                     leader.ready.extend(leader.waiting.drain(..begun));
                 }
                 let mut own = std::mem::take(&mut leader.ready);
                 if own.len() >= batch {
-                    return self.share_out(leader, own, kit, counters);
+                    return self.share_out(leader, own, worker, counters);
                 }
-                own.retain(|fd| self.run(*fd, kit, counters));
+                own.retain(|fd| self.run(*fd, worker, counters));
                 leader.ready = own;
             }
         }
@@ -93,24 +98,24 @@ impl<A: App> Engine<A> {
         self: &Arc<Self>,
         leader: Box<Leader>,
         mut own: Vec<usize>,
-        kit: &mut Kit,
+        worker: &mut WorkerState,
         counters: &Counters,
     ) {
-        let batch = self.shared.options.batch.max(1);
+        let batch = self.pool.batch();
         let beyond = own.split_off(batch);
         for job in beyond.chunks(batch) {
-            self.submit(Job::Batch(job.to_vec(), kit.clock.now().instant));
+            self.submit(Job::Batch(job.to_vec(), worker.clock.now().instant));
         }
         self.submit(Job::Lead(leader));
-        own.retain(|fd| self.run(*fd, kit, counters));
+        own.retain(|fd| self.run(*fd, worker, counters));
         if !own.is_empty() {
-            self.submit(Job::Batch(own, kit.clock.now().instant));
+            self.submit(Job::Batch(own, worker.clock.now().instant));
         }
     }
 
     /// Waits for readiness and puts the connections that are to run into `leader.ready`.
-    fn poll(&self, leader: &mut Leader, kit: &mut Kit, counters: &Counters) {
-        let begins = !leader.waiting.is_empty() && self.admission.room() > 0;
+    fn poll(&self, leader: &mut Leader, worker: &mut WorkerState, counters: &Counters) {
+        let begins = !leader.waiting.is_empty() && self.pressure.room() > 0;
         let most = match leader.accepting || begins || !leader.ready.is_empty() {
             true => Duration::ZERO,
             false if leader.waiting.is_empty() => self.timers.lock().until_next(Instant::now(), SWEEP),
@@ -121,7 +126,7 @@ impl<A: App> Engine<A> {
         {
             log::error!("waiting for readiness failed: {error}");
         }
-        kit.clock.tick();
+        worker.clock.tick();
         counters.wakeups.add(1);
         for event in &leader.events {
             match event.token() {
@@ -131,13 +136,13 @@ impl<A: App> Engine<A> {
                 Token(fd) => self.announce(fd, readiness(event), &mut leader.ready, &mut leader.waiting),
             }
         }
-        let now = kit.clock.now().instant;
-        self.admission.tick(self.milliseconds(now));
+        let now = worker.clock.now().instant;
+        self.pressure.tick(self.milliseconds(now));
         self.end_waits(now, &mut leader.ready);
         if now.saturating_duration_since(leader.swept) >= SWEEP {
             leader.swept = now;
             leader.accepting |= std::mem::take(&mut leader.paused);
-            self.admission.note_load(kit.gauge.read(now));
+            self.pressure.note_load(worker.run_queue.read(now));
             self.sweep(now, &mut leader.ready);
         }
         if leader.accepting {

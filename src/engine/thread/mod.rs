@@ -19,10 +19,10 @@ use mio::{Poll, Registry, Waker};
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 
-use super::admission::Admission;
-use super::connection::Kit;
+use super::connection::WorkerState;
 use super::link::Link;
 use super::listener::WAKE;
+use super::pressure::PressureLimit;
 use super::timers::Timers;
 use super::{Ends, Listeners, Pool, Shared};
 use crate::app::App;
@@ -42,14 +42,15 @@ enum Job {
 
 struct Engine<A> {
     shared: Arc<Shared<A>>,
+    pool: Pool,
     table: Table,
     registry: Registry,
     waker: Waker,
     idle_backends: Mutex<IdlePool<Link>>,
     timers: Mutex<Timers>,
-    admission: Admission,
+    pressure: PressureLimit,
     started: Instant,
-    kits: Box<[Mutex<Kit>]>,
+    workers: Box<[Mutex<WorkerState>]>,
     feed: Feed,
 }
 
@@ -59,33 +60,34 @@ enum Feed {
     Rayon(rayon::ThreadPool),
 }
 
-pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io::Result<Ends> {
+pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: Listeners) -> io::Result<Ends> {
     let poll = Poll::new()?;
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20).min(1 << 20) as usize;
     let count = shared.counters.len();
     let (sender, receiver) = crossbeam_channel::unbounded();
-    let feed = match shared.options.pool {
-        Pool::Crossbeam => Feed::Channel(sender),
-        Pool::Rayon => {
+    let feed = match pool {
+        Pool::Crossbeam { .. } | Pool::Textbook => Feed::Channel(sender),
+        Pool::Rayon { .. } => {
             let names = |i| format!("worker-{i}");
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(names).build();
-            Feed::Rayon(pool.map_err(io::Error::other)?)
+            let rayon = rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(names).build();
+            Feed::Rayon(rayon.map_err(io::Error::other)?)
         }
     };
     let engine = Arc::new(Engine {
         shared: Arc::clone(shared),
+        pool,
         table: Table::new(descriptors),
         registry: poll.registry().try_clone()?,
         waker: Waker::new(poll.registry(), WAKE)?,
         idle_backends: Mutex::new(IdlePool::new(shared.options.engine_limits.idle_backend_connections)),
         timers: Mutex::default(),
-        admission: Admission::new(shared.options.at_once, super::cores()),
+        pressure: PressureLimit::new(shared.options.concurrency, super::cores()),
         started: Instant::now(),
-        kits: (0..count).map(|_| Mutex::new(Kit::new())).collect(),
+        workers: (0..count).map(|_| Mutex::new(WorkerState::new())).collect(),
         feed,
     });
     let (ended, end) = crossbeam_channel::bounded(1);
-    let leader = Leader::new(poll, listeners, shared.options.batch, ended)?;
+    let leader = Leader::new(poll, listeners, pool.batch(), ended)?;
     let mut threads = Vec::new();
     if let Feed::Channel(_) = engine.feed {
         for index in 0..count {
@@ -126,17 +128,17 @@ impl<A: App> Engine<A> {
 
     fn perform(self: &Arc<Self>, job: Job, index: usize) {
         let counters = &self.shared.counters[index];
-        let mut kit = self.kits[index].lock();
-        kit.clock.tick();
+        let mut worker = self.workers[index].lock();
+        worker.clock.tick();
         match job {
-            Job::Lead(leader) => self.lead(leader, &mut kit, counters),
+            Job::Lead(leader) => self.lead(leader, &mut worker, counters),
             Job::Batch(mut batch, sent) => {
                 counters.jobs.add(1);
-                let waited = kit.clock.now().instant.saturating_duration_since(sent);
+                let waited = worker.clock.now().instant.saturating_duration_since(sent);
                 counters.queue_wait_ns.add(waited.as_nanos() as u64);
-                batch.retain(|fd| self.run(*fd, &mut kit, counters));
+                batch.retain(|fd| self.run(*fd, &mut worker, counters));
                 if !batch.is_empty() {
-                    self.submit(Job::Batch(batch, kit.clock.now().instant));
+                    self.submit(Job::Batch(batch, worker.clock.now().instant));
                 }
             }
             Job::Stop => {}

@@ -13,22 +13,22 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::Engine;
 use super::table::Owner;
 use crate::app::App;
-use crate::engine::SWEEP;
-use crate::engine::admission::Admission;
-use crate::engine::connection::{Backends, Connection, Kit, Turn};
+use crate::engine::connection::{Backends, Connection, Turn, WorkerState};
 use crate::engine::link::{ENDED, Link, READABLE, WRITABLE};
+use crate::engine::pressure::PressureLimit;
 use crate::engine::stats::Counters;
+use crate::engine::{Pool, SWEEP};
 use crate::exchange::{Interest, Side};
 
 impl<A: App> Engine<A> {
     /// Runs the connection of that client's descriptor; the caller queued it, so nobody else has it. True when it is
     /// still queued: others are to get their turn first.
-    pub(super) fn run(&self, fd: usize, kit: &mut Kit, counters: &Counters) -> bool {
+    pub(super) fn run(&self, fd: usize, worker: &mut WorkerState, counters: &Counters) -> bool {
         let Some(entry) = self.table.entry(fd) else { return false };
         loop {
             let mut slot = entry.connection.lock();
             if let Some(connection) = slot.as_deref_mut() {
-                let turn = self.run_until_wait(connection, kit, counters);
+                let turn = self.run_until_wait(connection, worker, counters);
                 match turn {
                     Turn::Waits(interest, deadline) => {
                         if interest == Interest::NONE && self.timers.lock().add(deadline, fd) {
@@ -43,7 +43,7 @@ impl<A: App> Engine<A> {
                         // Not held while it is closed: from then on the entry may serve another connection.
                         drop(slot);
                         entry.forget();
-                        self.end(ended, abrupt, kit, counters);
+                        self.end(ended, abrupt, worker, counters);
                         if entry.rest() {
                             return false;
                         }
@@ -62,11 +62,11 @@ impl<A: App> Engine<A> {
         &self,
         connection: Option<Box<Connection<TcpStream>>>,
         abrupt: bool,
-        kit: &mut Kit,
+        worker: &mut WorkerState,
         counters: &Counters,
     ) {
         let Some(connection) = connection else { return };
-        connection.end(abrupt, self, kit, counters);
+        connection.end(abrupt, self, worker, counters);
         if self.shared.open.fetch_sub(1, Ordering::Relaxed) == 1 && self.shared.is_draining() {
             self.wake();
         }
@@ -76,20 +76,20 @@ impl<A: App> Engine<A> {
     fn run_until_wait(
         &self,
         connection: &mut Connection<TcpStream>,
-        kit: &mut Kit,
+        worker: &mut WorkerState,
         counters: &Counters,
     ) -> Turn {
         loop {
             self.note(connection);
-            let running = AssertUnwindSafe(|| connection.run(&self.shared, self, kit, counters));
+            let running = AssertUnwindSafe(|| connection.run(&self.shared, self, worker, counters));
             let turn = catch_unwind(running).unwrap_or_else(|_| {
                 connection.abandon(counters);
                 Turn::Ends { abrupt: true }
             });
             let Turn::Waits(interest, _) = turn else { return turn };
-            if self.shared.options.batch == 1 && connection.backend.is_some() {
+            if self.pool == Pool::Textbook && connection.backend.is_some() {
                 hold(connection, interest);
-                kit.clock.tick();
+                worker.clock.tick();
             } else {
                 return match self.watch(connection, interest) {
                     Ok(()) => turn,
@@ -172,8 +172,8 @@ impl<A: App> Backends for Engine<A> {
         }
     }
 
-    fn admission(&self) -> &Admission {
-        &self.admission
+    fn pressure(&self) -> &PressureLimit {
+        &self.pressure
     }
 
     /// The entry is forgotten first: the descriptor's number may be given out again at once.

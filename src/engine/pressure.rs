@@ -1,6 +1,6 @@
 //! How many requests are at the backends at once.
 //!
-//! Any number, as long as the machine has processors to spare. When the workers wait for processors, more requests at
+//! Any number, as long as the machine has processors to buffers. When the workers wait for processors, more requests at
 //! the backends do not get more answers: they only spread over more connections, whose state then fits no cache. With
 //! 1000 clients and everything on two processors, 64 requests for each of them instead of all 1000 cost 16 microseconds
 //! a request for 20, and the origins 10.5 for 12. So then a request is begun when there is room, until then it waits in
@@ -33,27 +33,27 @@ const PAUSE_MAX: u32 = 300;
 
 /// When requests have to wait for others to be answered. smol's own reactor lets none wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AtOnce {
+pub enum ConcurrencyLimit {
     /// Never.
     Unlimited,
     /// When the machine is short of processors and so many for each core are at the backends.
-    WhenShort(usize),
+    WhenSaturated(usize),
     /// When so many for each core are at the backends.
     Always(usize),
 }
 
-impl Default for AtOnce {
+impl Default for ConcurrencyLimit {
     /// 64: with 32 and with 128 the differences were within the noise.
     fn default() -> Self {
-        AtOnce::WhenShort(64)
+        ConcurrencyLimit::WhenSaturated(64)
     }
 }
 
 /// The requests of one engine, or of one core, that are at the backends. Workers may race over the end of an epoch; a
 /// request that is then counted wrongly is forgotten with its epoch.
 #[derive(Debug)]
-pub(super) struct Admission {
-    at_once: AtOnce,
+pub(super) struct PressureLimit {
+    concurrency: ConcurrencyLimit,
     cores: usize,
     limited: AtomicBool,
     /// A request has had to wait since the last load.
@@ -77,16 +77,16 @@ struct Pauses {
 
 /// Where a request is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ticket {
+pub(super) enum InFlight {
     Even,
     Odd,
 }
 
-impl Admission {
+impl PressureLimit {
     /// For so many cores.
-    pub(super) fn new(at_once: AtOnce, cores: usize) -> Self {
-        Admission {
-            at_once,
+    pub(super) fn new(concurrency: ConcurrencyLimit, cores: usize) -> Self {
+        PressureLimit {
+            concurrency,
             cores,
             limited: AtomicBool::new(false),
             held: AtomicBool::new(false),
@@ -137,17 +137,17 @@ impl Admission {
     }
 
     /// A request goes to a backend.
-    pub(super) fn begin(&self) -> Ticket {
+    pub(super) fn begin(&self) -> InFlight {
         let parity = parity(self.epoch.load(Ordering::Relaxed));
         self.young[parity].fetch_add(1, Ordering::Relaxed);
-        [Ticket::Even, Ticket::Odd][parity]
+        [InFlight::Even, InFlight::Odd][parity]
     }
 
     /// It was answered, or given up.
-    pub(super) fn finish(&self, ticket: Ticket) {
+    pub(super) fn finish(&self, in_flight: InFlight) {
         let less = |count: usize| count.checked_sub(1);
         // None are left when it had grown old.
-        let _ = self.young[ticket as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let _ = self.young[in_flight as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// How many of so many that wait may begin.
@@ -161,9 +161,11 @@ impl Admission {
 
     /// How many more may begin.
     pub(super) fn room(&self) -> usize {
-        let most = match self.at_once {
-            AtOnce::Always(each) => each * self.cores,
-            AtOnce::WhenShort(each) if self.limited.load(Ordering::Relaxed) => each * self.cores,
+        let most = match self.concurrency {
+            ConcurrencyLimit::Always(each) => each * self.cores,
+            ConcurrencyLimit::WhenSaturated(each) if self.limited.load(Ordering::Relaxed) => {
+                each * self.cores
+            }
             _ => return usize::MAX,
         };
         let young: usize = self.young.iter().map(|count| count.load(Ordering::Relaxed)).sum();
@@ -185,29 +187,29 @@ mod tests {
 
     #[test]
     fn there_is_a_limit_only_while_processors_are_short() {
-        let admission = Admission::new(AtOnce::WhenShort(2), 2);
-        let tickets = [(); 3].map(|()| admission.begin());
+        let pressure = PressureLimit::new(ConcurrencyLimit::WhenSaturated(2), 2);
+        let counted = [(); 3].map(|()| pressure.begin());
         for (load, room) in
             [(Load::default(), usize::MAX), (ALONE, usize::MAX), (BUSY, 1), (BUSY, 1), (ALONE, usize::MAX)]
         {
-            admission.note_load(load);
-            assert_eq!(admission.room(), room, "{load:?}");
+            pressure.note_load(load);
+            assert_eq!(pressure.room(), room, "{load:?}");
         }
-        tickets.into_iter().for_each(|ticket| admission.finish(ticket));
-        admission.note_load(BUSY);
-        assert_eq!(admission.room(), 4);
-        for at_once in [AtOnce::Unlimited, AtOnce::WhenShort(7)] {
-            let admission = Admission::new(at_once, 1);
-            admission.note_load(IDLE);
-            assert_eq!(admission.room(), usize::MAX);
+        counted.into_iter().for_each(|in_flight| pressure.finish(in_flight));
+        pressure.note_load(BUSY);
+        assert_eq!(pressure.room(), 4);
+        for concurrency in [ConcurrencyLimit::Unlimited, ConcurrencyLimit::WhenSaturated(7)] {
+            let pressure = PressureLimit::new(concurrency, 1);
+            pressure.note_load(IDLE);
+            assert_eq!(pressure.room(), usize::MAX);
         }
     }
 
     /// How many busy loads it takes until there is a limit again.
-    fn pause(admission: &Admission) -> u32 {
+    fn pause(pressure: &PressureLimit) -> u32 {
         let mut loads = 0;
-        while admission.room() == usize::MAX {
-            admission.note_load(BUSY);
+        while pressure.room() == usize::MAX {
+            pressure.note_load(BUSY);
             loads += 1;
             assert!(loads <= PAUSE_MAX);
         }
@@ -216,48 +218,48 @@ mod tests {
 
     #[test]
     fn a_limit_that_leaves_workers_idle_is_tried_again_later_and_later() {
-        let admission = Admission::new(AtOnce::WhenShort(2), 2);
-        assert_eq!(pause(&admission), 1);
+        let pressure = PressureLimit::new(ConcurrencyLimit::WhenSaturated(2), 2);
+        assert_eq!(pause(&pressure), 1);
         for expected in [5, 10, 20, 40, 80, 160, 300, 300] {
-            assert_eq!(admission.admit(5), 4);
-            admission.note_load(IDLE);
-            assert_eq!(pause(&admission), expected);
+            assert_eq!(pressure.admit(5), 4);
+            pressure.note_load(IDLE);
+            assert_eq!(pause(&pressure), expected);
         }
         // Until it has worked for longer than it was not tried.
-        (0..=PAUSE_MAX).for_each(|_| admission.note_load(BUSY));
-        assert_eq!(admission.admit(5), 4);
-        admission.note_load(IDLE);
-        assert_eq!(pause(&admission), PAUSE_MIN);
+        (0..=PAUSE_MAX).for_each(|_| pressure.note_load(BUSY));
+        assert_eq!(pressure.admit(5), 4);
+        pressure.note_load(IDLE);
+        assert_eq!(pause(&pressure), PAUSE_MIN);
         // Nobody waited: there was nothing to do.
-        assert_eq!(admission.admit(4), 4);
-        admission.note_load(IDLE);
-        assert_eq!(pause(&admission), 1);
+        assert_eq!(pressure.admit(4), 4);
+        pressure.note_load(IDLE);
+        assert_eq!(pause(&pressure), 1);
     }
 
     #[test]
     fn the_old_are_not_counted() {
-        let admission = Admission::new(AtOnce::Always(10), 1);
-        let first = admission.begin();
-        admission.tick(EPOCH_MS);
-        let second = admission.begin();
-        assert_eq!(admission.room(), 8);
-        admission.tick(EPOCH_MS * 2 - 1);
-        assert_eq!(admission.room(), 8);
-        admission.tick(EPOCH_MS * 2);
-        assert_eq!(admission.room(), 9, "the first is old");
-        admission.finish(first);
-        assert_eq!(admission.room(), 9, "and not counted twice");
-        admission.finish(second);
-        assert_eq!(admission.room(), 10);
-        let _ = [admission.begin(), admission.begin()];
-        admission.tick(EPOCH_MS * 40);
-        assert_eq!(admission.room(), 10, "all are old");
+        let pressure = PressureLimit::new(ConcurrencyLimit::Always(10), 1);
+        let first = pressure.begin();
+        pressure.tick(EPOCH_MS);
+        let second = pressure.begin();
+        assert_eq!(pressure.room(), 8);
+        pressure.tick(EPOCH_MS * 2 - 1);
+        assert_eq!(pressure.room(), 8);
+        pressure.tick(EPOCH_MS * 2);
+        assert_eq!(pressure.room(), 9, "the first is old");
+        pressure.finish(first);
+        assert_eq!(pressure.room(), 9, "and not counted twice");
+        pressure.finish(second);
+        assert_eq!(pressure.room(), 10);
+        let _ = [pressure.begin(), pressure.begin()];
+        pressure.tick(EPOCH_MS * 40);
+        assert_eq!(pressure.room(), 10, "all are old");
     }
 
     #[test]
     fn more_than_the_limit_leaves_no_room() {
-        let admission = Admission::new(AtOnce::Always(1), 1);
-        let _ = [admission.begin(), admission.begin(), admission.begin()];
-        assert_eq!(admission.room(), 0);
+        let pressure = PressureLimit::new(ConcurrencyLimit::Always(1), 1);
+        let _ = [pressure.begin(), pressure.begin(), pressure.begin()];
+        assert_eq!(pressure.room(), 0);
     }
 }

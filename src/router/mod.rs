@@ -3,22 +3,22 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::app::{App, Decision, Now, Outcome, Plan};
+use crate::app::{App, Decision, Moment, Outcome, Plan};
 use crate::cluster::{Cluster, Tried};
 use crate::http::answer::{Reason, answer};
 use crate::http::head::RequestHead;
 
 /// Forwards every request to a backend that the cluster picks.
 #[derive(Debug)]
-pub struct Balance {
+pub struct Router {
     cluster: Cluster,
     trust: Vec<IpNet>,
 }
 
-impl Balance {
+impl Router {
     /// A balancer over `cluster` that believes the X-Forwarded fields of clients within `trust`.
     pub fn new(cluster: Cluster, trust: Vec<IpNet>) -> Self {
-        Balance { cluster, trust }
+        Router { cluster, trust }
     }
 
     /// The backends and what is known of them.
@@ -26,7 +26,7 @@ impl Balance {
         &self.cluster
     }
 
-    fn plan(&self, tried: Tried, trusted: bool, now: &Now) -> Option<Plan> {
+    fn plan(&self, tried: Tried, trusted: bool, now: &Moment) -> Option<Plan> {
         let lease = self.cluster.pick(&tried, now.instant)?;
         Some(Plan { lease, tried, trusted })
     }
@@ -38,15 +38,15 @@ impl Balance {
     }
 }
 
-impl App for Balance {
-    fn decide(&self, _head: &RequestHead<'_>, client: SocketAddr, now: &Now) -> Decision {
+impl App for Router {
+    fn decide(&self, _head: &RequestHead<'_>, client: SocketAddr, now: &Moment) -> Decision {
         match self.plan(Tried::default(), self.trusts(client.ip()), now) {
             Some(plan) => Decision::Forward(plan),
             None => Decision::Answer(answer(Reason::NoBackend)),
         }
     }
 
-    fn replan(&self, plan: &mut Plan, unreachable: bool, now: &Now) -> bool {
+    fn replan(&self, plan: &mut Plan, unreachable: bool, now: &Moment) -> bool {
         let mut others = plan.tried.clone();
         others.insert(plan.lease.id());
         let next = self.cluster.pick(&others, now.instant);
@@ -57,7 +57,7 @@ impl App for Balance {
     }
 
     /// A connection that broke says nothing about the next one, so `Failed` ejects nobody.
-    fn report(&self, plan: &Plan, outcome: Outcome, now: &Now) {
+    fn report(&self, plan: &Plan, outcome: Outcome, now: &Moment) {
         match outcome {
             Outcome::Served => plan.lease.succeeded(),
             Outcome::Unreachable => plan.lease.unreachable(now.instant),
@@ -74,14 +74,14 @@ mod tests {
     use crate::cluster::{EJECTED_FOR, Policy};
     use crate::http::head::{FieldSlots, HeadLimits, HeadScan};
 
-    fn now(instant: Instant) -> Now {
-        Now { instant, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 }
+    fn now(instant: Instant) -> Moment {
+        Moment { instant, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 }
     }
 
-    fn balance(backends: u16, trust: &[&str], epoch: Instant) -> Balance {
+    fn balance(backends: u16, trust: &[&str], epoch: Instant) -> Router {
         let addresses: Vec<_> = (0..backends).map(|i| SocketAddr::from(([127, 0, 0, 1], 9000 + i))).collect();
         let trust = trust.iter().map(|network| network.parse().unwrap()).collect();
-        Balance::new(Cluster::new(&addresses, Policy::LeastRequests, 1, epoch), trust)
+        Router::new(Cluster::new(&addresses, Policy::LeastRequests, 1, epoch), trust)
     }
 
     #[test]
@@ -144,13 +144,13 @@ mod tests {
             (&[Outcome::Unreachable, Outcome::Failed], false, true),
             (&[Outcome::Unreachable, Outcome::Served], true, true),
         ];
-        for (outcomes, at_once, later) in cases {
+        for (outcomes, concurrency, later) in cases {
             let balance = balance(1, &[], start);
             let plan = balance.plan(Tried::default(), false, &now(start)).unwrap();
             for &outcome in outcomes {
                 balance.report(&plan, outcome, &now(start));
             }
-            assert_eq!(plan.lease.available(start), at_once, "{outcomes:?}");
+            assert_eq!(plan.lease.available(start), concurrency, "{outcomes:?}");
             let end = start + EJECTED_FOR + Duration::from_millis(1);
             assert_eq!(plan.lease.available(end), later, "{outcomes:?}");
         }

@@ -1,22 +1,23 @@
 //! The command line, turned into plain data. Whatever is wrong with it is said in one line.
 use std::ffi::OsString;
-use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ipnet::IpNet;
 use neraca::cluster::Policy;
-use neraca::engine::{AtOnce, EngineLimits, Kind, Options, Pool, Reactor, cores};
+use neraca::engine::{ConcurrencyLimit, Engine, EngineLimits, Options, Pool, ReactorKind, cores};
 use neraca::exchange::Limits;
 use neraca::files::FilesLimits;
 use neraca::http::buffer::BUFFER_BYTES;
 use neraca::http::head::HeadLimits;
+
+mod value;
+
+use value::{address, backend, choice, directory, network, number};
 
 /// What the program is to do.
 #[derive(Debug)]
@@ -124,7 +125,7 @@ struct BalanceArguments {
     /// Most requests that are at the backends for each core while the machine is short of processors, 0 for no limit;
     /// the others wait [default: 64, none with --reactor smol].
     #[arg(long, value_name = "N", value_parser = number(0..=1_000_000), help_heading = "Engine")]
-    requests_at_once: Option<usize>,
+    max_in_flight_per_core: Option<usize>,
     /// Start three static backends in this process and balance over them.
     #[arg(long)]
     demo: bool,
@@ -160,23 +161,24 @@ struct CommonArguments {
     listen: Vec<SocketAddr>,
     /// How work is put on cores: a pool of workers fed by a channel, or an executor with tasks on each core.
     #[arg(long, default_value = "async",
-          value_parser = choice(&[("thread", Kind::Thread), ("async", Kind::Async)]))]
-    engine: Kind,
+          value_parser = choice(&[("thread", EngineName::Thread), ("async", EngineName::Async)]))]
+    engine: EngineName,
     /// Worker threads [default: one per core with async; two per core, at least 4, with thread].
     #[arg(long, value_name = "N", value_parser = number(1..=1024))]
     workers: Option<usize>,
-    /// Thread engine: most ready connections that a worker takes at once, 1 for one exchange a
-    /// worker [default: 512 divided by the cores, at least 16].
+    /// Thread engine: maximum ready connections per job [default: 512 divided by the cores, at least 16].
     #[arg(long, value_name = "N", value_parser = number(1..=1024), help_heading = "Engine")]
     batch: Option<usize>,
-    /// Thread engine: what hands the work to the workers [default: crossbeam].
+    /// Thread engine: the pool of workers. A worker of the textbook pool holds one exchange to its
+    /// end [default: crossbeam].
     #[arg(long, help_heading = "Engine",
-          value_parser = choice(&[("crossbeam", Pool::Crossbeam), ("rayon", Pool::Rayon)]))]
-    pool: Option<Pool>,
+          value_parser = choice(&[("crossbeam", PoolName::Crossbeam), ("rayon", PoolName::Rayon),
+                                  ("textbook", PoolName::Textbook)]))]
+    pool: Option<PoolName>,
     /// Async engine: what waits for the sockets [default: edge].
     #[arg(long, help_heading = "Engine",
-          value_parser = choice(&[("edge", Reactor::Edge), ("smol", Reactor::Smol)]))]
-    reactor: Option<Reactor>,
+          value_parser = choice(&[("edge", ReactorKind::Edge), ("smol", ReactorKind::Smol)]))]
+    reactor: Option<ReactorKind>,
     /// Append the counters to this file, one JSON object a line, every second and at the end.
     #[arg(long, value_name = "FILE")]
     stats: Option<PathBuf>,
@@ -266,6 +268,21 @@ struct FilesLimitArguments {
     files: usize,
 }
 
+/// The engine's name on the command line.
+#[derive(Debug, Clone, Copy)]
+enum EngineName {
+    Thread,
+    Async,
+}
+
+/// The pool's name on the command line.
+#[derive(Debug, Clone, Copy)]
+enum PoolName {
+    Crossbeam,
+    Rayon,
+    Textbook,
+}
+
 const TIMEOUT_MS: RangeInclusive<usize> = 1..=86_400_000;
 
 fn ms(duration: Duration) -> usize {
@@ -285,34 +302,48 @@ impl BalanceArguments {
             }
         };
         let mut common = self.common.check(descriptors)?;
-        common.options.at_once = match (self.requests_at_once, common.options.reactor) {
-            (Some(1..), Reactor::Smol) => {
-                return Err(refuse("--requests-at-once", "is taken only without --reactor smol"));
+        common.options.concurrency = match (self.max_in_flight_per_core, common.options.engine) {
+            (Some(1..), Engine::Async(ReactorKind::Smol)) => {
+                return Err(refuse("--max-in-flight-per-core", "is taken only without --reactor smol"));
             }
-            (Some(0), _) | (None, Reactor::Smol) => AtOnce::Unlimited,
-            (Some(most), _) => AtOnce::WhenShort(most),
-            (None, _) => AtOnce::default(),
+            (Some(0), _) | (None, Engine::Async(ReactorKind::Smol)) => ConcurrencyLimit::Unlimited,
+            (Some(most), _) => ConcurrencyLimit::WhenSaturated(most),
+            (None, _) => ConcurrencyLimit::default(),
         };
         Ok(Balance { common, backends, policy: self.policy, trust: self.trust })
     }
 }
 
 impl CommonArguments {
-    fn check(self, descriptors: usize) -> Result<Common, Stop> {
+    /// The engine with its own choices. An argument of the other engine is refused.
+    fn engine(&self) -> Result<Engine, Stop> {
         let (other, of_the_other) = match self.engine {
-            Kind::Thread => ("async", [("--reactor", self.reactor.is_some()), ("", false)]),
-            Kind::Async => ("thread", [("--pool", self.pool.is_some()), ("--batch", self.batch.is_some())]),
+            EngineName::Thread => ("async", [("--reactor", self.reactor.is_some()), ("", false)]),
+            EngineName::Async => {
+                ("thread", [("--pool", self.pool.is_some()), ("--batch", self.batch.is_some())])
+            }
         };
         if let Some((argument, _)) = of_the_other.iter().find(|(_, given)| *given) {
             return Err(refuse(argument, &format!("is taken only with --engine {other}")));
         }
+        let batch = self.batch.unwrap_or_else(|| default_batch(cores()));
+        Ok(match (self.engine, self.pool.unwrap_or(PoolName::Crossbeam)) {
+            (EngineName::Async, _) => Engine::Async(self.reactor.unwrap_or_default()),
+            (EngineName::Thread, PoolName::Crossbeam) => Engine::Thread(Pool::Crossbeam { batch }),
+            (EngineName::Thread, PoolName::Rayon) => Engine::Thread(Pool::Rayon { batch }),
+            (EngineName::Thread, PoolName::Textbook) if self.batch.is_some() => {
+                return Err(refuse("--batch", "is taken only without --pool textbook"));
+            }
+            (EngineName::Thread, PoolName::Textbook) => Engine::Thread(Pool::Textbook),
+        })
+    }
+
+    fn check(self, descriptors: usize) -> Result<Common, Stop> {
+        let engine = self.engine()?;
         let options = Options {
-            kind: self.engine,
-            workers: self.workers.unwrap_or_else(|| default_workers(self.engine)),
-            batch: self.batch.unwrap_or_else(|| default_batch(cores())),
-            pool: self.pool.unwrap_or_default(),
-            reactor: self.reactor.unwrap_or_default(),
-            at_once: AtOnce::Unlimited,
+            engine,
+            workers: self.workers.unwrap_or_else(|| default_workers(engine)),
+            concurrency: ConcurrencyLimit::Unlimited,
             limits: self.limits.of_exchange(),
             engine_limits: self.limits.of_engine(descriptors),
             receive_bytes: self.experiment_receive_bytes.unwrap_or(usize::MAX),
@@ -361,10 +392,10 @@ impl FilesLimitArguments {
 }
 
 /// Tasks never block, so one worker a core is enough; workers of the thread engine do.
-fn default_workers(engine: Kind) -> usize {
+fn default_workers(engine: Engine) -> usize {
     match engine {
-        Kind::Thread => (2 * cores()).max(4),
-        Kind::Async => cores(),
+        Engine::Thread(_) => (2 * cores()).max(4),
+        Engine::Async(_) => cores(),
     }
 }
 
@@ -372,61 +403,6 @@ fn default_workers(engine: Kind) -> usize {
 /// more cores it is a guess that the pool should wake up sooner).
 fn default_batch(cores: usize) -> usize {
     (512 / cores).max(16)
-}
-
-/// One of several names, each standing for a value.
-fn choice<T>(values: &[(&'static str, T)]) -> impl TypedValueParser<Value = T> + use<T>
-where
-    T: Copy + Send + Sync + 'static,
-{
-    let values = values.to_vec();
-    let names = PossibleValuesParser::new(values.iter().map(|(name, _)| *name));
-    names.try_map(move |given| {
-        values.iter().find(|(name, _)| *name == given).map(|(_, value)| *value).ok_or("takes another name")
-    })
-}
-
-fn number(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> + Clone {
-    move |given| {
-        let number = given.parse().ok().filter(|number| range.contains(number));
-        number.ok_or_else(|| format!("takes a whole number from {} to {}", range.start(), range.end()))
-    }
-}
-
-/// An address, or a host name that is looked up now. Of several addresses an IPv4 one is preferred: a server
-/// that is told to listen on `localhost` mostly does so there.
-fn address(given: &str) -> Result<SocketAddr, String> {
-    if let Ok(address) = given.parse() {
-        return Ok(address);
-    }
-    let well_formed = given.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains([':', '/']) && u16::from_str(port).is_ok()
-    });
-    if !well_formed {
-        return Err("takes HOST:PORT, such as 127.0.0.1:9000, localhost:9000 or [::1]:9000".into());
-    }
-    let unknown = |reason: &dyn Display| format!("takes HOST:PORT, and this host is not known: {reason}");
-    let mut found: Vec<_> = given.to_socket_addrs().map_err(|error| unknown(&error))?.collect();
-    found.sort_by_key(SocketAddr::is_ipv6);
-    found.first().copied().ok_or_else(|| unknown(&"it has no address"))
-}
-
-fn backend(given: &str) -> Result<SocketAddr, String> {
-    match given.split_once(',') {
-        Some((_, option)) => Err(format!("takes HOST:PORT alone, and {option:?} is no option of a backend")),
-        None => address(given),
-    }
-}
-
-fn network(given: &str) -> Result<IpNet, String> {
-    let network = given.parse().or_else(|_| given.parse::<IpAddr>().map(IpNet::from));
-    network
-        .map_err(|_| "takes a network or an address, such as 10.0.0.0/8, 192.0.2.1 or 2001:db8::/32".into())
-}
-
-fn directory(given: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(given);
-    if path.is_dir() { Ok(path) } else { Err("takes a directory that exists".into()) }
 }
 
 fn refuse(argument: &str, what: &str) -> Stop {
@@ -514,15 +490,18 @@ mod tests {
         assert_eq!(config.policy, Policy::LeastRequests);
         assert_eq!(config.common.listen, ["127.0.0.1:8080".parse().unwrap()]);
         let options = config.common.options;
-        assert_eq!(
-            (options.kind, options.pool, options.reactor),
-            (Kind::Async, Pool::Crossbeam, Reactor::Edge)
-        );
-        assert_eq!((options.batch, options.engine_limits.connections), (default_batch(cores()), 750));
+        assert_eq!(options.engine, Engine::Async(ReactorKind::Edge));
+        assert_eq!(options.engine_limits.connections, 750);
         assert_eq!(format!("{:?}", options.limits), format!("{:?}", Limits::default()));
         assert_eq!(options.engine_limits.drain, EngineLimits::default().drain);
-        assert_eq!(options.at_once, AtOnce::WhenShort(64));
+        assert_eq!(options.concurrency, ConcurrencyLimit::WhenSaturated(64));
         assert!(balance("--demo").backends.is_none());
+        for (line, engine) in [
+            ("--engine thread", Engine::Thread(Pool::Crossbeam { batch: default_batch(cores()) })),
+            ("--engine thread --pool textbook", Engine::Thread(Pool::Textbook)),
+        ] {
+            assert_eq!(balance(&format!("--demo {line}")).common.options.engine, engine, "{line}");
+        }
     }
 
     #[test]
@@ -533,8 +512,8 @@ mod tests {
              --trust 192.0.2.1 --connections 7 --drain-seconds 0 --head-bytes 1024 --head-timeout-ms 5",
         );
         let options = &config.common.options;
-        assert_eq!((options.kind, options.pool), (Kind::Thread, Pool::Rayon));
-        assert_eq!((options.workers, options.batch, options.engine_limits.connections), (3, 1, 7));
+        assert_eq!(options.engine, Engine::Thread(Pool::Rayon { batch: 1 }));
+        assert_eq!((options.workers, options.engine_limits.connections), (3, 7));
         assert_eq!((options.limits.head.head_bytes, options.limits.head_timeout.as_millis()), (1024, 5));
         assert!(options.engine_limits.drain.is_zero());
         assert_eq!(config.common.listen.len(), 2);
@@ -606,12 +585,16 @@ mod tests {
             (&format!("{demo} --pool rayon"), "--pool: is taken only with --engine thread"),
             (&format!("{demo} --batch 2"), "--batch: is taken only with --engine thread"),
             (
+                &format!("{demo} --engine thread --pool textbook --batch 2"),
+                "--batch: is taken only without --pool textbook",
+            ),
+            (
                 &format!("{demo} --engine thread --reactor edge"),
                 "--reactor: is taken only with --engine async",
             ),
             (
-                &format!("{demo} --reactor smol --requests-at-once 1"),
-                "--requests-at-once: is taken only without --reactor smol",
+                &format!("{demo} --reactor smol --max-in-flight-per-core 1"),
+                "--max-in-flight-per-core: is taken only without --reactor smol",
             ),
             (&format!("{demo} --workers 0"), "--workers \"0\": takes a whole number from 1 to 1024"),
             (&format!("{demo} --workers"), "--workers: takes a value, and none was given"),

@@ -1,17 +1,17 @@
-//! Reads the sources and keeps the house in order: which floor uses which, what each may name, how long a file is.
+//! Reads the sources and keeps the house in order: which layer uses which, what each may name, how long a file is.
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Most lines of a file before its tests, empty ones and comments not counted.
 const CODE_LINES_MAX: usize = 400;
 
-/// The modules of the library, from the ground up. A module uses those of floors below its own, and itself.
-const FLOORS: [(&str, u8); 8] = [
+/// The modules of the library, from the ground up. A module uses those of layers below its own, and itself.
+const LAYERS: [(&str, u8); 8] = [
     ("http", 1),
     ("cluster", 2),
     ("app", 3),
     ("exchange", 4),
-    ("balance", 5),
+    ("router", 5),
     ("files", 5),
     ("stats", 5),
     ("engine", 6),
@@ -58,7 +58,7 @@ const LEFT_BEHIND: [&str; 6] =
     [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), "todo!", "unimplemented!", "dbg!"];
 
 #[test]
-fn every_source_file_keeps_to_its_floor() {
+fn every_source_file_keeps_to_its_layer() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files = rust_files(&root);
     assert!(files.len() > 15, "only {} files found under {}", files.len(), root.display());
@@ -103,21 +103,21 @@ fn faults(path: &str, source: &str) -> Vec<String> {
         faults.push(format!("{path}: unsafe is forbidden"));
     }
     let module = path.split(['/', '.']).next().unwrap_or_default();
-    let Some(floor) = floor(module) else {
+    let Some(layer) = layer(module) else {
         if !["lib", "main", "config", "demo", "logger", "access_log"].contains(&module) {
-            faults.push(format!("{path}: the module {module} has no floor"));
+            faults.push(format!("{path}: the module {module} has no layer"));
         }
         return faults;
     };
     for name in names(&code) {
         let used = name.strip_prefix("crate::").map(|rest| rest.split("::").next().unwrap_or_default());
         let Some(used) = used else { continue };
-        let below = self::floor(used).is_some_and(|used| used < floor);
+        let below = self::layer(used).is_some_and(|used| used < layer);
         if used != module && !below {
-            faults.push(format!("{path}: {name} is not below the floor of {module}"));
+            faults.push(format!("{path}: {name} is not below the layer of {module}"));
         }
     }
-    if floor < self::floor("engine").unwrap() {
+    if layer < self::layer("engine").unwrap() {
         for forbidden in ENGINE_ONLY {
             let allowed = ALLOWED.iter().any(|(at, name)| path.starts_with(at) && *name == forbidden);
             if !allowed && is_named(&code, forbidden) {
@@ -128,8 +128,8 @@ fn faults(path: &str, source: &str) -> Vec<String> {
     faults
 }
 
-fn floor(module: &str) -> Option<u8> {
-    FLOORS.iter().find(|(name, _)| *name == module).map(|(_, floor)| *floor)
+fn layer(module: &str) -> Option<u8> {
+    LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
 }
 
 /// The source before its tests, without comments and without what string literals say.
@@ -219,22 +219,22 @@ fn the_checker_finds_what_it_is_to_find() {
         ("http/head.rs", "use crate::cluster::Lease;", "crate::cluster::Lease is not below"),
         ("http/head.rs", "fn f() { crate::exchange::step() }", "crate::exchange::step is not below"),
         ("cluster/mod.rs", "use crate::{http::head, engine::thread};", "crate::engine::thread is not below"),
-        ("app.rs", "use crate::balance::Balance;", "is not below"),
-        ("files/tree.rs", "use crate::balance::Balance;", "is not below"),
+        ("app.rs", "use crate::router::Router;", "is not below"),
+        ("files/tree.rs", "use crate::router::Router;", "is not below"),
         ("exchange/mod.rs", "use std::net::{IpAddr, TcpStream};", "std::net::TcpStream belongs"),
         ("exchange/mod.rs", "use std::{net::{TcpListener}, io};", "std::net::TcpListener belongs"),
         ("exchange/mod.rs", "fn f() { let now = Instant::now(); }", "Instant::now belongs"),
         ("exchange/mod.rs", "fn f() { let now = std::time::Instant::now(); }", "Instant::now belongs"),
         ("cluster/health.rs", "fn f() { since.elapsed(); }", ".elapsed() belongs"),
         ("cluster/health.rs", "use parking_lot::Mutex;", "parking_lot belongs"),
-        ("balance.rs", "use std::sync::{Arc, Mutex};", "std::sync::Mutex belongs"),
-        ("balance.rs", "use rayon::prelude::*;", "rayon belongs"),
+        ("router/mod.rs", "use std::sync::{Arc, Mutex};", "std::sync::Mutex belongs"),
+        ("router/mod.rs", "use rayon::prelude::*;", "rayon belongs"),
         ("files.rs", "use std::thread;", "std::thread belongs"),
         ("http/mod.rs", &long, "401 lines of code"),
         ("engine/mod.rs", concat!("// TO", "DO: later"), "is left behind"),
         ("engine/mod.rs", "fn f() { todo!() }", "todo! is left behind"),
         ("engine/mod.rs", "fn f() { unsafe { g() } }", "unsafe is forbidden"),
-        ("util.rs", "", "the module util has no floor"),
+        ("util.rs", "", "the module util has no layer"),
     ];
     for (path, source, expected) in cases {
         let found = faults(path, source);
@@ -256,7 +256,7 @@ fn the_checker_finds_nothing_where_nothing_is() {
         ("cluster/mod.rs", "fn f(x: mio_like::T, smolder: u8, now: Instant) {}"),
         ("cluster/mod.rs", tests),
         ("files.rs", "use std::fs::File;\nuse rayon::prelude::*;\nuse parking_lot::RwLock;"),
-        ("engine/thread/mod.rs", "use crossbeam_channel::bounded;\nuse crate::balance::Balance;"),
+        ("engine/thread/mod.rs", "use crossbeam_channel::bounded;\nuse crate::router::Router;"),
         ("lib.rs", "#![forbid(unsafe_code)]"),
     ];
     for (path, source) in cases {

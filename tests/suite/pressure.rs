@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use neraca::engine::{AtOnce, Options};
+use neraca::engine::{ConcurrencyLimit, Options};
 
 use crate::harness::scripted::{Backend, automatic};
 use crate::harness::wire::Wire;
@@ -12,7 +12,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 fn one_at_once(variant: Variant) -> Options {
-    Options { at_once: AtOnce::Always(1), ..variant.options() }
+    Options { concurrency: ConcurrencyLimit::Always(1), ..variant.options() }
 }
 
 fn ask(clients: &mut [Wire]) {
