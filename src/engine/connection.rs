@@ -309,8 +309,8 @@ impl<S: Stream> Connection<S> {
 
     fn detach(&mut self, backends: &impl Backends<Stream = S>, keep: Keep, now: Instant) {
         match (self.take_backend(backends), keep) {
-            (Some(link), Keep::Park(backend)) => backends.park(link, backend, now),
-            (Some(link), Keep::Drop) => backends.close(link),
+            (Some(link), Keep::Park(backend)) if !link.has_ended() => backends.park(link, backend, now),
+            (Some(link), _) => backends.close(link),
             (None, _) => {}
         }
     }

@@ -147,6 +147,11 @@ impl<S: Stream> Link<S> {
         self.readable
     }
 
+    /// The poller has said that the peer will send no more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Nothing has come since the last read: asked of the system, for where no poller watches, and where its word may
     /// be of bytes that were read before it came.
     pub(super) fn is_quiet(&self) -> bool {

@@ -81,6 +81,12 @@ impl Wire {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// Sends the bytes and the end of the stream in one packet.
+    pub(crate) fn send_and_end(mut self, bytes: impl AsRef<[u8]>) {
+        SockRef::from(&self.stream).set_tcp_cork(true).unwrap();
+        self.send(bytes);
+    }
+
     /// Closes with a reset.
     pub(crate) fn reset(self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();

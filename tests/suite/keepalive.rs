@@ -87,6 +87,21 @@ fn a_backend_that_closes_is_not_used_again_and_the_client_does_not_notice(varian
     assert_eq!(server.stats().reused, 0);
 }
 
+fn a_connection_that_ended_with_its_response_is_not_used_again(variant: Variant) {
+    let backend = Backend::start();
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut client = server.client();
+    // A POST is not sent a second time, so each one shows whether its connection was alive.
+    for _ in 0..20 {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+        let mut peer = backend.accept();
+        peer.message();
+        peer.send_and_end(OK);
+        assert_eq!(client.message().text(), "ok");
+    }
+    assert_eq!((server.stats().connected, server.stats().reused), (20, 0));
+}
+
 fn a_backend_of_http_1_0_is_used_again_when_it_says_so(variant: Variant) {
     let backend = Backend::start();
     let server = balancer(variant.options(), &[backend.address()]);
@@ -168,6 +183,7 @@ each_variant! {
     a_connection_carries_one_request_after_the_other_on_both_sides
     the_version_and_the_connection_field_decide
     a_backend_that_closes_is_not_used_again_and_the_client_does_not_notice
+    a_connection_that_ended_with_its_response_is_not_used_again
     a_backend_of_http_1_0_is_used_again_when_it_says_so
     pipelined_requests_are_answered_in_order
     pipelined_requests_behind_a_close_are_not_served
