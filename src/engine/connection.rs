@@ -249,12 +249,20 @@ impl<S: Stream> Connection<S> {
     ) -> Attached {
         let Some(exchange) = &self.exchange else { return Attached::Later };
         if let (true, Some(link)) = (self.connecting, &mut self.backend) {
-            return match link.established() {
-                Ok(true) => Attached::Done(Ok(())),
-                Ok(false) if now < exchange.deadline() => Attached::Later,
-                Ok(false) => Attached::Done(Err(AttachError::TimedOut)),
-                Err(_) => Attached::Done(Err(AttachError::Refused)),
+            let error = match link.established() {
+                Ok(true) => {
+                    counters.connected.add(1);
+                    return Attached::Done(Ok(()));
+                }
+                Ok(false) if now < exchange.deadline() => return Attached::Later,
+                Ok(false) => AttachError::TimedOut,
+                Err(_) => AttachError::Refused,
             };
+            counters.unreachable.add(1);
+            if let Some(link) = self.take_backend(backends) {
+                backends.close(link);
+            }
+            return Attached::Done(Err(error));
         }
         if let Some(old) = self.take_backend(backends) {
             backends.close(old);
@@ -270,10 +278,13 @@ impl<S: Stream> Connection<S> {
         }
         match backends.connect(backend.address(), client) {
             Ok((link, established)) => {
-                counters.connected.add(1);
                 self.set_backend(backends, link);
-                self.connecting = true;
-                if established { Attached::Done(Ok(())) } else { Attached::Later }
+                self.connecting = !established;
+                if !established {
+                    return Attached::Later;
+                }
+                counters.connected.add(1);
+                Attached::Done(Ok(()))
             }
             Err(error) if is_exhausted(&error) => Attached::Done(Err(AttachError::Exhausted)),
             Err(_) => {

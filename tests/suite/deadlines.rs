@@ -122,26 +122,62 @@ fn a_backend_that_does_not_answer_is_a_gateway_timeout(variant: Variant) {
     }
 }
 
+/// A listener whose queue is full: the system leaves further attempts to connect without an answer.
+struct Full {
+    listener: Socket,
+    address: SocketAddr,
+    queued: Vec<TcpStream>,
+}
+
+impl Full {
+    fn start() -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let queued: Vec<_> =
+            std::iter::from_fn(|| TcpStream::connect_timeout(&address, SHORT).ok()).take(100).collect();
+        assert!((1..100).contains(&queued.len()), "{} in the queue", queued.len());
+        Full { listener, address, queued }
+    }
+
+    /// Sockets of this machine that are connecting to the listener.
+    fn attempts(&self) -> usize {
+        let (remote, syn_sent) = (format!("0100007F:{:04X}", self.address.port()), "02");
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        fields.filter(|fields| fields[2] == remote && fields[3] == syn_sent).count()
+    }
+}
+
 fn a_backend_that_does_not_take_connections_is_a_gateway_timeout(variant: Variant) {
-    // The system answers no attempt to connect to a listener whose queue is full.
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    listener.listen(0).unwrap();
-    let address = listener.local_addr().unwrap().as_socket().unwrap();
-    let queued: Vec<_> =
-        std::iter::from_fn(|| TcpStream::connect_timeout(&address, SHORT).ok()).take(100).collect();
-    assert!((1..100).contains(&queued.len()), "{} in the queue", queued.len());
+    let full = Full::start();
     let mut options = variant.options();
     options.limits.connect_timeout = SHORT;
-    let server = balancer(options, &[address]);
+    let server = balancer(options, &[full.address]);
     let mut client = server.client();
-    for _ in 0..2 {
+    for attempt in 1..=2 {
         let start = Instant::now();
         client.send(GET);
         let response = client.message();
         assert_eq!((response.status(), response.field("Connection")), (504, None));
         assert!(start.elapsed() >= SHORT, "{:?}", start.elapsed());
+        assert_eq!(full.attempts(), 0, "the socket of the failed attempt is still open");
+        assert_eq!((server.stats().connected, server.stats().unreachable), (0, attempt));
     }
+}
+
+fn a_backend_that_refuses_late_is_a_bad_gateway(variant: Variant) {
+    let full = Full::start();
+    let server = balancer(variant.options(), &[full.address]);
+    let mut client = server.client();
+    client.send(GET);
+    eventually("the attempt has begun", || full.attempts() == 1);
+    // The system repeats the attempt after a second, and nobody listens any more.
+    drop((full.listener, full.queued));
+    let response = client.message();
+    assert_eq!((response.status(), response.field("Connection")), (502, None));
+    assert_eq!((server.stats().connected, server.stats().unreachable), (0, 1));
 }
 
 fn a_response_that_stalls_is_cut_off_visibly(variant: Variant) {
@@ -203,6 +239,7 @@ each_variant! {
     a_client_that_does_not_read_is_reset
     a_backend_that_does_not_answer_is_a_gateway_timeout
     a_backend_that_does_not_take_connections_is_a_gateway_timeout
+    a_backend_that_refuses_late_is_a_bad_gateway
     a_response_that_stalls_is_cut_off_visibly
     a_backend_that_does_not_read_is_given_up
     a_tunnel_in_which_nothing_moves_is_closed
