@@ -90,8 +90,8 @@ lint: ## formatting, clippy and documentation, without a warning
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
 
 peers: bench-build ## both engines beside HAProxy, nginx and others that are installed (PEERS_FLAGS=--markdown)
-	cargo build --release --quiet --example floor
-	@exec $(lab) peers --neraca $(neraca) --floor $(dir $(neraca))examples/floor \
+	cargo build --release --quiet --example byte_pump
+	@exec $(lab) peers --neraca $(neraca) --byte-pump $(dir $(neraca))examples/byte_pump \
 		--rounds $(ROUNDS) --seconds $(SECONDS) $(if $(ROWS),--rows $(ROWS)) $(PEERS_FLAGS)
 
 ci: ## what the continuous integration does

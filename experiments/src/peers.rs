@@ -1,8 +1,8 @@
-//! `neraca-lab peers`: both engines beside other programs, and beside the floor, in every kind of work that they are
-//! to be the fastest in.
+//! `neraca-lab peers`: both engines beside other programs and beside the byte pump, in every kind of work that has a
+//! goal.
 //!
-//! All are measured in turn, round after round, and compared within a round. It installs nothing and says what is
-//! missing; what is missing is left out.
+//! Every round measures all subjects in turn, and ratios are taken within a round. The command installs nothing. A
+//! program that is not installed is named and left out.
 
 mod measure;
 mod results;
@@ -25,7 +25,7 @@ use results::Results;
 use rows::{Metric, Row, WARM_S};
 use subjects::{Found, Kind, Subject};
 
-/// What is asked on the command line.
+/// The arguments of `neraca-lab peers`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Peers {
     /// Rounds of each row; the median of a single one says little
@@ -37,7 +37,7 @@ pub(crate) struct Peers {
     /// Only these rows, such as c1000,close,idle
     #[arg(long, value_delimiter = ',', value_name = "ROW")]
     rows: Vec<String>,
-    /// Only these subjects, such as async,nginx,floor
+    /// Only these subjects, such as async,nginx,byte-pump
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     only: Vec<String>,
     /// Another balancer that listens on 127.0.0.1:{port} and forwards to the ports {o1} {o2} {o3}
@@ -49,9 +49,9 @@ pub(crate) struct Peers {
     /// The program under test
     #[arg(long, value_name = "FILE", default_value = "target/release/neraca")]
     neraca: PathBuf,
-    /// The example that passes bytes on and looks at nothing
-    #[arg(long, value_name = "FILE", default_value = "target/release/examples/floor")]
-    floor: PathBuf,
+    /// The byte pump: copies bytes and parses nothing
+    #[arg(long, value_name = "FILE", default_value = "target/release/examples/byte_pump")]
+    byte_pump: PathBuf,
 }
 
 /// Descriptors that a row takes beyond two per connection.
@@ -69,18 +69,18 @@ impl From<Trouble> for Stopped {
 /// Measures and prints.
 pub(crate) fn run(arguments: &Peers, stop: &AtomicBool) -> Result<(), Stopped> {
     let rows = rows::chosen(&arguments.rows)?;
-    let Peers { neraca, floor, .. } = arguments;
+    let Peers { neraca, byte_pump, .. } = arguments;
     let diagnosis = doctor::examine(neraca, None);
     if !diagnosis.fatal.is_empty() {
         return Err(Stopped::Refused(diagnosis.fatal.join("; ")));
     }
     enough_descriptors(&rows, diagnosis.host.descriptors)?;
-    let mut found = Found::look(diagnosis.host.cpus, floor, &arguments.peer, &arguments.only)?;
+    let mut found = Found::look(diagnosis.host.cpus, byte_pump, &arguments.peer, &arguments.only)?;
     let cannot = |error: std::io::Error| Stopped::Refused(error.to_string());
     let scratch = Scratch::new().map_err(cannot)?;
     let guard = Guard::start(&scratch.0).map_err(cannot)?;
     let lab = run::lab(neraca, &scratch, &guard, stop).map_err(cannot)?;
-    let bench = Bench::start(lab, floor, &rows[0].cell(0, 1.0))?;
+    let bench = Bench::start(lab, byte_pump, &rows[0].cell(0, 1.0))?;
     retain_right(&bench, &rows, &mut found)?;
     for line in &found.missing {
         eprintln!("left out: {line}");
@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: &Peers, stop: &AtomicBool) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// Leaves out who does not serve what is to be served. Ours must.
+/// Leaves out each peer that serves a wrong body. A wrong body from one of our engines is an error.
 fn retain_right(bench: &Bench<'_>, rows: &[Row], found: &mut Found) -> Result<(), Stopped> {
     let Found { balancers, servers, missing, .. } = found;
     for (direct, subjects) in [(false, balancers), (true, servers)] {
@@ -114,8 +114,8 @@ fn retain_right(bench: &Bench<'_>, rows: &[Row], found: &mut Found) -> Result<()
     Ok(())
 }
 
-/// Every subject in every round, in alternating order, so that none always comes first. A round in which a subject
-/// fails counts as one failure.
+/// Measures every subject in every round. The order alternates, so that no subject always comes first. A subject that
+/// fails in a round gets one failure for that round.
 fn measure_row(
     bench: &Bench<'_>,
     row: Row,
@@ -152,14 +152,14 @@ fn measure_row(
     Ok(results)
 }
 
-/// The memory of the floor says nothing: it holds a backend connection for each client.
+/// The byte pump is left out of the memory rows: it holds a backend connection for each client.
 fn subjects_of(row: &Row, found: &Found) -> Vec<Subject> {
     let subjects = if row.direct { &found.servers } else { &found.balancers };
-    let counts = |subject: &&Subject| row.work == Work::Load || subject.kind != Kind::Floor;
+    let counts = |subject: &&Subject| row.work == Work::Load || subject.kind != Kind::BytePump;
     subjects.iter().filter(counts).cloned().collect()
 }
 
-/// A client and a backend connection for each of a row's connections must be possible.
+/// Checks that the descriptor limit allows a client and a backend connection for each connection of a row.
 fn enough_descriptors(rows: &[Row], most: u64) -> Result<(), String> {
     for row in rows {
         let needed = 2 * u64::from(row.connections) + SPARE_DESCRIPTORS;
@@ -183,7 +183,7 @@ fn estimate(arguments: &Peers, rows: &[Row], found: &Found) -> String {
     )
 }
 
-/// Date, machine, versions, and what is not in the table.
+/// Date, machine, versions, and the subjects that were left out.
 fn head(arguments: &Peers, found: &Found, diagnosis: &Diagnosis) -> Vec<String> {
     let host = &diagnosis.host;
     let commit = diagnosis.neraca.as_ref().and_then(|neraca| neraca.commit.as_deref());

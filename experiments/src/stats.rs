@@ -49,14 +49,14 @@ pub(crate) enum Verdict {
 /// The fewest blocks that can all fall on one side by chance in less than one case of twenty.
 pub(crate) const ENOUGH_BLOCKS: usize = 6;
 
-/// `floor` is the reach of the A/A control, 1 where there is none.
-pub(crate) fn verdict(ratio: &Ratio, floor: f64) -> Verdict {
+/// `noise_floor` is the reach of the A/A control, 1 without a control.
+pub(crate) fn verdict(ratio: &Ratio, noise_floor: f64) -> Verdict {
     let Some((low, high)) = ratio.interval.filter(|_| ratio.blocks.len() >= ENOUGH_BLOCKS) else {
         return Verdict::TooFew;
     };
-    let within_floor = ratio.ratio.max(1.0 / ratio.ratio) <= floor;
+    let within_noise = ratio.ratio.max(1.0 / ratio.ratio) <= noise_floor;
     match (low, high) {
-        _ if within_floor => Verdict::NotDistinguishable,
+        _ if within_noise => Verdict::NotDistinguishable,
         (low, _) if low > 1.0 => Verdict::Faster,
         (_, high) if high < 1.0 => Verdict::Slower,
         _ => Verdict::NotDistinguishable,
@@ -177,8 +177,8 @@ mod tests {
             (&[0.9, 1.1, 0.95, 1.05, 1.0, 1.0], 1.0, Verdict::NotDistinguishable),
             (&[1.5; 5], 1.0, Verdict::TooFew),
         ];
-        for (blocks, floor, expected) in cases {
-            assert_eq!(verdict(&Ratio::of_blocks(blocks).unwrap(), floor), expected, "{blocks:?} {floor}");
+        for (blocks, noise_floor, expected) in cases {
+            assert_eq!(verdict(&Ratio::of_blocks(blocks).unwrap(), noise_floor), expected, "{blocks:?}");
         }
     }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cell, GateResult, Validity};
+use super::plan::Cell;
+use super::verdict::{GateResult, Validity};
 
 /// One line of cells.ndjson.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! One round of one row with one subject: it is started, warmed up, measured from outside and stopped.
+//! Measures one subject in one round: starts the subject, warms it up, reads its counters from outside, stops it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,11 +25,11 @@ pub(super) struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     /// Starts the origins.
-    pub(super) fn start(lab: Lab<'a>, floor: &Path, any: &Cell) -> Result<Self, Trouble> {
+    pub(super) fn start(lab: Lab<'a>, byte_pump: &Path, any: &Cell) -> Result<Self, Trouble> {
         let port = || free_port().map_err(|error| Trouble::Broken(format!("no free port: {error}")));
         let mut values = BTreeMap::from([
             ("neraca", lab.neraca.display().to_string()),
-            ("floor", floor.display().to_string()),
+            ("byte_pump", byte_pump.display().to_string()),
             ("root", lab.scratch.join("root").display().to_string()),
             ("dir", lab.scratch.display().to_string()),
             ("o2", port()?.to_string()),
@@ -128,10 +128,10 @@ struct Counters {
     host: HostCounters,
 }
 
-/// A round in which one request of so many failed says nothing about how fast the others were.
+/// With more than one failure in a thousand requests, the rate and the CPU time of a round are not used.
 const FAILED_ONE_IN: u64 = 1000;
 
-/// What a run of wrk meant for a subject, whose counters were read before and after it.
+/// The sample of one run of wrk, from the counters read before and after the run.
 fn sample(client: &Client, before: &Counters, after: &Counters) -> Sample {
     let requests = client.requests.max(1) as f64;
     let ticks_per_us = rustix::param::clock_ticks_per_second() as f64 / 1e6;

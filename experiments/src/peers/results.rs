@@ -35,7 +35,7 @@ impl Results {
             Against::Itself => false,
             Against::BestPeer => other.kind == Kind::Peer,
             Against::Haproxy => other.name == "haproxy",
-            Against::Floor => other.kind == Kind::Floor,
+            Against::BytePump => other.kind == Kind::BytePump,
         };
         if against == Against::Itself {
             return self.value(subject, metric);
@@ -79,13 +79,13 @@ mod tests {
     use super::super::subjects::target;
     use super::*;
 
-    /// Rates and failures of thread, haproxy, nginx and the floor, a line a round.
+    /// Rates and failures of thread, haproxy, nginx and the byte pump, one line for each round.
     fn results(rounds: &[[f64; 4]]) -> Results {
         let subjects = [
             ("thread", Kind::Thread),
             ("haproxy", Kind::Peer),
             ("nginx", Kind::Peer),
-            ("floor", Kind::Floor),
+            ("byte pump", Kind::BytePump),
         ];
         let subjects =
             subjects.map(|(name, kind)| Subject { name: name.into(), kind, target: target(name, "", None) });
@@ -104,7 +104,7 @@ mod tests {
         let cases = [
             (Metric::Rate, Against::BestPeer, 160.0 / 90.0),
             (Metric::Rate, Against::Haproxy, 2.0),
-            (Metric::Rate, Against::Floor, 0.8),
+            (Metric::Rate, Against::BytePump, 0.8),
             (Metric::Rate, Against::Itself, 160.0),
             (Metric::Cpu, Against::BestPeer, 90.0 / 160.0),
             (Metric::Failed, Against::Itself, 3.0),

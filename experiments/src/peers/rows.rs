@@ -76,7 +76,7 @@ pub(super) enum Against {
     /// The peer that does best beside the subject in this respect.
     BestPeer,
     Haproxy,
-    Floor,
+    BytePump,
 }
 
 impl Against {
@@ -85,7 +85,7 @@ impl Against {
             Against::Itself => "",
             Against::BestPeer => " / best peer's",
             Against::Haproxy => " / haproxy's",
-            Against::Floor => " / floor's",
+            Against::BytePump => " / byte pump's",
         }
     }
 }
@@ -109,7 +109,7 @@ impl Goal {
         match kind {
             Kind::Thread => Some(self.thread),
             Kind::Async => Some(self.asynchronous),
-            Kind::Peer | Kind::Floor => None,
+            Kind::Peer | Kind::BytePump => None,
         }
     }
 
@@ -148,7 +148,7 @@ const THOUSAND: &[Goal] = &[
     Goal::new(Metric::Cpu, Against::Haproxy, 0.55, 0.60),
     Goal::new(Metric::P99Ms, Against::BestPeer, 1.0, 1.0),
     Goal::new(Metric::PssMb, Against::Itself, 8.0, 8.0),
-    Goal::new(Metric::Rate, Against::Floor, 0.90, 0.85),
+    Goal::new(Metric::Rate, Against::BytePump, 0.90, 0.85),
     NONE_FAILED,
 ];
 const FEWER: &[Goal] =

@@ -1,4 +1,4 @@
-//! Who is compared: our engines, the floor, and other programs on equal terms (see [`crate::targets`]).
+//! The subjects: our engines, the byte pump, and other programs on equal terms (see [`crate::targets`]).
 
 use std::path::Path;
 use std::process::Command;
@@ -10,10 +10,10 @@ use crate::targets;
 pub(super) enum Kind {
     Thread,
     Async,
-    /// Another program that does the same work; the best of these is what ours are measured by.
+    /// Another program that does the same work. Our engines are compared with the best of the peers.
     Peer,
-    /// The example that passes bytes on and looks at nothing.
-    Floor,
+    /// `examples/byte_pump.rs`, which copies bytes and parses nothing.
+    BytePump,
 }
 
 #[derive(Debug, Clone)]
@@ -34,8 +34,8 @@ pub(super) struct Found {
     pub(super) versions: Vec<String>,
 }
 
-/// Three addresses of one process, the first of them `{port}`: what the balancers forward to. That they are one makes h2o, which takes one
-/// backend only, no better or worse off.
+/// The origins: one nginx process on three ports, the first of them `{port}`. h2o takes one backend only; one process behind all
+/// three ports gives h2o no disadvantage.
 pub(super) const ORIGINS: &str = "daemon off;
 pid {dir}/origins.pid;
 error_log stderr crit;
@@ -91,16 +91,16 @@ server.max-keep-alive-requests = 100000000
 server.max-keep-alive-idle = 300
 ";
 
-const FLOOR: &str = "{floor} 127.0.0.1:0 127.0.0.1:{o1} 127.0.0.1:{o2} 127.0.0.1:{o3}";
+const BYTE_PUMP: &str = "{byte_pump} 127.0.0.1:0 127.0.0.1:{o1} 127.0.0.1:{o2} 127.0.0.1:{o3}";
 
 impl Found {
-    /// Looks for everything; `only` names those that are wanted, all when it is empty. `given` are the user's peers.
+    /// Finds the subjects. `only` names the wanted ones; an empty `only` means all. `given` are the peers of the user.
     ///
     /// # Errors
-    /// When that is not there without which nothing can be measured: what, and how to get it.
+    /// Names a program that every measurement needs and that is not installed, and how to install it.
     pub(super) fn look(
         cpus: usize,
-        floor: &Path,
+        byte_pump: &Path,
         given: &[String],
         only: &[String],
     ) -> Result<Found, String> {
@@ -108,17 +108,20 @@ impl Found {
         for name in ["wrk", "nginx"] {
             found.versions.push(version(name, "-v").ok_or_else(|| remedy(name))?);
         }
-        let wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
+        let wanted =
+            |name: &str| only.is_empty() || only.iter().any(|wanted| *wanted == name.replace(' ', "-"));
         found.add_engines();
         found.add_installed(cpus, &wanted);
         for given in given {
             let target = targets::user(given)?;
             found.balancers.push(Subject::new(&target.id.clone(), Kind::Peer, target));
         }
-        if floor.exists() {
-            found.balancers.push(Subject::new("floor", Kind::Floor, target("floor", FLOOR, None)));
-        } else if wanted("floor") {
-            found.missing.push("the floor is not built; cargo build --release --example floor".into());
+        if byte_pump.exists() {
+            let target = target("byte-pump", BYTE_PUMP, None);
+            found.balancers.push(Subject::new("byte pump", Kind::BytePump, target));
+        } else if wanted("byte pump") {
+            let remedy = "cargo build --release --example byte_pump";
+            found.missing.push(format!("the byte pump is not built; {remedy}"));
         }
         found.balancers.retain(|subject| wanted(&subject.name));
         found.servers.retain(|subject| wanted(&subject.name));

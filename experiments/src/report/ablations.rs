@@ -2,10 +2,9 @@
 
 use crate::model::{Cell, Section, TargetKind};
 use crate::report::measure;
-use crate::report::number::{change, maybe};
+use crate::report::number::{change, load_name, maybe};
 use crate::report::page::{Block, Table, Tone};
 use crate::report::study::{Group, Study};
-use crate::report::tables::load_name;
 use crate::stats::Ratio;
 
 /// A change beside what it was made to.

@@ -1,6 +1,6 @@
 //! The numbers of the report, each a function of one cell.
 
-use crate::model::{Cell, Distribution, Load, Role};
+use crate::model::{Cell, Distribution, Load, Measured, Record, Role};
 
 pub(crate) fn rate(_: &Cell, load: &Load) -> Option<f64> {
     Some(load.requests_per_second())
@@ -143,4 +143,12 @@ pub(crate) fn peak_mb(_: &Cell, load: &Load) -> Option<f64> {
 /// Fairness among the client's connections.
 pub(crate) fn fairness(_: &Cell, load: &Load) -> Option<f64> {
     crate::stats::jain(load.per_connection.as_deref()?)
+}
+
+/// KB per idle connection; None for a record of other work.
+pub(crate) fn idle_kb(record: &Record) -> Option<f64> {
+    match &record.measured {
+        Measured::Idle(idle) => idle.per_connection_kb(),
+        _ => None,
+    }
 }

@@ -1,4 +1,6 @@
-//! Numbers as people read them.
+//! Numbers, and the load that gave them, as people read them.
+
+use crate::model::Cell;
 
 /// Three significant digits, thousands grouped by a thin space where there are many.
 pub(crate) fn short(value: f64) -> String {
@@ -67,6 +69,18 @@ pub(crate) fn bytes(n: u64) -> String {
         }
         n => format!("{n} B"),
     }
+}
+
+/// The load of a cell: `-c 1000 -t 150 (900)`, then what differs from the usual load.
+pub(crate) fn load_name(cell: &Cell) -> String {
+    let mut text = format!("-c {} -t {} ({})", cell.connections, cell.threads, cell.opened());
+    if !cell.keep_alive {
+        text += ", a connection per request";
+    }
+    if cell.delay_ms > 0 {
+        text += &format!(", backends wait {} ms", cell.delay_ms);
+    }
+    text
 }
 
 #[cfg(test)]

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::model::{Role, Section};
 use crate::report::measure;
-use crate::report::number::{bytes, short};
+use crate::report::number::{bytes, load_name, short};
 use crate::report::page::{Block, Figure};
 use crate::report::plots;
 use crate::report::shapes::{Bar, Line, Map, Square, bars, map, ratios};
 use crate::report::study::{Group, Study, load};
 use crate::report::svg::Svg;
-use crate::report::tables::load_name;
 use crate::report::verdict::{conditions, headline};
 use crate::stats::{Ratio, median};
 use crate::targets::THREAD;
@@ -88,7 +87,7 @@ fn ratio_plot(study: &Study) -> Figure {
         lines.push(line(label, 1, &headline.ratio));
         if let Some(control) = &headline.control {
             lines.push(line("A/A: thread again / thread".into(), 4, control));
-            band = Some((1.0 / headline.floor(), headline.floor()));
+            band = Some((1.0 / headline.noise_floor(), headline.noise_floor()));
         }
     }
     let shown =

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::model::{Cell, Distribution, Section};
 use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
 use crate::report::measure;
+use crate::report::number::load_name;
 use crate::report::page::Figure;
 use crate::report::study::{Group, Measure, Study};
 use crate::report::svg::Svg;
@@ -181,7 +182,7 @@ pub(crate) fn percentile_curve(study: &Study) -> Figure {
         let y = Axis::log("ms from intended time to last byte", ys(&series));
         Chart::new(x, y, series.clone()).draw()
     };
-    let load = groups.first().map_or(String::new(), |group| super::tables::load_name(group.cell));
+    let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
     figure(
         "percentiles",
         "Latency percentiles",

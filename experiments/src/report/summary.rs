@@ -7,7 +7,6 @@ use crate::report::about::reasons;
 use crate::report::measure;
 use crate::report::study::{Measure, Study};
 use crate::report::verdict::headline;
-use crate::report::why::idle_kb;
 use crate::stats::{Ratio, rounded};
 
 /// Columns that are numbers of a load.
@@ -65,7 +64,7 @@ fn of_record(study: &Study, record: &Record) -> Value {
             row.insert("failures".into(), json!(load.failures));
         }
         Measured::Idle(_) => {
-            row.insert("idle_kb_per_connection".into(), number(idle_kb(record)));
+            row.insert("idle_kb_per_connection".into(), number(measure::idle_kb(record)));
         }
         Measured::Syscalls(calls) => {
             row.insert("syscalls_per_request".into(), number(Some(calls.per_request())));

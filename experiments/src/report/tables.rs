@@ -1,8 +1,9 @@
 //! Items 1, 3 and 4: the assignment's table, the web servers and the peers, all in the same columns.
 
-use crate::model::{Cell, Failures, Section, TargetKind, Validity};
+use crate::model::{Failures, Section, TargetKind, Validity};
+use crate::report::about::reasons;
 use crate::report::measure;
-use crate::report::number::{change, grouped, maybe, maybe_grouped, ratio, short};
+use crate::report::number::{bytes, change, grouped, load_name, maybe, maybe_grouped, ratio, short};
 use crate::report::page::{Block, Table, Tone};
 use crate::report::study::{Group, Measure, Study, load};
 use crate::stats::{Ratio, median};
@@ -26,18 +27,6 @@ const DEFINITIONS: &str = "Each number is the median of the repetitions that may
     its own mean. **waiting**: mean time from request sent to first byte, from the prober, which opens a connection for \
     each request; wrk does not measure it. **transfer/sec** in KB. **valid**: `yes`, `yes, see` gates with a remark, or \
     `NO` with the gates that failed; such a row is shown and not ranked. Gates are explained in part 9.";
-
-/// `-c 1000 -t 150 (900)`, and what else is unusual.
-pub(crate) fn load_name(cell: &Cell) -> String {
-    let mut text = format!("-c {} -t {} ({})", cell.connections, cell.threads, cell.opened());
-    if !cell.keep_alive {
-        text += ", a connection per request";
-    }
-    if cell.delay_ms > 0 {
-        text += &format!(", backends wait {} ms", cell.delay_ms);
-    }
-    text
-}
 
 /// Rows in the order given.
 pub(crate) fn load_table(study: &Study, groups: &[Group<'_>], first: &str) -> Table {
@@ -96,8 +85,7 @@ fn invalid_reasons(study: &Study, groups: &[Group<'_>]) -> Vec<String> {
     invalid
         .map(|group| {
             let name = format!("{}, `{}`", study.title(&group.cell.target), load_name(group.cell));
-            let mut reasons: Vec<String> =
-                group.runs.iter().flat_map(|record| super::about::reasons(record)).collect();
+            let mut reasons: Vec<String> = group.runs.iter().flat_map(|record| reasons(record)).collect();
             reasons.dedup();
             format!("{name}: not ranked. {}", reasons.join("; "))
         })
@@ -219,7 +207,7 @@ fn comparison(
 ) -> Option<Comparison> {
     let ratios = study.paired(ours, theirs, *measure);
     let gains: Vec<f64> = ratios.into_iter().map(|r| if *more { r } else { 1.0 / r }).collect();
-    let load = load_name(ours.cell) + ", " + &super::number::bytes(ours.cell.body_bytes);
+    let load = load_name(ours.cell) + ", " + &bytes(ours.cell.body_bytes);
     Some(Comparison {
         words: [study.title(&ours.cell.target), study.title(&theirs.cell.target), load, (*name).into()],
         ours: ours.median(*measure)?,
@@ -232,7 +220,7 @@ fn comparison(
 fn compare_memory(study: &Study) -> Vec<Comparison> {
     let groups = study.section(Section::Memory);
     let kb = |group: &Group<'_>| {
-        median(&group.runs.iter().filter_map(|r| super::why::idle_kb(r)).collect::<Vec<_>>())
+        median(&group.runs.iter().filter_map(|r| measure::idle_kb(r)).collect::<Vec<_>>())
     };
     let of = |kind| groups.iter().filter(move |g| study.kind(&g.cell.target) == Some(kind));
     let mut found = Vec::new();

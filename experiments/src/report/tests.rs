@@ -74,7 +74,7 @@ fn the_headline_finds_the_difference_that_was_made() {
     assert_eq!((headline.verdict, headline.ratio.blocks.len()), (Verdict::Faster, 6));
     let made = (9.08 + 7.0 + 14.0) / (9.08 + 7.0 + 13.0);
     assert!((headline.ratio.ratio / made - 1.0).abs() < 0.02, "{headline:?}");
-    assert!(headline.floor() < 1.02, "{headline:?}");
+    assert!(headline.noise_floor() < 1.02, "{headline:?}");
 }
 
 #[test]

@@ -2,10 +2,9 @@
 
 use crate::model::{Cell, Section, Validity, Work};
 use crate::report::measure;
-use crate::report::number::{change, maybe, ratio};
+use crate::report::number::{bytes, change, load_name, maybe, ratio};
 use crate::report::page::{Block, Table, Tone};
 use crate::report::study::{Group, Study};
-use crate::report::tables::load_name;
 use crate::stats::{ENOUGH_BLOCKS, Ratio, Verdict, sign_test, verdict};
 use crate::targets::{AGAIN, ASYNC, THREAD};
 
@@ -24,7 +23,7 @@ pub(crate) struct Headline {
 
 impl Headline {
     /// The greatest factor by which the control differs from itself.
-    pub(crate) fn floor(&self) -> f64 {
+    pub(crate) fn noise_floor(&self) -> f64 {
         self.control.as_ref().map_or(1.0, Ratio::reach)
     }
 }
@@ -36,11 +35,11 @@ pub(crate) fn headline(study: &Study) -> Option<Headline> {
     let (thread, asynchronous) = (of(THREAD)?, of(ASYNC)?);
     let ratio = Ratio::of_blocks(&study.paired(asynchronous, thread, measure::rate))?;
     let control = of(AGAIN).and_then(|again| Ratio::of_blocks(&study.paired(again, thread, measure::rate)));
-    let floor = control.as_ref().map_or(1.0, Ratio::reach);
+    let noise_floor = control.as_ref().map_or(1.0, Ratio::reach);
     Some(Headline {
         load: load_name(thread.cell),
         planned: thread.runs.len().max(asynchronous.runs.len()),
-        verdict: verdict(&ratio, floor),
+        verdict: verdict(&ratio, noise_floor),
         ratio,
         control,
     })
@@ -91,11 +90,11 @@ fn headline_blocks(headline: &Headline) -> Vec<Block> {
     if let Some(control) = &headline.control {
         row("thread again / thread (A/A)", control);
     }
-    let floor = match &headline.control {
+    let noise = match &headline.control {
         Some(_) => format!(
             "The A/A control runs the thread engine against itself in the same blocks. It reaches {}: a ratio that is \
              nearer to 1 than that is noise.",
-            ratio(headline.floor())
+            ratio(headline.noise_floor())
         ),
         None => "There was no A/A control, so the noise floor is unknown.".into(),
     };
@@ -111,7 +110,7 @@ fn headline_blocks(headline: &Headline) -> Vec<Block> {
             "Blocks run thread, async, thread again, and every other one backwards. The interval is a bootstrap over the \
              blocks' log ratios. With so few blocks it is rather too narrow; the sign test beside it supposes nothing.",
         )),
-        Block::text(floor + &left_out),
+        Block::text(noise + &left_out),
     ]
 }
 
@@ -144,7 +143,7 @@ fn condition_table(study: &Study) -> Option<Block> {
             Tone::Plain,
             vec![
                 load_name(group.cell),
-                super::number::bytes(group.cell.body_bytes),
+                bytes(group.cell.body_bytes),
                 section.as_str().unwrap_or_default().into(),
                 ratio(of.ratio),
                 interval(of),

@@ -2,10 +2,9 @@
 
 use crate::model::{Measured, Record, Section, Syscalls};
 use crate::report::measure;
-use crate::report::number::{maybe, ratio, short};
+use crate::report::number::{load_name, maybe, ratio, short};
 use crate::report::page::{Block, Table, Tone};
 use crate::report::study::{Group, Measure, Study};
-use crate::report::tables::load_name;
 use crate::report::verdict::headline;
 use crate::stats::{Ratio, median};
 use crate::targets::{ASYNC, THREAD};
@@ -26,13 +25,6 @@ const COSTS: [(&str, Measure); 13] = [
     ("stay of a job in the channel (µs per job)", measure::queue_wait_us),
     ("peak memory (MB, whole process)", measure::peak_mb),
 ];
-
-pub(crate) fn idle_kb(record: &Record) -> Option<f64> {
-    match &record.measured {
-        Measured::Idle(idle) => idle.per_connection_kb(),
-        _ => None,
-    }
-}
 
 pub(crate) fn syscalls(record: &Record) -> Option<&Syscalls> {
     match &record.measured {
@@ -77,7 +69,7 @@ fn cost_table(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> Ta
         })
     };
     row("of these, in vain", errors(THREAD), errors(ASYNC));
-    let idle = |target| other(study, Section::Memory, target, idle_kb);
+    let idle = |target| other(study, Section::Memory, target, measure::idle_kb);
     row("memory (KB per idle connection)", idle(THREAD), idle(ASYNC));
     table.caption("Medians. A dash: not counted there, or not measured in this run.")
 }
@@ -92,9 +84,9 @@ pub(crate) struct Prediction {
 }
 
 /// Within the measured interval, widened to the noise floor around the measured ratio.
-fn agrees(predicted: f64, measured: &Ratio, floor: f64) -> bool {
+fn agrees(predicted: f64, measured: &Ratio, noise_floor: f64) -> bool {
     let (low, high) = measured.interval.unwrap_or((measured.ratio, measured.ratio));
-    let (low, high) = (low.min(measured.ratio / floor), high.max(measured.ratio * floor));
+    let (low, high) = (low.min(measured.ratio / noise_floor), high.max(measured.ratio * noise_floor));
     (low..=high).contains(&predicted)
 }
 
@@ -105,7 +97,7 @@ pub(crate) fn predictions(
     thread: &Group<'_>,
     asynchronous: &Group<'_>,
     measured: &Ratio,
-    floor: f64,
+    noise_floor: f64,
 ) -> Vec<Prediction> {
     let both = |measure: Measure| thread.median(measure).zip(asynchronous.median(measure));
     let Some((t, a)) = both(measure::cpu_us).filter(|(t, a)| *t > 0.0 && *a > 0.0) else { return Vec::new() };
@@ -113,7 +105,7 @@ pub(crate) fn predictions(
         name: "the balancer's own CPU time",
         supposes: "the balancer has CPUs of its own, and they are busy",
         predicted: t / a,
-        agrees: agrees(t / a, measured, floor),
+        agrees: agrees(t / a, measured, noise_floor),
     }];
     if let Some((x, y)) = both(measure::others_cpu_us) {
         let others = f64::midpoint(x, y);
@@ -122,7 +114,7 @@ pub(crate) fn predictions(
             name: "its share of the whole chain",
             supposes: "client, balancer and backends share CPUs that are all busy, and only the balancer differs",
             predicted,
-            agrees: agrees(predicted, measured, floor),
+            agrees: agrees(predicted, measured, noise_floor),
         });
     }
     found
@@ -133,8 +125,8 @@ fn explanation(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> V
     let Some(measured) = Ratio::of_blocks(&ratios) else {
         return vec![Block::text("No pair may be ranked, so there is no ratio to explain.")];
     };
-    let floor = headline(study).map_or(1.0, |headline| headline.floor());
-    let predictions = predictions(thread, asynchronous, &measured, floor);
+    let noise_floor = headline(study).map_or(1.0, |headline| headline.noise_floor());
+    let predictions = predictions(thread, asynchronous, &measured, noise_floor);
     if predictions.is_empty() {
         return vec![Block::text("The CPU time of the balancers is not known, so nothing is predicted.")];
     }
@@ -216,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prediction_agrees_within_the_interval_or_the_floor() {
+    fn a_prediction_agrees_within_the_interval_or_the_noise_floor() {
         let measured = |interval| Ratio { ratio: 1.1, interval, blocks: vec![1.1; 6] };
         let cases = [
             (1.12, Some((1.08, 1.13)), 1.0, true),
@@ -225,11 +217,11 @@ mod tests {
             (1.1, None, 1.0, true),
             (1.0, None, 1.05, false),
         ];
-        for (predicted, interval, floor, expected) in cases {
+        for (predicted, interval, noise_floor, expected) in cases {
             assert_eq!(
-                agrees(predicted, &measured(interval), floor),
+                agrees(predicted, &measured(interval), noise_floor),
                 expected,
-                "{predicted} {interval:?} {floor}"
+                "{predicted} {interval:?} {noise_floor}"
             );
         }
     }

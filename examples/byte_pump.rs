@@ -1,11 +1,11 @@
-//! The floor under every balancer here: bytes are passed on and nothing is looked at.
+//! A byte pump: copies bytes between clients and backends and parses nothing. It is the least a balancer can do.
 //!
-//! One edge-triggered loop per core, each with a listener of its own; every client has a backend connection for
-//! itself, the backends in turn; a request and its response are two reads and two writes. It knows nothing of HTTP: no
-//! backend connection is shared, no failed one is replaced, no deadline passes. An engine that does all that cannot be
-//! faster; how close it comes is what its protocol work costs.
+//! Each core runs one edge-triggered loop over a listener of its own. Each client gets a backend connection of its own,
+//! and the backends take turns. A request and its response cost two reads and two writes. The byte pump shares no
+//! backend connection, replaces no failed connection and has no deadline. The CPU time that an engine needs beyond the
+//! byte pump's is the cost of its protocol work.
 //!
-//!     cargo run --release --example floor -- LISTEN BACKEND...
+//!     cargo run --release --example byte_pump -- LISTEN BACKEND...
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -22,13 +22,14 @@ const BUFFER_BYTES: usize = 96 * 1024;
 const BACKLOG: i32 = 4096;
 const EVENTS_MAX: usize = 256;
 
-/// A client, its backend (in this order, everywhere), and what could not be written yet to each.
+/// A client and its backend, in this order, with the bytes that each of them could not take yet.
 struct Pair {
     streams: [TcpStream; 2],
     unsent: [Vec<u8>; 2],
 }
 
-/// One core's pairs; the token of a stream is twice the place of its pair, plus its side.
+/// The pairs of one core. The token of a stream is twice the index of its pair, plus 0 for the client and 1 for the
+/// backend.
 struct Core {
     registry: Registry,
     backends: Vec<SocketAddr>,
@@ -43,7 +44,7 @@ fn main() -> io::Result<()> {
     match addresses.as_deref() {
         Ok([listen, backends @ ..]) if !backends.is_empty() => run(*listen, backends),
         _ => {
-            eprintln!("usage: floor LISTEN BACKEND..., each as address:port");
+            eprintln!("usage: byte_pump LISTEN BACKEND..., each as address:port");
             std::process::exit(2);
         }
     }
@@ -69,7 +70,7 @@ fn run(listen: SocketAddr, backends: &[SocketAddr]) -> io::Result<()> {
         .try_for_each(|serving| serving.join().map_err(|_| io::Error::other("a loop panicked"))?)
 }
 
-/// TCP_NODELAY is handed down to accepted connections.
+/// Binds a non-blocking listener. Accepted connections inherit TCP_NODELAY from it.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
     socket.set_reuse_address(true)?;
@@ -105,8 +106,8 @@ impl Core {
     fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
         loop {
             match listener.accept() {
-                // A client whose backend cannot be had is dropped.
-                Ok((client, _)) => drop(self.admit(client)),
+                // Drops the client when connecting to its backend fails at once.
+                Ok((client, _)) => drop(self.open(client)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => return Err(error),
@@ -114,7 +115,7 @@ impl Core {
         }
     }
 
-    fn admit(&mut self, client: TcpStream) -> io::Result<()> {
+    fn open(&mut self, client: TcpStream) -> io::Result<()> {
         let backend = TcpStream::connect(self.backends[self.next_backend % self.backends.len()])?;
         self.next_backend += 1;
         backend.set_nodelay(true)?;
@@ -134,7 +135,7 @@ impl Core {
         Ok(())
     }
 
-    /// Passes on what one stream has, and what waited for it; the end of either ends both.
+    /// Copies what one stream has to the other, and what waited for this stream to it. The end of one stream ends both.
     fn handle(&mut self, place: usize, side: usize, event: &Event) {
         let Some(pair) = &mut self.pairs[place] else { return };
         let ended = event.is_read_closed() || event.is_error();
@@ -153,8 +154,8 @@ impl Core {
 }
 
 impl Pair {
-    /// From one side to the other until nothing more comes or nothing more goes; an error when it is over. A short
-    /// read has taken all there was, unless what was there was the end.
+    /// Copies from one side to the other until a read or a write would block. Returns an error at the end of the stream.
+    /// A short read emptied the socket, except at the end of the stream.
     fn pass_on(&mut self, from: usize, buffer: &mut [u8], ended: bool) -> io::Result<()> {
         let to = 1 - from;
         loop {
@@ -181,7 +182,7 @@ impl Pair {
     }
 }
 
-/// Nothing is what a socket that would block transfers.
+/// The number of bytes that a call moved; 0 when the call would block.
 fn transferred(result: io::Result<usize>) -> io::Result<usize> {
     match result {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
