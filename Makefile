@@ -16,7 +16,7 @@ bench_packages = wrk haproxy nginx caddy apache2 strace iproute2 curl
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
-.PHONY: help run-thread run-async serve site test lint peers ci clean bench bench-smoke bench-full bench-doctor \
+.PHONY: help run-thread run-async serve site test model lint peers ci clean bench bench-smoke bench-full bench-doctor \
 	bench-selftest bench-setup bench-build report report-check
 
 help: ## this list
@@ -83,6 +83,9 @@ report-check: ## does what is stored follow from the raw results?
 
 test: ## every test
 	cargo test --workspace
+
+model: ## the thread engine's run protocol under many schedules (a part of make test)
+	cargo test --test model
 
 lint: ## formatting, clippy and documentation, without a warning
 	cargo fmt --all --check

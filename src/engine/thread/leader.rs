@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use mio::{Events, Poll, Token};
 
-use super::table::{Entry, Owner};
+use super::entry::Owner;
 use super::{Engine, Job};
 use crate::app::App;
 use crate::engine::connection::{Backends, Connection, WorkerState};
@@ -169,7 +169,7 @@ impl<A: App> Engine<A> {
     fn end_waits(&self, now: Instant, queue: &mut Vec<usize>) {
         let mut timers = self.timers.lock();
         while let Some(fd) = timers.take_due(now) {
-            if self.table.entry(fd).is_some_and(Entry::schedule) {
+            if self.table.entry(fd).is_some_and(|slot| slot.schedule()) {
                 queue.push(fd);
             }
         }

@@ -5,12 +5,13 @@
 //! beyond that on as one job; only when its own batch is full does it give the leadership away. So under light load one
 //! worker carries everything and no other is woken. A connection belongs to no worker.
 
+mod entry;
 mod leader;
 mod table;
 mod worker;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, atomic};
 use std::thread;
 use std::time::Instant;
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::Engine;
-use super::table::Owner;
+use super::entry::Owner;
 use crate::app::App;
 use crate::engine::connection::{Backends, Connection, Turn, WorkerState};
 use crate::engine::link::{ENDED, Link, READABLE, WRITABLE};

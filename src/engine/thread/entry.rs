@@ -1,0 +1,111 @@
+//! One descriptor of the engine: its readiness, who must run when it becomes ready, and whether a run is queued.
+//!
+//! Three rules, each of which `tests/model.rs` checks over all schedules of a few threads:
+//! - No readiness is lost. A poller stores the readiness first and loads the owner second ([`Entry::announce`]). A new
+//!   owner stores itself first and loads the readiness second ([`Entry::own`], [`Entry::take_ready`]).
+//! - One worker runs a connection at a time: the worker that moved it from at rest to queued ([`Entry::schedule`]).
+//! - A descriptor's number may return for another connection while the first connection's worker has not left
+//!   ([`Entry::rest`] is false). This worker then runs the other connection.
+//!
+//! The model replaces `super::atomic` by the atomics of its scheduler.
+
+use super::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// No owner: the descriptor is closed, or about to be closed.
+const NOBODY: u32 = u32::MAX;
+/// Set in the owner of a parked backend connection. The other bits are the backend's id.
+const PARKED: u32 = 1 << 31;
+
+const AT_REST: u8 = 0;
+const QUEUED: u8 = 1;
+const QUEUED_AGAIN: u8 = 2;
+
+/// The state of one descriptor, shared by pollers and workers.
+#[derive(Debug)]
+pub(super) struct Entry {
+    ready: AtomicU8,
+    run: AtomicU8,
+    owner: AtomicU32,
+    /// Milliseconds since the engine's start; `u64::MAX` for none.
+    pub(super) deadline_ms: AtomicU64,
+}
+
+/// Who is told that a descriptor is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The connection of that client's descriptor.
+    Client(usize),
+    /// The pool of that backend.
+    Parked(usize),
+    Nobody,
+}
+
+impl Entry {
+    pub(super) fn new() -> Self {
+        Entry {
+            ready: AtomicU8::new(0),
+            run: AtomicU8::new(AT_REST),
+            owner: AtomicU32::new(NOBODY),
+            deadline_ms: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Takes the readiness that pollers announced since the last call. Sequentially consistent, as `announce` and
+    /// `own` are: either the poller sees the new owner, or the new owner sees the readiness.
+    pub(super) fn take_ready(&self) -> u8 {
+        match self.ready.load(Ordering::SeqCst) {
+            0 => 0,
+            _ => self.ready.swap(0, Ordering::SeqCst),
+        }
+    }
+
+    /// Adds the readiness that a poller reports. Returns the owner, who must be told.
+    pub(super) fn announce(&self, ready: u8) -> Owner {
+        self.ready.fetch_or(ready, Ordering::SeqCst);
+        self.owner()
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        match self.owner.load(Ordering::SeqCst) {
+            NOBODY => Owner::Nobody,
+            parked if parked & PARKED != 0 => Owner::Parked((parked & !PARKED) as usize),
+            fd => Owner::Client(fd as usize),
+        }
+    }
+
+    pub(super) fn own(&self, owner: Owner) {
+        let owner = match owner {
+            Owner::Client(fd) => fd as u32,
+            Owner::Parked(backend) => backend as u32 | PARKED,
+            Owner::Nobody => NOBODY,
+        };
+        self.owner.store(owner, Ordering::SeqCst);
+    }
+
+    /// Must come before the descriptor is closed: its number may return at once for another connection.
+    pub(super) fn forget(&self) {
+        self.own(Owner::Nobody);
+        self.ready.store(0, Ordering::SeqCst);
+        self.deadline_ms.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// Asks for a run. True when the connection was at rest: then the caller must queue it.
+    pub(super) fn schedule(&self) -> bool {
+        let next = |run| match run {
+            AT_REST => Some(QUEUED),
+            QUEUED => Some(QUEUED_AGAIN),
+            _ => None,
+        };
+        self.run.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) == Ok(AT_REST)
+    }
+
+    /// Ends a run: the connection waits, or has ended. False when somebody asked for a run meanwhile: then the caller
+    /// must run it again.
+    pub(super) fn rest(&self) -> bool {
+        let rested = self.run.compare_exchange(QUEUED, AT_REST, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if !rested {
+            self.run.store(QUEUED, Ordering::SeqCst);
+        }
+        rested
+    }
+}
