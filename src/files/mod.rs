@@ -148,7 +148,7 @@ impl Files {
         match head.method {
             Method::Get | Method::Head => {}
             Method::Options => return Answer { status: 204, fields: ALLOW, body: Body::None, close: false },
-            _ => return refusal(405, ALLOW, b"405 Method Not Allowed\n"),
+            _ => return refusal(405, ALLOW_WITH_TEXT, b"405 Method Not Allowed\n"),
         }
         let (path, query) = path::split(head.target);
         let path = match path::decode(path) {
@@ -206,6 +206,8 @@ const SENDFILE_CROWD_BYTES: RangeInclusive<u64> = 64 * 1024..=256 * 1024;
 
 const TEXT: Bytes = Bytes::Static(b"Content-Type: text/plain; charset=utf-8\r\n");
 const ALLOW: Bytes = Bytes::Static(b"Allow: GET, HEAD, OPTIONS\r\n");
+const ALLOW_WITH_TEXT: Bytes =
+    Bytes::Static(b"Allow: GET, HEAD, OPTIONS\r\nContent-Type: text/plain; charset=utf-8\r\n");
 
 /// The answer to a GET or HEAD of a file. A HEAD gets the same: its body is left out where it is sent.
 fn serve(file: &Entry, source: Source, head: &RequestHead<'_>) -> Answer {

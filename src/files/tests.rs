@@ -320,6 +320,8 @@ fn methods() {
         let reply = ask(&files, method, target, &[]);
         assert_eq!(reply.status, status, "{method} {target}");
         assert_eq!(reply.field("Allow"), Some("GET, HEAD, OPTIONS"), "{method} {target}");
+        let content_type = reply.field("Content-Type");
+        assert_eq!(content_type, (status == 405).then_some("text/plain; charset=utf-8"), "{method} {target}");
     }
     assert_eq!(ask(&files, "GET", "/a", &[("Content-Length", "5")]).status, 200);
 }
