@@ -6,6 +6,7 @@
 pub mod app;
 
 pub mod cluster;
+pub mod config;
 pub mod engine;
 pub mod exchange;
 pub mod files;

@@ -1,4 +1,4 @@
-//! What the program says on stderr while it runs: one line a message, from the level NERACA_LOG on.
+//! Log messages on stderr, one line each. NERACA_LOG sets the lowest level that is written.
 use std::io::{self, Write};
 use std::panic;
 
@@ -11,7 +11,7 @@ impl Log for Stderr {
         true
     }
 
-    /// A stderr that cannot be written to has nobody to be told.
+    /// A failed write is ignored: there is no other place to report it.
     fn log(&self, record: &Record<'_>) {
         let _ =
             writeln!(io::stderr(), "neraca: {}: {}", record.level().as_str().to_lowercase(), record.args());
@@ -20,7 +20,7 @@ impl Log for Stderr {
     fn flush(&self) {}
 }
 
-/// Installs the logger; panics are logged by it too. The error is one line that says what is wrong.
+/// Installs the logger, also for panics. The error is the message for the operator.
 pub(crate) fn install() -> Result<(), String> {
     let level = match std::env::var_os("NERACA_LOG") {
         None => LevelFilter::Warn,
@@ -41,12 +41,20 @@ pub(crate) fn install() -> Result<(), String> {
 }
 
 fn level(given: &str) -> Result<LevelFilter, String> {
-    given.parse().map_err(|_| format!("NERACA_LOG {given:?}: takes off, error, warn, info, debug or trace"))
+    const EXPECTED: &str = "expected off, error, warn, info, debug or trace";
+    given.parse().map_err(|_| format!("invalid value '{given}' for 'NERACA_LOG': {EXPECTED}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_level_is_named_with_the_levels_that_exist() {
+        let expected =
+            "invalid value 'loud' for 'NERACA_LOG': expected off, error, warn, info, debug or trace";
+        assert_eq!(level("loud"), Err(expected.to_owned()));
+    }
 
     #[test]
     fn levels_are_read_by_name() {

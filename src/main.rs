@@ -1,6 +1,5 @@
 //! The command line programs: `neraca balance` and `neraca serve`.
 use std::fs::{File, OpenOptions};
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,20 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use neraca::app::App;
-use neraca::cluster::Cluster;
-use neraca::engine::{self, EngineHandle};
-use neraca::files::Files;
-use neraca::router::Router;
+use neraca::config::{self, Backends, Balance, Common, Config, Serve};
+use neraca::engine::{self, EngineHandle, Options};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::access_log::AccessLog;
-use crate::config::{Common, Config, Stop};
 use crate::demo::Demo;
 
 mod access_log;
-mod config;
 mod demo;
 mod logger;
 
@@ -31,48 +26,56 @@ mod logger;
 const REFRESH: Duration = Duration::from_millis(500);
 const STATS: Duration = Duration::from_secs(1);
 
-/// Exit code and the line that explains it.
-struct Failure(u8, String);
+/// The program ends because of an error.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// The program was asked for something that it cannot do here: exit code 1.
+    fn cannot_run(message: String) -> Self {
+        Failure { code: 1, message }
+    }
+}
 
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
-        Err(Failure(code, line)) => {
-            let _ = writeln!(io::stderr(), "neraca: {line}");
+        Err(Failure { code, message }) => {
+            let _ = writeln!(io::stderr(), "error: {message}");
             ExitCode::from(code)
         }
     }
 }
 
 fn run() -> Result<ExitCode, Failure> {
-    logger::install().map_err(|line| Failure(2, line))?;
+    logger::install().map_err(|message| Failure { code: 2, message })?;
     match config::read(std::env::args_os(), raise_descriptor_limit()) {
         Ok(Config::Balance(config)) => balance(&config),
         Ok(Config::Serve(config)) => serve(&config),
-        Err(Stop::Refuse(line)) => Err(Failure(2, line)),
-        Err(Stop::Print(text)) => {
-            let _ = io::stdout().write_all(text.as_bytes());
-            Ok(ExitCode::SUCCESS)
+        // Also the help and the version.
+        Err(error) => {
+            let _ = error.print();
+            Ok(ExitCode::from(error.exit_code() as u8))
         }
     }
 }
 
-fn balance(config: &config::Balance) -> Result<ExitCode, Failure> {
+fn balance(config: &Balance) -> Result<ExitCode, Failure> {
     let listeners = listen(&config.common)?;
-    let cannot = |error: io::Error| Failure(1, format!("the demo cannot start: {error}"));
+    let options = config.options();
     let demo = match config.backends {
-        Some(_) => None,
-        None => Some(Demo::start(&config.common.options).map_err(cannot)?),
+        Backends::At(_) => None,
+        Backends::Demo => Some(Demo::start(&options).map_err(|error| {
+            Failure::cannot_run(format!("cannot start the backends of the demo: {error}"))
+        })?),
     };
     let backends = match (&config.backends, &demo) {
-        (Some(backends), _) => backends.clone(),
-        (None, Some(demo)) => demo.addresses(),
-        (None, None) => Vec::new(),
+        (Backends::At(backends), _) => backends.clone(),
+        (Backends::Demo, demo) => demo.iter().flat_map(Demo::addresses).collect(),
     };
-    let seed = RandomState::new().hash_one("neraca");
-    let cluster = Cluster::new(&backends, config.policy, seed, Instant::now());
-    let app = Arc::new(Router::new(cluster, config.trust.clone()));
-    let service = Service::open(app, listeners, &config.common)?;
+    let service = Service::open(Arc::new(config.router(&backends)), listeners, options, &config.common)?;
     if demo.is_some() {
         for backend in &backends {
             say(&format!("backend http://{backend}"));
@@ -82,13 +85,11 @@ fn balance(config: &config::Balance) -> Result<ExitCode, Failure> {
     service.supervise()
 }
 
-fn serve(config: &config::Serve) -> Result<ExitCode, Failure> {
-    let files = Files::open(&config.root, config.limits);
-    let files = files.map_err(|error| Failure(1, format!("--root: {error}")))?;
-    let files =
-        Arc::new(files.with_delay(config.delay).with_overheads(config.list_directory, config.read_file));
+fn serve(config: &Serve) -> Result<ExitCode, Failure> {
+    let files = config.files().map_err(|error| Failure::cannot_run(error.to_string()))?;
+    let files = Arc::new(files);
     let listeners = listen(&config.common)?;
-    let service = Service::open(Arc::clone(&files), listeners, &config.common)?;
+    let service = Service::open(Arc::clone(&files), listeners, config.common.options(), &config.common)?;
     thread::spawn(move || {
         loop {
             thread::sleep(REFRESH);
@@ -99,10 +100,7 @@ fn serve(config: &config::Serve) -> Result<ExitCode, Failure> {
 }
 
 fn listen(common: &Common) -> Result<engine::Listeners, Failure> {
-    engine::listen(&common.listen).map_err(|error| {
-        let addresses: Vec<_> = common.listen.iter().map(ToString::to_string).collect();
-        Failure(1, format!("--listen {}: {error}", addresses.join(" ")))
-    })
+    engine::listen(&common.listen).map_err(|error| Failure::cannot_run(error.to_string()))
 }
 
 /// A program that runs: its engine, the counters it writes down and the signals that end it.
@@ -120,19 +118,29 @@ enum Event {
 
 impl Service {
     /// Starts the engine over the app, or over the app that prints each request.
-    fn open<A: App>(app: Arc<A>, listeners: engine::Listeners, common: &Common) -> Result<Self, Failure> {
+    fn open<A: App>(
+        app: Arc<A>,
+        listeners: engine::Listeners,
+        options: Options,
+        common: &Common,
+    ) -> Result<Self, Failure> {
+        let stats = common.stats.as_deref().map(open_stats).transpose()?;
         match common.access_log {
-            true => Self::start(Arc::new(AccessLog(app)), listeners, common),
-            false => Self::start(app, listeners, common),
+            true => Self::start(Arc::new(AccessLog(app)), listeners, options, stats),
+            false => Self::start(app, listeners, options, stats),
         }
     }
 
     /// Starts the engine. Whoever reads that it listens can already end it by a signal.
-    fn start<A: App>(app: Arc<A>, listeners: engine::Listeners, common: &Common) -> Result<Self, Failure> {
-        let stats = common.stats.as_deref().map(open_stats).transpose()?;
-        let cannot = |error: io::Error| Failure(1, format!("the engine cannot start: {error}"));
+    fn start<A: App>(
+        app: Arc<A>,
+        listeners: engine::Listeners,
+        options: Options,
+        stats: Option<File>,
+    ) -> Result<Self, Failure> {
+        let cannot = |error: io::Error| Failure::cannot_run(format!("cannot start the engine: {error}"));
         let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(cannot)?;
-        let running = engine::start(app, listeners, common.options.clone()).map_err(cannot)?;
+        let running = engine::start(app, listeners, options).map_err(cannot)?;
         let running = Arc::new(running);
         let (sender, events) = mpsc::channel();
         let ended = sender.clone();
@@ -180,7 +188,7 @@ impl Service {
 
 fn open_stats(path: &Path) -> Result<File, Failure> {
     let file = OpenOptions::new().create(true).append(true).open(path);
-    file.map_err(|error| Failure(1, format!("--stats {path:?}: {error}")))
+    file.map_err(|error| Failure::cannot_run(format!("cannot write to '{}': {error}", path.display())))
 }
 
 /// A line on stdout, or several at once. A reader that went away is no reason to stop serving.

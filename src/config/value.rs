@@ -1,64 +1,97 @@
-//! How single values are read from the command line.
-use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
+//! Single values as they are written: their form is checked here, their meaning later.
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ipnet::IpNet;
 
-/// One of several names, each standing for a value.
-pub(super) fn choice<T>(values: &[(&'static str, T)]) -> impl TypedValueParser<Value = T> + use<T>
-where
-    T: Copy + Send + Sync + 'static,
-{
-    let values = values.to_vec();
-    let names = PossibleValuesParser::new(values.iter().map(|(name, _)| *name));
-    names.try_map(move |given| {
-        values.iter().find(|(name, _)| *name == given).map(|(_, value)| *value).ok_or("takes another name")
-    })
+/// A host and a port. The host may be a name that is not looked up yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum HostPort {
+    /// An IP address and a port.
+    Address(SocketAddr),
+    /// A host name and a port.
+    Name(String, u16),
 }
 
-pub(super) fn number(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> + Clone {
-    move |given| {
-        let number = given.parse().ok().filter(|number| range.contains(number));
-        number.ok_or_else(|| format!("takes a whole number from {} to {}", range.start(), range.end()))
+impl FromStr for HostPort {
+    type Err = &'static str;
+
+    fn from_str(given: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected HOST:PORT, such as 127.0.0.1:9000, localhost:9000 or [::1]:9000";
+        if let Ok(address) = given.parse() {
+            return Ok(HostPort::Address(address));
+        }
+        let (host, port) = given.rsplit_once(':').ok_or(EXPECTED)?;
+        let port = port.parse().map_err(|_| EXPECTED)?;
+        if host.is_empty() || host.contains([':', '/']) {
+            return Err(EXPECTED);
+        }
+        Ok(HostPort::Name(host.to_owned(), port))
     }
 }
 
-/// An address, or a host name that is looked up now. Of several addresses an IPv4 one is preferred: a server
-/// that is told to listen on `localhost` mostly does so there.
-pub(super) fn address(given: &str) -> Result<SocketAddr, String> {
-    if let Ok(address) = given.parse() {
-        return Ok(address);
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostPort::Address(address) => write!(f, "{address}"),
+            HostPort::Name(host, port) => write!(f, "{host}:{port}"),
+        }
     }
-    let well_formed = given.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains([':', '/']) && u16::from_str(port).is_ok()
-    });
-    if !well_formed {
-        return Err("takes HOST:PORT, such as 127.0.0.1:9000, localhost:9000 or [::1]:9000".into());
-    }
-    let unknown = |reason: &dyn Display| format!("takes HOST:PORT, and this host is not known: {reason}");
-    let mut found: Vec<_> = given.to_socket_addrs().map_err(|error| unknown(&error))?.collect();
-    found.sort_by_key(SocketAddr::is_ipv6);
-    found.first().copied().ok_or_else(|| unknown(&"it has no address"))
 }
 
-pub(super) fn backend(given: &str) -> Result<SocketAddr, String> {
+/// A backend is a `HOST:PORT` without options.
+pub(super) fn backend(given: &str) -> Result<HostPort, String> {
     match given.split_once(',') {
-        Some((_, option)) => Err(format!("takes HOST:PORT alone, and {option:?} is no option of a backend")),
-        None => address(given),
+        Some((_, option)) => Err(format!("expected HOST:PORT without options, found the option '{option}'")),
+        None => HostPort::from_str(given).map_err(str::to_owned),
     }
 }
 
-pub(super) fn network(given: &str) -> Result<IpNet, String> {
+/// A network in CIDR notation. A single address is a network of one.
+pub(super) fn network(given: &str) -> Result<IpNet, &'static str> {
     let network = given.parse().or_else(|_| given.parse::<IpAddr>().map(IpNet::from));
-    network
-        .map_err(|_| "takes a network or an address, such as 10.0.0.0/8, 192.0.2.1 or 2001:db8::/32".into())
+    network.map_err(|_| "expected a network or an address, such as 10.0.0.0/8, 192.0.2.1 or 2001:db8::/32")
 }
 
-pub(super) fn directory(given: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(given);
-    if path.is_dir() { Ok(path) } else { Err("takes a directory that exists".into()) }
+/// A whole number of any size. Its range is checked with its meaning.
+pub(super) fn number(given: &str) -> Result<u64, &'static str> {
+    given.parse().map_err(|_| "expected a whole number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_and_a_port_are_shown_as_they_were_written() {
+        for (given, is_name) in [
+            ("127.0.0.1:0", false),
+            ("[::1]:80", false),
+            ("localhost:65535", true),
+            ("backend-1.example:9000", true),
+        ] {
+            let parsed = HostPort::from_str(given).unwrap();
+            assert_eq!(matches!(parsed, HostPort::Name(..)), is_name, "{given}");
+            assert_eq!(parsed.to_string(), given);
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for given in
+            ["", ":80", "host", "host:", "host:65536", "host:-1", "http://host:80", "::1:80", "a/b:1"]
+        {
+            assert!(HostPort::from_str(given).is_err(), "{given:?}");
+        }
+        assert!(backend("127.0.0.1:1,weight=2").unwrap_err().contains("'weight=2'"));
+        assert!(network("10.0.0.0/33").is_err() && network("host").is_err());
+        assert!(number("1e3").is_err() && number("-1").is_err() && number("").is_err());
+    }
+
+    #[test]
+    fn an_address_is_a_network_of_one() {
+        assert_eq!(network("192.0.2.1").unwrap(), "192.0.2.1/32".parse().unwrap());
+        assert_eq!(network("::1").unwrap(), "::1/128".parse().unwrap());
+    }
 }

@@ -1,0 +1,333 @@
+//! What is meant: plain data. Every check that is not about the form of a single value stands here.
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::cli::{
+    BackendLimitArguments, BalanceArguments, Command, CommonArguments, EngineArguments, EngineName,
+    FilesLimitArguments, LimitArguments, PoolName, ReactorName, ServeArguments,
+};
+use super::error::ConfigError;
+use super::value::HostPort;
+use crate::cluster::Policy;
+use crate::engine::{ConcurrencyLimit, Engine, EngineLimits, Pool, ReactorKind, cores};
+use crate::exchange::Limits;
+use crate::files::FilesLimits;
+use crate::http::buffer::BUFFER_BYTES;
+use crate::http::head::HeadLimits;
+
+const WORKERS: RangeInclusive<u64> = 1..=1024;
+const BATCH: RangeInclusive<u64> = 1..=1024;
+const TIMEOUT_MS: RangeInclusive<u64> = 1..=86_400_000;
+const DRAIN_SECONDS: RangeInclusive<u64> = 0..=86_400;
+const DELAY_MS: RangeInclusive<u64> = 0..=600_000;
+/// The smallest head limit still takes an ordinary request; a head must fit into one buffer.
+const HEAD_BYTES: RangeInclusive<u64> = 512..=BUFFER_BYTES as u64;
+const REQUEST_LINE_BYTES: RangeInclusive<u64> = 64..=BUFFER_BYTES as u64;
+const RECEIVE_BYTES: RangeInclusive<u64> = 1..=BUFFER_BYTES as u64;
+const CONNECTIONS: RangeInclusive<u64> = 1..=10_000_000;
+const IDLE_BACKEND_CONNECTIONS: RangeInclusive<u64> = 0..=1_000_000;
+const IN_FLIGHT: RangeInclusive<u64> = 0..=1_000_000;
+const SMALL_FILE_BYTES: RangeInclusive<u64> = 0..=1 << 30;
+const MEMORY_BYTES: RangeInclusive<u64> = 0..=1 << 40;
+const FILES: RangeInclusive<u64> = 1..=100_000_000;
+
+/// What the program is to do.
+#[derive(Debug)]
+pub enum Config {
+    /// Forward requests to backends.
+    Balance(Balance),
+    /// Serve the files of a directory.
+    Serve(Serve),
+}
+
+/// A balancer: `neraca balance`.
+#[derive(Debug)]
+pub struct Balance {
+    /// Listeners, engine and limits.
+    pub common: Common,
+    /// The servers that requests are forwarded to.
+    pub backends: Backends,
+    /// How the backend of a request is chosen.
+    pub policy: Policy,
+    /// Clients within these networks may set X-Forwarded fields.
+    pub trust: Vec<IpNet>,
+    /// How many requests may be in flight.
+    pub concurrency: ConcurrencyLimit,
+}
+
+/// The backends of a balancer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backends {
+    /// Servers at these addresses; at least one.
+    At(Vec<SocketAddr>),
+    /// File servers that the program starts itself.
+    Demo,
+}
+
+/// A file server: `neraca serve`.
+#[derive(Debug)]
+pub struct Serve {
+    /// Listeners, engine and limits.
+    pub common: Common,
+    /// The directory whose files are served.
+    pub root: PathBuf,
+    /// Limits of memory and number of files.
+    pub limits: FilesLimits,
+    /// Every response is delayed by this time (for experiments).
+    pub delay: Duration,
+    /// The directory is listed for every request (for experiments).
+    pub list_directory: bool,
+    /// The file is read for every request (for experiments).
+    pub read_file: bool,
+}
+
+/// What both programs have.
+#[derive(Debug)]
+pub struct Common {
+    /// Where clients connect.
+    pub listen: Vec<SocketAddr>,
+    /// The engine with its own choices.
+    pub engine: Engine,
+    /// Worker threads; at least 1.
+    pub workers: usize,
+    /// Limits of one exchange.
+    pub limits: Limits,
+    /// Limits of the process.
+    pub engine_limits: EngineLimits,
+    /// The file that counters are appended to.
+    pub stats: Option<PathBuf>,
+    /// Each request is printed (for experiments).
+    pub access_log: bool,
+    /// The maximum size of one read (for experiments). None: the size of the buffer.
+    pub receive_bytes: Option<usize>,
+}
+
+impl Config {
+    /// Checks what was written. `descriptors` is the number of files and sockets that the process may open; the default
+    /// limit of client connections follows from it.
+    pub(super) fn new(written: Command, descriptors: usize) -> Result<Config, ConfigError> {
+        match written {
+            Command::Balance(written) => Balance::new(written, descriptors).map(Config::Balance),
+            Command::Serve(written) => Serve::new(written, descriptors).map(Config::Serve),
+        }
+    }
+}
+
+impl Balance {
+    fn new(written: BalanceArguments, descriptors: usize) -> Result<Self, ConfigError> {
+        let common = Common::new(&written.common, Some(&written.backend_limits), descriptors)?;
+        let backends = match (written.demo, written.backends.as_slice()) {
+            (true, _) => Backends::Demo,
+            (false, []) => return Err(ConfigError::NoBackends),
+            (false, backends) => Backends::At(resolve_all("--backend <HOST:PORT>", backends)?),
+        };
+        let concurrency = concurrency(written.max_in_flight_per_core, common.engine)?;
+        Ok(Balance { common, backends, policy: written.policy, trust: written.trust, concurrency })
+    }
+}
+
+impl Serve {
+    fn new(written: ServeArguments, descriptors: usize) -> Result<Self, ConfigError> {
+        let common = Common::new(&written.common, None, descriptors)?;
+        if !written.root.is_dir() {
+            return Err(ConfigError::NotADirectory { argument: "--root <DIR>", value: written.root });
+        }
+        let limits = files_limits(&written.limits)?;
+        let delay = within("--delay-ms <MS>", written.experiments.delay_ms, DELAY_MS)?;
+        Ok(Serve {
+            common,
+            root: written.root,
+            limits,
+            delay: Duration::from_millis(delay),
+            list_directory: written.experiments.experiment_list_directory,
+            read_file: written.experiments.experiment_read_file,
+        })
+    }
+}
+
+impl Common {
+    fn new(
+        written: &CommonArguments,
+        backend_limits: Option<&BackendLimitArguments>,
+        descriptors: usize,
+    ) -> Result<Self, ConfigError> {
+        let engine = engine(&written.engine)?;
+        let workers = match written.engine.workers {
+            Some(n) => within("--workers <N>", n, WORKERS)? as usize,
+            None => default_workers(engine),
+        };
+        let receive_bytes = written.experiments.experiment_receive_bytes;
+        let receive_bytes = receive_bytes
+            .map(|n| within("--experiment-receive-bytes <BYTES>", n, RECEIVE_BYTES))
+            .transpose()?;
+        Ok(Common {
+            listen: resolve_all("--listen <HOST:PORT>", &written.listen)?,
+            engine,
+            workers,
+            limits: limits(&written.limits, backend_limits)?,
+            engine_limits: engine_limits(&written.limits, backend_limits, descriptors)?,
+            stats: written.stats.clone(),
+            access_log: written.experiments.experiment_access_log,
+            receive_bytes: receive_bytes.map(|n| n as usize),
+        })
+    }
+}
+
+/// The engine with its own choices. An argument of the other engine is refused.
+fn engine(written: &EngineArguments) -> Result<Engine, ConfigError> {
+    let conflict = |argument, with, tip| Err(ConfigError::Conflict { argument, with, tip });
+    let batch = match written.batch {
+        Some(n) => within("--batch <N>", n, BATCH)? as usize,
+        None => default_batch(cores()),
+    };
+    let thread_only = "add '--engine thread'; the default engine is async";
+    match (written.engine, written.pool.unwrap_or(PoolName::Crossbeam)) {
+        (EngineName::Async, _) if written.pool.is_some() => {
+            conflict("--pool <POOL>", "--engine async", thread_only)
+        }
+        (EngineName::Async, _) if written.batch.is_some() => {
+            conflict("--batch <N>", "--engine async", thread_only)
+        }
+        (EngineName::Thread, _) if written.reactor.is_some() => {
+            conflict("--reactor <REACTOR>", "--engine thread", "the thread engine has no choice of reactors")
+        }
+        (EngineName::Thread, PoolName::Textbook) if written.batch.is_some() => conflict(
+            "--batch <N>",
+            "--pool textbook",
+            "a worker of the textbook pool takes one connection at a time",
+        ),
+        (EngineName::Async, _) => Ok(Engine::Async(match written.reactor {
+            Some(ReactorName::Smol) => ReactorKind::Smol,
+            Some(ReactorName::Edge) | None => ReactorKind::Edge,
+        })),
+        (EngineName::Thread, PoolName::Crossbeam) => Ok(Engine::Thread(Pool::Crossbeam { batch })),
+        (EngineName::Thread, PoolName::Rayon) => Ok(Engine::Thread(Pool::Rayon { batch })),
+        (EngineName::Thread, PoolName::Textbook) => Ok(Engine::Thread(Pool::Textbook)),
+    }
+}
+
+/// smol's reactor has no place where a request could wait, so it takes no limit.
+fn concurrency(written: Option<u64>, engine: Engine) -> Result<ConcurrencyLimit, ConfigError> {
+    const ARGUMENT: &str = "--max-in-flight-per-core <N>";
+    let limit = written.map(|n| within(ARGUMENT, n, IN_FLIGHT)).transpose()?;
+    match (limit, engine) {
+        (Some(1..), Engine::Async(ReactorKind::Smol)) => Err(ConfigError::Conflict {
+            argument: ARGUMENT,
+            with: "--reactor smol",
+            tip: "'--reactor smol' supports no limit",
+        }),
+        (Some(0), _) | (None, Engine::Async(ReactorKind::Smol)) => Ok(ConcurrencyLimit::Unlimited),
+        (Some(limit), _) => Ok(ConcurrencyLimit::WhenSaturated(limit as usize)),
+        (None, _) => Ok(ConcurrencyLimit::default()),
+    }
+}
+
+/// A file server has no backends: what concerns them keeps its default.
+fn limits(written: &LimitArguments, backend: Option<&BackendLimitArguments>) -> Result<Limits, ConfigError> {
+    let ms = |argument, n| within(argument, n, TIMEOUT_MS).map(Duration::from_millis);
+    let head = HeadLimits {
+        head_bytes: within("--head-bytes <BYTES>", written.head_bytes, HEAD_BYTES)? as usize,
+        request_line_bytes: within(
+            "--request-line-bytes <BYTES>",
+            written.request_line_bytes,
+            REQUEST_LINE_BYTES,
+        )? as usize,
+    };
+    let limits = Limits {
+        head,
+        head_timeout: ms("--head-timeout-ms <MS>", written.head_timeout_ms)?,
+        body_timeout: ms("--body-timeout-ms <MS>", written.body_timeout_ms)?,
+        idle_timeout: ms("--idle-timeout-ms <MS>", written.idle_timeout_ms)?,
+        linger_timeout: ms("--linger-timeout-ms <MS>", written.linger_timeout_ms)?,
+        ..Limits::default()
+    };
+    let Some(backend) = backend else { return Ok(limits) };
+    Ok(Limits {
+        connect_timeout: ms("--connect-timeout-ms <MS>", backend.connect_timeout_ms)?,
+        response_timeout: ms("--response-timeout-ms <MS>", backend.response_timeout_ms)?,
+        tunnel_timeout: ms("--tunnel-timeout-ms <MS>", backend.tunnel_timeout_ms)?,
+        continue_timeout: ms("--continue-timeout-ms <MS>", backend.continue_timeout_ms)?,
+        ..limits
+    })
+}
+
+/// By default a quarter of the descriptors is left for backend connections, listeners and files. Most of many client
+/// connections are idle and have no backend connection.
+fn engine_limits(
+    written: &LimitArguments,
+    backend: Option<&BackendLimitArguments>,
+    descriptors: usize,
+) -> Result<EngineLimits, ConfigError> {
+    let defaults = EngineLimits::default();
+    let connections = match written.connections {
+        Some(n) => within("--connections <N>", n, CONNECTIONS)? as usize,
+        None => (descriptors / 4 * 3).clamp(1, defaults.connections),
+    };
+    let idle_backend_connections = match backend.map(|backend| backend.idle_backend_connections) {
+        Some(n) => within("--idle-backend-connections <N>", n, IDLE_BACKEND_CONNECTIONS)? as usize,
+        None => defaults.idle_backend_connections,
+    };
+    let drain = within("--drain-seconds <SECONDS>", written.drain_seconds, DRAIN_SECONDS)?;
+    Ok(EngineLimits { connections, idle_backend_connections, drain: Duration::from_secs(drain) })
+}
+
+fn files_limits(written: &FilesLimitArguments) -> Result<FilesLimits, ConfigError> {
+    Ok(FilesLimits {
+        small_file_bytes: within("--small-file-bytes <BYTES>", written.small_file_bytes, SMALL_FILE_BYTES)?,
+        memory_bytes: within("--memory-bytes <BYTES>", written.memory_bytes, MEMORY_BYTES)?,
+        files: within("--files <N>", written.files, FILES)? as usize,
+        ..FilesLimits::default()
+    })
+}
+
+/// One worker per core is enough for tasks, which never block. Workers of the thread engine block.
+fn default_workers(engine: Engine) -> usize {
+    match engine {
+        Engine::Thread(_) => (2 * cores()).max(4),
+        Engine::Async(_) => cores(),
+    }
+}
+
+/// On two cores, waking another worker costs more than it gains below 256 ready connections (measured). For other
+/// numbers of cores this is an estimate: more cores should be woken sooner.
+fn default_batch(cores: usize) -> usize {
+    (512 / cores).max(16)
+}
+
+fn within(argument: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<u64, ConfigError> {
+    match range.contains(&value) {
+        true => Ok(value),
+        false => Err(ConfigError::OutOfRange { argument, value, range }),
+    }
+}
+
+fn resolve_all(argument: &'static str, given: &[HostPort]) -> Result<Vec<SocketAddr>, ConfigError> {
+    given.iter().map(|place| resolve(argument, place)).collect()
+}
+
+/// Looks up a host name. IPv4 addresses are preferred: most servers that listen on `localhost` listen there.
+fn resolve(argument: &'static str, place: &HostPort) -> Result<SocketAddr, ConfigError> {
+    let (host, port) = match place {
+        HostPort::Address(address) => return Ok(*address),
+        HostPort::Name(host, port) => (host.as_str(), *port),
+    };
+    let unknown = |reason: String| ConfigError::UnknownHost { argument, value: place.to_string(), reason };
+    let found = (host, port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
+    found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| unknown("the name has no address".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_smaller_on_more_cores() {
+        for (cores, batch) in [(1, 512), (2, 256), (4, 128), (32, 16), (64, 16)] {
+            assert_eq!(default_batch(cores), batch, "{cores}");
+        }
+    }
+}

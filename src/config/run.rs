@@ -1,0 +1,49 @@
+//! What runs: the app and the engine options that a configuration stands for.
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::meant::{Balance, Common, Serve};
+use crate::cluster::Cluster;
+use crate::engine::{ConcurrencyLimit, Options};
+use crate::files::{Files, FilesError};
+use crate::router::Router;
+
+impl Common {
+    /// How the engine is to run. No limit on requests in flight.
+    pub fn options(&self) -> Options {
+        Options {
+            engine: self.engine,
+            workers: self.workers,
+            concurrency: ConcurrencyLimit::Unlimited,
+            limits: self.limits.clone(),
+            engine_limits: self.engine_limits.clone(),
+            receive_bytes: self.receive_bytes.unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl Balance {
+    /// How the engine of the balancer is to run.
+    pub fn options(&self) -> Options {
+        Options { concurrency: self.concurrency, ..self.common.options() }
+    }
+
+    /// The balancer over `backends`. Random choices differ from process to process.
+    pub fn router(&self, backends: &[SocketAddr]) -> Router {
+        let seed = RandomState::new().hash_one("neraca");
+        let cluster = Cluster::new(backends, self.policy, seed, Instant::now());
+        Router::new(cluster, self.trust.clone())
+    }
+}
+
+impl Serve {
+    /// The file server. Reads the whole directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or holds more files than the limit.
+    pub fn files(&self) -> Result<Files, FilesError> {
+        let files = Files::open(&self.root, self.limits)?;
+        Ok(files.with_delay(self.delay).with_overheads(self.list_directory, self.read_file))
+    }
+}
