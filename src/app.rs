@@ -35,7 +35,7 @@ pub enum Decision {
     Forward(Plan),
     /// We answer it ourselves.
     Answer(Answer),
-    /// We answer it ourselves, but not before so much time has passed.
+    /// We answer it ourselves once this much time has passed.
     AnswerAfter(Duration, Answer),
 }
 

@@ -15,11 +15,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::access_log::AccessLog;
 use crate::demo::Demo;
+use crate::experiments::{Experiment, Switches};
 
-mod access_log;
 mod demo;
+mod experiments;
 mod logger;
 
 /// How often the file server looks for changed files: they are to be noticed within a second.
@@ -75,7 +75,9 @@ fn balance(config: &Balance) -> Result<ExitCode, Failure> {
         (Backends::At(backends), _) => backends.clone(),
         (Backends::Demo, demo) => demo.iter().flat_map(Demo::addresses).collect(),
     };
-    let service = Service::open(Arc::new(config.router(&backends)), listeners, options, &config.common)?;
+    let app = Arc::new(config.router(&backends));
+    let switches = Switches { access_log: config.common.access_log, ..Switches::default() };
+    let service = Service::open(app, switches, listeners, options, &config.common)?;
     if demo.is_some() {
         for backend in &backends {
             say(&format!("backend http://{backend}"));
@@ -89,7 +91,15 @@ fn serve(config: &Serve) -> Result<ExitCode, Failure> {
     let files = config.files().map_err(|error| Failure::cannot_run(error.to_string()))?;
     let files = Arc::new(files);
     let listeners = listen(&config.common)?;
-    let service = Service::open(Arc::clone(&files), listeners, config.common.options(), &config.common)?;
+    let root = |wanted: bool| wanted.then(|| config.root.clone());
+    let switches = Switches {
+        access_log: config.common.access_log,
+        list_directory: root(config.list_directory),
+        read_file: root(config.read_file),
+        delay: config.delay,
+    };
+    let options = config.common.options();
+    let service = Service::open(Arc::clone(&files), switches, listeners, options, &config.common)?;
     thread::spawn(move || {
         loop {
             thread::sleep(REFRESH);
@@ -117,17 +127,18 @@ enum Event {
 }
 
 impl Service {
-    /// Starts the engine over the app, or over the app that prints each request.
+    /// Starts the engine over the app, with the experiments' extra work before the app where a switch is on.
     fn open<A: App>(
         app: Arc<A>,
+        switches: Switches,
         listeners: engine::Listeners,
         options: Options,
         common: &Common,
     ) -> Result<Self, Failure> {
         let stats = common.stats.as_deref().map(open_stats).transpose()?;
-        match common.access_log {
-            true => Self::start(Arc::new(AccessLog(app)), listeners, options, stats),
-            false => Self::start(app, listeners, options, stats),
+        match switches.are_off() {
+            true => Self::start(app, listeners, options, stats),
+            false => Self::start(Arc::new(Experiment::new(app, switches)), listeners, options, stats),
         }
     }
 

@@ -106,7 +106,7 @@ fn faults(path: &str, source: &str) -> Vec<String> {
     }
     let module = path.split(['/', '.']).next().unwrap_or_default();
     let Some(layer) = layer(module) else {
-        if !["lib", "main", "demo", "logger", "access_log"].contains(&module) {
+        if !["lib", "main", "demo", "logger", "experiments"].contains(&module) {
             faults.push(format!("{path}: the module {module} has no layer"));
         }
         return faults;

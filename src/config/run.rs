@@ -43,7 +43,6 @@ impl Serve {
     /// # Errors
     /// When the directory cannot be read, or holds more files than the limit.
     pub fn files(&self) -> Result<Files, FilesError> {
-        let files = Files::open(&self.root, self.limits)?;
-        Ok(files.with_delay(self.delay).with_overheads(self.list_directory, self.read_file))
+        Files::open(&self.root, self.limits)
     }
 }

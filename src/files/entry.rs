@@ -253,14 +253,6 @@ impl Entry {
         Ok((file, stamp))
     }
 
-    /// The same, with the content read now even when it is in memory.
-    pub(super) fn read_now(self: &Arc<Entry>, kept: &Kept) -> io::Result<(Arc<Entry>, Source)> {
-        match read(&self.path, &self.stamp)? {
-            Some(bytes) => Ok((Arc::clone(self), Source::Memory(bytes.into()))),
-            None => self.source(false, kept),
-        }
-    }
-
     fn is_resident(&self) -> bool {
         self.memory.is_some()
     }

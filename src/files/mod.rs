@@ -16,7 +16,6 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use parking_lot::RwLock;
 use rustix::io::Errno;
@@ -86,27 +85,9 @@ pub struct Files {
     kept: Kept,
     /// The last refresh failed, and that was logged.
     stale: AtomicBool,
-    /// Every answer is put off for so long.
-    delay: Duration,
-    /// The directory is listed for every request.
-    list_directory: bool,
-    /// The file is read for every request.
-    read_file: bool,
 }
 
 impl Files {
-    /// The same with every answer put off, to stand for a backend that has work to do.
-    #[must_use]
-    pub fn with_delay(self, delay: Duration) -> Files {
-        Files { delay, ..self }
-    }
-
-    /// The same with work for every request that serves nobody, to measure what it costs.
-    #[must_use]
-    pub fn with_overheads(self, list_directory: bool, read_file: bool) -> Files {
-        Files { list_directory, read_file, ..self }
-    }
-
     /// Walks and reads the directory.
     pub fn open(root: &Path, limits: FilesLimits) -> Result<Files, FilesError> {
         let listing = tree::walk(root, limits.files)?;
@@ -118,9 +99,6 @@ impl Files {
             tree: RwLock::new(Arc::new(tree)),
             kept: Kept::default(),
             stale: AtomicBool::new(false),
-            delay: Duration::ZERO,
-            list_directory: false,
-            read_file: false,
         })
     }
 
@@ -156,9 +134,6 @@ impl Files {
             Err(PathError::Malformed) => return refusal(400, TEXT, b"400 Bad Request\n"),
             Err(PathError::Unservable) => return not_found(),
         };
-        if self.list_directory {
-            let _ = std::fs::read_dir(&self.root).map(Iterator::count);
-        }
         let node = self.tree.read().find(&path).cloned();
         match node {
             None => not_found(),
@@ -172,9 +147,6 @@ impl Files {
     }
 
     fn source(&self, file: &Arc<Entry>, clients: usize) -> io::Result<(Arc<Entry>, Source)> {
-        if self.read_file {
-            return file.read_now(&self.kept);
-        }
         let copies = file.len().saturating_mul(clients as u64);
         file.source(
             SENDFILE_CROWD_BYTES.contains(&file.len()) && copies > self.limits.copies_bytes,
@@ -185,11 +157,7 @@ impl Files {
 
 impl App for Files {
     fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, now: &Moment) -> Decision {
-        let answer = self.answer(head, now.clients);
-        match self.delay.is_zero() {
-            true => Decision::Answer(answer),
-            false => Decision::AnswerAfter(self.delay, answer),
-        }
+        Decision::Answer(self.answer(head, now.clients))
     }
 
     fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Moment) -> bool {

@@ -1,0 +1,157 @@
+//! The experiments' switches: an app that does extra work for each request, to measure what that work costs.
+//!
+//! All switches stand here, around an app, so that the apps themselves hold no code for experiments. The one mechanism
+//! elsewhere is [`Decision::AnswerAfter`]: only the exchange can put an answer off without holding a worker.
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use neraca::app::{App, Decision, Moment, Outcome, Plan};
+use neraca::http::head::RequestHead;
+
+/// Which extra work is done for each request.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Switches {
+    /// Print one line on stdout, with one write.
+    pub(crate) access_log: bool,
+    /// List this directory.
+    pub(crate) list_directory: Option<PathBuf>,
+    /// Read the served file, below this directory, once more.
+    pub(crate) read_file: Option<PathBuf>,
+    /// Put the answer off, to stand for a backend that has work to do.
+    pub(crate) delay: Duration,
+}
+
+impl Switches {
+    /// True when no switch is on.
+    pub(crate) fn are_off(&self) -> bool {
+        *self == Switches::default()
+    }
+}
+
+/// An app with extra work before each of its decisions.
+#[derive(Debug)]
+pub(crate) struct Experiment<A> {
+    app: Arc<A>,
+    switches: Switches,
+}
+
+impl<A> Experiment<A> {
+    /// Puts the extra work before the decisions of `app`.
+    pub(crate) fn new(app: Arc<A>, switches: Switches) -> Self {
+        Experiment { app, switches }
+    }
+}
+
+impl<A: App> App for Experiment<A> {
+    fn decide(&self, head: &RequestHead<'_>, client: SocketAddr, now: &Moment) -> Decision {
+        let Switches { access_log, list_directory, read_file, delay } = &self.switches;
+        if *access_log {
+            let _ = io::stdout().write_all(line(head, client, now).as_bytes());
+        }
+        if let Some(directory) = list_directory {
+            let _ = fs::read_dir(directory).map(Iterator::count);
+        }
+        match self.app.decide(head, client, now) {
+            Decision::Answer(answer) => {
+                if let Some(root) = read_file
+                    && answer.status == 200
+                {
+                    let _ = fs::read(file_of(root, head.target));
+                }
+                if delay.is_zero() { Decision::Answer(answer) } else { Decision::AnswerAfter(*delay, answer) }
+            }
+            decision => decision,
+        }
+    }
+
+    fn replan(&self, plan: &mut Plan, unreachable: bool, now: &Moment) -> bool {
+        self.app.replan(plan, unreachable, now)
+    }
+
+    fn report(&self, plan: &Plan, outcome: Outcome, now: &Moment) {
+        self.app.report(plan, outcome, now);
+    }
+}
+
+/// The line of a request in the access log.
+fn line(head: &RequestHead<'_>, client: SocketAddr, now: &Moment) -> String {
+    let date = String::from_utf8_lossy(&now.date);
+    format!("{client} [{date}] {:?} {}\n", head.method, head.target)
+}
+
+/// The file of a request that was answered with 200. Percent-encoded names are not decoded: the laboratory sends none.
+fn file_of(root: &Path, target: &str) -> PathBuf {
+    let path = target.split('?').next().unwrap_or_default();
+    let index = if path.ends_with('/') { "index.html" } else { "" };
+    root.join(format!("{}{index}", path.trim_start_matches('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use neraca::http::answer::{Answer, Body, Bytes};
+    use neraca::http::head::{FieldSlots, HeadLimits, HeadScan};
+
+    use super::*;
+
+    fn with_head<T>(check: impl FnOnce(&RequestHead<'_>, SocketAddr, &Moment) -> T) -> T {
+        let bytes = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut slots = FieldSlots::new();
+        let head = HeadScan::default().request(bytes, &HeadLimits::default(), &mut slots).unwrap().unwrap();
+        let now = Moment { instant: Instant::now(), date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 };
+        check(&head, "10.0.0.1:5".parse().unwrap(), &now)
+    }
+
+    #[test]
+    fn a_request_is_one_line() {
+        let said = with_head(line);
+        assert_eq!(said, "10.0.0.1:5 [Sun, 06 Nov 1994 08:49:37 GMT] Get /a?b\n");
+    }
+
+    #[test]
+    fn the_file_of_a_target() {
+        for (target, file) in
+            [("/", "/r/index.html"), ("/a/b.css?v=1", "/r/a/b.css"), ("/a/?x", "/r/a/index.html")]
+        {
+            assert_eq!(file_of(Path::new("/r"), target), Path::new(file), "{target}");
+        }
+    }
+
+    /// Answers every request with 204.
+    #[derive(Debug)]
+    struct Empty;
+
+    impl App for Empty {
+        fn decide(&self, _head: &RequestHead<'_>, _client: SocketAddr, _now: &Moment) -> Decision {
+            Decision::Answer(Answer {
+                status: 204,
+                fields: Bytes::Static(b""),
+                body: Body::None,
+                close: false,
+            })
+        }
+
+        fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Moment) -> bool {
+            false
+        }
+
+        fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Moment) {}
+    }
+
+    #[test]
+    fn an_answer_is_delayed_only_by_the_switch() {
+        assert!(Switches::default().are_off());
+        let at_once = Experiment::new(Arc::new(Empty), Switches::default());
+        let decision = with_head(|head, client, now| at_once.decide(head, client, now));
+        assert!(matches!(decision, Decision::Answer(_)), "{decision:?}");
+        let delay = Duration::from_millis(5);
+        let later = Experiment::new(Arc::new(Empty), Switches { delay, ..Switches::default() });
+        let decision = with_head(|head, client, now| later.decide(head, client, now));
+        assert!(matches!(decision, Decision::AnswerAfter(by, _) if by == delay), "{decision:?}");
+    }
+}
