@@ -5,9 +5,8 @@ use std::fs::File;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use super::chunks::ChunkError;
 use super::digits;
-use super::head::HeadError;
+use super::error::{ChunkError, HeadError};
 use super::rewrite::Persistence;
 
 /// Bytes that are static, shared or owned.

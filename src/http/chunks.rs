@@ -1,9 +1,9 @@
 //! The chunked transfer coding (RFC 9112 section 7.1), strictly: what a lenient reader accepts is refused.
 
-use std::fmt;
-
 use super::digits;
-use super::head::Name;
+use super::fields::Name;
+
+pub use super::error::ChunkError;
 
 /// Most bytes of one chunk-size line.
 const LINE_BYTES_MAX: usize = 4 * 1024;
@@ -30,35 +30,6 @@ pub enum Piece {
     /// That many bytes are the whole trailer section with its closing empty line; the body ends behind it.
     End(usize),
 }
-
-/// Why a chunked body is broken. Display is one clear line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum ChunkError {
-    BadExtension,
-    BadLineEnd,
-    BadSize,
-    BadTrailer,
-    ExtensionsTooLarge,
-    SizeTooLarge,
-    TrailersTooLarge,
-}
-
-impl fmt::Display for ChunkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ChunkError::BadExtension => "invalid chunk extension",
-            ChunkError::BadLineEnd => "a chunk does not end with CRLF",
-            ChunkError::BadSize => "invalid chunk size",
-            ChunkError::BadTrailer => "invalid trailer field",
-            ChunkError::ExtensionsTooLarge => "too many bytes of chunk extensions",
-            ChunkError::SizeTooLarge => "chunk size too large",
-            ChunkError::TrailersTooLarge => "too many trailer fields",
-        })
-    }
-}
-
-impl std::error::Error for ChunkError {}
 
 /// Where in the grammar the next byte stands.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -315,10 +286,10 @@ mod tests {
     }
 
     fn whole(body: &[u8]) -> Result<Option<[Vec<u8>; 3]>, ChunkError> {
-        let concurrency = read(body, std::iter::empty());
+        let whole = read(body, std::iter::empty());
         let drip = read(body, std::iter::repeat(1));
-        assert_eq!(concurrency, drip, "{:?}", String::from_utf8_lossy(body));
-        concurrency
+        assert_eq!(whole, drip, "{:?}", String::from_utf8_lossy(body));
+        whole
     }
 
     #[test]

@@ -1,20 +1,22 @@
-//! The fields of a head: those this program knows, and what they say taken together.
+//! The fields of a head: the names this program knows, and the summary of all fields.
 
 use std::mem::MaybeUninit;
 
+use super::error::HeadError;
 use super::framing::FramingFields;
-use super::head::{HeadError, Version};
+use super::list::elements;
+use super::method::Version;
 use super::target::is_authority;
 
-/// Most fields in one head.
+/// Maximum number of fields in one head.
 pub const FIELDS_MAX: usize = 128;
 
-/// Most options in the Connection fields of one head: each is compared with each field.
+/// Maximum number of options in the Connection fields of one head. Rewriting compares each option with each field.
 const CONNECTION_OPTIONS_MAX: usize = 64;
 
-/// Fields this program knows by name, found out once while parsing.
+/// The fields that this program treats differently. Each name is looked up once, while parsing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names are those of the fields")]
 pub enum Name {
     Connection,
     ContentLength,
@@ -33,7 +35,7 @@ pub enum Name {
 }
 
 impl Name {
-    /// Length and first letter leave one candidate at most.
+    /// The field with this name. Length and first letter leave at most one candidate.
     pub(super) fn of(name: &str) -> Self {
         let (known, id) = match (name.len(), name.as_bytes().first().map_or(0, |b| b | 0x20)) {
             (2, b't') => ("te", Name::Te),
@@ -77,29 +79,29 @@ impl Default for FieldSlots<'_> {
 /// One field line.
 #[derive(Debug, Clone, Copy)]
 pub struct Field<'b> {
-    /// What it is, when this program knows it.
+    /// The name, if this program knows it.
     pub id: Name,
-    /// Its name as it was sent.
+    /// The name as sent.
     pub name: &'b str,
-    /// Its value without surrounding white space.
+    /// The value without leading and trailing white space.
     pub value: &'b [u8],
 }
 
-/// What the `Connection` fields of a message say.
+/// The options in the `Connection` fields of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names are those of the options")]
 pub struct ConnectionOptions {
     pub close: bool,
     pub keep_alive: bool,
     pub upgrade: bool,
     pub te: bool,
-    /// Names some other field, which is therefore hop-by-hop.
+    /// Some option names another field, which is therefore hop-by-hop.
     pub names_others: bool,
 }
 
-/// What one pass over the fields finds out.
+/// What one pass over the fields of a head finds.
 #[derive(Default)]
-pub(super) struct Facts<'b> {
+pub(super) struct FieldSummary<'b> {
     host: Option<&'b [u8]>,
     several_hosts: bool,
     pub(super) framing: FramingFields,
@@ -110,25 +112,29 @@ pub(super) struct Facts<'b> {
     pub(super) takes_trailers: bool,
 }
 
-impl<'b> Facts<'b> {
-    pub(super) fn gather(fields: &[httparse::Header<'b>], names: &mut [Name]) -> Result<Self, HeadError> {
-        let mut facts = Facts::default();
+impl<'b> FieldSummary<'b> {
+    /// Looks at every field once and stores its name in `names`.
+    pub(super) fn collect(fields: &[httparse::Header<'b>], names: &mut [Name]) -> Result<Self, HeadError> {
+        let mut summary = FieldSummary::default();
         for (field, name) in fields.iter().zip(names) {
             *name = Name::of(field.name);
             match *name {
-                Name::Connection => facts.connection(field.value)?,
-                Name::ContentLength => facts.framing.content_length(field.value)?,
-                Name::Expect => facts.expect = facts.expect.filter(|e| !is_continue(e)).or(Some(field.value)),
-                Name::Host => facts.several_hosts |= facts.host.replace(field.value).is_some(),
-                Name::Te => facts.takes_trailers |= lists_trailers(field.value),
-                Name::TransferEncoding => facts.framing.transfer_encoding(field.value)?,
-                Name::Upgrade => facts.upgrade |= !field.value.is_empty(),
+                Name::Connection => summary.connection(field.value)?,
+                Name::ContentLength => summary.framing.content_length(field.value)?,
+                Name::Expect => {
+                    summary.expect = summary.expect.filter(|e| !is_continue(e)).or(Some(field.value))
+                }
+                Name::Host => summary.several_hosts |= summary.host.replace(field.value).is_some(),
+                Name::Te => summary.takes_trailers |= lists_trailers(field.value),
+                Name::TransferEncoding => summary.framing.transfer_encoding(field.value)?,
+                Name::Upgrade => summary.upgrade |= !field.value.is_empty(),
                 _ => {}
             }
         }
-        Ok(facts)
+        Ok(summary)
     }
 
+    /// Takes in one Connection field.
     fn connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
         let options = &mut self.connection;
         for option in elements(value) {
@@ -144,7 +150,8 @@ impl<'b> Facts<'b> {
         if self.options > CONNECTION_OPTIONS_MAX { Err(HeadError::TooManyOptions) } else { Ok(()) }
     }
 
-    /// RFC 9112 section 3.2: HTTP/1.1 has exactly one Host field, whatever the form of its target.
+    /// The value of the Host field. HTTP/1.1 has exactly one, also where the target is in absolute-form (RFC 9112
+    /// section 3.2).
     pub(super) fn host(&self, version: Version) -> Result<&'b str, HeadError> {
         if self.several_hosts {
             return Err(HeadError::SeveralHosts);
@@ -159,12 +166,13 @@ impl<'b> Facts<'b> {
         }
     }
 
-    /// RFC 9112 section 9.3.
+    /// True when the sender keeps the connection (RFC 9112 section 9.3).
     pub(super) fn keeps_alive(&self, version: Version) -> bool {
         !self.connection.close && (version == Version::Http11 || self.connection.keep_alive)
     }
 
-    /// RFC 9110 section 10.1.1: what else may be expected is answered with 417.
+    /// True when 100-continue is expected. Any other expectation is an error, which becomes a 417 (RFC 9110 section
+    /// 10.1.1).
     pub(super) fn expects_continue(&self) -> Result<bool, HeadError> {
         match self.expect {
             None => Ok(false),
@@ -182,20 +190,7 @@ fn is_continue(expectation: &[u8]) -> bool {
     expectation.eq_ignore_ascii_case(b"100-continue")
 }
 
-/// The elements of a list, empty ones left out (RFC 9110 section 5.6.1).
-pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|&b| b == b',').map(trim).filter(|element| !element.is_empty())
-}
-
-/// Without the spaces and tabs around it; other white space is no white space here (RFC 9110 section 5.6.3).
-pub(super) fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
-}
-
-/// The fields with what they are.
+/// The fields with their names.
 pub(super) fn fields<'b>(
     fields: &'b [httparse::Header<'b>],
     names: &'b [Name],
@@ -203,7 +198,7 @@ pub(super) fn fields<'b>(
     fields.iter().zip(names).map(|(field, &id)| Field { id, name: field.name, value: field.value })
 }
 
-/// The value of the first field of that name.
+/// The value of the first field with this name.
 pub(super) fn first<'b>(fields: &[httparse::Header<'b>], name: &str) -> Option<&'b [u8]> {
     fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }

@@ -1,9 +1,10 @@
 //! How a message's body ends (RFC 9112 section 6).
 //!
-//! Wherever two readers of one message could come to different ends, the message is refused.
+//! A message is refused when two readers of it could find different ends.
 
-use super::fields::trim;
-use super::head::{HeadError, Method, Version};
+use super::error::HeadError;
+use super::list::trim;
+use super::method::{Method, Version};
 
 /// How a body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub enum Framing {
     UntilClose,
 }
 
-/// What the Content-Length and Transfer-Encoding fields of one head say, gathered field by field.
+/// The Content-Length and Transfer-Encoding fields of one head, collected field by field.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct FramingFields {
     length: Option<u64>,
@@ -29,6 +30,10 @@ pub struct FramingFields {
 
 impl FramingFields {
     /// Takes in one Content-Length field: digits, or a list that repeats one number (RFC 9110 section 8.6).
+    ///
+    /// # Errors
+    ///
+    /// `BadLength` or `LengthsDiffer`.
     pub fn content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
         for element in value.split(|&b| b == b',') {
             let length = number(trim(element)).ok_or(HeadError::BadLength)?;
@@ -39,8 +44,12 @@ impl FramingFields {
         Ok(())
     }
 
-    /// Takes in one Transfer-Encoding field. Nothing may follow `chunked`, not even `chunked` again
-    /// (RFC 9112 section 6.1); several fields are one list.
+    /// Takes in one Transfer-Encoding field; several fields are one list. Nothing may follow `chunked`, not even a
+    /// second `chunked` (RFC 9112 section 6.1).
+    ///
+    /// # Errors
+    ///
+    /// `BadCoding`.
     pub fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), HeadError> {
         self.coded = true;
         for element in value.split(|&b| b == b',') {
@@ -56,23 +65,32 @@ impl FramingFields {
         Ok(())
     }
 
-    /// The value of Content-Length, whether or not it frames anything.
+    /// The value of Content-Length, also where no body follows.
     pub fn length(&self) -> Option<u64> {
         self.length
     }
 
     /// How a request with these fields ends. Without either field it has no body (RFC 9112 section 6.3, rule 7).
+    ///
+    /// # Errors
+    ///
+    /// The reason why the framing is refused.
     pub fn request(&self, version: Version) -> Result<Framing, HeadError> {
         Ok(self.body(version)?.unwrap_or(Framing::None))
     }
 
-    /// How a response with these fields ends. The fields are judged also where no body follows.
+    /// How a response with these fields ends. The fields are checked also where no body follows.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the framing is refused.
     pub fn response(&self, version: Version, status: u16, asked: Method) -> Result<Framing, HeadError> {
         let framing = self.body(version)?.unwrap_or(Framing::UntilClose);
         Ok(if has_no_body(status, asked) { Framing::None } else { framing })
     }
 
-    /// RFC 9112 section 6.3, rules 3 to 6; a coding in HTTP/1.0 is faulty framing (section 6.1).
+    /// How a body with these fields ends (RFC 9112 section 6.3, rules 3 to 6); None without either field. A coding in
+    /// HTTP/1.0 is faulty framing (section 6.1).
     fn body(&self, version: Version) -> Result<Option<Framing>, HeadError> {
         if !self.coded {
             return Ok(self.length.map(Framing::Length));
@@ -93,7 +111,8 @@ impl FramingFields {
     }
 }
 
-/// RFC 9112 section 6.3, rules 1 and 2. What follows a 101, or a 2xx to CONNECT, is a tunnel and not a body.
+/// True when no body follows, whatever the fields (RFC 9112 section 6.3, rules 1 and 2). The bytes behind a 101, or a
+/// 2xx to CONNECT, are a tunnel and not a body.
 fn has_no_body(status: u16, asked: Method) -> bool {
     status < 200
         || matches!(status, 204 | 304)
@@ -101,7 +120,7 @@ fn has_no_body(status: u16, asked: Method) -> bool {
         || (asked == Method::Connect && status < 300)
 }
 
-/// A number of nothing but digits that fits 64 bits.
+/// The number in `digits`; None unless every byte is a digit and the number fits 64 bits.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -121,7 +140,7 @@ mod tests {
     use HeadError::{BadCoding, BadLength, CodingInHttp10, LengthAndCoding, LengthsDiffer, UnknownCoding};
     use Version::{Http10, Http11};
 
-    fn gather(lengths: &[&str], codings: &[&str]) -> Result<FramingFields, HeadError> {
+    fn collect(lengths: &[&str], codings: &[&str]) -> Result<FramingFields, HeadError> {
         let mut fields = FramingFields::default();
         for value in lengths {
             fields.content_length(value.as_bytes())?;
@@ -182,7 +201,7 @@ mod tests {
             (&[], &["identity, chunked"], Http11, Err(UnknownCoding)),
         ];
         for (lengths, codings, version, expected) in cases {
-            let framing = gather(lengths, codings).and_then(|fields| fields.request(*version));
+            let framing = collect(lengths, codings).and_then(|fields| fields.request(*version));
             assert_eq!(framing, *expected, "{lengths:?} {codings:?} {version:?}");
         }
     }
@@ -216,10 +235,10 @@ mod tests {
         ];
         for (status, asked, lengths, codings, expected) in cases {
             let framing =
-                gather(lengths, codings).and_then(|fields| fields.response(Http11, *status, *asked));
+                collect(lengths, codings).and_then(|fields| fields.response(Http11, *status, *asked));
             assert_eq!(framing, *expected, "{status} {asked:?} {lengths:?} {codings:?}");
         }
-        let coded = gather(&[], &["chunked"]).unwrap();
+        let coded = collect(&[], &["chunked"]).unwrap();
         assert_eq!(coded.response(Http10, 200, Method::Get), Err(CodingInHttp10));
     }
 }

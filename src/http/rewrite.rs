@@ -4,9 +4,12 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::digits;
-use super::fields::elements;
+use super::fields::{Field, Name};
 use super::framing::Framing;
-use super::head::{Field, Name, RequestHead, ResponseHead, Version};
+use super::list::elements;
+use super::method::Version;
+use super::request::RequestHead;
+use super::response::ResponseHead;
 
 /// Room for what is added to a head beyond its own length.
 const ADDED_BYTES: usize = 256;

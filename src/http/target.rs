@@ -2,9 +2,10 @@
 
 use std::net::Ipv6Addr;
 
-use super::head::{HeadError, Method};
+use super::error::HeadError;
+use super::method::Method;
 
-/// The authority, if the target carries one, and the target as an origin server gets it (RFC 9112 section 3.2).
+/// The authority in the target, if there is one, and the target that an origin server gets (RFC 9112 section 3.2).
 pub(super) fn split_target(method: Method, target: &str) -> Result<(Option<&str>, &str), HeadError> {
     if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Err(if target.contains('#') { HeadError::Fragment } else { HeadError::BadTarget });
@@ -30,8 +31,8 @@ pub(super) fn split_target(method: Method, target: &str) -> Result<(Option<&str>
     }
 }
 
-/// A host with an optional port (RFC 3986 section 3.2), without user information, not empty; a comma, though the RFC
-/// has it, is refused: it may come of two fields that were merged.
+/// True for a host with an optional port (RFC 3986 section 3.2). An empty host and user information are refused. So is
+/// a comma, which the RFC allows, because it may come from two merged fields.
 pub(super) fn is_authority(authority: &str) -> bool {
     if let Some(rest) = authority.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return false };

@@ -1,0 +1,106 @@
+//! Every reason to refuse a message. `Display` is one line without a full stop.
+
+use std::fmt;
+
+/// Why a request head is refused, or why a response head is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the sentence of Display says what each means")]
+pub enum HeadError {
+    BadCoding,
+    BadFieldName,
+    BadFieldValue,
+    BadHost,
+    BadLength,
+    BadLineEnd,
+    BadStartLine,
+    BadTarget,
+    CodingInHttp10,
+    Connect,
+    EmptyLines,
+    Expectation,
+    Fragment,
+    LengthAndCoding,
+    LengthsDiffer,
+    LineTooLong,
+    NoHost,
+    SeveralHosts,
+    TooLarge,
+    TooManyFields,
+    TooManyOptions,
+    UnknownCoding,
+    Version,
+}
+
+impl fmt::Display for HeadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HeadError::BadCoding => "the last transfer coding, and only the last, must be chunked",
+            HeadError::BadFieldName => "invalid field name, or white space before a field name or its colon",
+            HeadError::BadFieldValue => "invalid byte in a field value",
+            HeadError::BadHost => "invalid host",
+            HeadError::BadLength => "Content-Length is not a number",
+            HeadError::BadLineEnd => "invalid line end",
+            HeadError::BadStartLine => "invalid start line",
+            HeadError::BadTarget => "invalid request target",
+            HeadError::CodingInHttp10 => "Transfer-Encoding in HTTP/1.0",
+            HeadError::Connect => "CONNECT is not offered",
+            HeadError::EmptyLines => "too many empty lines before the start line",
+            HeadError::Expectation => "unknown expectation",
+            HeadError::Fragment => "a fragment in the request target",
+            HeadError::LengthAndCoding => "both Content-Length and Transfer-Encoding",
+            HeadError::LengthsDiffer => "Content-Length values that differ",
+            HeadError::LineTooLong => "the request line is too long",
+            HeadError::NoHost => "no Host field",
+            HeadError::SeveralHosts => "several Host fields",
+            HeadError::TooLarge => "the head is too large",
+            HeadError::TooManyFields => "too many fields",
+            HeadError::TooManyOptions => "too many connection options",
+            HeadError::UnknownCoding => "unknown transfer coding",
+            HeadError::Version => "only HTTP/1.0 and HTTP/1.1 are spoken",
+        })
+    }
+}
+
+impl std::error::Error for HeadError {}
+
+impl From<httparse::Error> for HeadError {
+    fn from(error: httparse::Error) -> Self {
+        match error {
+            httparse::Error::HeaderName => HeadError::BadFieldName,
+            httparse::Error::HeaderValue => HeadError::BadFieldValue,
+            httparse::Error::NewLine => HeadError::BadLineEnd,
+            httparse::Error::Status | httparse::Error::Token => HeadError::BadStartLine,
+            httparse::Error::TooManyHeaders => HeadError::TooManyFields,
+            httparse::Error::Version => HeadError::Version,
+        }
+    }
+}
+
+/// Why a chunked body is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the sentence of Display says what each means")]
+pub enum ChunkError {
+    BadExtension,
+    BadLineEnd,
+    BadSize,
+    BadTrailer,
+    ExtensionsTooLarge,
+    SizeTooLarge,
+    TrailersTooLarge,
+}
+
+impl fmt::Display for ChunkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ChunkError::BadExtension => "invalid chunk extension",
+            ChunkError::BadLineEnd => "a chunk does not end with CRLF",
+            ChunkError::BadSize => "invalid chunk size",
+            ChunkError::BadTrailer => "invalid trailer field",
+            ChunkError::ExtensionsTooLarge => "too many bytes of chunk extensions",
+            ChunkError::SizeTooLarge => "chunk size too large",
+            ChunkError::TrailersTooLarge => "too many trailer fields",
+        })
+    }
+}
+
+impl std::error::Error for ChunkError {}

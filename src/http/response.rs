@@ -1,0 +1,71 @@
+//! What a response head means, or why it is not believed.
+
+use super::error::HeadError;
+use super::fields::{ConnectionOptions, FIELDS_MAX, Field, FieldSummary, Name, fields, first};
+use super::framing::Framing;
+use super::method::{Method, Version};
+
+/// A valid response head.
+#[derive(Debug)]
+pub struct ResponseHead<'b> {
+    /// Length of the head in the buffer, in bytes.
+    pub len: usize,
+    /// The status code, 100 to 599.
+    pub status: u16,
+    /// The reason phrase. It is empty when it was missing or not ASCII.
+    pub reason: &'b str,
+    /// The version of the backend.
+    pub version: Version,
+    /// How the body ends.
+    pub framing: Framing,
+    /// The value of Content-Length, also where no body follows (HEAD, 304).
+    pub content_length: Option<u64>,
+    /// The options of the Connection fields.
+    pub connection: ConnectionOptions,
+    /// The connection can be used again after this response.
+    pub keep_alive: bool,
+    fields: &'b [httparse::Header<'b>],
+    names: &'b [Name],
+}
+
+impl<'b> ResponseHead<'b> {
+    /// The head that httparse split into a start line and fields, `len` bytes long. `asked` is the method of the request.
+    pub(super) fn from_parsed(
+        len: usize,
+        parsed: httparse::Response<'b, 'b>,
+        asked: Method,
+        names: &'b mut [Name; FIELDS_MAX],
+    ) -> Result<Self, HeadError> {
+        let status = parsed.code.unwrap_or_default();
+        if !(100..=599).contains(&status) {
+            return Err(HeadError::BadStartLine);
+        }
+        let version = Version::from_minor(parsed.version);
+        let fields: &'b [httparse::Header<'b>] = parsed.headers;
+        let names = &mut names[..fields.len()];
+        let summary = FieldSummary::collect(fields, names)?;
+        let framing = summary.framing.response(version, status, asked)?;
+        Ok(ResponseHead {
+            len,
+            status,
+            reason: parsed.reason.unwrap_or_default(),
+            version,
+            framing,
+            content_length: summary.framing.length(),
+            connection: summary.connection,
+            keep_alive: summary.keeps_alive(version) && framing != Framing::UntilClose,
+            fields,
+            names,
+        })
+    }
+
+    /// Every field in order.
+    pub fn fields(&self) -> impl Iterator<Item = Field<'b>> + use<'b> {
+        fields(self.fields, self.names)
+    }
+
+    /// The value of the first field with this name; None when there is no such field.
+    pub fn field(&self, name: &str) -> Option<&'b [u8]> {
+        first(self.fields, name)
+    }
+}
