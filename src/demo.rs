@@ -1,4 +1,4 @@
-//! Three static backends in this process, so that one command shows a working balancer.
+//! Three file servers in this process, so that one command shows a working balancer.
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -12,7 +12,7 @@ use neraca::files::{Files, FilesLimits};
 
 const BACKENDS: usize = 3;
 
-/// The site is within the program, so the demo works from any directory.
+/// The pages are part of the program, so the demo works in any directory.
 const PAGES: [(&str, &[u8]); 4] = [
     ("index.html", include_bytes!("../experiments/site/index.html")),
     ("about.html", include_bytes!("../experiments/site/about.html")),
@@ -20,17 +20,17 @@ const PAGES: [(&str, &[u8]); 4] = [
     ("picture.svg", include_bytes!("../experiments/site/picture.svg")),
 ];
 
-/// Files of the sizes that measurements use, in bytes.
+/// Generated files with their sizes in bytes. Measurements use these sizes.
 const GENERATED: [(&str, usize); 3] = [("10k.bin", 10 << 10), ("75k.bin", 75 << 10), ("1m.bin", 1 << 20)];
 
-/// The running backends and their site.
+/// The running backends and the directory that they serve.
 pub(crate) struct Demo {
     running: Vec<EngineHandle>,
     _site: Site,
 }
 
 impl Demo {
-    /// Starts the backends on ports of the kernel's choice, one worker each.
+    /// Starts the backends with one worker each, on ports that the kernel chooses.
     pub(crate) fn start(options: &Options) -> io::Result<Demo> {
         let site = Site::create(&std::env::temp_dir())?;
         let files = Files::open(&site.0, FilesLimits::default()).map_err(io::Error::other)?;
@@ -44,17 +44,17 @@ impl Demo {
         Ok(Demo { running, _site: site })
     }
 
-    /// Where the backends listen.
+    /// The addresses of the backends.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.running.iter().flat_map(EngineHandle::addresses).copied().collect()
     }
 }
 
-/// The site as a directory that is removed again.
+/// A temporary directory with the site. Dropping it removes the directory.
 struct Site(PathBuf);
 
 impl Site {
-    /// A directory that nobody else made or can read, within `place`.
+    /// Creates a new directory in `place`, readable by this user only.
     fn create(place: &Path) -> io::Result<Site> {
         let paths = (0..).map(|n| place.join(format!("neraca-demo-{}-{n}", std::process::id())));
         for path in paths {
@@ -85,12 +85,12 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            log::warn!("{} is left behind: {error}", self.0.display());
+            log::warn!("cannot remove {}: {error}", self.0.display());
         }
     }
 }
 
-/// Lines of 16 bytes that count up, so that a part in the wrong place is seen. `make site` writes the same.
+/// Numbered lines of 16 bytes, so that a misplaced part of a file is visible. `make site` writes the same files.
 fn numbered_lines(bytes: usize) -> String {
     let mut lines = String::with_capacity(bytes);
     for n in 1..=bytes / 16 {

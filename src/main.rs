@@ -1,4 +1,4 @@
-//! The command line programs: `neraca balance` and `neraca serve`.
+//! The process: signals, exit codes, and what is printed. [`neraca::config`] holds the rest.
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -22,8 +22,9 @@ mod demo;
 mod experiments;
 mod logger;
 
-/// How often the file server looks for changed files: they are to be noticed within a second.
+/// The file server looks for changed files this often, so that a change shows within a second.
 const REFRESH: Duration = Duration::from_millis(500);
+/// The counters are written this often.
 const STATS: Duration = Duration::from_secs(1);
 
 /// The program ends because of an error.
@@ -54,7 +55,7 @@ fn run() -> Result<ExitCode, Failure> {
     match config::read(std::env::args_os(), raise_descriptor_limit()) {
         Ok(Config::Balance(config)) => balance(&config),
         Ok(Config::Serve(config)) => serve(&config),
-        // Also the help and the version.
+        // Help and version come here too, with exit code 0.
         Err(error) => {
             let _ = error.print();
             Ok(ExitCode::from(error.exit_code() as u8))
@@ -113,7 +114,7 @@ fn listen(common: &Common) -> Result<engine::Listeners, Failure> {
     engine::listen(&common.listen).map_err(|error| Failure::cannot_run(error.to_string()))
 }
 
-/// A program that runs: its engine, the counters it writes down and the signals that end it.
+/// A running engine with its counters file and the events that end it.
 struct Service {
     running: Arc<EngineHandle>,
     stats: Option<File>,
@@ -121,13 +122,14 @@ struct Service {
 }
 
 enum Event {
+    /// SIGTERM or SIGINT.
     Signal(i32),
     /// The engine has stopped.
     Ended,
 }
 
 impl Service {
-    /// Starts the engine over the app, with the experiments' extra work before the app where a switch is on.
+    /// Starts the engine over the app. If a switch is on, the experiment's extra work goes before the app.
     fn open<A: App>(
         app: Arc<A>,
         switches: Switches,
@@ -142,7 +144,7 @@ impl Service {
         }
     }
 
-    /// Starts the engine. Whoever reads that it listens can already end it by a signal.
+    /// Starts the engine. Signals are handled before the line "listening on" is printed.
     fn start<A: App>(
         app: Arc<A>,
         listeners: engine::Listeners,
@@ -166,7 +168,7 @@ impl Service {
         Ok(Service { running, stats, events })
     }
 
-    /// The first signal lets running requests end, the second one does not.
+    /// Waits for the end. The first signal starts the drain, the second signal ends the process at once.
     fn supervise(mut self) -> Result<ExitCode, Failure> {
         let mut stopping = false;
         let mut next_stats = Instant::now() + STATS;
@@ -192,7 +194,7 @@ impl Service {
         if let Some(file) = &mut self.stats
             && let Err(error) = file.write_all(format!("{}\n", self.running.stats().to_json()).as_bytes())
         {
-            log::warn!("--stats: {error}");
+            log::warn!("cannot write the counters: {error}");
         }
     }
 }
@@ -202,15 +204,15 @@ fn open_stats(path: &Path) -> Result<File, Failure> {
     file.map_err(|error| Failure::cannot_run(format!("cannot write to '{}': {error}", path.display())))
 }
 
-/// A line on stdout, or several at once. A reader that went away is no reason to stop serving.
+/// Prints a line, or several lines at once. A failed write is ignored: a closed stdout must not stop the service.
 fn say(line: &str) {
     let mut stdout = io::stdout();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-/// Raises the soft limit of open files to the hard one and returns what it is then.
+/// Raises the soft limit of open files to the hard limit and returns the limit that holds then.
 fn raise_descriptor_limit() -> usize {
-    /// Enough to work with where the system sets no limit.
+    /// Stands for "no limit".
     const UNLIMITED: u64 = 1 << 20;
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -1,7 +1,8 @@
-//! The real program: signals, and what it does when the system has no descriptor left.
+//! The program as a process: exit codes, signals, and life without free descriptors.
 mod harness;
 
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,43 @@ fn reply(target: &str) -> Option<Reply> {
     }
 }
 
+/// Runs the program to its end: the exit code, and what it wrote to stdout and stderr.
+fn outcome(arguments: &[&str], level: &str) -> (Option<i32>, String, String) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_neraca"));
+    let output = program.args(arguments).env("NERACA_LOG", level).stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_program_that_does_not_run_says_why_and_exits_with_1_or_2() {
+    let running = Program::start("balance", VARIANTS[0], &["--demo"]);
+    let taken = running.address().to_string();
+    let cannot_listen = format!("error: cannot listen on {taken}: ");
+    let cases: [(i32, &[&str], &str, &str); 5] = [
+        (2, &["balance", "--demo", "--polcy", "x"], "warn", "error: unexpected argument '--polcy' found\n"),
+        (2, &["balance", "--demo", "--workers", "0"], "warn", "error: invalid value '0' for '--workers <N>'"),
+        (2, &["serve", "--root", "/none"], "warn", "error: invalid value '/none' for '--root <DIR>'"),
+        (2, &["balance", "--demo"], "loud", "error: invalid value 'loud' for 'NERACA_LOG'"),
+        (1, &["balance", "--demo", "--listen", &taken], "warn", &cannot_listen),
+    ];
+    for (code, arguments, level, expected) in cases {
+        let (exited, stdout, stderr) = outcome(arguments, level);
+        assert_eq!((exited, stdout.as_str()), (Some(code), ""), "{arguments:?}: {stderr}");
+        assert!(stderr.starts_with(expected), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn help_and_version_are_printed_on_stdout() {
+    for (argument, expected) in
+        [("--help", "Usage: neraca <COMMAND>"), ("--version", env!("CARGO_PKG_VERSION"))]
+    {
+        let (code, stdout, stderr) = outcome(&[argument], "warn");
+        assert!(code == Some(0) && stderr.is_empty() && stdout.contains(expected), "{argument}: {stdout}");
+    }
+}
+
 #[test]
 fn a_first_signal_lets_requests_end_with_a_thousand_connections_open() {
     raise_descriptors(4000);
@@ -36,12 +74,12 @@ fn a_first_signal_lets_requests_end_with_a_thousand_connections_open() {
             for client in &mut idle {
                 assert_eq!(client.message().text(), "ok");
             }
-            // Fewer than workers, each of which the textbook pool holds to its end.
+            // Fewer requests than workers: in the textbook pool each request holds a worker.
             let mut busy: Vec<Wire> = (0..3).map(|_| program.client()).collect();
             for client in &mut busy {
                 client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
             }
-            // Served behind them, so they are under way.
+            // This request is served after them, so they are in flight.
             idle[0].send(GET);
             idle[0].message();
             program.signal(signal);
@@ -91,12 +129,12 @@ fn without_descriptors_it_lives_on_and_serves_again() {
         first.send(GET);
         first.message();
         let clients: Vec<_> = (0..400).map(|_| TcpStream::connect(program.address()).unwrap()).collect();
-        // A period to measure over.
+        // The CPU time is measured over one second.
         let before = program.ticks();
         thread::sleep(Duration::from_secs(1));
         let ticks = program.ticks() - before;
         assert!(ticks < 20, "{variant:?}: {ticks} % of a core");
-        // Those that are there are still served, over the backend connection that was kept.
+        // Existing clients are still served, over the kept backend connection.
         first.send(GET);
         assert_eq!(first.message().status(), 200, "{variant:?}");
         drop(clients);
