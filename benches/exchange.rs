@@ -3,13 +3,14 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::task::Waker;
 use std::time::Instant;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use neraca::app::{App, Moment};
+use neraca::app::{App, Client, ListenerId, ListenerSettings, Moment};
 use neraca::cluster::{Cluster, Policy};
-use neraca::exchange::{Context, Exchange, Interest, Limits, Side, Step};
+use neraca::exchange::{Context, Exchange, Interest, Side, Step};
 use neraca::files::{Files, FilesLimits};
 use neraca::http::buffer::{BUFFER_BYTES, BufferPool};
 use neraca::router::Router;
@@ -23,9 +24,11 @@ fn main() {
 }
 
 /// A worker without sockets.
-struct Worker<A> {
+struct Worker<A: App> {
     app: A,
-    limits: Limits,
+    view: A::View,
+    settings: ListenerSettings,
+    listener: ListenerId,
     buffers: BufferPool,
     now: Moment,
     client: SocketAddr,
@@ -34,19 +37,29 @@ struct Worker<A> {
 
 impl<A: App> Worker<A> {
     fn new(app: A, now: Instant) -> Self {
-        let (limits, client) = (Limits::default(), SocketAddr::from(([192, 0, 2, 7], 40_000)));
-        let exchange = Exchange::new(client, &limits, now);
+        let (settings, client) = (ListenerSettings::default(), SocketAddr::from(([192, 0, 2, 7], 40_000)));
+        let exchange = Exchange::new(&settings.limits, now);
+        let (view, listener) = (app.view(), ListenerId::unused());
         let now = Moment { instant: now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 };
-        Worker { app, limits, buffers: BufferPool::new(4, BUFFER_BYTES), now, client, exchange }
+        let buffers = BufferPool::new(4, BUFFER_BYTES);
+        Worker { app, view, settings, listener, buffers, now, client, exchange }
     }
 
     /// One exchange from idle to idle; how many bytes left for the backend and for the client.
     fn carry(&mut self, mut request: &[u8], mut response: &[u8]) -> [usize; 2] {
         let mut left = [0, 0];
-        self.exchange.renew(self.client, &self.limits, self.now.instant);
+        self.exchange.renew(&self.settings.limits, self.now.instant);
         loop {
-            let Worker { app, limits, buffers, now, exchange, .. } = self;
-            let mut context = Context { app: &*app, limits, buffers, now: *now, draining: false };
+            let Worker { app, view, settings, listener, buffers, now, client, exchange } = self;
+            let mut context = Context {
+                app: &*app,
+                view,
+                client: &Client::new(*client, *listener, settings),
+                buffers,
+                now: *now,
+                draining: false,
+                waker: &|| Waker::noop().clone(),
+            };
             match exchange.step(&mut context) {
                 Step::Transfer(interest) => {
                     left[0] += self.write(Side::Backend, interest);
@@ -89,7 +102,7 @@ impl<A: App> Worker<A> {
 
 fn balance(now: Instant) -> Router {
     let addresses: Vec<_> = (0..3).map(|i| SocketAddr::from(([127, 0, 0, 1], 9000 + i))).collect();
-    Router::new(Cluster::new(&addresses, Policy::default(), 1, now), Vec::new())
+    Router::new(Cluster::new(&addresses, Policy::default(), 1, now))
 }
 
 fn measure(bencher: Bencher, app: impl App, now: Instant, request: &[u8], response: &[u8]) {

@@ -15,7 +15,8 @@ mod common;
 
 const REQUESTS: [Message; 2] = [SMALL_REQUEST, BROWSER_REQUEST];
 const RESPONSES: [Message; 2] = [SMALL_RESPONSE, BROWSER_RESPONSE];
-const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+const ORIGIN: rewrite::Origin =
+    rewrite::Origin { client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), encrypted: false, trusted: false };
 
 fn main() {
     common::run();
@@ -39,7 +40,7 @@ fn request_rewrite(bencher: Bencher, message: Message) {
     let mut out = Vec::new();
     bencher.counter(BytesCount::of_slice(bytes)).bench_local(|| {
         out.clear();
-        rewrite::request(black_box(&head), CLIENT, false, &mut out);
+        rewrite::request(black_box(&head), &ORIGIN, &mut out);
         out.len()
     });
 }

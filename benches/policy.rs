@@ -37,6 +37,7 @@ fn pick(bencher: Bencher, case: Case) {
         (0..case.backends).map(|i| SocketAddr::from(([127, 0, 0, 1], 9000 + i))).collect();
     let cluster = Cluster::new(&addresses, case.policy, 1, now);
     let tried = Tried::default();
-    let _under_way: Vec<_> = (0..case.backends).map(|_| cluster.pick(&tried, now)).collect();
-    bencher.bench(|| cluster.pick(black_box(&tried), now).unwrap().id());
+    let members = cluster.members();
+    let _in_flight: Vec<_> = (0..case.backends).map(|_| cluster.pick(&members, &tried, now)).collect();
+    bencher.bench(|| cluster.pick(&members, black_box(&tried), now).unwrap().backend().id());
 }

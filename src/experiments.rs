@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use neraca::app::{App, Decision, Moment, Outcome, Plan};
+use neraca::app::{App, Client, Decision, Moment};
+use neraca::cluster::{Attempt, Tried};
 use neraca::http::head::RequestHead;
 
 /// Which extra work is done for each request.
@@ -47,15 +48,31 @@ impl<A> Experiment<A> {
 }
 
 impl<A: App> App for Experiment<A> {
-    fn decide(&self, head: &RequestHead<'_>, client: SocketAddr, now: &Moment) -> Decision {
+    type View = A::View;
+
+    fn view(&self) -> A::View {
+        self.app.view()
+    }
+
+    fn refresh(&self, view: &mut A::View) {
+        self.app.refresh(view);
+    }
+
+    fn decide(
+        &self,
+        view: &mut A::View,
+        head: &RequestHead<'_>,
+        client: &Client<'_>,
+        now: &Moment,
+    ) -> Decision {
         let Switches { access_log, list_directory, read_file, delay } = &self.switches;
         if *access_log {
-            let _ = io::stdout().write_all(line(head, client, now).as_bytes());
+            let _ = io::stdout().write_all(line(head, client.seen, now).as_bytes());
         }
         if let Some(directory) = list_directory {
             let _ = fs::read_dir(directory).map(Iterator::count);
         }
-        match self.app.decide(head, client, now) {
+        match self.app.decide(view, head, client, now) {
             Decision::Answer(answer) => {
                 if let Some(root) = read_file
                     && answer.status == 200
@@ -68,12 +85,8 @@ impl<A: App> App for Experiment<A> {
         }
     }
 
-    fn replan(&self, plan: &mut Plan, unreachable: bool, now: &Moment) -> bool {
-        self.app.replan(plan, unreachable, now)
-    }
-
-    fn report(&self, plan: &Plan, outcome: Outcome, now: &Moment) {
-        self.app.report(plan, outcome, now);
+    fn retry(&self, view: &mut A::View, tried: &Tried, now: &Moment) -> Option<Attempt> {
+        self.app.retry(view, tried, now)
     }
 }
 
@@ -94,22 +107,25 @@ fn file_of(root: &Path, target: &str) -> PathBuf {
 mod tests {
     use std::time::Instant;
 
+    use neraca::app::{ListenerId, ListenerSettings};
     use neraca::http::answer::{Answer, Body, Bytes};
     use neraca::http::head::{FieldSlots, HeadLimits, HeadScan};
 
     use super::*;
 
-    fn with_head<T>(check: impl FnOnce(&RequestHead<'_>, SocketAddr, &Moment) -> T) -> T {
+    fn with_head<T>(check: impl FnOnce(&RequestHead<'_>, &Client<'_>, &Moment) -> T) -> T {
         let bytes = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n";
         let mut slots = FieldSlots::new();
         let head = HeadScan::default().request(bytes, &HeadLimits::default(), &mut slots).unwrap().unwrap();
         let now = Moment { instant: Instant::now(), date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 };
-        check(&head, "10.0.0.1:5".parse().unwrap(), &now)
+        let settings = ListenerSettings::default();
+        let client = Client::new("10.0.0.1:5".parse().unwrap(), ListenerId::unused(), &settings);
+        check(&head, &client, &now)
     }
 
     #[test]
     fn a_request_is_one_line() {
-        let said = with_head(line);
+        let said = with_head(|head, client, now| line(head, client.seen, now));
         assert_eq!(said, "10.0.0.1:5 [Sun, 06 Nov 1994 08:49:37 GMT] Get /a?b\n");
     }
 
@@ -127,7 +143,13 @@ mod tests {
     struct Empty;
 
     impl App for Empty {
-        fn decide(&self, _head: &RequestHead<'_>, _client: SocketAddr, _now: &Moment) -> Decision {
+        type View = ();
+
+        fn view(&self) {}
+
+        fn refresh(&self, _view: &mut ()) {}
+
+        fn decide(&self, _: &mut (), _: &RequestHead<'_>, _: &Client<'_>, _: &Moment) -> Decision {
             Decision::Answer(Answer {
                 status: 204,
                 fields: Bytes::Static(b""),
@@ -136,22 +158,20 @@ mod tests {
             })
         }
 
-        fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Moment) -> bool {
-            false
+        fn retry(&self, _view: &mut (), _tried: &Tried, _now: &Moment) -> Option<Attempt> {
+            None
         }
-
-        fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Moment) {}
     }
 
     #[test]
     fn an_answer_is_delayed_only_by_the_switch() {
         assert!(Switches::default().are_off());
         let at_once = Experiment::new(Arc::new(Empty), Switches::default());
-        let decision = with_head(|head, client, now| at_once.decide(head, client, now));
+        let decision = with_head(|head, client, now| at_once.decide(&mut (), head, client, now));
         assert!(matches!(decision, Decision::Answer(_)), "{decision:?}");
         let delay = Duration::from_millis(5);
         let later = Experiment::new(Arc::new(Empty), Switches { delay, ..Switches::default() });
-        let decision = with_head(|head, client, now| later.decide(head, client, now));
+        let decision = with_head(|head, client, now| later.decide(&mut (), head, client, now));
         assert!(matches!(decision, Decision::AnswerAfter(by, _) if by == delay), "{decision:?}");
     }
 }

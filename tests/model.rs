@@ -118,7 +118,7 @@ impl Engine {
     fn announce(&self, fd: usize, ready: u8) {
         match self.slots[fd].entry.announce(ready) {
             Owner::Client(client) => self.schedule(client),
-            Owner::Parked(_) => self.drop_parked(),
+            Owner::Parked => self.drop_parked(),
             Owner::Nobody => {}
         }
     }
@@ -197,7 +197,7 @@ impl Engine {
     fn park(&self) {
         let entry = &self.slots[BACKEND].entry;
         let mut parked = lock(&self.parked);
-        entry.own(Owner::Parked(0));
+        entry.own(Owner::Parked);
         *parked = true;
         drop(parked);
         if entry.take_ready() != 0 {

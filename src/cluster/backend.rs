@@ -1,147 +1,198 @@
-//! One server, and the guard that counts the requests it has.
+//! One server of a cluster, with the counters of its attempts.
+use std::fmt;
 use std::net::SocketAddr;
-use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::health::Health;
 
-/// One server of a cluster. Aligned to a cache line: a count that changes slows no reader of its neighbour.
+/// The identity of a backend. No two backends of a process have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendId(u64);
+
+impl BackendId {
+    fn unused() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        BackendId(NEXT.fetch_add(1, Relaxed))
+    }
+}
+
+impl fmt::Display for BackendId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The ways an attempt can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The connection was refused, or the backend's host is unreachable.
+    Refused,
+    /// The connection was not established in time.
+    ConnectTimeout,
+    /// This host has no descriptor or memory left for a connection. The backend is not to blame.
+    Local,
+    /// The connection was reset.
+    Reset,
+    /// The connection ended before the response did.
+    EndedEarly,
+    /// The response was not valid HTTP.
+    BadResponse,
+    /// No response head came in time.
+    ResponseTimeout,
+    /// No byte moved for too long in the middle of a response.
+    Stalled,
+}
+
+impl Failure {
+    /// Every kind of failure.
+    pub const ALL: [Failure; 8] = [
+        Failure::Refused,
+        Failure::ConnectTimeout,
+        Failure::Local,
+        Failure::Reset,
+        Failure::EndedEarly,
+        Failure::BadResponse,
+        Failure::ResponseTimeout,
+        Failure::Stalled,
+    ];
+}
+
+/// The way an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// A whole response came.
+    Answered,
+    /// Nobody waited for the response any more: the client left, the request was invalid, or the exchange panicked.
+    Abandoned,
+    /// The attempt failed.
+    Failed(Failure),
+}
+
+/// One server of a cluster. The fields that every request reads or writes share one cache line, and no other backend
+/// shares it.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct Backend {
-    id: usize,
-    address: SocketAddr,
-    in_flight: AtomicU32,
+    started: AtomicU64,
+    ended: AtomicU64,
     health: Health,
+    id: BackendId,
+    removed: AtomicBool,
+    address: SocketAddr,
+    abandoned: AtomicU64,
+    failed: [AtomicU64; Failure::ALL.len()],
+}
+
+/// The attempts at one backend since it was added, by their ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AttemptCounts {
+    /// Attempts that began.
+    pub started: u64,
+    /// Attempts that brought a whole response.
+    pub answered: u64,
+    /// Attempts that nobody waited for any more.
+    pub abandoned: u64,
+    /// Attempts that failed, in the order of [`Failure::ALL`].
+    pub failed: [u64; Failure::ALL.len()],
+}
+
+impl AttemptCounts {
+    /// The attempts that failed in this way.
+    pub fn failed(&self, failure: Failure) -> u64 {
+        self.failed[failure as usize]
+    }
+
+    /// The attempts that ended, in any way.
+    pub fn ended(&self) -> u64 {
+        self.answered + self.abandoned + self.failed.iter().sum::<u64>()
+    }
 }
 
 impl Backend {
-    pub(super) fn new(id: usize, address: SocketAddr, epoch: Instant) -> Self {
-        Backend { id, address, in_flight: AtomicU32::new(0), health: Health::new(epoch) }
+    pub(super) fn new(address: SocketAddr, epoch: Instant) -> Self {
+        Backend {
+            started: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            health: Health::new(epoch),
+            id: BackendId::unused(),
+            removed: AtomicBool::new(false),
+            address,
+            abandoned: AtomicU64::new(0),
+            failed: Default::default(),
+        }
     }
 
-    /// Its index in the cluster.
-    pub fn id(&self) -> usize {
+    /// The backend's identity.
+    pub fn id(&self) -> BackendId {
         self.id
     }
 
-    /// Where it listens.
+    /// The address that the backend listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Requests that it has been given and has not ended.
+    /// The attempts that have begun and have not ended. May be too high by those that end at this moment.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
+        // In this order: an attempt that both begins and ends in between is counted, never subtracted.
+        let ended = self.ended.load(Relaxed);
+        self.started.load(Relaxed).saturating_sub(ended) as u32
     }
 
-    /// It may be given a request.
+    /// The attempts by their ends.
+    pub fn counts(&self) -> AttemptCounts {
+        let failed = std::array::from_fn(|kind| self.failed[kind].load(Relaxed));
+        let abandoned = self.abandoned.load(Relaxed);
+        let unanswered = abandoned + failed.iter().sum::<u64>();
+        AttemptCounts {
+            answered: self.ended.load(Relaxed).saturating_sub(unanswered),
+            abandoned,
+            failed,
+            started: self.started.load(Relaxed),
+        }
+    }
+
+    /// True when the backend may get a request.
     pub fn available(&self, now: Instant) -> bool {
         self.health.is_healthy(now)
     }
 
-    /// A connection to it could not be had: it is ejected for [`super::EJECTED_FOR`].
-    pub fn unreachable(&self, now: Instant) {
+    /// True when the backend does not belong to its cluster any more.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Relaxed)
+    }
+
+    pub(super) fn remove(&self) {
+        self.removed.store(true, Relaxed);
+    }
+
+    /// Ejects the backend for [`super::EJECTED_FOR`].
+    pub fn eject(&self, now: Instant) {
         self.health.eject(now);
     }
 
-    /// It answered: an ejection ends.
-    pub fn succeeded(&self) {
+    /// Ends an ejection.
+    pub fn restore(&self) {
         self.health.restore();
     }
 
-    /// When its ejection ends, in milliseconds since the epoch of the cluster; 0 without one.
+    /// The end of the ejection in milliseconds since the epoch of the cluster; 0 without an ejection.
     pub(super) fn ejected_until(&self) -> u64 {
         self.health.ejected_until()
     }
-}
 
-/// A backend counted as having one request more for as long as this is held, however the request ends.
-#[derive(Debug)]
-pub struct Lease(Arc<Backend>);
-
-impl Lease {
-    /// Counts one request more.
-    pub fn new(backend: &Arc<Backend>) -> Self {
-        backend.in_flight.fetch_add(1, Relaxed);
-        Lease(Arc::clone(backend))
+    pub(super) fn count_start(&self) {
+        self.started.fetch_add(1, Relaxed);
     }
-}
 
-impl Deref for Lease {
-    type Target = Backend;
-
-    fn deref(&self) -> &Backend {
-        &self.0
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
-    }
-}
-
-/// The backends one request has been given in vain. Allocates nothing while it is empty, as it nearly always is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tried(Vec<usize>);
-
-impl Tried {
-    /// Adds the backend of that id.
-    pub fn insert(&mut self, id: usize) {
-        if !self.contains(id) {
-            self.0.push(id);
+    /// An answered attempt is counted by one number: the answered ones are those that ended in no other way.
+    pub(super) fn count_end(&self, end: AttemptEnd) {
+        match end {
+            AttemptEnd::Answered => {}
+            AttemptEnd::Abandoned => _ = self.abandoned.fetch_add(1, Relaxed),
+            AttemptEnd::Failed(failure) => _ = self.failed[failure as usize].fetch_add(1, Relaxed),
         }
-    }
-
-    /// That backend was tried.
-    pub fn contains(&self, id: usize) -> bool {
-        self.0.contains(&id)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn backend() -> Arc<Backend> {
-        Arc::new(Backend::new(3, SocketAddr::from(([127, 0, 0, 1], 80)), Instant::now()))
-    }
-
-    #[test]
-    fn leases_count_up_and_down() {
-        let backend = backend();
-        let first = Lease::new(&backend);
-        let second = Lease::new(&backend);
-        assert_eq!((backend.in_flight(), first.id(), second.in_flight()), (2, 3, 2));
-        drop(first);
-        assert_eq!(backend.in_flight(), 1);
-        drop(second);
-        assert_eq!(backend.in_flight(), 0);
-    }
-
-    #[test]
-    fn a_lease_is_given_back_by_a_panic_too() {
-        let backend = backend();
-        let held = Arc::clone(&backend);
-        let result = std::panic::catch_unwind(move || {
-            let _lease = Lease::new(&held);
-            std::panic::resume_unwind(Box::new("an exchange broke"));
-        });
-        assert!(result.is_err());
-        assert_eq!(backend.in_flight(), 0);
-    }
-
-    #[test]
-    fn tried_is_a_set() {
-        let mut tried = Tried::default();
-        assert_eq!(tried.0.capacity(), 0);
-        for id in [4, 0, 4] {
-            tried.insert(id);
-        }
-        assert_eq!(tried.0, [4, 0]);
-        assert!(tried.contains(0) && tried.contains(4) && !tried.contains(1));
+        self.ended.fetch_add(1, Relaxed);
     }
 }

@@ -1,14 +1,24 @@
 //! Connections to backends kept for reuse.
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// Kept connections, bounded for each backend. It knows nothing of what a connection is: whoever parks one says by
-/// which key it is known, and closes what comes out of here unused.
+use super::backend::{Backend, BackendId};
+
+/// Kept connections, bounded for each backend. The pool does not know what a connection is: the caller names each by a
+/// key, and closes each that comes out unused.
 #[derive(Debug)]
 pub struct IdlePool<S> {
-    /// Of each backend, longest parked first.
-    backends: Vec<VecDeque<Parked<S>>>,
+    /// Sorted by the backend's id.
+    backends: Vec<Kept<S>>,
     most_per_backend: usize,
+}
+
+/// The connections of one backend, longest parked first.
+#[derive(Debug)]
+struct Kept<S> {
+    backend: Arc<Backend>,
+    parked: VecDeque<Parked<S>>,
 }
 
 #[derive(Debug)]
@@ -24,104 +34,152 @@ impl<S> IdlePool<S> {
         IdlePool { backends: Vec::new(), most_per_backend }
     }
 
-    /// Keeps a connection. When there is no room for one more, the one parked longest comes out. Instants of one
-    /// backend do not go backwards from call to call.
-    pub fn park(&mut self, backend: usize, key: usize, stream: S, now: Instant) -> Option<S> {
-        if self.backends.len() <= backend {
-            self.backends.resize_with(backend + 1, VecDeque::new);
+    /// Keeps a connection and returns the one to close for it: the connection itself when its backend was removed, the one
+    /// parked longest when there is no room for one more. Instants of one backend do not go backwards from call to call.
+    pub fn park(&mut self, backend: &Arc<Backend>, key: usize, stream: S, now: Instant) -> Option<S> {
+        if backend.is_removed() {
+            return Some(stream);
         }
-        let parked = &mut self.backends[backend];
+        let at = self.position(backend.id()).unwrap_or_else(|at| {
+            self.backends.insert(at, Kept { backend: Arc::clone(backend), parked: VecDeque::new() });
+            at
+        });
+        let parked = &mut self.backends[at].parked;
         parked.push_back(Parked { key, since: now, stream });
         let oldest = if parked.len() > self.most_per_backend { parked.pop_front() } else { None };
         oldest.map(|parked| parked.stream)
     }
 
-    /// The connection parked last: the one least likely to have been closed, while the others can grow old.
-    pub fn checkout(&mut self, backend: usize) -> Option<S> {
-        self.backends.get_mut(backend)?.pop_back().map(|parked| parked.stream)
+    /// Takes out the connection parked last: it is the least likely to have been closed, and the others can expire.
+    pub fn checkout(&mut self, backend: BackendId) -> Option<S> {
+        let at = self.position(backend).ok()?;
+        self.backends[at].parked.pop_back().map(|parked| parked.stream)
     }
 
-    /// Takes out the connection known as `key` when it is dead.
-    pub fn remove_if(&mut self, backend: usize, key: usize, is_dead: impl Fn(&S) -> bool) -> Option<S> {
-        let parked = self.backends.get_mut(backend)?;
-        let at = parked.iter().position(|parked| parked.key == key && is_dead(&parked.stream))?;
-        parked.remove(at).map(|parked| parked.stream)
+    /// Takes out the connection with this key when it is dead. Looks at every parked connection: a connection dies far
+    /// less often than one is parked.
+    pub fn remove_if(&mut self, key: usize, is_dead: impl Fn(&S) -> bool) -> Option<S> {
+        self.backends
+            .iter_mut()
+            .find_map(|kept| {
+                let at = kept.parked.iter().position(|parked| parked.key == key)?;
+                if is_dead(&kept.parked[at].stream) { kept.parked.remove(at) } else { None }
+            })
+            .map(|parked| parked.stream)
     }
 
-    /// Takes out every connection parked before that instant.
-    pub fn expire(&mut self, before: Instant) -> Vec<S> {
+    /// Takes out every connection that was parked longer than `kept_for` ago, and all of removed backends.
+    pub fn expire(&mut self, now: Instant, kept_for: Duration) -> Vec<S> {
         let mut expired = Vec::new();
-        for parked in &mut self.backends {
-            let count = parked.partition_point(|parked| parked.since < before);
+        for Kept { backend, parked } in &mut self.backends {
+            let count = match backend.is_removed() {
+                true => parked.len(),
+                false => {
+                    parked.partition_point(|parked| now.saturating_duration_since(parked.since) > kept_for)
+                }
+            };
             expired.extend(parked.drain(..count).map(|parked| parked.stream));
         }
+        self.backends.retain(|kept| !kept.backend.is_removed());
         expired
     }
 
-    /// How many connections are parked.
+    /// The number of parked connections.
     pub fn len(&self) -> usize {
-        self.backends.iter().map(VecDeque::len).sum()
+        self.backends.iter().map(|kept| kept.parked.len()).sum()
     }
 
     /// True when none is parked.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Where the backend is, or else where it belongs.
+    fn position(&self, backend: BackendId) -> Result<usize, usize> {
+        self.backends.binary_search_by_key(&backend, |kept| kept.backend.id())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::net::SocketAddr;
 
     use super::*;
+
+    fn backends<const N: usize>() -> [Arc<Backend>; N] {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        std::array::from_fn(|_| Arc::new(Backend::new(address, Instant::now())))
+    }
 
     #[test]
     fn the_last_parked_comes_first_and_the_oldest_makes_room() {
         let now = Instant::now();
+        let [first, second] = backends();
         let mut pool = IdlePool::new(2);
-        assert_eq!(pool.park(0, 1, "a", now), None);
-        assert_eq!(pool.park(0, 2, "b", now), None);
-        assert_eq!(pool.park(1, 3, "other", now), None);
-        assert_eq!(pool.park(0, 4, "c", now), Some("a"));
+        assert_eq!(pool.park(&first, 1, "a", now), None);
+        assert_eq!(pool.park(&first, 2, "b", now), None);
+        assert_eq!(pool.park(&second, 3, "other", now), None);
+        assert_eq!(pool.park(&first, 4, "c", now), Some("a"));
         assert_eq!(pool.len(), 3);
-        assert_eq!([pool.checkout(0), pool.checkout(0), pool.checkout(0)], [Some("c"), Some("b"), None]);
-        assert_eq!(pool.checkout(1), Some("other"));
+        let out = [(); 3].map(|()| pool.checkout(first.id()));
+        assert_eq!(out, [Some("c"), Some("b"), None]);
+        assert_eq!(pool.checkout(second.id()), Some("other"));
         assert!(pool.is_empty());
     }
 
     #[test]
     fn a_pool_of_no_room_gives_back_what_it_gets() {
+        let [backend] = backends();
         let mut pool = IdlePool::new(0);
-        assert_eq!(pool.park(0, 1, "a", Instant::now()), Some("a"));
+        assert_eq!(pool.park(&backend, 1, "a", Instant::now()), Some("a"));
         assert!(pool.is_empty());
     }
 
     #[test]
     fn a_dead_one_is_taken_out_by_its_key() {
         let now = Instant::now();
+        let [first, second] = backends();
         let mut pool = IdlePool::new(8);
         for (key, stream) in [(10, "a"), (11, "b"), (12, "c")] {
-            assert_eq!(pool.park(1, key, stream, now), None);
+            assert_eq!(pool.park(&second, key, stream, now), None);
         }
-        assert_eq!(pool.remove_if(1, 10, |_| false), None);
-        let cases = [(1, 11, Some("b")), (1, 11, None), (0, 10, None), (1, 99, None), (1, 10, Some("a"))];
-        for (backend, key, stream) in cases {
-            assert_eq!(pool.remove_if(backend, key, |_| true), stream, "backend {backend}, key {key}");
+        assert_eq!(pool.park(&first, 13, "d", now), None);
+        assert_eq!(pool.remove_if(10, |_| false), None);
+        let cases = [(11, Some("b")), (11, None), (13, Some("d")), (99, None), (10, Some("a"))];
+        for (key, stream) in cases {
+            assert_eq!(pool.remove_if(key, |_| true), stream, "key {key}");
         }
-        assert_eq!(pool.checkout(1), Some("c"));
+        assert_eq!(pool.checkout(second.id()), Some("c"));
     }
 
     #[test]
     fn what_was_parked_too_long_expires() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
+        let [first, second] = backends();
         let mut pool = IdlePool::new(8);
-        for (backend, stream, ms) in [(0, "a", 0), (1, "b", 5), (0, "c", 10), (1, "d", 15)] {
+        for (backend, stream, ms) in
+            [(&first, "a", 0), (&second, "b", 5), (&first, "c", 10), (&second, "d", 15)]
+        {
             assert_eq!(pool.park(backend, 0, stream, at(ms)), None);
         }
         let cases: [(u64, &[&str]); 4] = [(0, &[]), (6, &["a", "b"]), (10, &[]), (16, &["c", "d"])];
         for (before, expired) in cases {
-            assert_eq!(pool.expire(at(before)), expired, "before {before} ms");
+            let now = at(100 + before);
+            assert_eq!(pool.expire(now, Duration::from_millis(100)), expired, "before {before} ms");
         }
+    }
+
+    #[test]
+    fn connections_of_a_removed_backend_are_neither_kept_nor_taken() {
+        let now = Instant::now();
+        let [removed, stays] = backends();
+        let mut pool = IdlePool::new(8);
+        assert_eq!(pool.park(&removed, 1, "a", now), None);
+        assert_eq!(pool.park(&stays, 2, "b", now), None);
+        removed.remove();
+        assert_eq!(pool.park(&removed, 3, "c", now), Some("c"));
+        assert_eq!(pool.expire(now, Duration::from_secs(60)), ["a"]);
+        assert_eq!((pool.checkout(removed.id()), pool.checkout(stays.id())), (None, Some("b")));
     }
 }

@@ -1,51 +1,91 @@
-//! Backends, the choice among them, their health, and the connections kept to them. Pure: no clock, no sockets.
+//! The members of a cluster, the choice among them, their health, and the connections kept to them. Pure: no clock, no
+//! sockets.
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use parking_lot::Mutex;
+
+mod attempt;
 mod backend;
 mod health;
 mod idle;
+mod members;
 mod policy;
 
-pub use backend::{Backend, Lease, Tried};
+pub use attempt::{Attempt, Tried};
+pub use backend::{AttemptCounts, AttemptEnd, Backend, BackendId, Failure};
 pub use health::EJECTED_FOR;
 pub use idle::IdlePool;
+pub use members::Members;
 pub use policy::{Policy, UnknownPolicy};
 
-/// The backends of one balancer and the way it chooses among them, shared by all workers without a lock.
+/// A group of backends and the policy that picks one of them. All workers share it; a pick takes no lock.
 #[derive(Debug)]
 pub struct Cluster {
-    backends: Box<[Arc<Backend>]>,
     policy: Policy,
     seed: u64,
+    epoch: Instant,
     turn: AtomicU64,
+    /// The generation of `members`.
+    generation: AtomicU64,
+    members: Mutex<Arc<Members>>,
 }
 
 impl Cluster {
-    /// A cluster in which every backend counts as healthy. The same seed makes the same choices. No instant
-    /// passed to it later lies before `epoch`: times are kept as milliseconds since then.
+    /// A cluster in which every backend is healthy. The same seed makes the same choices. No instant that is passed to the
+    /// cluster later lies before `epoch`: times are kept as milliseconds since then.
     pub fn new(addresses: &[SocketAddr], policy: Policy, seed: u64, epoch: Instant) -> Self {
-        let backends = addresses.iter().enumerate();
-        let backends = backends.map(|(id, &address)| Arc::new(Backend::new(id, address, epoch))).collect();
-        Cluster { backends, policy, seed, turn: AtomicU64::new(0) }
+        let members = Arc::new(Members::new(addresses, epoch));
+        Cluster {
+            policy,
+            seed,
+            epoch,
+            turn: AtomicU64::new(0),
+            generation: AtomicU64::new(members.generation()),
+            members: Mutex::new(members),
+        }
     }
 
-    /// The backends, each at the index that is its id.
-    pub fn backends(&self) -> &[Arc<Backend>] {
-        &self.backends
+    /// Replaces the members while requests run. A backend whose address stays keeps its counters, its health and its
+    /// connections. A backend whose address is gone gets no new request; its running requests end, and its kept
+    /// connections are closed at the next sweep.
+    pub fn replace(&self, addresses: &[SocketAddr]) {
+        let mut members = self.members.lock();
+        *members = Arc::new(members.replaced_by(addresses, self.epoch));
+        self.generation.store(members.generation(), Ordering::Release);
     }
 
-    /// A backend that is not in `tried`, chosen by the policy among the available ones. When all of them are
-    /// ejected it is the one whose ejection ends first: an ejection is a guess, and a client that is refused
-    /// while some backend lives is worse than one more failed connect. None only when all were tried.
-    pub fn pick(&self, tried: &Tried, now: Instant) -> Option<Lease> {
-        let turn = self.turn.fetch_add(1, Relaxed);
-        let untried = self.backends.iter().filter(|b| !tried.contains(b.id()));
+    /// The number of the current members. One atomic load.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The current members. Takes a lock: a worker calls it only when the generation has changed.
+    pub fn members(&self) -> Arc<Members> {
+        Arc::clone(&self.members.lock())
+    }
+
+    /// Brings a worker's snapshot up to date; true when it was not.
+    pub fn refresh(&self, members: &mut Arc<Members>) -> bool {
+        let outdated = self.generation() != members.generation();
+        if outdated {
+            *members = self.members();
+        }
+        outdated
+    }
+
+    /// Begins an attempt at a backend that is not in `tried`: the policy picks among the available ones. When all are
+    /// ejected, the one whose ejection ends first is picked: an ejection is a guess, and a refused client is worse than
+    /// one more failed connect. None when no backend is left.
+    pub fn pick(&self, members: &Members, tried: &Tried, now: Instant) -> Option<Attempt> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let untried = members.backends().iter().filter(|b| !b.is_removed() && !tried.contains(b.id()));
         let available = untried.clone().filter(|b| b.available(now));
         let picked = self.policy.pick(available, turn, self.seed);
-        picked.or_else(|| untried.min_by_key(|b| b.ejected_until())).map(Lease::new)
+        let backend = picked.or_else(|| untried.min_by_key(|b| b.ejected_until()))?;
+        Some(Attempt::new(backend, now))
     }
 }
 
@@ -58,11 +98,20 @@ mod tests {
         Cluster::new(&addresses, policy, seed, epoch)
     }
 
-    /// How often each backend is picked, every lease given back at once.
+    /// The place of the backend among the members.
+    fn place(cluster: &Cluster, backend: &Backend) -> usize {
+        cluster.members().backends().iter().position(|b| b.id() == backend.id()).unwrap()
+    }
+
+    fn pick(cluster: &Cluster, now: Instant) -> Attempt {
+        cluster.pick(&cluster.members(), &Tried::default(), now).unwrap()
+    }
+
+    /// How often each backend is picked when every attempt ends at once.
     fn shares(cluster: &Cluster, picks: usize, now: Instant) -> Vec<usize> {
-        let mut shares = vec![0; cluster.backends().len()];
+        let mut shares = vec![0; cluster.members().backends().len()];
         for _ in 0..picks {
-            shares[cluster.pick(&Tried::default(), now).unwrap().id()] += 1;
+            shares[place(cluster, pick(cluster, now).backend())] += 1;
         }
         shares
     }
@@ -82,7 +131,7 @@ mod tests {
         for (policy, ejected, most) in cases {
             let cluster = cluster(5, policy, 7, now);
             for &id in ejected {
-                cluster.backends()[id].unreachable(now);
+                cluster.members().backends()[id].eject(now);
             }
             let shares = shares(&cluster, 1000 * (5 - ejected.len()), now);
             for (id, &share) in shares.iter().enumerate() {
@@ -97,16 +146,16 @@ mod tests {
     fn least_requests_keeps_in_flight_counts_within_one() {
         let now = Instant::now();
         let cluster = cluster(4, Policy::LeastRequests, 1, now);
-        let mut leases = Vec::new();
+        let mut attempts = Vec::new();
         for n in 1..=40 {
-            leases.push(cluster.pick(&Tried::default(), now).unwrap());
-            let counts: Vec<_> = cluster.backends().iter().map(|b| b.in_flight()).collect();
+            attempts.push(pick(&cluster, now));
+            let counts: Vec<_> = cluster.members().backends().iter().map(|b| b.in_flight()).collect();
             assert_eq!(counts.iter().sum::<u32>(), n);
             assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
         }
-        leases.retain(|lease| lease.id() != 2);
-        let next: Vec<_> = (0..10).map(|_| cluster.pick(&Tried::default(), now).unwrap()).collect();
-        assert!(next.iter().all(|lease| lease.id() == 2));
+        attempts.retain(|attempt| place(&cluster, attempt.backend()) != 2);
+        let next: Vec<_> = (0..10).map(|_| pick(&cluster, now)).collect();
+        assert!(next.iter().all(|attempt| place(&cluster, attempt.backend()) == 2));
     }
 
     #[test]
@@ -114,7 +163,7 @@ mod tests {
         let now = Instant::now();
         let sequence = |seed| {
             let cluster = cluster(3, Policy::LeastRequests, seed, now);
-            (0..64).map(|_| cluster.pick(&Tried::default(), now).unwrap().id()).collect::<Vec<_>>()
+            (0..64).map(|_| place(&cluster, pick(&cluster, now).backend())).collect::<Vec<_>>()
         };
         assert_eq!(sequence(1), sequence(1));
         assert_ne!(sequence(1), sequence(2));
@@ -128,14 +177,15 @@ mod tests {
         for policy in [Policy::RoundRobin, Policy::LeastRequests] {
             for ejected in 0..=4 {
                 let cluster = cluster(4, policy, 3, now);
-                for backend in &cluster.backends()[..ejected] {
-                    backend.unreachable(now);
+                let members = cluster.members();
+                for backend in &members.backends()[..ejected] {
+                    backend.eject(now);
                 }
                 let mut tried = Tried::default();
                 let mut order = Vec::new();
-                while let Some(lease) = cluster.pick(&tried, now) {
-                    tried.insert(lease.id());
-                    order.push(lease.id());
+                while let Some(attempt) = cluster.pick(&members, &tried, now) {
+                    tried.insert(attempt.backend().id());
+                    order.push(place(&cluster, attempt.backend()));
                 }
                 assert!(order[..4 - ejected].iter().all(|&id| id >= ejected), "{order:?}");
                 order.sort_unstable();
@@ -149,19 +199,21 @@ mod tests {
         let epoch = Instant::now();
         let cluster = cluster(3, Policy::LeastRequests, 3, epoch);
         for (id, ms) in [(0, 30), (1, 10), (2, 20)] {
-            cluster.backends()[id].unreachable(epoch + std::time::Duration::from_millis(ms));
+            cluster.members().backends()[id].eject(epoch + std::time::Duration::from_millis(ms));
         }
         let now = epoch + std::time::Duration::from_millis(40);
         assert_eq!(shares(&cluster, 5, now), [0, 5, 0]);
-        cluster.backends()[2].succeeded();
+        cluster.members().backends()[2].restore();
         assert_eq!(shares(&cluster, 5, now), [0, 0, 5]);
     }
 
     #[test]
     fn no_backend_none_picked() {
         let now = Instant::now();
-        assert!(cluster(0, Policy::RoundRobin, 0, now).pick(&Tried::default(), now).is_none());
-        assert!(cluster(0, Policy::LeastRequests, 0, now).pick(&Tried::default(), now).is_none());
+        for policy in Policy::ALL {
+            let cluster = cluster(0, policy, 0, now);
+            assert!(cluster.pick(&cluster.members(), &Tried::default(), now).is_none());
+        }
     }
 
     #[test]
@@ -171,16 +223,60 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
+                    let members = cluster.members();
                     for _ in 0..1000 {
                         let mut tried = Tried::default();
-                        let first = cluster.pick(&tried, now).unwrap();
-                        tried.insert(first.id());
-                        let second = cluster.pick(&tried, now).unwrap();
-                        assert!(first.in_flight() >= 1 && second.id() != first.id());
+                        let first = cluster.pick(&members, &tried, now).unwrap();
+                        tried.insert(first.backend().id());
+                        let second = cluster.pick(&members, &tried, now).unwrap();
+                        assert!(first.backend().in_flight() >= 1);
+                        assert_ne!(second.backend().id(), first.backend().id());
                     }
                 });
             }
         });
-        assert!(cluster.backends().iter().all(|b| b.in_flight() == 0));
+        assert!(cluster.members().backends().iter().all(|b| b.in_flight() == 0));
+    }
+
+    fn addresses(ports: &[u16]) -> Vec<SocketAddr> {
+        ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
+    }
+
+    #[test]
+    fn a_backend_that_stays_keeps_what_is_known_of_it() {
+        let now = Instant::now();
+        let cluster = Cluster::new(&addresses(&[1, 2, 3]), Policy::RoundRobin, 1, now);
+        let mut view = cluster.members();
+        assert!(!cluster.refresh(&mut view));
+        let before = view.backends().to_vec();
+        before[1].eject(now);
+        let running = Attempt::new(&before[1], now);
+        cluster.replace(&addresses(&[4, 2]));
+        assert!(cluster.refresh(&mut view) && !cluster.refresh(&mut view));
+        let after = view.backends();
+        assert_eq!(after.iter().map(|b| b.address()).collect::<Vec<_>>(), addresses(&[4, 2]));
+        assert!(Arc::ptr_eq(&after[1], &before[1]));
+        assert!(after[1].in_flight() == 1 && !after[1].available(now));
+        let removed = before.iter().chain(after).map(|b| b.is_removed()).collect::<Vec<_>>();
+        assert_eq!(removed, [true, false, true, false, false]);
+        drop(running);
+        cluster.replace(&addresses(&[1]));
+        assert_ne!(cluster.members().backends()[0].id(), before[0].id(), "an identity was used twice");
+    }
+
+    #[test]
+    fn a_removed_backend_is_not_picked_from_an_old_snapshot() {
+        let now = Instant::now();
+        for policy in Policy::ALL {
+            let cluster = Cluster::new(&addresses(&[1, 2]), policy, 1, now);
+            let old = cluster.members();
+            cluster.replace(&addresses(&[2]));
+            for _ in 0..20 {
+                let attempt = cluster.pick(&old, &Tried::default(), now).unwrap();
+                assert_eq!(attempt.backend().address(), addresses(&[2])[0]);
+            }
+            cluster.replace(&[]);
+            assert!(cluster.pick(&old, &Tried::default(), now).is_none());
+        }
     }
 }

@@ -129,14 +129,20 @@ mod tests {
         let options = config.options();
         assert_eq!(options.engine, Engine::Thread(Pool::Rayon { batch: 1 }));
         assert_eq!((options.workers, options.engine_limits.connections), (3, 7));
-        assert_eq!((options.limits.head.head_bytes, options.limits.head_timeout.as_millis()), (1024, 5));
+        assert_eq!(
+            (options.listener.limits.head.head_bytes, options.listener.limits.head_timeout.as_millis()),
+            (1024, 5)
+        );
         assert!(options.engine_limits.drain.is_zero());
         assert_eq!(config.common.listen.len(), 2);
         let Backends::At(backends) = &config.backends else { panic!("{:?}", config.backends) };
         assert_eq!((backends[0].port(), backends[1].port()), (1, 2));
         assert!(backends[1].ip().is_loopback());
         assert_eq!(config.policy, Policy::RoundRobin);
-        assert_eq!(config.trust, ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()]);
+        assert_eq!(
+            config.options().listener.trust,
+            ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()]
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::meant::{Balance, Common, Serve};
+use crate::app::ListenerSettings;
 use crate::cluster::Cluster;
 use crate::engine::{ConcurrencyLimit, Options};
 use crate::files::{Files, FilesError};
@@ -16,7 +17,7 @@ impl Common {
             engine: self.engine,
             workers: self.workers,
             concurrency: ConcurrencyLimit::Unlimited,
-            limits: self.limits.clone(),
+            listener: ListenerSettings { limits: self.limits.clone(), trust: Vec::new() },
             engine_limits: self.engine_limits.clone(),
             receive_bytes: self.receive_bytes.unwrap_or(usize::MAX),
         }
@@ -26,14 +27,16 @@ impl Common {
 impl Balance {
     /// How the engine of the balancer is to run.
     pub fn options(&self) -> Options {
-        Options { concurrency: self.concurrency, ..self.common.options() }
+        let mut options = Options { concurrency: self.concurrency, ..self.common.options() };
+        options.listener.trust.clone_from(&self.trust);
+        options
     }
 
     /// The balancer over `backends`. Random choices differ from process to process.
     pub fn router(&self, backends: &[SocketAddr]) -> Router {
         let seed = RandomState::new().hash_one("neraca");
         let cluster = Cluster::new(backends, self.policy, seed, Instant::now());
-        Router::new(cluster, self.trust.clone())
+        Router::new(cluster)
     }
 }
 

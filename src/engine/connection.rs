@@ -3,7 +3,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Instant;
 
 use super::Shared;
@@ -12,7 +14,8 @@ use super::link::{Link, Stream, transfer};
 use super::listener::is_exhausted;
 use super::pressure::{InFlight, PressureLimit};
 use super::stats::Counters;
-use crate::app::{App, Moment};
+use crate::app::{App, Client, Moment};
+use crate::cluster::{Backend, BackendId};
 use crate::exchange::{AttachError, Context, Exchange, Interest, Keep, Side, Step};
 use crate::http::buffer::{BUFFER_BYTES, BufferPool};
 
@@ -24,8 +27,10 @@ const TRANSFERS_MAX: usize = 128;
 
 /// What a worker has for itself and lends the connection that it runs.
 #[derive(Debug)]
-pub(super) struct WorkerState {
+pub(super) struct WorkerState<V> {
     pub(super) clock: Clock,
+    /// What this worker knows of the app's data.
+    view: V,
     pub(super) run_queue: RunQueueStat,
     buffers: BufferPool,
     #[expect(clippy::vec_box, reason = "connections take and give back the box, not what is in it")]
@@ -39,13 +44,13 @@ pub(super) trait Backends {
 
     /// A kept connection to that backend on which nothing has happened since it was parked; what becomes of it is
     /// told to that client's descriptor.
-    fn checkout(&self, backend: usize, client: usize) -> Option<Link<Self::Stream>>;
+    fn checkout(&self, backend: BackendId, client: usize) -> Option<Link<Self::Stream>>;
 
     /// Begins a new one; true when it is established at once.
     fn connect(&self, address: SocketAddr, client: usize) -> io::Result<(Link<Self::Stream>, bool)>;
 
     /// Keeps one for another request.
-    fn park(&self, link: Link<Self::Stream>, backend: usize, now: Instant);
+    fn park(&self, link: Link<Self::Stream>, backend: &Arc<Backend>, now: Instant);
 
     /// What counts the requests that are at them.
     fn pressure(&self) -> &PressureLimit;
@@ -85,14 +90,21 @@ enum Attached {
     Later,
 }
 
-impl WorkerState {
-    pub(super) fn new() -> Self {
+impl<V> WorkerState<V> {
+    pub(super) fn new(view: V) -> Self {
         WorkerState {
             clock: Clock::new(),
+            view,
             run_queue: RunQueueStat::default(),
             buffers: BufferPool::new(SPARE_MAX, BUFFER_BYTES),
             exchanges: Vec::new(),
         }
+    }
+
+    /// Reads the clock and brings the view up to date: once per wake-up.
+    pub(super) fn wake_up<A: App<View = V>>(&mut self, app: &A) {
+        self.clock.tick();
+        app.refresh(&mut self.view);
     }
 }
 
@@ -117,13 +129,15 @@ impl<S: Stream> Connection<S> {
         &mut self,
         shared: &Shared<A>,
         backends: &impl Backends<Stream = S>,
-        worker: &mut WorkerState,
+        worker: &mut WorkerState<A::View>,
         counters: &Counters,
     ) -> Turn {
         if shared.is_ending() {
             return Turn::Ends { abrupt: self.exchange.is_some() };
         }
         let now = Moment { clients: shared.open.load(Ordering::Relaxed), ..worker.clock.now() };
+        let settings = &shared.options.listener;
+        let client = Client::new(SocketAddr::new(self.address, self.port), shared.listener, settings);
         let mut transfers = 0;
         loop {
             if transfers == TRANSFERS_MAX {
@@ -141,10 +155,12 @@ impl<S: Stream> Connection<S> {
             } else {
                 exchange.step(&mut Context {
                     app: &*shared.app,
-                    limits: &shared.options.limits,
+                    view: &mut worker.view,
+                    client: &client,
                     buffers: &mut worker.buffers,
                     now,
                     draining: shared.is_draining(),
+                    waker: &|| Waker::noop().clone(),
                 })
             };
             match step {
@@ -168,7 +184,7 @@ impl<S: Stream> Connection<S> {
                 Step::Shutdown(side) => self.shutdown(side),
                 Step::Idle => {
                     self.retire(worker, counters);
-                    self.idle_until = now.instant + shared.options.limits.idle_timeout;
+                    self.idle_until = now.instant + settings.limits.idle_timeout;
                 }
                 Step::Close(reason) => return Turn::Ends { abrupt: reason.is_abrupt() },
             }
@@ -176,11 +192,11 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Closes it, and what is attached to it.
-    pub(super) fn end(
+    pub(super) fn end<V>(
         mut self,
         abrupt: bool,
         backends: &impl Backends<Stream = S>,
-        worker: &mut WorkerState,
+        worker: &mut WorkerState<V>,
         counters: &Counters,
     ) {
         self.retire(worker, counters);
@@ -218,20 +234,20 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    fn begin<A>(&self, shared: &Shared<A>, worker: &mut WorkerState) -> Box<Exchange> {
-        let (client, limits) = (SocketAddr::new(self.address, self.port), &shared.options.limits);
+    fn begin<A: App>(&self, shared: &Shared<A>, worker: &mut WorkerState<A::View>) -> Box<Exchange> {
+        let limits = &shared.options.listener.limits;
         let now = worker.clock.now().instant;
         match worker.exchanges.pop() {
             Some(mut exchange) => {
-                exchange.renew(client, limits, now);
+                exchange.renew(limits, now);
                 exchange
             }
-            None => Box::new(Exchange::new(client, limits, now)),
+            None => Box::new(Exchange::new(limits, now)),
         }
     }
 
     /// Takes the exchange off a connection that has become idle, or ends.
-    fn retire(&mut self, worker: &mut WorkerState, counters: &Counters) {
+    fn retire<V>(&mut self, worker: &mut WorkerState<V>, counters: &Counters) {
         if let Some(mut exchange) = self.exchange.take() {
             counters.served.add(exchange.take_served());
             exchange.retire(&mut worker.buffers);
@@ -267,11 +283,14 @@ impl<S: Stream> Connection<S> {
         if let Some(old) = self.take_backend(backends) {
             backends.close(old);
         }
-        let Some((plan, fresh)) = self.exchange.as_ref().and_then(|exchange| exchange.plan()) else {
+        let Some(exchange) = &self.exchange else { return Attached::Later };
+        let Some(attempt) = exchange.attempt() else {
             return Attached::Done(Err(AttachError::Refused));
         };
-        let (backend, client) = (&plan.lease, self.client.fd());
-        if !fresh && let Some(link) = backends.checkout(backend.id(), client) {
+        let (backend, client) = (attempt.backend(), self.client.fd());
+        if !exchange.needs_new_connection()
+            && let Some(link) = backends.checkout(backend.id(), client)
+        {
             counters.reused.add(1);
             self.set_backend(backends, link);
             return Attached::Done(Ok(()));
@@ -319,10 +338,11 @@ impl<S: Stream> Connection<S> {
     }
 
     fn detach(&mut self, backends: &impl Backends<Stream = S>, keep: Keep, now: Instant) {
-        match (self.take_backend(backends), keep) {
-            (Some(link), Keep::Park(backend)) if !link.has_ended() => backends.park(link, backend, now),
-            (Some(link), _) => backends.close(link),
-            (None, _) => {}
+        let Some(link) = self.take_backend(backends) else { return };
+        let attempt = self.exchange.as_ref().and_then(|exchange| exchange.attempt());
+        match (keep, attempt) {
+            (Keep::Park, Some(attempt)) if !link.has_ended() => backends.park(link, attempt.backend(), now),
+            _ => backends.close(link),
         }
     }
 

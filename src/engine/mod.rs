@@ -21,8 +21,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::app::App;
-use crate::exchange::Limits;
+use crate::app::{App, ListenerId, ListenerSettings};
 
 pub use listener::{Listeners, listen};
 pub use pressure::ConcurrencyLimit;
@@ -101,8 +100,8 @@ pub struct Options {
     pub workers: usize,
     /// How many requests are at the backends at once.
     pub concurrency: ConcurrencyLimit,
-    /// What one exchange may take.
-    pub limits: Limits,
+    /// The settings of the listeners.
+    pub listener: ListenerSettings,
     /// What the process may take.
     pub engine_limits: EngineLimits,
     /// Most bytes of a single read: less than a buffer only to see what that costs.
@@ -122,6 +121,7 @@ const SWEEP: Duration = Duration::from_millis(200);
 struct Shared<A> {
     app: Arc<A>,
     options: Options,
+    listener: ListenerId,
     counters: Box<[Counters]>,
     /// Client connections open now.
     open: AtomicUsize,
@@ -193,6 +193,7 @@ pub fn start<A: App>(app: Arc<A>, listeners: Listeners, options: Options) -> io:
         app,
         counters: (0..options.workers.max(1)).map(|_| Counters::default()).collect(),
         options,
+        listener: ListenerId::unused(),
         open: AtomicUsize::new(0),
         draining: AtomicBool::new(false),
         ending: AtomicBool::new(false),

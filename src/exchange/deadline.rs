@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::limits::Limits;
 use super::{Exchange, Phase};
+use crate::app::Limits;
 
 /// What an exchange waits for. One deadline a connection; nothing is armed per read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,18 +6,18 @@
 
 mod deadline;
 mod flow;
-mod limits;
 mod retry;
 mod step;
 mod transitions;
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::ops::Range;
+use std::task::Waker;
 use std::time::Instant;
 
-use crate::app::{Moment, Plan};
+use crate::app::{App, Client, Moment};
+use crate::cluster::{Attempt, Tried};
 use crate::http::buffer::BufferPool;
 use crate::http::framing::Framing;
 use crate::http::head::{HeadScan, Method, RequestHead, Version};
@@ -25,29 +25,39 @@ use crate::http::head::{HeadScan, Method, RequestHead, Version};
 use deadline::{Deadline, Wait};
 use flow::Flow;
 
-pub use limits::Limits;
+pub use crate::app::Limits;
 pub use step::{AttachError, CloseReason, Interest, Keep, Side, Step};
 
 /// What a worker lends an exchange for the length of a call.
-#[derive(Debug)]
-pub struct Context<'a, A> {
-    /// Decides about requests.
+pub struct Context<'a, A: App> {
+    /// The app that decides about requests.
     pub app: &'a A,
-    /// What an exchange may take.
-    pub limits: &'a Limits,
+    /// The worker's view of the app's data.
+    pub view: &'a mut A::View,
+    /// The client of the connection.
+    pub client: &'a Client<'a>,
     /// Empty buffers of the worker.
     pub buffers: &'a mut BufferPool,
     /// The time of this wake-up.
     pub now: Moment,
     /// The process is stopping: connections are not kept.
     pub draining: bool,
+    /// Makes a waker that runs the connection again. Called only when an attach has to wait in a queue.
+    pub waker: &'a dyn Fn() -> Waker,
+}
+
+impl<'a, A: App> Context<'a, A> {
+    /// The limits of this exchange.
+    pub fn limits(&self) -> &'a Limits {
+        &self.client.settings.limits
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The request head is being read.
     Head,
-    /// A connection to the plan's backend is wanted.
+    /// A connection to the attempt's backend is wanted.
     Attach,
     /// Request and response are under way between client and backend.
     Relay,
@@ -75,7 +85,6 @@ struct Ask {
 /// One request and its response. Reused for the next one; a connection that idles owns none.
 #[derive(Debug)]
 pub struct Exchange {
-    client: SocketAddr,
     phase: Phase,
     /// From the client to the backend.
     request: Flow,
@@ -83,7 +92,10 @@ pub struct Exchange {
     response: Flow,
     scan: HeadScan,
     ask: Ask,
-    plan: Option<Plan>,
+    /// The current attempt, or the last one when it has ended.
+    attempt: Option<Attempt>,
+    /// The backends that could not be reached for this request.
+    tried: Tried,
     /// No more bytes will come from the client.
     client_ended: bool,
     facts: Facts,
@@ -127,15 +139,15 @@ enum End {
 
 impl Exchange {
     /// An exchange for a client's next request.
-    pub fn new(client: SocketAddr, limits: &Limits, now: Instant) -> Self {
+    pub fn new(limits: &Limits, now: Instant) -> Self {
         Exchange {
-            client,
             phase: Phase::Head,
             request: Flow::new(),
             response: Flow::new(),
             scan: HeadScan::default(),
             ask: Ask::UNREAD,
-            plan: None,
+            attempt: None,
+            tried: Tried::default(),
             client_ended: false,
             facts: Facts::default(),
             deadline: Deadline::new(Wait::Head, limits, now),
@@ -145,16 +157,15 @@ impl Exchange {
     }
 
     /// The same exchange for a request of (another) client, as if new; its buffers are kept.
-    pub fn renew(&mut self, client: SocketAddr, limits: &Limits, now: Instant) {
+    pub fn renew(&mut self, limits: &Limits, now: Instant) {
         self.request.discard();
-        self.client = client;
         self.client_ended = false;
         self.next_request(limits, now);
     }
 
     /// Gives back what it borrowed; afterwards it may be kept for another client.
     pub fn retire(&mut self, buffers: &mut BufferPool) {
-        self.plan = None;
+        self.attempt = None;
         for flow in [&mut self.request, &mut self.response] {
             flow.reset();
             flow.discard();
@@ -169,7 +180,8 @@ impl Exchange {
         self.phase = Phase::Head;
         self.scan = HeadScan::default();
         self.ask = Ask::UNREAD;
-        self.plan = None;
+        self.attempt = None;
+        self.tried.clear();
         self.facts = Facts::default();
         self.deadline = Deadline::new(Wait::Head, limits, now);
         self.progress = false;
@@ -241,12 +253,17 @@ impl Exchange {
         }
     }
 
-    /// The plan to attach to, and whether a kept connection will not do.
-    pub fn plan(&self) -> Option<(&Plan, bool)> {
-        self.plan.as_ref().map(|plan| (plan, self.facts.retried))
+    /// The current attempt, whose backend a connection is wanted to; or the last one when it has ended.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        self.attempt.as_ref()
     }
 
-    /// A connection to the plan's backend is there, or could not be had.
+    /// True when the attempt needs a new connection, not a kept one.
+    pub fn needs_new_connection(&self) -> bool {
+        self.facts.retried
+    }
+
+    /// A connection to the attempt's backend is there, or could not be had.
     pub fn attached(&mut self, result: Result<(), AttachError>) {
         match result {
             Ok(()) => {

@@ -77,8 +77,8 @@ impl fmt::Debug for Interest {
 /// What the engine is to do with a detached backend connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// It is whole and idle: keep it for another request to the backend of that id.
-    Park(usize),
+    /// Keep it for another request to the backend of [`Exchange::attempt`](super::Exchange::attempt): it is whole and idle.
+    Park,
     /// Close it.
     Drop,
 }
@@ -121,7 +121,7 @@ impl CloseReason {
 pub enum Step {
     /// Move bytes in any of these ways; when none can, wait until one can or the deadline passes.
     Transfer(Interest),
-    /// Get a connection to the backend of `plan()`; an older one is dropped.
+    /// Get a connection to the backend of [`Exchange::attempt`](super::Exchange::attempt); an older one is dropped.
     Attach,
     /// The backend connection is not needed any more.
     Detach(Keep),

@@ -1,6 +1,7 @@
 //! Every transition of an exchange: facts were noted in it, here is decided what follows from them.
 
-use crate::app::{App, Decision, Outcome};
+use crate::app::{App, Decision};
+use crate::cluster::{AttemptEnd, Failure as Fault};
 use crate::http::answer::{self, Answer, Body, Reason};
 use crate::http::framing::Framing;
 use crate::http::head::{FieldSlots, HeadScan, Method, ResponseHead, Version};
@@ -18,7 +19,7 @@ impl Exchange {
     pub fn step<A: App>(&mut self, cx: &mut Context<'_, A>) -> Step {
         if cx.now.instant >= self.deadline.at() {
             self.expire(cx);
-            self.deadline = Deadline::new(self.wait(), cx.limits, cx.now.instant);
+            self.deadline = Deadline::new(self.wait(), cx.limits(), cx.now.instant);
         }
         let step = loop {
             if self.facts.attached && self.phase != Phase::Relay {
@@ -42,7 +43,7 @@ impl Exchange {
             flow.settle(cx.buffers);
         }
         let wait = self.wait();
-        self.deadline.update(wait, self.progress, cx.limits, cx.now.instant);
+        self.deadline.update(wait, self.progress, cx.limits(), cx.now.instant);
         self.progress = false;
         step
     }
@@ -53,7 +54,7 @@ impl Exchange {
             return self.at_end_of_client().or(more);
         };
         let mut slots = FieldSlots::new();
-        let head = match self.scan.request(input.filled(), &cx.limits.head, &mut slots) {
+        let head = match self.scan.request(input.filled(), &cx.limits().head, &mut slots) {
             Ok(Some(head)) => head,
             Ok(None) => {
                 self.request.put_input(input);
@@ -66,9 +67,14 @@ impl Exchange {
             }
         };
         self.ask = Ask::of(&head);
-        let decision = cx.app.decide(&head, self.client, &cx.now);
+        let decision = cx.app.decide(cx.view, &head, cx.client, &cx.now);
         if let Decision::Forward(plan) = &decision {
-            rewrite::request(&head, self.client.ip(), plan.trusted, self.request.prefix());
+            let origin = rewrite::Origin {
+                client: cx.client.address().ip(),
+                encrypted: cx.client.encrypted,
+                trusted: plan.trusted,
+            };
+            rewrite::request(&head, &origin, self.request.prefix());
         }
         let (len, framing) = (head.len, head.framing);
         self.request.put_input(input);
@@ -77,7 +83,7 @@ impl Exchange {
         match decision {
             Decision::Forward(plan) => {
                 self.request.hold();
-                self.plan = Some(plan);
+                self.attempt = Some(plan.attempt);
                 self.phase = Phase::Attach;
             }
             Decision::Answer(answer) => self.respond(answer, cx),
@@ -109,18 +115,22 @@ impl Exchange {
 
     fn step_attach<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
         let Some(error) = self.facts.attach_error.take() else { return Some(Step::Attach) };
+        let failure = match error {
+            AttachError::Refused => Fault::Refused,
+            AttachError::TimedOut => Fault::ConnectTimeout,
+            AttachError::Exhausted => Fault::Local,
+        };
+        self.finish(AttemptEnd::Failed(failure), cx);
         if error == AttachError::Exhausted {
-            self.plan = None;
             self.answer(Reason::Overload, cx);
             return None;
         }
-        let plan = self.plan.as_mut()?;
-        cx.app.report(plan, Outcome::Unreachable, &cx.now);
-        if cx.app.replan(plan, true, &cx.now) {
-            self.deadline = Deadline::new(Wait::Connect, cx.limits, cx.now.instant);
+        self.tried.insert(self.attempt.as_ref()?.backend().id());
+        if let Some(attempt) = cx.app.retry(cx.view, &self.tried, &cx.now) {
+            self.attempt = Some(attempt);
+            self.deadline = Deadline::new(Wait::Connect, cx.limits(), cx.now.instant);
             return Some(Step::Attach);
         }
-        self.plan = None;
         self.answer(
             if error == AttachError::TimedOut { Reason::ConnectTimeout } else { Reason::Unreachable },
             cx,
@@ -143,12 +153,12 @@ impl Exchange {
             return None;
         }
         if !self.facts.started && !self.read_response_head(cx) {
-            self.report(Outcome::Failed, cx);
+            self.finish(AttemptEnd::Failed(Fault::BadResponse), cx);
             self.answer(Reason::BadResponse, cx);
             return None;
         }
         if self.facts.started && self.response.advance().is_err() {
-            self.report(Outcome::Failed, cx);
+            self.finish(AttemptEnd::Failed(Fault::BadResponse), cx);
             self.close(CloseReason::Truncated);
             return None;
         }
@@ -161,7 +171,7 @@ impl Exchange {
             }
         }
         match self.facts.tunnel {
-            true => self.step_tunnel(),
+            true => self.step_tunnel(cx),
             false => self.step_exchange(cx),
         }
     }
@@ -172,19 +182,16 @@ impl Exchange {
             let clean = self.request.is_done()
                 && self.response.unread().is_empty()
                 && self.facts.backend_end.is_none();
-            let keep = match &self.plan {
-                Some(plan) if clean && self.facts.backend_keeps => Keep::Park(plan.lease.id()),
-                _ => Keep::Drop,
-            };
+            let keep = if clean && self.facts.backend_keeps { Keep::Park } else { Keep::Drop };
             self.phase = Phase::Respond;
-            self.report(Outcome::Served, cx);
+            self.finish(AttemptEnd::Answered, cx);
             return Some(self.detach(keep));
         }
         Some(Step::Transfer(self.interest()))
     }
 
     /// Two streams, each until its end (RFC 9110 section 7.8); an end is passed on once all before it has left.
-    fn step_tunnel(&mut self) -> Option<Step> {
+    fn step_tunnel<A: App>(&mut self, cx: &Context<'_, A>) -> Option<Step> {
         for (side, done) in [(Side::Backend, self.request.is_done()), (Side::Client, self.response.is_done())]
         {
             if done && !self.facts.shut[side as usize] {
@@ -193,6 +200,7 @@ impl Exchange {
             }
         }
         if self.facts.send_failed || self.facts.shut == [true, true] {
+            self.finish(AttemptEnd::Answered, cx);
             self.close(if self.facts.send_failed { CloseReason::Truncated } else { CloseReason::Done });
             return None;
         }
@@ -218,7 +226,7 @@ impl Exchange {
         }
         self.served += 1;
         if self.facts.client_keeps && !cx.draining {
-            self.next_request(cx.limits, cx.now.instant);
+            self.next_request(cx.limits(), cx.now.instant);
             return (self.request.unread().is_empty() && !self.client_ended).then_some(Step::Idle);
         }
         if self.client_ended || (self.request.is_received() && self.request.unread().is_empty()) {
@@ -227,7 +235,7 @@ impl Exchange {
         }
         // RFC 9112 section 9.6: closing with unread bytes would reset the connection and lose the response.
         self.phase = Phase::Linger;
-        self.deadline = Deadline::new(Wait::Linger, cx.limits, cx.now.instant);
+        self.deadline = Deadline::new(Wait::Linger, cx.limits(), cx.now.instant);
         Some(Step::Shutdown(Side::Client))
     }
 
@@ -255,7 +263,7 @@ impl Exchange {
                 self.scan = HeadScan::default();
             }
             let mut slots = FieldSlots::new();
-            let parsed = self.scan.response(input.filled(), self.ask.method, &cx.limits.head, &mut slots);
+            let parsed = self.scan.response(input.filled(), self.ask.method, &cx.limits().head, &mut slots);
             let (fine, len) = match parsed {
                 Ok(None) => {
                     self.response.put_input(input);
@@ -283,7 +291,7 @@ impl Exchange {
                 self.request.begin(Framing::UntilClose, Coding::Verbatim);
                 self.response.begin(Framing::UntilClose, Coding::Verbatim);
                 (self.facts.tunnel, self.facts.started, self.facts.client_keeps) = (true, true, false);
-                self.report(Outcome::Served, cx);
+                self.attempt.iter().for_each(|attempt| attempt.backend().restore());
             }
             100..200 => {
                 self.facts.interims += 1;
@@ -329,9 +337,10 @@ impl Exchange {
 
     /// The backend's stream ended before the response did.
     fn end_of_backend<A: App>(&mut self, end: End, cx: &mut Context<'_, A>) {
+        let failed = AttemptEnd::Failed(if end == End::Broken { Fault::Reset } else { Fault::EndedEarly });
         if self.facts.started {
             if end == End::Broken || !self.response.ended() {
-                self.report(Outcome::Failed, cx);
+                self.finish(failed, cx);
                 self.close(CloseReason::Truncated);
             }
             return;
@@ -343,33 +352,37 @@ impl Exchange {
             retried: self.facts.retried,
             method: self.ask.method,
         };
-        self.report(Outcome::Failed, cx);
+        self.finish(failed, cx);
         if failure.may_retry() {
             self.facts.retried = true;
             self.request.rewind();
             self.facts.backend_end = None;
             self.phase = Phase::Attach;
             // A backend that is going down often fails twice; without another one it is tried again.
-            if let Some(plan) = &mut self.plan {
-                cx.app.replan(plan, false, &cx.now);
-            }
+            let mut others = self.tried.clone();
+            others.extend(self.attempt.iter().map(|attempt| attempt.backend().id()));
+            self.attempt = cx
+                .app
+                .retry(cx.view, &others, &cx.now)
+                .or_else(|| cx.app.retry(cx.view, &self.tried, &cx.now));
         } else {
             self.answer(if self.facts.answered { Reason::BadResponse } else { Reason::BackendClosed }, cx);
         }
     }
 
-    /// The backend connection is not needed any more. The plan stays only for a retry.
+    /// The backend connection is not needed any more. The attempt stays for a retry, and for the engine to know the
+    /// backend of a connection that is kept.
     fn detach(&mut self, keep: Keep) -> Step {
         self.facts.attached = false;
-        if self.phase != Phase::Attach {
-            self.plan = None;
+        if self.phase != Phase::Attach && keep == Keep::Drop {
+            self.attempt = None;
         }
         Step::Detach(keep)
     }
 
-    fn report<A: App>(&self, outcome: Outcome, cx: &Context<'_, A>) {
-        if let Some(plan) = &self.plan {
-            cx.app.report(plan, outcome, &cx.now);
+    fn finish<A: App>(&mut self, end: AttemptEnd, cx: &Context<'_, A>) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.finish(end, cx.now.instant);
         }
     }
 
@@ -414,7 +427,7 @@ impl Exchange {
                 if wait == Wait::Client {
                     self.answer(Reason::BodyTimeout, cx);
                 } else {
-                    self.report(Outcome::Failed, cx);
+                    self.finish(AttemptEnd::Failed(Fault::ResponseTimeout), cx);
                     self.answer(Reason::ResponseTimeout, cx);
                 }
             }

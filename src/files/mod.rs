@@ -11,7 +11,6 @@ mod types;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +24,8 @@ use self::entry::{Entry, Kept, Source};
 use self::path::PathError;
 use self::range::Selection;
 use self::tree::{Node, Tree};
-use crate::app::{App, Decision, Moment, Outcome, Plan};
+use crate::app::{App, Client, Decision, Moment};
+use crate::cluster::{Attempt, Tried};
 use crate::http::answer::{self, Answer, Body, Bytes, Reason};
 use crate::http::head::{Method, RequestHead};
 
@@ -156,15 +156,19 @@ impl Files {
 }
 
 impl App for Files {
-    fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, now: &Moment) -> Decision {
+    type View = ();
+
+    fn view(&self) {}
+
+    fn refresh(&self, _view: &mut ()) {}
+
+    fn decide(&self, _view: &mut (), head: &RequestHead<'_>, _client: &Client<'_>, now: &Moment) -> Decision {
         Decision::Answer(self.answer(head, now.clients))
     }
 
-    fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Moment) -> bool {
-        false
+    fn retry(&self, _view: &mut (), _tried: &Tried, _now: &Moment) -> Option<Attempt> {
+        None
     }
-
-    fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Moment) {}
 }
 
 /// Bytes of the files that a crowd gets from the page cache. Of 75 KB files 1000 clients get 1.05 to 1.10 as many as from

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::*;
+use crate::app::{ListenerId, ListenerSettings};
 use crate::http::head::{FieldSlots, HeadLimits, HeadScan};
 
 /// Names and values.
@@ -108,7 +109,9 @@ fn ask_among(files: &Files, clients: usize, method: &str, target: &str, fields: 
     let now = Moment { instant: Instant::now(), date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients };
     let mut reply = None;
     with_head(method, target, fields, |head| {
-        let Decision::Answer(answer) = files.decide(head, ([127, 0, 0, 1], 9).into(), &now) else {
+        let settings = ListenerSettings::default();
+        let client = Client::new(([127, 0, 0, 1], 9).into(), ListenerId::unused(), &settings);
+        let Decision::Answer(answer) = files.decide(&mut (), head, &client, &now) else {
             panic!("a file server forwards nothing");
         };
         assert!(!answer.close, "{method} {target}");

@@ -25,8 +25,20 @@ pub enum Coding {
     Dechunk,
 }
 
-/// Appends the request head as the backend gets it. A trusted client's X-Forwarded fields are kept and added to.
-pub fn request(head: &RequestHead<'_>, client: IpAddr, trusted: bool, out: &mut Vec<u8>) {
+/// Where a request comes from, as the X-Forwarded fields tell the backend.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The client's connection is encrypted.
+    pub encrypted: bool,
+    /// The X-Forwarded fields of the client are kept and added to.
+    pub trusted: bool,
+}
+
+/// Appends the request head as the backend gets it.
+pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
+    let &Origin { client, encrypted, trusted } = origin;
     out.reserve(head.len + 2 * head.host.len() + ADDED_BYTES);
     out.extend_from_slice(head.method_token.as_bytes());
     out.push(b' ');
@@ -67,7 +79,10 @@ pub fn request(head: &RequestHead<'_>, client: IpAddr, trusted: bool, out: &mut 
     });
     forwarded_for(head, client, trusted, out);
     if !forwarded_proto {
-        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+        out.extend_from_slice(match encrypted {
+            true => b"X-Forwarded-Proto: https\r\n",
+            false => b"X-Forwarded-Proto: http\r\n",
+        });
     }
     if !forwarded_host && !head.host.is_empty() {
         out.extend_from_slice(b"X-Forwarded-Host: ");
@@ -230,7 +245,7 @@ mod tests {
         let (mut slots, mut out) = (FieldSlots::new(), Vec::new());
         let head =
             HeadScan::default().request(text.as_bytes(), &HeadLimits::default(), &mut slots).ok()??;
-        request(&head, client, trusted, &mut out);
+        request(&head, &Origin { client, encrypted: false, trusted }, &mut out);
         String::from_utf8(out).ok()
     }
 

@@ -14,12 +14,11 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use neraca::app::App;
+use neraca::app::{App, Limits, ListenerSettings};
 use neraca::cluster::{Cluster, Policy};
 use neraca::engine::{
     self, ConcurrencyLimit, Engine, EngineHandle, EngineLimits, Options, Pool, ReactorKind,
 };
-use neraca::exchange::Limits;
 use neraca::router::Router;
 
 use wire::Wire;
@@ -52,11 +51,14 @@ impl Variant {
         Options {
             engine: self.engine,
             workers: if matches!(self.engine, Engine::Thread(_)) { 4 } else { 2 },
-            limits: Limits {
-                head_timeout: PATIENCE,
-                body_timeout: PATIENCE,
-                continue_timeout: PATIENCE,
-                ..Limits::default()
+            listener: ListenerSettings {
+                limits: Limits {
+                    head_timeout: PATIENCE,
+                    body_timeout: PATIENCE,
+                    continue_timeout: PATIENCE,
+                    ..Limits::default()
+                },
+                trust: Vec::new(),
             },
             engine_limits: EngineLimits { drain: Duration::from_secs(5), ..EngineLimits::default() },
             concurrency: ConcurrencyLimit::Always(64),
@@ -156,10 +158,14 @@ pub(crate) fn balancer(options: Options, backends: &[SocketAddr]) -> Server<Rout
 }
 
 /// The same, believing clients within these networks.
-pub(crate) fn trusting_balancer(options: Options, backends: &[SocketAddr], trust: &[&str]) -> Server<Router> {
-    let trust = trust.iter().map(|network| network.parse().unwrap()).collect();
+pub(crate) fn trusting_balancer(
+    mut options: Options,
+    backends: &[SocketAddr],
+    trust: &[&str],
+) -> Server<Router> {
+    options.listener.trust = trust.iter().map(|network| network.parse().unwrap()).collect();
     let cluster = Cluster::new(backends, Policy::RoundRobin, 1, Instant::now());
-    Server::start(Router::new(cluster, trust), options)
+    Server::start(Router::new(cluster), options)
 }
 
 /// Asks again and again until it holds; for what another thread will do, and nothing tells when it has.

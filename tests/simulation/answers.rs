@@ -1,11 +1,11 @@
 //! An app that answers by itself, as the file server does.
 use std::fs::File;
 use std::io::{Seek, Write};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use neraca::app::{App, Decision, Moment, Outcome, Plan};
+use neraca::app::{App, Client, Decision, Moment};
+use neraca::cluster::{Attempt, Tried};
 use neraca::exchange::CloseReason;
 use neraca::http::answer::{Answer, Body, Bytes};
 use neraca::http::head::RequestHead;
@@ -39,7 +39,13 @@ impl Answers {
 }
 
 impl App for Answers {
-    fn decide(&self, head: &RequestHead<'_>, _client: SocketAddr, _now: &Moment) -> Decision {
+    type View = ();
+
+    fn view(&self) {}
+
+    fn refresh(&self, _view: &mut ()) {}
+
+    fn decide(&self, _: &mut (), head: &RequestHead<'_>, _: &Client<'_>, _: &Moment) -> Decision {
         let (status, body) = match head.target {
             "/memory" => (200, Body::Bytes(Bytes::Shared(Arc::clone(&self.bytes)), 0..SIZE)),
             "/file" => (200, Body::File(Arc::clone(&self.file), 0..SIZE as u64)),
@@ -50,11 +56,9 @@ impl App for Answers {
         if head.target == "/late" { Decision::AnswerAfter(LATE, answer) } else { Decision::Answer(answer) }
     }
 
-    fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Moment) -> bool {
-        false
+    fn retry(&self, _view: &mut (), _tried: &Tried, _now: &Moment) -> Option<Attempt> {
+        None
     }
-
-    fn report(&self, _plan: &Plan, _outcome: Outcome, _now: &Moment) {}
 }
 
 #[test]

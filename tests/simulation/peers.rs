@@ -2,6 +2,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use neraca::cluster::BackendId;
+
 use super::message::{self, Message};
 use super::wire::{End, Pace, Socket};
 
@@ -157,7 +159,7 @@ struct Current {
 /// A connection to a backend.
 #[derive(Debug)]
 pub struct Conn {
-    pub backend: usize,
+    pub backend: BackendId,
     pub socket: Socket,
     /// It dies as soon as it is used again, and nothing tells before.
     pub dies: Option<End>,
@@ -173,7 +175,7 @@ pub struct Conn {
 }
 
 impl Conn {
-    pub fn new(backend: usize) -> Self {
+    pub fn new(backend: BackendId) -> Self {
         Conn {
             backend,
             socket: Socket::default(),

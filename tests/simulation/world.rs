@@ -3,11 +3,12 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use neraca::app::{App, Moment};
+use neraca::app::{App, Client as Who, ListenerId, ListenerSettings, Moment};
 use neraca::cluster::{Cluster, Policy};
-use neraca::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Keep, Limits, Side, Step};
+use neraca::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Keep, Side, Step};
 use neraca::http::buffer::BufferPool;
 use neraca::router::Router;
 
@@ -68,9 +69,11 @@ pub struct Run {
     pub served: u64,
 }
 
-struct World<A> {
+struct World<A: App> {
     app: A,
-    limits: Limits,
+    view: A::View,
+    settings: ListenerSettings,
+    listener: ListenerId,
     buffers: BufferPool,
     start: Instant,
     now: Instant,
@@ -95,9 +98,9 @@ const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Ad
 pub fn run(plot: &Plot, pace: Pace) -> Run {
     let start = Instant::now();
     let addresses: Vec<SocketAddr> = (0..plot.backends).map(|n| ([127, 0, 0, 1], 9000 + n).into()).collect();
-    let app = Router::new(Cluster::new(&addresses, Policy::RoundRobin, 1, start), Vec::new());
+    let app = Router::new(Cluster::new(&addresses, Policy::RoundRobin, 1, start));
     let (run, app) = run_app(app, start, plot, pace);
-    for backend in app.cluster().backends() {
+    for backend in app.cluster().members().backends() {
         assert_eq!(backend.in_flight(), 0, "a lease was not given back");
     }
     run
@@ -105,14 +108,16 @@ pub fn run(plot: &Plot, pace: Pace) -> Run {
 
 /// Runs a plot over any app.
 pub fn run_app<A: App>(app: A, start: Instant, plot: &Plot, pace: Pace) -> (Run, A) {
-    let mut limits = Limits::default();
-    limits.head.head_bytes = limits.head.head_bytes.min(plot.buffer_bytes / 2);
+    let mut settings = ListenerSettings::default();
+    settings.limits.head.head_bytes = settings.limits.head.head_bytes.min(plot.buffer_bytes / 2);
     let mut buffers = BufferPool::new(SPARE_BUFFERS, plot.buffer_bytes);
     let made: Vec<_> = (0..SPARE_BUFFERS).map(|_| buffers.take()).collect();
     made.into_iter().for_each(|buffer| buffers.give(buffer));
     let mut world = World {
+        view: app.view(),
         app,
-        limits,
+        settings,
+        listener: ListenerId::unused(),
         buffers,
         start,
         now: start,
@@ -147,7 +152,7 @@ impl<A: App> World<A> {
     fn connection(&mut self) -> CloseReason {
         let mut kept: Option<Exchange> = None;
         loop {
-            let idle_until = self.now + self.limits.idle_timeout;
+            let idle_until = self.now + self.settings.limits.idle_timeout;
             while !self.client.socket.is_readable() {
                 assert_eq!(self.buffers.len(), SPARE_BUFFERS, "an idle connection owns a buffer");
                 if self.draining || self.now >= idle_until {
@@ -157,10 +162,10 @@ impl<A: App> World<A> {
             }
             let mut exchange = match kept.take() {
                 Some(mut exchange) => {
-                    exchange.renew(CLIENT, &self.limits, self.now);
+                    exchange.renew(&self.settings.limits, self.now);
                     exchange
                 }
-                None => Exchange::new(CLIENT, &self.limits, self.now),
+                None => Exchange::new(&self.settings.limits, self.now),
             };
             let reason = self.exchange(&mut exchange);
             exchange.retire(&mut self.buffers);
@@ -177,10 +182,12 @@ impl<A: App> World<A> {
         loop {
             let step = exchange.step(&mut Context {
                 app: &self.app,
-                limits: &self.limits,
+                view: &mut self.view,
+                client: &Who::new(CLIENT, self.listener, &self.settings),
                 buffers: &mut self.buffers,
                 now: Moment { instant: self.now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 },
                 draining: self.draining,
+                waker: &|| Waker::noop().clone(),
             });
             self.served += exchange.take_served();
             let ends = matches!(step, Step::Shutdown(Side::Client) | Step::Close(CloseReason::Done));
@@ -212,8 +219,9 @@ impl<A: App> World<A> {
                 }
                 Step::Detach(keep) => {
                     let conn = self.backend.take().expect("a backend to detach");
-                    if let Keep::Park(id) = keep {
-                        assert_eq!(id, conn.backend);
+                    if keep == Keep::Park {
+                        let backend = exchange.attempt().expect("an attempt that has ended").backend();
+                        assert_eq!(backend.id(), conn.backend);
                         assert!(!conn.socket.shut, "parked behind an end");
                         self.parked.push(conn);
                     }
@@ -276,9 +284,9 @@ impl<A: App> World<A> {
 
     fn attach(&mut self, exchange: &Exchange) -> Result<(), AttachError> {
         assert!(self.backend.is_none(), "attached twice");
-        let (plan, fresh) = exchange.plan().expect("a plan to attach to");
-        let id = plan.lease.id();
-        assert_eq!(plan.lease.in_flight(), 1);
+        let backend = exchange.attempt().expect("an attempt").backend();
+        let (id, fresh) = (backend.id(), exchange.needs_new_connection());
+        assert_eq!(backend.in_flight(), 1);
         self.parked.retain(|conn| !conn.socket.is_readable());
         if let Some(at) = self.parked.iter().rposition(|conn| conn.backend == id).filter(|_| !fresh) {
             let mut conn = self.parked.remove(at);

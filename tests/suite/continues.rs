@@ -89,7 +89,7 @@ fn the_backend_refuses_instead(variant: Variant) {
 fn a_backend_that_waits_for_the_body_gets_it(variant: Variant) {
     let backend = Backend::start();
     let mut options = variant.options();
-    options.limits.continue_timeout = Duration::from_millis(100);
+    options.listener.limits.continue_timeout = Duration::from_millis(100);
     let server = balancer(options, &[backend.address()]);
     let mut client = server.client();
     client.send(EXPECTS);

@@ -18,7 +18,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 fn pair(variant: Variant, shorten: impl FnOnce(&mut Limits)) -> (Backend, Server<Router>) {
     let backend = Backend::start();
     let mut options = variant.options();
-    shorten(&mut options.limits);
+    shorten(&mut options.listener.limits);
     let server = balancer(options, &[backend.address()]);
     (backend, server)
 }
@@ -153,7 +153,7 @@ impl Full {
 fn a_backend_that_does_not_take_connections_is_a_gateway_timeout(variant: Variant) {
     let full = Full::start();
     let mut options = variant.options();
-    options.limits.connect_timeout = SHORT;
+    options.listener.limits.connect_timeout = SHORT;
     let server = balancer(options, &[full.address]);
     let mut client = server.client();
     for attempt in 1..=2 {

@@ -262,7 +262,7 @@ fn a_client_that_leaves_frees_its_backend(variant: Variant) {
     // A reset is noticed when something is written.
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
     peer.is_gone();
-    eventually("the lease is given back", || server.app.cluster().backends()[0].in_flight() == 0);
+    eventually("the lease is given back", || server.app.cluster().members().backends()[0].in_flight() == 0);
 }
 
 each_variant! {

@@ -1,9 +1,10 @@
 //! The end: `stop`, and what it leaves to those that are there. And a panic, which ends one connection only.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use neraca::app::{App, Decision, Moment, Outcome, Plan};
+use neraca::app::{App, Client, Decision, Moment};
+use neraca::cluster::{Attempt, Tried};
 use neraca::http::answer::{Reason, answer};
 use neraca::http::head::RequestHead;
 
@@ -80,16 +81,20 @@ fn an_engine_without_clients_ends_at_once(variant: Variant) {
 struct Fragile;
 
 impl App for Fragile {
-    fn decide(&self, head: &RequestHead<'_>, _: SocketAddr, _: &Moment) -> Decision {
+    type View = ();
+
+    fn view(&self) {}
+
+    fn refresh(&self, _view: &mut ()) {}
+
+    fn decide(&self, _: &mut (), head: &RequestHead<'_>, _: &Client<'_>, _: &Moment) -> Decision {
         assert!(head.target != "/panic", "as asked for");
         Decision::Answer(answer(Reason::NoBackend))
     }
 
-    fn replan(&self, _plan: &mut Plan, _unreachable: bool, _now: &Moment) -> bool {
-        false
+    fn retry(&self, _view: &mut (), _tried: &Tried, _now: &Moment) -> Option<Attempt> {
+        None
     }
-
-    fn report(&self, _: &Plan, _: Outcome, _: &Moment) {}
 }
 
 fn a_panic_costs_one_connection(variant: Variant) {

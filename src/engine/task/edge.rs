@@ -38,8 +38,8 @@ enum Owner {
     Nobody,
     /// The task of that client's descriptor.
     Client(u32),
-    /// The pool of that backend.
-    Parked(u32),
+    /// The pool of kept backend connections.
+    Parked,
 }
 
 /// What is known of one descriptor; 40 bytes, for there is one for each idle connection.
@@ -144,7 +144,7 @@ fn serve<A: App>(
         {
             log::error!("waiting for readiness failed: {error}");
         }
-        core.worker.borrow_mut().clock.tick();
+        core.worker.borrow_mut().wake_up(&*core.shared.app);
         core.counters().wakeups.add(1);
         let now = core.now().instant;
         for event in &events {
@@ -200,10 +200,9 @@ impl<A: App> Core<A, Edge> {
     }
 
     fn announce(&self, fd: usize, ready: Readiness) {
-        let parked = self.reactor.announce(fd, ready);
-        if let Some(backend) = parked {
+        if self.reactor.announce(fd, ready) {
             // Unless what is told was read before it was parked: dead, or its backend speaks without being asked.
-            let link = self.idle_backends.borrow_mut().remove_if(backend, fd, |link| !link.is_quiet());
+            let link = self.idle_backends.borrow_mut().remove_if(fd, |link| !link.is_quiet());
             if let Some(link) = link {
                 self.close(link);
             }
@@ -212,25 +211,25 @@ impl<A: App> Core<A, Edge> {
 }
 
 impl Edge {
-    /// Notes what the poller said and wakes the owner; the backend's id when it is a parked connection.
-    fn announce(&self, fd: usize, ready: Readiness) -> Option<usize> {
+    /// Notes what the poller said and wakes the owner; true when the descriptor is a parked backend connection.
+    fn announce(&self, fd: usize, ready: Readiness) -> bool {
         let mut sources = self.sources.borrow_mut();
-        let source = sources.get_mut(fd)?;
+        let Some(source) = sources.get_mut(fd) else { return false };
         source.ready |= ready;
         match source.owner {
             Owner::Client(client) if client as usize == fd && source.idle => {
                 source.idle = false;
                 self.waiting.borrow_mut().push_back(fd);
-                None
+                false
             }
             Owner::Client(client) => {
-                if let Some(waker) = &sources.get(client as usize)?.waker {
+                if let Some(Source { waker: Some(waker), .. }) = sources.get(client as usize) {
                     waker.wake_by_ref();
                 }
-                None
+                false
             }
-            Owner::Parked(backend) => Some(backend as usize),
-            Owner::Nobody => None,
+            Owner::Parked => true,
+            Owner::Nobody => false,
         }
     }
 
@@ -315,8 +314,8 @@ impl Reactor for Edge {
         self.own(link.fd(), Owner::Client(client as u32));
     }
 
-    fn park(&self, link: &mut Link, backend: usize) -> bool {
-        self.own(link.fd(), Owner::Parked(backend as u32));
+    fn park(&self, link: &mut Link) -> bool {
+        self.own(link.fd(), Owner::Parked);
         link.watch(&self.registry, Side::Backend, Interest::READ_BACKEND).is_ok()
             && (self.take_ready(link.fd()) == 0 || link.is_quiet())
     }

@@ -27,7 +27,7 @@ use super::pressure::PressureLimit;
 use super::stats::Counters;
 use super::{Ends, Listeners, ReactorKind, Shared};
 use crate::app::{App, Moment};
-use crate::cluster::IdlePool;
+use crate::cluster::{Backend, BackendId, IdlePool};
 use crate::exchange::Interest;
 
 /// The first core keeps so many to itself where cores do not tell how busy they are.
@@ -65,8 +65,8 @@ trait Reactor: 'static {
     /// A new backend connection is at work for that client's descriptor.
     fn adopt(&self, link: &Link<Self::Stream>, client: usize);
 
-    /// A backend connection goes into the pool of that backend; false when it is not worth keeping.
-    fn park(&self, link: &mut Link<Self::Stream>, backend: usize) -> bool;
+    /// A backend connection goes into the pool; false when it is not worth keeping.
+    fn park(&self, link: &mut Link<Self::Stream>) -> bool;
 
     /// A backend connection comes out of the pool; false when something has happened on it meanwhile.
     fn unpark(&self, link: &mut Link<Self::Stream>, client: usize) -> bool;
@@ -79,11 +79,11 @@ trait Reactor: 'static {
 }
 
 /// What the tasks of one core share.
-struct Core<A, R: Reactor> {
+struct Core<A: App, R: Reactor> {
     index: usize,
     shared: Arc<Shared<A>>,
     reactor: R,
-    worker: RefCell<WorkerState>,
+    worker: RefCell<WorkerState<A::View>>,
     idle_backends: RefCell<IdlePool<Link<R::Stream>>>,
     pressure: PressureLimit,
     /// Connections of this core.
@@ -162,12 +162,13 @@ fn launch<A: App>(
 impl<A: App, R: Reactor> Core<A, R> {
     fn new(index: usize, shared: Arc<Shared<A>>, reactor: R, cores: Arc<[CoreHandle]>) -> Rc<Self> {
         let idle = IdlePool::new(shared.options.engine_limits.idle_backend_connections);
+        let worker = RefCell::new(WorkerState::new(shared.app.view()));
         Rc::new(Core {
             pressure: PressureLimit::new(shared.options.concurrency, 1),
             index,
             shared,
             reactor,
-            worker: RefCell::new(WorkerState::new()),
+            worker,
             idle_backends: RefCell::new(idle),
             open: Cell::new(0),
             yielded: Cell::default(),
@@ -189,7 +190,7 @@ impl<A: App, R: Reactor> Core<A, R> {
         self.open.set(self.open.get() + 1);
         match self.reactor.wrap(Link::new(stream)) {
             Ok(link) => {
-                let until = self.now().instant + self.shared.options.limits.idle_timeout;
+                let until = self.now().instant + self.shared.options.listener.limits.idle_timeout;
                 let connection = Connection::new(link, address, until);
                 executor.spawn(session::run(Rc::clone(self), connection)).detach();
             }
@@ -282,9 +283,8 @@ impl<A: App, R: Reactor> Core<A, R> {
 
     /// Closes backend connections that were parked for too long.
     fn expire_parked(&self) {
-        let kept = self.shared.options.limits.idle_timeout;
-        let Some(before) = self.now().instant.checked_sub(kept) else { return };
-        let expired = self.idle_backends.borrow_mut().expire(before);
+        let kept_for = self.shared.options.listener.limits.idle_timeout;
+        let expired = self.idle_backends.borrow_mut().expire(self.now().instant, kept_for);
         for link in expired {
             self.close(link);
         }
@@ -294,7 +294,7 @@ impl<A: App, R: Reactor> Core<A, R> {
 impl<A: App, R: Reactor> Backends for Core<A, R> {
     type Stream = R::Stream;
 
-    fn checkout(&self, backend: usize, client: usize) -> Option<Link<R::Stream>> {
+    fn checkout(&self, backend: BackendId, client: usize) -> Option<Link<R::Stream>> {
         loop {
             let mut link = self.idle_backends.borrow_mut().checkout(backend)?;
             if self.reactor.unpark(&mut link, client) {
@@ -311,8 +311,8 @@ impl<A: App, R: Reactor> Backends for Core<A, R> {
         Ok((link, established))
     }
 
-    fn park(&self, mut link: Link<R::Stream>, backend: usize, now: Instant) {
-        if !self.reactor.park(&mut link, backend) {
+    fn park(&self, mut link: Link<R::Stream>, backend: &Arc<Backend>, now: Instant) {
+        if !self.reactor.park(&mut link) {
             return self.close(link);
         }
         let key = link.fd();

@@ -39,7 +39,7 @@ impl<A: App, R: Reactor> Core<A, R> {
     fn run(&self, connection: &mut Connection<R::Stream>) -> Turn {
         let mut worker = self.worker.borrow_mut();
         if R::WAKES_SINGLY {
-            worker.clock.tick();
+            worker.wake_up(&*self.shared.app);
         }
         let running = AssertUnwindSafe(|| connection.run(&self.shared, self, &mut worker, self.counters()));
         catch_unwind(running).unwrap_or_else(|_| {

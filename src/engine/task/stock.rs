@@ -85,7 +85,7 @@ async fn serve<A: App>(
             }
         };
         let connection = of_listeners.or(of_others).or(of_time).await;
-        core.worker.borrow_mut().clock.tick();
+        core.worker.borrow_mut().wake_up(&*core.shared.app);
         acceptor.accepting = true;
         acceptor.paused = false;
         if let Some(connection) = connection {
@@ -163,7 +163,7 @@ impl Reactor for Stock {
 
     fn adopt(&self, _: &Link<Async<TcpStream>>, _: usize) {}
 
-    fn park(&self, _: &mut Link<Async<TcpStream>>, _: usize) -> bool {
+    fn park(&self, _: &mut Link<Async<TcpStream>>) -> bool {
         true
     }
 

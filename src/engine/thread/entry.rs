@@ -13,8 +13,8 @@ use super::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// No owner: the descriptor is closed, or about to be closed.
 const NOBODY: u32 = u32::MAX;
-/// Set in the owner of a parked backend connection. The other bits are the backend's id.
-const PARKED: u32 = 1 << 31;
+/// The owner is the pool of kept backend connections.
+const PARKED: u32 = u32::MAX - 1;
 
 const AT_REST: u8 = 0;
 const QUEUED: u8 = 1;
@@ -35,8 +35,8 @@ pub(super) struct Entry {
 pub(super) enum Owner {
     /// The connection of that client's descriptor.
     Client(usize),
-    /// The pool of that backend.
-    Parked(usize),
+    /// The pool of kept backend connections.
+    Parked,
     Nobody,
 }
 
@@ -68,7 +68,7 @@ impl Entry {
     pub(super) fn owner(&self) -> Owner {
         match self.owner.load(Ordering::SeqCst) {
             NOBODY => Owner::Nobody,
-            parked if parked & PARKED != 0 => Owner::Parked((parked & !PARKED) as usize),
+            PARKED => Owner::Parked,
             fd => Owner::Client(fd as usize),
         }
     }
@@ -76,7 +76,7 @@ impl Entry {
     pub(super) fn own(&self, owner: Owner) {
         let owner = match owner {
             Owner::Client(fd) => fd as u32,
-            Owner::Parked(backend) => backend as u32 | PARKED,
+            Owner::Parked => PARKED,
             Owner::Nobody => NOBODY,
         };
         self.owner.store(owner, Ordering::SeqCst);

@@ -63,7 +63,7 @@ impl<A: App> Engine<A> {
     pub(super) fn lead(
         self: &Arc<Self>,
         mut leader: Box<Leader>,
-        worker: &mut WorkerState,
+        worker: &mut WorkerState<A::View>,
         counters: &Counters,
     ) {
         let batch = self.pool.batch();
@@ -98,7 +98,7 @@ impl<A: App> Engine<A> {
         self: &Arc<Self>,
         leader: Box<Leader>,
         mut own: Vec<usize>,
-        worker: &mut WorkerState,
+        worker: &mut WorkerState<A::View>,
         counters: &Counters,
     ) {
         let batch = self.pool.batch();
@@ -114,7 +114,7 @@ impl<A: App> Engine<A> {
     }
 
     /// Waits for readiness and puts the connections that are to run into `leader.ready`.
-    fn poll(&self, leader: &mut Leader, worker: &mut WorkerState, counters: &Counters) {
+    fn poll(&self, leader: &mut Leader, worker: &mut WorkerState<A::View>, counters: &Counters) {
         let begins = !leader.waiting.is_empty() && self.pressure.room() > 0;
         let most = match leader.accepting || begins || !leader.ready.is_empty() {
             true => Duration::ZERO,
@@ -126,7 +126,7 @@ impl<A: App> Engine<A> {
         {
             log::error!("waiting for readiness failed: {error}");
         }
-        worker.clock.tick();
+        worker.wake_up(&*self.shared.app);
         counters.wakeups.add(1);
         for event in &leader.events {
             match event.token() {
@@ -160,7 +160,7 @@ impl<A: App> Engine<A> {
                 },
                 _ => {}
             },
-            Owner::Parked(backend) => self.drop_parked(backend, fd),
+            Owner::Parked => self.drop_parked(fd),
             Owner::Nobody => {}
         }
     }
@@ -179,9 +179,9 @@ impl<A: App> Engine<A> {
     fn sweep(&self, now: Instant, queue: &mut Vec<usize>) {
         let due = self.table.due(self.milliseconds(now), self.shared.is_draining());
         queue.extend(due.filter(|(_, entry)| entry.schedule()).map(|(fd, _)| fd));
-        let kept = self.shared.options.limits.idle_timeout;
-        let expired = now.checked_sub(kept).map(|before| self.idle_backends.lock().expire(before));
-        for link in expired.into_iter().flatten() {
+        let kept_for = self.shared.options.listener.limits.idle_timeout;
+        let expired = self.idle_backends.lock().expire(now, kept_for);
+        for link in expired {
             self.close(link);
         }
     }
@@ -202,7 +202,7 @@ impl<A: App> Engine<A> {
     fn admit(&self, link: Link, address: SocketAddr, now: Instant, queue: &mut Vec<usize>) -> bool {
         let fd = link.fd();
         let Some(entry) = self.table.admit(fd) else { return false };
-        let until = now + self.shared.options.limits.idle_timeout;
+        let until = now + self.shared.options.listener.limits.idle_timeout;
         *entry.connection.lock() = Some(Box::new(Connection::new(link, address, until)));
         entry.own(Owner::Client(fd));
         if entry.schedule() {

@@ -41,7 +41,7 @@ enum Job {
     Stop,
 }
 
-struct Engine<A> {
+struct Engine<A: App> {
     shared: Arc<Shared<A>>,
     pool: Pool,
     table: Table,
@@ -51,7 +51,7 @@ struct Engine<A> {
     timers: Mutex<Timers>,
     pressure: PressureLimit,
     started: Instant,
-    workers: Box<[Mutex<WorkerState>]>,
+    workers: Box<[Mutex<WorkerState<A::View>>]>,
     feed: Feed,
 }
 
@@ -84,7 +84,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: List
         timers: Mutex::default(),
         pressure: PressureLimit::new(shared.options.concurrency, super::cores()),
         started: Instant::now(),
-        workers: (0..count).map(|_| Mutex::new(WorkerState::new())).collect(),
+        workers: (0..count).map(|_| Mutex::new(WorkerState::new(shared.app.view()))).collect(),
         feed,
     });
     let (ended, end) = crossbeam_channel::bounded(1);
@@ -130,7 +130,7 @@ impl<A: App> Engine<A> {
     fn perform(self: &Arc<Self>, job: Job, index: usize) {
         let counters = &self.shared.counters[index];
         let mut worker = self.workers[index].lock();
-        worker.clock.tick();
+        worker.wake_up(&*self.shared.app);
         match job {
             Job::Lead(leader) => self.lead(leader, &mut worker, counters),
             Job::Batch(mut batch, sent) => {

@@ -82,9 +82,7 @@ mod tests {
     #[test]
     fn owners_and_readiness_survive_the_encoding() {
         let entry = Entry::new();
-        for owner in
-            [Owner::Client(0), Owner::Client(70_000), Owner::Parked(0), Owner::Parked(9), Owner::Nobody]
-        {
+        for owner in [Owner::Client(0), Owner::Client(70_000), Owner::Parked, Owner::Nobody] {
             entry.own(owner);
             assert_eq!(entry.announce(1), owner);
             entry.announce(4);

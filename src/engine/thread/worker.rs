@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::Engine;
 use super::entry::Owner;
 use crate::app::App;
+use crate::cluster::{Backend, BackendId};
 use crate::engine::connection::{Backends, Connection, Turn, WorkerState};
 use crate::engine::link::{ENDED, Link, READABLE, WRITABLE};
 use crate::engine::pressure::PressureLimit;
@@ -23,7 +25,7 @@ use crate::exchange::{Interest, Side};
 impl<A: App> Engine<A> {
     /// Runs the connection of that client's descriptor; the caller queued it, so nobody else has it. True when it is
     /// still queued: others are to get their turn first.
-    pub(super) fn run(&self, fd: usize, worker: &mut WorkerState, counters: &Counters) -> bool {
+    pub(super) fn run(&self, fd: usize, worker: &mut WorkerState<A::View>, counters: &Counters) -> bool {
         let Some(entry) = self.table.entry(fd) else { return false };
         loop {
             let mut slot = entry.connection.lock();
@@ -62,7 +64,7 @@ impl<A: App> Engine<A> {
         &self,
         connection: Option<Box<Connection<TcpStream>>>,
         abrupt: bool,
-        worker: &mut WorkerState,
+        worker: &mut WorkerState<A::View>,
         counters: &Counters,
     ) {
         let Some(connection) = connection else { return };
@@ -76,7 +78,7 @@ impl<A: App> Engine<A> {
     fn run_until_wait(
         &self,
         connection: &mut Connection<TcpStream>,
-        worker: &mut WorkerState,
+        worker: &mut WorkerState<A::View>,
         counters: &Counters,
     ) -> Turn {
         loop {
@@ -89,7 +91,7 @@ impl<A: App> Engine<A> {
             let Turn::Waits(interest, _) = turn else { return turn };
             if self.pool == Pool::Textbook && connection.backend.is_some() {
                 hold(connection, interest);
-                worker.clock.tick();
+                worker.wake_up(&*self.shared.app);
             } else {
                 return match self.watch(connection, interest) {
                     Ok(()) => turn,
@@ -122,8 +124,8 @@ impl<A: App> Engine<A> {
 
     /// A poller says that something happened on a parked connection. Unless that was read before it was parked, it is
     /// dead, or its backend speaks without being asked.
-    pub(super) fn drop_parked(&self, backend: usize, key: usize) {
-        let dead = self.idle_backends.lock().remove_if(backend, key, |link| !link.is_quiet());
+    pub(super) fn drop_parked(&self, key: usize) {
+        let dead = self.idle_backends.lock().remove_if(key, |link| !link.is_quiet());
         if let Some(link) = dead {
             self.close(link);
         }
@@ -133,7 +135,7 @@ impl<A: App> Engine<A> {
 impl<A: App> Backends for Engine<A> {
     type Stream = TcpStream;
 
-    fn checkout(&self, backend: usize, client: usize) -> Option<Link> {
+    fn checkout(&self, backend: BackendId, client: usize) -> Option<Link> {
         loop {
             let mut link = self.idle_backends.lock().checkout(backend)?;
             let entry = self.table.entry(link.fd())?;
@@ -156,21 +158,21 @@ impl<A: App> Backends for Engine<A> {
         Ok((link, established))
     }
 
-    fn park(&self, mut link: Link, backend: usize, now: Instant) {
+    fn park(&self, mut link: Link, backend: &Arc<Backend>, now: Instant) {
         let key = link.fd();
         // One that was never waited for is not watched, so its death would not be noticed.
         let watched = link.watch(&self.registry, Side::Backend, Interest::READ_BACKEND).is_ok();
         let Some(entry) = self.table.entry(key).filter(|_| watched) else { return self.close(link) };
         let oldest = {
             let mut idle = self.idle_backends.lock();
-            entry.own(Owner::Parked(backend));
+            entry.own(Owner::Parked);
             idle.park(backend, key, link, now)
         };
         if let Some(oldest) = oldest {
             self.close(oldest);
         }
         if entry.take_ready() != 0 {
-            self.drop_parked(backend, key);
+            self.drop_parked(key);
         }
     }
 

@@ -1,29 +1,29 @@
-//! The limits one exchange keeps to.
+//! The limits of one exchange.
 
 use std::time::Duration;
 
 use crate::http::head::HeadLimits;
 
-/// What one exchange may take, in bytes and in time. Every wait has a deadline.
+/// The limits of one exchange, in bytes and in time. Every wait has a deadline.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Of heads, on both sides.
+    /// The size of heads, on both sides.
     pub head: HeadLimits,
-    /// From the first byte of a request to the end of its head.
+    /// Time to receive a whole request head; then 408.
     pub head_timeout: Duration,
-    /// Between two bytes of a body that the client sends or reads.
+    /// Time between two bytes of a body that the client sends or reads.
     pub body_timeout: Duration,
-    /// For a new connection to a backend.
+    /// Time to connect to a backend.
     pub connect_timeout: Duration,
-    /// From the whole request to the response head, and between two bytes of the response.
+    /// Time from the whole request to the response head, and between two bytes of the response.
     pub response_timeout: Duration,
-    /// For a connection without a request on it.
+    /// Time that a connection without a request is kept.
     pub idle_timeout: Duration,
-    /// Between two bytes of a tunnel, in either direction.
+    /// Time between two bytes of a tunnel, in either direction.
     pub tunnel_timeout: Duration,
-    /// For a client to notice that we are closing, while what it sends is thrown away.
+    /// Time for a client to notice that we close the connection; its bytes are discarded meanwhile.
     pub linger_timeout: Duration,
-    /// For a backend to answer `Expect: 100-continue` before we answer it ourselves.
+    /// Time for a backend to answer `Expect: 100-continue`; then we answer 100 ourselves.
     pub continue_timeout: Duration,
 }
 

@@ -1,0 +1,44 @@
+//! The members of a cluster at one time.
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::backend::Backend;
+
+/// The backends of a cluster: an immutable snapshot. A worker holds one and replaces it when the generation has changed.
+#[derive(Debug)]
+pub struct Members {
+    generation: u64,
+    backends: Box<[Arc<Backend>]>,
+}
+
+impl Members {
+    /// The first members of a cluster.
+    pub(super) fn new(addresses: &[SocketAddr], epoch: Instant) -> Self {
+        let backends = addresses.iter().map(|&address| Arc::new(Backend::new(address, epoch))).collect();
+        Members { generation: 0, backends }
+    }
+
+    /// The members that follow these. A backend whose address stays is kept with its counters, its health and its
+    /// connections. A backend whose address is gone is marked as removed.
+    pub(super) fn replaced_by(&self, addresses: &[SocketAddr], epoch: Instant) -> Self {
+        let mut old = self.backends.to_vec();
+        let kept_or_new = |&address: &SocketAddr| match old.iter().position(|old| old.address() == address) {
+            Some(at) => old.swap_remove(at),
+            None => Arc::new(Backend::new(address, epoch)),
+        };
+        let backends = addresses.iter().map(kept_or_new).collect();
+        old.iter().for_each(|gone| gone.remove());
+        Members { generation: self.generation + 1, backends }
+    }
+
+    /// The number of this snapshot. A later snapshot has a higher one.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The backends, in the order in which they were given.
+    pub fn backends(&self) -> &[Arc<Backend>] {
+        &self.backends
+    }
+}
