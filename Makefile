@@ -4,20 +4,24 @@ ROOT ?= experiments/site
 # For the laboratory: make bench BENCH='--target mine="./lb.py {port} {o1} {o2} {o3}"'
 BENCH ?=
 
-# How long the comparison with other programs measures, and which of its rows: make peers ROWS=c1000,idle
+# Rounds and rows of the comparison with other programs, and seconds of each run: make peers ROWS=c1000,idle SECONDS=3
 ROUNDS ?= 5
-SECONDS ?= 3
 ROWS ?=
 PEERS_FLAGS ?=
 
+# The comparison of two builds: make compare BASE=eeaf6c5 PAIRS=10 SECONDS=2 ONLY=async-c1000,close
+BASE ?= HEAD
+PAIRS ?= 10
+ONLY ?=
+
 neraca = $(or $(CARGO_TARGET_DIR),target)/release/neraca
 lab = $(or $(CARGO_TARGET_DIR),target)/lab/neraca-lab
-bench_packages = wrk haproxy nginx caddy apache2 strace iproute2 curl
+bench_packages = wrk haproxy nginx caddy apache2 strace iproute2 curl valgrind
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
-.PHONY: help run-thread run-async serve site test model lint peers ci clean bench bench-smoke bench-full bench-doctor \
-	bench-selftest bench-setup bench-build report report-check
+.PHONY: help run-thread run-async serve site test model lint peers compare compare-selftest instructions ci clean \
+	bench bench-smoke bench-full bench-doctor bench-selftest bench-setup bench-build report report-check
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
@@ -95,7 +99,17 @@ lint: ## formatting, clippy and documentation, without a warning
 peers: bench-build ## both engines beside HAProxy, nginx and others that are installed (PEERS_FLAGS=--markdown)
 	cargo build --release --quiet --example byte_pump
 	@exec $(lab) peers --neraca $(neraca) --byte-pump $(dir $(neraca))examples/byte_pump \
-		--rounds $(ROUNDS) --seconds $(SECONDS) $(if $(ROWS),--rows $(ROWS)) $(PEERS_FLAGS)
+		--rounds $(ROUNDS) --seconds $(or $(SECONDS),3) $(if $(ROWS),--rows $(ROWS)) $(PEERS_FLAGS)
+
+compare: bench-build ## the working tree beside BASE=commit or program: exit 1 when it is slower (PAIRS= SECONDS= ONLY=)
+	@exec $(lab) compare --neraca $(neraca) --base $(BASE) --pairs $(PAIRS) --seconds $(or $(SECONDS),2) \
+		$(if $(ONLY),--only $(ONLY))
+
+compare-selftest: bench-build ## does the comparison tell a slowed build from an equal one?
+	@exec $(lab) compare-selftest --neraca $(neraca)
+
+instructions: bench-build ## instructions per request of the exchange, beside BASE=commit (needs valgrind)
+	@exec $(lab) instructions --base $(BASE)
 
 ci: ## what the continuous integration does
 	.ci/run

@@ -184,7 +184,7 @@ impl<'a> Lab<'a> {
         self.start("target", &words, &values, given)
     }
 
-    /// Starts a server and waits until it listens: on `port`, or on what it says itself.
+    /// Starts a server and waits until it listens: on `port`, or on the addresses that it prints, one for each `--listen`.
     fn start(
         &self,
         name: &str,
@@ -200,13 +200,16 @@ impl<'a> Lab<'a> {
         let command = words.join(" ");
         let program = Program::start(&words, &[], &out, &err, self.guard).map_err(failed(&command))?;
         let deadline = Instant::now() + START;
+        let listeners = words.iter().filter(|word| *word == "--listen").count().max(1);
         loop {
             let addresses = match port {
                 Some(port) => {
                     let address = SocketAddr::from(([127, 0, 0, 1], port));
                     TcpStream::connect(address).map(|_| vec![address]).unwrap_or_default()
                 }
-                None => listening(&fs::read_to_string(&out).unwrap_or_default()),
+                None => Some(listening(&fs::read_to_string(&out).unwrap_or_default()))
+                    .filter(|addresses| addresses.len() >= listeners)
+                    .unwrap_or_default(),
             };
             if !addresses.is_empty() && !program.has_ended() {
                 return Ok(Server { program, addresses, stats: Follower::new(&stats), command });

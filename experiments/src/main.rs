@@ -16,6 +16,7 @@ use run::Stopped;
 mod bench;
 mod check;
 mod child;
+mod compare;
 mod counters;
 mod doctor;
 mod faulty;
@@ -36,6 +37,7 @@ mod site;
 mod sockets;
 mod stats;
 mod targets;
+mod text_table;
 mod wrk;
 
 /// Measures Neraca's engines against each other and against other balancers.
@@ -79,6 +81,16 @@ enum Command {
     },
     /// Compare both engines with other programs, and with what each engine is to reach.
     Peers(peers::Peers),
+    /// Compare two builds of Neraca under the same load; exit code 1 when the newer build is worse.
+    Compare(compare::Compare),
+    /// Measure a build against itself and against itself slowed down, and say whether the comparison tells them apart.
+    CompareSelftest {
+        /// The program under test.
+        #[arg(long, value_name = "FILE", default_value = "target/release/neraca")]
+        neraca: PathBuf,
+    },
+    /// Count the instructions of a request in two builds with callgrind.
+    Instructions(compare::Instructions),
     /// Make summary, tables, plots and pages from the raw results.
     Report {
         /// A run's directory [default: the newest under experiments/results].
@@ -135,6 +147,15 @@ fn main() -> ExitCode {
             })
         }
         Command::Peers(peers) => until_stopped(|stop| peers::run(&peers, stop)),
+        Command::Compare(compare) => until_judged(
+            |stop| compare::run(&compare, stop),
+            "the newer build is worse beyond the interval, or something failed",
+        ),
+        Command::CompareSelftest { neraca } => until_judged(
+            |stop| compare::selftest(&neraca, stop),
+            "the comparison called a build by the wrong name",
+        ),
+        Command::Instructions(instructions) => until_stopped(|_| compare::instructions(&instructions)),
         Command::Report { directory } => match report::run(directory.as_deref()) {
             Ok(page) => {
                 println!("report: {}", page.display());
@@ -166,7 +187,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs what a signal may cut short.
+/// Runs work that a signal may interrupt and that ends with yes or no. `no` is the complaint for no.
+fn until_judged(work: impl FnOnce(&AtomicBool) -> Result<bool, Stopped>, no: &str) -> ExitCode {
+    until_stopped(|stop| if work(stop)? { Ok(()) } else { Err(Stopped::Refused(no.into())) })
+}
+
+/// Runs work that a signal may interrupt.
 fn until_stopped(work: impl FnOnce(&AtomicBool) -> Result<(), Stopped>) -> ExitCode {
     match stop_flag().map(|stop| work(&stop)) {
         Ok(Ok(())) => ExitCode::SUCCESS,

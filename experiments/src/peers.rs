@@ -4,10 +4,10 @@
 //! Every round measures all subjects in turn, and ratios are taken within a round. The command installs nothing. A
 //! program that is not installed is named and left out.
 
-mod measure;
+pub(crate) mod measure;
 mod results;
-mod rows;
-mod subjects;
+pub(crate) mod rows;
+pub(crate) mod subjects;
 mod table;
 
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::run::{self, Scratch, Stopped};
 use measure::{Bench, Sample};
 use results::Results;
 use rows::{Metric, Row, WARM_S};
-use subjects::{Found, Kind, Subject};
+use subjects::{Found, Kind, ORIGINS, Subject, target};
 
 /// The arguments of `neraca-lab peers`.
 #[derive(Debug, clap::Args)]
@@ -80,7 +80,8 @@ pub(crate) fn run(arguments: &Peers, stop: &AtomicBool) -> Result<(), Stopped> {
     let scratch = Scratch::new().map_err(cannot)?;
     let guard = Guard::start(&scratch.0).map_err(cannot)?;
     let lab = run::lab(neraca, &scratch, &guard, stop).map_err(cannot)?;
-    let bench = Bench::start(lab, byte_pump, &rows[0].cell(0, 1.0))?;
+    let origins = target("origins", "nginx -e stderr -c {conf}", Some(ORIGINS.into()));
+    let bench = Bench::start(lab, [("byte_pump", byte_pump.as_path())], &origins, &rows[0].cell(0, 1.0))?;
     retain_right(&bench, &rows, &mut found)?;
     for line in &found.missing {
         eprintln!("left out: {line}");
@@ -101,7 +102,7 @@ fn retain_right(bench: &Bench<'_>, rows: &[Row], found: &mut Found) -> Result<()
         let Some(row) = rows.iter().find(|row| row.direct == direct) else { continue };
         let mut right = Vec::new();
         for subject in subjects.drain(..) {
-            match bench.check(&subject, &row.cell(0, 1.0)) {
+            match bench.check(&subject.target, &row.cell(0, 1.0)) {
                 Ok(()) => right.push(subject),
                 Err(Trouble::Failed(said)) if subject.kind == Kind::Peer => {
                     missing.push(format!("{}: {said}", subject.name));
@@ -133,7 +134,7 @@ fn measure_row(
         let mut samples = vec![Sample::new(); order.len()];
         for n in order {
             let subject = &results.subjects[n];
-            samples[n] = match bench.measure(subject, &cell) {
+            samples[n] = match bench.measure(&subject.target, &cell) {
                 Ok(sample) => sample,
                 Err(Trouble::Failed(said)) => {
                     found.missing.push(format!("{} in a round of {}: {said}", subject.name, row.id));

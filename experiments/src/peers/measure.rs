@@ -6,58 +6,65 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::rows::Metric;
-use super::subjects::{ORIGINS, Subject, target};
 use crate::bench::{Lab, Server, Trouble, free_port};
-use crate::model::{Cell, Client, Work, file};
+use crate::model::{Cell, Client, Target, Work, file};
 use crate::plan::FILES;
 use crate::proc::{GroupCounters, HostCounters};
 use crate::wrk;
 
 /// What was measured in one round.
-pub(super) type Sample = BTreeMap<Metric, f64>;
+pub(crate) type Sample = BTreeMap<Metric, f64>;
 
 /// The lab and the origins, which run as long as it lives.
-pub(super) struct Bench<'a> {
+pub(crate) struct Bench<'a> {
     lab: Lab<'a>,
     values: BTreeMap<&'static str, String>,
     origins: Server<'a>,
 }
 
 impl<'a> Bench<'a> {
-    /// Starts the origins.
-    pub(super) fn start(lab: Lab<'a>, byte_pump: &Path, any: &Cell) -> Result<Self, Trouble> {
+    /// Starts the origins: one target that listens on three ports. `programs` are more names for the targets' commands.
+    pub(crate) fn start<'p>(
+        lab: Lab<'a>,
+        programs: impl IntoIterator<Item = (&'static str, &'p Path)>,
+        origins: &Target,
+        any: &Cell,
+    ) -> Result<Self, Trouble> {
         let port = || free_port().map_err(|error| Trouble::Broken(format!("no free port: {error}")));
         let mut values = BTreeMap::from([
             ("neraca", lab.neraca.display().to_string()),
-            ("byte_pump", byte_pump.display().to_string()),
             ("root", lab.scratch.join("root").display().to_string()),
             ("dir", lab.scratch.display().to_string()),
+            ("backend_stats", lab.scratch.join("backends.stats").display().to_string()),
             ("o2", port()?.to_string()),
             ("o3", port()?.to_string()),
         ]);
-        let origins = target("origins", "nginx -e stderr -c {conf}", Some(ORIGINS.into()));
-        let origins = lab.target(&origins, any, &lab.scratch, values.clone())?;
-        values.insert("o1", address(&origins)?.port().to_string());
+        values.extend(programs.into_iter().map(|(name, program)| (name, program.display().to_string())));
+        let origins = lab.target(origins, any, &lab.scratch, values.clone())?;
+        // An origin that was told its ports is known by the first one; an origin that chose its ports says all three.
+        for (name, address) in ["o1", "o2", "o3"].into_iter().zip(&origins.addresses) {
+            values.insert(name, address.port().to_string());
+        }
         Ok(Bench { lab, values, origins })
     }
 
-    fn run(&self, subject: &Subject, cell: &Cell) -> Result<(Server<'a>, SocketAddr), Trouble> {
-        let server = self.lab.target(&subject.target, cell, &self.lab.scratch, self.values.clone())?;
+    fn run(&self, target: &Target, cell: &Cell) -> Result<(Server<'a>, SocketAddr), Trouble> {
+        let server = self.lab.target(target, cell, &self.lab.scratch, self.values.clone())?;
         let address = address(&server)?;
         Ok((server, address))
     }
 
-    /// Starts a subject and compares what it serves with what is to be served.
-    pub(super) fn check(&self, subject: &Subject, any: &Cell) -> Result<(), Trouble> {
-        let (_server, address) = self.run(subject, any)?;
+    /// Starts a target and compares the bodies that it serves with the files.
+    pub(crate) fn check(&self, target: &Target, any: &Cell) -> Result<(), Trouble> {
+        let (_server, address) = self.run(target, any)?;
         FILES
             .iter()
             .try_for_each(|(name, _)| self.lab.verify(address, &Cell { path: (*name).into(), ..any.clone() }))
     }
 
-    /// One round.
-    pub(super) fn measure(&self, subject: &Subject, cell: &Cell) -> Result<Sample, Trouble> {
-        let (server, address) = self.run(subject, cell)?;
+    /// Starts a target, warms it up, measures it and stops it.
+    pub(crate) fn measure(&self, target: &Target, cell: &Cell) -> Result<Sample, Trouble> {
+        let (server, address) = self.run(target, cell)?;
         self.lab.verify(address, cell)?;
         let sample = match cell.work {
             Work::Idle => self.idle(cell, address, &server)?,

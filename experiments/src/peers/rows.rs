@@ -7,11 +7,11 @@ use crate::plan::FILES;
 /// Threads of wrk.
 const THREADS: u32 = 2;
 /// Seconds under load before the measured ones.
-pub(super) const WARM_S: f64 = 1.0;
+pub(crate) const WARM_S: f64 = 1.0;
 
 /// Something measured in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Metric {
+pub(crate) enum Metric {
     /// Requests per second.
     Rate,
     /// CPU microseconds of the subject per request: user, system, and their sum.
@@ -36,7 +36,7 @@ pub(super) enum Metric {
 }
 
 impl Metric {
-    pub(super) fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Metric::Rate => "req/s",
             Metric::User => "user",
@@ -53,7 +53,7 @@ impl Metric {
         }
     }
 
-    pub(super) fn decimals(self) -> usize {
+    pub(crate) fn decimals(self) -> usize {
         match self {
             Metric::Rate | Metric::Failed => 0,
             Metric::User | Metric::System | Metric::Cpu | Metric::OriginCpu | Metric::ClientCpu => 1,
@@ -63,14 +63,14 @@ impl Metric {
     }
 
     /// Which of two is the worse one.
-    pub(super) fn worse(self, a: f64, b: f64) -> f64 {
+    pub(crate) fn worse(self, a: f64, b: f64) -> f64 {
         if self == Metric::Rate { a.min(b) } else { a.max(b) }
     }
 }
 
 /// What a value is divided by, in the same round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Against {
+pub(crate) enum Against {
     /// Nothing: the value itself counts.
     Itself,
     /// The peer that does best beside the subject in this respect.
@@ -80,7 +80,7 @@ pub(super) enum Against {
 }
 
 impl Against {
-    pub(super) fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Against::Itself => "",
             Against::BestPeer => " / best peer's",
@@ -92,9 +92,9 @@ impl Against {
 
 /// At least so much of a rate, at most so much of anything else.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Goal {
-    pub(super) metric: Metric,
-    pub(super) against: Against,
+pub(crate) struct Goal {
+    pub(crate) metric: Metric,
+    pub(crate) against: Against,
     thread: f64,
     asynchronous: f64,
 }
@@ -105,7 +105,7 @@ impl Goal {
     }
 
     /// None for whom there is nothing to reach.
-    pub(super) fn bound(&self, kind: Kind) -> Option<f64> {
+    pub(crate) fn bound(&self, kind: Kind) -> Option<f64> {
         match kind {
             Kind::Thread => Some(self.thread),
             Kind::Async => Some(self.asynchronous),
@@ -113,28 +113,28 @@ impl Goal {
         }
     }
 
-    pub(super) fn is_met(&self, value: f64, bound: f64) -> bool {
+    pub(crate) fn is_met(&self, value: f64, bound: f64) -> bool {
         if self.metric == Metric::Rate { value >= bound } else { value <= bound }
     }
 
-    pub(super) fn sign(&self) -> &'static str {
+    pub(crate) fn sign(&self) -> &'static str {
         if self.metric == Metric::Rate { ">=" } else { "<=" }
     }
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// What it is chosen by.
-    pub(super) id: &'static str,
-    pub(super) title: &'static str,
+    pub(crate) id: &'static str,
+    pub(crate) title: &'static str,
     /// File servers are asked, not balancers.
-    pub(super) direct: bool,
-    pub(super) work: Work,
-    pub(super) connections: u32,
+    pub(crate) direct: bool,
+    pub(crate) work: Work,
+    pub(crate) connections: u32,
     /// What is asked for; on idle connections once each.
     file: &'static str,
     keep_alive: bool,
-    pub(super) goals: &'static [Goal],
+    pub(crate) goals: &'static [Goal],
 }
 
 const NONE_FAILED: Goal = Goal::new(Metric::Failed, Against::Itself, 0.0, 0.0);
@@ -159,7 +159,7 @@ const CLOSE: &[Goal] = &[rate(1.20, 1.15), NONE_FAILED];
 const IDLE: &[Goal] = &[Goal::new(Metric::PerConnectionKb, Against::Itself, 0.30, 0.30), NONE_FAILED];
 const STATIC: &[Goal] = &[rate(1.10, 1.05), NONE_FAILED];
 
-pub(super) const ROWS: [Row; 13] = [
+pub(crate) const ROWS: [Row; 13] = [
     load("c1000", "128 B, 1000 connections", "128.html", 1000, THOUSAND),
     load("c200", "128 B, 200 connections", "128.html", 200, FEWER),
     load("c150", "128 B, 150 connections", "128.html", 150, FEWER),
@@ -196,7 +196,7 @@ const fn load(
 
 impl Row {
     /// The columns of its table.
-    pub(super) fn metrics(&self) -> &'static [Metric] {
+    pub(crate) fn metrics(&self) -> &'static [Metric] {
         use Metric::{
             ClientCpu, Cpu, Failed, IdlePercent, OriginCpu, P99Ms, PerConnectionKb, PssMb, Rate, Switches,
             System, User,
@@ -211,7 +211,7 @@ impl Row {
     }
 
     /// One of its measurements, for so many seconds.
-    pub(super) fn cell(&self, block: usize, seconds: f64) -> Cell {
+    pub(crate) fn cell(&self, block: usize, seconds: f64) -> Cell {
         Cell {
             seq: 0,
             id: self.id.into(),
@@ -235,7 +235,7 @@ impl Row {
 ///
 /// # Errors
 /// Which name is wrong, and what the right ones are.
-pub(super) fn chosen(ids: &[String]) -> Result<Vec<Row>, String> {
+pub(crate) fn chosen(ids: &[String]) -> Result<Vec<Row>, String> {
     if let Some(wrong) = ids.iter().find(|id| ROWS.iter().all(|row| row.id != **id)) {
         let all = ROWS.map(|row| row.id).join(" ");
         return Err(format!("there is no row {wrong:?}; the rows are {all}"));

@@ -7,7 +7,7 @@ use crate::model::{Target, TargetKind};
 use crate::targets;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Thread,
     Async,
     /// Another program that does the same work. Our engines are compared with the best of the peers.
@@ -181,7 +181,7 @@ impl Subject {
     }
 }
 
-pub(super) fn target(id: &str, line: &str, config: Option<String>) -> Target {
+pub(crate) fn target(id: &str, line: &str, config: Option<String>) -> Target {
     Target {
         id: id.into(),
         title: id.into(),

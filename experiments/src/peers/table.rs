@@ -5,58 +5,14 @@ use std::fmt::Write;
 use super::results::{Outcome, Results};
 use super::rows::{Against, Goal, Metric};
 use super::subjects::Kind;
-
-/// Cells in lines; the first line is the heading. The first columns are words, the others numbers.
-struct Table {
-    words: usize,
-    lines: Vec<Vec<String>>,
-}
-
-impl Table {
-    fn text(&self) -> String {
-        let columns = self.lines.iter().map(Vec::len).max().unwrap_or(0);
-        let length = |cell: &String| cell.chars().count();
-        let width = |column: usize| {
-            self.lines.iter().filter_map(|line| line.get(column)).map(length).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        let mut out = String::new();
-        for line in &self.lines {
-            let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-                match column < self.words {
-                    true => format!("{cell:<width$}"),
-                    false => format!("{cell:>width$}"),
-                }
-            });
-            out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-            out.push('\n');
-        }
-        out
-    }
-
-    fn markdown(&self) -> String {
-        let mut out = String::new();
-        for (n, line) in self.lines.iter().enumerate() {
-            let _ = writeln!(out, "| {} |", line.join(" | "));
-            if n == 0 {
-                let _ = writeln!(
-                    out,
-                    "|{}{}",
-                    "---|".repeat(self.words),
-                    "---:|".repeat(line.len() - self.words)
-                );
-            }
-        }
-        out
-    }
-}
+use crate::text_table::TextTable;
 
 fn number(value: Option<f64>, decimals: usize) -> String {
     value.map_or("-".into(), |value| format!("{value:.decimals$}"))
 }
 
 /// Every subject of a row: its medians, and its rate as a ratio to the best peer's.
-fn measured(results: &Results) -> Table {
+fn measured(results: &Results) -> TextTable {
     let metrics = results.row.metrics();
     let rated = metrics.contains(&Metric::Rate);
     let mut heading: Vec<String> = vec!["subject".into()];
@@ -69,11 +25,11 @@ fn measured(results: &Results) -> Table {
         line.extend(metrics.iter().map(|metric| number(results.value(n, *metric), metric.decimals())));
         lines.push(line);
     }
-    Table { words: 1, lines }
+    TextTable { words: 1, lines }
 }
 
 /// What each engine was to reach in every row, and did.
-fn goals(all: &[Results]) -> Table {
+fn goals(all: &[Results]) -> TextTable {
     let mut lines =
         vec![["work", "what", "async", "target", "", "thread", "target", ""].map(String::from).to_vec()];
     for results in all {
@@ -86,7 +42,7 @@ fn goals(all: &[Results]) -> Table {
             lines.push(line);
         }
     }
-    Table { words: 2, lines }
+    TextTable { words: 2, lines }
 }
 
 fn cells(goal: &Goal, outcome: Option<Outcome>) -> [String; 3] {
@@ -108,7 +64,7 @@ pub(super) fn render(head: &[String], all: &[Results], markdown: bool) -> String
         true => writeln!(out, "\n### {title}\n"),
         false => writeln!(out, "\n{title}"),
     };
-    let table = |table: Table| if markdown { table.markdown() } else { table.text() };
+    let table = |table: TextTable| if markdown { table.markdown() } else { table.text() };
     if !markdown {
         for results in all {
             let _ = title(&mut out, results.row.title);

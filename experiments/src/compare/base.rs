@@ -1,0 +1,143 @@
+//! The older build: a program, or a commit that is built once and kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Where the builds of commits are kept. Each commit has a directory of its own; all share the build directory.
+const DIRECTORY: &str = "target/compare";
+
+/// The older build.
+#[derive(Debug)]
+pub(super) struct Base {
+    /// For people.
+    pub(super) name: String,
+    pub(super) neraca: PathBuf,
+    /// Its build of benches/exchange.rs, or why there is none.
+    pub(super) exchange: Result<PathBuf, String>,
+}
+
+/// Finds the older build. A commit is built on its first use, with benches/exchange.rs where `exchange` asks for it.
+///
+/// # Errors
+/// Says what `base` is not, or why a commit does not build.
+pub(super) fn find(base: &str, exchange: bool) -> Result<Base, String> {
+    if Path::new(base).is_file() {
+        let program = fs::canonicalize(base).map_err(|error| format!("{base}: {error}"))?;
+        let exchange = Err("a program as the base has no benches/exchange.rs; give a commit".into());
+        return Ok(Base { name: base.into(), neraca: program, exchange });
+    }
+    let id = git(&["rev-parse", "--verify", "--quiet", &format!("{base}^{{commit}}")])
+        .map_err(|_| format!("{base:?} is neither a program nor a commit of this repository"))?;
+    let kept = Path::new(DIRECTORY).join(&id);
+    let neraca = kept.join("neraca");
+    let bench = kept.join("exchange");
+    if !neraca.exists() || (exchange && !bench.exists() && !kept.join(NO_BENCH).exists()) {
+        build(&id, &kept, exchange)?;
+    }
+    let exchange = if bench.exists() {
+        absolute(&bench)
+    } else {
+        Err(format!("commit {} has no benches/exchange.rs that builds", &id[..12]))
+    };
+    Ok(Base { name: format!("commit {}", &id[..12]), neraca: absolute(&neraca)?, exchange })
+}
+
+/// Marks a commit whose benches/exchange.rs is not there or does not build.
+const NO_BENCH: &str = "no-exchange";
+
+fn absolute(path: &Path) -> Result<PathBuf, String> {
+    fs::canonicalize(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Builds a commit in a git worktree. The worktree stays, because benches/exchange.rs serves files from its source tree.
+fn build(id: &str, kept: &Path, exchange: bool) -> Result<(), String> {
+    eprintln!("building commit {} into {}; this is done once", &id[..12], kept.display());
+    let source = kept.join("source");
+    fs::create_dir_all(kept).map_err(|error| format!("{}: {error}", kept.display()))?;
+    let path = source.display().to_string();
+    let _ = git(&["worktree", "remove", "--force", &path]);
+    git(&["worktree", "add", "--force", "--detach", &path, id])?;
+    let build = absolute(Path::new(DIRECTORY))?.join("build");
+    cargo(&source, Some(&build), &["build", "--release", "--quiet"])?;
+    keep(&build.join("release/neraca"), &kept.join("neraca"))?;
+    if exchange {
+        match bench(&source, Some(&build)).ok() {
+            Some(program) => keep(&program, &kept.join("exchange"))?,
+            None => drop(fs::write(kept.join(NO_BENCH), "")),
+        }
+    }
+    Ok(())
+}
+
+/// Builds benches/exchange.rs of the working tree.
+pub(super) fn working_tree() -> Result<PathBuf, String> {
+    bench(Path::new("."), None)
+}
+
+fn bench(source: &Path, build: Option<&Path>) -> Result<PathBuf, String> {
+    let arguments = ["bench", "--bench", "exchange", "--no-run", "--quiet", "--message-format=json"];
+    let messages = cargo(source, build, &arguments)?;
+    executable(&messages)
+        .ok_or_else(|| "cargo does not say where the program of benches/exchange.rs is".into())
+}
+
+fn keep(from: &Path, to: &Path) -> Result<(), String> {
+    fs::copy(from, to).map(drop).map_err(|error| format!("{}: {error}", from.display()))
+}
+
+/// Runs cargo in `source`, with a build directory of its own if one is given. Returns what cargo prints to stdout.
+fn cargo(source: &Path, build: Option<&Path>, arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new("cargo");
+    command.args(arguments).current_dir(source);
+    command.envs(build.map(|build| ("CARGO_TARGET_DIR", build)));
+    let output = command.stderr(std::process::Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("cargo: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("`cargo {}` failed in {}", arguments.join(" "), source.display()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The program of benches/exchange.rs in cargo's JSON messages, one a line.
+fn executable(messages: &str) -> Option<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut benches = messages.filter(|message| message["target"]["name"] == "exchange");
+    benches.find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
+}
+
+fn git(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new("git").args(arguments).output().map_err(|error| format!("git: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("git {}: {}", arguments.join(" "), said.trim()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_of_the_bench_is_found_in_the_messages_of_cargo() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"neraca"},"executable":"/t/neraca"}
+{"reason":"compiler-artifact","target":{"name":"exchange"},"executable":null}
+not JSON
+{"reason":"compiler-artifact","target":{"name":"exchange"},"executable":"/t/exchange-1"}"#;
+        assert_eq!(executable(messages), Some("/t/exchange-1".into()));
+        assert_eq!(executable(""), None);
+    }
+
+    #[test]
+    fn a_base_is_a_program_or_a_commit() {
+        let program = std::env::current_exe().unwrap();
+        let base = find(program.to_str().unwrap(), true).unwrap();
+        assert_eq!(base.neraca, fs::canonicalize(&program).unwrap());
+        assert!(base.exchange.unwrap_err().contains("give a commit"));
+        let error = find("no-such-commit", false).unwrap_err();
+        assert!(error.contains("neither a program nor a commit"), "{error}");
+    }
+}
