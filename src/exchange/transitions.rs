@@ -287,7 +287,8 @@ impl Exchange {
                 if !self.ask.upgrade || !self.request.is_received() {
                     return false;
                 }
-                rewrite::response(head, Coding::Verbatim, Persistence::Upgrade, self.response.prefix());
+                let out = self.response.prefix();
+                rewrite::response(head, Coding::Verbatim, Persistence::Upgrade, &cx.now.date, out);
                 self.request.begin(Framing::UntilClose, Coding::Verbatim);
                 self.response.begin(Framing::UntilClose, Coding::Verbatim);
                 (self.facts.tunnel, self.facts.started, self.facts.client_keeps) = (true, true, false);
@@ -301,7 +302,8 @@ impl Exchange {
                 }
                 // RFC 9110 section 15.2: never to an HTTP/1.0 client.
                 if self.ask.version == Version::Http11 && !told {
-                    rewrite::response(head, Coding::Verbatim, Persistence::Implied, self.response.prefix());
+                    let out = self.response.prefix();
+                    rewrite::response(head, Coding::Verbatim, Persistence::Implied, &cx.now.date, out);
                 }
                 return self.facts.interims <= INTERIM_MAX;
             }
@@ -319,7 +321,7 @@ impl Exchange {
                 self.facts.client_keeps =
                     self.ask.keep_alive && !cx.draining && !until_close && self.request.is_received();
                 self.facts.backend_keeps = head.keep_alive && head.framing != Framing::UntilClose;
-                rewrite::response(head, coding, self.persistence(), self.response.prefix());
+                rewrite::response(head, coding, self.persistence(), &cx.now.date, self.response.prefix());
                 self.response.begin(head.framing, coding);
                 self.facts.started = true;
             }

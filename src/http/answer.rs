@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::digits;
 use super::error::{ChunkError, HeadError};
+use super::method::Method;
 use super::rewrite::Persistence;
 
 /// Bytes that are static, shared or owned.
@@ -118,10 +119,28 @@ pub fn answer(reason: Reason) -> Answer {
         Reason::Overload => (503, true),
         Reason::ConnectTimeout | Reason::ResponseTimeout => (504, false),
     };
-    let text = format!("{status} {}: {reason}\n", phrase(status)).into_bytes();
+    text(status, &reason, close)
+}
+
+/// An answer with a line of text: the status and why.
+pub fn text(status: u16, why: &dyn fmt::Display, close: bool) -> Answer {
+    let text = format!("{status} {}: {why}\n", phrase(status)).into_bytes();
     let all = 0..text.len();
     let fields = Bytes::Static(b"Content-Type: text/plain; charset=utf-8\r\n");
     Answer { status, fields, body: Body::Bytes(Bytes::Owned(text), all), close }
+}
+
+/// The answer to a TRACE or OPTIONS request that may not be forwarded again (`Max-Forwards: 0`, RFC 9110 section
+/// 7.6.2). OPTIONS tells the methods that are forwarded. TRACE is not implemented here, as in nginx: a reflected
+/// request would show its sender the fields that the proxies before us added.
+pub fn to_last_hop(method: Method) -> Answer {
+    match method {
+        Method::Options => {
+            let fields = Bytes::Static(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n");
+            Answer { status: 204, fields, body: Body::None, close: false }
+        }
+        _ => text(501, &"TRACE is not offered with Max-Forwards: 0", false),
+    }
 }
 
 fn refusal(error: HeadError) -> u16 {
@@ -137,6 +156,7 @@ fn refusal(error: HeadError) -> u16 {
         | HeadError::BadHost
         | HeadError::BadLength
         | HeadError::BadLineEnd
+        | HeadError::BadMaxForwards
         | HeadError::BadStartLine
         | HeadError::BadTarget
         | HeadError::CodingInHttp10
@@ -265,6 +285,14 @@ mod tests {
             assert_eq!(&text[all], expected.as_bytes());
             assert!(!phrase(status).is_empty());
         }
+    }
+
+    #[test]
+    fn the_last_hop_answers_itself() {
+        let options = head(&to_last_hop(Method::Options), Persistence::Implied);
+        assert!(options.starts_with("HTTP/1.1 204 No Content\r\nAllow: GET, HEAD, "), "{options}");
+        let trace = to_last_hop(Method::Trace);
+        assert_eq!((trace.status, trace.close), (501, false));
     }
 
     #[test]

@@ -204,9 +204,8 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Fields that a recipient may act upon before the body and that may therefore not be merged in behind it; those in
-/// `Name` come on top.
-const NOT_IN_TRAILERS: [&str; 24] = [
+/// Fields that may not stand in trailers, because a recipient acts on them before the body. So are all fields in `Name`.
+const NOT_IN_TRAILERS: [&str; 22] = [
     "age",
     "authorization",
     "cache-control",
@@ -214,7 +213,6 @@ const NOT_IN_TRAILERS: [&str; 24] = [
     "content-range",
     "content-type",
     "cookie",
-    "date",
     "expires",
     "if-match",
     "if-modified-since",
@@ -222,7 +220,6 @@ const NOT_IN_TRAILERS: [&str; 24] = [
     "if-range",
     "if-unmodified-since",
     "location",
-    "max-forwards",
     "proxy-authenticate",
     "proxy-authorization",
     "range",

@@ -1,4 +1,17 @@
-//! Numbers as text, without the formatting machinery: these stand in every head.
+//! Numbers as text. Every head has some, so the formatting machinery of the standard library is not used.
+
+/// The number in `digits`; None unless every byte is a digit and the number fits 64 bits.
+pub(super) fn parse(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |n, b| {
+        if !b.is_ascii_digit() {
+            return None;
+        }
+        n.checked_mul(10)?.checked_add(u64::from(b - b'0'))
+    })
+}
 
 /// Appends `n` in decimal.
 pub(super) fn decimal(mut n: u64, out: &mut Vec<u8>) {
@@ -31,6 +44,7 @@ mod tests {
             let (mut dec, mut hex) = (Vec::new(), Vec::new());
             decimal(n, &mut dec);
             hexadecimal(n as usize, &mut hex);
+            assert_eq!(parse(&dec), Some(n));
             assert_eq!((dec, hex), (format!("{n}").into_bytes(), format!("{:x}", n as usize).into_bytes()));
         }
     }

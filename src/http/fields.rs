@@ -2,10 +2,11 @@
 
 use std::mem::MaybeUninit;
 
+use super::digits;
 use super::error::HeadError;
 use super::framing::FramingFields;
 use super::list::elements;
-use super::method::Version;
+use super::method::{Method, Version};
 use super::target::is_authority;
 
 /// Maximum number of fields in one head.
@@ -20,9 +21,15 @@ const CONNECTION_OPTIONS_MAX: usize = 64;
 pub enum Name {
     Connection,
     ContentLength,
+    Date,
     Expect,
+    /// A field in which a proxy tells of a client: Forwarded (RFC 7239), X-Real-IP, every X-Forwarded field without a
+    /// variant of its own. A name with underscores for dashes counts, because CGI cannot tell the two apart.
+    Forwarding,
     Host,
+    Http2Settings,
     KeepAlive,
+    MaxForwards,
     Other,
     ProxyConnection,
     Te,
@@ -39,22 +46,48 @@ impl Name {
     pub(super) fn of(name: &str) -> Self {
         let (known, id) = match (name.len(), name.as_bytes().first().map_or(0, |b| b | 0x20)) {
             (2, b't') => ("te", Name::Te),
+            (4, b'd') => ("date", Name::Date),
             (4, b'h') => ("host", Name::Host),
             (6, b'e') => ("expect", Name::Expect),
             (7, b't') => ("trailer", Name::Trailer),
             (7, b'u') => ("upgrade", Name::Upgrade),
+            (9, b'f') => ("forwarded", Name::Forwarding),
             (10, b'c') => ("connection", Name::Connection),
             (10, b'k') => ("keep-alive", Name::KeepAlive),
+            (12, b'm') => ("max-forwards", Name::MaxForwards),
             (14, b'c') => ("content-length", Name::ContentLength),
-            (15, b'x') => ("x-forwarded-for", Name::XForwardedFor),
+            (14, b'h') => ("http2-settings", Name::Http2Settings),
             (16, b'p') => ("proxy-connection", Name::ProxyConnection),
-            (16, b'x') => ("x-forwarded-host", Name::XForwardedHost),
             (17, b't') => ("transfer-encoding", Name::TransferEncoding),
-            (17, b'x') => ("x-forwarded-proto", Name::XForwardedProto),
+            (9.., b'x') => return Name::of_x_field(name),
             _ => return Name::Other,
         };
         if name.eq_ignore_ascii_case(known) { id } else { Name::Other }
     }
+
+    /// The field with this name, which begins with an X.
+    fn of_x_field(name: &str) -> Self {
+        let (start, rest) = name.as_bytes().split_at(name.len().min("x-forwarded-".len()));
+        if is_like(start, b"x-real-ip") {
+            return Name::Forwarding;
+        }
+        if !is_like(start, b"x-forwarded-") {
+            return Name::Other;
+        }
+        match rest {
+            _ if start.contains(&b'_') => Name::Forwarding,
+            rest if rest.eq_ignore_ascii_case(b"for") => Name::XForwardedFor,
+            rest if rest.eq_ignore_ascii_case(b"host") => Name::XForwardedHost,
+            rest if rest.eq_ignore_ascii_case(b"proto") => Name::XForwardedProto,
+            _ => Name::Forwarding,
+        }
+    }
+}
+
+/// True when `name` is `known` but for case and for underscores in place of dashes.
+fn is_like(name: &[u8], known: &[u8]) -> bool {
+    name.len() == known.len()
+        && name.iter().zip(known).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a, *b) == (b'_', b'-'))
 }
 
 /// Room for the fields of one head, so that parsing allocates nothing.
@@ -110,6 +143,8 @@ pub(super) struct FieldSummary<'b> {
     expect: Option<&'b [u8]>,
     pub(super) upgrade: bool,
     pub(super) takes_trailers: bool,
+    max_forwards: Option<&'b [u8]>,
+    several_max_forwards: bool,
 }
 
 impl<'b> FieldSummary<'b> {
@@ -125,9 +160,12 @@ impl<'b> FieldSummary<'b> {
                     summary.expect = summary.expect.filter(|e| !is_continue(e)).or(Some(field.value))
                 }
                 Name::Host => summary.several_hosts |= summary.host.replace(field.value).is_some(),
+                Name::MaxForwards => {
+                    summary.several_max_forwards |= summary.max_forwards.replace(field.value).is_some();
+                }
                 Name::Te => summary.takes_trailers |= lists_trailers(field.value),
                 Name::TransferEncoding => summary.framing.transfer_encoding(field.value)?,
-                Name::Upgrade => summary.upgrade |= !field.value.is_empty(),
+                Name::Upgrade => summary.upgrade |= upgrade_protocols(field.value).next().is_some(),
                 _ => {}
             }
         }
@@ -180,6 +218,27 @@ impl<'b> FieldSummary<'b> {
             Some(_) => Err(HeadError::Expectation),
         }
     }
+
+    /// How many times a TRACE or OPTIONS request may still be forwarded (RFC 9110 section 7.6.2). None without a limit,
+    /// and for every other method. A number beyond 64 bits counts as the largest.
+    pub(super) fn max_forwards(&self, method: Method) -> Result<Option<u64>, HeadError> {
+        match (method, self.max_forwards) {
+            (Method::Options | Method::Trace, Some(value)) => {
+                let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+                if !is_number || self.several_max_forwards {
+                    return Err(HeadError::BadMaxForwards);
+                }
+                Ok(Some(digits::parse(value).unwrap_or(u64::MAX)))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The protocols in an Upgrade field that may be passed on: all but h2c. This program speaks only HTTP/1.1, so an HTTP/2
+/// connection behind it would hide requests from it.
+pub(super) fn upgrade_protocols(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    elements(value).filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
 fn lists_trailers(te: &[u8]) -> bool {

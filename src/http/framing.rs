@@ -2,6 +2,7 @@
 //!
 //! A message is refused when two readers of it could find different ends.
 
+use super::digits;
 use super::error::HeadError;
 use super::list::trim;
 use super::method::{Method, Version};
@@ -36,7 +37,7 @@ impl FramingFields {
     /// `BadLength` or `LengthsDiffer`.
     pub fn content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
         for element in value.split(|&b| b == b',') {
-            let length = number(trim(element)).ok_or(HeadError::BadLength)?;
+            let length = digits::parse(trim(element)).ok_or(HeadError::BadLength)?;
             if self.length.replace(length).is_some_and(|before| before != length) {
                 return Err(HeadError::LengthsDiffer);
             }
@@ -118,19 +119,6 @@ fn has_no_body(status: u16, asked: Method) -> bool {
         || matches!(status, 204 | 304)
         || asked == Method::Head
         || (asked == Method::Connect && status < 300)
-}
-
-/// The number in `digits`; None unless every byte is a digit and the number fits 64 bits.
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |n, b| {
-        if !b.is_ascii_digit() {
-            return None;
-        }
-        n.checked_mul(10)?.checked_add(u64::from(b - b'0'))
-    })
 }
 
 #[cfg(test)]

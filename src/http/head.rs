@@ -400,6 +400,17 @@ mod tests {
             let text = format!("POST / HTTP/1.1\r\n{fields}\r\n");
             assert_eq!(request(text.as_bytes(), |_| ()), Err(*error), "{fields:?}");
         }
+        for (value, expected) in [("5", Ok(Some(Some(5)))), ("0", Ok(Some(Some(0))))].into_iter().chain(
+            ["", "-1", "+1", "1 2", "1,1", "0x1", "a", "1\r\nMax-Forwards: 1"]
+                .map(|value| (value, Err(E::BadMaxForwards))),
+        ) {
+            for method in ["TRACE", "OPTIONS"] {
+                let text = format!("{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {value}\r\n\r\n");
+                assert_eq!(request(text.as_bytes(), |head| head.max_forwards), expected, "{text}");
+            }
+            let text = format!("GET / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {value}\r\n\r\n");
+            assert_eq!(request(text.as_bytes(), |head| head.max_forwards), Ok(Some(None)), "{text}");
+        }
         let old = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_eq!(request(old, |_| ()), Err(E::CodingInHttp10));
         assert_eq!(request(b"\x16\x03\x01\x02\x00", |_| ()), Err(E::BadStartLine));

@@ -35,6 +35,8 @@ pub struct RequestHead<'b> {
     pub upgrade: bool,
     /// The client accepts trailers (`TE: trailers`).
     pub takes_trailers: bool,
+    /// How many times a TRACE or OPTIONS request may still be forwarded (Max-Forwards); 0 makes us its final recipient.
+    pub max_forwards: Option<u64>,
     fields: &'b [httparse::Header<'b>],
     names: &'b [Name],
 }
@@ -73,6 +75,7 @@ impl<'b> RequestHead<'b> {
             expects_continue: summary.expects_continue()? && is_new && has_body,
             upgrade: summary.connection.upgrade && summary.upgrade && is_new,
             takes_trailers: summary.takes_trailers,
+            max_forwards: summary.max_forwards(method)?,
             fields,
             names,
         })

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::digits;
-use super::fields::{Field, Name};
+use super::fields::{Field, Name, upgrade_protocols};
 use super::framing::Framing;
 use super::list::elements;
 use super::method::Version;
@@ -54,8 +54,10 @@ pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
     for field in head.fields() {
         match field.id {
             Name::Other if named && is_named(head.fields(), field.name) => {}
-            Name::Other | Name::Trailer => line(&field, out),
-            Name::Upgrade if head.upgrade => line(&field, out),
+            Name::Other | Name::Date | Name::Trailer => line(&field, out),
+            Name::MaxForwards if head.max_forwards.is_none() => line(&field, out),
+            Name::Upgrade if head.upgrade => upgrade(field.value, out),
+            Name::Forwarding if trusted => line(&field, out),
             Name::XForwardedHost if trusted => {
                 forwarded_host = true;
                 line(&field, out);
@@ -66,6 +68,11 @@ pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
             }
             _ => {}
         }
+    }
+    if let Some(remaining) = head.max_forwards {
+        out.extend_from_slice(b"Max-Forwards: ");
+        digits::decimal(remaining.saturating_sub(1), out);
+        out.extend_from_slice(b"\r\n");
     }
     framing(head.framing, out);
     if head.expects_continue {
@@ -118,8 +125,15 @@ impl Persistence {
     }
 }
 
-/// Appends the response head as the client gets it. Also for 1xx, to which nothing is added.
-pub fn response(head: &ResponseHead<'_>, coding: Coding, persistence: Persistence, out: &mut Vec<u8>) {
+/// Appends the response head as the client gets it. `date` is the time of now, for a response without Date (RFC 9110
+/// section 6.6.1). Nothing is added to an interim response (1xx).
+pub fn response(
+    head: &ResponseHead<'_>,
+    coding: Coding,
+    persistence: Persistence,
+    date: &[u8; 29],
+    out: &mut Vec<u8>,
+) {
     out.reserve(head.len + ADDED_BYTES);
     out.extend_from_slice(b"HTTP/1.1 ");
     digits::decimal(u64::from(head.status), out);
@@ -129,14 +143,21 @@ pub fn response(head: &ResponseHead<'_>, coding: Coding, persistence: Persistenc
     let named = head.connection.names_others;
     // RFC 9110 section 15.5.22: a 426 carries Upgrade.
     let demands_upgrade = head.status == 426;
+    let mut dated = false;
     for field in head.fields() {
         match field.id {
             Name::Other if named && is_named(head.fields(), field.name) => {}
+            Name::Date => {
+                dated = true;
+                line(&field, out);
+            }
             Name::Upgrade if persistence == Persistence::Upgrade || demands_upgrade => line(&field, out),
             Name::Trailer if coding != Coding::Dechunk => line(&field, out),
             Name::Other
             | Name::Expect
+            | Name::Forwarding
             | Name::Host
+            | Name::MaxForwards
             | Name::XForwardedFor
             | Name::XForwardedHost
             | Name::XForwardedProto => line(&field, out),
@@ -144,6 +165,11 @@ pub fn response(head: &ResponseHead<'_>, coding: Coding, persistence: Persistenc
         }
     }
     if head.status >= 200 {
+        if !dated {
+            out.extend_from_slice(b"Date: ");
+            out.extend_from_slice(date);
+            out.extend_from_slice(b"\r\n");
+        }
         framing(response_framing(head, coding), out);
         via(head.version, out);
     }
@@ -186,6 +212,19 @@ fn line(field: &Field<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(field.value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// An Upgrade field with the protocols that may be passed on; nothing when there are none.
+fn upgrade(value: &[u8], out: &mut Vec<u8>) {
+    let mut separator: &[u8] = b"Upgrade: ";
+    for protocol in upgrade_protocols(value) {
+        out.extend_from_slice(separator);
+        out.extend_from_slice(protocol);
+        separator = b", ";
+    }
+    if separator == b", " {
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// Whether a Connection field names the field (RFC 9110 section 7.6.1). Asked only about fields unknown to `Name`, so
@@ -239,6 +278,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 100));
 
     fn sent_on(text: &str, client: IpAddr, trusted: bool) -> Option<String> {
@@ -252,7 +292,7 @@ mod tests {
     fn sent_back(text: &str, asked: Method, coding: Coding, persistence: Persistence) -> String {
         let (mut slots, mut out) = (FieldSlots::new(), Vec::new());
         let head = HeadScan::default().response(text.as_bytes(), asked, &HeadLimits::default(), &mut slots);
-        response(&head.unwrap().unwrap(), coding, persistence, &mut out);
+        response(&head.unwrap().unwrap(), coding, persistence, DATE, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -350,6 +390,45 @@ mod tests {
         assert_eq!(of("GET http://a HTTP/1.1\r\nHost: b\r\n\r\n", "2001:db8::1", true), own);
         let mapped = of("GET / HTTP/1.0\r\n\r\n", "::ffff:192.0.2.1", false);
         assert_eq!(mapped, "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n");
+    }
+
+    #[test]
+    fn fields_that_tell_of_a_client_are_believed_only_of_a_trusted_one() {
+        let forged = "Forwarded: for=1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\nx-real_ip: 1.1.1.1\r\nX-Forwarded-Port: 1\r\n\
+            X-Forwarded-Server: s\r\nx-forwarded-prefix: /p\r\nX-Forwarded-Client-Cert: c\r\n\
+            X_Forwarded_For: 1.1.1.1\r\nX-Forwarded_For: 1.1.1.1\r\nx_forwarded-host: h\r\nX_FORWARDED_PROTO: https\r\n";
+        let honest = "X-Forward: a\r\nX-Forwarded: b\r\nXForwardedFor: c\r\nX-Real: d\r\nForwarded-By: e\r\n";
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{forged}{honest}\r\n");
+        let start = "GET / HTTP/1.1\r\nHost: a\r\n";
+        assert_eq!(sent_on(&text, CLIENT, false), Some(format!("{start}{honest}{ADDED}")));
+        assert_eq!(sent_on(&text, CLIENT, true), Some(format!("{start}{forged}{honest}{ADDED}")));
+        // A Connection field cannot take away what a trusted proxy tells.
+        let text = "GET / HTTP/1.1\r\nHost: a\r\nConnection: forwarded\r\nForwarded: for=b\r\n\r\n";
+        let sent = format!("{start}Forwarded: for=b\r\n{ADDED}");
+        assert_eq!(sent_on(text, CLIENT, true), Some(sent));
+    }
+
+    #[test]
+    fn an_upgrade_to_http_2_is_not_passed_on() {
+        let upgraded = "Upgrade: websocket\r\nConnection: upgrade\r\n";
+        let cases = [
+            ("Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAM\r\n", ""),
+            ("Upgrade: H2C\r\nUpgrade: , h2c\r\nConnection: upgrade\r\n", ""),
+            ("HTTP2-Settings: AAM\r\n", ""),
+            ("Upgrade: websocket, h2c\r\nConnection: upgrade\r\n", upgraded),
+            (
+                "Upgrade: h2c,websocket\r\nConnection: upgrade, http2-settings\r\nHttp2-Settings: AAM\r\n",
+                upgraded,
+            ),
+            ("Upgrade: h2c\r\nUpgrade: websocket\r\nConnection: upgrade\r\n", upgraded),
+            ("Upgrade: a/1, h2c, b\r\nConnection: upgrade\r\n", "Upgrade: a/1, b\r\nConnection: upgrade\r\n"),
+            ("Upgrade: h2cx\r\nConnection: upgrade\r\n", "Upgrade: h2cx\r\nConnection: upgrade\r\n"),
+        ];
+        for (fields, expected) in cases {
+            let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            let sent = format!("GET / HTTP/1.1\r\nHost: a\r\n{expected}{ADDED}");
+            assert_eq!(sent_on(&text, CLIENT, false), Some(sent), "{fields}");
+        }
     }
 
     #[test]
@@ -461,8 +540,44 @@ mod tests {
             ),
         ];
         for (text, asked, coding, persistence, expected) in cases {
-            assert_eq!(sent_back(text, *asked, *coding, *persistence), *expected, "{text}");
+            // The backend's own Date stays, so nothing else is added.
+            let dated = |head: &str| head.replacen("\r\n", "\r\nDate: b\r\n", 1);
+            let sent = sent_back(&dated(text), *asked, *coding, *persistence);
+            assert_eq!(sent, dated(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_response_without_date_gets_one() {
+        let back = |text: &str| sent_back(text, Method::Get, Coding::Verbatim, Persistence::Implied);
+        let date = str::from_utf8(DATE).unwrap();
+        for status in ["200 OK", "204 No Content", "304 Not Modified", "502 Bad Gateway"] {
+            let sent = back(&format!("HTTP/1.1 {status}\r\nA: b\r\n\r\n"));
+            assert!(sent.starts_with(&format!("HTTP/1.1 {status}\r\nA: b\r\nDate: {date}\r\n")), "{sent}");
+            let sent = back(&format!("HTTP/1.1 {status}\r\ndate: then\r\nConnection: date\r\n\r\n"));
+            assert!(sent.contains("\r\ndate: then\r\n") && !sent.contains(date), "{sent}");
+        }
+        for status in ["100 Continue", "103 Early Hints"] {
+            assert_eq!(back(&format!("HTTP/1.1 {status}\r\n\r\n")), format!("HTTP/1.1 {status}\r\n\r\n"));
+        }
+    }
+
+    #[test]
+    fn max_forwards_counts_down_for_trace_and_options() {
+        let sent = |line: &str, value: &str| {
+            let text = format!("{line}\r\nHost: a\r\nMax-Forwards: {value}\r\n\r\n");
+            let sent = sent_on(&text, CLIENT, false).unwrap();
+            let found = sent.lines().filter_map(|line| line.strip_prefix("Max-Forwards: "));
+            found.map(str::to_owned).collect::<Vec<_>>()
+        };
+        for line in ["TRACE / HTTP/1.1", "OPTIONS * HTTP/1.1", "OPTIONS /a HTTP/1.0"] {
+            assert_eq!((sent(line, "10"), sent(line, "007")), (vec!["9".into()], vec!["6".into()]), "{line}");
+            assert_eq!(sent(line, "99999999999999999999"), [(u64::MAX - 1).to_string()], "{line}");
+        }
+        assert_eq!(
+            (sent("GET / HTTP/1.1", "10"), sent("PUT / HTTP/1.1", "x")),
+            (vec!["10".into()], vec!["x".into()])
+        );
     }
 
     proptest! {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::app::{App, Client, Decision, Moment, Plan};
 use crate::cluster::{Attempt, Cluster, Members, Tried};
-use crate::http::answer::{Reason, answer};
+use crate::http::answer::{self, Reason, answer};
 use crate::http::head::RequestHead;
 
 /// Forwards every request to a backend that the cluster picks.
@@ -46,10 +46,13 @@ impl App for Router {
     fn decide(
         &self,
         view: &mut Arc<Members>,
-        _head: &RequestHead<'_>,
+        head: &RequestHead<'_>,
         client: &Client<'_>,
         now: &Moment,
     ) -> Decision {
+        if head.max_forwards == Some(0) {
+            return Decision::Answer(answer::to_last_hop(head.method));
+        }
         match self.pick(view, &Tried::default(), now) {
             Some(attempt) => Decision::Forward(Plan { attempt, trusted: client.is_trusted() }),
             None => Decision::Answer(answer(Reason::NoBackend)),
@@ -84,11 +87,20 @@ mod tests {
     }
 
     fn decide(router: &Router, view: &mut Arc<Members>, client: &str, now: &Moment) -> Decision {
+        decide_on(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", router, view, client, now)
+    }
+
+    fn decide_on(
+        bytes: &[u8],
+        router: &Router,
+        view: &mut Arc<Members>,
+        client: &str,
+        now: &Moment,
+    ) -> Decision {
         let trust = vec!["10.0.0.0/8".parse().unwrap()];
         let settings = ListenerSettings { trust, ..ListenerSettings::default() };
         let client = Client::new(client.parse().unwrap(), ListenerId::unused(), &settings);
         let mut slots = FieldSlots::new();
-        let bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let head = HeadScan::default().request(bytes, &HeadLimits::default(), &mut slots).unwrap().unwrap();
         router.decide(view, &head, &client, now)
     }
@@ -110,6 +122,20 @@ mod tests {
             Decision::Answer(answer) => assert_eq!(answer.status, 503),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn the_last_hop_is_answered_and_not_forwarded() {
+        let now = now(Instant::now());
+        let router = router(1, now.instant);
+        let status = |line: &str| {
+            let bytes = format!("{line} HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n");
+            match decide_on(bytes.as_bytes(), &router, &mut router.view(), "10.0.0.1:5", &now) {
+                Decision::Answer(answer) => Some(answer.status),
+                Decision::Forward(_) | Decision::AnswerAfter(..) => None,
+            }
+        };
+        assert_eq!(["OPTIONS *", "TRACE /", "GET /"].map(status), [Some(204), Some(501), None]);
     }
 
     #[test]
