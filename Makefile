@@ -20,7 +20,7 @@ bench_packages = wrk haproxy nginx caddy apache2 strace iproute2 curl valgrind
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
-.PHONY: help run-thread run-async serve site test model lint peers compare compare-selftest instructions ci clean \
+.PHONY: help run-thread run-async serve site test model lint peers compare compare-selftest instructions churn ci clean \
 	bench bench-smoke bench-full bench-doctor bench-selftest bench-setup bench-build report report-check
 
 help: ## this list
@@ -110,6 +110,9 @@ compare-selftest: bench-build ## does the comparison tell a slowed build from an
 
 instructions: bench-build ## instructions per request of the exchange, beside BASE=commit (needs valgrind)
 	@exec $(lab) instructions --base $(BASE)
+
+churn: ## members replaced every 10 ms under wrk -c 1000: exit 1 on a failure, a late request or growing memory (SECONDS=20)
+	cargo run --release --quiet --example churn -- $(or $(SECONDS),20)
 
 ci: ## what the continuous integration does
 	.ci/run
