@@ -85,6 +85,9 @@ report-check: ## does what is stored follow from the raw results?
 	cargo build --profile lab --package neraca-lab --quiet
 	@$(lab) check $(RUN)
 
+fuzz: ## one fuzz target (TARGET=rewrite) for 10 minutes; fuzz/README.md says what it needs
+	RUSTC_BOOTSTRAP=1 cargo fuzz run $(or $(TARGET),rewrite) -- -max_total_time=600 -max_len=4096 -dict=fuzz/http.dict
+
 test: ## every test
 	cargo test --workspace
 

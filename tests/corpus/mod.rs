@@ -3,7 +3,7 @@
 //! The classes are those of published advisories: two framings, codings that are lists, lengths that are no numbers,
 //! lenient chunks, line ends, hop-by-hop fields, hosts and targets. A request is followed by nothing; a response is
 //! followed by the end of the backend's stream.
-#![allow(unreachable_pub, reason = "a module of several tests, each of which is a crate")]
+#![allow(unreachable_pub, dead_code, reason = "a module of several tests, each of which uses a part")]
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
