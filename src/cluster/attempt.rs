@@ -1,8 +1,12 @@
-//! One attempt to have a request answered by one backend.
+//! Attempts to have a request answered, and the decision about what follows a failed one.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::{AttemptEnd, Backend, BackendId, Failure};
+
+/// Attempts of one request that reached a backend. A failed connect is no such attempt: it costs the backend nothing, and
+/// each backend has at most one for a request.
+const ATTEMPTS_MAX: u32 = 3;
 
 /// One attempt at one backend. The backend counts it as in flight until it ends. Every attempt ends exactly once: by
 /// [`Attempt::finish`], or as abandoned when it is dropped.
@@ -10,14 +14,27 @@ use super::backend::{AttemptEnd, Backend, BackendId, Failure};
 pub struct Attempt {
     backend: Arc<Backend>,
     started: Instant,
-    ended: bool,
+    status: Option<u16>,
+    first_byte: Option<Duration>,
+    end: Option<AttemptEnd>,
+}
+
+/// What is known of an attempt that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// The way it ended.
+    pub end: AttemptEnd,
+    /// The status of the final response, when its head came.
+    pub status: Option<u16>,
+    /// The time from the start of the attempt to the first byte of a response.
+    pub first_byte: Option<Duration>,
 }
 
 impl Attempt {
     /// Begins an attempt.
     pub fn new(backend: &Arc<Backend>, now: Instant) -> Self {
         backend.count_start();
-        Attempt { backend: Arc::clone(backend), started: now, ended: false }
+        Attempt { backend: Arc::clone(backend), started: now, status: None, first_byte: None, end: None }
     }
 
     /// The backend. It stays known after the end.
@@ -25,34 +42,129 @@ impl Attempt {
         &self.backend
     }
 
-    /// The time since the attempt began.
-    pub fn elapsed(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.started)
+    /// Notes that a byte of a response has come.
+    pub fn note_byte(&mut self, now: Instant) {
+        let started = self.started;
+        self.first_byte.get_or_insert_with(|| now.saturating_duration_since(started));
     }
 
-    /// Ends the attempt. A failed connect ejects the backend; a whole response ends an ejection.
+    /// Notes that the head of the final response has come.
+    pub fn note_status(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    /// Ends the attempt; the first end counts. A failed connect ejects the backend, and so do several attempts in a row
+    /// without a timely response. A whole response ends an ejection.
     pub fn finish(&mut self, end: AttemptEnd, now: Instant) {
-        if std::mem::replace(&mut self.ended, true) {
+        if self.end.is_some() {
             return;
         }
+        self.end = Some(end);
         match end {
             AttemptEnd::Answered => self.backend.restore(),
             AttemptEnd::Failed(Failure::Refused | Failure::ConnectTimeout) => self.backend.eject(now),
-            AttemptEnd::Abandoned | AttemptEnd::Failed(_) => {}
+            AttemptEnd::Failed(Failure::ResponseTimeout | Failure::Stalled) => {
+                self.backend.count_silence(now);
+            }
+            // A broken connection says nothing about the next one.
+            AttemptEnd::Failed(
+                Failure::Local | Failure::Reset | Failure::EndedEarly | Failure::BadResponse,
+            )
+            | AttemptEnd::Abandoned => {}
         }
         self.backend.count_end(end);
+    }
+
+    /// The outcome, once the attempt has ended.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.end.map(|end| Outcome { end, status: self.status, first_byte: self.first_byte })
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if !self.ended {
+        if self.end.is_none() {
             self.backend.count_end(AttemptEnd::Abandoned);
         }
     }
 }
 
-/// The backends that one request is not given to again. Allocates nothing while it is empty, as it nearly always is.
+/// How far a request has got when its attempt fails.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// The method is idempotent (RFC 9110 section 9.2.2).
+    pub idempotent: bool,
+    /// A byte of the request was sent on the connection that failed.
+    pub sent: bool,
+    /// All that was sent is still in our buffers.
+    pub repeatable: bool,
+    /// A byte of a response came, an interim response included.
+    pub answered: bool,
+}
+
+/// What follows a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Another attempt, at a backend that is not in [`Attempts::tried`].
+    Again,
+    /// The client gets an answer of ours, or its connection is broken off.
+    GiveUp,
+}
+
+/// The attempts of one request so far. This type alone decides whether a request is tried again.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    /// Backends that this request is not given to again.
+    excluded: Tried,
+    /// Backends that failed after the connect. They get this request again only when no other backend is left, and then
+    /// on a new connection: a kept connection often fails without fault of its backend.
+    broken: Tried,
+    /// Attempts that reached a backend.
+    reached: u32,
+}
+
+impl Attempts {
+    /// Records that an attempt failed, and decides what follows.
+    ///
+    /// A request that is not idempotent is repeated only when no byte of it was sent: the backend may have acted on it
+    /// (RFC 9110 section 9.2.2). That the connection was a kept one proves nothing.
+    pub fn failed(&mut self, backend: BackendId, failure: Failure, request: Progress) -> Next {
+        if failure.is_of_connect() {
+            self.excluded.insert(backend);
+            return Next::Again;
+        }
+        self.reached += 1;
+        let silent = matches!(failure, Failure::ResponseTimeout | Failure::Stalled);
+        if silent || self.broken.contains(backend) {
+            self.excluded.insert(backend);
+        }
+        self.broken.insert(backend);
+        let allowed = request.repeatable && !request.answered && (request.idempotent || !request.sent);
+        if allowed && self.reached < ATTEMPTS_MAX { Next::Again } else { Next::GiveUp }
+    }
+
+    /// The backends that the next attempt avoids: first those that failed in any way, then only those that are out of
+    /// the question.
+    pub fn tried(&self) -> [Tried; 2] {
+        let mut all = self.excluded.clone();
+        all.extend(self.broken.0.iter().copied());
+        [all, self.excluded.clone()]
+    }
+
+    /// True when a connection has failed this request: then only a new one will do.
+    pub fn need_new_connection(&self) -> bool {
+        self.reached > 0
+    }
+
+    /// Forgets everything, for the next request.
+    pub fn clear(&mut self) {
+        self.excluded.0.clear();
+        self.broken.0.clear();
+        self.reached = 0;
+    }
+}
+
+/// A set of backends. Allocates nothing while it is empty, as it nearly always is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tried(Vec<BackendId>);
 
@@ -69,14 +181,8 @@ impl Tried {
         self.0.contains(&id)
     }
 
-    /// Adds backends.
-    pub fn extend(&mut self, ids: impl IntoIterator<Item = BackendId>) {
+    fn extend(&mut self, ids: impl IntoIterator<Item = BackendId>) {
         ids.into_iter().for_each(|id| self.insert(id));
-    }
-
-    /// Forgets every backend.
-    pub fn clear(&mut self) {
-        self.0.clear();
     }
 }
 
@@ -86,6 +192,9 @@ mod tests {
 
     use super::*;
     use crate::cluster::EJECTED_FOR;
+
+    const GET: Progress = Progress { idempotent: true, sent: true, repeatable: true, answered: false };
+    const POST: Progress = Progress { idempotent: false, ..GET };
 
     fn backend(epoch: Instant) -> Arc<Backend> {
         Arc::new(Backend::new(SocketAddr::from(([127, 0, 0, 1], 80)), epoch))
@@ -139,17 +248,20 @@ mod tests {
     }
 
     #[test]
-    fn only_a_failed_connect_ejects_and_a_response_ends_the_ejection() {
+    fn failed_connects_and_silence_eject_and_a_response_ends_the_ejection() {
         use AttemptEnd::{Answered, Failed};
         let start = Instant::now();
         // ends one after the other, available afterwards, available when an ejection has ended
-        let cases: [(&[AttemptEnd], bool, bool); 6] = [
+        let cases: [(&[AttemptEnd], bool, bool); 9] = [
             (&[Answered], true, true),
             (&[Failed(Failure::Reset)], true, true),
             (&[Failed(Failure::Local)], true, true),
             (&[Failed(Failure::Refused)], false, true),
             (&[Failed(Failure::Refused), Failed(Failure::Reset)], false, true),
             (&[Failed(Failure::ConnectTimeout), Answered], true, true),
+            (&[Failed(Failure::ResponseTimeout); 2], true, true),
+            (&[Failed(Failure::ResponseTimeout), Failed(Failure::Stalled), Answered], true, true),
+            (&[Failed(Failure::ResponseTimeout); 3], false, true),
         ];
         for (ends, at_once, later) in cases {
             let backend = backend(start);
@@ -172,5 +284,90 @@ mod tests {
         }
         assert_eq!(tried.0, [ids[2], ids[0]]);
         assert!(tried.contains(ids[0]) && tried.contains(ids[2]) && !tried.contains(ids[1]));
+    }
+
+    #[test]
+    fn an_outcome_has_status_and_time_of_the_first_byte() {
+        let start = Instant::now();
+        let mut attempt = Attempt::new(&backend(start), start);
+        assert_eq!(attempt.outcome(), None);
+        for ms in [5, 9] {
+            attempt.note_byte(start + Duration::from_millis(ms));
+        }
+        attempt.note_status(503);
+        attempt.finish(AttemptEnd::Answered, start);
+        attempt.finish(AttemptEnd::Abandoned, start);
+        let first_byte = Some(Duration::from_millis(5));
+        let outcome = Outcome { end: AttemptEnd::Answered, status: Some(503), first_byte };
+        assert_eq!(attempt.outcome(), Some(outcome));
+    }
+
+    #[test]
+    fn what_follows_a_failure() {
+        use Failure::{
+            BadResponse, ConnectTimeout, EndedEarly, Local, Refused, Reset, ResponseTimeout, Stalled,
+        };
+        let (again, give_up) = (Next::Again, Next::GiveUp);
+        let answered = Progress { answered: true, ..GET };
+        let gone = Progress { repeatable: false, ..GET };
+        let unsent = Progress { sent: false, ..POST };
+        let cases: [(&[Failure], [Progress; 5], [Next; 5]); 4] = [
+            // Nothing was sent, whatever the request is.
+            (
+                &[Refused, ConnectTimeout, Local],
+                [GET, POST, unsent, GET, POST],
+                [again, again, again, again, again],
+            ),
+            (
+                &[Reset, EndedEarly, ResponseTimeout],
+                [GET, unsent, POST, answered, gone],
+                [again, again, give_up, give_up, give_up],
+            ),
+            (
+                &[ResponseTimeout],
+                [GET, POST, Progress { repeatable: false, ..unsent }, answered, unsent],
+                [again, give_up, give_up, give_up, again],
+            ),
+            // These come behind a byte of the response.
+            (&[BadResponse, Stalled], [answered; 5], [give_up; 5]),
+        ];
+        let id = backend(Instant::now()).id();
+        for (failures, requests, nexts) in cases {
+            for &failure in failures {
+                for (request, next) in requests.into_iter().zip(nexts) {
+                    let mut attempts = Attempts::default();
+                    assert_eq!(attempts.failed(id, failure, request), next, "{failure:?} {request:?}");
+                    assert_eq!(attempts.need_new_connection(), !failure.is_of_connect());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn three_attempts_reach_a_backend_and_failed_connects_do_not_count() {
+        let ids = [0; 9].map(|_| backend(Instant::now()).id());
+        let mut attempts = Attempts::default();
+        for id in &ids[..6] {
+            assert_eq!(attempts.failed(*id, Failure::Refused, GET), Next::Again);
+        }
+        assert_eq!(attempts.failed(ids[6], Failure::Reset, GET), Next::Again);
+        assert_eq!(attempts.failed(ids[7], Failure::ResponseTimeout, GET), Next::Again);
+        assert_eq!(attempts.failed(ids[8], Failure::Reset, GET), Next::GiveUp);
+        attempts.clear();
+        assert!(!attempts.need_new_connection() && attempts.tried() == [Tried::default(), Tried::default()]);
+    }
+
+    #[test]
+    fn a_backend_that_broke_off_gets_the_request_once_more_when_no_other_is_left() {
+        let id = backend(Instant::now()).id();
+        let mut attempts = Attempts::default();
+        attempts.failed(id, Failure::EndedEarly, GET);
+        let [first, then] = attempts.tried();
+        assert!(first.contains(id) && !then.contains(id));
+        attempts.failed(id, Failure::EndedEarly, GET);
+        assert!(attempts.tried().iter().all(|tried| tried.contains(id)));
+        let mut attempts = Attempts::default();
+        attempts.failed(id, Failure::ResponseTimeout, GET);
+        assert!(attempts.tried().iter().all(|tried| tried.contains(id)), "a silent backend is asked again");
     }
 }

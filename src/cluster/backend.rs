@@ -30,7 +30,7 @@ pub enum Failure {
     Refused,
     /// The connection was not established in time.
     ConnectTimeout,
-    /// This host has no descriptor or memory left for a connection. The backend is not to blame.
+    /// This host has no descriptor, memory or port left for a connection. The backend is not to blame.
     Local,
     /// The connection was reset.
     Reset,
@@ -45,6 +45,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// True when no connection was made, so nothing of the request was sent.
+    pub fn is_of_connect(self) -> bool {
+        matches!(self, Failure::Refused | Failure::ConnectTimeout | Failure::Local)
+    }
+
     /// Every kind of failure.
     pub const ALL: [Failure; 8] = [
         Failure::Refused,
@@ -155,7 +160,7 @@ impl Backend {
 
     /// True when the backend may get a request.
     pub fn available(&self, now: Instant) -> bool {
-        self.health.is_healthy(now)
+        self.health.is_healthy(now, || self.in_flight())
     }
 
     /// True when the backend does not belong to its cluster any more.
@@ -170,6 +175,11 @@ impl Backend {
     /// Ejects the backend for [`super::EJECTED_FOR`].
     pub fn eject(&self, now: Instant) {
         self.health.eject(now);
+    }
+
+    /// Counts an attempt without a timely response: [`super::SILENCES_MAX`] in a row eject the backend.
+    pub fn count_silence(&self, now: Instant) {
+        self.health.count_silence(now);
     }
 
     /// Ends an ejection.

@@ -1,39 +1,63 @@
-//! Whether a backend is worth a try, learnt from the traffic itself (passive).
+//! Passive health: whether a backend may get a request, learnt from the ends of its attempts.
 //!
-//! The first connect that fails is enough to eject: a dead backend refuses at once and so always has the fewest
-//! requests, and without an ejection it would draw every request of the least-requests policy.
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+//! Two rules eject a backend:
+//! - **One failed connect.** A dead backend refuses at once, so it always has the fewest requests in flight. Without the
+//!   ejection it would draw every request of the least-requests policy.
+//! - **[`SILENCES_MAX`] attempts in a row without a timely response.** A single timeout proves little: one slow endpoint
+//!   of a healthy backend causes it too. A response of the backend in between starts the count anew, so a slow endpoint
+//!   ejects only a backend that answers nothing else. (nginx has `max_fails`, Envoy `consecutive_gateway_failure`.)
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How long a backend is passed over when no connection to it could be had: long enough that a dead one costs
-/// few retries, short enough that one that only restarted is back at once.
+/// Time that an ejection lasts. A dead backend costs one failed connect per second; a backend that restarted is back
+/// within a second.
 pub const EJECTED_FOR: Duration = Duration::from_secs(1);
 
-/// The end of an ejection as milliseconds since `epoch`, 0 without one. Nothing else is ordered by it, so
-/// relaxed loads and stores do: a worker that sees it late makes one failed connect more.
+/// Attempts in a row without a timely response that eject a backend.
+pub const SILENCES_MAX: u32 = 3;
+
+/// The health of one backend. The loads and stores are relaxed: a worker that sees an ejection late makes one more
+/// failed attempt.
 #[derive(Debug)]
 pub(super) struct Health {
-    epoch: Instant,
+    /// The end of the last ejection in milliseconds since `epoch`; 0 once a response has come.
     ejected_until: AtomicU64,
+    /// Attempts in a row without a timely response.
+    silences: AtomicU32,
+    epoch: Instant,
 }
 
 impl Health {
     /// Healthy.
     pub(super) fn new(epoch: Instant) -> Self {
-        Health { epoch, ejected_until: AtomicU64::new(0) }
+        Health { ejected_until: AtomicU64::new(0), silences: AtomicU32::new(0), epoch }
     }
 
-    pub(super) fn is_healthy(&self, now: Instant) -> bool {
+    /// True when the backend may get a request. After an ejection for silence, one request at a time probes the backend
+    /// until a response comes: each probe may cost a client the whole response timeout.
+    pub(super) fn is_healthy(&self, now: Instant, in_flight: impl FnOnce() -> u32) -> bool {
         let until = self.ejected_until();
-        until == 0 || self.since_epoch(now) >= until
+        let ended = || self.since_epoch(now) >= until;
+        until == 0 || (ended() && (self.silences.load(Relaxed) < SILENCES_MAX || in_flight() == 0))
     }
 
+    /// Ejects the backend.
     pub(super) fn eject(&self, now: Instant) {
         self.ejected_until.store(self.since_epoch(now + EJECTED_FOR), Relaxed);
     }
 
-    /// Looks before it writes: this runs on every success, and the line is shared by all workers.
+    /// Counts an attempt without a timely response.
+    pub(super) fn count_silence(&self, now: Instant) {
+        if self.silences.fetch_add(1, Relaxed) + 1 >= SILENCES_MAX {
+            self.eject(now);
+        }
+    }
+
+    /// Ends an ejection. Loads before it stores: it runs on every response, and all workers share the cache line.
     pub(super) fn restore(&self) {
+        if self.silences.load(Relaxed) != 0 {
+            self.silences.store(0, Relaxed);
+        }
         if self.ejected_until() != 0 {
             self.ejected_until.store(0, Relaxed);
         }
@@ -57,7 +81,7 @@ mod tests {
         let epoch = Instant::now();
         let at = |ms| epoch + Duration::from_millis(ms);
         let health = Health::new(epoch);
-        assert!(health.is_healthy(at(0)));
+        assert!(health.is_healthy(at(0), || 0));
         // eject at, restored, asked at, healthy
         let cases = [
             (0, false, 0, false),
@@ -74,7 +98,35 @@ mod tests {
             if restored {
                 health.restore();
             }
-            assert_eq!(health.is_healthy(at(asked)), healthy, "ejected at {eject} ms, asked at {asked} ms");
+            assert_eq!(
+                health.is_healthy(at(asked), || 9),
+                healthy,
+                "ejected at {eject} ms, asked at {asked} ms"
+            );
         }
+    }
+
+    #[test]
+    fn silences_in_a_row_eject_and_a_response_starts_the_count_anew() {
+        let epoch = Instant::now();
+        let at = |ms| epoch + Duration::from_millis(ms);
+        let health = Health::new(epoch);
+        for _ in 0..10 {
+            for _ in 1..SILENCES_MAX {
+                health.count_silence(epoch);
+                assert!(health.is_healthy(epoch, || 9));
+            }
+            health.restore();
+        }
+        for _ in 0..SILENCES_MAX {
+            health.count_silence(epoch);
+        }
+        assert!(!health.is_healthy(at(999), || 0));
+        assert!(health.is_healthy(at(1000), || 0), "no probe");
+        assert!(!health.is_healthy(at(1000), || 1), "two probes at a time");
+        health.count_silence(at(1000));
+        assert!(!health.is_healthy(at(1999), || 0) && health.is_healthy(at(2000), || 0));
+        health.restore();
+        assert!(health.is_healthy(at(1000), || 9));
     }
 }

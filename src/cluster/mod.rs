@@ -14,9 +14,9 @@ mod idle;
 mod members;
 mod policy;
 
-pub use attempt::{Attempt, Tried};
+pub use attempt::{Attempt, Attempts, Next, Outcome, Progress, Tried};
 pub use backend::{AttemptCounts, AttemptEnd, Backend, BackendId, Failure};
-pub use health::EJECTED_FOR;
+pub use health::{EJECTED_FOR, SILENCES_MAX};
 pub use idle::IdlePool;
 pub use members::Members;
 pub use policy::{Policy, UnknownPolicy};

@@ -272,7 +272,7 @@ impl<S: Stream> Connection<S> {
                 }
                 Ok(false) if now < exchange.deadline() => return Attached::Later,
                 Ok(false) => AttachError::TimedOut,
-                Err(_) => AttachError::Refused,
+                Err(error) => attach_error(&error),
             };
             counters.unreachable.add(1);
             if let Some(link) = self.take_backend(backends) {
@@ -305,10 +305,10 @@ impl<S: Stream> Connection<S> {
                 counters.connected.add(1);
                 Attached::Done(Ok(()))
             }
-            Err(error) if is_exhausted(&error) => Attached::Done(Err(AttachError::Exhausted)),
-            Err(_) => {
-                counters.unreachable.add(1);
-                Attached::Done(Err(AttachError::Refused))
+            Err(error) => {
+                let error = attach_error(&error);
+                counters.unreachable.add(u64::from(error == AttachError::Refused));
+                Attached::Done(Err(error))
             }
         }
     }
@@ -351,6 +351,41 @@ impl<S: Stream> Connection<S> {
             (Side::Client, _) => self.client.shutdown(),
             (Side::Backend, Some(backend)) => backend.shutdown(),
             (Side::Backend, None) => {}
+        }
+    }
+}
+
+/// The kind of an error of `connect`. The backend is to blame for none but `Refused`.
+fn attach_error(error: &io::Error) -> AttachError {
+    use rustix::io::Errno;
+    // connect(2): no free local port, for this destination or at all.
+    let local = [Errno::ADDRNOTAVAIL, Errno::ADDRINUSE, Errno::AGAIN];
+    match error.raw_os_error() {
+        Some(code) if local.iter().any(|errno| errno.raw_os_error() == code) => AttachError::Local,
+        _ if is_exhausted(error) => AttachError::Exhausted,
+        _ => AttachError::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_local_error_of_connect_does_not_blame_the_backend() {
+        let cases = [
+            (Errno::ADDRNOTAVAIL, AttachError::Local),
+            (Errno::ADDRINUSE, AttachError::Local),
+            (Errno::AGAIN, AttachError::Local),
+            (Errno::MFILE, AttachError::Exhausted),
+            (Errno::NOMEM, AttachError::Exhausted),
+            (Errno::CONNREFUSED, AttachError::Refused),
+            (Errno::HOSTUNREACH, AttachError::Refused),
+        ];
+        for (errno, kind) in cases {
+            assert_eq!(attach_error(&errno.into()), kind, "{errno:?}");
         }
     }
 }

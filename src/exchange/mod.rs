@@ -6,7 +6,6 @@
 
 mod deadline;
 mod flow;
-mod retry;
 mod step;
 mod transitions;
 
@@ -17,7 +16,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::app::{App, Client, Moment};
-use crate::cluster::{Attempt, Tried};
+use crate::cluster::{Attempt, Attempts};
 use crate::http::buffer::BufferPool;
 use crate::http::framing::Framing;
 use crate::http::head::{HeadScan, Method, RequestHead, Version};
@@ -94,8 +93,8 @@ pub struct Exchange {
     ask: Ask,
     /// The current attempt, or the last one when it has ended.
     attempt: Option<Attempt>,
-    /// The backends that could not be reached for this request.
-    tried: Tried,
+    /// The failed attempts of this request.
+    attempts: Attempts,
     /// No more bytes will come from the client.
     client_ended: bool,
     facts: Facts,
@@ -111,8 +110,6 @@ struct Facts {
     /// A backend connection is at work for us.
     attached: bool,
     attach_error: Option<AttachError>,
-    /// The request was sent once more, so no kept connection will do.
-    retried: bool,
     /// How the backend's stream ended, once it did.
     backend_end: Option<End>,
     /// The backend stopped listening; what it said before may still be read.
@@ -147,7 +144,7 @@ impl Exchange {
             scan: HeadScan::default(),
             ask: Ask::UNREAD,
             attempt: None,
-            tried: Tried::default(),
+            attempts: Attempts::default(),
             client_ended: false,
             facts: Facts::default(),
             deadline: Deadline::new(Wait::Head, limits, now),
@@ -181,7 +178,7 @@ impl Exchange {
         self.scan = HeadScan::default();
         self.ask = Ask::UNREAD;
         self.attempt = None;
-        self.tried.clear();
+        self.attempts.clear();
         self.facts = Facts::default();
         self.deadline = Deadline::new(Wait::Head, limits, now);
         self.progress = false;
@@ -260,7 +257,7 @@ impl Exchange {
 
     /// True when the attempt needs a new connection, not a kept one.
     pub fn needs_new_connection(&self) -> bool {
-        self.facts.retried
+        self.attempts.need_new_connection()
     }
 
     /// A connection to the attempt's backend is there, or could not be had.
@@ -273,6 +270,14 @@ impl Exchange {
                 self.phase = Phase::Relay;
             }
             Err(error) => self.facts.attach_error = Some(error),
+        }
+    }
+
+    /// The client's connection was reset: nobody waits for a response any more. Not for a client that has only ended its
+    /// direction, which may still read.
+    pub fn client_lost(&mut self) {
+        if !matches!(self.phase, Phase::Closed(_)) {
+            self.close(CloseReason::ClientLost);
         }
     }
 

@@ -90,8 +90,10 @@ pub enum AttachError {
     Refused,
     /// The connect deadline passed.
     TimedOut,
-    /// This process has no descriptor left; the backend is not to blame.
+    /// This process has no descriptor or memory left.
     Exhausted,
+    /// This host cannot make the connection, for want of a free port for example. The backend is not to blame.
+    Local,
 }
 
 /// Why a client's connection is closed.

@@ -1,14 +1,13 @@
 //! Every transition of an exchange: facts were noted in it, here is decided what follows from them.
 
 use crate::app::{App, Decision};
-use crate::cluster::{AttemptEnd, Failure as Fault};
+use crate::cluster::{AttemptEnd, Failure, Next, Progress};
 use crate::http::answer::{self, Answer, Body, Reason};
 use crate::http::framing::Framing;
 use crate::http::head::{FieldSlots, HeadScan, Method, ResponseHead, Version};
 use crate::http::rewrite::{self, Coding, Persistence};
 
 use super::deadline::{Deadline, Wait};
-use super::retry::Failure;
 use super::{Ask, AttachError, CloseReason, Context, End, Exchange, Interest, Keep, Phase, Side, Step};
 
 /// Most interim responses (1xx) passed on for one request.
@@ -116,25 +115,16 @@ impl Exchange {
     fn step_attach<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
         let Some(error) = self.facts.attach_error.take() else { return Some(Step::Attach) };
         let failure = match error {
-            AttachError::Refused => Fault::Refused,
-            AttachError::TimedOut => Fault::ConnectTimeout,
-            AttachError::Exhausted => Fault::Local,
+            AttachError::Refused => Failure::Refused,
+            AttachError::TimedOut => Failure::ConnectTimeout,
+            AttachError::Exhausted | AttachError::Local => Failure::Local,
         };
-        self.finish(AttemptEnd::Failed(failure), cx);
         if error == AttachError::Exhausted {
+            self.finish(AttemptEnd::Failed(failure), cx);
             self.answer(Reason::Overload, cx);
-            return None;
+        } else {
+            self.fail(failure, cx);
         }
-        self.tried.insert(self.attempt.as_ref()?.backend().id());
-        if let Some(attempt) = cx.app.retry(cx.view, &self.tried, &cx.now) {
-            self.attempt = Some(attempt);
-            self.deadline = Deadline::new(Wait::Connect, cx.limits(), cx.now.instant);
-            return Some(Step::Attach);
-        }
-        self.answer(
-            if error == AttachError::TimedOut { Reason::ConnectTimeout } else { Reason::Unreachable },
-            cx,
-        );
         None
     }
 
@@ -153,12 +143,11 @@ impl Exchange {
             return None;
         }
         if !self.facts.started && !self.read_response_head(cx) {
-            self.finish(AttemptEnd::Failed(Fault::BadResponse), cx);
-            self.answer(Reason::BadResponse, cx);
+            self.fail(Failure::BadResponse, cx);
             return None;
         }
         if self.facts.started && self.response.advance().is_err() {
-            self.finish(AttemptEnd::Failed(Fault::BadResponse), cx);
+            self.finish(AttemptEnd::Failed(Failure::BadResponse), cx);
             self.close(CloseReason::Truncated);
             return None;
         }
@@ -259,6 +248,7 @@ impl Exchange {
             let Some(input) = self.response.take_input() else { return true };
             if !self.facts.answered {
                 self.facts.answered = true;
+                self.attempt.iter_mut().for_each(|attempt| attempt.note_byte(cx.now.instant));
                 self.request.release();
                 self.scan = HeadScan::default();
             }
@@ -282,6 +272,9 @@ impl Exchange {
     }
 
     fn take_response_head<A: App>(&mut self, head: &ResponseHead<'_>, cx: &Context<'_, A>) -> bool {
+        if head.status == 101 || head.status >= 200 {
+            self.attempt.iter_mut().for_each(|attempt| attempt.note_status(head.status));
+        }
         match head.status {
             101 => {
                 if !self.ask.upgrade || !self.request.is_received() {
@@ -339,37 +332,49 @@ impl Exchange {
 
     /// The backend's stream ended before the response did.
     fn end_of_backend<A: App>(&mut self, end: End, cx: &mut Context<'_, A>) {
-        let failed = AttemptEnd::Failed(if end == End::Broken { Fault::Reset } else { Fault::EndedEarly });
-        if self.facts.started {
-            if end == End::Broken || !self.response.ended() {
-                self.finish(failed, cx);
-                self.close(CloseReason::Truncated);
-            }
-            return;
+        let failure = if end == End::Broken { Failure::Reset } else { Failure::EndedEarly };
+        if !self.facts.started {
+            self.fail(failure, cx);
+        } else if end == End::Broken || !self.response.ended() {
+            self.finish(AttemptEnd::Failed(failure), cx);
+            self.close(CloseReason::Truncated);
         }
-        let failure = Failure {
+    }
+
+    /// The attempt failed before the head of a final response: begins another one, or answers.
+    fn fail<A: App>(&mut self, failure: Failure, cx: &mut Context<'_, A>) {
+        self.finish(AttemptEnd::Failed(failure), cx);
+        let progress = Progress {
+            idempotent: self.ask.method.is_idempotent(),
+            sent: self.request.has_left(),
+            repeatable: self.request.is_held(),
             answered: self.facts.answered,
-            whole: self.request.is_held(),
-            left: self.request.has_left(),
-            retried: self.facts.retried,
-            method: self.ask.method,
         };
-        self.finish(failed, cx);
-        if failure.may_retry() {
-            self.facts.retried = true;
+        let failed = self.attempt.as_ref().map(|attempt| attempt.backend().id());
+        let next = failed.map(|backend| self.attempts.failed(backend, failure, progress));
+        let attempt = match next {
+            Some(Next::Again) => {
+                self.attempts.tried().iter().find_map(|tried| cx.app.retry(cx.view, tried, &cx.now))
+            }
+            Some(Next::GiveUp) | None => None,
+        };
+        if attempt.is_some() {
+            self.attempt = attempt;
             self.request.rewind();
             self.facts.backend_end = None;
             self.phase = Phase::Attach;
-            // A backend that is going down often fails twice; without another one it is tried again.
-            let mut others = self.tried.clone();
-            others.extend(self.attempt.iter().map(|attempt| attempt.backend().id()));
-            self.attempt = cx
-                .app
-                .retry(cx.view, &others, &cx.now)
-                .or_else(|| cx.app.retry(cx.view, &self.tried, &cx.now));
-        } else {
-            self.answer(if self.facts.answered { Reason::BadResponse } else { Reason::BackendClosed }, cx);
+            self.deadline = Deadline::new(Wait::Connect, cx.limits(), cx.now.instant);
+            return;
         }
+        let reason = match failure {
+            Failure::Refused => Reason::Unreachable,
+            Failure::ConnectTimeout => Reason::ConnectTimeout,
+            Failure::Local => Reason::Overload,
+            Failure::Reset | Failure::EndedEarly if !self.facts.answered => Reason::BackendClosed,
+            Failure::Reset | Failure::EndedEarly | Failure::BadResponse => Reason::BadResponse,
+            Failure::ResponseTimeout | Failure::Stalled => Reason::ResponseTimeout,
+        };
+        self.answer(reason, cx);
     }
 
     /// The backend connection is not needed any more. The attempt stays for a retry, and for the engine to know the
@@ -429,11 +434,18 @@ impl Exchange {
                 if wait == Wait::Client {
                     self.answer(Reason::BodyTimeout, cx);
                 } else {
-                    self.finish(AttemptEnd::Failed(Fault::ResponseTimeout), cx);
-                    self.answer(Reason::ResponseTimeout, cx);
+                    self.fail(Failure::ResponseTimeout, cx);
                 }
             }
-            (Phase::Relay | Phase::Respond, _) => self.close(CloseReason::Stalled),
+            (Phase::Relay, wait) => {
+                match wait {
+                    Wait::Backend => self.finish(AttemptEnd::Failed(Failure::Stalled), cx),
+                    Wait::Tunnel => self.finish(AttemptEnd::Answered, cx),
+                    _ => {}
+                }
+                self.close(CloseReason::Stalled);
+            }
+            (Phase::Respond, _) => self.close(CloseReason::Stalled),
             (Phase::Closed(_), _) => {}
         }
     }

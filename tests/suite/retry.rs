@@ -1,10 +1,12 @@
 //! Backends that die, and what becomes of the requests that they had.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::harness::scripted::{Backend, Reserved};
 use crate::harness::wire::Wire;
 use crate::harness::{Server, Variant, balancer, eventually};
+use neraca::cluster::{Failure, SILENCES_MAX};
 use neraca::router::Router;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -262,7 +264,86 @@ fn a_client_that_leaves_frees_its_backend(variant: Variant) {
     // A reset is noticed when something is written.
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
     peer.is_gone();
-    eventually("the lease is given back", || server.app.cluster().members().backends()[0].in_flight() == 0);
+    let backend = |server: &Server<Router>| Arc::clone(&server.app.cluster().members().backends()[0]);
+    eventually("the attempt ends", || backend(&server).in_flight() == 0);
+}
+
+fn a_request_without_a_timely_response_goes_to_another_backend(variant: Variant) {
+    let [silent, other] = [Backend::start(), Backend::start()];
+    let mut options = variant.options();
+    options.listener.limits.response_timeout = Duration::from_millis(300);
+    let server = balancer(options, &[silent.address(), other.address()]);
+    let backends = server.app.cluster().members().backends().to_vec();
+    // The backends take turns, and a retry is a turn too: every request begins at the silent one.
+    for timeouts in 1..=SILENCES_MAX {
+        let before = Instant::now();
+        let mut client = server.client();
+        client.send(GET);
+        let mut held = silent.accept();
+        held.head();
+        let mut peer = other.accept();
+        peer.head();
+        peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(client.message().status(), 200);
+        held.is_gone();
+        assert_eq!(backends[0].counts().failed(Failure::ResponseTimeout), u64::from(timeouts));
+        assert_eq!(backends[0].available(before), timeouts < SILENCES_MAX);
+    }
+}
+
+fn a_post_without_a_timely_response_is_not_sent_twice(variant: Variant) {
+    let [silent, other] = [Backend::start(), Backend::start()];
+    let mut options = variant.options();
+    options.listener.limits.response_timeout = Duration::from_millis(300);
+    let server = balancer(options, &[silent.address(), other.address()]);
+    let mut client = server.client();
+    client.send(POST);
+    let mut peer = silent.accept();
+    peer.message();
+    assert_eq!(client.message().status(), 504);
+    assert!(other.is_untouched(), "sent twice");
+}
+
+fn a_get_is_tried_on_each_backend_and_on_three_at_most(variant: Variant) {
+    for working in [2, 3] {
+        let backends = [(); 4].map(|()| Backend::start());
+        let server = balancer(variant.options(), &backends.each_ref().map(Backend::address));
+        let mut client = server.client();
+        client.send(GET);
+        // The backends take turns among those that were not tried.
+        let order = [0, 2, 1].map(|n| &backends[n]);
+        for backend in &order[..working] {
+            let mut peer = backend.accept();
+            peer.head();
+            peer.reset();
+        }
+        if working == 2 {
+            let mut peer = order[2].accept();
+            peer.head();
+            peer.send(OK);
+            assert_eq!(client.message().text(), "ok");
+        } else {
+            assert_eq!(client.message().status(), 502);
+        }
+        assert!(backends[3].is_untouched());
+        let failed = |n: usize| server.app.cluster().members().backends()[n].counts().failed(Failure::Reset);
+        assert_eq!([0, 1, 2, 3].map(failed).iter().sum::<u64>(), working as u64);
+    }
+}
+
+fn a_stall_within_a_response_is_reported_against_the_backend(variant: Variant) {
+    let backend = Backend::start();
+    let mut options = variant.options();
+    options.listener.limits.response_timeout = Duration::from_millis(300);
+    let server = balancer(options, &[backend.address()]);
+    let mut client = server.client();
+    client.send(GET);
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+    client.rest();
+    let counts = server.app.cluster().members().backends()[0].counts();
+    assert_eq!((counts.started, counts.ended(), counts.failed(Failure::Stalled)), (1, 1, 1));
 }
 
 each_variant! {
@@ -277,4 +358,8 @@ each_variant! {
     when_nobody_answers_it_is_said_at_once
     a_backend_that_comes_back_is_used_again
     a_client_that_leaves_frees_its_backend
+    a_request_without_a_timely_response_goes_to_another_backend
+    a_post_without_a_timely_response_is_not_sent_twice
+    a_get_is_tried_on_each_backend_and_on_three_at_most
+    a_stall_within_a_response_is_reported_against_the_backend
 }
