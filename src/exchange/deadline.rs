@@ -1,32 +1,31 @@
-//! What an exchange waits for, and how long it may.
+//! The waits of an exchange, and the limit of each.
 
 use std::time::{Duration, Instant};
 
-use super::{Exchange, Phase};
 use crate::app::Limits;
 
-/// What an exchange waits for. One deadline a connection; nothing is armed per read.
+/// What an exchange waits for. A connection has one deadline; no timer is armed per read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// The rest of a request head, in all.
+    /// The rest of a request head, in total.
     Head,
-    /// A connection to a backend, in all.
+    /// A connection to a backend, in total.
     Connect,
-    /// The client, to send or to take some bytes of a body.
+    /// The client: the next bytes that it sends or reads.
     Client,
-    /// The backend, to take or to send some bytes.
+    /// The backend: the next bytes that it sends or reads.
     Backend,
-    /// The backend, to answer `Expect: 100-continue`, in all.
+    /// The backend's answer to `Expect: 100-continue`, in total.
     Continue,
-    /// Either end of a tunnel.
+    /// The next bytes from either end of a tunnel.
     Tunnel,
-    /// The client, to close, in all.
+    /// The end of the client's stream, in total.
     Linger,
-    /// Nothing but the time until an answer that was put off.
+    /// The time of a delayed answer.
     Delay,
 }
 
-/// The deadline of an exchange, moved by progress where the wait is a gap and by nothing where it is a total.
+/// The deadline of an exchange. Progress moves the deadline of a gap, and never that of a total.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     wait: Wait,
@@ -38,12 +37,12 @@ impl Deadline {
         Deadline { wait, at: now + wait.limit(limits) }
     }
 
-    /// A wait until that instant, which is no limit but what was asked for.
+    /// A delay until `at`, as the app asked for it.
     pub(super) fn until(at: Instant) -> Self {
         Deadline { wait: Wait::Delay, at }
     }
 
-    /// The exchange waits for `wait` now; `progress` says whether bytes moved since the last time.
+    /// Sets the current wait. `progress`: bytes have moved since the last call.
     pub(super) fn update(&mut self, wait: Wait, progress: bool, limits: &Limits, now: Instant) {
         if wait != self.wait || (progress && wait.is_gap()) {
             *self = Deadline::new(wait, limits, now);
@@ -75,28 +74,6 @@ impl Wait {
 
     fn is_gap(self) -> bool {
         matches!(self, Wait::Client | Wait::Backend | Wait::Tunnel)
-    }
-}
-
-impl Exchange {
-    /// What the exchange waits for when its step is taken.
-    pub(super) fn wait(&self) -> Wait {
-        match self.phase {
-            Phase::Head => Wait::Head,
-            Phase::Attach => Wait::Connect,
-            Phase::Linger => Wait::Linger,
-            Phase::Delay => Wait::Delay,
-            Phase::Respond | Phase::Closed(_) => Wait::Client,
-            Phase::Relay if self.facts.tunnel => Wait::Tunnel,
-            Phase::Relay if self.response.has_pending() => Wait::Client,
-            Phase::Relay
-                if self.facts.started || self.request.is_received() || self.request.has_pending() =>
-            {
-                Wait::Backend
-            }
-            Phase::Relay if self.ask.awaits_continue => Wait::Continue,
-            Phase::Relay => Wait::Client,
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One direction of an exchange: what arrived from one side and is to leave on the other.
+//! One direction of an exchange: bytes that arrive from one side and are sent to the other.
 
 use std::fs::File;
 use std::ops::Range;
@@ -10,43 +10,43 @@ use crate::http::chunks::{self, ChunkError, ChunkScan, Piece};
 use crate::http::framing::Framing;
 use crate::http::rewrite::Coding;
 
-/// What is still to come of the body.
+/// The part of the body that has not arrived.
 #[derive(Debug, Clone, Copy)]
 enum Rest {
-    /// That many bytes.
+    /// This number of bytes.
     Length(u64),
-    /// What the chunks say.
+    /// Chunks, up to the last one.
     Chunks(ChunkScan),
-    /// All until the end of the stream.
+    /// All bytes until the stream ends.
     UntilClose,
-    /// Nothing, but the last chunk that we add is not written yet.
+    /// Nothing; the last chunk that we add is not written yet.
     LastChunk,
     /// Nothing.
     Done,
 }
 
-/// Where the body comes from.
+/// The source of the body.
 #[derive(Debug)]
 enum Source {
     /// The other side of the exchange, through `input`.
     Peer,
-    /// Memory; the range is what has not left.
+    /// Memory; the range is the part that was not sent.
     Bytes(Bytes, Range<usize>),
-    /// A file; the range is what has not left.
+    /// A file; the range is the part that was not sent.
     File(Arc<File>, Range<u64>),
 }
 
-/// One direction. Its bytes leave in the order prefix, then body.
+/// One direction. The prefix is sent first, then the body.
 #[derive(Debug)]
 pub(super) struct Flow {
     input: Option<Buffer>,
-    /// Bytes of our own that leave before the body bytes that are ready: a rewritten head, a chunk-size line.
+    /// Bytes of our own, sent before the ready body bytes: a rewritten head, or a chunk-size line.
     prefix: Vec<u8>,
     prefix_sent: usize,
-    /// Bytes at the front of `input` that may leave.
+    /// Bytes at the front of `input` that may be sent.
     ready: usize,
-    /// How many of the ready ones have left already and are kept for a retry; 0 unless `held`.
-    sent: usize,
+    /// Ready bytes that were sent already and are kept for another attempt; 0 unless `held`.
+    resendable: usize,
     held: bool,
     rest: Rest,
     coding: Coding,
@@ -54,10 +54,10 @@ pub(super) struct Flow {
     source: Source,
 }
 
-/// A prefix that has grown beyond this many bytes is not kept for the next exchange.
+/// A prefix with a larger capacity is not kept for the next exchange.
 const PREFIX_KEPT_BYTES: usize = 4096;
 
-/// Body bytes up to that many are copied behind the prefix: for so few, one plain send costs less than a vectored one.
+/// Most body bytes that are copied behind the prefix: below this size, one plain send costs less than a vectored one.
 const JOINED_MAX: usize = 2048;
 
 impl Flow {
@@ -67,7 +67,7 @@ impl Flow {
             prefix: Vec::new(),
             prefix_sent: 0,
             ready: 0,
-            sent: 0,
+            resendable: 0,
             held: false,
             rest: Rest::Done,
             coding: Coding::Verbatim,
@@ -76,7 +76,7 @@ impl Flow {
         }
     }
 
-    /// Ready for the next message; what arrived behind the last one stays.
+    /// Prepares for the next message. Bytes that arrived behind the last message stay.
     pub(super) fn reset(&mut self) {
         self.release();
         if let Some(input) = &mut self.input {
@@ -94,16 +94,16 @@ impl Flow {
         self.source = Source::Peer;
     }
 
-    /// Forgets everything that arrived.
+    /// Discards everything that arrived.
     pub(super) fn discard(&mut self) {
         if let Some(input) = &mut self.input {
             input.clear();
         }
-        (self.ready, self.sent) = (0, 0);
+        (self.ready, self.resendable) = (0, 0);
     }
 
-    /// Gives an empty buffer back.
-    pub(super) fn settle(&mut self, buffers: &mut BufferPool) {
+    /// Gives the buffer back to the pool when it is empty.
+    pub(super) fn return_empty_buffer(&mut self, buffers: &mut BufferPool) {
         if self.input.as_ref().is_some_and(Buffer::is_empty)
             && let Some(buffer) = self.input.take()
         {
@@ -111,7 +111,7 @@ impl Flow {
         }
     }
 
-    /// Where the next bytes from the source go.
+    /// The room for the next bytes from the source.
     pub(super) fn room(&mut self, buffers: &mut BufferPool) -> &mut [u8] {
         if self.held && self.input.as_ref().is_some_and(Buffer::is_full) {
             self.release();
@@ -119,19 +119,19 @@ impl Flow {
         self.input.get_or_insert_with(|| buffers.take()).room()
     }
 
-    /// The first `n` bytes of the room were filled.
+    /// Takes the first `n` bytes of the room as arrived.
     pub(super) fn arrived(&mut self, n: usize) {
         if let Some(input) = &mut self.input {
             input.extend(n);
         }
     }
 
-    /// What arrived and was not looked at: behind the bytes that are ready.
+    /// The bytes that arrived and are not ready: they follow the ready bytes.
     pub(super) fn unread(&self) -> &[u8] {
         self.input.as_ref().map_or(&[], |input| &input.filled()[self.ready..])
     }
 
-    /// Drops the first `n` bytes of what arrived: a head that was read. Only while no body byte is ready.
+    /// Drops the first `n` bytes that arrived, which are a parsed head. Only while no body byte is ready.
     pub(super) fn skip(&mut self, n: usize) {
         debug_assert!(self.ready == 0, "a head behind body bytes");
         if let Some(input) = &mut self.input {
@@ -139,7 +139,7 @@ impl Flow {
         }
     }
 
-    /// Takes the buffer out, to parse a head in it while the flow is written to. None when nothing is in it.
+    /// Takes the buffer out, so that a head in it can be parsed while the flow is written to. None when it is empty.
     pub(super) fn take_input(&mut self) -> Option<Buffer> {
         self.input.take_if(|input| !input.is_empty())
     }
@@ -149,7 +149,7 @@ impl Flow {
         self.input = Some(input);
     }
 
-    /// Bytes of our own that leave next. Only while no body byte is ready, for those leave behind it.
+    /// The bytes of our own that are sent next. Only while no body byte is ready: the prefix is sent before those.
     pub(super) fn prefix(&mut self) -> &mut Vec<u8> {
         debug_assert!(self.ready == 0, "a prefix behind body bytes");
         if self.prefix_sent > 0 && self.prefix_sent == self.prefix.len() && !self.held {
@@ -159,7 +159,7 @@ impl Flow {
         &mut self.prefix
     }
 
-    /// The head is in the prefix: the body follows from the other side.
+    /// Begins a body from the other side. Its head is in the prefix.
     pub(super) fn begin(&mut self, framing: Framing, coding: Coding) {
         self.coding = coding;
         self.rest = match framing {
@@ -171,62 +171,62 @@ impl Flow {
         };
     }
 
-    /// The head is in the prefix: the body is an answer's. With `head_only` it does not leave.
+    /// Begins the body of an answer of ours. Its head is in the prefix. With `head_only` the body is not sent.
     pub(super) fn begin_answer(&mut self, body: Body, head_only: bool) {
         self.rest = Rest::Done;
         self.source = match body {
             _ if head_only => Source::Peer,
             Body::None => Source::Peer,
-            Body::Bytes(octets, range) => Source::Bytes(octets, range),
+            Body::Bytes(bytes, range) => Source::Bytes(bytes, range),
             Body::File(file, range) => Source::File(file, range),
         };
     }
 
-    /// Keeps what leaves, so that it can leave once more.
+    /// From now on keeps the sent bytes, so that they can be sent once more.
     pub(super) fn hold(&mut self) {
         self.held = true;
     }
 
-    /// Everything since `hold` is still here.
+    /// True when all bytes since `hold` are still here.
     pub(super) fn is_held(&self) -> bool {
         self.held
     }
 
-    /// Some byte has left since it was last rewound.
-    pub(super) fn has_left(&self) -> bool {
+    /// True when a byte was sent since the last rewind.
+    pub(super) fn has_sent(&self) -> bool {
         self.prefix_sent > 0
     }
 
-    /// Lets go of what left.
+    /// Drops the bytes that were sent.
     pub(super) fn release(&mut self) {
         if self.held {
             self.held = false;
             if let Some(input) = &mut self.input {
-                input.consume(self.sent);
+                input.consume(self.resendable);
             }
-            self.ready -= self.sent;
-            self.sent = 0;
+            self.ready -= self.resendable;
+            self.resendable = 0;
         }
     }
 
-    /// What left is to leave again, from the start.
+    /// Sends everything again from the start.
     pub(super) fn rewind(&mut self) {
         debug_assert!(self.held, "only what is held can leave again");
         self.prefix_sent = 0;
-        self.sent = 0;
+        self.resendable = 0;
     }
 
-    /// Looks at what arrived and moves the mark of what may leave.
+    /// Scans the bytes that arrived, and marks those that may be sent as ready.
     pub(super) fn advance(&mut self) -> Result<(), ChunkError> {
         match &mut self.rest {
             Rest::Done => {}
-            Rest::Length(left) => {
+            Rest::Length(remaining) => {
                 let Some(input) = &self.input else { return Ok(()) };
                 let unread = (input.len() - self.ready) as u64;
-                let n = unread.min(*left);
+                let n = unread.min(*remaining);
                 self.ready += n as usize;
-                *left -= n;
-                if *left == 0 {
+                *remaining -= n;
+                if *remaining == 0 {
                     self.rest = Rest::Done;
                 }
             }
@@ -240,7 +240,7 @@ impl Flow {
     fn advance_chunks(&mut self) -> Result<(), ChunkError> {
         let (Rest::Chunks(scan), Some(input)) = (&mut self.rest, &mut self.input) else { return Ok(()) };
         let keep = self.coding != Coding::Dechunk;
-        // Bytes behind the ready ones that are taken out, all of them at once.
+        // Bytes behind the ready ones that are removed, all at once at the end.
         let mut gap = 0;
         let mut result = Ok(());
         loop {
@@ -303,7 +303,7 @@ impl Flow {
         }
     }
 
-    /// The source ended: true when the body may end there.
+    /// The source has ended. True when the body may end here.
     pub(super) fn ended(&mut self) -> bool {
         match self.rest {
             Rest::UntilClose => {
@@ -323,31 +323,31 @@ impl Flow {
         }
     }
 
-    /// The whole message was received from its source (it may not have left yet).
+    /// True when the whole message was received. It may not be sent yet.
     pub(super) fn is_received(&self) -> bool {
         matches!(self.rest, Rest::Done | Rest::LastChunk)
     }
 
-    /// Nothing is to leave behind what is pending.
+    /// True when nothing follows the pending bytes.
     pub(super) fn is_ending(&self) -> bool {
         matches!(self.rest, Rest::Done) && self.file().is_none()
     }
 
-    /// The whole message was received and has left.
+    /// True when the whole message was received and sent.
     pub(super) fn is_done(&self) -> bool {
         self.is_ending() && !self.has_pending()
     }
 
-    /// More bytes from the peer are of use now.
+    /// True when more bytes from the peer are of use now.
     pub(super) fn wants_read(&self) -> bool {
         let roomy = |input: &Buffer| match self.held {
-            true => !input.is_full() || self.sent > 0,
+            true => !input.is_full() || self.resendable > 0,
             false => !input.is_crowded(),
         };
         !self.is_received() && self.input.as_ref().is_none_or(roomy)
     }
 
-    /// What of a file leaves behind the pending bytes.
+    /// The part of a file that follows the pending bytes.
     pub(super) fn file(&self) -> Option<(&File, Range<u64>)> {
         match &self.source {
             Source::File(file, range) if !range.is_empty() => Some((file, range.clone())),
@@ -355,23 +355,23 @@ impl Flow {
         }
     }
 
-    /// Bytes may leave now.
+    /// True when bytes may be sent now.
     pub(super) fn has_pending(&self) -> bool {
         self.prefix_sent < self.prefix.len()
-            || self.sent < self.ready
+            || self.resendable < self.ready
             || matches!(&self.source, Source::Bytes(_, range) if !range.is_empty())
     }
 
-    /// Copies a small body, or the small part of it that is ready, behind the prefix that leaves before it. Not without
-    /// end: while the receiver takes nothing, the body is to fill `input`, which then holds the source back.
+    /// Copies a small body, or its small ready part, behind the prefix, so that one send takes both. Stops at
+    /// `PREFIX_KEPT_BYTES`; after that the body stays in `input`, whose bound gives backpressure.
     pub(super) fn join(&mut self) {
         let waits = self.prefix_sent < self.prefix.len();
-        if !waits || self.prefix.len() > PREFIX_KEPT_BYTES || self.sent > 0 {
+        if !waits || self.prefix.len() > PREFIX_KEPT_BYTES || self.resendable > 0 {
             return;
         }
         match (&mut self.source, &mut self.input) {
-            (Source::Bytes(octets, range), _) if range.len() <= JOINED_MAX => {
-                self.prefix.extend_from_slice(&octets[range.clone()]);
+            (Source::Bytes(bytes, range), _) if range.len() <= JOINED_MAX => {
+                self.prefix.extend_from_slice(&bytes[range.clone()]);
                 range.start = range.end;
             }
             (Source::Peer, Some(input)) if self.ready <= JOINED_MAX => {
@@ -383,24 +383,24 @@ impl Flow {
         }
     }
 
-    /// What leaves next: prefix, then body.
+    /// The bytes to send next: prefix, then body.
     pub(super) fn pending(&self) -> [&[u8]; 2] {
         let body: &[u8] = match (&self.source, &self.input) {
-            (Source::Bytes(octets, range), _) => &octets[range.clone()],
-            (_, Some(input)) => &input.filled()[self.sent..self.ready],
+            (Source::Bytes(bytes, range), _) => &bytes[range.clone()],
+            (_, Some(input)) => &input.filled()[self.resendable..self.ready],
             (_, None) => &[],
         };
         [&self.prefix[self.prefix_sent..], body]
     }
 
-    /// The first `n` pending bytes have left.
-    pub(super) fn left(&mut self, n: usize) {
+    /// The first `n` pending bytes were sent.
+    pub(super) fn sent(&mut self, n: usize) {
         let of_prefix = n.min(self.prefix.len() - self.prefix_sent);
         self.prefix_sent += of_prefix;
         let n = n - of_prefix;
         match &mut self.source {
             Source::Bytes(_, range) => range.start += n,
-            Source::Peer if self.held => self.sent += n,
+            Source::Peer if self.held => self.resendable += n,
             Source::File(_, range) => range.start += n as u64,
             Source::Peer => {
                 if let Some(input) = &mut self.input {
@@ -434,10 +434,10 @@ mod tests {
                 flow.join();
                 let [prefix, rest] = flow.pending();
                 assert_eq!((prefix.len() + rest.len(), rest.is_empty()), (4 + n, joined), "{n}");
-                flow.left(2);
+                flow.sent(2);
                 flow.join();
                 assert_eq!(flow.pending().concat(), [b"ad".as_slice(), &body].concat());
-                flow.left(2 + n);
+                flow.sent(2 + n);
                 assert!(flow.is_done());
             }
         }

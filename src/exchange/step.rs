@@ -1,33 +1,33 @@
-//! What an exchange asks of its engine.
+//! What an exchange tells its engine to do.
 
 use std::fmt;
 
 /// The two sides of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Who sent the request.
+    /// The sender of the request.
     Client,
-    /// Who answers it.
+    /// The server that answers it.
     Backend,
 }
 
-/// Transfers that are of use now, as a set.
+/// A set of transfers that are of use now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Interest(u8);
 
 impl Interest {
     /// No transfer.
     pub const NONE: Interest = Interest(0);
-    /// Bytes from the client.
+    /// Read bytes from the client.
     pub const READ_CLIENT: Interest = Interest(1);
-    /// Pending bytes to the client.
+    /// Write pending bytes to the client.
     pub const WRITE_CLIENT: Interest = Interest(2);
-    /// Bytes from the backend.
+    /// Read bytes from the backend.
     pub const READ_BACKEND: Interest = Interest(4);
-    /// Pending bytes to the backend.
+    /// Write pending bytes to the backend.
     pub const WRITE_BACKEND: Interest = Interest(8);
 
-    /// Adds `other` or takes it out.
+    /// Adds or removes `other`.
     pub fn set(&mut self, other: Interest, on: bool) {
         match on {
             true => self.0 |= other.0,
@@ -35,12 +35,12 @@ impl Interest {
         }
     }
 
-    /// True when all of `other` is in it.
+    /// True when it contains all of `other`.
     pub fn contains(self, other: Interest) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// True when some transfer on `side` is in it.
+    /// True when it contains a transfer on `side`.
     pub fn concerns(self, side: Side) -> bool {
         self.contains(Interest::read(side)) || self.contains(Interest::write(side))
     }
@@ -74,7 +74,7 @@ impl fmt::Debug for Interest {
     }
 }
 
-/// What the engine is to do with a detached backend connection.
+/// What the engine does with a detached backend connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// Keep it for another request to the backend of [`Exchange::attempt`](super::Exchange::attempt): it is whole and idle.
@@ -83,7 +83,7 @@ pub enum Keep {
     Drop,
 }
 
-/// Why a backend connection could not be had.
+/// Why there is no backend connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttachError {
     /// Refused or unreachable.
@@ -99,37 +99,37 @@ pub enum AttachError {
 /// Why a client's connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
-    /// Everything was said.
+    /// Everything was sent.
     Done,
-    /// The client went away or broke off in the middle.
+    /// The client left, or ended its stream in the middle of a request.
     ClientLost,
     /// No request came in time.
     TimedOut,
-    /// A deadline passed in the middle of a response.
+    /// No byte moved in time in the middle of a response.
     Stalled,
-    /// The response cannot be completed; it must not look whole.
+    /// The response cannot be completed. It must not look whole.
     Truncated,
 }
 
 impl CloseReason {
-    /// The connection is to be reset, not ended: an ordinary end could pass for the end of the body.
+    /// True when the connection must be reset: an ordinary end could look like the end of the body.
     pub fn is_abrupt(self) -> bool {
         matches!(self, CloseReason::Truncated | CloseReason::Stalled)
     }
 }
 
-/// The one thing an engine is to do next.
+/// The one thing that an engine does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Move bytes in any of these ways; when none can, wait until one can or the deadline passes.
+    /// Make any of these transfers. When none is possible, wait until one is, or until the deadline.
     Transfer(Interest),
     /// Get a connection to the backend of [`Exchange::attempt`](super::Exchange::attempt); an older one is dropped.
     Attach,
-    /// The backend connection is not needed any more.
+    /// Give up the backend connection.
     Detach(Keep),
-    /// No more bytes will be sent to that side.
+    /// Shut down this side for writing.
     Shutdown(Side),
-    /// The request is answered and no other is here: wait for the client without an exchange.
+    /// Wait for the client without an exchange: the request is answered, and no other has arrived.
     Idle,
     /// Close the client's connection, and the backend's.
     Close(CloseReason),

@@ -26,7 +26,8 @@ use self::range::Selection;
 use self::tree::{Node, Tree};
 use crate::app::{App, Client, Decision, Moment};
 use crate::cluster::{Attempt, Tried};
-use crate::http::answer::{self, Answer, Body, Bytes, Reason};
+use crate::exchange::Reason;
+use crate::http::answer::{Answer, Body, Bytes};
 use crate::http::head::{Method, RequestHead};
 
 /// The limits of a file server.
@@ -140,7 +141,7 @@ impl Files {
             Some(Node::Directory) => redirect(&path, query),
             Some(Node::File(file)) => match self.source(&file, clients) {
                 Ok((file, source)) => serve(&file, source, head),
-                Err(error) if is_exhaustion(&error) => answer::answer(Reason::Overload),
+                Err(error) if is_exhaustion(&error) => Reason::Overloaded.answer(),
                 Err(_) => not_found(),
             },
         }

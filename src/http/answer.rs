@@ -70,64 +70,30 @@ pub struct Answer {
     pub close: bool,
 }
 
-/// The reasons for which we answer in place of a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Reason {
-    /// Of a request; a response head that is not believed is a `BadResponse`.
-    Head(HeadError),
-    /// Of a request; of a response it is a `BadResponse`.
-    Chunks(ChunkError),
-    HeadTimeout,
-    BodyTimeout,
-    ConnectTimeout,
-    ResponseTimeout,
-    NoBackend,
-    Unreachable,
-    BackendClosed,
-    BadResponse,
-    Overload,
-}
+impl Answer {
+    /// An answer with a short text/plain body: the status, its phrase and `message`.
+    pub fn text(status: u16, message: impl fmt::Display) -> Answer {
+        let text = format!("{status} {}: {message}\n", phrase(status)).into_bytes();
+        let all = 0..text.len();
+        let fields = Bytes::Static(b"Content-Type: text/plain; charset=utf-8\r\n");
+        Answer { status, fields, body: Body::Bytes(Bytes::Owned(text), all), close: false }
+    }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Reason::Head(error) => return error.fmt(f),
-            Reason::Chunks(error) => return error.fmt(f),
-            Reason::HeadTimeout => "the request head did not come in time",
-            Reason::BodyTimeout => "the request body did not come in time",
-            Reason::ConnectTimeout => "the backend did not accept the connection in time",
-            Reason::ResponseTimeout => "the backend did not answer in time",
-            Reason::NoBackend => "no backend is available",
-            Reason::Unreachable => "the backend cannot be reached",
-            Reason::BackendClosed => "the backend closed the connection",
-            Reason::BadResponse => "the backend's response is invalid",
-            Reason::Overload => "too much to do at the moment",
-        })
+    /// The same answer; the connection ends behind it.
+    #[must_use]
+    pub fn closing(self) -> Answer {
+        Answer { close: true, ..self }
     }
 }
 
-/// The answer for a reason: the one place where reasons become status codes. A small text/plain body names it.
-/// Where the bytes of the request cannot be trusted any more, and under overload, the connection ends.
-pub fn answer(reason: Reason) -> Answer {
-    let (status, close) = match reason {
-        Reason::Head(error) => (refusal(error), true),
-        Reason::Chunks(_) => (400, true),
-        Reason::HeadTimeout | Reason::BodyTimeout => (408, true),
-        Reason::Unreachable | Reason::BackendClosed | Reason::BadResponse => (502, false),
-        Reason::NoBackend => (503, false),
-        Reason::Overload => (503, true),
-        Reason::ConnectTimeout | Reason::ResponseTimeout => (504, false),
-    };
-    text(status, &reason, close)
+/// The answer to a request whose head is invalid. Its bytes cannot be trusted any more, so the connection ends.
+pub fn refuse_head(error: HeadError) -> Answer {
+    Answer::text(status_of(error), error).closing()
 }
 
-/// An answer with a line of text: the status and why.
-pub fn text(status: u16, why: &dyn fmt::Display, close: bool) -> Answer {
-    let text = format!("{status} {}: {why}\n", phrase(status)).into_bytes();
-    let all = 0..text.len();
-    let fields = Bytes::Static(b"Content-Type: text/plain; charset=utf-8\r\n");
-    Answer { status, fields, body: Body::Bytes(Bytes::Owned(text), all), close }
+/// The answer to a request whose chunks are invalid. The connection ends.
+pub fn refuse_chunks(error: ChunkError) -> Answer {
+    Answer::text(400, error).closing()
 }
 
 /// The answer to a TRACE or OPTIONS request that may not be forwarded again (`Max-Forwards: 0`, RFC 9110 section
@@ -139,11 +105,11 @@ pub fn to_last_hop(method: Method) -> Answer {
             let fields = Bytes::Static(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n");
             Answer { status: 204, fields, body: Body::None, close: false }
         }
-        _ => text(501, &"TRACE is not offered with Max-Forwards: 0", false),
+        _ => Answer::text(501, "TRACE is not offered with Max-Forwards: 0"),
     }
 }
 
-fn refusal(error: HeadError) -> u16 {
+fn status_of(error: HeadError) -> u16 {
     match error {
         HeadError::LineTooLong => 414,
         HeadError::Expectation => 417,
@@ -255,32 +221,22 @@ mod tests {
     }
 
     #[test]
-    fn reasons_become_status_codes() {
+    fn invalid_requests_become_status_codes() {
         let cases = [
-            (Reason::Head(HeadError::SeveralHosts), 400, true),
-            (Reason::Head(HeadError::LengthAndCoding), 400, true),
-            (Reason::Head(HeadError::LineTooLong), 414, true),
-            (Reason::Head(HeadError::Expectation), 417, true),
-            (Reason::Head(HeadError::TooLarge), 431, true),
-            (Reason::Head(HeadError::TooManyFields), 431, true),
-            (Reason::Head(HeadError::Connect), 501, true),
-            (Reason::Head(HeadError::UnknownCoding), 501, true),
-            (Reason::Head(HeadError::Version), 505, true),
-            (Reason::Chunks(ChunkError::BadSize), 400, true),
-            (Reason::HeadTimeout, 408, true),
-            (Reason::BodyTimeout, 408, true),
-            (Reason::Unreachable, 502, false),
-            (Reason::BackendClosed, 502, false),
-            (Reason::BadResponse, 502, false),
-            (Reason::NoBackend, 503, false),
-            (Reason::Overload, 503, true),
-            (Reason::ConnectTimeout, 504, false),
-            (Reason::ResponseTimeout, 504, false),
+            (refuse_head(HeadError::SeveralHosts), 400, HeadError::SeveralHosts.to_string()),
+            (refuse_head(HeadError::LengthAndCoding), 400, HeadError::LengthAndCoding.to_string()),
+            (refuse_head(HeadError::LineTooLong), 414, HeadError::LineTooLong.to_string()),
+            (refuse_head(HeadError::Expectation), 417, HeadError::Expectation.to_string()),
+            (refuse_head(HeadError::TooLarge), 431, HeadError::TooLarge.to_string()),
+            (refuse_head(HeadError::TooManyFields), 431, HeadError::TooManyFields.to_string()),
+            (refuse_head(HeadError::Connect), 501, HeadError::Connect.to_string()),
+            (refuse_head(HeadError::UnknownCoding), 501, HeadError::UnknownCoding.to_string()),
+            (refuse_head(HeadError::Version), 505, HeadError::Version.to_string()),
+            (refuse_chunks(ChunkError::BadSize), 400, ChunkError::BadSize.to_string()),
         ];
-        for (reason, status, close) in cases {
-            let made = answer(reason);
-            assert_eq!((made.status, made.close), (status, close), "{reason:?}");
-            let Body::Bytes(text, all) = made.body else { panic!("{reason:?} has no text") };
+        for (made, status, reason) in cases {
+            assert_eq!((made.status, made.close), (status, true), "{reason}");
+            let Body::Bytes(text, all) = made.body else { panic!("{reason} has no text") };
             let expected = format!("{status} {}: {reason}\n", phrase(status));
             assert_eq!(&text[all], expected.as_bytes());
             assert!(!phrase(status).is_empty());
@@ -299,7 +255,7 @@ mod tests {
     fn an_answer_has_a_complete_head() {
         let expected = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 37\r\n\
             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nConnection: close\r\n\r\n";
-        assert_eq!(head(&answer(Reason::Head(HeadError::SeveralHosts)), Persistence::Close), expected);
+        assert_eq!(head(&refuse_head(HeadError::SeveralHosts), Persistence::Close), expected);
     }
 
     #[test]
@@ -332,9 +288,9 @@ mod tests {
     #[test]
     fn every_answer_is_one_that_we_would_believe() {
         use super::super::head::{FieldSlots, HeadLimits, HeadScan, Method};
-        for reason in [Reason::Overload, Reason::BadResponse, Reason::Chunks(ChunkError::BadLineEnd)] {
+        for status in [400, 502, 503] {
             for persistence in [Persistence::Implied, Persistence::KeepAlive, Persistence::Close] {
-                let (made, mut slots) = (answer(reason), FieldSlots::new());
+                let (made, mut slots) = (Answer::text(status, "a reason"), FieldSlots::new());
                 let text = head(&made, persistence);
                 let read = HeadScan::default().response(
                     text.as_bytes(),

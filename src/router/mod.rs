@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use crate::app::{App, Client, Decision, Moment, Plan};
 use crate::cluster::{Attempt, Cluster, Members, Tried};
-use crate::http::answer::{self, Reason, answer};
+use crate::exchange::Reason;
+use crate::http::answer;
 use crate::http::head::RequestHead;
 
 /// Forwards every request to a backend that the cluster picks.
@@ -55,7 +56,7 @@ impl App for Router {
         }
         match self.pick(view, &Tried::default(), now) {
             Some(attempt) => Decision::Forward(Plan { attempt, trusted: client.is_trusted() }),
-            None => Decision::Answer(answer(Reason::NoBackend)),
+            None => Decision::Answer(Reason::NoBackend.answer()),
         }
     }
 

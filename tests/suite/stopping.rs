@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
 use neraca::cluster::{Attempt, Tried};
-use neraca::http::answer::{Reason, answer};
+use neraca::exchange::Reason;
 use neraca::http::head::RequestHead;
 
 use crate::harness::scripted::Backend;
@@ -89,7 +89,7 @@ impl App for Fragile {
 
     fn decide(&self, _: &mut (), head: &RequestHead<'_>, _: &Client<'_>, _: &Moment) -> Decision {
         assert!(head.target != "/panic", "as asked for");
-        Decision::Answer(answer(Reason::NoBackend))
+        Decision::Answer(Reason::NoBackend.answer())
     }
 
     fn retry(&self, _view: &mut (), _tried: &Tried, _now: &Moment) -> Option<Attempt> {

@@ -1,0 +1,92 @@
+//! The reasons for which the exchange answers in place of a backend.
+
+use std::fmt;
+
+use crate::cluster::Failure;
+use crate::http::answer::Answer;
+
+/// A reason for an answer of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "Display says what each means")]
+pub enum Reason {
+    HeadTimeout,
+    BodyTimeout,
+    ConnectTimeout,
+    ResponseTimeout,
+    NoBackend,
+    Unreachable,
+    BackendClosed,
+    BadResponse,
+    LocalError,
+    Overloaded,
+}
+
+impl Reason {
+    /// The reason that the client is given when the last attempt failed. `answered`: a byte of a response had come.
+    pub(super) fn of_failure(failure: Failure, answered: bool) -> Self {
+        match failure {
+            Failure::Refused => Reason::Unreachable,
+            Failure::ConnectTimeout => Reason::ConnectTimeout,
+            Failure::Local => Reason::LocalError,
+            Failure::Reset | Failure::EndedEarly if !answered => Reason::BackendClosed,
+            Failure::Reset | Failure::EndedEarly | Failure::BadResponse => Reason::BadResponse,
+            Failure::ResponseTimeout | Failure::Stalled => Reason::ResponseTimeout,
+        }
+    }
+
+    /// The answer: a status and a short text. The connection ends where the bytes of the request cannot be trusted any
+    /// more, and under overload.
+    pub fn answer(self) -> Answer {
+        let (status, close) = match self {
+            Reason::HeadTimeout | Reason::BodyTimeout => (408, true),
+            Reason::Unreachable | Reason::BackendClosed | Reason::BadResponse => (502, false),
+            Reason::NoBackend | Reason::LocalError => (503, false),
+            Reason::Overloaded => (503, true),
+            Reason::ConnectTimeout | Reason::ResponseTimeout => (504, false),
+        };
+        let answer = Answer::text(status, self);
+        if close { answer.closing() } else { answer }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::HeadTimeout => "the request head did not come in time",
+            Reason::BodyTimeout => "the request body did not come in time",
+            Reason::ConnectTimeout => "the backend did not accept the connection in time",
+            Reason::ResponseTimeout => "the backend did not answer in time",
+            Reason::NoBackend => "no backend is available",
+            Reason::Unreachable => "the backend cannot be reached",
+            Reason::BackendClosed => "the backend closed the connection",
+            Reason::BadResponse => "the backend's response is invalid",
+            Reason::LocalError => "no connection to a backend can be made",
+            Reason::Overloaded => "overloaded",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_become_status_codes() {
+        let cases = [
+            (Reason::HeadTimeout, 408, true),
+            (Reason::BodyTimeout, 408, true),
+            (Reason::Unreachable, 502, false),
+            (Reason::BackendClosed, 502, false),
+            (Reason::BadResponse, 502, false),
+            (Reason::NoBackend, 503, false),
+            (Reason::LocalError, 503, false),
+            (Reason::Overloaded, 503, true),
+            (Reason::ConnectTimeout, 504, false),
+            (Reason::ResponseTimeout, 504, false),
+        ];
+        for (reason, status, close) in cases {
+            let answer = reason.answer();
+            assert_eq!((answer.status, answer.close), (status, close), "{reason:?}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Decisions while bytes move between client and backend.
+
+use super::state::{Context, End, Exchange, Phase};
+use super::step::{CloseReason, Interest, Keep, Step};
+use crate::app::App;
+use crate::cluster::{AttemptEnd, Failure};
+use crate::http::answer;
+use crate::http::framing::Framing;
+use crate::http::head::{FieldSlots, HeadScan, ResponseHead, Version};
+use crate::http::rewrite::{self, Coding, Persistence};
+
+/// Most interim responses (1xx) passed on for one request.
+const INTERIM_MAX: u8 = 16;
+
+/// The response breaks a rule of HTTP, or a bound of ours.
+struct Invalid;
+
+impl Exchange {
+    pub(super) fn step_relay<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
+        if let Err(error) = self.request.advance() {
+            match self.state.started {
+                true => self.close(CloseReason::Truncated),
+                false => self.respond(answer::refuse_chunks(error), cx),
+            }
+            return None;
+        }
+        if self.client_ended && !self.request.is_received() && !self.request.ended() {
+            // RFC 9112 section 8: an incomplete request is not passed on as if it were whole. A response that came early
+            // is broken off with it.
+            self.close(if self.state.started { CloseReason::Truncated } else { CloseReason::ClientLost });
+            return None;
+        }
+        if !self.state.started && self.read_response_heads(cx).is_err() {
+            self.fail(Failure::BadResponse, cx);
+            return None;
+        }
+        if self.state.started && self.response.advance().is_err() {
+            self.finish(AttemptEnd::Failed(Failure::BadResponse), cx);
+            self.close(CloseReason::Truncated);
+            return None;
+        }
+        if let Some(end) = self.state.backend_end
+            && !(self.state.started && self.response.is_received())
+        {
+            self.end_of_backend(end, cx);
+            if self.phase != Phase::Relay {
+                return None;
+            }
+        }
+        match self.state.tunnel {
+            true => self.step_tunnel(cx),
+            false => self.step_message(cx),
+        }
+    }
+
+    /// Detaches the backend once the response was received whole.
+    fn step_message<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
+        if self.state.started && self.response.is_received() {
+            let clean = self.request.is_done()
+                && self.response.unread().is_empty()
+                && self.state.backend_end.is_none();
+            self.phase = Phase::Respond;
+            self.finish(AttemptEnd::Answered, cx);
+            let keep = if clean && self.state.backend_keeps { Keep::Park } else { Keep::Drop };
+            return Some(self.detach(keep));
+        }
+        Some(Step::Transfer(self.interest()))
+    }
+
+    /// Every transfer that is of use now.
+    pub(super) fn interest(&self) -> Interest {
+        let listens = !self.state.send_failed;
+        let mut interest = Interest::NONE;
+        interest.set(Interest::WRITE_CLIENT, self.response.has_pending());
+        interest.set(Interest::WRITE_BACKEND, listens && self.request.has_pending());
+        interest.set(Interest::READ_CLIENT, listens && self.request.wants_read());
+        interest.set(Interest::READ_BACKEND, !self.state.started || self.response.wants_read());
+        interest
+    }
+
+    /// Passes on the response heads that have arrived.
+    fn read_response_heads<A: App>(&mut self, cx: &mut Context<'_, A>) -> Result<(), Invalid> {
+        while !self.state.started {
+            // A read that found the end of the stream leaves an empty buffer behind.
+            if self.response.unread().is_empty() {
+                return Ok(());
+            }
+            let Some(input) = self.response.take_input() else { return Ok(()) };
+            if !self.state.answered {
+                self.state.answered = true;
+                self.attempt.iter_mut().for_each(|attempt| attempt.note_byte(cx.now.instant));
+                self.request.release();
+                self.scan = HeadScan::default();
+            }
+            let mut slots = FieldSlots::new();
+            let parsed = self.scan.response(input.filled(), self.info.method, &cx.limits().head, &mut slots);
+            let (result, len) = match parsed {
+                Ok(None) => {
+                    self.response.put_input(input);
+                    return Ok(());
+                }
+                Ok(Some(head)) => (self.take_response_head(&head, cx), head.len),
+                Err(_) => (Err(Invalid), 0),
+            };
+            self.response.put_input(input);
+            self.response.skip(len);
+            result?;
+        }
+        Ok(())
+    }
+
+    fn take_response_head<A: App>(
+        &mut self,
+        head: &ResponseHead<'_>,
+        cx: &Context<'_, A>,
+    ) -> Result<(), Invalid> {
+        match head.status {
+            101 => self.begin_tunnel(head, cx).ok_or(Invalid),
+            100..200 => self.take_interim_head(head, cx),
+            _ => {
+                self.take_final_head(head, cx);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_interim_head<A: App>(
+        &mut self,
+        head: &ResponseHead<'_>,
+        cx: &Context<'_, A>,
+    ) -> Result<(), Invalid> {
+        self.state.interims += 1;
+        let told = head.status == 100 && self.state.continued;
+        if head.status == 100 {
+            self.info.awaits_continue = false;
+        }
+        // RFC 9110 section 15.2: no interim response is sent to an HTTP/1.0 client.
+        if self.info.version == Version::Http11 && !told {
+            let out = self.response.prefix();
+            rewrite::response(head, Coding::Verbatim, Persistence::Implied, &cx.now.date, out);
+        }
+        if self.state.interims <= INTERIM_MAX { Ok(()) } else { Err(Invalid) }
+    }
+
+    fn take_final_head<A: App>(&mut self, head: &ResponseHead<'_>, cx: &Context<'_, A>) {
+        self.attempt.iter_mut().for_each(|attempt| attempt.note_status(head.status));
+        let coding = match (head.framing, self.info.version) {
+            (Framing::UntilClose, Version::Http11) => Coding::Chunk,
+            (Framing::Chunked, Version::Http10) => Coding::Dechunk,
+            _ => Coding::Verbatim,
+        };
+        let until_close = match coding {
+            Coding::Verbatim => head.framing == Framing::UntilClose,
+            Coding::Chunk => false,
+            Coding::Dechunk => true,
+        };
+        self.state.client_keeps =
+            self.info.keep_alive && !cx.draining && !until_close && self.request.is_received();
+        self.state.backend_keeps = head.keep_alive && head.framing != Framing::UntilClose;
+        rewrite::response(head, coding, self.persistence(), &cx.now.date, self.response.prefix());
+        self.response.begin(head.framing, coding);
+        self.state.started = true;
+    }
+
+    /// The backend's stream ended before the response was received whole.
+    fn end_of_backend<A: App>(&mut self, end: End, cx: &mut Context<'_, A>) {
+        let failure = if end == End::Broken { Failure::Reset } else { Failure::EndedEarly };
+        if !self.state.started {
+            self.fail(failure, cx);
+        } else if end == End::Broken || !self.response.ended() {
+            self.finish(AttemptEnd::Failed(failure), cx);
+            self.close(CloseReason::Truncated);
+        }
+    }
+
+    /// Answers `Expect: 100-continue` in place of a backend that has not answered it in time.
+    pub(super) fn answer_continue(&mut self) {
+        self.info.awaits_continue = false;
+        self.state.continued = true;
+        self.response.prefix().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Side;
+    use super::super::tests::{GET, Rig};
+    use super::*;
+
+    const HALF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+
+    #[test]
+    fn a_whole_response_ends_the_attempt_and_parks_the_connection() {
+        let mut rig = Rig::relaying(1, GET);
+        rig.read(Side::Backend, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(rig.step(), Step::Detach(Keep::Park));
+        let attempt = rig.exchange.attempt().expect("the backend stays known");
+        assert_eq!(attempt.outcome().map(|outcome| outcome.status), Some(Some(200)));
+        let counts = rig.backends()[0].counts();
+        assert_eq!((counts.started, counts.answered), (1, 1));
+        assert!(rig.sent(Side::Client).ends_with("\r\n\r\nok"));
+    }
+
+    #[test]
+    fn a_stall_of_the_backend_is_reported_and_one_of_the_client_is_not() {
+        for (client_reads, stalled) in [(true, 1), (false, 0)] {
+            let mut rig = Rig::relaying(1, GET);
+            rig.read(Side::Backend, HALF);
+            rig.step();
+            if client_reads {
+                rig.sent(Side::Client);
+                rig.step();
+            }
+            rig.pass(rig.limits().response_timeout.max(rig.limits().body_timeout));
+            assert_eq!(rig.step(), Step::Detach(Keep::Drop));
+            assert_eq!(rig.step(), Step::Close(CloseReason::Stalled));
+            let counts = rig.backends()[0].counts();
+            assert_eq!((counts.failed(Failure::Stalled), counts.abandoned), (stalled, 1 - stalled));
+        }
+    }
+
+    #[test]
+    fn a_response_that_breaks_is_reported_by_its_kind() {
+        let cases: [(&[u8], Option<End>, Failure); 4] = [
+            (HALF, Some(End::Eof), Failure::EndedEarly),
+            (HALF, Some(End::Broken), Failure::Reset),
+            (b"HTP/1.1 200 OK\r\n\r\n", None, Failure::BadResponse),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", None, Failure::BadResponse),
+        ];
+        for (bytes, end, failure) in cases {
+            let mut rig = Rig::relaying(1, GET);
+            rig.read(Side::Backend, bytes);
+            rig.step();
+            rig.exchange.state.backend_end = end;
+            while !matches!(rig.step(), Step::Close(_) | Step::Transfer(Interest::WRITE_CLIENT)) {}
+            let counts = rig.backends()[0].counts();
+            assert_eq!((counts.failed(failure), counts.ended()), (1, 1), "{failure:?}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Decisions before the response: the request head, the attempts, and what follows a failed one.
+
+use super::deadline::{Deadline, Wait};
+use super::reason::Reason;
+use super::state::{Context, Exchange, Phase, RequestInfo};
+use super::step::{AttachError, CloseReason, Interest, Keep, Step};
+use crate::app::{App, Decision};
+use crate::cluster::{AttemptEnd, Failure, Next, Progress};
+use crate::http::answer;
+use crate::http::head::FieldSlots;
+use crate::http::rewrite::{self, Coding};
+
+impl Exchange {
+    pub(super) fn step_head<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
+        let more = Some(Step::Transfer(Interest::READ_CLIENT));
+        let Some(input) = self.request.take_input() else {
+            return self.at_end_of_client().or(more);
+        };
+        let mut slots = FieldSlots::new();
+        let head = match self.scan.request(input.filled(), &cx.limits().head, &mut slots) {
+            Ok(Some(head)) => head,
+            Ok(None) => {
+                self.request.put_input(input);
+                return self.at_end_of_client().or(more);
+            }
+            Err(error) => {
+                self.request.put_input(input);
+                self.info = RequestInfo::UNREAD;
+                self.respond(answer::refuse_head(error), cx);
+                return None;
+            }
+        };
+        self.info = RequestInfo::new(&head);
+        let decision = cx.app.decide(cx.view, &head, cx.client, &cx.now);
+        if let Decision::Forward(plan) = &decision {
+            let origin = rewrite::Origin {
+                client: cx.client.address().ip(),
+                encrypted: cx.client.encrypted,
+                trusted: plan.trusted,
+            };
+            rewrite::request(&head, &origin, self.request.prefix());
+        }
+        let (len, framing) = (head.len, head.framing);
+        self.request.put_input(input);
+        self.request.skip(len);
+        self.request.begin(framing, Coding::Verbatim);
+        match decision {
+            Decision::Forward(plan) => {
+                self.request.hold();
+                self.attempt = Some(plan.attempt);
+                self.phase = Phase::Attach;
+            }
+            Decision::Answer(answer) => self.respond(answer, cx),
+            Decision::AnswerAfter(delay, answer) => {
+                self.respond(answer, cx);
+                self.phase = Phase::Delay;
+                self.deadline = Deadline::until(cx.now.instant + delay);
+            }
+        }
+        None
+    }
+
+    /// True when nothing of a request is there, or only the line end that old clients send behind a body.
+    pub(super) fn is_blank(&self) -> bool {
+        matches!(self.request.unread(), b"" | b"\r\n")
+    }
+
+    /// Closes the connection when the client's stream has ended before a whole request head.
+    fn at_end_of_client(&mut self) -> Option<Step> {
+        self.client_ended.then(|| {
+            let reason = match self.is_blank() {
+                true => CloseReason::Done,
+                false => CloseReason::ClientLost,
+            };
+            self.close(reason);
+            Step::Close(reason)
+        })
+    }
+
+    pub(super) fn step_attach<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
+        let Some(error) = self.state.attach_error.take() else { return Some(Step::Attach) };
+        match error {
+            AttachError::Refused => self.fail(Failure::Refused, cx),
+            AttachError::TimedOut => self.fail(Failure::ConnectTimeout, cx),
+            AttachError::Local => self.fail(Failure::Local, cx),
+            // No other backend would do better.
+            AttachError::Exhausted => {
+                self.finish(AttemptEnd::Failed(Failure::Local), cx);
+                self.answer(Reason::Overloaded, cx);
+            }
+        }
+        None
+    }
+
+    /// Ends an attempt that failed before the head of a final response: begins another one, or answers.
+    pub(super) fn fail<A: App>(&mut self, failure: Failure, cx: &mut Context<'_, A>) {
+        self.finish(AttemptEnd::Failed(failure), cx);
+        let progress = Progress {
+            idempotent: self.info.method.is_idempotent(),
+            sent: self.request.has_sent(),
+            repeatable: self.request.is_held(),
+            answered: self.state.answered,
+        };
+        let failed = self.attempt.as_ref().map(|attempt| attempt.backend().id());
+        let next = failed.map(|backend| self.attempts.failed(backend, failure, progress));
+        let attempt = match next {
+            Some(Next::Again) => {
+                self.attempts.tried().iter().find_map(|tried| cx.app.retry(cx.view, tried, &cx.now))
+            }
+            Some(Next::GiveUp) | None => None,
+        };
+        if attempt.is_none() {
+            return self.answer(Reason::of_failure(failure, progress.answered), cx);
+        }
+        self.attempt = attempt;
+        self.request.rewind();
+        self.state.backend_end = None;
+        self.phase = Phase::Attach;
+        self.deadline = Deadline::new(Wait::Connect, cx.limits(), cx.now.instant);
+    }
+
+    /// Ends the attempt, if it has not ended yet.
+    pub(super) fn finish<A: App>(&mut self, end: AttemptEnd, cx: &Context<'_, A>) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.finish(end, cx.now.instant);
+        }
+    }
+
+    /// Gives up the backend connection. The attempt stays for the next connection, or for the engine to know the backend
+    /// of a connection that is kept. Else it is dropped: an attempt that has not ended is then abandoned.
+    pub(super) fn detach(&mut self, keep: Keep) -> Step {
+        self.state.attached = false;
+        if self.phase != Phase::Attach && keep == Keep::Drop {
+            self.attempt = None;
+        }
+        Step::Detach(keep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Side;
+    use super::super::tests::{GET, POST, Rig};
+    use super::*;
+
+    #[test]
+    fn a_head_in_parts_is_forwarded_once_it_is_whole() {
+        let mut rig = Rig::new(1);
+        for part in GET.chunks(5) {
+            assert_eq!(rig.step(), Step::Transfer(Interest::READ_CLIENT));
+            rig.read(Side::Client, part);
+        }
+        assert_eq!(rig.step(), Step::Attach);
+    }
+
+    #[test]
+    fn a_local_error_blames_no_backend_and_is_a_503() {
+        for (error, close) in [(AttachError::Local, false), (AttachError::Exhausted, true)] {
+            let mut rig = Rig::new(2);
+            rig.read(Side::Client, GET);
+            let mut attempts = 0;
+            while rig.step() == Step::Attach {
+                rig.exchange.attached(Err(error));
+                attempts += 1;
+            }
+            assert_eq!(attempts, if error == AttachError::Local { 2 } else { 1 });
+            let head = rig.sent(Side::Client);
+            assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+            assert_eq!(head.contains("Connection: close"), close, "{head}");
+            for backend in rig.backends() {
+                assert!(backend.available(rig.now()));
+                assert_eq!(backend.counts().failed(Failure::Local), backend.counts().started);
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_request_goes_to_the_other_backends_and_is_then_a_502() {
+        for request in [GET, POST] {
+            let mut rig = Rig::new(5);
+            rig.read(Side::Client, request);
+            for _ in 0..5 {
+                assert_eq!(rig.step(), Step::Attach);
+                rig.exchange.attached(Err(AttachError::Refused));
+            }
+            rig.step();
+            assert!(rig.sent(Side::Client).starts_with("HTTP/1.1 502 "));
+            assert!(rig.backends().iter().all(|b| b.counts().failed(Failure::Refused) == 1));
+        }
+    }
+
+    #[test]
+    fn a_lost_client_abandons_the_attempt_and_frees_the_backend() {
+        let mut rig = Rig::relaying(1, GET);
+        rig.exchange.client_lost();
+        assert_eq!(rig.step(), Step::Detach(Keep::Drop));
+        let counts = rig.backends()[0].counts();
+        assert_eq!((counts.started, counts.abandoned, rig.backends()[0].in_flight()), (1, 1, 0));
+        assert_eq!(rig.step(), Step::Close(CloseReason::ClientLost));
+    }
+
+    #[test]
+    fn a_client_that_ends_its_direction_is_still_answered() {
+        let mut rig = Rig::relaying(1, GET);
+        rig.exchange.received(Side::Client, Ok(0));
+        assert!(matches!(rig.step(), Step::Transfer(_)));
+        assert_eq!(rig.backends()[0].in_flight(), 1);
+    }
+
+    #[test]
+    fn a_response_timeout_moves_a_get_and_not_a_post() {
+        for (request, status, second) in [(GET, "", 1), (POST, "HTTP/1.1 504 ", 0)] {
+            let mut rig = Rig::relaying(2, request);
+            rig.pass(rig.limits().response_timeout);
+            assert_eq!(rig.step(), Step::Detach(Keep::Drop));
+            let step = rig.step();
+            assert_eq!(step == Step::Attach, second == 1, "{step:?}");
+            assert!(rig.exchange.needs_new_connection());
+            assert!(rig.sent(Side::Client).starts_with(status));
+            let started: Vec<_> = rig.backends().iter().map(|b| b.counts().started).collect();
+            assert_eq!(started, [1, second]);
+            assert_eq!(rig.backends()[0].counts().failed(Failure::ResponseTimeout), 1);
+        }
+    }
+}

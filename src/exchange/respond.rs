@@ -1,0 +1,103 @@
+//! Decisions while a response is sent whose backend is detached, or an answer of ours.
+
+use super::deadline::{Deadline, Wait};
+use super::reason::Reason;
+use super::state::{Context, Exchange, Phase};
+use super::step::{CloseReason, Interest, Side, Step};
+use crate::app::App;
+use crate::http::answer::{self, Answer, Body};
+use crate::http::head::{Method, Version};
+use crate::http::rewrite::Persistence;
+
+impl Exchange {
+    /// Answers in place of a backend.
+    pub(super) fn answer<A: App>(&mut self, reason: Reason, cx: &mut Context<'_, A>) {
+        self.respond(reason.answer(), cx);
+    }
+
+    /// Begins to send an answer of ours.
+    pub(super) fn respond<A: App>(&mut self, answer: Answer, cx: &mut Context<'_, A>) {
+        self.request.release();
+        let received = self.request.advance().is_ok() && self.request.is_received();
+        self.state.client_keeps = self.info.keep_alive && received && !answer.close && !cx.draining;
+        // Interim heads that were not sent yet stay before the answer.
+        self.response.discard();
+        answer::write_head(&answer, self.persistence(), &cx.now.date, self.response.prefix());
+        let Answer { body, status, .. } = answer;
+        let head_only = self.info.method == Method::Head || matches!(status, 204 | 304);
+        self.response.begin_answer(if head_only { Body::None } else { body }, head_only);
+        self.state.started = true;
+        self.phase = Phase::Respond;
+    }
+
+    /// What the client is told about its connection.
+    pub(super) fn persistence(&self) -> Persistence {
+        match (self.state.client_keeps, self.info.version) {
+            (true, Version::Http11) => Persistence::Implied,
+            (true, Version::Http10) => Persistence::KeepAlive,
+            (false, _) => Persistence::Close,
+        }
+    }
+
+    pub(super) fn step_respond<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
+        // The only error is an invalid chunk. It was found when it arrived.
+        let _ = self.response.advance();
+        if !self.response.is_done() {
+            return Some(Step::Transfer(Interest::WRITE_CLIENT));
+        }
+        self.served += 1;
+        if self.state.client_keeps && !cx.draining {
+            self.next_request(cx.limits(), cx.now.instant);
+            return (self.request.unread().is_empty() && !self.client_ended).then_some(Step::Idle);
+        }
+        if self.client_ended || (self.request.is_received() && self.request.unread().is_empty()) {
+            self.close(CloseReason::Done);
+            return None;
+        }
+        // RFC 9112 section 9.6: closing with unread bytes would reset the connection and lose the response.
+        self.phase = Phase::Linger;
+        self.deadline = Deadline::new(Wait::Linger, cx.limits(), cx.now.instant);
+        Some(Step::Shutdown(Side::Client))
+    }
+
+    /// Discards the client's bytes until its stream ends.
+    pub(super) fn step_linger(&mut self) -> Option<Step> {
+        self.request.reset();
+        self.request.discard();
+        if self.client_ended {
+            self.close(CloseReason::Done);
+            return None;
+        }
+        Some(Step::Transfer(Interest::READ_CLIENT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{GET, Rig};
+    use super::*;
+
+    #[test]
+    fn an_answer_without_a_backend_keeps_the_connection() {
+        let mut rig = Rig::new(0);
+        for _ in 0..2 {
+            rig.read(Side::Client, GET);
+            assert_eq!(rig.step(), Step::Transfer(Interest::WRITE_CLIENT));
+            assert!(rig.sent(Side::Client).starts_with("HTTP/1.1 503 "));
+            assert_eq!(rig.step(), Step::Idle);
+        }
+        assert_eq!(rig.exchange.take_served(), 2);
+    }
+
+    #[test]
+    fn an_invalid_head_is_answered_and_the_rest_discarded() {
+        let mut rig = Rig::new(1);
+        rig.read(Side::Client, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\nmore");
+        rig.step();
+        assert!(rig.sent(Side::Client).starts_with("HTTP/1.1 400 "));
+        assert_eq!(rig.step(), Step::Shutdown(Side::Client));
+        assert_eq!(rig.step(), Step::Transfer(Interest::READ_CLIENT));
+        rig.pass(rig.limits().linger_timeout);
+        assert_eq!(rig.step(), Step::Close(CloseReason::Done));
+    }
+}

@@ -1,0 +1,328 @@
+//! The state of an exchange, and the facts that an engine tells it. Decisions are made elsewhere.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::app::{App, Client, Limits, Moment};
+use crate::cluster::{Attempt, Attempts};
+use crate::http::buffer::BufferPool;
+use crate::http::framing::Framing;
+use crate::http::head::{HeadScan, Method, RequestHead, Version};
+
+use super::deadline::{Deadline, Wait};
+use super::flow::Flow;
+use super::step::{AttachError, CloseReason, Side};
+
+/// What a worker lends an exchange for the length of a call.
+pub struct Context<'a, A: App> {
+    /// The app that decides about requests.
+    pub app: &'a A,
+    /// The worker's view of the app's data.
+    pub view: &'a mut A::View,
+    /// The client of the connection.
+    pub client: &'a Client<'a>,
+    /// Empty buffers of the worker.
+    pub buffers: &'a mut BufferPool,
+    /// The time of this wake-up.
+    pub now: Moment,
+    /// The process is stopping: connections are not kept.
+    pub draining: bool,
+    /// Makes a waker that runs the connection again. Called only when an attach has to wait in a queue.
+    pub waker: &'a dyn Fn() -> Waker,
+}
+
+impl<'a, A: App> Context<'a, A> {
+    /// The limits of this exchange.
+    pub fn limits(&self) -> &'a Limits {
+        &self.client.settings.limits
+    }
+}
+
+/// The phases of an exchange, in their usual order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The request head is read.
+    Head,
+    /// The attempt needs a connection to its backend.
+    Attach,
+    /// Bytes move between client and backend.
+    Relay,
+    /// Our own answer is ready and delayed.
+    Delay,
+    /// Our own answer, or the rest of a response whose backend is detached, is sent.
+    Respond,
+    /// The response is sent, but the client may still send: our direction is shut, and its bytes are discarded.
+    Linger,
+    /// The connection must be closed.
+    Closed(CloseReason),
+}
+
+/// The properties of the request that are needed after its head was rewritten.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RequestInfo {
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) keep_alive: bool,
+    /// The client sent `Expect: 100-continue`, and nobody has answered 100 yet.
+    pub(super) awaits_continue: bool,
+    pub(super) upgrade: bool,
+}
+
+/// One request and its response. It is reused for the next request; an idle connection owns none.
+#[derive(Debug)]
+pub struct Exchange {
+    pub(super) phase: Phase,
+    /// From the client to the backend.
+    pub(super) request: Flow,
+    /// From the backend, or from an answer, to the client.
+    pub(super) response: Flow,
+    pub(super) scan: HeadScan,
+    pub(super) info: RequestInfo,
+    /// The current attempt, or the last one when it has ended.
+    pub(super) attempt: Option<Attempt>,
+    /// The failed attempts of this request.
+    pub(super) attempts: Attempts,
+    /// The client's stream has ended.
+    pub(super) client_ended: bool,
+    pub(super) state: ExchangeState,
+    pub(super) deadline: Deadline,
+    /// Bytes moved since the last step.
+    pub(super) progress: bool,
+    pub(super) served: u64,
+}
+
+/// What has happened to one request so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ExchangeState {
+    /// A backend connection is attached.
+    pub(super) attached: bool,
+    pub(super) attach_error: Option<AttachError>,
+    /// How the backend's stream ended, once it did.
+    pub(super) backend_end: Option<End>,
+    /// The backend stopped reading. Its response may still be read.
+    pub(super) send_failed: bool,
+    /// Interim responses (1xx) so far.
+    pub(super) interims: u8,
+    /// We answered 100 in place of the backend, whose own 100 is then dropped.
+    pub(super) continued: bool,
+    /// A byte of a response arrived from the backend.
+    pub(super) answered: bool,
+    /// The head of the final response is on its way to the client.
+    pub(super) started: bool,
+    pub(super) backend_keeps: bool,
+    pub(super) client_keeps: bool,
+    pub(super) tunnel: bool,
+    /// The sides of a tunnel that were told that no more bytes will come.
+    pub(super) shut: [bool; 2],
+}
+
+/// The end of the backend's stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Eof,
+    Broken,
+}
+
+impl Exchange {
+    /// An exchange for a client's next request.
+    pub fn new(limits: &Limits, now: Instant) -> Self {
+        Exchange {
+            phase: Phase::Head,
+            request: Flow::new(),
+            response: Flow::new(),
+            scan: HeadScan::default(),
+            info: RequestInfo::UNREAD,
+            attempt: None,
+            attempts: Attempts::default(),
+            client_ended: false,
+            state: ExchangeState::default(),
+            deadline: Deadline::new(Wait::Head, limits, now),
+            progress: false,
+            served: 0,
+        }
+    }
+
+    /// Makes the exchange as new, for a request of any client; its buffers are kept.
+    pub fn renew(&mut self, limits: &Limits, now: Instant) {
+        self.request.discard();
+        self.client_ended = false;
+        self.next_request(limits, now);
+    }
+
+    /// Gives back the buffers and drops the attempt; afterwards the exchange may be kept for another client.
+    pub fn retire(&mut self, buffers: &mut BufferPool) {
+        self.attempt = None;
+        for flow in [&mut self.request, &mut self.response] {
+            flow.reset();
+            flow.discard();
+            flow.return_empty_buffer(buffers);
+        }
+    }
+
+    pub(super) fn next_request(&mut self, limits: &Limits, now: Instant) {
+        self.request.reset();
+        self.response.reset();
+        self.response.discard();
+        self.phase = Phase::Head;
+        self.scan = HeadScan::default();
+        self.info = RequestInfo::UNREAD;
+        self.attempt = None;
+        self.attempts.clear();
+        self.state = ExchangeState::default();
+        self.deadline = Deadline::new(Wait::Head, limits, now);
+        self.progress = false;
+    }
+
+    /// The room for bytes from `side`; never empty when a step asked for them.
+    pub fn room(&mut self, side: Side, buffers: &mut BufferPool) -> &mut [u8] {
+        self.from(side).room(buffers)
+    }
+
+    /// Takes the result of reading from `side`; `Ok(0)` is the end of its stream.
+    pub fn received(&mut self, side: Side, result: io::Result<usize>) {
+        match (side, result) {
+            (_, Ok(n)) if n > 0 => {
+                self.progress = true;
+                self.info.awaits_continue &= side == Side::Backend;
+                self.from(side).arrived(n);
+            }
+            (Side::Client, Ok(_)) => self.client_ended = true,
+            (Side::Client, Err(_)) => self.close(CloseReason::ClientLost),
+            (Side::Backend, Ok(_)) => self.state.backend_end = Some(End::Eof),
+            (Side::Backend, Err(_)) => self.state.backend_end = Some(End::Broken),
+        }
+    }
+
+    /// The bytes to send on `side`: one vectored write.
+    pub fn pending(&self, side: Side) -> [&[u8]; 2] {
+        match side {
+            Side::Client => self.response.pending(),
+            Side::Backend => self.request.pending(),
+        }
+    }
+
+    /// The part of a file to send on `side` when nothing else is pending there.
+    pub fn file(&self, side: Side) -> Option<(&File, Range<u64>)> {
+        match side {
+            Side::Client => self.response.file(),
+            Side::Backend => None,
+        }
+    }
+
+    /// True when the pending bytes of `side` are its last: a close or a shutdown of this side follows at once.
+    pub fn is_last(&self, side: Side) -> bool {
+        side == Side::Client
+            && self.phase == Phase::Respond
+            && !self.state.client_keeps
+            && self.response.is_ending()
+    }
+
+    /// Takes the result of sending the pending bytes of `side`, or else a part of the file. `Ok(0)` for a file means that
+    /// the file is shorter than announced: the connection is broken off.
+    pub fn sent(&mut self, side: Side, result: io::Result<usize>) {
+        match (side, result) {
+            (Side::Client, Ok(0)) if self.response.file().is_some() => self.close(CloseReason::Truncated),
+            (Side::Client, Ok(n)) => {
+                self.progress = true;
+                self.response.sent(n);
+            }
+            (Side::Client, Err(error)) => {
+                let of_file = self.response.file().is_some() && !is_of_socket(&error);
+                self.close(if of_file { CloseReason::Truncated } else { CloseReason::ClientLost });
+            }
+            (Side::Backend, Ok(n)) => {
+                self.progress = true;
+                self.request.sent(n);
+            }
+            // The response that the backend sent before may still be read.
+            (Side::Backend, Err(_)) => self.state.send_failed = true,
+        }
+    }
+
+    /// The current attempt, whose backend a connection is wanted to; or the last one when it has ended.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        self.attempt.as_ref()
+    }
+
+    /// True when the attempt needs a new connection, not a kept one.
+    pub fn needs_new_connection(&self) -> bool {
+        self.attempts.need_new_connection()
+    }
+
+    /// Takes the result of attaching: a connection to the attempt's backend, or an error.
+    pub fn attached(&mut self, result: Result<(), AttachError>) {
+        match result {
+            Ok(()) => {
+                self.state.attached = true;
+                self.state.backend_end = None;
+                self.state.send_failed = false;
+                self.phase = Phase::Relay;
+            }
+            Err(error) => self.state.attach_error = Some(error),
+        }
+    }
+
+    /// The client's connection was reset: nobody waits for a response any more. Not for a client that has only ended its
+    /// direction, which may still read.
+    pub fn client_lost(&mut self) {
+        if !matches!(self.phase, Phase::Closed(_)) {
+            self.close(CloseReason::ClientLost);
+        }
+    }
+
+    /// The time at which `step` must be called even if nothing happens.
+    pub fn deadline(&self) -> Instant {
+        self.deadline.at()
+    }
+
+    /// True when no byte of a request has arrived: the connection is as good as idle.
+    pub fn is_untouched(&self) -> bool {
+        self.phase == Phase::Head && self.request.unread().is_empty()
+    }
+
+    /// The number of whole responses sent since the last call.
+    pub fn take_served(&mut self) -> u64 {
+        std::mem::take(&mut self.served)
+    }
+
+    pub(super) fn close(&mut self, reason: CloseReason) {
+        self.phase = Phase::Closed(reason);
+    }
+
+    fn from(&mut self, side: Side) -> &mut Flow {
+        match side {
+            Side::Client => &mut self.request,
+            Side::Backend => &mut self.response,
+        }
+    }
+}
+
+/// True when the error is of the socket: the peer is gone. Else the file cannot be read.
+fn is_of_socket(error: &io::Error) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut)
+}
+
+impl RequestInfo {
+    /// What is assumed of a request whose head was not read, or is invalid.
+    pub(super) const UNREAD: RequestInfo = RequestInfo {
+        method: Method::Other,
+        version: Version::Http11,
+        keep_alive: false,
+        awaits_continue: false,
+        upgrade: false,
+    };
+
+    pub(super) fn new(head: &RequestHead<'_>) -> Self {
+        RequestInfo {
+            method: head.method,
+            version: head.version,
+            keep_alive: head.keep_alive,
+            awaits_continue: head.expects_continue && head.framing != Framing::None,
+            upgrade: head.upgrade,
+        }
+    }
+}

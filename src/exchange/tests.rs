@@ -1,0 +1,122 @@
+//! An exchange over a balancer, for the unit tests of the decisions.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use super::reason::Reason;
+use super::state::{Context, Exchange};
+use super::step::{Side, Step};
+use crate::app::{App, Client, Decision, Limits, ListenerId, ListenerSettings, Moment, Plan};
+use crate::cluster::{Attempt, Backend, Cluster, Members, Policy, Tried};
+use crate::http::buffer::BufferPool;
+use crate::http::head::RequestHead;
+
+pub(super) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+pub(super) const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
+
+/// Forwards every request to a backend of a cluster.
+struct Balancer(Cluster);
+
+impl App for Balancer {
+    type View = Arc<Members>;
+
+    fn view(&self) -> Arc<Members> {
+        self.0.members()
+    }
+
+    fn refresh(&self, view: &mut Arc<Members>) {
+        self.0.refresh(view);
+    }
+
+    fn decide(&self, view: &mut Arc<Members>, _: &RequestHead<'_>, _: &Client<'_>, now: &Moment) -> Decision {
+        match self.0.pick(view, &Tried::default(), now.instant) {
+            Some(attempt) => Decision::Forward(Plan { attempt, trusted: false }),
+            None => Decision::Answer(Reason::NoBackend.answer()),
+        }
+    }
+
+    fn retry(&self, view: &mut Arc<Members>, tried: &Tried, now: &Moment) -> Option<Attempt> {
+        self.0.pick(view, tried, now.instant)
+    }
+}
+
+pub(super) struct Rig {
+    pub(super) exchange: Exchange,
+    app: Balancer,
+    view: Arc<Members>,
+    settings: ListenerSettings,
+    buffers: BufferPool,
+    now: Moment,
+}
+
+impl Rig {
+    /// A new exchange over a cluster of so many backends, which take turns.
+    pub(super) fn new(backends: u16) -> Self {
+        let start = Instant::now();
+        let addresses: Vec<_> = (0..backends).map(|n| ([127, 0, 0, 1], 9000 + n).into()).collect();
+        let app = Balancer(Cluster::new(&addresses, Policy::RoundRobin, 1, start));
+        let settings = ListenerSettings::default();
+        Rig {
+            exchange: Exchange::new(&settings.limits, start),
+            view: app.view(),
+            app,
+            settings,
+            buffers: BufferPool::new(4, 64 * 1024),
+            now: Moment { instant: start, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 },
+        }
+    }
+
+    /// An exchange whose whole request was sent to a backend.
+    pub(super) fn relaying(backends: u16, request: &[u8]) -> Self {
+        let mut rig = Rig::new(backends);
+        rig.read(Side::Client, request);
+        assert_eq!(rig.step(), Step::Attach);
+        rig.exchange.attached(Ok(()));
+        rig.step();
+        assert!(rig.sent(Side::Backend).contains(" / HTTP/1.1\r\n"));
+        rig.step();
+        rig
+    }
+
+    pub(super) fn step(&mut self) -> Step {
+        self.exchange.step(&mut Context {
+            app: &self.app,
+            view: &mut self.view,
+            client: &Client::new(([192, 0, 2, 1], 5000).into(), ListenerId::unused(), &self.settings),
+            buffers: &mut self.buffers,
+            now: self.now,
+            draining: false,
+            waker: &|| Waker::noop().clone(),
+        })
+    }
+
+    /// These bytes arrive from `side`.
+    pub(super) fn read(&mut self, side: Side, bytes: &[u8]) {
+        self.exchange.room(side, &mut self.buffers)[..bytes.len()].copy_from_slice(bytes);
+        self.exchange.received(side, Ok(bytes.len()));
+    }
+
+    /// Sends all that is pending on `side`.
+    pub(super) fn sent(&mut self, side: Side) -> String {
+        let bytes = self.exchange.pending(side).concat();
+        self.exchange.sent(side, Ok(bytes.len()));
+        String::from_utf8(bytes).unwrap()
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now.instant += time;
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.now.instant
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+
+    pub(super) fn backends(&self) -> &[Arc<Backend>] {
+        self.view.backends()
+    }
+}
