@@ -1,10 +1,72 @@
-//! Neraca: an HTTP/1.1 load balancer and static file server with two interchangeable concurrency engines.
+//! An HTTP/1.1 load balancer and static file server with two interchangeable concurrency engines.
 //!
-//! The floors, each using only those below it (`tests/layers.rs` keeps it so):
-//! `config` and the programs over `engine` over `exchange` and `app` over `cluster` over `http`.
+//! One engine is a pool of threads ([`Engine::Thread`]), the other runs tasks on an event loop per core ([`Engine::Async`]).
+//! Requests, policies, health and limits are the same code on both, so that the engines can be compared.
+//!
+//! ```text
+//!            clients                        backends
+//!               |                              |
+//!     +---------+------------------------------+---------+
+//!     | engine     sockets, clocks, threads, tasks       |
+//!     +-------------+------------------------------------+
+//!     facts: bytes  |     ^  one step: transfer bytes,
+//!     came, time    v     |  attach a backend, close, ...
+//!     +-------------------+------------------------------+
+//!     | exchange   one request and its response          |
+//!     +-------------+------------------------------------+
+//!     request head  v     ^  forward to a backend, or
+//!                   |     |  answer
+//!     +-------------------+------------------------------+
+//!     | app        router: forwards to a cluster         |
+//!     |            files: serves a directory             |
+//!     +--------------------------------------------------+
+//! ```
+//!
+//! # A balancer
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Instant;
+//!
+//! use neraca::{Cluster, Options, Policy, Router, engine};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let backends = ["127.0.0.1:9001".parse()?, "127.0.0.1:9002".parse()?];
+//! let cluster = Cluster::new(&backends, Policy::LeastRequests, 7, Instant::now());
+//! let router = Arc::new(Router::new(cluster));
+//! let listeners = engine::listen(&["127.0.0.1:0".parse()?])?;
+//! let balancer = engine::start(router, listeners, Options::default())?;
+//! println!("listening on http://{}", balancer.addresses()[0]);
+//! balancer.stop(); // no new connections; running requests end
+//! balancer.wait();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The program `neraca` is this with a command line: see [`config`].
+//!
+//! # Layers
+//!
+//! A module uses the layers below its own. `tests/layers.rs` checks this.
+//!
+//! | layer | modules | what |
+//! |---|---|---|
+//! | 7 | `main`, `demo`, `experiments`, `logger` | the process |
+//! | 6 | [`config`] | what is written, what is meant, what runs |
+//! | 5 | [`engine`] | sockets, clocks, threads, tasks |
+//! | 4 | [`router`], [`files`] | the apps |
+//! | 3 | [`exchange`], [`app`] | the machine of one request; the time is passed in |
+//! | 2 | [`cluster`] | backends, policies, health, kept connections; pure |
+//! | 1 | [`http`] | bytes |
+//!
+//! # Where to read on
+//!
+//! - [`engine::start`] runs an [`App`] on an [`Engine`] and returns an [`EngineHandle`].
+//! - An [`App`] decides what becomes of a request. [`Router`] and [`Files`] are apps; write your own to do something else.
+//! - An [`Exchange`] takes facts and returns a [`Step`]. It does no I/O, so it can be tested and simulated alone.
+//! - A [`Cluster`] picks a backend by a [`Policy`].
 
 pub mod app;
-
 pub mod cluster;
 pub mod config;
 pub mod engine;
@@ -12,3 +74,10 @@ pub mod exchange;
 pub mod files;
 pub mod http;
 pub mod router;
+
+pub use app::App;
+pub use cluster::{Cluster, Policy};
+pub use engine::{Engine, EngineHandle, Options};
+pub use exchange::{Exchange, Step};
+pub use files::Files;
+pub use router::Router;

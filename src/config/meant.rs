@@ -13,7 +13,7 @@ use super::cli::{
 use super::error::ConfigError;
 use super::value::HostPort;
 use crate::cluster::Policy;
-use crate::engine::{ConcurrencyLimit, Engine, EngineLimits, Pool, ReactorKind, cores};
+use crate::engine::{ConcurrencyLimit, Engine, EngineLimits, Pool, ReactorKind};
 use crate::exchange::Limits;
 use crate::files::FilesLimits;
 use crate::http::buffer::BUFFER_BYTES;
@@ -158,7 +158,7 @@ impl Common {
         let engine = engine(&written.engine)?;
         let workers = match written.engine.workers {
             Some(n) => within("--workers <N>", n, WORKERS)? as usize,
-            None => default_workers(engine),
+            None => engine.default_workers(),
         };
         let receive_bytes = written.experiments.experiment_receive_bytes;
         let receive_bytes = receive_bytes
@@ -182,7 +182,7 @@ fn engine(written: &EngineArguments) -> Result<Engine, ConfigError> {
     let conflict = |argument, with, tip| Err(ConfigError::Conflict { argument, with, tip });
     let batch = match written.batch {
         Some(n) => within("--batch <N>", n, BATCH)? as usize,
-        None => default_batch(cores()),
+        None => Pool::default_batch(),
     };
     let thread_only = "add '--engine thread'; the default engine is async";
     match (written.engine, written.pool.unwrap_or(PoolName::Crossbeam)) {
@@ -284,20 +284,6 @@ fn files_limits(written: &FilesLimitArguments) -> Result<FilesLimits, ConfigErro
     })
 }
 
-/// One worker per core is enough for tasks, which never block. Workers of the thread engine block.
-fn default_workers(engine: Engine) -> usize {
-    match engine {
-        Engine::Thread(_) => (2 * cores()).max(4),
-        Engine::Async(_) => cores(),
-    }
-}
-
-/// On two cores, waking another worker costs more than it gains below 256 ready connections (measured). For other
-/// numbers of cores this is an estimate: more cores should be woken sooner.
-fn default_batch(cores: usize) -> usize {
-    (512 / cores).max(16)
-}
-
 fn within(argument: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<u64, ConfigError> {
     match range.contains(&value) {
         true => Ok(value),
@@ -318,16 +304,4 @@ fn resolve(argument: &'static str, place: &HostPort) -> Result<SocketAddr, Confi
     let unknown = |reason: String| ConfigError::UnknownHost { argument, value: place.to_string(), reason };
     let found = (host, port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
     found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| unknown("the name has no address".into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_is_smaller_on_more_cores() {
-        for (cores, batch) in [(1, 512), (2, 256), (4, 128), (32, 16), (64, 16)] {
-            assert_eq!(default_batch(cores), batch, "{cores}");
-        }
-    }
 }

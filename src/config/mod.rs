@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn an_engine_has_only_its_own_choices() {
-        let batch = (512 / crate::engine::cores()).max(16);
+        let batch = Pool::default_batch();
         for (line, engine) in [
             ("--engine thread", Engine::Thread(Pool::Crossbeam { batch })),
             ("--engine thread --pool rayon --batch 1", Engine::Thread(Pool::Rayon { batch: 1 })),

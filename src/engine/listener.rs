@@ -41,7 +41,10 @@ pub fn listen(addresses: &[SocketAddr]) -> io::Result<Listeners> {
 }
 
 impl Listeners {
-    /// Where they listen, with the ports that the kernel chose.
+    /// The addresses of the listeners, with the ports that the kernel chose.
+    ///
+    /// # Errors
+    /// When the kernel does not tell the address of a socket.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.0.iter().map(TcpListener::local_addr).collect()
     }

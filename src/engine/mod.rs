@@ -5,6 +5,7 @@
 
 mod clock;
 mod connection;
+mod defaults;
 mod link;
 mod listener;
 mod pressure;

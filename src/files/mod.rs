@@ -90,6 +90,9 @@ pub struct Files {
 
 impl Files {
     /// Walks and reads the directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or holds more files and directories than the limit.
     pub fn open(root: &Path, limits: FilesLimits) -> Result<Files, FilesError> {
         let listing = tree::walk(root, limits.files)?;
         let tree = Tree::default().update(&listing, &limits).unwrap_or_default();

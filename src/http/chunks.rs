@@ -77,6 +77,9 @@ pub struct ChunkScan {
 impl ChunkScan {
     /// The next piece at the front of `bytes` (never of length 0), or None while more bytes are needed.
     /// The caller drops a piece from the front before it asks for the next one.
+    ///
+    /// # Errors
+    /// When the bytes are no chunked body (RFC 9112 section 7.1).
     pub fn next(&mut self, bytes: &[u8]) -> Result<Option<Piece>, ChunkError> {
         match self.state {
             State::Data => Ok(self.data(bytes.len())),

@@ -157,7 +157,7 @@ impl<'b> FieldSummary<'b> {
                 Name::Connection => summary.connection(field.value)?,
                 Name::ContentLength => summary.framing.content_length(field.value)?,
                 Name::Expect => {
-                    summary.expect = summary.expect.filter(|e| !is_continue(e)).or(Some(field.value))
+                    summary.expect = summary.expect.filter(|e| !is_continue(e)).or(Some(field.value));
                 }
                 Name::Host => summary.several_hosts |= summary.host.replace(field.value).is_some(),
                 Name::MaxForwards => {

@@ -1,0 +1,68 @@
+//! The defaults of an engine, with their reasons.
+use super::{ConcurrencyLimit, Engine, EngineLimits, Options, Pool, ReactorKind, cores};
+use crate::app::ListenerSettings;
+
+impl Default for Engine {
+    /// The async engine with our own reactor.
+    fn default() -> Self {
+        Engine::Async(ReactorKind::default())
+    }
+}
+
+impl Engine {
+    /// The default number of worker threads. One worker per core is enough for tasks, which never block. Workers of the
+    /// thread engine block, so there are two per core, and at least four.
+    pub fn default_workers(self) -> usize {
+        match self {
+            Engine::Thread(_) => (2 * cores()).max(4),
+            Engine::Async(_) => cores(),
+        }
+    }
+}
+
+impl Default for Pool {
+    /// Our own workers with the default batch.
+    fn default() -> Self {
+        Pool::Crossbeam { batch: Pool::default_batch() }
+    }
+}
+
+impl Pool {
+    /// The default number of ready connections per job on this machine.
+    pub fn default_batch() -> usize {
+        default_batch(cores())
+    }
+}
+
+/// On two cores, waking another worker costs more than it gains below 256 ready connections (measured). For other
+/// numbers of cores this is an estimate: more cores should be woken sooner.
+fn default_batch(cores: usize) -> usize {
+    (512 / cores).max(16)
+}
+
+impl Default for Options {
+    /// The async engine with one worker per core and the default limits.
+    fn default() -> Self {
+        let engine = Engine::default();
+        Options {
+            engine,
+            workers: engine.default_workers(),
+            concurrency: ConcurrencyLimit::default(),
+            listener: ListenerSettings::default(),
+            engine_limits: EngineLimits::default(),
+            receive_bytes: usize::MAX,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_smaller_on_more_cores() {
+        for (cores, batch) in [(1, 512), (2, 256), (4, 128), (32, 16), (64, 16)] {
+            assert_eq!(default_batch(cores), batch, "{cores}");
+        }
+    }
+}
