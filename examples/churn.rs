@@ -23,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{Attempt, Backend, Tried};
+use neraca::cluster::{Backend, Permit, Start, Tried};
 use neraca::config::{self, Config};
 use neraca::engine::{self, EngineHandle};
 use neraca::files::Files;
@@ -81,8 +81,14 @@ impl App for Origin {
         self.files.decide(view, head, client, now)
     }
 
-    fn retry(&self, view: &mut (), tried: &Tried, now: &Moment) -> Option<Attempt> {
-        self.files.retry(view, tried, now)
+    fn retry(
+        &self,
+        view: &mut (),
+        tried: &Tried,
+        permit: &mut Option<Permit>,
+        now: &Moment,
+    ) -> Option<Start> {
+        self.files.retry(view, tried, permit, now)
     }
 }
 

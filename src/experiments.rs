@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{Attempt, Tried};
+use neraca::cluster::{Permit, Start, Tried};
 use neraca::http::head::RequestHead;
 
 /// Which extra work is done for each request.
@@ -85,8 +85,14 @@ impl<A: App> App for Experiment<A> {
         }
     }
 
-    fn retry(&self, view: &mut A::View, tried: &Tried, now: &Moment) -> Option<Attempt> {
-        self.app.retry(view, tried, now)
+    fn retry(
+        &self,
+        view: &mut A::View,
+        tried: &Tried,
+        permit: &mut Option<Permit>,
+        now: &Moment,
+    ) -> Option<Start> {
+        self.app.retry(view, tried, permit, now)
     }
 }
 
@@ -158,7 +164,7 @@ mod tests {
             })
         }
 
-        fn retry(&self, _view: &mut (), _tried: &Tried, _now: &Moment) -> Option<Attempt> {
+        fn retry(&self, _: &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
             None
         }
     }

@@ -15,6 +15,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Time to connect to a backend.
     pub connect_timeout: Duration,
+    /// Time that a request waits in the queue of a cluster; then 503.
+    pub queue_timeout: Duration,
     /// Time from the whole request to the response head, and between two bytes of the response.
     pub response_timeout: Duration,
     /// Time that a connection without a request is kept.
@@ -34,6 +36,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(3),
+            queue_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
             tunnel_timeout: Duration::from_secs(3600),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::cluster::{Attempt, Tried};
+use crate::cluster::{Permit, Start, Tried};
 use crate::http::answer::Answer;
 use crate::http::head::RequestHead;
 
@@ -98,8 +98,8 @@ impl<'a> Client<'a> {
 /// Where a request goes.
 #[derive(Debug)]
 pub struct Plan {
-    /// The first attempt.
-    pub attempt: Attempt,
+    /// The first attempt, or the queue that it waits in.
+    pub start: Start,
     /// The client's X-Forwarded fields are kept.
     pub trusted: bool,
 }
@@ -135,9 +135,15 @@ pub trait App: Send + Sync + 'static {
         now: &Moment,
     ) -> Decision;
 
-    /// Begins another attempt for a request that was forwarded, at a backend that is not in `tried`. None when there is
-    /// no such backend.
-    fn retry(&self, view: &mut Self::View, tried: &Tried, now: &Moment) -> Option<Attempt>;
+    /// Begins an attempt for a request that has waited or whose last attempt failed, at a backend that is not in `tried`.
+    /// `permit` is the permit of a request that has waited. None when there is no such backend.
+    fn retry(
+        &self,
+        view: &mut Self::View,
+        tried: &Tried,
+        permit: &mut Option<Permit>,
+        now: &Moment,
+    ) -> Option<Start>;
 }
 
 #[cfg(test)]

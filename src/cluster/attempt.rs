@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::{AttemptEnd, Backend, BackendId, Failure};
+use super::queue::{Permit, Queue};
 
 /// Attempts of one request that reached a backend. A failed connect is no such attempt: it costs the backend nothing, and
 /// each backend has at most one for a request.
@@ -17,6 +18,17 @@ pub struct Attempt {
     status: Option<u16>,
     first_byte: Option<Duration>,
     end: Option<AttemptEnd>,
+    /// Where the cluster bounds its requests in flight: held until the end.
+    permit: Option<Permit>,
+}
+
+/// The start of an attempt.
+#[derive(Debug)]
+pub enum Start {
+    /// It has begun.
+    Attempt(Attempt),
+    /// All permits are in use: the request waits in this queue, and then asks again with a permit.
+    Wait(Arc<Queue>),
 }
 
 /// What is known of an attempt that has ended.
@@ -34,7 +46,13 @@ impl Attempt {
     /// Begins an attempt.
     pub fn new(backend: &Arc<Backend>, now: Instant) -> Self {
         backend.count_start();
-        Attempt { backend: Arc::clone(backend), started: now, status: None, first_byte: None, end: None }
+        let (status, first_byte, end, permit) = (None, None, None, None);
+        Attempt { backend: Arc::clone(backend), started: now, status, first_byte, end, permit }
+    }
+
+    /// Holds a permit until the end.
+    pub(super) fn hold(&mut self, permit: Option<Permit>) {
+        self.permit = permit;
     }
 
     /// The backend. It stays known after the end.
@@ -73,6 +91,7 @@ impl Attempt {
             | AttemptEnd::Abandoned => {}
         }
         self.backend.count_end(end);
+        self.permit = None;
     }
 
     /// The outcome, once the attempt has ended.
@@ -105,7 +124,7 @@ pub struct Progress {
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Another attempt, at a backend that is not in [`Attempts::tried`].
+    /// Another attempt, at a backend that is not in [`Attempts::tried`]. It may have to wait: [`Start::Wait`].
     Again,
     /// The client gets an answer of ours, or its connection is broken off.
     GiveUp,

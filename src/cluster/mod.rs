@@ -13,13 +13,15 @@ mod health;
 mod idle;
 mod members;
 mod policy;
+mod queue;
 
-pub use attempt::{Attempt, Attempts, Next, Outcome, Progress, Tried};
+pub use attempt::{Attempt, Attempts, Next, Outcome, Progress, Start, Tried};
 pub use backend::{AttemptCounts, AttemptEnd, Backend, BackendId, Failure};
 pub use health::{EJECTED_FOR, SILENCES_MAX};
 pub use idle::IdlePool;
 pub use members::Members;
 pub use policy::{Policy, UnknownPolicy};
+pub use queue::{Entered, Permit, Place, Queue};
 
 /// A group of backends and the policy that picks one of them. All workers share it; a pick takes no lock.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct Cluster {
     /// The generation of `members`.
     generation: AtomicU64,
     members: Mutex<Arc<Members>>,
+    /// Bounds the requests in flight, where a bound is set.
+    queue: Option<Arc<Queue>>,
 }
 
 impl Cluster {
@@ -45,7 +49,20 @@ impl Cluster {
             turn: AtomicU64::new(0),
             generation: AtomicU64::new(members.generation()),
             members: Mutex::new(members),
+            queue: None,
         }
+    }
+
+    /// The same cluster with at most `in_flight` requests at its backends and at most `waiting` requests in a queue. There
+    /// is no bound without it.
+    #[must_use]
+    pub fn with_capacity(self, in_flight: usize, waiting: usize) -> Self {
+        Cluster { queue: Some(Queue::new(in_flight, waiting)), ..self }
+    }
+
+    /// The queue of [`Cluster::with_capacity`].
+    pub fn queue(&self) -> Option<&Arc<Queue>> {
+        self.queue.as_ref()
     }
 
     /// Replaces the members while requests run. A backend whose address stays keeps its counters, its health and its
@@ -74,6 +91,26 @@ impl Cluster {
             *members = self.members();
         }
         outdated
+    }
+
+    /// Begins an attempt as [`Cluster::pick`] does, within the bound on requests in flight. `permit` is the permit of a
+    /// request that has waited; the attempt takes it. None when no backend is left.
+    pub fn start(
+        &self,
+        members: &Members,
+        tried: &Tried,
+        permit: &mut Option<Permit>,
+        now: Instant,
+    ) -> Option<Start> {
+        if let (Some(queue), None) = (&self.queue, &permit) {
+            *permit = queue.try_permit();
+            if permit.is_none() {
+                return Some(Start::Wait(Arc::clone(queue)));
+            }
+        }
+        let mut attempt = self.pick(members, tried, now)?;
+        attempt.hold(permit.take());
+        Some(Start::Attempt(attempt))
     }
 
     /// Begins an attempt at a backend that is not in `tried`: the policy picks among the available ones. When all are

@@ -11,6 +11,8 @@ pub(super) enum Wait {
     Head,
     /// A connection to a backend, in total.
     Connect,
+    /// A permit of the cluster's queue, in total.
+    Queue,
     /// The client: the next bytes that it sends or reads.
     Client,
     /// The backend: the next bytes that it sends or reads.
@@ -63,6 +65,7 @@ impl Wait {
         match self {
             Wait::Head => limits.head_timeout,
             Wait::Connect => limits.connect_timeout,
+            Wait::Queue => limits.queue_timeout,
             Wait::Client => limits.body_timeout,
             Wait::Backend => limits.response_timeout,
             Wait::Continue => limits.continue_timeout,

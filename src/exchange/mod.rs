@@ -46,6 +46,7 @@ impl Exchange {
             }
             let step = match self.phase {
                 Phase::Head => self.step_head(cx),
+                Phase::Queue => self.step_queue(cx),
                 Phase::Attach => self.step_attach(cx),
                 Phase::Relay => self.step_relay(cx),
                 Phase::Delay => Some(Step::Transfer(Interest::NONE)),
@@ -71,6 +72,7 @@ impl Exchange {
     fn wait(&self) -> Wait {
         match self.phase {
             Phase::Head => Wait::Head,
+            Phase::Queue => Wait::Queue,
             Phase::Attach => Wait::Connect,
             Phase::Linger => Wait::Linger,
             Phase::Delay => Wait::Delay,
@@ -92,6 +94,10 @@ impl Exchange {
         match (self.phase, self.deadline.wait()) {
             (Phase::Head, _) if self.is_blank() => self.close(CloseReason::TimedOut),
             (Phase::Head, _) => self.answer(Reason::HeadTimeout, cx),
+            (Phase::Queue, _) => {
+                self.place = None;
+                self.answer(Reason::QueueTimeout, cx);
+            }
             (Phase::Attach, _) => self.state.attach_error = Some(AttachError::TimedOut),
             (Phase::Linger, _) => self.close(CloseReason::Done),
             (Phase::Delay, _) => self.phase = Phase::Respond,

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use crate::cluster::Failure;
-use crate::http::answer::Answer;
+use crate::http::answer::{Answer, Bytes};
+
+/// The fields of an answer that asks the client to come back: a queue is usually shorter a second later.
+const RETRY_LATER: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n";
 
 /// A reason for an answer of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub enum Reason {
     BackendClosed,
     BadResponse,
     LocalError,
+    QueueFull,
+    QueueTimeout,
     Overloaded,
 }
 
@@ -40,11 +45,14 @@ impl Reason {
         let (status, close) = match self {
             Reason::HeadTimeout | Reason::BodyTimeout => (408, true),
             Reason::Unreachable | Reason::BackendClosed | Reason::BadResponse => (502, false),
-            Reason::NoBackend | Reason::LocalError => (503, false),
+            Reason::NoBackend | Reason::LocalError | Reason::QueueFull | Reason::QueueTimeout => (503, false),
             Reason::Overloaded => (503, true),
             Reason::ConnectTimeout | Reason::ResponseTimeout => (504, false),
         };
-        let answer = Answer::text(status, self);
+        let mut answer = Answer::text(status, self);
+        if let Reason::QueueFull | Reason::QueueTimeout = self {
+            answer.fields = Bytes::Static(RETRY_LATER);
+        }
         if close { answer.closing() } else { answer }
     }
 }
@@ -61,6 +69,8 @@ impl fmt::Display for Reason {
             Reason::BackendClosed => "the backend closed the connection",
             Reason::BadResponse => "the backend's response is invalid",
             Reason::LocalError => "no connection to a backend can be made",
+            Reason::QueueFull => "too many requests wait for a backend",
+            Reason::QueueTimeout => "no backend was free in time",
             Reason::Overloaded => "overloaded",
         })
     }
@@ -80,6 +90,8 @@ mod tests {
             (Reason::BadResponse, 502, false),
             (Reason::NoBackend, 503, false),
             (Reason::LocalError, 503, false),
+            (Reason::QueueFull, 503, false),
+            (Reason::QueueTimeout, 503, false),
             (Reason::Overloaded, 503, true),
             (Reason::ConnectTimeout, 504, false),
             (Reason::ResponseTimeout, 504, false),

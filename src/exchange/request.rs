@@ -5,7 +5,7 @@ use super::reason::Reason;
 use super::state::{Context, Exchange, Phase, RequestInfo};
 use super::step::{AttachError, CloseReason, Interest, Keep, Step};
 use crate::app::{App, Decision};
-use crate::cluster::{AttemptEnd, Failure, Next, Progress};
+use crate::cluster::{AttemptEnd, Entered, Failure, Next, Permit, Place, Progress, Start};
 use crate::http::answer;
 use crate::http::head::FieldSlots;
 use crate::http::rewrite::{self, Coding};
@@ -47,8 +47,7 @@ impl Exchange {
         match decision {
             Decision::Forward(plan) => {
                 self.request.hold();
-                self.attempt = Some(plan.attempt);
-                self.phase = Phase::Attach;
+                self.begin(plan.start, cx);
             }
             Decision::Answer(answer) => self.respond(answer, cx),
             Decision::AnswerAfter(delay, answer) => {
@@ -103,20 +102,58 @@ impl Exchange {
         };
         let failed = self.attempt.as_ref().map(|attempt| attempt.backend().id());
         let next = failed.map(|backend| self.attempts.failed(backend, failure, progress));
-        let attempt = match next {
-            Some(Next::Again) => {
-                self.attempts.tried().iter().find_map(|tried| cx.app.retry(cx.view, tried, &cx.now))
+        if next == Some(Next::Again) {
+            self.request.rewind();
+            self.state.backend_end = None;
+            if self.retry(&mut None, cx) {
+                return;
             }
-            Some(Next::GiveUp) | None => None,
-        };
-        if attempt.is_none() {
-            return self.answer(Reason::of_failure(failure, progress.answered), cx);
         }
-        self.attempt = attempt;
-        self.request.rewind();
-        self.state.backend_end = None;
-        self.phase = Phase::Attach;
-        self.deadline = Deadline::new(Wait::Connect, cx.limits(), cx.now.instant);
+        self.answer(Reason::of_failure(failure, progress.answered), cx);
+    }
+
+    /// Begins an attempt at a backend that is left for this request; false when there is none.
+    fn retry<A: App>(&mut self, permit: &mut Option<Permit>, cx: &mut Context<'_, A>) -> bool {
+        let tried = self.attempts.tried();
+        let start = tried.iter().find_map(|tried| cx.app.retry(cx.view, tried, permit, &cx.now));
+        start.map(|start| self.begin(start, cx)).is_some()
+    }
+
+    /// Goes on with an attempt, or into the queue.
+    fn begin<A: App>(&mut self, start: Start, cx: &mut Context<'_, A>) {
+        match start {
+            Start::Attempt(attempt) => {
+                self.attempt = Some(attempt);
+                self.phase = Phase::Attach;
+                self.deadline = Deadline::new(Wait::Connect, cx.limits(), cx.now.instant);
+            }
+            Start::Wait(queue) => match queue.enter((cx.waker)()) {
+                Entered::Place(place) => {
+                    self.attempt = None;
+                    self.place = Some(place);
+                    self.phase = Phase::Queue;
+                    self.deadline = Deadline::new(Wait::Queue, cx.limits(), cx.now.instant);
+                }
+                Entered::Permit(permit) => self.leave_queue(permit, cx),
+                Entered::Full => self.answer(Reason::QueueFull, cx),
+            },
+        }
+    }
+
+    /// Waits for a permit.
+    pub(super) fn step_queue<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
+        let Some(permit) = self.place.as_mut().and_then(Place::take) else {
+            return Some(Step::Transfer(Interest::NONE));
+        };
+        self.place = None;
+        self.leave_queue(permit, cx);
+        None
+    }
+
+    fn leave_queue<A: App>(&mut self, permit: Permit, cx: &mut Context<'_, A>) {
+        if !self.retry(&mut Some(permit), cx) {
+            self.answer(Reason::NoBackend, cx);
+        }
     }
 
     /// Ends the attempt, if it has not ended yet.
@@ -139,9 +176,13 @@ impl Exchange {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
     use super::super::Side;
     use super::super::tests::{GET, POST, Rig};
     use super::*;
+    use crate::cluster::{Cluster, Policy};
 
     #[test]
     fn a_head_in_parts_is_forwarded_once_it_is_whole() {
@@ -221,5 +262,72 @@ mod tests {
             assert_eq!(started, [1, second]);
             assert_eq!(rig.backends()[0].counts().failed(Failure::ResponseTimeout), 1);
         }
+    }
+
+    /// Exchanges over one backend that takes one request, with a queue of two.
+    fn queued<const N: usize>() -> [Rig; N] {
+        let start = Instant::now();
+        let cluster = Cluster::new(&[([127, 0, 0, 1], 9000).into()], Policy::RoundRobin, 1, start);
+        let cluster = Arc::new(cluster.with_capacity(1, 2));
+        std::array::from_fn(|_| {
+            let mut rig = Rig::over(Arc::clone(&cluster), start);
+            rig.read(Side::Client, GET);
+            rig
+        })
+    }
+
+    const WAITS: Step = Step::Transfer(Interest::NONE);
+
+    #[test]
+    fn requests_beyond_the_capacity_wait_in_their_order() {
+        let [mut first, mut second, mut third, mut fourth] = queued();
+        assert_eq!(first.step(), Step::Attach);
+        assert_eq!([second.step(), third.step()], [WAITS, WAITS]);
+        fourth.step();
+        let answer = fourth.sent(Side::Client);
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: 1\r\n"), "{answer}");
+        let mut ended = first;
+        for mut next in [second, third] {
+            assert_eq!((next.step(), next.wakes()), (WAITS, 0));
+            ended.exchange.client_lost();
+            ended.step();
+            assert_eq!((next.wakes(), next.step()), (1, Step::Attach));
+            assert_eq!(next.backends()[0].in_flight(), 1);
+            ended = next;
+        }
+    }
+
+    #[test]
+    fn a_waiter_that_gives_up_leaves_the_queue_at_once() {
+        let [mut first, mut lost, mut late, mut last] = queued();
+        first.step();
+        lost.step();
+        late.step();
+        lost.exchange.client_lost();
+        late.pass(late.limits().queue_timeout);
+        late.step();
+        let answer = late.sent(Side::Client);
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: 1\r\n"), "{answer}");
+        assert_eq!(first.queue().map(|queue| queue.waiting()), Some(0));
+        assert_eq!(last.step(), WAITS);
+        drop(first);
+        assert_eq!((last.wakes(), last.step()), (1, Step::Attach));
+        assert_eq!((lost.wakes(), late.wakes()), (0, 0));
+    }
+
+    #[test]
+    fn another_attempt_waits_again_and_nobody_waits_while_there_is_room() {
+        let [mut first, mut second, ..] = queued::<2>();
+        first.step();
+        second.step();
+        first.exchange.attached(Ok(()));
+        first.step();
+        first.sent(Side::Backend);
+        first.exchange.received(Side::Backend, Ok(0));
+        assert_eq!(first.step(), Step::Detach(Keep::Drop));
+        assert_eq!((first.step(), second.step()), (WAITS, Step::Attach));
+        second.exchange.client_lost();
+        second.step();
+        assert_eq!(first.step(), Step::Attach);
     }
 }

@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::app::{App, Client, Limits, Moment};
-use crate::cluster::{Attempt, Attempts};
+use crate::cluster::{Attempt, Attempts, Place};
 use crate::http::buffer::BufferPool;
 use crate::http::framing::Framing;
 use crate::http::head::{HeadScan, Method, RequestHead, Version};
@@ -46,6 +46,8 @@ impl<'a, A: App> Context<'a, A> {
 pub(super) enum Phase {
     /// The request head is read.
     Head,
+    /// The request waits in the queue of its cluster.
+    Queue,
     /// The attempt needs a connection to its backend.
     Attach,
     /// Bytes move between client and backend.
@@ -85,6 +87,8 @@ pub struct Exchange {
     pub(super) attempt: Option<Attempt>,
     /// The failed attempts of this request.
     pub(super) attempts: Attempts,
+    /// The place in the queue, in the phase `Queue`.
+    pub(super) place: Option<Place>,
     /// The client's stream has ended.
     pub(super) client_ended: bool,
     pub(super) state: ExchangeState,
@@ -137,6 +141,7 @@ impl Exchange {
             info: RequestInfo::UNREAD,
             attempt: None,
             attempts: Attempts::default(),
+            place: None,
             client_ended: false,
             state: ExchangeState::default(),
             deadline: Deadline::new(Wait::Head, limits, now),
@@ -155,6 +160,7 @@ impl Exchange {
     /// Gives back the buffers and drops the attempt; afterwards the exchange may be kept for another client.
     pub fn retire(&mut self, buffers: &mut BufferPool) {
         self.attempt = None;
+        self.place = None;
         for flow in [&mut self.request, &mut self.response] {
             flow.reset();
             flow.discard();
@@ -171,6 +177,7 @@ impl Exchange {
         self.info = RequestInfo::UNREAD;
         self.attempt = None;
         self.attempts.clear();
+        self.place = None;
         self.state = ExchangeState::default();
         self.deadline = Deadline::new(Wait::Head, limits, now);
         self.progress = false;
@@ -288,7 +295,10 @@ impl Exchange {
         std::mem::take(&mut self.served)
     }
 
+    /// Closes the connection. Gives up a place in the queue, and abandons an attempt that has not ended.
     pub(super) fn close(&mut self, reason: CloseReason) {
+        self.place = None;
+        self.attempt = None;
         self.phase = Phase::Closed(reason);
     }
 

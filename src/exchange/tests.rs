@@ -1,14 +1,15 @@
 //! An exchange over a balancer, for the unit tests of the decisions.
 
 use std::sync::Arc;
-use std::task::Waker;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::reason::Reason;
 use super::state::{Context, Exchange};
 use super::step::{Side, Step};
 use crate::app::{App, Client, Decision, Limits, ListenerId, ListenerSettings, Moment, Plan};
-use crate::cluster::{Attempt, Backend, Cluster, Members, Policy, Tried};
+use crate::cluster::{Backend, Cluster, Members, Permit, Policy, Queue, Start, Tried};
 use crate::http::buffer::BufferPool;
 use crate::http::head::RequestHead;
 
@@ -16,7 +17,7 @@ pub(super) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 pub(super) const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
 
 /// Forwards every request to a backend of a cluster.
-struct Balancer(Cluster);
+struct Balancer(Arc<Cluster>);
 
 impl App for Balancer {
     type View = Arc<Members>;
@@ -30,14 +31,20 @@ impl App for Balancer {
     }
 
     fn decide(&self, view: &mut Arc<Members>, _: &RequestHead<'_>, _: &Client<'_>, now: &Moment) -> Decision {
-        match self.0.pick(view, &Tried::default(), now.instant) {
-            Some(attempt) => Decision::Forward(Plan { attempt, trusted: false }),
+        match self.0.start(view, &Tried::default(), &mut None, now.instant) {
+            Some(start) => Decision::Forward(Plan { start, trusted: false }),
             None => Decision::Answer(Reason::NoBackend.answer()),
         }
     }
 
-    fn retry(&self, view: &mut Arc<Members>, tried: &Tried, now: &Moment) -> Option<Attempt> {
-        self.0.pick(view, tried, now.instant)
+    fn retry(
+        &self,
+        view: &mut Arc<Members>,
+        tried: &Tried,
+        permit: &mut Option<Permit>,
+        now: &Moment,
+    ) -> Option<Start> {
+        self.0.start(view, tried, permit, now.instant)
     }
 }
 
@@ -48,6 +55,17 @@ pub(super) struct Rig {
     settings: ListenerSettings,
     buffers: BufferPool,
     now: Moment,
+    wakes: Arc<Wakes>,
+}
+
+/// Counts how often its waker was called.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
 }
 
 impl Rig {
@@ -55,7 +73,12 @@ impl Rig {
     pub(super) fn new(backends: u16) -> Self {
         let start = Instant::now();
         let addresses: Vec<_> = (0..backends).map(|n| ([127, 0, 0, 1], 9000 + n).into()).collect();
-        let app = Balancer(Cluster::new(&addresses, Policy::RoundRobin, 1, start));
+        Rig::over(Arc::new(Cluster::new(&addresses, Policy::RoundRobin, 1, start)), start)
+    }
+
+    /// A new exchange over this cluster.
+    pub(super) fn over(cluster: Arc<Cluster>, start: Instant) -> Self {
+        let app = Balancer(cluster);
         let settings = ListenerSettings::default();
         Rig {
             exchange: Exchange::new(&settings.limits, start),
@@ -64,6 +87,7 @@ impl Rig {
             settings,
             buffers: BufferPool::new(4, 64 * 1024),
             now: Moment { instant: start, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 },
+            wakes: Arc::default(),
         }
     }
 
@@ -87,7 +111,7 @@ impl Rig {
             buffers: &mut self.buffers,
             now: self.now,
             draining: false,
-            waker: &|| Waker::noop().clone(),
+            waker: &|| Waker::from(Arc::clone(&self.wakes)),
         })
     }
 
@@ -114,6 +138,15 @@ impl Rig {
 
     pub(super) fn limits(&self) -> &Limits {
         &self.settings.limits
+    }
+
+    /// How often the exchange was woken.
+    pub(super) fn wakes(&self) -> usize {
+        self.wakes.0.load(Relaxed)
+    }
+
+    pub(super) fn queue(&self) -> Option<&Arc<Queue>> {
+        self.app.0.queue()
     }
 
     pub(super) fn backends(&self) -> &[Arc<Backend>] {

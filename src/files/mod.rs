@@ -25,7 +25,7 @@ use self::path::PathError;
 use self::range::Selection;
 use self::tree::{Node, Tree};
 use crate::app::{App, Client, Decision, Moment};
-use crate::cluster::{Attempt, Tried};
+use crate::cluster::{Permit, Start, Tried};
 use crate::exchange::Reason;
 use crate::http::answer::{Answer, Body, Bytes};
 use crate::http::head::{Method, RequestHead};
@@ -170,7 +170,7 @@ impl App for Files {
         Decision::Answer(self.answer(head, now.clients))
     }
 
-    fn retry(&self, _view: &mut (), _tried: &Tried, _now: &Moment) -> Option<Attempt> {
+    fn retry(&self, _: &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
         None
     }
 }

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use crate::app::{App, Client, Decision, Moment, Plan};
-use crate::cluster::{Attempt, Cluster, Members, Tried};
+use crate::cluster::{Cluster, Members, Permit, Start, Tried};
 use crate::exchange::Reason;
 use crate::http::answer;
 use crate::http::head::RequestHead;
@@ -24,12 +24,19 @@ impl Router {
         &self.cluster
     }
 
-    /// Picks again when the worker's snapshot has nothing to offer and is outdated.
-    fn pick(&self, members: &mut Arc<Members>, tried: &Tried, now: &Moment) -> Option<Attempt> {
-        self.cluster.pick(members, tried, now.instant).or_else(|| match self.cluster.refresh(members) {
-            true => self.cluster.pick(members, tried, now.instant),
-            false => None,
-        })
+    /// Starts again when the worker's snapshot has nothing to offer and is outdated.
+    fn start(
+        &self,
+        members: &mut Arc<Members>,
+        tried: &Tried,
+        permit: &mut Option<Permit>,
+        now: &Moment,
+    ) -> Option<Start> {
+        let first = self.cluster.start(members, tried, permit, now.instant);
+        match first {
+            None if self.cluster.refresh(members) => self.cluster.start(members, tried, permit, now.instant),
+            start => start,
+        }
     }
 }
 
@@ -54,14 +61,20 @@ impl App for Router {
         if head.max_forwards == Some(0) {
             return Decision::Answer(answer::to_last_hop(head.method));
         }
-        match self.pick(view, &Tried::default(), now) {
-            Some(attempt) => Decision::Forward(Plan { attempt, trusted: client.is_trusted() }),
+        match self.start(view, &Tried::default(), &mut None, now) {
+            Some(start) => Decision::Forward(Plan { start, trusted: client.is_trusted() }),
             None => Decision::Answer(Reason::NoBackend.answer()),
         }
     }
 
-    fn retry(&self, view: &mut Arc<Members>, tried: &Tried, now: &Moment) -> Option<Attempt> {
-        self.pick(view, tried, now)
+    fn retry(
+        &self,
+        view: &mut Arc<Members>,
+        tried: &Tried,
+        permit: &mut Option<Permit>,
+        now: &Moment,
+    ) -> Option<Start> {
+        self.start(view, tried, permit, now)
     }
 }
 
@@ -112,8 +125,8 @@ mod tests {
         for (client, trusted) in [("10.0.0.1:5", true), ("11.0.0.1:5", false)] {
             let router = router(1, now.instant);
             match decide(&router, &mut router.view(), client, &now) {
-                Decision::Forward(plan) => {
-                    assert_eq!((plan.trusted, plan.attempt.backend().in_flight()), (trusted, 1));
+                Decision::Forward(Plan { start: Start::Attempt(attempt), trusted: said }) => {
+                    assert_eq!((said, attempt.backend().in_flight()), (trusted, 1));
                 }
                 other => panic!("{other:?}"),
             }
@@ -144,7 +157,7 @@ mod tests {
         let now = now(Instant::now());
         let router = router(3, now.instant);
         let (mut view, mut tried, mut ports) = (router.view(), Tried::default(), Vec::new());
-        while let Some(attempt) = router.retry(&mut view, &tried, &now) {
+        while let Some(Start::Attempt(attempt)) = router.retry(&mut view, &tried, &mut None, &now) {
             ports.push(attempt.backend().address().port());
             tried.insert(attempt.backend().id());
         }

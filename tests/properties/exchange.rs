@@ -11,7 +11,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, ListenerId, ListenerSettings, Moment};
-use neraca::cluster::{Attempt, Cluster, Policy, Tried};
+use neraca::cluster::{Cluster, Permit, Policy, Start, Tried};
 use neraca::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Side, Step};
 use neraca::http::buffer::BufferPool;
 use neraca::http::chunks::{ChunkScan, Piece};
@@ -55,8 +55,14 @@ impl App for Noted {
         self.0.decide(view, head, client, now)
     }
 
-    fn retry(&self, view: &mut Self::View, tried: &Tried, now: &Moment) -> Option<Attempt> {
-        self.0.retry(view, tried, now)
+    fn retry(
+        &self,
+        view: &mut Self::View,
+        tried: &Tried,
+        permit: &mut Option<Permit>,
+        now: &Moment,
+    ) -> Option<Start> {
+        self.0.retry(view, tried, permit, now)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{Attempt, Tried};
+use neraca::cluster::{Permit, Start, Tried};
 use neraca::exchange::CloseReason;
 use neraca::http::answer::{Answer, Body, Bytes};
 use neraca::http::head::RequestHead;
@@ -56,7 +56,7 @@ impl App for Answers {
         if head.target == "/late" { Decision::AnswerAfter(LATE, answer) } else { Decision::Answer(answer) }
     }
 
-    fn retry(&self, _view: &mut (), _tried: &Tried, _now: &Moment) -> Option<Attempt> {
+    fn retry(&self, _: &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
         None
     }
 }

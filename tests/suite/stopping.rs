@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{Attempt, Tried};
+use neraca::cluster::{Permit, Start, Tried};
 use neraca::exchange::Reason;
 use neraca::http::head::RequestHead;
 
@@ -92,7 +92,7 @@ impl App for Fragile {
         Decision::Answer(Reason::NoBackend.answer())
     }
 
-    fn retry(&self, _view: &mut (), _tried: &Tried, _now: &Moment) -> Option<Attempt> {
+    fn retry(&self, _: &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
         None
     }
 }
