@@ -1,99 +1,99 @@
-//! One served file: its validators, its prepared fields, its content or the way to it.
-use std::fs::{File, Metadata, OpenOptions};
+//! One served file: its state, its content or the way to its content, and its response fields.
+use std::borrow::Borrow;
+use std::fs::File;
+use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use rustix::fs::OFlags;
+use rustix::fs::fstat;
 
 use super::conditional::Validators;
+use super::root::Location;
+use super::stamp::{Stamp, is_file};
 use super::types::content_type;
 
-/// The state of a file as its metadata tell it. What two writes within one tick of the file system's clock
-/// leave alike, it does not tell apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    /// Bytes of content.
-    pub size: u64,
-    /// Seconds and nanoseconds of the last write.
-    modified: (i64, i64),
-    /// The same of the last change of any kind, which a program cannot set.
-    changed: (i64, i64),
+/// Where a file is opened.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// In this directory, under its own name.
+    In(Arc<Location>),
+    /// Exactly here: the target of a symbolic link.
+    At(Arc<Location>),
 }
 
-impl From<&Metadata> for Stamp {
-    fn from(meta: &Metadata) -> Self {
-        Stamp {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.size(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
+impl Place {
+    fn is(&self, other: &Place) -> bool {
+        match (self, other) {
+            (Place::In(a), Place::In(b)) | (Place::At(a), Place::At(b)) => a.is(b),
+            _ => false,
         }
     }
 }
 
-/// A file found by a walk.
+/// A file found by the walk.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// Its path as requests name it, decoded.
-    pub url: Box<[u8]>,
-    /// Its real path: no link in it.
-    pub path: PathBuf,
+    /// The name in requests, decoded.
+    pub name: Box<[u8]>,
+    pub place: Place,
     pub stamp: Stamp,
 }
 
-/// A file ready to be served.
+/// A file that is served. Small, because there is one for each file: what only requests need is made by the first one.
 #[derive(Debug)]
 pub(super) struct Entry {
-    path: PathBuf,
+    name: Box<[u8]>,
+    place: Place,
     stamp: Stamp,
-    /// Its Content-Type.
-    kind: &'static str,
-    /// Tells it from earlier content with the same time, size and inode.
+    /// Distinguishes contents with equal time, size and inode.
     revision: u32,
-    etag: Box<[u8]>,
-    modified: Option<u64>,
-    /// Field lines of a 200.
-    pub fields: Arc<[u8]>,
-    /// Field lines of a 304 (RFC 9110 section 15.4.5).
-    pub validator_fields: Arc<[u8]>,
-    /// Its content, when that is kept in memory.
-    memory: Option<Arc<[u8]>>,
-    /// Opened when it is asked for; requests that overlap share the descriptor.
-    file: Mutex<Weak<File>>,
-    /// Nothing is left to be found out at the next refresh, unless the stamp changes.
+    /// True when the next walk has nothing to find out, unless the stamp changes.
     settled: AtomicBool,
+    /// The content, when it is kept in memory.
+    memory: Option<Arc<[u8]>>,
+    /// The open file. Requests that overlap share the descriptor.
+    file: Mutex<Weak<File>>,
+    fields: OnceLock<Box<Fields>>,
 }
 
-/// Files that stay open until they are let go, so that one that is asked for often is not opened for each request.
+/// What requests need of a file: its entity tag and its field lines.
+#[derive(Debug)]
+pub(super) struct Fields {
+    /// The strong entity tag with its quotes.
+    etag: Box<[u8]>,
+    /// Field lines of a 200.
+    pub whole: Arc<[u8]>,
+    /// Field lines of a 304 (RFC 9110 section 15.4.5).
+    pub validators: Arc<[u8]>,
+}
+
+/// Files that stay open until the next refresh, so that a file that is requested often is opened once.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Mutex<Vec<Arc<File>>>);
+pub(super) struct OpenFiles(Mutex<Vec<Arc<File>>>);
 
-/// Most files that stay open.
-const KEPT_MAX: usize = 64;
+/// Maximum number of files that stay open.
+const OPEN_FILES_MAX: usize = 64;
 
-impl Kept {
+impl OpenFiles {
     fn keep(&self, file: &Arc<File>) {
-        let mut kept = self.0.lock();
-        if kept.len() < KEPT_MAX {
-            kept.push(Arc::clone(file));
+        let mut files = self.0.lock();
+        if files.len() < OPEN_FILES_MAX {
+            files.push(Arc::clone(file));
         }
     }
 
-    /// Closes all that no request needs.
-    pub(super) fn let_go(&self) {
+    /// Closes the files that no request uses.
+    pub(super) fn close(&self) {
         self.0.lock().clear();
     }
 }
 
-/// Content that an answer can be made of.
+/// Where the content of an answer comes from.
 #[derive(Debug)]
 pub(super) enum Source {
     Memory(Arc<[u8]>),
@@ -101,23 +101,23 @@ pub(super) enum Source {
 }
 
 impl Entry {
-    /// The entry of a file: `old` itself when that is still right, else made anew, its content read now when
-    /// `resident`. A file that changes while it is read is served from disk until the next refresh.
-    pub(super) fn load(found: &Found, resident: bool, old: Option<&Arc<Entry>>) -> Arc<Entry> {
-        let old = old.filter(|old| old.path == found.path);
-        if let Some(old) = old
+    /// The entry of a file: `old` when `old` is still right, else a new one, whose content is read now when `resident`. A
+    /// file that changes while it is read is served from disk until the next walk.
+    pub(super) fn load(found: Found, resident: bool, old: Option<&Arc<Entry>>) -> Arc<Entry> {
+        let old = old.filter(|old| old.name == found.name);
+        let same_place = old.filter(|old| old.place.is(&found.place));
+        if let Some(old) = same_place
             && old.is_settled(&found.stamp)
             && old.is_resident() == resident
         {
             return Arc::clone(old);
         }
-        let kind = content_type(&found.url);
         if !resident {
-            return Arc::new(Entry::new(&found.path, found.stamp, kind, old, None, true));
+            return Arc::new(Entry::new(found, old, None, true));
         }
-        let (memory, settled) = match read(&found.path, &found.stamp) {
+        let (memory, settled) = match read(&found) {
             Ok(Some(bytes)) => {
-                if let Some(old) = old
+                if let Some(old) = same_place
                     && old.stamp == found.stamp
                     && old.holds(&bytes)
                 {
@@ -128,70 +128,73 @@ impl Entry {
             }
             Ok(None) => (None, false),
             Err(error) => {
-                if old.is_none_or(|old| old.stamp != found.stamp) {
-                    log::warn!("{} cannot be read: {error}", found.path.display());
-                }
                 let settled = error.kind() == io::ErrorKind::PermissionDenied;
+                if let Some(old) = same_place
+                    && old.is_settled(&found.stamp) == settled
+                    && old.stamp == found.stamp
+                    && !old.is_resident()
+                {
+                    return Arc::clone(old);
+                }
+                log::warn!("cannot read {}: {error}", path(&found.place, &found.name).display());
                 (None, settled)
             }
         };
-        Arc::new(Entry::new(&found.path, found.stamp, kind, old, memory, settled))
+        Arc::new(Entry::new(found, old, memory, settled))
     }
 
-    fn new(
-        path: &Path,
-        stamp: Stamp,
-        kind: &'static str,
-        old: Option<&Arc<Entry>>,
-        memory: Option<Arc<[u8]>>,
-        settled: bool,
-    ) -> Entry {
-        let Stamp { inode, size, modified: (seconds, nanoseconds), .. } = stamp;
-        let base = format!("{seconds:x}.{nanoseconds:x}-{size:x}-{inode:x}");
-        let revision = old.map_or(0, |old| old.next_revision(&stamp, memory.as_deref()));
-        let etag = if revision == 0 { format!("\"{base}\"") } else { format!("\"{base}-{revision:x}\"") };
-        let modified = u64::try_from(seconds).ok().filter(|&seconds| seconds < YEAR_10000);
-        let validators = match modified {
-            Some(seconds) => {
-                let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
-                format!("ETag: {etag}\r\nLast-Modified: {date}\r\n")
-            }
-            None => format!("ETag: {etag}\r\n"),
-        };
-        let fields = format!("Content-Type: {kind}\r\n{validators}Accept-Ranges: bytes\r\n");
+    fn new(found: Found, old: Option<&Arc<Entry>>, memory: Option<Arc<[u8]>>, settled: bool) -> Entry {
+        let revision = old.map_or(0, |old| old.next_revision(&found.stamp, memory.as_deref()));
+        let Found { name, place, stamp } = found;
         Entry {
-            path: path.to_owned(),
+            name,
+            place,
             stamp,
-            kind,
             revision,
-            etag: etag.into_bytes().into(),
-            modified,
-            fields: fields.into_bytes().into(),
-            validator_fields: validators.into_bytes().into(),
+            settled: AtomicBool::new(settled),
             memory,
             file: Mutex::default(),
-            settled: AtomicBool::new(settled),
+            fields: OnceLock::new(),
         }
     }
 
-    /// The revision of what takes the place of this entry: a strong entity tag must not stand for two contents
-    /// (RFC 9110 section 8.8.1), even when time, size and inode are alike.
+    /// The revision of an entry that replaces this one: a strong entity tag must not stand for two contents
+    /// (RFC 9110 section 8.8.1), even when time, size and inode are equal.
     fn next_revision(&self, stamp: &Stamp, memory: Option<&[u8]>) -> u32 {
-        let tag = |stamp: &Stamp| (stamp.modified, stamp.size, stamp.inode);
         let same_content = match (self.memory.as_deref(), memory) {
             (Some(old), Some(new)) => old == new,
             _ => self.stamp == *stamp,
         };
-        match tag(&self.stamp) == tag(stamp) {
+        match self.stamp.has_same_tag(stamp) {
             true if same_content => self.revision,
             true => self.revision.wrapping_add(1),
             false => 0,
         }
     }
 
-    /// What conditions are evaluated against.
+    /// What the walk would have found for this entry.
+    pub(super) fn found(&self) -> Found {
+        Found { name: self.name.clone(), place: self.place.clone(), stamp: self.stamp }
+    }
+
+    /// The response fields. The first request of a file makes them.
+    pub(super) fn fields(&self) -> &Fields {
+        self.fields.get_or_init(|| Box::new(Fields::new(self)))
+    }
+
+    /// The validators that conditions are evaluated against.
     pub(super) fn validators(&self) -> Validators<'_> {
-        Validators { etag: &self.etag, modified: self.modified }
+        Validators { etag: &self.fields().etag, modified: self.modified() }
+    }
+
+    /// The time of the last write in seconds since 1970, None when no HTTP date can say it.
+    fn modified(&self) -> Option<u64> {
+        u64::try_from(self.stamp.modified_seconds).ok().filter(|&seconds| seconds < YEAR_10000)
+    }
+
+    /// The name in requests, decoded.
+    pub(super) fn name(&self) -> &[u8] {
+        &self.name
     }
 
     /// Bytes of content.
@@ -199,23 +202,40 @@ impl Entry {
         self.stamp.size
     }
 
-    /// True when a file of this stamp needs no further look.
+    /// The state that this entry describes.
+    pub(super) fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// True when a file with this stamp needs no further look.
     pub(super) fn is_settled(&self, stamp: &Stamp) -> bool {
         self.stamp == *stamp && self.settled.load(Ordering::Relaxed)
     }
 
-    /// True when it lies at that real path.
-    pub(super) fn is_at(&self, path: &Path) -> bool {
-        self.path == path
+    /// True when the file is opened at this place.
+    pub(super) fn is_at(&self, place: &Place) -> bool {
+        self.place.is(place)
     }
 
-    /// The content as this entry describes it, or the newer entry that describes what the file has become since.
-    /// What is in memory is taken from there, unless the file is asked for and is still the same. Touches the disk only
-    /// for what is not taken from memory.
-    pub(super) fn source(self: &Arc<Entry>, as_file: bool, kept: &Kept) -> io::Result<(Arc<Entry>, Source)> {
-        let Some(bytes) = &self.memory else { return self.from_disk(kept) };
+    /// True when the content is kept in memory.
+    pub(super) fn is_resident(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    fn holds(&self, bytes: &[u8]) -> bool {
+        self.memory.as_deref() == Some(bytes)
+    }
+
+    /// The content as this entry describes it, or a newer entry that describes the file as it is now. Content in memory
+    /// is used, unless a file is wanted and the file is unchanged. Only content that is not in memory needs the disk.
+    pub(super) fn source(
+        self: &Arc<Entry>,
+        as_file: bool,
+        open_files: &OpenFiles,
+    ) -> io::Result<(Arc<Entry>, Source)> {
+        let Some(bytes) = &self.memory else { return self.from_disk(open_files) };
         if as_file
-            && let Ok((file, stamp)) = self.shared_file(kept)
+            && let Ok((file, stamp)) = self.shared_file(open_files)
             && stamp == self.stamp
         {
             return Ok((Arc::clone(self), Source::File(file)));
@@ -223,63 +243,110 @@ impl Entry {
         Ok((Arc::clone(self), Source::Memory(Arc::clone(bytes))))
     }
 
-    fn from_disk(self: &Arc<Entry>, kept: &Kept) -> io::Result<(Arc<Entry>, Source)> {
-        let (file, stamp) = self.shared_file(kept)?;
+    fn from_disk(self: &Arc<Entry>, open_files: &OpenFiles) -> io::Result<(Arc<Entry>, Source)> {
+        let (file, stamp) = self.shared_file(open_files)?;
         if stamp == self.stamp {
             return Ok((Arc::clone(self), Source::File(file)));
         }
-        if !file.metadata()?.is_file() || self.path.canonicalize()? != self.path {
+        if !is_file(&fstat(&*file)?) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let entry = Entry::new(&self.path, stamp, self.kind, Some(self), None, true);
+        let entry = Entry::new(Found { stamp, ..self.found() }, Some(self), None, true);
         *entry.file.lock() = Arc::downgrade(&file);
         Ok((Arc::new(entry), Source::File(file)))
     }
 
-    /// The file and its stamp: the one that is open while it is what this entry describes, else what is at its path.
-    fn shared_file(&self, kept: &Kept) -> io::Result<(Arc<File>, Stamp)> {
+    /// The file and its stamp: the open file while this entry describes it, else the file at its path.
+    fn shared_file(&self, open_files: &OpenFiles) -> io::Result<(Arc<File>, Stamp)> {
         let shared = self.file.lock().upgrade();
         if let Some(file) = shared
-            && Stamp::from(&file.metadata()?) == self.stamp
+            && Stamp::from(&fstat(&*file)?) == self.stamp
         {
             return Ok((file, self.stamp));
         }
-        let file = Arc::new(open(&self.path)?);
-        let stamp = Stamp::from(&file.metadata()?);
+        let file = Arc::new(open(&self.place, &self.name)?);
+        let stamp = Stamp::from(&fstat(&*file)?);
         if stamp == self.stamp {
             *self.file.lock() = Arc::downgrade(&file);
-            kept.keep(&file);
+            open_files.keep(&file);
         }
         Ok((file, stamp))
     }
+}
 
-    fn is_resident(&self) -> bool {
-        self.memory.is_some()
-    }
-
-    fn holds(&self, bytes: &[u8]) -> bool {
-        self.memory.as_deref() == Some(bytes)
+impl Fields {
+    fn new(entry: &Entry) -> Fields {
+        let Stamp { inode, size, modified_seconds, modified_nanoseconds, .. } = entry.stamp;
+        let base = format!("{modified_seconds:x}.{modified_nanoseconds:x}-{size:x}-{inode:x}");
+        let etag = match entry.revision {
+            0 => format!("\"{base}\""),
+            revision => format!("\"{base}-{revision:x}\""),
+        };
+        let validators = match entry.modified() {
+            Some(seconds) => {
+                let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+                format!("ETag: {etag}\r\nLast-Modified: {date}\r\n")
+            }
+            None => format!("ETag: {etag}\r\n"),
+        };
+        let kind = content_type(&entry.name);
+        let whole = format!("Content-Type: {kind}\r\n{validators}Accept-Ranges: bytes\r\n");
+        Fields {
+            etag: etag.into_bytes().into(),
+            whole: whole.into_bytes().into(),
+            validators: validators.into_bytes().into(),
+        }
     }
 }
 
-/// The first second that an HTTP date cannot say.
+/// An entry that is found by its name in a set.
+#[derive(Debug, Clone)]
+pub(super) struct ByName(pub Arc<Entry>);
+
+impl Borrow<[u8]> for ByName {
+    fn borrow(&self) -> &[u8] {
+        &self.0.name
+    }
+}
+
+impl Hash for ByName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for ByName {}
+
+/// The first second that no HTTP date can say.
 const YEAR_10000: u64 = 253_402_300_800;
 
-/// Opens a file that the walk found. A link or a pipe that took its place in the meantime is neither followed
-/// nor waited for.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)
+fn path(place: &Place, name: &[u8]) -> PathBuf {
+    match place {
+        Place::In(directory) => directory.path.join(std::ffi::OsStr::from_bytes(name)),
+        Place::At(target) => target.path.clone(),
+    }
 }
 
-/// The content of a file, None when it is not, or does not stay, what the walk found.
-fn read(path: &Path, stamp: &Stamp) -> io::Result<Option<Vec<u8>>> {
-    let file = open(path)?;
-    if Stamp::from(&file.metadata()?) != *stamp {
+fn open(place: &Place, name: &[u8]) -> io::Result<File> {
+    let (Place::In(location) | Place::At(location)) = place;
+    location.root.open_file(&path(place, name))
+}
+
+/// The content of a file, None when the file is not what the walk found, or does not stay so.
+fn read(found: &Found) -> io::Result<Option<Vec<u8>>> {
+    let file = open(&found.place, &found.name)?;
+    if Stamp::from(&fstat(&file)?) != found.stamp {
         return Ok(None);
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0));
-    (&file).take(stamp.size.saturating_add(1)).read_to_end(&mut bytes)?;
-    let whole = bytes.len() as u64 == stamp.size && Stamp::from(&file.metadata()?) == *stamp;
+    let size = found.stamp.size;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    (&file).take(size.saturating_add(1)).read_to_end(&mut bytes)?;
+    let whole = bytes.len() as u64 == size && Stamp::from(&fstat(&file)?) == found.stamp;
     Ok(whole.then_some(bytes))
 }

@@ -1,13 +1,21 @@
 //! The static file server: an app over a directory.
 //!
-//! The directory is walked at start and again at every refresh. A request is a lookup in the tree that the last
-//! walk left behind: nothing is listed or logged for it, and for what leaves from memory no system call is made.
+//! The directory is walked at start. A refresh lists only the directories that changed, as far as the system tells of
+//! changes (`refresh`). A request is a look-up in the tree that the last refresh left behind: a request lists and logs
+//! nothing, and a response from memory needs no system call for its content.
+//!
+//! No file outside the root is ever served, whatever is exchanged below the root in the meantime (`root`).
 mod conditional;
 mod entry;
 mod path;
 mod range;
+mod refresh;
+mod root;
+mod stamp;
 mod tree;
 mod types;
+mod walk;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -16,14 +24,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustix::io::Errno;
 
 use self::conditional::Verdict;
-use self::entry::{Entry, Kept, Source};
+use self::entry::{Entry, OpenFiles, Source};
 use self::path::PathError;
 use self::range::Selection;
+use self::refresh::Refresher;
+use self::root::Root;
 use self::tree::{Node, Tree};
+use self::walk::Changes;
 use crate::app::{App, Client, Decision, Moment};
 use crate::cluster::{Permit, Start, Tried};
 use crate::exchange::Reason;
@@ -33,15 +44,16 @@ use crate::http::head::{Method, RequestHead};
 /// The limits of a file server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilesLimits {
-    /// A file up to this size is kept in memory; a larger one is sent from the disk.
+    /// Files up to this size are kept in memory; larger files are sent from the disk.
     pub small_file_bytes: u64,
-    /// All content in memory; the smallest files come first.
+    /// Maximum bytes of content in memory. The smallest files come first.
     pub memory_bytes: u64,
-    /// Files and directories; a root with more is not served.
+    /// Maximum number of files and directories. A root with more is not served. A file costs about 250 bytes beside its
+    /// content in memory (measured with 100,000 files).
     pub files: usize,
-    /// When copies of a file for every client that is connected would be more than so many bytes, it leaves from the page
-    /// cache, even if it is in memory: more than 32 MiB in flight do not fit the last cache of a processor. Only for files
-    /// of which most leaves in one call (see `SENDFILE_CROWD_BYTES`).
+    /// Maximum bytes of copies in flight, if each open client connection gets a copy of the requested file. Above it, the
+    /// file is sent from the page cache even when the file is in memory: more than 32 MiB do not fit the last-level cache of
+    /// a CPU. Applies to files of 64 to 256 KiB.
     pub copies_bytes: u64,
 }
 
@@ -59,9 +71,9 @@ impl Default for FilesLimits {
 /// Why a directory cannot be served.
 #[derive(Debug)]
 pub enum FilesError {
-    /// It cannot be read.
+    /// The directory cannot be read.
     Root(PathBuf, io::Error),
-    /// It holds more files and directories than this limit.
+    /// The directory holds more files and directories than this limit.
     TooMany(usize),
 }
 
@@ -79,50 +91,60 @@ impl std::error::Error for FilesError {}
 /// A directory that is served.
 #[derive(Debug)]
 pub struct Files {
-    root: PathBuf,
+    path: PathBuf,
     limits: FilesLimits,
     tree: RwLock<Arc<Tree>>,
-    /// Let go at every refresh.
-    kept: Kept,
-    /// The last refresh failed, and that was logged.
+    /// Held by the one refresh that runs.
+    refresher: Mutex<Refresher>,
+    /// Closed by each refresh.
+    open_files: OpenFiles,
+    /// True after a refresh failed and the failure was logged.
     stale: AtomicBool,
 }
 
 impl Files {
-    /// Walks and reads the directory.
+    /// Walks the directory and reads its small files.
     ///
     /// # Errors
-    /// When the directory cannot be read, or holds more files and directories than the limit.
+    /// When the directory cannot be read, or holds more files than the limit.
     pub fn open(root: &Path, limits: FilesLimits) -> Result<Files, FilesError> {
-        let listing = tree::walk(root, limits.files)?;
-        let tree = Tree::default().update(&listing, &limits).unwrap_or_default();
-        let root = root.to_owned();
+        Files::open_with(root, limits, Refresher::new(true))
+    }
+
+    fn open_with(path: &Path, limits: FilesLimits, refresher: Refresher) -> Result<Files, FilesError> {
+        let failed = |error| FilesError::Root(path.to_owned(), error);
+        let root = Arc::new(Root::open(path).map_err(failed)?);
+        let update = walk::update(None, &root, &limits, &Changes::Everywhere)?;
+        let tree = update.tree.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         Ok(Files {
-            root,
+            path: path.to_owned(),
             limits,
             tree: RwLock::new(Arc::new(tree)),
-            kept: Kept::default(),
+            refresher: Mutex::new(refresher),
+            open_files: OpenFiles::default(),
             stale: AtomicBool::new(false),
         })
     }
 
-    /// Walks the directory again and serves what it holds now. When it cannot be read, what it held before is
-    /// served on. Costs one look at every file, and reads those that changed.
+    /// Serves what the directory holds now. When the directory cannot be read, the files found before are still served. Lists
+    /// the directories that changed, and reads the files that changed. To be called about twice a second, so that a change
+    /// is served within a second.
     pub fn refresh(&self) {
-        self.kept.let_go();
-        let listing = match tree::walk(&self.root, self.limits.files) {
-            Ok(listing) => listing,
+        self.open_files.close();
+        let mut refresher = self.refresher.lock();
+        let before = Arc::clone(&self.tree.read());
+        match refresher.refresh(&self.path, &self.limits, &before) {
+            Ok(tree) => {
+                self.stale.store(false, Ordering::Relaxed);
+                if let Some(tree) = tree {
+                    *self.tree.write() = Arc::new(tree);
+                }
+            }
             Err(error) => {
                 if !self.stale.swap(true, Ordering::Relaxed) {
-                    log::warn!("{error}; what it held before is served on");
+                    log::warn!("{error}; the files found before are still served");
                 }
-                return;
             }
-        };
-        self.stale.store(false, Ordering::Relaxed);
-        let before = Arc::clone(&self.tree.read());
-        if let Some(tree) = before.update(&listing, &self.limits) {
-            *self.tree.write() = Arc::new(tree);
         }
     }
 
@@ -138,15 +160,15 @@ impl Files {
             Err(PathError::Malformed) => return refusal(400, TEXT, b"400 Bad Request\n"),
             Err(PathError::Unservable) => return not_found(),
         };
-        let node = self.tree.read().find(&path).cloned();
-        match node {
-            None => not_found(),
-            Some(Node::Directory) => redirect(&path, query),
-            Some(Node::File(file)) => match self.source(&file, clients) {
-                Ok((file, source)) => serve(&file, source, head),
-                Err(error) if is_exhaustion(&error) => Reason::Overloaded.answer(),
-                Err(_) => not_found(),
-            },
+        let file = match self.tree.read().find(&path) {
+            None => return not_found(),
+            Some(Node::Directory) => return redirect(&path, query),
+            Some(Node::File(file)) => Arc::clone(file),
+        };
+        match self.source(&file, clients) {
+            Ok((file, source)) => serve(&file, source, head),
+            Err(error) if is_exhaustion(&error) => Reason::Overloaded.answer(),
+            Err(_) => not_found(),
         }
     }
 
@@ -154,7 +176,7 @@ impl Files {
         let copies = file.len().saturating_mul(clients as u64);
         file.source(
             SENDFILE_CROWD_BYTES.contains(&file.len()) && copies > self.limits.copies_bytes,
-            &self.kept,
+            &self.open_files,
         )
     }
 }
@@ -188,11 +210,11 @@ const ALLOW_WITH_TEXT: Bytes =
 /// The answer to a GET or HEAD of a file. A HEAD gets the same: its body is left out where it is sent.
 fn serve(file: &Entry, source: Source, head: &RequestHead<'_>) -> Answer {
     let len = file.len();
-    let whole = || Bytes::Shared(Arc::clone(&file.fields));
+    let whole = || Bytes::Shared(Arc::clone(&file.fields().whole));
     let (status, fields, part) = match conditional::evaluate(head, file.validators()) {
         Verdict::Failed => return refusal(412, TEXT, b"412 Precondition Failed\n"),
         Verdict::NotModified => {
-            let fields = Bytes::Shared(Arc::clone(&file.validator_fields));
+            let fields = Bytes::Shared(Arc::clone(&file.fields().validators));
             return Answer { status: 304, fields, body: Body::None, close: false };
         }
         Verdict::Whole => (200, whole(), 0..len),
@@ -204,7 +226,7 @@ fn serve(file: &Entry, source: Source, head: &RequestHead<'_>) -> Answer {
             }
             Selection::Part(part) => {
                 let line = format!("Content-Range: bytes {}-{}/{len}\r\n", part.start, part.end - 1);
-                (206, Bytes::Owned([&file.fields, line.as_bytes()].concat()), part)
+                (206, Bytes::Owned([&file.fields().whole, line.as_bytes()].concat()), part)
             }
         },
     };

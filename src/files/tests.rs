@@ -30,9 +30,9 @@ pub(super) fn with_head(
 
 /// A directory of its own for each test, gone when it is dropped. The site is in `root`, and beside it lies
 /// what must never be served.
-struct Site {
-    dir: PathBuf,
-    root: PathBuf,
+pub(super) struct Site {
+    pub(super) dir: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl Site {
@@ -48,7 +48,7 @@ impl Site {
         site
     }
 
-    fn with(files: &[(&str, &str)]) -> Site {
+    pub(super) fn with(files: &[(&str, &str)]) -> Site {
         let site = Site::new();
         for (name, content) in files {
             site.write(name, content);
@@ -62,7 +62,7 @@ impl Site {
         fs::write(path, content).unwrap();
     }
 
-    fn link(&self, name: &str, target: impl AsRef<Path>) {
+    pub(super) fn link(&self, name: &str, target: impl AsRef<Path>) {
         symlink(target, self.root.join(name)).unwrap();
     }
 
@@ -421,6 +421,118 @@ fn a_refresh_without_a_change_publishes_nothing() {
     assert_eq!(get(&files, "/dir/new").status, 404);
 }
 
+/// A file server that knows of changes by events, and a file server that walks everything.
+fn watching_and_walking(site: &Site, limits: FilesLimits) -> [Files; 2] {
+    let open = |watch| Files::open_with(&site.root, limits, Refresher::new(watch)).unwrap();
+    let both = [open(true), open(false)];
+    for files in &both {
+        // The first refresh sets the watches, the second reads once more what was written lately.
+        (0..3).for_each(|_| files.refresh());
+    }
+    assert_eq!(both[0].refresher.lock().is_idle(), Some(true), "nothing is left to look at");
+    assert_eq!(both[1].refresher.lock().is_idle(), None);
+    both
+}
+
+#[test]
+fn each_kind_of_change_is_found_by_the_next_refresh() {
+    const OK: u16 = 200;
+    let site = Site::with(&[
+        ("a", "old"),
+        ("dir/b", "old"),
+        ("dir/deep/c", "old"),
+        ("other/b", "other"),
+        (".hidden/target", "old"),
+        (".hidden/second", "new"),
+    ]);
+    fs::write(site.dir.join("elsewhere"), "old").unwrap();
+    fs::hard_link(site.dir.join("elsewhere"), site.root.join("named-twice")).unwrap();
+    site.link("link", ".hidden/target");
+    let at = |name: &str| site.root.join(name);
+    type Step<'a> = (&'a str, &'a dyn Fn(), &'a [(&'a str, u16, &'a str)]);
+    let steps: [Step<'_>; 13] = [
+        ("a write", &|| site.write("a", "new"), &[("/a", OK, "new")]),
+        ("a write below", &|| site.write("dir/deep/c", "new"), &[("/dir/deep/c", OK, "new")]),
+        ("a new file", &|| site.write("dir/n", "n"), &[("/dir/n", OK, "n"), ("/dir/b", OK, "old")]),
+        ("a new directory", &|| site.write("new/deep/er", "e"), &[("/new/deep/er", OK, "e")]),
+        ("a write in it", &|| site.write("new/deep/er", "more"), &[("/new/deep/er", OK, "more")]),
+        (
+            "a renamed directory",
+            &|| fs::rename(at("new"), at("moved")).unwrap(),
+            &[("/new/deep/er", 404, "404 Not Found\n"), ("/moved/deep/er", OK, "more")],
+        ),
+        ("a write in the renamed one", &|| site.write("moved/deep/er", "x"), &[("/moved/deep/er", OK, "x")]),
+        (
+            "a directory in the place of another",
+            &|| {
+                fs::rename(at("dir"), at("before")).unwrap();
+                fs::rename(at("other"), at("dir")).unwrap();
+            },
+            &[("/dir/b", OK, "other"), ("/dir/n", 404, "404 Not Found\n"), ("/before/n", OK, "n")],
+        ),
+        ("a write in that", &|| site.write("dir/b", "changed"), &[("/dir/b", OK, "changed")]),
+        ("a write to the target of a link", &|| site.write(".hidden/target", "new"), &[("/link", OK, "new")]),
+        (
+            "a link with another target",
+            &|| {
+                site.link("next", ".hidden/second");
+                fs::rename(at("next"), at("link")).unwrap();
+            },
+            &[("/link", OK, "new")],
+        ),
+        (
+            "a write under another name",
+            &|| fs::write(site.dir.join("elsewhere"), "newer").unwrap(),
+            &[("/named-twice", OK, "newer")],
+        ),
+        (
+            "a removed directory",
+            &|| fs::remove_dir_all(at("moved")).unwrap(),
+            &[("/moved/deep/er", 404, "404 Not Found\n"), ("/moved", 404, "404 Not Found\n")],
+        ),
+    ];
+    let both = watching_and_walking(&site, MEMORY);
+    for (what, change, expected) in steps {
+        change();
+        for files in &both {
+            files.refresh();
+            for (target, status, body) in expected {
+                let reply = get(files, target);
+                assert_eq!((reply.status, reply.body.as_str()), (*status, *body), "{what}: {target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn after_lost_events_everything_is_walked() {
+    let site = Site::with(&[("a", "1"), ("b", "1"), ("dir/c", "old")]);
+    let [files, _] = watching_and_walking(&site, MEMORY);
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let limit: usize = limit.trim().parse().unwrap();
+    // Equal events in a row are one event.
+    let appends = ["a", "b"].map(|name| File::options().append(true).open(site.root.join(name)).unwrap());
+    for i in 0..=limit {
+        std::io::Write::write_all(&mut &appends[i % 2], b"+").unwrap();
+    }
+    site.write("dir/c", "new");
+    files.refresh();
+    assert_eq!(get(&files, "/dir/c").body, "new");
+}
+
+#[test]
+fn without_watches_everything_is_walked() {
+    let site = Site::with(&[("dir/c", "old")]);
+    let [files, _] = watching_and_walking(&site, MEMORY);
+    files.refresher.lock().walk_from_now(&io::Error::other("no watches are left"));
+    for content in ["new", "newer", "newest"] {
+        site.write("dir/c", content);
+        files.refresh();
+        assert_eq!(get(&files, "/dir/c").body, content);
+    }
+    assert_eq!(files.refresher.lock().is_idle(), None);
+}
+
 #[test]
 fn content_that_changes_behind_the_same_time_and_size_gets_another_etag() {
     let site = Site::with(&[("a", "one")]);
@@ -470,6 +582,56 @@ fn a_file_on_disk_is_answered_as_it_is_now() {
     assert_eq!(get(&files, "/dir/").status, 404);
 }
 
+/// Exchanges two names below `root` again and again until `done`.
+fn exchange_names(root: &Path, one: &str, other: &str, done: &AtomicBool) {
+    let [one, other] = [one, other].map(|name| root.join(name));
+    while !done.load(Ordering::Relaxed) {
+        let exchange = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(rustix::fs::CWD, &one, rustix::fs::CWD, &other, exchange).unwrap();
+    }
+}
+
+/// Sets `done` also when a check fails, so that the other thread ends.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_directory_that_is_exchanged_for_a_link_leads_nowhere_outside() {
+    const ROUNDS: usize = 2000;
+    for limits in [MEMORY, DISK] {
+        let site = Site::with(&[("dir/a", "inside"), ("dir/deep/b", "inside")]);
+        for path in ["outside/a", "outside/deep/b", "outside/secret"] {
+            let path = site.dir.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "a secret").unwrap();
+        }
+        site.link("link", "../outside");
+        let files = site.open(limits);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| exchange_names(&site.root, "dir", "link", &done));
+            let _done = Done(&done);
+            for round in 0..ROUNDS {
+                if round % 20 == 0 {
+                    files.refresh();
+                }
+                for target in
+                    ["/dir/a", "/dir/deep/b", "/link/a", "/link/deep/b", "/dir/secret", "/link/secret"]
+                {
+                    let reply = get(&files, target);
+                    assert!(matches!(reply.status, 200 | 301 | 404), "{target}: {}", reply.status);
+                    assert!(!reply.body.contains("secret"), "round {round}: {target} is served from outside");
+                }
+            }
+        });
+    }
+}
+
 #[test]
 fn requests_that_overlap_share_a_descriptor() {
     let site = Site::with(&[("a", "content")]);
@@ -497,7 +659,7 @@ fn at_most_so_many_files_stay_open() {
     let open = || {
         let links =
             fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
-        links.filter(|file| file.starts_with(&site.root)).count()
+        links.filter(|file| file.starts_with(&site.root) && *file != site.root).count()
     };
     for name in &names {
         assert!(get(&files, &format!("/{name}")).from_disk);

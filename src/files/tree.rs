@@ -1,205 +1,138 @@
-//! The directory as it was found by one walk: every path that is served, and nothing else. What is not in it
-//! cannot be asked for, so no request path is ever joined to a path of the file system.
-use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+//! The served directory as the walk found it: every path that is served, and nothing else. A path that is not in the tree
+//! cannot be requested, so that no request path is ever joined to a path of the file system.
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
-use super::entry::{Entry, Found, Stamp};
-use super::path::is_servable;
-use super::{FilesError, FilesLimits, is_exhaustion};
-
-/// Directories within directories, at most; what lies deeper is not served.
-const DEPTH_MAX: usize = 64;
+use super::entry::{ByName, Entry};
+use super::root::{Location, Root};
+use super::stamp::Stamp;
 
 /// What a request path names.
-#[derive(Debug, Clone)]
-pub(super) enum Node {
+#[derive(Debug)]
+pub(super) enum Node<'a> {
     /// A directory without its trailing slash.
     Directory,
-    File(Arc<Entry>),
+    File(&'a Arc<Entry>),
 }
 
-/// Every path that is served. Immutable: a change of the directory makes a new one.
-#[derive(Debug, Default)]
+/// Every path that is served. Immutable: a change makes a new tree, which shares the directories that did not change.
+#[derive(Debug)]
 pub(super) struct Tree {
-    nodes: HashMap<Box<[u8]>, Node>,
-    directories: usize,
-    files: usize,
+    pub root: Arc<Root>,
+    pub top: Arc<Directory>,
+    /// Which files are in memory.
+    pub residents: Residents,
 }
 
 impl Tree {
     /// What a decoded request path names.
-    pub(super) fn find(&self, path: &[u8]) -> Option<&Node> {
-        self.nodes.get(path)
-    }
-
-    /// The tree for what a walk found, or None when that is this tree. Entries that are still right are taken
-    /// over; the others are read, in parallel.
-    pub(super) fn update(&self, listing: &Listing, limits: &FilesLimits) -> Option<Tree> {
-        if self.shows(listing) {
-            return None;
+    pub(super) fn find(&self, path: &[u8]) -> Option<Node<'_>> {
+        let mut rest = path.strip_prefix(b"/")?;
+        let mut directory = &self.top;
+        while let Some(slash) = rest.iter().position(|&byte| byte == b'/') {
+            directory = directory.directories.get(&rest[..slash])?;
+            rest = &rest[slash + 1..];
         }
-        let residents = residents(&listing.files, limits);
-        let entries: Vec<Arc<Entry>> = listing
-            .files
-            .par_iter()
-            .zip(residents)
-            .map(|(found, resident)| Entry::load(found, resident, self.file(&found.url)))
-            .collect();
-        let mut nodes = HashMap::with_capacity(listing.directories.len() + listing.files.len());
-        for (found, entry) in listing.files.iter().zip(entries) {
-            if let Some(directory) = found.url.strip_suffix(b"index.html")
-                && directory.ends_with(b"/")
-            {
-                nodes.insert(directory.into(), Node::File(Arc::clone(&entry)));
-            }
-            nodes.insert(found.url.clone(), Node::File(entry));
-        }
-        nodes.extend(listing.directories.iter().map(|url| (url.clone(), Node::Directory)));
-        Some(Tree { nodes, directories: listing.directories.len(), files: listing.files.len() })
-    }
-
-    fn shows(&self, listing: &Listing) -> bool {
-        let same = |found: &Found| {
-            self.file(&found.url)
-                .is_some_and(|entry| entry.is_settled(&found.stamp) && entry.is_at(&found.path))
-        };
-        self.directories == listing.directories.len()
-            && self.files == listing.files.len()
-            && listing.directories.iter().all(|url| matches!(self.find(url), Some(Node::Directory)))
-            && listing.files.iter().all(same)
-    }
-
-    fn file(&self, url: &[u8]) -> Option<&Arc<Entry>> {
-        match self.nodes.get(url) {
-            Some(Node::File(entry)) => Some(entry),
-            _ => None,
+        let name = if rest.is_empty() { b"index.html" } else { rest };
+        match directory.files.get(name) {
+            Some(ByName(entry)) => Some(Node::File(entry)),
+            None => directory.directories.get(rest).map(|_| Node::Directory),
         }
     }
 }
 
-/// Which files are kept in memory: the smallest, as many as the limit holds.
-fn residents(files: &[Found], limits: &FilesLimits) -> Vec<bool> {
-    let mut small: Vec<usize> =
-        (0..files.len()).filter(|&i| files[i].stamp.size <= limits.small_file_bytes).collect();
-    small.sort_by_key(|&i| files[i].stamp.size);
-    let mut residents = vec![false; files.len()];
-    let mut left = limits.memory_bytes;
-    for i in small {
-        match left.checked_sub(files[i].stamp.size) {
-            Some(rest) => left = rest,
-            None => break,
-        }
-        residents[i] = true;
-    }
-    residents
-}
-
-/// What a walk found.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    directories: Vec<Box<[u8]>>,
-    files: Vec<Found>,
-}
-
-/// Walks the directory, all of a depth in parallel. Links are followed where they stay within the root; a link
-/// to a directory that it lies in itself is left out.
-pub(super) fn walk(root: &Path, files_max: usize) -> Result<Listing, FilesError> {
-    let failed = |error| FilesError::Root(root.to_owned(), error);
-    let real = root.canonicalize().map_err(failed)?;
-    let top = Directory::new(Vec::new(), real.clone(), &fs::metadata(&real).map_err(failed)?, &[]);
-    let mut level = vec![top];
-    let mut listing = Listing::default();
-    for _ in 0..DEPTH_MAX {
-        let contents: Vec<Contents> =
-            level.par_iter().map(|dir| dir.list(&real)).collect::<io::Result<_>>().map_err(failed)?;
-        level.clear();
-        for mut contents in contents {
-            listing.files.append(&mut contents.files);
-            listing.directories.extend(contents.directories.iter().map(|dir| dir.url.as_slice().into()));
-            level.append(&mut contents.directories);
-        }
-        if listing.files.len() + listing.directories.len() > files_max {
-            return Err(FilesError::TooMany(files_max));
-        }
-        if level.is_empty() {
-            break;
-        }
-    }
-    Ok(listing)
-}
-
+/// What is served of one directory.
 #[derive(Debug)]
-struct Directory {
-    /// Its path as requests name it, decoded, without the trailing slash.
-    url: Vec<u8>,
-    /// Its real path: no link in it.
-    path: PathBuf,
-    /// Device and inode of every directory on the way here, itself the last.
-    trail: Vec<(u64, u64)>,
+pub(super) struct Directory {
+    pub location: Arc<Location>,
+    pub stamp: Stamp,
+    pub files: HashSet<ByName>,
+    pub directories: HashMap<Box<[u8]>, Arc<Directory>>,
+    /// True when no event tells of every change: a symbolic link, or a file that has another name elsewhere.
+    pub polled: bool,
+    /// Sums over this directory and those below.
+    pub totals: Totals,
 }
 
-#[derive(Debug, Default)]
-struct Contents {
-    directories: Vec<Directory>,
-    files: Vec<Found>,
+/// Sums over a directory and those below.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// Files and directories, without the directory itself.
+    pub nodes: usize,
+    /// Bytes of the files that are small enough for memory.
+    pub small_bytes: u64,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, other: Totals) {
+        self.nodes += other.nodes;
+        self.small_bytes = self.small_bytes.saturating_add(other.small_bytes);
+    }
 }
 
 impl Directory {
-    fn new(url: Vec<u8>, path: PathBuf, meta: &fs::Metadata, above: &[(u64, u64)]) -> Directory {
-        let mut trail = Vec::with_capacity(above.len() + 1);
-        trail.extend_from_slice(above);
-        trail.push((meta.dev(), meta.ino()));
-        Directory { url, path, trail }
+    /// The path relative to the root.
+    pub(super) fn path(&self) -> &Path {
+        &self.location.path
     }
 
-    /// What is served of it. What cannot be read is left out, unless it is this process that ran out of means.
-    fn list(&self, root: &Path) -> io::Result<Contents> {
-        let mut contents = Contents::default();
-        let below_root = self.trail.len() > 1;
-        let names = match fs::read_dir(&self.path) {
-            Ok(names) => names,
-            Err(error) if below_root && !is_exhaustion(&error) => return Ok(contents),
-            Err(error) => return Err(error),
-        };
-        for item in names {
-            let item = item?;
-            let name = item.file_name();
-            if !is_servable(name.as_bytes()) {
-                continue;
-            }
-            let (path, meta) = match resolve(&item, root) {
-                Ok(Some(resolved)) => resolved,
-                Ok(None) => continue,
-                Err(error) if is_exhaustion(&error) => return Err(error),
-                Err(_) => continue,
-            };
-            let url = [&self.url, b"/".as_slice(), name.as_bytes()].concat();
-            if meta.is_file() {
-                contents.files.push(Found { url: url.into(), path, stamp: Stamp::from(&meta) });
-            } else if meta.is_dir() && !self.trail.contains(&(meta.dev(), meta.ino())) {
-                contents.directories.push(Directory::new(url, path, &meta, &self.trail));
-            }
-        }
-        Ok(contents)
+    /// The entry of a file in this directory.
+    pub(super) fn entry(&self, name: &[u8]) -> Option<&Arc<Entry>> {
+        self.files.get(name).map(|ByName(entry)| entry)
+    }
+
+    /// Calls `each` with this directory and all below.
+    pub(super) fn for_each<'a>(self: &'a Arc<Directory>, each: &mut impl FnMut(&'a Arc<Directory>)) {
+        each(self);
+        self.directories.values().for_each(|directory| directory.for_each(each));
     }
 }
 
-/// The real path and the metadata of what a directory lists, None for a link that leads nowhere or out of the root.
-fn resolve(item: &fs::DirEntry, root: &Path) -> io::Result<Option<(PathBuf, fs::Metadata)>> {
-    if !item.file_type()?.is_symlink() {
-        return Ok(Some((item.path(), item.metadata()?)));
+/// Which files are kept in memory: the smallest, as many as the limit holds. Files up to `last` in the order of size and
+/// inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Residents {
+    /// Larger files are not kept.
+    small_file_bytes: u64,
+    last: (u64, u64),
+}
+
+impl Residents {
+    /// Every file up to `small_file_bytes`.
+    pub(super) fn all(small_file_bytes: u64) -> Residents {
+        Residents { small_file_bytes, last: (u64::MAX, u64::MAX) }
     }
-    let Ok(path) = item.path().canonicalize() else { return Ok(None) };
-    if !path.starts_with(root) {
-        return Ok(None);
+
+    /// The smallest of the files with these stamps, within `memory_bytes`.
+    pub(super) fn smallest<'a>(
+        stamps: impl Iterator<Item = &'a Stamp>,
+        small_file_bytes: u64,
+        memory_bytes: u64,
+    ) -> Residents {
+        let is_small = |stamp: &&Stamp| stamp.size <= small_file_bytes;
+        let mut keys: Vec<(u64, u64)> = stamps.filter(is_small).map(|s| (s.size, s.inode)).collect();
+        keys.sort_unstable();
+        let mut last = (0, 0);
+        let mut remaining = memory_bytes;
+        // A file with several names is kept once for each.
+        for same in keys.chunk_by(|a, b| a == b) {
+            match remaining.checked_sub(same[0].0.saturating_mul(same.len() as u64)) {
+                Some(rest) => remaining = rest,
+                None => break,
+            }
+            last = same[0];
+        }
+        Residents { small_file_bytes, last }
     }
-    let meta = fs::symlink_metadata(&path)?;
-    Ok(Some((path, meta)))
+
+    /// True for a file that is small enough for memory.
+    pub(super) fn is_small(&self, stamp: &Stamp) -> bool {
+        stamp.size <= self.small_file_bytes
+    }
+
+    /// True for a file that is kept in memory.
+    pub(super) fn include(&self, stamp: &Stamp) -> bool {
+        self.is_small(stamp) && (stamp.size, stamp.inode) <= self.last
+    }
 }
