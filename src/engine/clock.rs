@@ -82,6 +82,11 @@ impl Clock {
         }
     }
 
+    /// Sets the time to one that the caller chooses.
+    pub(super) fn set(&mut self, now: Moment) {
+        self.now = now;
+    }
+
     pub(super) fn now(&self) -> Moment {
         self.now
     }

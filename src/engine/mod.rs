@@ -4,29 +4,32 @@
 //! Both run the same [`Exchange`](crate::exchange::Exchange) over the same links.
 
 mod clock;
-mod connection;
 mod defaults;
-mod link;
+#[doc(hidden)]
+pub mod driver;
 mod listener;
 mod pressure;
+mod readiness;
+mod shared;
 mod stats;
 mod task;
 mod thread;
 mod timers;
+mod transport;
+mod worker;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::app::{App, ListenerId, ListenerSettings};
+use crate::app::{App, ListenerSettings};
 
 pub use listener::{Listeners, listen};
 pub use pressure::ConcurrencyLimit;
-use stats::Counters;
+use shared::Shared;
 pub use stats::Snapshot;
 
 /// Which engine runs, with the choices that only this engine has.
@@ -117,42 +120,6 @@ pub fn cores() -> usize {
 /// How often deadlines are looked at: a deadline passes at most this much late.
 const SWEEP: Duration = Duration::from_millis(200);
 
-/// What all workers of an engine share, whichever engine it is.
-#[derive(Debug)]
-struct Shared<A> {
-    app: Arc<A>,
-    options: Options,
-    listener: ListenerId,
-    counters: Box<[Counters]>,
-    /// Client connections open now.
-    open: AtomicUsize,
-    draining: AtomicBool,
-    /// The drain limit passed: what is still running is broken off.
-    ending: AtomicBool,
-}
-
-impl<A> Shared<A> {
-    fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Relaxed)
-    }
-
-    /// Notes since when the process has been stopping, and ends what is still running once that is too long.
-    fn limit_drain(&self, since: &mut Option<Instant>, now: Instant) {
-        let since = *since.get_or_insert(now);
-        if now.saturating_duration_since(since) >= self.options.engine_limits.drain {
-            self.ending.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.open.load(Ordering::Relaxed) >= self.options.engine_limits.connections
-    }
-}
-
 /// A running engine. Dropping it stops nothing: call `stop`, then `wait`.
 pub struct EngineHandle {
     addresses: Vec<SocketAddr>,
@@ -190,15 +157,7 @@ impl EngineHandle {
 /// # Errors
 /// When a poller or a thread cannot be had from the system.
 pub fn start<A: App>(app: Arc<A>, listeners: Listeners, options: Options) -> io::Result<EngineHandle> {
-    let shared = Arc::new(Shared {
-        app,
-        counters: (0..options.workers.max(1)).map(|_| Counters::default()).collect(),
-        options,
-        listener: ListenerId::unused(),
-        open: AtomicUsize::new(0),
-        draining: AtomicBool::new(false),
-        ending: AtomicBool::new(false),
-    });
+    let shared = Arc::new(Shared::new(app, options));
     let addresses = listeners.addresses()?;
     let (stop, wait) = match shared.options.engine {
         Engine::Thread(pool) => thread::start(&shared, pool, listeners)?,

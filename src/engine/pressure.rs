@@ -52,7 +52,7 @@ impl Default for ConcurrencyLimit {
 /// The requests of one engine, or of one core, that are at the backends. Workers may race over the end of an epoch; a
 /// request that is then counted wrongly is forgotten with its epoch.
 #[derive(Debug)]
-pub(super) struct PressureLimit {
+pub struct PressureLimit {
     concurrency: ConcurrencyLimit,
     cores: usize,
     limited: AtomicBool,
@@ -84,7 +84,7 @@ pub(super) enum InFlight {
 
 impl PressureLimit {
     /// For so many cores.
-    pub(super) fn new(concurrency: ConcurrencyLimit, cores: usize) -> Self {
+    pub fn new(concurrency: ConcurrencyLimit, cores: usize) -> Self {
         PressureLimit {
             concurrency,
             cores,

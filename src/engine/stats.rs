@@ -18,7 +18,7 @@ macro_rules! counters {
         /// What one worker has counted since the start.
         #[derive(Debug, Default)]
         #[repr(align(64))]
-        pub(super) struct Counters {
+        pub struct Counters {
             $(pub(super) $name: Counter,)+
         }
 
@@ -29,7 +29,8 @@ macro_rules! counters {
         }
 
         impl Snapshot {
-            pub(super) fn add(&mut self, counters: &Counters) {
+            /// Adds the counters of one worker.
+            pub fn add(&mut self, counters: &Counters) {
                 $(self.$name += counters.$name.0.load(Relaxed);)+
             }
 

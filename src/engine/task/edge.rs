@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll as Polled, Waker};
@@ -19,17 +18,16 @@ use super::{Acceptor, Core, CoreHandle, Ends, Handoff, Listeners, Reactor, Share
 use crate::app::App;
 use crate::engine::SWEEP;
 use crate::engine::clock::CpuTime;
-use crate::engine::connection::{Backends, Connection};
-use crate::engine::link::{ENDED, Link, READABLE, Readiness, WRITABLE, readiness};
+use crate::engine::driver::{Backends, Connection};
 use crate::engine::listener::{self, WAKE, is_listener};
 use crate::engine::pressure::EPOCH;
+use crate::engine::readiness::Readiness;
 use crate::engine::timers::Timers;
+use crate::engine::transport::{Socket, Tcp};
 use crate::exchange::{Interest, Side};
 
 /// Readiness events taken at a time.
 const EVENTS_MAX: usize = 256;
-/// Set beside the readiness when a deadline passed or the core is stopping.
-const TIME: Readiness = 128;
 
 /// Who is told that a descriptor is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -152,7 +150,7 @@ fn serve<A: App>(
                 WAKE if core.shared.is_draining() => swept -= SWEEP,
                 WAKE => {}
                 token if is_listener(token, acceptor.listeners.len()) => acceptor.accepting = true,
-                Token(fd) => core.announce(fd, readiness(event)),
+                Token(fd) => core.announce(fd, Readiness::of_event(event)),
             }
         }
         core.pressure.tick(core.reactor.milliseconds(now));
@@ -202,9 +200,9 @@ impl<A: App> Core<A, Edge> {
     fn announce(&self, fd: usize, ready: Readiness) {
         if self.reactor.announce(fd, ready) {
             // Unless what is told was read before it was parked: dead, or its backend speaks without being asked.
-            let link = self.idle_backends.borrow_mut().remove_if(fd, |link| !link.is_quiet());
-            if let Some(link) = link {
-                self.close(link);
+            let dead = self.idle_backends.borrow_mut().remove_if(fd, |socket| !socket.transport.is_quiet());
+            if let Some(socket) = dead {
+                self.close(socket);
             }
         }
     }
@@ -215,7 +213,7 @@ impl Edge {
     fn announce(&self, fd: usize, ready: Readiness) -> bool {
         let mut sources = self.sources.borrow_mut();
         let Some(source) = sources.get_mut(fd) else { return false };
-        source.ready |= ready;
+        source.ready.insert(ready);
         match source.owner {
             Owner::Client(client) if client as usize == fd && source.idle => {
                 source.idle = false;
@@ -237,7 +235,7 @@ impl Edge {
     fn end_waits(&self, now: Instant) {
         let mut timers = self.timers.borrow_mut();
         while let Some(fd) = timers.take_due(now) {
-            self.announce(fd, TIME);
+            self.announce(fd, Readiness::WOKEN);
         }
     }
 
@@ -247,7 +245,7 @@ impl Edge {
         for source in self.sources.borrow_mut().iter_mut() {
             let due = all || (source.deadline_ms != 0 && source.deadline_ms <= now_ms);
             if let (true, Some(waker)) = (due, &source.waker) {
-                source.ready |= TIME;
+                source.ready.insert(Readiness::WOKEN);
                 waker.wake_by_ref();
             }
         }
@@ -268,16 +266,19 @@ impl Edge {
     }
 
     fn take_ready(&self, fd: usize) -> Readiness {
-        self.sources.borrow_mut().get_mut(fd).map_or(0, |source| std::mem::take(&mut source.ready))
+        self.sources
+            .borrow_mut()
+            .get_mut(fd)
+            .map_or(Readiness::NONE, |source| std::mem::take(&mut source.ready))
     }
 
     /// Watches a side that is waited for; where the poller cannot, the first call on it will tell.
-    fn watch(&self, link: &mut Link, side: Side, interest: Interest) {
+    fn watch(&self, socket: &mut Socket, side: Side, interest: Interest) {
         if interest.concerns(side)
-            && let Err(error) = link.watch(&self.registry, side, interest)
+            && let Err(error) = socket.watch(&self.registry, interest.contains(Interest::write(side)))
         {
             log::warn!("a connection cannot be watched: {error}");
-            link.note(READABLE | WRITABLE | ENDED);
+            socket.ready.insert(Readiness::READABLE | Readiness::WRITABLE | Readiness::ENDED);
         }
     }
 }
@@ -286,57 +287,56 @@ impl Reactor for Edge {
     const WAKES_SINGLY: bool = false;
     const HANDS_OVER: bool = true;
 
-    type Stream = TcpStream;
-
-    fn wrap(&self, link: Link) -> io::Result<Link> {
-        self.own(link.fd(), Owner::Client(link.fd() as u32));
-        Ok(link)
+    fn wrap(&self, socket: Socket) -> io::Result<Socket> {
+        self.own(socket.fd(), Owner::Client(socket.fd() as u32));
+        Ok(socket)
     }
 
     fn wait(
         &self,
-        connection: &mut Connection<TcpStream>,
+        connection: &mut Connection<Tcp>,
         interest: Interest,
         deadline: Instant,
     ) -> impl Future<Output = ()> {
-        self.watch(&mut connection.client, Side::Client, interest);
-        if let Some(link) = &mut connection.backend {
-            self.watch(link, Side::Backend, interest);
+        let (client, backend) = connection.ends();
+        self.watch(client, Side::Client, interest);
+        if let Some(socket) = backend {
+            self.watch(socket, Side::Backend, interest);
         }
         if interest == Interest::NONE {
-            self.timers.borrow_mut().add(deadline, connection.client.fd());
+            self.timers.borrow_mut().add(deadline, connection.client().fd());
         }
         let deadline_ms = self.milliseconds(deadline) + 1;
         poll_fn(move |cx| self.poll_wait(connection, deadline_ms, cx.waker()))
     }
 
-    fn adopt(&self, link: &Link, client: usize) {
-        self.own(link.fd(), Owner::Client(client as u32));
+    fn adopt(&self, socket: &Socket, client: usize) {
+        self.own(socket.fd(), Owner::Client(client as u32));
     }
 
-    fn park(&self, link: &mut Link) -> bool {
-        self.own(link.fd(), Owner::Parked);
-        link.watch(&self.registry, Side::Backend, Interest::READ_BACKEND).is_ok()
-            && (self.take_ready(link.fd()) == 0 || link.is_quiet())
+    fn park(&self, socket: &mut Socket) -> bool {
+        self.own(socket.fd(), Owner::Parked);
+        socket.watch(&self.registry, false).is_ok()
+            && (self.take_ready(socket.fd()) == Readiness::NONE || socket.transport.is_quiet())
     }
 
-    fn unpark(&self, link: &mut Link, client: usize) -> bool {
-        self.own(link.fd(), Owner::Client(client as u32));
-        let ready = self.take_ready(link.fd());
-        link.note(ready);
-        ready & (READABLE | ENDED) == 0 || link.is_quiet()
+    fn unpark(&self, socket: &mut Socket, client: usize) -> bool {
+        self.own(socket.fd(), Owner::Client(client as u32));
+        let ready = self.take_ready(socket.fd());
+        socket.ready.insert(ready);
+        !ready.contains(Readiness::READABLE) || socket.transport.is_quiet()
     }
 
-    fn forget(&self, link: &Link) {
-        if let Some(source) = self.sources.borrow_mut().get_mut(link.fd()) {
+    fn forget(&self, socket: &Socket) {
+        if let Some(source) = self.sources.borrow_mut().get_mut(socket.fd()) {
             *source = Source::default();
         }
     }
 
-    fn release(&self, link: Link) -> Option<TcpStream> {
-        self.forget(&link);
-        match link.unwatch(&self.registry) {
-            Ok(stream) => Some(stream),
+    fn release(&self, mut socket: Socket) -> Option<Socket> {
+        self.forget(&socket);
+        match socket.unwatch(&self.registry) {
+            Ok(()) => Some(socket),
             Err(error) => {
                 log::warn!("a connection cannot be handed over: {error}");
                 None
@@ -346,21 +346,17 @@ impl Reactor for Edge {
 }
 
 impl Edge {
-    fn poll_wait(
-        &self,
-        connection: &mut Connection<TcpStream>,
-        deadline_ms: u64,
-        waker: &Waker,
-    ) -> Polled<()> {
-        let client = connection.client.fd();
+    fn poll_wait(&self, connection: &mut Connection<Tcp>, deadline_ms: u64, waker: &Waker) -> Polled<()> {
+        let (client_end, backend_end) = connection.ends();
+        let client = client_end.fd();
         let of_client = self.take_ready(client);
-        let of_backend = connection.backend.as_ref().map_or(0, |link| self.take_ready(link.fd()));
+        let of_backend = backend_end.as_ref().map_or(Readiness::NONE, |socket| self.take_ready(socket.fd()));
         let mut sources = self.sources.borrow_mut();
-        if of_client | of_backend != 0 {
+        if of_client | of_backend != Readiness::NONE {
             sources[client].deadline_ms = 0;
-            connection.client.note(of_client);
-            if let Some(link) = &mut connection.backend {
-                link.note(of_backend);
+            client_end.ready.insert(of_client);
+            if let Some(socket) = backend_end {
+                socket.ready.insert(of_backend);
             }
             return Polled::Ready(());
         }

@@ -10,21 +10,23 @@ mod stock;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
 use std::thread;
 use std::time::Instant;
 
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 
-use super::connection::{Backends, Connection, WorkerState};
-use super::link::{Link, Stream};
+use super::driver::{Backends, Connection};
 use super::listener::{Accepted, accept_waiting};
 use super::pressure::PressureLimit;
 use super::stats::Counters;
+use super::transport::{Socket, Tcp};
+use super::worker::WorkerState;
 use super::{Ends, Listeners, ReactorKind, Shared};
 use crate::app::{App, Moment};
 use crate::cluster::{Backend, BackendId, IdlePool};
@@ -47,35 +49,32 @@ trait Reactor: 'static {
     /// Cores tell how busy they are, and hand connections over.
     const HANDS_OVER: bool;
 
-    /// The connections it can wait for.
-    type Stream: Stream;
-
     /// Makes a connection one that it can wait for.
-    fn wrap(&self, link: Link<TcpStream>) -> io::Result<Link<Self::Stream>>;
+    fn wrap(&self, socket: Socket) -> io::Result<Socket>;
 
     /// Returns when a transfer of `interest` may be possible, the deadline has passed, or the core is stopping; what
-    /// is known of the readiness is noted in the links.
+    /// is known of the readiness is noted in the sockets.
     fn wait(
         &self,
-        connection: &mut Connection<Self::Stream>,
+        connection: &mut Connection<Tcp>,
         interest: Interest,
         deadline: Instant,
     ) -> impl Future<Output = ()>;
 
     /// A new backend connection is at work for that client's descriptor.
-    fn adopt(&self, link: &Link<Self::Stream>, client: usize);
+    fn adopt(&self, socket: &Socket, client: usize);
 
     /// A backend connection goes into the pool; false when it is not worth keeping.
-    fn park(&self, link: &mut Link<Self::Stream>) -> bool;
+    fn park(&self, socket: &mut Socket) -> bool;
 
     /// A backend connection comes out of the pool; false when something has happened on it meanwhile.
-    fn unpark(&self, link: &mut Link<Self::Stream>, client: usize) -> bool;
+    fn unpark(&self, socket: &mut Socket, client: usize) -> bool;
 
-    /// Must come before a link is closed: its number may be given out again at once.
-    fn forget(&self, link: &Link<Self::Stream>);
+    /// Must come before a socket is closed: its number may be given out again at once.
+    fn forget(&self, socket: &Socket);
 
     /// Watches it no longer, so that another core can.
-    fn release(&self, link: Link<Self::Stream>) -> Option<TcpStream>;
+    fn release(&self, socket: Socket) -> Option<Socket>;
 }
 
 /// What the tasks of one core share.
@@ -83,8 +82,8 @@ struct Core<A: App, R: Reactor> {
     index: usize,
     shared: Arc<Shared<A>>,
     reactor: R,
-    worker: RefCell<WorkerState<A::View>>,
-    idle_backends: RefCell<IdlePool<Link<R::Stream>>>,
+    worker: RefCell<WorkerState<A::View, Tcp>>,
+    idle_backends: RefCell<IdlePool<Socket>>,
     pressure: PressureLimit,
     /// Connections of this core.
     open: Cell<usize>,
@@ -112,7 +111,7 @@ impl CoreHandle {
 }
 
 /// A connection dealt to a core.
-type Handoff = (TcpStream, SocketAddr);
+type Handoff = (Socket, SocketAddr);
 
 /// The first core's part: accepting and dealing out.
 struct Acceptor {
@@ -146,7 +145,7 @@ fn launch<A: App>(
     }
     let (shared, cores) = (Arc::clone(shared), Arc::clone(cores));
     let stop = move || {
-        shared.draining.store(true, Ordering::Relaxed);
+        shared.set_draining(true);
         cores.iter().for_each(|handle| (handle.wake)());
     };
     let wait = move || {
@@ -186,12 +185,12 @@ impl<A: App, R: Reactor> Core<A, R> {
     }
 
     /// Begins the task of a connection.
-    fn admit(self: &Rc<Self>, executor: &LocalExecutor<'static>, (stream, address): Handoff) {
+    fn admit(self: &Rc<Self>, executor: &LocalExecutor<'static>, (socket, address): Handoff) {
         self.open.set(self.open.get() + 1);
-        match self.reactor.wrap(Link::new(stream)) {
-            Ok(link) => {
+        match self.reactor.wrap(socket) {
+            Ok(socket) => {
                 let until = self.now().instant + self.shared.options.listener.limits.idle_timeout;
-                let connection = Connection::new(link, address, until);
+                let connection = Connection::new(socket, address, until);
                 executor.spawn(session::run(Rc::clone(self), connection)).detach();
             }
             Err(error) => {
@@ -242,16 +241,16 @@ impl<A: App, R: Reactor> Core<A, R> {
     }
 
     /// Gives an idle connection to the core that was settled on.
-    fn hand_over(&self, connection: Connection<R::Stream>) {
+    fn hand_over(&self, connection: Connection<Tcp>) {
         let (excess, core) = self.excess.get();
         self.excess.set((excess.saturating_sub(1), core));
-        let (link, address) = connection.into_idle();
-        let stream = self.reactor.release(link);
+        let (socket, address) = connection.into_idle();
+        let socket = self.reactor.release(socket);
         self.open.set(self.open.get() - 1);
         self.cores[self.index].open.fetch_sub(1, Ordering::Relaxed);
         self.cores[core].open.fetch_add(1, Ordering::Relaxed);
         // A core that has ended has dropped its receiver.
-        if stream.is_none_or(|stream| self.cores[core].sender.try_send((stream, address)).is_err()) {
+        if socket.is_none_or(|socket| self.cores[core].sender.try_send((socket, address)).is_err()) {
             self.cores[core].open.fetch_sub(1, Ordering::Relaxed);
             self.shared.open.fetch_sub(1, Ordering::Relaxed);
             self.counters().closed.add(1);
@@ -264,13 +263,13 @@ impl<A: App, R: Reactor> Core<A, R> {
         let mut dealt_to = vec![false; self.cores.len()];
         let accepted =
             accept_waiting(&acceptor.listeners, &self.shared, self.counters(), |stream, address| {
-                let core = self.core_for_next();
+                let (core, socket) = (self.core_for_next(), Socket::accepted(stream));
                 self.cores[core].open.fetch_add(1, Ordering::Relaxed);
                 if core == self.index {
-                    self.admit(executor, (stream, address));
+                    self.admit(executor, (socket, address));
                 } else {
                     // A core ends only after this one has stopped accepting.
-                    let _ = self.cores[core].sender.try_send((stream, address));
+                    let _ = self.cores[core].sender.try_send((socket, address));
                     dealt_to[core] = true;
                 }
             });
@@ -285,48 +284,50 @@ impl<A: App, R: Reactor> Core<A, R> {
     fn expire_parked(&self) {
         let kept_for = self.shared.options.listener.limits.idle_timeout;
         let expired = self.idle_backends.borrow_mut().expire(self.now().instant, kept_for);
-        for link in expired {
-            self.close(link);
+        for socket in expired {
+            self.close(socket);
         }
     }
 }
 
-impl<A: App, R: Reactor> Backends for Core<A, R> {
-    type Stream = R::Stream;
-
-    fn checkout(&self, backend: BackendId, client: usize) -> Option<Link<R::Stream>> {
+impl<A: App, R: Reactor> Backends<Tcp> for Core<A, R> {
+    fn checkout(&self, backend: BackendId, client: &Socket) -> Option<Socket> {
         loop {
-            let mut link = self.idle_backends.borrow_mut().checkout(backend)?;
-            if self.reactor.unpark(&mut link, client) {
-                return Some(link);
+            let mut socket = self.idle_backends.borrow_mut().checkout(backend)?;
+            if self.reactor.unpark(&mut socket, client.fd()) {
+                return Some(socket);
             }
-            self.close(link);
+            self.close(socket);
         }
     }
 
-    fn connect(&self, address: SocketAddr, client: usize) -> io::Result<(Link<R::Stream>, bool)> {
-        let (link, established) = Link::connect(address)?;
-        let link = self.reactor.wrap(link)?;
-        self.reactor.adopt(&link, client);
-        Ok((link, established))
+    fn connect(&self, address: SocketAddr, client: &Socket) -> io::Result<(Socket, bool)> {
+        let (socket, established) = Tcp::connect(address)?;
+        let socket = self.reactor.wrap(socket)?;
+        self.reactor.adopt(&socket, client.fd());
+        Ok((socket, established))
     }
 
-    fn park(&self, mut link: Link<R::Stream>, backend: &Arc<Backend>, now: Instant) {
-        if !self.reactor.park(&mut link) {
-            return self.close(link);
+    fn park(&self, mut socket: Socket, backend: &Arc<Backend>, now: Instant) {
+        if !self.reactor.park(&mut socket) {
+            return self.close(socket);
         }
-        let key = link.fd();
-        let oldest = self.idle_backends.borrow_mut().park(backend, key, link, now);
+        let key = socket.fd();
+        let oldest = self.idle_backends.borrow_mut().park(backend, key, socket, now);
         if let Some(oldest) = oldest {
             self.close(oldest);
         }
+    }
+
+    fn close(&self, socket: Socket) {
+        self.reactor.forget(&socket);
     }
 
     fn pressure(&self) -> &PressureLimit {
         &self.pressure
     }
 
-    fn close(&self, link: Link<R::Stream>) {
-        self.reactor.forget(&link);
+    fn waker(&self, _: &Socket) -> Waker {
+        Waker::noop().clone()
     }
 }

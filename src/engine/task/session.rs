@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use super::{Core, Reactor};
 use crate::app::App;
-use crate::engine::connection::{Connection, Turn};
+use crate::engine::driver::{Connection, Turn};
+use crate::engine::transport::Tcp;
 
 /// Runs a connection to its end; a panic ends it and nothing else.
 ///
@@ -14,7 +15,7 @@ use crate::engine::connection::{Connection, Turn};
 #[expect(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice")]
 pub(super) fn run<A: App, R: Reactor>(
     core: Rc<Core<A, R>>,
-    mut connection: Connection<R::Stream>,
+    mut connection: Connection<Tcp>,
 ) -> impl Future<Output = ()> {
     async move {
         loop {
@@ -36,14 +37,14 @@ pub(super) fn run<A: App, R: Reactor>(
 }
 
 impl<A: App, R: Reactor> Core<A, R> {
-    fn run(&self, connection: &mut Connection<R::Stream>) -> Turn {
+    fn run(&self, connection: &mut Connection<Tcp>) -> Turn {
         let mut worker = self.worker.borrow_mut();
         if R::WAKES_SINGLY {
             worker.wake_up(&*self.shared.app);
         }
         let running = AssertUnwindSafe(|| connection.run(&self.shared, self, &mut worker, self.counters()));
         catch_unwind(running).unwrap_or_else(|_| {
-            connection.abandon(self.counters());
+            connection.abandon(self, self.counters());
             Turn::Ends { abrupt: true }
         })
     }
@@ -52,7 +53,7 @@ impl<A: App, R: Reactor> Core<A, R> {
         self.excess.get().0 > 0 && !self.shared.is_draining()
     }
 
-    fn end(&self, connection: Connection<R::Stream>, abrupt: bool) {
+    fn end(&self, connection: Connection<Tcp>, abrupt: bool) {
         connection.end(abrupt, self, &mut self.worker.borrow_mut(), self.counters());
         self.closed();
     }

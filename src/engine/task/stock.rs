@@ -2,7 +2,7 @@
 //! anew for every wait. Kept to measure what that costs.
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,8 +14,9 @@ use smol::{Async, LocalExecutor, Timer};
 use super::{Acceptor, Core, CoreHandle, Ends, Handoff, Listeners, Reactor, Shared};
 use crate::app::App;
 use crate::engine::SWEEP;
-use crate::engine::connection::Connection;
-use crate::engine::link::{Link, READABLE, Readiness, WRITABLE};
+use crate::engine::driver::Connection;
+use crate::engine::readiness::Readiness;
+use crate::engine::transport::{Socket, Tcp};
 use crate::exchange::{Interest, Side};
 
 pub(super) struct Stock;
@@ -109,8 +110,10 @@ async fn readable(listeners: &[Async<TcpListener>]) -> Option<Handoff> {
 }
 
 /// Waits for what `interest` wants of one side; for ever when it wants nothing.
-async fn ready(link: Option<&Link<Async<TcpStream>>>, side: Side, interest: Interest) -> Readiness {
-    let Some(stream) = link.map(Link::stream) else { return std::future::pending().await };
+async fn ready(socket: Option<&Socket>, side: Side, interest: Interest) -> Readiness {
+    let Some(stream) = socket.and_then(|socket| socket.transport.as_smol()) else {
+        return std::future::pending().await;
+    };
     let (reads, writes) = (interest.contains(Interest::read(side)), interest.contains(Interest::write(side)));
     let read = async {
         match reads {
@@ -118,14 +121,14 @@ async fn ready(link: Option<&Link<Async<TcpStream>>>, side: Side, interest: Inte
             true => drop(stream.readable().await),
             false => std::future::pending().await,
         }
-        READABLE
+        Readiness::READABLE
     };
     let write = async {
         match writes {
             true => drop(stream.writable().await),
             false => std::future::pending().await,
         }
-        WRITABLE
+        Readiness::WRITABLE
     };
     read.or(write).await
 }
@@ -134,46 +137,40 @@ impl Reactor for Stock {
     const WAKES_SINGLY: bool = true;
     const HANDS_OVER: bool = false;
 
-    type Stream = Async<TcpStream>;
-
-    fn wrap(&self, link: Link<TcpStream>) -> io::Result<Link<Async<TcpStream>>> {
-        link.map(Async::new_nonblocking)
+    fn wrap(&self, socket: Socket) -> io::Result<Socket> {
+        Ok(Socket { transport: socket.transport.into_smol()?, ..socket })
     }
 
-    async fn wait(
-        &self,
-        connection: &mut Connection<Async<TcpStream>>,
-        interest: Interest,
-        deadline: Instant,
-    ) {
-        let Connection { client, backend, .. } = connection;
-        let of_client = async { (ready(Some(client), Side::Client, interest).await, 0) };
-        let of_backend = async { (0, ready(backend.as_ref(), Side::Backend, interest).await) };
+    async fn wait(&self, connection: &mut Connection<Tcp>, interest: Interest, deadline: Instant) {
+        let (client, backend) = connection.ends();
+        let none = Readiness::NONE;
+        let of_client = async { (ready(Some(client), Side::Client, interest).await, none) };
+        let of_backend = async { (none, ready(backend.as_deref(), Side::Backend, interest).await) };
         let of_time = async {
             // Never later than a sweep, so that a stop is noticed.
             Timer::at(deadline.min(Instant::now() + SWEEP)).await;
-            (0, 0)
+            (none, none)
         };
         let (of_client, of_backend) = of_backend.or(of_client).or(of_time).await;
-        client.note(of_client);
-        if let Some(link) = backend {
-            link.note(of_backend);
+        client.ready.insert(of_client);
+        if let Some(socket) = backend {
+            socket.ready.insert(of_backend);
         }
     }
 
-    fn adopt(&self, _: &Link<Async<TcpStream>>, _: usize) {}
+    fn adopt(&self, _: &Socket, _: usize) {}
 
-    fn park(&self, _: &mut Link<Async<TcpStream>>) -> bool {
+    fn park(&self, _: &mut Socket) -> bool {
         true
     }
 
-    fn unpark(&self, link: &mut Link<Async<TcpStream>>, _: usize) -> bool {
-        link.is_quiet()
+    fn unpark(&self, socket: &mut Socket, _: usize) -> bool {
+        socket.transport.is_quiet()
     }
 
-    fn forget(&self, _: &Link<Async<TcpStream>>) {}
+    fn forget(&self, _: &Socket) {}
 
-    fn release(&self, _: Link<Async<TcpStream>>) -> Option<TcpStream> {
+    fn release(&self, _: Socket) -> Option<Socket> {
         None
     }
 }

@@ -13,11 +13,13 @@ use mio::{Events, Poll, Token};
 use super::entry::Owner;
 use super::{Engine, Job};
 use crate::app::App;
-use crate::engine::connection::{Backends, Connection, WorkerState};
-use crate::engine::link::{Link, Readiness, readiness};
+use crate::engine::driver::{Backends, Connection};
 use crate::engine::listener::{self, Accepted, WAKE, accept_waiting, is_listener};
 use crate::engine::pressure::EPOCH;
+use crate::engine::readiness::Readiness;
 use crate::engine::stats::Counters;
+use crate::engine::transport::{Socket, Tcp};
+use crate::engine::worker::WorkerState;
 use crate::engine::{Listeners, SWEEP};
 
 /// What the leading worker has, and hands over with the leadership.
@@ -63,7 +65,7 @@ impl<A: App> Engine<A> {
     pub(super) fn lead(
         self: &Arc<Self>,
         mut leader: Box<Leader>,
-        worker: &mut WorkerState<A::View>,
+        worker: &mut WorkerState<A::View, Tcp>,
         counters: &Counters,
     ) {
         let batch = self.pool.batch();
@@ -98,7 +100,7 @@ impl<A: App> Engine<A> {
         self: &Arc<Self>,
         leader: Box<Leader>,
         mut own: Vec<usize>,
-        worker: &mut WorkerState<A::View>,
+        worker: &mut WorkerState<A::View, Tcp>,
         counters: &Counters,
     ) {
         let batch = self.pool.batch();
@@ -114,7 +116,7 @@ impl<A: App> Engine<A> {
     }
 
     /// Waits for readiness and puts the connections that are to run into `leader.ready`.
-    fn poll(&self, leader: &mut Leader, worker: &mut WorkerState<A::View>, counters: &Counters) {
+    fn poll(&self, leader: &mut Leader, worker: &mut WorkerState<A::View, Tcp>, counters: &Counters) {
         let begins = !leader.waiting.is_empty() && self.pressure.room() > 0;
         let most = match leader.accepting || begins || !leader.ready.is_empty() {
             true => Duration::ZERO,
@@ -133,7 +135,9 @@ impl<A: App> Engine<A> {
                 WAKE if self.shared.is_draining() => leader.swept -= SWEEP,
                 WAKE => {}
                 token if is_listener(token, leader.listeners.len()) => leader.accepting = true,
-                Token(fd) => self.announce(fd, readiness(event), &mut leader.ready, &mut leader.waiting),
+                Token(fd) => {
+                    self.announce(fd, Readiness::of_event(event), &mut leader.ready, &mut leader.waiting);
+                }
             }
         }
         let now = worker.clock.now().instant;
@@ -152,7 +156,7 @@ impl<A: App> Engine<A> {
 
     fn announce(&self, fd: usize, ready: Readiness, queue: &mut Vec<usize>, waiting: &mut VecDeque<usize>) {
         let Some(entry) = self.table.entry(fd) else { return };
-        match entry.announce(ready) {
+        match entry.announce(ready.bits()) {
             Owner::Client(client) => match self.table.entry(client) {
                 Some(entry) if entry.schedule() => match entry.idle.load(Ordering::Relaxed) {
                     true => waiting.push_back(client),
@@ -181,15 +185,15 @@ impl<A: App> Engine<A> {
         queue.extend(due.filter(|(_, entry)| entry.schedule()).map(|(fd, _)| fd));
         let kept_for = self.shared.options.listener.limits.idle_timeout;
         let expired = self.idle_backends.lock().expire(now, kept_for);
-        for link in expired {
-            self.close(link);
+        for socket in expired {
+            self.close(socket);
         }
     }
 
     fn accept(&self, leader: &mut Leader, now: Instant, counters: &Counters) {
         let Leader { listeners, ready, .. } = leader;
         let accepted = accept_waiting(listeners, &self.shared, counters, |stream, address| {
-            if !self.admit(Link::new(stream), address, now, ready) {
+            if !self.admit(Socket::accepted(stream), address, now, ready) {
                 self.shared.open.fetch_sub(1, Ordering::Relaxed);
                 counters.closed.add(1);
             }
@@ -199,11 +203,11 @@ impl<A: App> Engine<A> {
     }
 
     /// False when its descriptor is beyond the table.
-    fn admit(&self, link: Link, address: SocketAddr, now: Instant, queue: &mut Vec<usize>) -> bool {
-        let fd = link.fd();
+    fn admit(&self, socket: Socket, address: SocketAddr, now: Instant, queue: &mut Vec<usize>) -> bool {
+        let fd = socket.fd();
         let Some(entry) = self.table.admit(fd) else { return false };
         let until = now + self.shared.options.listener.limits.idle_timeout;
-        *entry.connection.lock() = Some(Box::new(Connection::new(link, address, until)));
+        *entry.connection.lock() = Some(Box::new(Connection::new(socket, address, until)));
         entry.own(Owner::Client(fd));
         if entry.schedule() {
             queue.push(fd);

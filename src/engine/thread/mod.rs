@@ -20,11 +20,11 @@ use mio::{Poll, Registry, Waker};
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 
-use super::connection::WorkerState;
-use super::link::Link;
 use super::listener::WAKE;
 use super::pressure::PressureLimit;
 use super::timers::Timers;
+use super::transport::{Socket, Tcp};
+use super::worker::WorkerState;
 use super::{Ends, Listeners, Pool, Shared};
 use crate::app::App;
 use crate::cluster::IdlePool;
@@ -47,13 +47,16 @@ struct Engine<A: App> {
     table: Table,
     registry: Registry,
     waker: Waker,
-    idle_backends: Mutex<IdlePool<Link>>,
+    idle_backends: Mutex<IdlePool<Socket>>,
     timers: Mutex<Timers>,
     pressure: PressureLimit,
     started: Instant,
-    workers: Box<[Mutex<WorkerState<A::View>>]>,
+    workers: Box<[Mutex<Worker<A>>]>,
     feed: Feed,
 }
+
+/// The state of one worker.
+type Worker<A> = WorkerState<<A as App>::View, Tcp>;
 
 /// How jobs reach the workers.
 enum Feed {
@@ -100,7 +103,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: List
     engine.submit(Job::Lead(Box::new(leader)));
     let stopping = Arc::clone(&engine);
     let stop = move || {
-        stopping.shared.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        stopping.shared.set_draining(true);
         stopping.wake();
     };
     let wait = move || {

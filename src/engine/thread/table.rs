@@ -1,6 +1,5 @@
 //! Every open descriptor of the engine, by number: its entry, and the client's connection on it.
 
-use std::net::TcpStream;
 use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::entry::{Entry, Owner};
-use crate::engine::connection::Connection;
+use crate::engine::driver::Connection;
+use crate::engine::transport::Tcp;
 
 /// One descriptor: the entry, and the place of a client's connection, which the worker that runs it locks.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Slot {
     entry: Entry,
     /// The client's connection is at rest and has no request.
     pub(super) idle: AtomicBool,
-    pub(super) connection: Mutex<Option<Box<Connection<TcpStream>>>>,
+    pub(super) connection: Mutex<Option<Box<Connection<Tcp>>>>,
 }
 
 impl Slot {

@@ -2,11 +2,12 @@
 //! `task/session.rs`.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -15,17 +16,19 @@ use super::Engine;
 use super::entry::Owner;
 use crate::app::App;
 use crate::cluster::{Backend, BackendId};
-use crate::engine::connection::{Backends, Connection, Turn, WorkerState};
-use crate::engine::link::{ENDED, Link, READABLE, WRITABLE};
+use crate::engine::driver::{Backends, Connection, Turn};
 use crate::engine::pressure::PressureLimit;
+use crate::engine::readiness::Readiness;
 use crate::engine::stats::Counters;
+use crate::engine::transport::{Socket, Tcp};
+use crate::engine::worker::WorkerState;
 use crate::engine::{Pool, SWEEP};
 use crate::exchange::{Interest, Side};
 
 impl<A: App> Engine<A> {
     /// Runs the connection of that client's descriptor; the caller queued it, so nobody else has it. True when it is
     /// still queued: others are to get their turn first.
-    pub(super) fn run(&self, fd: usize, worker: &mut WorkerState<A::View>, counters: &Counters) -> bool {
+    pub(super) fn run(&self, fd: usize, worker: &mut WorkerState<A::View, Tcp>, counters: &Counters) -> bool {
         let Some(entry) = self.table.entry(fd) else { return false };
         loop {
             let mut slot = entry.connection.lock();
@@ -62,9 +65,9 @@ impl<A: App> Engine<A> {
 
     fn end(
         &self,
-        connection: Option<Box<Connection<TcpStream>>>,
+        connection: Option<Box<Connection<Tcp>>>,
         abrupt: bool,
-        worker: &mut WorkerState<A::View>,
+        worker: &mut WorkerState<A::View, Tcp>,
         counters: &Counters,
     ) {
         let Some(connection) = connection else { return };
@@ -77,19 +80,19 @@ impl<A: App> Engine<A> {
     /// Runs it until it waits for a poller; a panic ends it and nothing else.
     fn run_until_wait(
         &self,
-        connection: &mut Connection<TcpStream>,
-        worker: &mut WorkerState<A::View>,
+        connection: &mut Connection<Tcp>,
+        worker: &mut WorkerState<A::View, Tcp>,
         counters: &Counters,
     ) -> Turn {
         loop {
             self.note(connection);
             let running = AssertUnwindSafe(|| connection.run(&self.shared, self, worker, counters));
             let turn = catch_unwind(running).unwrap_or_else(|_| {
-                connection.abandon(counters);
+                connection.abandon(self, counters);
                 Turn::Ends { abrupt: true }
             });
             let Turn::Waits(interest, _) = turn else { return turn };
-            if self.pool == Pool::Textbook && connection.backend.is_some() {
+            if self.pool == Pool::Textbook && connection.backend().is_some() {
                 hold(connection, interest);
                 worker.wake_up(&*self.shared.app);
             } else {
@@ -102,71 +105,68 @@ impl<A: App> Engine<A> {
     }
 
     /// Adds what the poller said of both sides since the last time.
-    fn note(&self, connection: &mut Connection<TcpStream>) {
-        for link in [Some(&mut connection.client), connection.backend.as_mut()].into_iter().flatten() {
-            if let Some(entry) = self.table.entry(link.fd()) {
-                link.note(entry.take_ready());
+    fn note(&self, connection: &mut Connection<Tcp>) {
+        let (client, backend) = connection.ends();
+        for socket in [Some(client), backend].into_iter().flatten() {
+            if let Some(entry) = self.table.entry(socket.fd()) {
+                socket.ready.insert(Readiness::from_bits(entry.take_ready()));
             }
         }
     }
 
-    fn watch(&self, connection: &mut Connection<TcpStream>, interest: Interest) -> io::Result<()> {
-        if interest.concerns(Side::Client) {
-            connection.client.watch(&self.registry, Side::Client, interest)?;
-        }
-        match &mut connection.backend {
-            Some(link) if interest.concerns(Side::Backend) => {
-                link.watch(&self.registry, Side::Backend, interest)
+    fn watch(&self, connection: &mut Connection<Tcp>, interest: Interest) -> io::Result<()> {
+        let (client, backend) = connection.ends();
+        for (side, socket) in [(Side::Client, Some(client)), (Side::Backend, backend)] {
+            if let (Some(socket), true) = (socket, interest.concerns(side)) {
+                socket.watch(&self.registry, interest.contains(Interest::write(side)))?;
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// A poller says that something happened on a parked connection. Unless that was read before it was parked, it is
     /// dead, or its backend speaks without being asked.
     pub(super) fn drop_parked(&self, key: usize) {
-        let dead = self.idle_backends.lock().remove_if(key, |link| !link.is_quiet());
-        if let Some(link) = dead {
-            self.close(link);
+        let dead = self.idle_backends.lock().remove_if(key, |socket| !socket.transport.is_quiet());
+        if let Some(socket) = dead {
+            self.close(socket);
         }
     }
 }
 
-impl<A: App> Backends for Engine<A> {
-    type Stream = TcpStream;
-
-    fn checkout(&self, backend: BackendId, client: usize) -> Option<Link> {
+impl<A: App> Backends<Tcp> for Engine<A> {
+    fn checkout(&self, backend: BackendId, client: &Socket) -> Option<Socket> {
         loop {
-            let mut link = self.idle_backends.lock().checkout(backend)?;
-            let entry = self.table.entry(link.fd())?;
-            entry.own(Owner::Client(client));
-            let ready = entry.take_ready();
+            let mut socket = self.idle_backends.lock().checkout(backend)?;
+            let entry = self.table.entry(socket.fd())?;
+            entry.own(Owner::Client(client.fd()));
+            let ready = Readiness::from_bits(entry.take_ready());
             // The leader of the textbook pool is often away: its workers look for themselves.
-            let stale = ready & (READABLE | ENDED) != 0 || self.pool == Pool::Textbook;
-            if !stale || link.is_quiet() {
-                link.note(ready);
-                return Some(link);
+            let stale = ready.contains(Readiness::READABLE) || self.pool == Pool::Textbook;
+            if !stale || socket.transport.is_quiet() {
+                socket.ready.insert(ready);
+                return Some(socket);
             }
-            self.close(link);
+            self.close(socket);
         }
     }
 
-    fn connect(&self, address: SocketAddr, client: usize) -> io::Result<(Link, bool)> {
-        let (link, established) = Link::connect(address)?;
-        let entry = self.table.admit(link.fd()).ok_or(rustix::io::Errno::MFILE)?;
-        entry.own(Owner::Client(client));
-        Ok((link, established))
+    fn connect(&self, address: SocketAddr, client: &Socket) -> io::Result<(Socket, bool)> {
+        let (socket, established) = Tcp::connect(address)?;
+        let entry = self.table.admit(socket.fd()).ok_or(rustix::io::Errno::MFILE)?;
+        entry.own(Owner::Client(client.fd()));
+        Ok((socket, established))
     }
 
-    fn park(&self, mut link: Link, backend: &Arc<Backend>, now: Instant) {
-        let key = link.fd();
+    fn park(&self, mut socket: Socket, backend: &Arc<Backend>, now: Instant) {
+        let key = socket.fd();
         // One that was never waited for is not watched, so its death would not be noticed.
-        let watched = link.watch(&self.registry, Side::Backend, Interest::READ_BACKEND).is_ok();
-        let Some(entry) = self.table.entry(key).filter(|_| watched) else { return self.close(link) };
+        let watched = socket.watch(&self.registry, false).is_ok();
+        let Some(entry) = self.table.entry(key).filter(|_| watched) else { return self.close(socket) };
         let oldest = {
             let mut idle = self.idle_backends.lock();
             entry.own(Owner::Parked);
-            idle.park(backend, key, link, now)
+            idle.park(backend, key, socket, now)
         };
         if let Some(oldest) = oldest {
             self.close(oldest);
@@ -181,15 +181,19 @@ impl<A: App> Backends for Engine<A> {
     }
 
     /// The entry is forgotten first: the descriptor's number may be given out again at once.
-    fn close(&self, link: Link) {
-        if let Some(entry) = self.table.entry(link.fd()) {
+    fn close(&self, socket: Socket) {
+        if let Some(entry) = self.table.entry(socket.fd()) {
             entry.forget();
         }
+    }
+
+    fn waker(&self, _: &Socket) -> Waker {
+        Waker::noop().clone()
     }
 }
 
 /// The textbook pool: the worker itself waits for its exchange.
-fn hold(connection: &mut Connection<TcpStream>, interest: Interest) {
+fn hold(connection: &mut Connection<Tcp>, interest: Interest) {
     let flags = |side| {
         let mut flags = PollFlags::empty();
         // An end that is not to be read yet would end every wait at once.
@@ -197,27 +201,26 @@ fn hold(connection: &mut Connection<TcpStream>, interest: Interest) {
         flags.set(PollFlags::OUT, interest.contains(Interest::write(side)));
         flags
     };
-    let Some(backend) = &mut connection.backend else { return };
+    let (client, Some(backend)) = connection.ends() else { return };
     let mut fds = [
-        PollFd::from_borrowed_fd(connection.client.stream().as_fd(), flags(Side::Client)),
-        PollFd::from_borrowed_fd(backend.stream().as_fd(), flags(Side::Backend)),
+        PollFd::from_borrowed_fd(client.transport.stream().as_fd(), flags(Side::Client)),
+        PollFd::from_borrowed_fd(backend.transport.stream().as_fd(), flags(Side::Backend)),
     ];
     // Never longer than a sweep, so that deadlines and a stop are noticed; an interrupted wait is an early return.
     let most = Timespec { tv_sec: 0, tv_nsec: i64::from(SWEEP.subsec_nanos()) };
     let _ = rustix::event::poll(&mut fds, Some(&most));
     let seen = fds.map(|fd| {
-        let mut ready = 0;
-        if fd.revents().contains(PollFlags::OUT) {
-            ready |= WRITABLE;
+        let mut ready = Readiness::NONE;
+        ready.set(Readiness::WRITABLE, fd.revents().intersects(PollFlags::OUT | PollFlags::HUP));
+        ready.set(Readiness::READABLE, fd.revents().contains(PollFlags::IN));
+        if fd.revents().intersects(PollFlags::RDHUP | PollFlags::HUP) {
+            ready.insert(Readiness::READABLE | Readiness::ENDED);
         }
-        if fd.revents().contains(PollFlags::IN) {
-            ready |= READABLE;
-        }
-        if fd.revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
-            ready |= READABLE | ENDED;
+        if fd.revents().contains(PollFlags::ERR) {
+            ready.insert(Readiness::BROKEN);
         }
         ready
     });
-    connection.client.note(seen[0]);
-    backend.note(seen[1]);
+    client.ready.insert(seen[0]);
+    backend.ready.insert(seen[1]);
 }

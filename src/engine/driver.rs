@@ -1,0 +1,431 @@
+//! The driver of a client's connection: it runs the exchange from one wait to the next.
+//!
+//! Both engines share it. They differ in who calls [`Connection::run`], and in how they wait for the [`Turn`] that it
+//! returns. It is generic over the transport, so the simulation runs the same code over connections in memory.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::Instant;
+
+use super::listener::is_exhausted;
+use super::pressure::InFlight;
+use crate::app::{App, Client, Limits, Moment};
+use crate::cluster::{Backend, BackendId};
+use crate::exchange::{AttachError, Context, Exchange, Interest, Keep, Side, Step};
+use crate::http::buffer::BufferPool;
+
+pub use super::pressure::PressureLimit;
+pub use super::readiness::Readiness;
+pub use super::shared::Shared;
+pub use super::stats::Counters;
+pub use super::transport::{Endpoint, Follows, Transport};
+pub use super::worker::WorkerState;
+
+/// Most transfers of one connection before other connections get their turn: 12 MiB, or 32 MiB of a file.
+const TRANSFERS_MAX: usize = 128;
+
+/// Where an engine gets and keeps connections to backends.
+pub trait Backends<T> {
+    /// Takes out a kept connection to that backend on which nothing has happened since it was parked. From now on its
+    /// readiness belongs to this client's connection.
+    fn checkout(&self, backend: BackendId, client: &Endpoint<T>) -> Option<Endpoint<T>>;
+
+    /// Begins a new connection for this client; true when it is established at once.
+    ///
+    /// # Errors
+    /// The connection was refused, or the system has no socket for it.
+    fn connect(&self, address: SocketAddr, client: &Endpoint<T>) -> io::Result<(Endpoint<T>, bool)>;
+
+    /// Keeps a connection for another request.
+    fn park(&self, connection: Endpoint<T>, backend: &Arc<Backend>, now: Instant);
+
+    /// Closes a connection, of either side.
+    fn close(&self, connection: Endpoint<T>);
+
+    /// Counts the requests that are in flight at the backends.
+    fn pressure(&self) -> &PressureLimit;
+
+    /// A waker that runs this client's connection again, from any thread.
+    fn waker(&self, client: &Endpoint<T>) -> Waker;
+}
+
+/// What a connection needs after it ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It waits for one of these transfers, or for the deadline.
+    Waits(Interest, Instant),
+    /// It could go on, but other connections have waited long enough, and the clock has to be read again.
+    Yields,
+    /// It has ended and must be closed.
+    Ends {
+        /// With a reset, because the end comes in the middle of a message.
+        abrupt: bool,
+    },
+}
+
+/// A client's connection. An idle one owns neither an exchange nor a buffer.
+#[derive(Debug)]
+pub struct Connection<T> {
+    client: Endpoint<T>,
+    active: Option<Box<Active<T>>>,
+    idle_until: Instant,
+    address: IpAddr,
+    port: u16,
+}
+
+/// The part of a connection that only a request needs.
+#[derive(Debug)]
+pub(super) struct Active<T> {
+    exchange: Exchange,
+    backend: Option<Endpoint<T>>,
+    /// The backend's connection is being established.
+    connecting: bool,
+    /// Where the request is counted while it is in flight at a backend.
+    in_flight: Option<InFlight>,
+}
+
+/// The outcome of one try to attach a backend's connection.
+enum Attached {
+    Done(Result<(), AttachError>),
+    Later,
+}
+
+impl<T: Transport> Connection<T> {
+    /// A connection that was just accepted.
+    pub fn new(client: Endpoint<T>, address: SocketAddr, idle_until: Instant) -> Self {
+        Connection { client, active: None, idle_until, address: address.ip(), port: address.port() }
+    }
+
+    /// Runs until the connection has to wait, or ends.
+    pub fn run<A: App>(
+        &mut self,
+        shared: &Shared<A>,
+        backends: &impl Backends<T>,
+        worker: &mut WorkerState<A::View, T>,
+        counters: &Counters,
+    ) -> Turn {
+        if shared.is_ending() {
+            return Turn::Ends { abrupt: self.active.is_some() };
+        }
+        let now = Moment { clients: shared.open.load(Ordering::Relaxed), ..worker.clock.now() };
+        let settings = &shared.options.listener;
+        let client = Client::new(self.address(), shared.listener, settings);
+        let mut transfers = 0;
+        loop {
+            if transfers == TRANSFERS_MAX {
+                return Turn::Yields;
+            }
+            if self.active.is_none() {
+                if !self.client.is_readable() {
+                    return self.idle(shared, now.instant);
+                }
+                self.active = Some(worker.lend(&settings.limits));
+            }
+            let Some(active) = self.active.as_deref_mut() else { return Turn::Ends { abrupt: true } };
+            let step = match active.connecting {
+                true => Step::Attach,
+                false => active.exchange.step(&mut Context {
+                    app: &*shared.app,
+                    view: &mut worker.view,
+                    client: &client,
+                    buffers: &mut worker.buffers,
+                    now,
+                    draining: shared.is_draining(),
+                    waker: &|| backends.waker(&self.client),
+                }),
+            };
+            match step {
+                Step::Transfer(interest) => {
+                    let (buffers, most) = (&mut worker.buffers, shared.options.receive_bytes);
+                    if active.transfer(interest, &mut self.client, buffers, most, counters) {
+                        transfers += 1;
+                    } else if active.exchange.is_untouched() {
+                        self.retire(worker, counters);
+                    } else {
+                        return Turn::Waits(interest, active.exchange.deadline());
+                    }
+                }
+                Step::Attach => match active.attach(&self.client, backends, now.instant, counters) {
+                    Attached::Done(result) => active.exchange.attached(result),
+                    Attached::Later => {
+                        return Turn::Waits(Interest::WRITE_BACKEND, active.exchange.deadline());
+                    }
+                },
+                Step::Detach(keep) => active.detach(backends, keep, now.instant),
+                Step::Shutdown(Side::Client) => self.client.shutdown(),
+                Step::Shutdown(Side::Backend) => active.shutdown_backend(),
+                Step::Idle => {
+                    self.retire(worker, counters);
+                    self.idle_until = now.instant + settings.limits.idle_timeout;
+                }
+                Step::Close(reason) => return Turn::Ends { abrupt: reason.is_abrupt() },
+            }
+        }
+    }
+
+    /// Closes the connection, and the backend's.
+    pub fn end<V>(
+        mut self,
+        abrupt: bool,
+        backends: &impl Backends<T>,
+        worker: &mut WorkerState<V, T>,
+        counters: &Counters,
+    ) {
+        if let Some(connection) = self.active.as_mut().and_then(|active| active.take_backend(backends)) {
+            backends.close(connection);
+        }
+        self.retire(worker, counters);
+        counters.closed.add(1);
+        if abrupt {
+            counters.broken.add(1);
+            self.client.transport.set_abrupt();
+        }
+        backends.close(self.client);
+    }
+
+    /// Gives up an exchange that panicked: nothing of it is used again.
+    pub(super) fn abandon(&mut self, backends: &impl Backends<T>, counters: &Counters) {
+        counters.panics.add(1);
+        if let Some(connection) = self.active.take().and_then(|mut active| active.take_backend(backends)) {
+            backends.close(connection);
+        }
+    }
+
+    /// True when it has no request, and no byte of a request is known to be there.
+    pub fn is_idle(&self) -> bool {
+        self.active.is_none() && !self.client.is_readable()
+    }
+
+    /// The client's end.
+    pub fn client(&mut self) -> &mut Endpoint<T> {
+        &mut self.client
+    }
+
+    /// The backend's end, while one is attached.
+    pub fn backend(&mut self) -> Option<&mut Endpoint<T>> {
+        self.active.as_mut()?.backend.as_mut()
+    }
+
+    /// Both ends.
+    pub(super) fn ends(&mut self) -> (&mut Endpoint<T>, Option<&mut Endpoint<T>>) {
+        (&mut self.client, self.active.as_mut().and_then(|active| active.backend.as_mut()))
+    }
+
+    /// The client's end and address of an idle connection.
+    pub(super) fn into_idle(self) -> (Endpoint<T>, SocketAddr) {
+        let address = self.address();
+        (self.client, address)
+    }
+
+    fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+
+    fn idle<A>(&self, shared: &Shared<A>, now: Instant) -> Turn {
+        match shared.is_draining() || now >= self.idle_until {
+            true => Turn::Ends { abrupt: false },
+            false => Turn::Waits(Interest::READ_CLIENT, self.idle_until),
+        }
+    }
+
+    /// Gives the exchange back when the connection has become idle, or ends.
+    fn retire<V>(&mut self, worker: &mut WorkerState<V, T>, counters: &Counters) {
+        if let Some(mut active) = self.active.take() {
+            counters.served.add(active.exchange.take_served());
+            worker.take_back(active);
+        }
+    }
+}
+
+impl<T> Active<T> {
+    pub(super) fn new(limits: &Limits, now: Instant) -> Self {
+        Active { exchange: Exchange::new(limits, now), backend: None, connecting: false, in_flight: None }
+    }
+
+    pub(super) fn renew(&mut self, limits: &Limits, now: Instant) {
+        self.exchange.renew(limits, now);
+        self.connecting = false;
+    }
+
+    pub(super) fn retire(&mut self, buffers: &mut BufferPool) {
+        self.exchange.retire(buffers);
+    }
+
+    fn take_backend(&mut self, backends: &impl Backends<T>) -> Option<Endpoint<T>> {
+        if let Some(in_flight) = self.in_flight.take() {
+            backends.pressure().finish(in_flight);
+        }
+        self.backend.take()
+    }
+}
+
+impl<T: Transport> Active<T> {
+    fn attach(
+        &mut self,
+        client: &Endpoint<T>,
+        backends: &impl Backends<T>,
+        now: Instant,
+        counters: &Counters,
+    ) -> Attached {
+        if self.connecting {
+            return self.establish(backends, now, counters);
+        }
+        if let Some(old) = self.take_backend(backends) {
+            backends.close(old);
+        }
+        let Some(attempt) = self.exchange.attempt() else {
+            return Attached::Done(Err(AttachError::Refused));
+        };
+        let backend = attempt.backend();
+        if !self.exchange.needs_new_connection()
+            && let Some(kept) = backends.checkout(backend.id(), client)
+        {
+            counters.reused.add(1);
+            self.set_backend(backends, kept);
+            return Attached::Done(Ok(()));
+        }
+        match backends.connect(backend.address(), client) {
+            Ok((new, established)) => {
+                self.set_backend(backends, new);
+                self.connecting = !established;
+                if !established {
+                    return Attached::Later;
+                }
+                counters.connected.add(1);
+                Attached::Done(Ok(()))
+            }
+            Err(error) => {
+                let error = attach_error(&error);
+                counters.unreachable.add(u64::from(error == AttachError::Refused));
+                Attached::Done(Err(error))
+            }
+        }
+    }
+
+    /// Finds out what became of the connection that was begun.
+    fn establish(&mut self, backends: &impl Backends<T>, now: Instant, counters: &Counters) -> Attached {
+        let error = match self.backend.as_mut().map(Endpoint::established) {
+            Some(Ok(true)) => {
+                self.connecting = false;
+                counters.connected.add(1);
+                return Attached::Done(Ok(()));
+            }
+            Some(Ok(false)) if now < self.exchange.deadline() => return Attached::Later,
+            Some(Ok(false)) => AttachError::TimedOut,
+            Some(Err(error)) => attach_error(&error),
+            None => AttachError::Refused,
+        };
+        self.connecting = false;
+        counters.unreachable.add(1);
+        if let Some(failed) = self.take_backend(backends) {
+            backends.close(failed);
+        }
+        Attached::Done(Err(error))
+    }
+
+    fn set_backend(&mut self, backends: &impl Backends<T>, connection: Endpoint<T>) {
+        self.in_flight = Some(backends.pressure().begin());
+        self.backend = Some(connection);
+    }
+
+    /// Parks the backend's connection, unless its end is known, or closes it.
+    fn detach(&mut self, backends: &impl Backends<T>, keep: Keep, now: Instant) {
+        let Some(connection) = self.take_backend(backends) else { return };
+        match (keep, self.exchange.attempt()) {
+            (Keep::Park, Some(attempt)) if !connection.has_ended() => {
+                backends.park(connection, attempt.backend(), now);
+            }
+            _ => backends.close(connection),
+        }
+    }
+
+    fn shutdown_backend(&mut self) {
+        if let Some(backend) = &mut self.backend {
+            backend.shutdown();
+        }
+    }
+
+    /// Tries each transfer of `interest` that may be possible; false when none was. It writes first: what leaves makes
+    /// room. Each side is read and written once at most, so that no connection holds the worker for long.
+    fn transfer(
+        &mut self,
+        interest: Interest,
+        client: &mut Endpoint<T>,
+        buffers: &mut BufferPool,
+        receive_bytes: usize,
+        counters: &Counters,
+    ) -> bool {
+        let Active { exchange, backend, .. } = self;
+        let mut moved = false;
+        let mut sides = [(Side::Backend, backend.as_mut()), (Side::Client, Some(client))];
+        for (side, end) in &mut sides {
+            let Some(end) = end else { continue };
+            if interest.contains(Interest::write(*side)) && end.is_writable() {
+                match end.write(exchange.pending(*side), exchange.file(*side), exchange.is_last(*side)) {
+                    Err(error) if is_temporary(&error) => counters.would_blocks.add(1),
+                    result => {
+                        moved = true;
+                        exchange.sent(*side, result);
+                    }
+                }
+            }
+        }
+        for (side, end) in &mut sides {
+            let Some(end) = end else { continue };
+            if interest.contains(Interest::read(*side)) && end.is_readable() {
+                let room = exchange.room(*side, buffers);
+                let most = room.len().min(receive_bytes);
+                match end.read(&mut room[..most]) {
+                    Err(error) if is_temporary(&error) => counters.would_blocks.add(1),
+                    result => {
+                        moved = true;
+                        exchange.received(*side, result);
+                    }
+                }
+            }
+        }
+        moved
+    }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// The kind of an error of `connect`. The backend is to blame for none but `Refused`.
+fn attach_error(error: &io::Error) -> AttachError {
+    use rustix::io::Errno;
+    // connect(2): no free local port, for this destination or at all.
+    let local = [Errno::ADDRNOTAVAIL, Errno::ADDRINUSE, Errno::AGAIN];
+    match error.raw_os_error() {
+        Some(code) if local.iter().any(|errno| errno.raw_os_error() == code) => AttachError::Local,
+        _ if is_exhausted(error) => AttachError::Exhausted,
+        _ => AttachError::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_local_error_of_connect_does_not_blame_the_backend() {
+        let cases = [
+            (Errno::ADDRNOTAVAIL, AttachError::Local),
+            (Errno::ADDRINUSE, AttachError::Local),
+            (Errno::AGAIN, AttachError::Local),
+            (Errno::MFILE, AttachError::Exhausted),
+            (Errno::NOMEM, AttachError::Exhausted),
+            (Errno::CONNREFUSED, AttachError::Refused),
+            (Errno::HOSTUNREACH, AttachError::Refused),
+        ];
+        for (errno, kind) in cases {
+            assert_eq!(attach_error(&errno.into()), kind, "{errno:?}");
+        }
+    }
+}

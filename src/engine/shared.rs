@@ -1,0 +1,73 @@
+//! What all workers of an engine share, whichever engine it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use super::Options;
+use super::stats::Counters;
+use crate::app::ListenerId;
+
+/// The state that all workers of an engine share.
+#[derive(Debug)]
+pub struct Shared<A> {
+    pub(super) app: Arc<A>,
+    pub(super) options: Options,
+    pub(super) listener: ListenerId,
+    pub(super) counters: Box<[Counters]>,
+    /// Open client connections.
+    pub(super) open: AtomicUsize,
+    pub(super) draining: AtomicBool,
+    /// The drain limit has passed: connections that still run are broken off.
+    ending: AtomicBool,
+}
+
+impl<A> Shared<A> {
+    /// The state of an engine that has not started.
+    pub fn new(app: Arc<A>, options: Options) -> Self {
+        Shared {
+            app,
+            counters: (0..options.workers.max(1)).map(|_| Counters::default()).collect(),
+            options,
+            listener: ListenerId::unused(),
+            open: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+        }
+    }
+
+    /// The counters of one worker.
+    pub fn counters(&self, worker: usize) -> &Counters {
+        &self.counters[worker]
+    }
+
+    /// Begins a drain or ends it. While it lasts connections are closed after their response.
+    pub fn set_draining(&self, on: bool) {
+        self.draining.store(on, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Breaks off every connection when it runs next.
+    pub fn end_all(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// Notes since when the process has been stopping, and ends what is still running after the drain limit.
+    pub(super) fn limit_drain(&self, since: &mut Option<Instant>, now: Instant) {
+        let since = *since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= self.options.engine_limits.drain {
+            self.end_all();
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.open.load(Ordering::Relaxed) >= self.options.engine_limits.connections
+    }
+}

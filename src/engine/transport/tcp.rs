@@ -1,0 +1,207 @@
+//! The transport of both engines: a non-blocking TCP socket.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::Range;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Registry, Token};
+use rustix::fs::sendfile;
+use rustix::net::sockopt::set_tcp_quickack;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+use smol::Async;
+use socket2::{Domain, SockRef, Type};
+
+use super::{Endpoint, Follows, Transport};
+use crate::engine::readiness::Readiness;
+
+/// Most bytes of a file that one call sends, so that a fast client does not delay the other clients.
+const SENDFILE_MAX_BYTES: u64 = 256 * 1024;
+
+/// Half of the smallest receive window that Linux begins with: a sender of that many bytes may be waiting for room. With
+/// 100 connections this alone takes the 99th percentile of 75 KB from 37 to 7 ms, and 1 MB from 1.26 to 1.67 of HAProxy's
+/// requests (thread; async 1.41 to 1.75).
+const QUICKACK_MIN_BYTES: usize = 32 * 1024;
+
+/// A TCP connection.
+#[derive(Debug)]
+pub(in crate::engine) struct Tcp(Holder);
+
+/// A TCP connection and its readiness.
+pub(in crate::engine) type Socket = Endpoint<Tcp>;
+
+/// How a reactor holds the socket. The pointer keeps an idle connection of our own reactor small.
+#[derive(Debug)]
+enum Holder {
+    Plain(TcpStream),
+    /// Registered with smol's reactor.
+    Smol(Box<Async<TcpStream>>),
+}
+
+impl Tcp {
+    /// Holds an accepted socket.
+    pub(in crate::engine) fn new(stream: TcpStream) -> Self {
+        Tcp(Holder::Plain(stream))
+    }
+
+    /// Begins a connection to `address`; true when it is established at once, as over loopback.
+    pub(in crate::engine) fn connect(address: SocketAddr) -> io::Result<(Socket, bool)> {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
+            Err(error) => return Err(error),
+        }
+        let mut endpoint = Endpoint::new(Tcp::new(TcpStream::from(OwnedFd::from(socket))));
+        endpoint.ready.remove(Readiness::READABLE);
+        let established = endpoint.established()?;
+        Ok((endpoint, established))
+    }
+
+    /// Registers the socket with smol's reactor.
+    pub(in crate::engine) fn into_smol(self) -> io::Result<Self> {
+        match self.0 {
+            Holder::Plain(stream) => Ok(Tcp(Holder::Smol(Box::new(Async::new_nonblocking(stream)?)))),
+            held @ Holder::Smol(_) => Ok(Tcp(held)),
+        }
+    }
+
+    /// The socket as smol's reactor knows it.
+    pub(in crate::engine) fn as_smol(&self) -> Option<&Async<TcpStream>> {
+        match &self.0 {
+            Holder::Plain(_) => None,
+            Holder::Smol(stream) => Some(stream),
+        }
+    }
+
+    pub(in crate::engine) fn stream(&self) -> &TcpStream {
+        match &self.0 {
+            Holder::Plain(stream) => stream,
+            Holder::Smol(stream) => (**stream).get_ref(),
+        }
+    }
+
+    /// The descriptor.
+    pub(in crate::engine) fn fd(&self) -> usize {
+        self.stream().as_raw_fd() as usize
+    }
+
+    /// True when nothing has come since the last read. Peeks one byte: where no poller watches nothing is recorded, and a
+    /// recorded readiness may be stale.
+    pub(in crate::engine) fn is_quiet(&self) -> bool {
+        let result = self.stream().peek(&mut [0]);
+        matches!(result, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+}
+
+impl Socket {
+    /// An accepted connection.
+    pub(in crate::engine) fn accepted(stream: TcpStream) -> Self {
+        Endpoint::new(Tcp::new(stream))
+    }
+
+    /// The descriptor.
+    pub(in crate::engine) fn fd(&self) -> usize {
+        self.transport.fd()
+    }
+
+    /// Registers the socket edge-triggered, for what is waited for and was not asked before. The poller reports at once
+    /// what is ready already.
+    pub(in crate::engine) fn watch(&mut self, registry: &Registry, writes: bool) -> io::Result<()> {
+        let mut wanted = Readiness::WATCHED_READ;
+        wanted.set(Readiness::WATCHED_WRITE, writes);
+        if self.ready.contains(wanted) {
+            return Ok(());
+        }
+        let known = self.is_watched();
+        self.ready.insert(wanted);
+        let interest = match self.ready.contains(Readiness::WATCHED_WRITE) {
+            true => mio::Interest::READABLE | mio::Interest::WRITABLE,
+            false => mio::Interest::READABLE,
+        };
+        let (fd, token) = (self.transport.stream().as_raw_fd(), Token(self.fd()));
+        match known {
+            true => registry.reregister(&mut SourceFd(&fd), token, interest),
+            false => registry.register(&mut SourceFd(&fd), token, interest),
+        }
+    }
+
+    /// Takes the socket out of the poller.
+    pub(in crate::engine) fn unwatch(&mut self, registry: &Registry) -> io::Result<()> {
+        if self.is_watched() {
+            registry.deregister(&mut SourceFd(&self.transport.stream().as_raw_fd()))?;
+            self.ready.remove(Readiness::WATCHED_READ | Readiness::WATCHED_WRITE);
+        }
+        Ok(())
+    }
+
+    fn is_watched(&self) -> bool {
+        self.ready.contains(Readiness::WATCHED_READ)
+    }
+}
+
+impl Transport for Tcp {
+    /// Acknowledges at once what emptied the socket in one large piece: the sender's window may be used up, and an
+    /// acknowledgement that the kernel delays holds up the rest for 40 ms.
+    fn read(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
+        let (tcp, most) = (self.stream(), room.len());
+        let result = recv(tcp, room, RecvFlags::empty()).map(|(n, _)| n);
+        let ended = ready.contains(Readiness::ENDED);
+        ready.set(Readiness::READABLE, matches!(result, Ok(n) if n == most || (ended && n > 0)));
+        if matches!(result, Ok(n) if (QUICKACK_MIN_BYTES..most).contains(&n)) {
+            // It fails only where the connection is broken; the next read finds that.
+            let _ = set_tcp_quickack(tcp, true);
+        }
+        Ok(result?)
+    }
+
+    /// The kernel holds the bytes back for what follows, so that both leave in one packet. For a connection per request
+    /// this saves 4 to 5 of 35 microseconds, and a packet.
+    fn write(&mut self, ready: &mut Readiness, slices: [&[u8]; 2], follows: Follows) -> io::Result<usize> {
+        let most = slices[0].len() + slices[1].len();
+        let mut flags = SendFlags::NOSIGNAL;
+        flags.set(SendFlags::MORE, follows != Follows::Unknown);
+        let tcp = self.stream();
+        let result = match (slices[0].is_empty(), slices[1].is_empty()) {
+            (_, true) => send(tcp, slices[0], flags),
+            (true, false) => send(tcp, slices[1], flags),
+            (false, false) => {
+                sendmsg(tcp, &slices.map(IoSlice::new), &mut SendAncillaryBuffer::default(), flags)
+            }
+        };
+        ready.set(Readiness::WRITABLE, result == Ok(most));
+        Ok(result?)
+    }
+
+    /// Blocks for as long as the disk takes: neither the kernel nor smol has a readiness for files, and nearly every file
+    /// is in the page cache. A short write means a full socket or the end of the file; the next call tells which.
+    fn send_file(&mut self, ready: &mut Readiness, file: &File, range: Range<u64>) -> io::Result<usize> {
+        let most = (range.end - range.start).min(SENDFILE_MAX_BYTES);
+        let result = sendfile(self.stream(), file, Some(&mut { range.start }), most as usize);
+        ready.set(Readiness::WRITABLE, result.is_ok());
+        Ok(result?)
+    }
+
+    fn established(&mut self, ready: &mut Readiness) -> io::Result<bool> {
+        if let Some(error) = self.stream().take_error()? {
+            return Err(error);
+        }
+        let established = self.stream().peer_addr().is_ok();
+        ready.set(Readiness::WRITABLE, established);
+        Ok(established)
+    }
+
+    fn shutdown(&mut self, _: &mut Readiness) {
+        // It fails only where the connection is broken; the next read finds that.
+        let _ = self.stream().shutdown(Shutdown::Write);
+    }
+
+    fn set_abrupt(&mut self) {
+        // It fails only where the connection is closed already.
+        let _ = SockRef::from(self.stream()).set_linger(Some(Duration::ZERO));
+    }
+}

@@ -1,0 +1,75 @@
+//! What a worker has of its own and lends to the connection that it runs.
+
+use std::time::Instant;
+
+use super::clock::{Clock, RunQueueStat};
+use super::driver::Active;
+use crate::app::{App, Limits, Moment};
+use crate::http::buffer::{BUFFER_BYTES, BufferPool};
+
+/// Most empty buffers, and most spare exchanges, that a worker keeps.
+const SPARE_MAX: usize = 64;
+
+/// The state of one worker: its clock, its view of the app's data, and what it lends to connections.
+#[derive(Debug)]
+pub struct WorkerState<V, T> {
+    pub(super) clock: Clock,
+    pub(super) view: V,
+    pub(super) run_queue: RunQueueStat,
+    pub(super) buffers: BufferPool,
+    spare: Vec<Box<Active<T>>>,
+}
+
+impl<V, T> WorkerState<V, T> {
+    /// A new worker, with the app's view for it.
+    pub fn new(view: V) -> Self {
+        Self::with_buffers(view, BufferPool::new(SPARE_MAX, BUFFER_BYTES))
+    }
+
+    /// A new worker with buffers of another size.
+    pub fn with_buffers(view: V, buffers: BufferPool) -> Self {
+        let (clock, run_queue) = (Clock::new(), RunQueueStat::default());
+        WorkerState { clock, view, run_queue, buffers, spare: Vec::new() }
+    }
+
+    /// Reads the clock and brings the view up to date. Called once per wake-up.
+    pub(super) fn wake_up<A: App<View = V>>(&mut self, app: &A) {
+        self.clock.tick();
+        app.refresh(&mut self.view);
+    }
+
+    /// Does the same at a moment that the caller chooses.
+    pub fn wake_up_at<A: App<View = V>>(&mut self, app: &A, now: Moment) {
+        self.clock.set(now);
+        app.refresh(&mut self.view);
+    }
+
+    /// The empty buffers.
+    pub fn buffers(&self) -> &BufferPool {
+        &self.buffers
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now().instant
+    }
+
+    /// An exchange for a client's next request.
+    pub(super) fn lend(&mut self, limits: &Limits) -> Box<Active<T>> {
+        let now = self.now();
+        match self.spare.pop() {
+            Some(mut active) => {
+                active.renew(limits, now);
+                active
+            }
+            None => Box::new(Active::new(limits, now)),
+        }
+    }
+
+    /// Takes an exchange back for another client. It has no backend connection any more.
+    pub(super) fn take_back(&mut self, mut active: Box<Active<T>>) {
+        active.retire(&mut self.buffers);
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(active);
+        }
+    }
+}
