@@ -1,16 +1,16 @@
-//! How a backend is chosen. A policy sees only the backends that may be chosen, and the number of the choice.
+//! Policies: how a backend is picked. A policy sees the available backends and the number of the pick.
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use super::backend::Backend;
 
-/// A way to choose among the available backends.
+/// How one of the available backends is picked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// Each in turn.
+    /// The backends take turns.
     RoundRobin,
-    /// The one with the fewest requests in flight, a random one of several.
+    /// The backend with the fewest requests in flight; a random one among equals.
     #[default]
     LeastRequests,
 }
@@ -27,8 +27,8 @@ impl Policy {
         }
     }
 
-    /// One of `candidates`, None when there are none. `turn` goes up by one from pick to pick; the same seed and
-    /// turn make the same choice.
+    /// Picks one of `candidates`; None when there are none. `turn` grows by one from pick to pick. The same seed and turn
+    /// make the same pick.
     pub(super) fn pick<'a, I>(self, candidates: I, turn: u64, seed: u64) -> Option<&'a Arc<Backend>>
     where
         I: Iterator<Item = &'a Arc<Backend>> + Clone,
@@ -40,19 +40,19 @@ impl Policy {
     }
 }
 
-/// Counts turns over the candidates only: skipping an ejected one would give its share to the one behind it.
+/// Counts turns over the candidates only: with all backends, the next backend would get the share of an ejected one.
 fn round_robin<'a, I>(mut candidates: I, turn: u64) -> Option<&'a Arc<Backend>>
 where
     I: Iterator<Item = &'a Arc<Backend>> + Clone,
 {
     let count = candidates.clone().count() as u64;
     let nth = turn.checked_rem(count)? as usize;
-    // Another worker may eject one between the count and the choice; then any that is left will do.
+    // Another worker may eject a backend between the count and the pick. Then any candidate will do.
     candidates.clone().nth(nth).or_else(|| candidates.next())
 }
 
-/// One pass: the n-th of equals replaces those before it with probability 1/n, so each is as likely. Without the
-/// random choice all workers would rush to the first of several idle backends.
+/// One pass: the n-th of equals replaces the earlier pick with probability 1/n, so all equals are equally likely. Without
+/// the random pick all workers would rush to the first of several idle backends.
 fn least_requests<'a>(
     candidates: impl Iterator<Item = &'a Arc<Backend>>,
     mut random: Random,
@@ -73,8 +73,8 @@ fn least_requests<'a>(
     picked
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): a counter and a mixing function, so each turn has a stream of its own
-/// and workers share nothing but the turn.
+/// SplitMix64 (Steele, Lea, Flood 2014): a counter and a mixing function. Each turn has its own stream, so workers share
+/// only the turn.
 struct Random(u64);
 
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -105,7 +105,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// No policy has that name. Display says which there are.
+/// The error for an unknown policy name. Display lists the known names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownPolicy;
 

@@ -8,6 +8,7 @@ mod forwarding;
 mod keepalive;
 mod limits;
 mod pressure;
+mod queue;
 mod retry;
 mod stopping;
 mod upgrade;
