@@ -6,12 +6,12 @@ use rustix::time::ClockId;
 
 use crate::app::Moment;
 
-/// How much of its time this thread has cpu_time: what it waited for a processor does not count.
+/// The CPU time of this thread. Time spent waiting for a CPU does not count.
 #[derive(Debug, Default)]
 pub(super) struct CpuTime(Duration);
 
 impl CpuTime {
-    /// Percent of the time between the two instants; the first of them is when this was asked last.
+    /// The CPU time between two instants in percent. `from` is the instant of the last call.
     pub(super) fn percent_since(&mut self, from: Instant, to: Instant) -> usize {
         let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
         let total = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
@@ -21,38 +21,80 @@ impl CpuTime {
     }
 }
 
-/// What a thread did with its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The load of a worker over the last reading's time. Time that the worker spent blocked on its channel does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Load {
-    /// Percent of the time in which it ran or could have run.
+    /// Percent of the time in which the thread ran or waited for a CPU.
     pub(super) ready: u64,
-    /// Percent of the time in which it could have run and waited for a processor.
+    /// Percent of the time in which the thread waited for a CPU.
     pub(super) waited: u64,
 }
 
-/// The load of this thread, as the kernel counts it.
-#[derive(Debug, Default)]
-pub(super) struct RunQueueStat {
-    read: Option<Instant>,
+/// The shortest time that a load is computed over. A worker that has just taken the leadership has run without a pause, and
+/// so its first milliseconds look saturated.
+const OBSERVED_MIN: Duration = Duration::from_millis(50);
+
+/// The scheduler's statistics of one thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct SchedStat {
+    /// Nanoseconds on a CPU.
     ran_ns: u64,
+    /// Nanoseconds on a run queue.
     waited_ns: u64,
 }
 
-impl RunQueueStat {
-    /// The load since the last call; none the first time, and where the kernel does not tell
-    /// (/proc/thread-self/schedstat: nanoseconds that it ran, nanoseconds that it waited).
-    pub(super) fn read(&mut self, now: Instant) -> Load {
-        let Ok(text) = std::fs::read_to_string("/proc/thread-self/schedstat") else { return Load::default() };
+impl SchedStat {
+    /// Reads /proc/thread-self/schedstat; None where the kernel has no such file.
+    fn read() -> Option<Self> {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
         let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
-        let (Some(ran_ns), Some(waited_ns)) = (numbers.next(), numbers.next()) else {
-            return Load::default();
+        Some(SchedStat { ran_ns: numbers.next()?, waited_ns: numbers.next()? })
+    }
+}
+
+/// The time that a worker's thread runs and waits for a CPU.
+#[derive(Debug, Default)]
+pub(super) struct RunQueueStat {
+    /// The last reading.
+    before: Option<(Instant, SchedStat)>,
+    /// The time since the last reading in which the worker had no job.
+    blocked: Duration,
+    blocked_since: Option<Instant>,
+}
+
+impl RunQueueStat {
+    /// The worker has no job from now on.
+    pub(super) fn block(&mut self, now: Instant) {
+        self.blocked_since = Some(now);
+    }
+
+    /// The worker has a job again.
+    pub(super) fn resume(&mut self, now: Instant) {
+        if let Some(since) = self.blocked_since.take() {
+            self.blocked += now.saturating_duration_since(since);
+        }
+    }
+
+    /// The load since the last reading. None the first time, after less than [`OBSERVED_MIN`], and where the kernel does not
+    /// tell.
+    pub(super) fn read(&mut self, now: Instant) -> Option<Load> {
+        self.read_as(now, SchedStat::read()?)
+    }
+
+    fn read_as(&mut self, now: Instant, stat: SchedStat) -> Option<Load> {
+        let Some((read, before)) = self.before else {
+            *self = RunQueueStat { before: Some((now, stat)), ..RunQueueStat::default() };
+            return None;
         };
-        let before = std::mem::replace(self, RunQueueStat { read: Some(now), ran_ns, waited_ns });
-        let Some(read) = before.read else { return Load::default() };
-        let elapsed = now.saturating_duration_since(read).as_nanos().max(1) as u64;
-        let (ran, waited) =
-            (ran_ns.saturating_sub(before.ran_ns), waited_ns.saturating_sub(before.waited_ns));
-        Load { ready: (ran + waited) * 100 / elapsed, waited: waited * 100 / elapsed }
+        let observed = now.saturating_duration_since(read).saturating_sub(self.blocked);
+        if observed < OBSERVED_MIN {
+            return None;
+        }
+        *self = RunQueueStat { before: Some((now, stat)), ..RunQueueStat::default() };
+        let percent = |ns: u64| (u128::from(ns) * 100 / observed.as_nanos()).min(100) as u64;
+        let ran = stat.ran_ns.saturating_sub(before.ran_ns);
+        let waited = stat.waited_ns.saturating_sub(before.waited_ns);
+        Some(Load { ready: percent(ran + waited), waited: percent(waited) })
     }
 }
 
@@ -99,5 +141,61 @@ impl Clock {
         }
         let into_second = wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
         self.dated = self.now.instant - Duration::from_nanos(into_second.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(ran_ms: u64, waited_ms: u64) -> SchedStat {
+        SchedStat { ran_ns: ran_ms * 1_000_000, waited_ns: waited_ms * 1_000_000 }
+    }
+
+    #[test]
+    fn the_first_reading_tells_no_load() {
+        let mut run_queue = RunQueueStat::default();
+        let start = Instant::now();
+        assert_eq!(run_queue.read_as(start, stat(900, 900)), None);
+        let later = start + Duration::from_millis(200);
+        assert_eq!(run_queue.read_as(later, stat(1000, 950)), Some(Load { ready: 75, waited: 25 }));
+    }
+
+    #[test]
+    fn time_blocked_on_the_channel_is_no_idle_time() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        // blocked, now, ran, waited (all in ms), load in percent
+        let cases = [
+            (0, 200, 150, 20, Some((85, 10))),
+            (100, 200, 90, 10, Some((100, 10))),
+            // Most of the wait for a CPU came with the wake-up from the channel.
+            (100, 200, 90, 60, Some((100, 60))),
+            (900, 1000, 50, 0, Some((50, 0))),
+            // Too short to tell.
+            (990, 1000, 10, 0, None),
+            (151, 200, 40, 9, None),
+        ];
+        for (blocked, now, ran, waited, load) in cases {
+            let mut run_queue = RunQueueStat::default();
+            run_queue.read_as(start, stat(0, 0));
+            run_queue.block(at(10));
+            run_queue.resume(at(10 + blocked));
+            let read = run_queue.read_as(at(now), stat(ran, waited));
+            assert_eq!(read.map(|load| (load.ready, load.waited)), load, "{blocked} of {now} ms blocked");
+        }
+    }
+
+    #[test]
+    fn time_that_was_too_short_is_part_of_the_next_reading() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut run_queue = RunQueueStat::default();
+        run_queue.read_as(start, stat(0, 0));
+        run_queue.block(start);
+        run_queue.resume(at(160));
+        assert_eq!(run_queue.read_as(at(200), stat(30, 10)), None);
+        assert_eq!(run_queue.read_as(at(240), stat(60, 10)), Some(Load { ready: 87, waited: 12 }));
+        assert_eq!(run_queue.read_as(at(340), stat(60, 10)), Some(Load { ready: 0, waited: 0 }));
     }
 }

@@ -1,15 +1,15 @@
-//! How many requests are at the backends at once.
+//! A limit on the requests in flight while the CPUs are saturated.
 //!
-//! Any number, as long as the machine has processors to buffers. When the workers wait for processors, more requests at
-//! the backends do not get more answers: they only spread over more connections, whose state then fits no cache. With
-//! 1000 clients and everything on two processors, 64 requests for each of them instead of all 1000 cost 16 microseconds
-//! a request for 20, and the origins 10.5 for 12. So then a request is begun when there is room, until then it waits in
-//! its socket, and what has come back goes first.
+//! There is no limit while the machine has CPU time to spare. When the workers wait for a CPU, more requests in flight do not
+//! get more answers: they spread over more connections, and the state of these connections no longer fits a cache. With 1000
+//! clients and everything on two CPUs, 64 requests per core instead of all 1000 cost 16 microseconds per request instead of
+//! 20, and the origins 10.5 instead of 12. While limited, new requests stay unread in their sockets, and responses are handled
+//! first.
 //!
-//! Where backends take their time over each request, the limit would cost answers: 1000 clients of backends that take
-//! 5 milliseconds got a third of them. It shows in a worker that has nothing to do although requests wait. Then there
-//! is no limit for a while, twice as long each time. And a request that was not answered within an epoch or two is not
-//! counted any more, so that a few slow ones do not hold up the others.
+//! Slow backends are the other case. There the limit costs answers: 1000 clients of backends that take 5 milliseconds got a
+//! third of the answers. The sign is a worker with nothing to do while requests wait. Then the limit is lifted for a while,
+//! twice as long each time. A request that is not answered within one or two epochs is not counted any more, so that a few
+//! slow requests do not delay the rest.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,27 +18,27 @@ use parking_lot::Mutex;
 
 use super::clock::Load;
 
-/// A request is counted for so long, and up to twice as long.
+/// A request is counted for one to two epochs.
 pub(super) const EPOCH: Duration = Duration::from_millis(EPOCH_MS);
 const EPOCH_MS: u64 = 10;
 
-/// A worker that waits for a processor for so many percent of the time is short of them.
+/// The CPUs are saturated when a worker waits for one in this share of the time, in percent.
 const SHORT_PERCENT: u64 = 10;
-/// A worker that is ready to run for less than so many percent of the time has nothing to do. With 1000 clients and
-/// everything on two processors they were ready for 91 to 100, limited or not.
+/// A worker is idle when it is ready to run in less than this share of the time, in percent. With 1000 clients and everything
+/// on two CPUs the workers were ready for 91 to 100 %, limited or not.
 const READY_PERCENT: u64 = 85;
-/// For how many loads there is no limit after one that left workers idle, at first and at most: 1 s, 1 minute.
+/// The pause after a limit that left workers idle, at first and at most, in loads noted: 1 s and 1 minute.
 const PAUSE_MIN: u32 = 5;
 const PAUSE_MAX: u32 = 300;
 
-/// When requests have to wait for others to be answered. smol's own reactor lets none wait.
+/// The maximum of requests in flight per core. Further requests wait. With smol's own reactor no request waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConcurrencyLimit {
-    /// Never.
+    /// No maximum.
     Unlimited,
-    /// When the machine is short of processors and so many for each core are at the backends.
+    /// A maximum per core while the CPUs are saturated.
     WhenSaturated(usize),
-    /// When so many for each core are at the backends.
+    /// A maximum per core at all times.
     Always(usize),
 }
 
@@ -49,33 +49,33 @@ impl Default for ConcurrencyLimit {
     }
 }
 
-/// The requests of one engine, or of one core, that are at the backends. Workers may race over the end of an epoch; a
-/// request that is then counted wrongly is forgotten with its epoch.
+/// Counts the requests in flight of one engine or of one core. Workers may race over the end of an epoch. A request that
+/// is counted wrongly because of the race is forgotten with its epoch.
 #[derive(Debug)]
 pub struct PressureLimit {
     concurrency: ConcurrencyLimit,
     cores: usize,
     limited: AtomicBool,
-    /// A request has had to wait since the last load.
+    /// A request had to wait since the last load.
     held: AtomicBool,
     pauses: Mutex<Pauses>,
     epoch: AtomicU64,
-    /// Begun in this epoch and in the one before, by parity.
+    /// Requests begun in this epoch and in the epoch before, by parity.
     young: [AtomicUsize; 2],
 }
 
-/// In loads noted.
+/// The pauses of the limit, in loads noted.
 #[derive(Debug)]
 struct Pauses {
-    /// Until there may be a limit again.
-    left: u32,
-    /// How long the next one lasts.
+    /// Loads until the limit may return.
+    remaining: u32,
+    /// The length of the next pause.
     next: u32,
-    /// Since when the limit has left nobody idle.
+    /// Loads since the limit last left a worker idle.
     worked: u32,
 }
 
-/// Where a request is counted.
+/// The epoch in which a request is counted, by parity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InFlight {
     Even,
@@ -83,20 +83,20 @@ pub(super) enum InFlight {
 }
 
 impl PressureLimit {
-    /// For so many cores.
+    /// No request is in flight. The maximum is per core.
     pub fn new(concurrency: ConcurrencyLimit, cores: usize) -> Self {
         PressureLimit {
             concurrency,
             cores,
             limited: AtomicBool::new(false),
             held: AtomicBool::new(false),
-            pauses: Mutex::new(Pauses { left: 0, next: PAUSE_MIN, worked: 0 }),
+            pauses: Mutex::new(Pauses { remaining: 0, next: PAUSE_MIN, worked: 0 }),
             epoch: AtomicU64::new(0),
             young: Default::default(),
         }
     }
 
-    /// Milliseconds since the engine's start; requests grow old by it.
+    /// Brings the epoch up to date. `now_ms` is the time since the engine's start.
     pub(super) fn tick(&self, now_ms: u64) {
         let epoch = now_ms / EPOCH_MS;
         let before = self.epoch.load(Ordering::Relaxed);
@@ -110,7 +110,7 @@ impl PressureLimit {
         }
     }
 
-    /// What a worker, which had to do with all of these requests, did with its time since the last call.
+    /// Decides whether the limit holds, from the load of a worker that handles these requests.
     pub(super) fn note_load(&self, load: Load) {
         let (short, idle) = (load.waited >= SHORT_PERCENT, load.ready < READY_PERCENT);
         let held = self.held.swap(false, Ordering::Relaxed);
@@ -118,7 +118,8 @@ impl PressureLimit {
         let limited = match self.limited.load(Ordering::Relaxed) {
             true if idle && !held => false,
             true if idle => {
-                *pauses = Pauses { left: pauses.next, next: (pauses.next * 2).min(PAUSE_MAX), worked: 0 };
+                *pauses =
+                    Pauses { remaining: pauses.next, next: (pauses.next * 2).min(PAUSE_MAX), worked: 0 };
                 false
             }
             true => {
@@ -129,29 +130,29 @@ impl PressureLimit {
                 short
             }
             false => {
-                pauses.left = pauses.left.saturating_sub(1);
-                short && !idle && pauses.left == 0
+                pauses.remaining = pauses.remaining.saturating_sub(1);
+                short && !idle && pauses.remaining == 0
             }
         };
         self.limited.store(limited, Ordering::Relaxed);
     }
 
-    /// A request goes to a backend.
+    /// Counts a request that goes to a backend.
     pub(super) fn begin(&self) -> InFlight {
         let parity = parity(self.epoch.load(Ordering::Relaxed));
         self.young[parity].fetch_add(1, Ordering::Relaxed);
         [InFlight::Even, InFlight::Odd][parity]
     }
 
-    /// It was answered, or given up.
+    /// Counts a request that has ended.
     pub(super) fn finish(&self, in_flight: InFlight) {
         let less = |count: usize| count.checked_sub(1);
-        // None are left when it had grown old.
+        // The count is zero when the request has outlived its epochs.
         let _ = self.young[in_flight as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// How many of so many that wait may begin.
-    pub(super) fn admit(&self, waiting: usize) -> usize {
+    /// The number of waiting requests that may begin now.
+    pub(super) fn permit(&self, waiting: usize) -> usize {
         let room = self.room();
         if room < waiting {
             self.held.store(true, Ordering::Relaxed);
@@ -159,7 +160,7 @@ impl PressureLimit {
         room.min(waiting)
     }
 
-    /// How many more may begin.
+    /// The number of requests that may begin now; unlimited without a limit.
     pub(super) fn room(&self) -> usize {
         let most = match self.concurrency {
             ConcurrencyLimit::Always(each) => each * self.cores,
@@ -189,9 +190,7 @@ mod tests {
     fn there_is_a_limit_only_while_processors_are_short() {
         let pressure = PressureLimit::new(ConcurrencyLimit::WhenSaturated(2), 2);
         let counted = [(); 3].map(|()| pressure.begin());
-        for (load, room) in
-            [(Load::default(), usize::MAX), (ALONE, usize::MAX), (BUSY, 1), (BUSY, 1), (ALONE, usize::MAX)]
-        {
+        for (load, room) in [(ALONE, usize::MAX), (BUSY, 1), (BUSY, 1), (ALONE, usize::MAX)] {
             pressure.note_load(load);
             assert_eq!(pressure.room(), room, "{load:?}");
         }
@@ -205,7 +204,7 @@ mod tests {
         }
     }
 
-    /// How many busy loads it takes until there is a limit again.
+    /// The number of busy loads until the limit returns.
     fn pause(pressure: &PressureLimit) -> u32 {
         let mut loads = 0;
         while pressure.room() == usize::MAX {
@@ -221,17 +220,17 @@ mod tests {
         let pressure = PressureLimit::new(ConcurrencyLimit::WhenSaturated(2), 2);
         assert_eq!(pause(&pressure), 1);
         for expected in [5, 10, 20, 40, 80, 160, 300, 300] {
-            assert_eq!(pressure.admit(5), 4);
+            assert_eq!(pressure.permit(5), 4);
             pressure.note_load(IDLE);
             assert_eq!(pause(&pressure), expected);
         }
-        // Until it has worked for longer than it was not tried.
+        // The pause is short again after the limit has worked for longer than the last pause.
         (0..=PAUSE_MAX).for_each(|_| pressure.note_load(BUSY));
-        assert_eq!(pressure.admit(5), 4);
+        assert_eq!(pressure.permit(5), 4);
         pressure.note_load(IDLE);
         assert_eq!(pause(&pressure), PAUSE_MIN);
         // Nobody waited: there was nothing to do.
-        assert_eq!(pressure.admit(4), 4);
+        assert_eq!(pressure.permit(4), 4);
         pressure.note_load(IDLE);
         assert_eq!(pause(&pressure), 1);
     }

@@ -158,7 +158,9 @@ fn serve<A: App>(
         core.take_dealt(&executor, inbox);
         if now.saturating_duration_since(swept) >= SWEEP {
             core.settle_load(cpu_time.percent_since(swept, now));
-            core.pressure.note_load(core.worker.borrow_mut().run_queue.read(now));
+            if let Some(load) = core.worker.borrow_mut().run_queue.read(now) {
+                core.pressure.note_load(load);
+            }
             swept = now;
             acceptor.accepting |= std::mem::take(&mut acceptor.paused);
             if core.shared.is_draining() {
@@ -187,7 +189,7 @@ impl<A: App> Core<A, Edge> {
     /// Wakes as many of the clients that wait with a request as there is room for; false when that is none.
     fn begin_waiting(&self) -> bool {
         let mut waiting = self.reactor.waiting.borrow_mut();
-        let begun = self.pressure.admit(waiting.len());
+        let begun = self.pressure.permit(waiting.len());
         let sources = self.reactor.sources.borrow();
         for fd in waiting.drain(..begun) {
             if let Some(Source { waker: Some(waker), .. }) = sources.get(fd) {

@@ -82,7 +82,7 @@ impl<A: App> Engine<A> {
             // Answers first: they make room.
             for begin in [false, true] {
                 if begin {
-                    let begun = self.pressure.admit(leader.waiting.len());
+                    let begun = self.pressure.permit(leader.waiting.len());
                     leader.ready.extend(leader.waiting.drain(..begun));
                 }
                 let mut own = std::mem::take(&mut leader.ready);
@@ -146,7 +146,9 @@ impl<A: App> Engine<A> {
         if now.saturating_duration_since(leader.swept) >= SWEEP {
             leader.swept = now;
             leader.accepting |= std::mem::take(&mut leader.paused);
-            self.pressure.note_load(worker.run_queue.read(now));
+            if let Some(load) = worker.run_queue.read(now) {
+                self.pressure.note_load(load);
+            }
             self.sweep(now, &mut leader.ready);
         }
         if leader.accepting {

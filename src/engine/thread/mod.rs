@@ -134,6 +134,8 @@ impl<A: App> Engine<A> {
         let counters = &self.shared.counters[index];
         let mut worker = self.workers[index].lock();
         worker.wake_up(&*self.shared.app);
+        let now = worker.clock.now().instant;
+        worker.run_queue.resume(now);
         match job {
             Job::Lead(leader) => self.lead(leader, &mut worker, counters),
             Job::Batch(mut batch, sent) => {
@@ -147,6 +149,7 @@ impl<A: App> Engine<A> {
             }
             Job::Stop => {}
         }
+        worker.run_queue.block(Instant::now());
     }
 
     fn submit(self: &Arc<Self>, job: Job) {
