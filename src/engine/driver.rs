@@ -14,7 +14,7 @@ use super::listener::is_exhausted;
 use super::pressure::InFlight;
 use crate::app::{App, Client, Limits, Moment};
 use crate::cluster::{Backend, BackendId};
-use crate::exchange::{AttachError, Context, Exchange, Interest, Keep, Side, Step};
+use crate::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Keep, Side, Step};
 use crate::http::buffer::BufferPool;
 
 pub use super::pressure::PressureLimit;
@@ -60,10 +60,7 @@ pub enum Turn {
     /// It could go on, but other connections have waited long enough, and the clock has to be read again.
     Yields,
     /// It has ended and must be closed.
-    Ends {
-        /// With a reset, because the end comes in the middle of a message.
-        abrupt: bool,
-    },
+    Ends(CloseReason),
 }
 
 /// A client's connection. An idle one owns neither an exchange nor a buffer.
@@ -108,7 +105,8 @@ impl<T: Transport> Connection<T> {
         counters: &Counters,
     ) -> Turn {
         if shared.is_ending() {
-            return Turn::Ends { abrupt: self.active.is_some() };
+            let idle = self.active.is_none();
+            return Turn::Ends(if idle { CloseReason::Done } else { CloseReason::Truncated });
         }
         let now = Moment { clients: shared.open.load(Ordering::Relaxed), ..worker.clock.now() };
         let settings = &shared.options.listener;
@@ -124,7 +122,7 @@ impl<T: Transport> Connection<T> {
                 }
                 self.active = Some(worker.lend(&settings.limits));
             }
-            let Some(active) = self.active.as_deref_mut() else { return Turn::Ends { abrupt: true } };
+            let Some(active) = self.active.as_deref_mut() else { return Turn::Ends(CloseReason::Truncated) };
             let step = match active.connecting {
                 true => Step::Attach,
                 false => active.exchange.step(&mut Context {
@@ -161,15 +159,15 @@ impl<T: Transport> Connection<T> {
                     self.retire(worker, counters);
                     self.idle_until = now.instant + settings.limits.idle_timeout;
                 }
-                Step::Close(reason) => return Turn::Ends { abrupt: reason.is_abrupt() },
+                Step::Close(reason) => return Turn::Ends(reason),
             }
         }
     }
 
-    /// Closes the connection, and the backend's.
+    /// Closes the connection, and the backend's. An abrupt reason makes the close a reset.
     pub fn end<V>(
         mut self,
-        abrupt: bool,
+        reason: CloseReason,
         backends: &impl Backends<T>,
         worker: &mut WorkerState<V, T>,
         counters: &Counters,
@@ -179,7 +177,7 @@ impl<T: Transport> Connection<T> {
         }
         self.retire(worker, counters);
         counters.closed.add(1);
-        if abrupt {
+        if reason.is_abrupt() {
             counters.broken.add(1);
             self.client.transport.set_abrupt();
         }
@@ -226,7 +224,7 @@ impl<T: Transport> Connection<T> {
 
     fn idle<A>(&self, shared: &Shared<A>, now: Instant) -> Turn {
         match shared.is_draining() || now >= self.idle_until {
-            true => Turn::Ends { abrupt: false },
+            true => Turn::Ends(CloseReason::TimedOut),
             false => Turn::Waits(Interest::READ_CLIENT, self.idle_until),
         }
     }

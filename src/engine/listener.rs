@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::Ordering;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -98,8 +97,7 @@ pub(super) fn accept_waiting<A>(
             }
             match accept(listener) {
                 Ok((stream, address)) => {
-                    counters.accepted.add(1);
-                    shared.open.fetch_add(1, Ordering::Relaxed);
+                    shared.opened(counters);
                     admit(stream, address);
                     if left == 0 {
                         accepted = Accepted::Some;

@@ -97,7 +97,7 @@ impl PressureLimit {
     }
 
     /// Brings the epoch up to date. `now_ms` is the time since the engine's start.
-    pub(super) fn tick(&self, now_ms: u64) {
+    pub fn tick(&self, now_ms: u64) {
         let epoch = now_ms / EPOCH_MS;
         let before = self.epoch.load(Ordering::Relaxed);
         if epoch == before {
@@ -152,7 +152,7 @@ impl PressureLimit {
     }
 
     /// The number of waiting requests that may begin now.
-    pub(super) fn permit(&self, waiting: usize) -> usize {
+    pub fn permit(&self, waiting: usize) -> usize {
         let room = self.room();
         if room < waiting {
             self.held.store(true, Ordering::Relaxed);

@@ -41,6 +41,17 @@ impl<A> Shared<A> {
         &self.counters[worker]
     }
 
+    /// A client's connection was accepted.
+    pub fn opened(&self, counters: &Counters) {
+        counters.accepted.add(1);
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A client's connection was closed. Returns the number of open connections.
+    pub fn closed(&self) -> usize {
+        self.open.fetch_sub(1, Ordering::Relaxed) - 1
+    }
+
     /// Begins a drain or ends it. While it lasts connections are closed after their response.
     pub fn set_draining(&self, on: bool) {
         self.draining.store(on, Ordering::Relaxed);

@@ -204,7 +204,7 @@ impl<A: App, R: Reactor> Core<A, R> {
     fn closed(&self) {
         self.open.set(self.open.get() - 1);
         self.cores[self.index].open.fetch_sub(1, Ordering::Relaxed);
-        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        self.shared.closed();
     }
 
     /// Takes what other cores dealt to this one.
@@ -252,7 +252,7 @@ impl<A: App, R: Reactor> Core<A, R> {
         // A core that has ended has dropped its receiver.
         if socket.is_none_or(|socket| self.cores[core].sender.try_send((socket, address)).is_err()) {
             self.cores[core].open.fetch_sub(1, Ordering::Relaxed);
-            self.shared.open.fetch_sub(1, Ordering::Relaxed);
+            self.shared.closed();
             self.counters().closed.add(1);
         }
         (self.cores[core].wake)();

@@ -7,6 +7,7 @@ use super::{Core, Reactor};
 use crate::app::App;
 use crate::engine::driver::{Connection, Turn};
 use crate::engine::transport::Tcp;
+use crate::exchange::CloseReason;
 
 /// Runs a connection to its end; a panic ends it and nothing else.
 ///
@@ -30,7 +31,7 @@ pub(super) fn run<A: App, R: Reactor>(
                     core.yielded.set(true);
                     smol::future::yield_now().await;
                 }
-                Turn::Ends { abrupt } => return core.end(connection, abrupt),
+                Turn::Ends(reason) => return core.end(connection, reason),
             }
         }
     }
@@ -45,7 +46,7 @@ impl<A: App, R: Reactor> Core<A, R> {
         let running = AssertUnwindSafe(|| connection.run(&self.shared, self, &mut worker, self.counters()));
         catch_unwind(running).unwrap_or_else(|_| {
             connection.abandon(self, self.counters());
-            Turn::Ends { abrupt: true }
+            Turn::Ends(CloseReason::Truncated)
         })
     }
 
@@ -53,8 +54,8 @@ impl<A: App, R: Reactor> Core<A, R> {
         self.excess.get().0 > 0 && !self.shared.is_draining()
     }
 
-    fn end(&self, connection: Connection<Tcp>, abrupt: bool) {
-        connection.end(abrupt, self, &mut self.worker.borrow_mut(), self.counters());
+    fn end(&self, connection: Connection<Tcp>, reason: CloseReason) {
+        connection.end(reason, self, &mut self.worker.borrow_mut(), self.counters());
         self.closed();
     }
 }

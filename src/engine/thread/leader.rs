@@ -196,7 +196,7 @@ impl<A: App> Engine<A> {
         let Leader { listeners, ready, .. } = leader;
         let accepted = accept_waiting(listeners, &self.shared, counters, |stream, address| {
             if !self.admit(Socket::accepted(stream), address, now, ready) {
-                self.shared.open.fetch_sub(1, Ordering::Relaxed);
+                self.shared.closed();
                 counters.closed.add(1);
             }
         });

@@ -23,7 +23,7 @@ use crate::engine::stats::Counters;
 use crate::engine::transport::{Socket, Tcp};
 use crate::engine::worker::WorkerState;
 use crate::engine::{Pool, SWEEP};
-use crate::exchange::{Interest, Side};
+use crate::exchange::{CloseReason, Interest, Side};
 
 impl<A: App> Engine<A> {
     /// Runs the connection of that client's descriptor; the caller queued it, so nobody else has it. True when it is
@@ -43,12 +43,12 @@ impl<A: App> Engine<A> {
                         entry.idle.store(connection.is_idle(), Ordering::Relaxed);
                     }
                     Turn::Yields => return true,
-                    Turn::Ends { abrupt } => {
+                    Turn::Ends(reason) => {
                         let ended = slot.take();
                         // Not held while it is closed: from then on the entry may serve another connection.
                         drop(slot);
                         entry.forget();
-                        self.end(ended, abrupt, worker, counters);
+                        self.end(ended, reason, worker, counters);
                         if entry.rest() {
                             return false;
                         }
@@ -66,13 +66,13 @@ impl<A: App> Engine<A> {
     fn end(
         &self,
         connection: Option<Box<Connection<Tcp>>>,
-        abrupt: bool,
+        reason: CloseReason,
         worker: &mut WorkerState<A::View, Tcp>,
         counters: &Counters,
     ) {
         let Some(connection) = connection else { return };
-        connection.end(abrupt, self, worker, counters);
-        if self.shared.open.fetch_sub(1, Ordering::Relaxed) == 1 && self.shared.is_draining() {
+        connection.end(reason, self, worker, counters);
+        if self.shared.closed() == 0 && self.shared.is_draining() {
             self.wake();
         }
     }
@@ -89,7 +89,7 @@ impl<A: App> Engine<A> {
             let running = AssertUnwindSafe(|| connection.run(&self.shared, self, worker, counters));
             let turn = catch_unwind(running).unwrap_or_else(|_| {
                 connection.abandon(self, counters);
-                Turn::Ends { abrupt: true }
+                Turn::Ends(CloseReason::Truncated)
             });
             let Turn::Waits(interest, _) = turn else { return turn };
             if self.pool == Pool::Textbook && connection.backend().is_some() {
@@ -98,7 +98,7 @@ impl<A: App> Engine<A> {
             } else {
                 return match self.watch(connection, interest) {
                     Ok(()) => turn,
-                    Err(_) => Turn::Ends { abrupt: true },
+                    Err(_) => Turn::Ends(CloseReason::Truncated),
                 };
             }
         }
