@@ -1,6 +1,8 @@
 # Where the programs listen, and what is served: make serve ROOT=/some/site LISTEN=127.0.0.1:9000
 LISTEN ?= 127.0.0.1:8080
 ROOT ?= experiments/site
+# Seeds of make simulate.
+SEEDS ?= 1000000
 # For the laboratory: make bench BENCH='--target mine="./lb.py {port} {o1} {o2} {o3}"'
 BENCH ?=
 
@@ -20,7 +22,7 @@ bench_packages = wrk haproxy nginx caddy apache2 strace iproute2 curl valgrind
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
-.PHONY: help run-thread run-async serve site test model lint peers compare compare-selftest instructions churn ci clean \
+.PHONY: help run-thread run-async serve site test model simulate lint peers compare compare-selftest instructions churn ci clean \
 	bench bench-smoke bench-full bench-doctor bench-selftest bench-setup bench-build report report-check
 
 help: ## this list
@@ -93,6 +95,9 @@ test: ## every test
 
 model: ## the thread engine's run protocol under many schedules (a part of make test)
 	cargo test --test model
+
+simulate: ## the simulation over many seeds, for a night: make simulate SEEDS=1000000
+	NERACA_SEEDS=$(SEEDS) cargo test --release --test simulation
 
 lint: ## formatting, clippy and documentation, without a warning
 	cargo fmt --all --check

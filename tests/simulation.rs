@@ -1,6 +1,9 @@
-//! The exchange, driven by a seeded world in place of sockets and clocks.
+//! The shipped driver, exchange and cluster in a seeded world: connections in memory in place of sockets, and a clock
+//! that only the world moves.
 //!
-//! `NERACA_SEED=n` replays one seed, `NERACA_SEEDS=n` runs that many.
+//! `simulation/world.rs` has the loop, `engine.rs` the engine, `wire.rs` the connections, `peers.rs` the clients and
+//! backends, `plots.rs` and `crowd.rs` the plots, `judge.rs` what must hold of every run. `NERACA_SEED=n` repeats one
+//! seed, `NERACA_SEEDS=n` runs n seeds, `NERACA_TRACE=1` prints the events of a run.
 
 #![allow(unreachable_pub, reason = "modules of a test are part of one crate")]
 
@@ -8,13 +11,27 @@
 mod answers;
 #[path = "simulation/cases.rs"]
 mod cases;
+#[path = "simulation/census.rs"]
+mod census;
+#[path = "simulation/chance.rs"]
+mod chance;
 mod corpus;
+#[path = "simulation/crowd.rs"]
+mod crowd;
+#[path = "simulation/engine.rs"]
+mod engine;
+#[path = "simulation/judge.rs"]
+mod judge;
 #[path = "simulation/message.rs"]
 mod message;
 #[path = "simulation/peers.rs"]
 mod peers;
 #[path = "simulation/plots.rs"]
 mod plots;
+#[path = "simulation/ports.rs"]
+mod ports;
+#[path = "simulation/trace.rs"]
+mod trace;
 #[path = "simulation/wire.rs"]
 mod wire;
 #[path = "simulation/world.rs"]
@@ -25,9 +42,12 @@ use proptest::prelude::*;
 
 use corpus::{Fate, REQUESTS, RESPONSES, Reply};
 use message::{Message, responses};
-use peers::{Act, Fault, Job, Seen};
-use plots::Due;
-use wire::{End, Pace, Rng};
+use peers::{Act, Fault, Job};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use census::Census;
+use chance::{Pace, Rng};
+use wire::End;
 use world::{Plot, Run, run};
 
 const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -38,9 +58,9 @@ fn send(bytes: &[u8]) -> Act {
 
 /// The only response in it that is not interim, whole.
 fn only(run: &Run) -> Message {
-    let mut all = responses(&run.received, &[]);
+    let mut all = responses(run.received(), &[]);
     all.retain(|r| r.status() >= 200);
-    assert_eq!(all.len(), 1, "{}", String::from_utf8_lossy(&run.received));
+    assert_eq!(all.len(), 1, "{}", String::from_utf8_lossy(run.received()));
     assert_ne!(all[0].whole, Some(false));
     all.remove(0)
 }
@@ -56,9 +76,9 @@ fn essence(run: &Run, heads: &[bool]) -> (Vec<Message>, Vec<(Message, bool)>, Cl
         message.len = 0;
         message
     };
-    let got = responses(&run.received, heads).into_iter().map(bare).collect();
+    let got = responses(run.received(), heads).into_iter().map(bare).collect();
     let seen = run.seen.iter().map(|seen| (bare(seen.message.clone()), seen.reused)).collect();
-    (got, seen, run.reason)
+    (got, seen, run.reason())
 }
 
 #[test]
@@ -71,9 +91,9 @@ fn a_request_of_the_corpus_fares_the_same_wherever_it_is_cut() {
                 vec![Job::get(HELLO)],
             )
         };
-        let concurrency = run(&plot(0), Pace::Whole);
-        let whole = concurrency.seen.iter().any(|seen| seen.message.whole == Some(true));
-        let fate = match only(&concurrency).status() {
+        let whole_run = run(&plot(0), Pace::Whole);
+        let whole = whole_run.seen.iter().any(|seen| seen.message.whole == Some(true));
+        let fate = match only(&whole_run).status() {
             200 if whole => Fate::Forwarded,
             status => Fate::Refused(status),
         };
@@ -81,16 +101,16 @@ fn a_request_of_the_corpus_fares_the_same_wherever_it_is_cut() {
         for cut in cuts(case.bytes.len()) {
             let cut_once = run(&plot(cut), Pace::Whole);
             let seen = |run: &Run| run.seen.iter().filter(|seen| seen.message.whole == Some(true)).count();
-            assert_eq!(cut_once.received, concurrency.received, "{} cut at {cut}", case.name);
+            assert_eq!(cut_once.received(), whole_run.received(), "{} cut at {cut}", case.name);
             assert_eq!(
-                (seen(&cut_once), cut_once.reason),
-                (seen(&concurrency), concurrency.reason),
+                (seen(&cut_once), cut_once.reason()),
+                (seen(&whole_run), whole_run.reason()),
                 "{}",
                 case.name
             );
         }
         let drip = run(&plot(0), Pace::Bytes);
-        assert_eq!(drip.received, concurrency.received, "{} byte by byte", case.name);
+        assert_eq!(drip.received(), whole_run.received(), "{} byte by byte", case.name);
     }
 }
 
@@ -110,15 +130,15 @@ fn a_response_of_the_corpus_fares_the_same_wherever_it_is_cut() {
             };
             Plot::new(vec![send(&request), Act::AwaitFinals(1), Act::Leave(End::Eof)], vec![job])
         };
-        let concurrency = run(&plot(0), Pace::Whole);
-        let got = responses(&concurrency.received, &[case.head]);
+        let whole_run = run(&plot(0), Pace::Whole);
+        let got = responses(whole_run.received(), &[case.head]);
         // What is found to be broken as soon as it comes does not leave at all.
         let reply = match got.last() {
             Some(last) if last.whole == Some(true) => Reply::Whole(last.status()),
             _ => Reply::Broken,
         };
         assert_eq!(
-            (reply, concurrency.reason.is_abrupt()),
+            (reply, whole_run.reason().is_abrupt()),
             (case.reply, case.reply == Reply::Broken),
             "{}",
             case.name
@@ -126,7 +146,7 @@ fn a_response_of_the_corpus_fares_the_same_wherever_it_is_cut() {
         for cut in cuts(case.bytes.len()) {
             let cut_once = run(&plot(cut), Pace::Whole);
             let heads = &[case.head];
-            let (left, right) = (essence(&cut_once, heads), essence(&concurrency, heads));
+            let (left, right) = (essence(&cut_once, heads), essence(&whole_run, heads));
             // How much of a broken body still leaves is a matter of time.
             let same = if case.reply == Reply::Broken { left.2 == right.2 } else { left == right };
             assert!(same, "{} cut at {cut}", case.name);
@@ -134,57 +154,69 @@ fn a_response_of_the_corpus_fares_the_same_wherever_it_is_cut() {
     }
 }
 
-/// Tells which seed broke.
-struct Announce(u64);
+/// Tells how to repeat a seed that failed.
+struct Announce<'a>(&'a str, u64);
 
-impl Drop for Announce {
+impl Drop for Announce<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("replay with NERACA_SEED={}", self.0);
+            let Announce(test, seed) = self;
+            eprintln!("repeat with: NERACA_SEED={seed} cargo test --test simulation {test}");
         }
     }
 }
 
-/// Judges every seed that is asked for.
-fn sweep(count: u64, judge: impl Fn(u64)) {
+/// Judges every seed that is asked for, on all cores. Returns the sum of what `judge` counted, unless fewer seeds than
+/// `count` were asked for.
+fn sweep(count: u64, judge: impl Fn(u64) -> Census + Sync) -> Option<Census> {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let seeds = match number("NERACA_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("NERACA_SEEDS").unwrap_or(count),
     };
-    for seed in seeds {
-        let _announce = Announce(seed);
-        judge(seed);
-    }
+    let enough = seeds.end - seeds.start >= count;
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    let next = AtomicU64::new(seeds.start);
+    let worker = || {
+        let mut sum = Census::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return sum;
+            }
+            let _announce = Announce(test, seed);
+            census::add(&mut sum, judge(seed));
+        }
+    };
+    std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+        let mut sum = Census::new();
+        for worker in workers {
+            census::add(&mut sum, worker.join().expect("a seed failed"));
+        }
+        enough.then_some(sum)
+    })
 }
 
 #[test]
 fn in_peace_every_fragmentation_brings_the_same_bytes() {
     sweep(6000, |seed| {
         let mut rng = Rng::new(seed);
-        let (plot, mut dues) = plots::peaceful(&mut rng);
-        dues.truncate(plots::served(&dues));
+        let (plot, dues) = plots::peaceful(&mut rng);
         let heads: Vec<_> = plot.jobs.iter().map(|job| job.method == "HEAD").collect();
-        let concurrency = run(&plot, Pace::Whole);
+        let whole_run = run(&plot, Pace::Whole);
         let in_parts = run(&plot, Pace::Chance(rng));
+        judge::undisturbed(&in_parts.clients[0], &dues);
         let (got, seen, reason) = essence(&in_parts, &heads);
-        let finals: Vec<_> = got.iter().filter(|r| r.status() >= 200 || r.status() == 101).collect();
-        let statuses = |of: &[&Message]| of.iter().map(|r| r.status()).collect::<Vec<_>>();
-        assert_eq!(statuses(&finals), dues.iter().map(|due| due.status).collect::<Vec<_>>(), "{reason:?}");
-        for (response, due) in finals.iter().zip(&dues) {
-            assert_eq!(response.status(), due.status);
-            assert!(response.body == due.body, "another body");
-            assert_eq!(response.trailers, due.trailers);
-            assert_ne!(response.whole, Some(false));
-        }
-        assert_eq!(got.len(), dues.iter().map(|due| due.interims + 1).sum::<usize>(), "interim responses");
         for (message, _) in &seen {
             let job = job_of(&plot, message);
             let body = if plot.jobs[job].tunnel { &[] } else { plot.jobs[job].body.as_slice() };
             assert!(message.whole == Some(true) && message.body == body, "another body at the backend");
         }
-        assert!(!reason.is_abrupt(), "{reason:?}");
-        assert!((got, seen, reason) == essence(&concurrency, &heads), "fragments make a difference");
+        assert!((got, seen, reason) == essence(&whole_run, &heads), "fragments make a difference");
+        Census::new()
     });
 }
 
@@ -199,57 +231,10 @@ fn in_trouble_nothing_is_repeated_invented_or_passed_off_as_whole() {
         let mut rng = Rng::new(seed);
         let (plot, dues) = plots::troubled(&mut rng);
         let run = run(&plot, Pace::Chance(rng));
-        let heads: Vec<_> = plot.jobs.iter().map(|job| job.method == "HEAD").collect();
-        let mut finals = responses(&run.received, &heads);
-        finals.retain(|r| r.status() >= 200 || r.status() == 101);
-        let statuses: Vec<_> = finals.iter().map(Message::status).collect();
-        if plot.jobs.last().is_some_and(|job| job.tunnel) {
-            // Without consent to a tunnel, what was sent into it is a request, and a bad one.
-            finals.truncate(plot.jobs.len());
-        }
-        assert!(finals.len() <= plot.jobs.len(), "{statuses:?} for {} requests", plot.jobs.len());
-        for (n, response) in finals.iter().enumerate() {
-            judge_response(response, &plot.jobs[n], &dues[n], &run, n, n + 1 == finals.len());
-        }
-        for (id, job) in plot.jobs.iter().enumerate() {
-            let tries: Vec<_> = run.seen.iter().filter(|seen| seen.job == id).collect();
-            judge_tries(&tries, job);
-        }
+        judge::client(&run.clients[0], &plot.jobs, &dues);
+        plot.jobs.iter().for_each(|job| judge::attempts(&run, job));
+        Census::new()
     });
-}
-
-fn judge_response(response: &Message, job: &Job, due: &Due, run: &Run, id: usize, last: bool) {
-    assert!(last || response.whole == Some(true), "a response behind one that is not whole");
-    let ended = !run.reason.is_abrupt() && run.reason != CloseReason::ClientLost;
-    let whole = response.whole == Some(true) || (response.whole.is_none() && ended);
-    let Some(from) = response.field("x-job").or((response.status() == 101).then_some(b"101")) else {
-        assert!(response.status() >= 400, "an answer of ours: {response:?}");
-        return;
-    };
-    assert!(from == b"101" || from == id.to_string().as_bytes(), "the response to another request");
-    assert_eq!(response.status(), due.status);
-    assert!(due.body.starts_with(&response.body), "a body that nobody sent");
-    let cut_by_end = job.faults.iter().any(|fault| matches!(fault, Fault::Cut(_, End::Eof))) && due.unframed;
-    let sizes = (response.body.len(), due.body.len(), response.whole, run.reason);
-    let fine = !whole || cut_by_end || job.tunnel || response.body == due.body;
-    assert!(fine, "truncated, and it looks whole: {sizes:?} {:?}", response.start);
-}
-
-fn judge_tries(tries: &[&Seen], job: &Job) {
-    assert!(tries.len() <= 3, "sent {} times", tries.len());
-    let idempotent = !matches!(job.method, "POST" | "BREW");
-    for (place, pair) in tries.windows(2).enumerate() {
-        let [first, second] = pair else { unreachable!("a window of two") };
-        assert!(idempotent, "{} sent once more", job.method);
-        assert!(!second.reused, "sent once more on a kept connection");
-        let answered = matches!(job.faults.get(place), Some(Fault::Cut(1.., End::Eof)));
-        assert!(!answered || first.message.whole != Some(true), "sent once more behind a byte of an answer");
-    }
-    for seen in tries {
-        let (message, body) = (&seen.message, if job.tunnel { &[] } else { job.body.as_slice() });
-        assert!(body.starts_with(&message.body), "a body that nobody sent");
-        assert!(message.whole != Some(true) || message.body == body, "a request cut short looks whole");
-    }
 }
 
 #[test]
@@ -261,7 +246,8 @@ fn mutants_of_the_corpus_end_and_what_is_sent_on_is_valid() {
         let job = Job { ends: rng.chance(50), early: rng.chance(50), ..Job::get(&reply) };
         let program = vec![send(&request), Act::AwaitFinals(1), Act::Leave(End::Eof)];
         let run = run(&Plot::new(program, vec![job]), Pace::Chance(rng));
-        let _valid = responses(&run.received, &[]);
+        let _valid = responses(run.received(), &[]);
+        Census::new()
     });
 }
 
@@ -337,6 +323,6 @@ proptest! {
         let program = vec![send(&[start, &fields, &request].concat()), Act::Leave(End::Eof)];
         let job = Job { ends, early: !ends, ..Job::get(&reply) };
         let run = run(&Plot::new(program, vec![job]), Pace::Chance(Rng::new(seed)));
-        let _valid = responses(&run.received, &[]);
+        let _valid = responses(run.received(), &[]);
     }
 }

@@ -10,9 +10,10 @@ use neraca::exchange::CloseReason;
 use neraca::http::answer::{Answer, Body, Bytes};
 use neraca::http::head::RequestHead;
 
+use super::chance::{Pace, Rng};
 use super::message::responses;
 use super::peers::{Act, Job};
-use super::wire::{End, Pace, Rng};
+use super::wire::End;
 use super::world::{Plot, run_app};
 
 /// `/memory` and `/file` have the same body, `/none` has none, `/late` has none for a while, `/short` is a file that has
@@ -78,10 +79,13 @@ fn answers_leave_whole_and_in_order() {
     let program = vec![Act::Send(requests.into_bytes()), Act::AwaitFinals(asked.len()), Act::Leave(End::Eof)];
     let jobs = asked.map(|(method, _)| Job { method, ..Job::get(b"") }).to_vec();
     for pace in [Pace::Whole, Pace::Chance(Rng::new(1)), Pace::Chance(Rng::new(2))] {
-        let plot = Plot { puts_off: true, ..Plot::new(program.clone(), jobs.clone()) };
+        let plot = Plot { delays: true, ..Plot::new(program.clone(), jobs.clone()) };
         let (run, app) = run_app(Answers::new(), Instant::now(), &plot, pace);
-        let got = responses(&run.received, &asked.map(|(method, _)| method == "HEAD"));
-        assert_eq!((got.len(), run.served, run.reason), (asked.len(), asked.len() as u64, CloseReason::Done));
+        let got = responses(run.received(), &asked.map(|(method, _)| method == "HEAD"));
+        assert_eq!(
+            (got.len(), run.counters.served, run.reason()),
+            (asked.len(), asked.len() as u64, CloseReason::Done)
+        );
         assert_eq!(run.elapsed, 2 * LATE);
         for (response, (method, target)) in got.iter().zip(asked) {
             let bodiless = ["/none", "/late"].contains(&target);
@@ -98,8 +102,8 @@ fn a_file_that_has_shrunk_breaks_the_response_off() {
     let request = b"GET /short HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
     let plot = Plot::new(vec![Act::Send(request)], vec![Job::get(b"")]);
     let (run, _app) = run_app(Answers::new(), Instant::now(), &plot, Pace::Whole);
-    let got = responses(&run.received, &[]);
-    assert_eq!((got[0].whole, run.reason), (Some(false), CloseReason::Truncated));
+    let got = responses(run.received(), &[]);
+    assert_eq!((got[0].whole, run.reason()), (Some(false), CloseReason::Truncated));
 }
 
 #[test]
@@ -115,6 +119,6 @@ fn a_body_that_is_not_wanted_is_not_taken_for_a_request() {
         ];
         let (run, _app) =
             run_app(Answers::new(), Instant::now(), &Plot::new(program, vec![Job::get(b"")]), Pace::Whole);
-        assert_eq!(responses(&run.received, &[]).len(), 1, "cut at {cut}");
+        assert_eq!(responses(run.received(), &[]).len(), 1, "cut at {cut}");
     }
 }

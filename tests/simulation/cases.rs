@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use neraca::exchange::{CloseReason, Limits};
 
+use super::chance::Pace;
 use super::message::{Message, responses};
 use super::peers::{Act, Fault, Job};
-use super::wire::{End, Pace};
+use super::wire::End;
 use super::world::{Plot, run};
 use super::{HELLO, only, send};
 
@@ -17,10 +18,13 @@ fn a_request_is_carried_to_a_backend_and_its_response_back() {
     );
     for pace in [Pace::Whole, Pace::Bytes] {
         let run = run(&plot, pace);
-        assert_eq!((only(&run).body, run.reason, run.connects), (b"hello".to_vec(), CloseReason::Done, 1));
+        assert_eq!(
+            (only(&run).body, run.reason(), run.counters.connected),
+            (b"hello".to_vec(), CloseReason::Done, 1)
+        );
         let expected = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 5\r\n\
             Via: 1.1 neraca\r\n\r\nhello";
-        assert_eq!(String::from_utf8_lossy(&run.received), expected);
+        assert_eq!(String::from_utf8_lossy(run.received()), expected);
     }
 }
 
@@ -44,8 +48,12 @@ fn a_request_that_failed_on_a_kept_connection_is_sent_once_more() {
             };
             for pace in [Pace::Whole, Pace::Bytes] {
                 let run = run(&plot, pace);
-                let statuses: Vec<_> = responses(&run.received, &[]).iter().map(Message::status).collect();
-                assert_eq!((statuses, run.connects), (vec![200, status], connects), "{method} {end:?}");
+                let statuses: Vec<_> = responses(run.received(), &[]).iter().map(Message::status).collect();
+                assert_eq!(
+                    (statuses, run.counters.connected),
+                    (vec![200, status], connects),
+                    "{method} {end:?}"
+                );
             }
         }
     }
@@ -68,7 +76,7 @@ fn on_a_fresh_connection_only_what_is_idempotent_is_sent_once_more() {
 fn a_stalled_upload_is_answered_with_408() {
     let request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhell";
     let run = run(&Plot::new(vec![send(request)], vec![Job::get(HELLO)]), Pace::Whole);
-    assert_eq!((only(&run).status(), run.reason), (408, CloseReason::Done));
+    assert_eq!((only(&run).status(), run.reason()), (408, CloseReason::Done));
 }
 
 #[test]
@@ -81,7 +89,7 @@ fn an_upload_broken_off_breaks_off_the_early_response_too() {
     ];
     let job = Job { early: true, ..Job::get(b"HTTP/1.1 200 OK\r\n\r\nhel") };
     let run = run(&Plot::new(program, vec![job]), Pace::Whole);
-    assert_eq!((only(&run).whole, run.reason), (None, CloseReason::Truncated));
+    assert_eq!((only(&run).whole, run.reason()), (None, CloseReason::Truncated));
 }
 
 #[test]
@@ -93,7 +101,7 @@ fn a_hundred_is_said_once_whoever_says_it() {
             vec![send(head), Act::AwaitHeads(1), send(b"hello"), Act::AwaitFinals(1), Act::Leave(End::Eof)];
         let job = Job { continues, ..Job::get(reply) };
         let run = run(&Plot::new(program, vec![job]), Pace::Bytes);
-        let statuses: Vec<_> = responses(&run.received, &[]).iter().map(Message::status).collect();
+        let statuses: Vec<_> = responses(run.received(), &[]).iter().map(Message::status).collect();
         assert_eq!((statuses, run.elapsed.as_secs()), (vec![100, 200], seconds), "{continues}");
     }
 }
@@ -105,7 +113,7 @@ fn a_gap_is_as_long_as_the_longest_and_not_as_all_together() {
     program.extend(b"hello".iter().flat_map(|byte| [Act::Pause(almost), send(&[*byte])]));
     program.extend([Act::AwaitFinals(1), Act::Leave(End::Eof)]);
     let run = run(&Plot::new(program, vec![Job::get(HELLO)]), Pace::Whole);
-    assert_eq!((only(&run).status(), run.served, run.elapsed), (200, 1, almost * 5));
+    assert_eq!((only(&run).status(), run.counters.served, run.elapsed), (200, 1, almost * 5));
 }
 
 #[test]
@@ -115,7 +123,7 @@ fn an_empty_line_behind_a_body_is_no_request() {
         let program = [vec![send(request), Act::AwaitFinals(1)], leave.clone()].concat();
         let run = run(&Plot::new(program, vec![Job::get(HELLO)]), Pace::Whole);
         let reason = if leave.is_empty() { CloseReason::TimedOut } else { CloseReason::Done };
-        assert_eq!((only(&run).status(), run.reason), (200, reason));
+        assert_eq!((only(&run).status(), run.reason()), (200, reason));
     }
 }
 
@@ -136,6 +144,6 @@ fn a_slow_head_is_answered_with_408_whatever_was_asked_before() {
         vec![send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"), Act::AwaitFinals(1), send(b"GET / HTTP/1.1\r\nHo")];
     let job = Job { method: "HEAD", ..Job::get(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") };
     let run = run(&Plot::new(program, vec![job]), Pace::Whole);
-    let late = &responses(&run.received, &[true])[1];
+    let late = &responses(run.received(), &[true])[1];
     assert_eq!((late.status(), late.whole, late.body.is_empty()), (408, Some(true), false));
 }

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use neraca::exchange::AttachError;
 
+use super::chance::Rng;
 use super::peers::{Act, Fault, Job};
-use super::wire::{End, Rng};
+use super::wire::End;
 use super::world::Plot;
 
 /// What a client is to get for a job, if nothing goes wrong.
@@ -21,93 +22,133 @@ pub struct Due {
     pub unframed: bool,
 }
 
-/// A plot in which nothing goes wrong, and what is due for each job.
-pub fn peaceful(rng: &mut Rng) -> (Plot, Vec<Due>) {
-    let (mut jobs, mut dues, mut program) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut heads, mut open) = (0, true);
-    for id in 0..=rng.up_to(4) {
-        let (job, due, acts) = exchange(rng, id, heads);
-        heads += due.interims + 1;
-        program.extend(acts);
-        if rng.chance(40) {
-            program.push(Act::AwaitFinals(id + 1));
+/// The requests of one client: what it asks, what it must get if nothing goes wrong, and how it goes about it.
+#[derive(Debug, Default)]
+pub struct Script {
+    pub jobs: Vec<Job>,
+    pub dues: Vec<Due>,
+    pub program: Vec<Act>,
+}
+
+impl Script {
+    /// Up to six requests of a client; `first` is the number of the first job.
+    pub fn new(rng: &mut Rng, client: usize, first: usize) -> Self {
+        let mut script = Script::default();
+        let (mut heads, mut open) = (0, true);
+        for n in 0..=rng.up_to(4) {
+            let (job, due, acts) = exchange(rng, first + n, heads);
+            heads += due.interims + 1;
+            script.program.extend(acts);
+            if rng.chance(40) {
+                script.program.push(Act::AwaitFinals(n + 1));
+            }
+            open &= !due.last;
+            script.dues.push(due);
+            script.jobs.push(job);
         }
-        open &= !due.last;
-        dues.push(due);
-        jobs.push(job);
+        if open && rng.chance(15) {
+            let (job, due, acts) = tunnel(rng, first + script.jobs.len(), heads);
+            script.program.extend(acts);
+            script.jobs.push(job);
+            script.dues.push(due);
+        } else if rng.chance(70) {
+            script.program.push(Act::AwaitFinals(served(&script.dues)));
+            script.program.extend(rng.chance(80).then_some(Act::Leave(End::Eof)));
+        } else {
+            script.program.push(Act::Leave(End::Eof));
+        }
+        script.jobs.iter_mut().for_each(|job| job.client = client);
+        script
     }
-    if open && rng.chance(15) {
-        let (job, due, acts) = tunnel(rng, jobs.len(), heads);
-        program.extend(acts);
-        jobs.push(job);
-        dues.push(due);
-    } else if rng.chance(70) {
-        program.push(Act::AwaitFinals(served(&dues)));
-        program.extend(rng.chance(80).then_some(Act::Leave(End::Eof)));
-    } else {
-        program.push(Act::Leave(End::Eof));
-    }
+}
+
+/// A plot of one client in which nothing goes wrong, and what is due for each job.
+pub fn peaceful(rng: &mut Rng) -> (Plot, Vec<Due>) {
+    let Script { jobs, dues, program } = Script::new(rng, 0, 0);
     let buffer_bytes = *rng.pick(&[700, 2048, 64 * 1024]);
     (Plot { buffer_bytes, ..Plot::new(program, jobs) }, dues)
 }
 
-/// How many of them are served before the connection closes.
+/// How many of the jobs are served before the connection closes.
 pub fn served(dues: &[Due]) -> usize {
     dues.iter().position(|due| due.last).map_or(dues.len(), |at| at + 1)
 }
 
-/// A plot in which things go wrong, and what is due where they do not.
+/// A plot of one client in which things go wrong, and what is due where they do not.
 pub fn troubled(rng: &mut Rng) -> (Plot, Vec<Due>) {
     let (mut plot, dues) = peaceful(rng);
-    for job in &mut plot.jobs {
-        job.early |= !job.body.is_empty() && rng.chance(15);
-        for _ in 0..2 {
-            let end = *rng.pick(&[End::Eof, End::Reset]);
-            job.faults.push(match rng.up_to(15) {
-                0 | 1 => Fault::Leave(end),
-                2 | 3 => Fault::Cut(rng.up_to(job.reply.len()), end),
-                4 => Fault::Silent,
-                5 => Fault::Deaf,
-                _ => Fault::None,
-            });
-        }
-    }
+    plot.jobs.iter_mut().for_each(|job| spoil_job(rng, job));
     for _ in 0..6 {
-        plot.connects.push(match rng.up_to(12) {
-            0 | 1 => Some(AttachError::Refused),
-            2 => Some(AttachError::TimedOut),
-            3 if rng.chance(30) => Some(AttachError::Exhausted),
-            _ => None,
-        });
-        let end = *rng.pick(&[End::Eof, End::Reset]);
-        plot.deaths.push(rng.chance(30).then_some(end));
+        plot.connects.push(spoilt_connect(rng));
+        plot.deaths.push(spoilt_kept(rng));
     }
     plot.backends = *rng.pick(&[1, 2, 3]);
     plot.draining = rng.chance(4);
     if rng.chance(35) {
-        let at = rng.up_to(plot.program.len() - 1);
-        let seconds = [1, 5, 20, 45, 100];
-        let act = match rng.up_to(4) {
-            0 => Act::Stall,
-            1 => Act::Leave(End::Eof),
-            2 => Act::Leave(End::Reset),
-            _ => Act::Pause(Duration::from_secs(*rng.pick(&seconds))),
-        };
-        if let Act::Send(bytes) = &mut plot.program[at] {
-            let rest = bytes.split_off(rng.up_to(bytes.len()));
-            plot.program.insert(at + 1, Act::Send(rest));
-        }
-        let leaves = matches!(act, Act::Leave(_));
-        plot.program.insert(at + 1, act);
-        if leaves {
-            plot.program.truncate(at + 2);
-        }
+        spoil_program(rng, &mut plot.programs[0]);
     }
     (plot, dues)
 }
 
+/// Faults of the backends that a job meets.
+pub fn spoil_job(rng: &mut Rng, job: &mut Job) {
+    job.early |= !job.body.is_empty() && rng.chance(15);
+    for _ in 0..3 {
+        let end = *rng.pick(&[End::Eof, End::Reset]);
+        job.faults.push(match rng.up_to(18) {
+            0 | 1 => Fault::Leave(end),
+            2 | 3 => Fault::Cut(rng.up_to(job.reply.len()), end),
+            4 => Fault::Silent,
+            5 => Fault::Deaf,
+            6 => Fault::Garbage,
+            7 => Fault::Slow(Duration::from_secs(*rng.pick(&[1, 20, 59, 61]))),
+            8 if !job.tunnel => Fault::CloseBehind,
+            9 if !job.tunnel => Fault::CloseLater(Duration::from_millis(*rng.pick(&[0, 1, 5, 100, 30_000]))),
+            _ => Fault::None,
+        });
+    }
+}
+
+/// The result of an attempt to connect; None: it succeeds.
+pub fn spoilt_connect(rng: &mut Rng) -> Option<AttachError> {
+    match rng.up_to(12) {
+        0 | 1 => Some(AttachError::Refused),
+        2 => Some(AttachError::TimedOut),
+        3 if rng.chance(30) => Some(AttachError::Exhausted),
+        3 if rng.chance(30) => Some(AttachError::Local),
+        _ => None,
+    }
+}
+
+/// How a kept connection dies when it is used again; None: it lives.
+pub fn spoilt_kept(rng: &mut Rng) -> Option<End> {
+    let end = *rng.pick(&[End::Eof, End::Reset]);
+    rng.chance(30).then_some(end)
+}
+
+/// A client that stalls, leaves, is reset, or pauses in the middle.
+pub fn spoil_program(rng: &mut Rng, program: &mut Vec<Act>) {
+    let at = rng.up_to(program.len() - 1);
+    let seconds = [1, 5, 20, 45, 100];
+    let act = match rng.up_to(4) {
+        0 => Act::Stall,
+        1 => Act::Leave(End::Eof),
+        2 => Act::Leave(End::Reset),
+        _ => Act::Pause(Duration::from_secs(*rng.pick(&seconds))),
+    };
+    if let Act::Send(bytes) = &mut program[at] {
+        let rest = bytes.split_off(rng.up_to(bytes.len()));
+        program.insert(at + 1, Act::Send(rest));
+    }
+    let leaves = matches!(act, Act::Leave(_));
+    program.insert(at + 1, act);
+    if leaves {
+        program.truncate(at + 2);
+    }
+}
+
 fn octets(rng: &mut Rng) -> Vec<u8> {
-    let most = *rng.pick(&[0, 1, 20, 20, 300, 3000, 20_000]);
+    let most = if rng.chance(1) { 200_000 } else { *rng.pick(&[0, 1, 20, 20, 300, 3000, 20_000]) };
     let n = rng.up_to(most);
     (0..n).map(|_| *rng.pick(b"\r\n\0ab01: HTTP/\xff")).collect()
 }
@@ -209,7 +250,7 @@ fn reply(rng: &mut Rng, id: usize, method: &str, old: bool) -> (Job, Due) {
     } else if due.unframed {
         due.trailers = b"\r\n".to_vec();
     }
-    (Job { ends: closes || due.unframed, ..Job::get(&raw) }, due)
+    (Job { id, ends: closes || due.unframed, ..Job::get(&raw) }, due)
 }
 
 fn tunnel(rng: &mut Rng, id: usize, heads: usize) -> (Job, Due, Vec<Act>) {
@@ -225,5 +266,5 @@ fn tunnel(rng: &mut Rng, id: usize, heads: usize) -> (Job, Due, Vec<Act>) {
         Act::Send(then),
         Act::Leave(End::Eof),
     ];
-    (Job { tunnel: true, request: request.into_bytes(), ..Job::get(reply) }, due, acts)
+    (Job { id, tunnel: true, request: request.into_bytes(), ..Job::get(reply) }, due, acts)
 }

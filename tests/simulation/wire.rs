@@ -1,63 +1,21 @@
-//! Chance, and sockets without a network.
+//! A connection without a network: the engine's end is a [`Transport`], the other end is in the hand of a peer.
+
+use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
-/// A small generator of numbers; a seed replays.
-#[derive(Debug, Clone)]
-pub struct Rng(u64);
+use neraca::engine::driver::{Follows, Readiness, Transport};
+use neraca::exchange::Side;
 
-impl Rng {
-    pub fn new(seed: u64) -> Self {
-        Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
-    }
+use super::chance::Pace;
+use super::trace::Trace;
 
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From 0 to `most`.
-    pub fn up_to(&mut self, most: usize) -> usize {
-        (self.next() % (most as u64 + 1)) as usize
-    }
-
-    /// True that many times in a hundred.
-    pub fn chance(&mut self, percent: usize) -> bool {
-        self.up_to(99) < percent
-    }
-
-    pub fn pick<'s, T>(&mut self, from: &'s [T]) -> &'s T {
-        &from[self.up_to(from.len() - 1)]
-    }
-}
-
-/// How much moves at once.
-#[derive(Debug, Clone)]
-pub enum Pace {
-    /// As much as there is.
-    Whole,
-    /// One byte.
-    Bytes,
-    /// Anything from nothing to a few thousand bytes.
-    Chance(Rng),
-}
-
-impl Pace {
-    /// From 1 to `most`, or now and then 0, which stands for not now.
-    pub fn share(&mut self, most: usize) -> usize {
-        match self {
-            Pace::Whole => most,
-            Pace::Bytes => most.min(1),
-            Pace::Chance(rng) => {
-                let few = *rng.pick(&[0, 1, 2, 7, 60, 700, 5000]);
-                most.min(rng.up_to(few))
-            }
-        }
-    }
-}
+/// Bytes of a blocked write that are remembered: the next write must begin with them.
+const OFFERED_BYTES: usize = 64;
 
 /// How a peer leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,78 +24,338 @@ pub enum End {
     Reset,
 }
 
-/// One connection as an engine sees it, with its peer's end in hand.
-#[derive(Debug, Default)]
+/// How far a connection is that the engine makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connect {
+    /// Established.
+    Done,
+    /// Established at the next delivery.
+    Soon,
+    /// Refused at the next delivery.
+    Refused,
+    /// The peer never answers.
+    Never,
+}
+
+/// One connection with both directions, as a kernel keeps it.
+#[derive(Debug)]
 pub struct Socket {
-    /// What the peer sent and was not read.
-    pub arriving: VecDeque<u8>,
-    /// How the peer left, behind that.
-    pub end: Option<End>,
-    /// The end was told to the engine.
-    pub end_told: bool,
-    /// All that was written.
+    pub fd: usize,
+    side: Side,
+    trace: Trace,
+    connect: Connect,
+    failed: bool,
+    /// Bytes that the peer sent and that have not arrived.
+    in_transit: VecDeque<u8>,
+    /// The end of the peer's stream, behind `in_transit`.
+    leaves: Option<End>,
+    /// The end arrives in one packet with the last bytes.
+    joined: bool,
+    /// Bytes that arrived and that the engine has not read.
+    arrived: VecDeque<u8>,
+    /// The end arrived, behind `arrived`.
+    end: Option<End>,
+    /// The engine has read the end.
+    end_told: bool,
+    /// All bytes that the engine wrote; the peer has them at once.
     pub written: Vec<u8>,
-    /// How much the peer takes before it is asked again.
-    pub window: usize,
-    /// The peer takes nothing any more.
+    /// How many bytes the peer takes before it is asked again.
+    window: usize,
+    /// The window was too small for a write: the engine is told when it opens.
+    wants_room: bool,
+    /// The first bytes of a write that was blocked.
+    offered: Option<Vec<u8>>,
+    /// The peer takes no more bytes.
     pub stalled: bool,
-    /// The engine will write no more.
+    /// The engine has ended its direction.
     pub shut: bool,
+    /// The engine wrote bytes behind which the end was promised.
+    end_is_due: bool,
+    abrupt: bool,
+    /// The engine has closed the connection; true for a reset.
+    pub closed: Option<bool>,
+    /// What the poller has to report.
+    events: Readiness,
 }
 
 impl Socket {
-    pub fn is_readable(&self) -> bool {
-        !self.arriving.is_empty() || self.end.is_some()
+    /// Sends bytes towards the engine.
+    pub fn send(&mut self, bytes: impl IntoIterator<Item = u8>) {
+        assert!(self.leaves.is_none(), "a peer sends behind its end");
+        self.in_transit.extend(bytes);
     }
 
-    pub fn read(&mut self, room: &mut [u8], pace: &mut Pace) -> io::Result<usize> {
-        assert!(!room.is_empty(), "a read was asked for without room");
-        assert!(!self.end_told, "a read behind the end");
-        if self.end == Some(End::Reset) {
-            self.end_told = true;
-            return Err(ErrorKind::ConnectionReset.into());
-        }
-        if self.arriving.is_empty() && self.end.is_some() {
-            self.end_told = true;
-            return Ok(0);
-        }
-        let n = pace.share(room.len().min(self.arriving.len()));
-        if n == 0 {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        for (byte, place) in self.arriving.drain(..n).zip(room) {
-            *place = byte;
-        }
-        Ok(n)
+    /// Ends the peer's stream. `joined`: the end arrives in one packet with the last bytes.
+    pub fn leave(&mut self, end: End, joined: bool) {
+        self.note(if joined { "leaves joined" } else { "leaves" }, end as usize);
+        (self.leaves, self.joined) = (Some(end), joined);
     }
 
-    pub fn write(&mut self, slices: [&[u8]; 2], pace: &mut Pace) -> io::Result<usize> {
-        let most = slices[0].len() + slices[1].len();
-        assert!(most > 0, "a write was asked for and nothing is pending");
-        assert!(!self.shut, "a write behind the end");
-        if self.end == Some(End::Reset) {
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        let n = pace.share(most.min(self.window));
-        if n == 0 {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        self.window -= n;
-        let first = n.min(slices[0].len());
-        self.written.extend_from_slice(&slices[0][..first]);
-        self.written.extend_from_slice(&slices[1][..n - first]);
-        Ok(n)
+    pub fn has_left(&self) -> bool {
+        self.leaves.is_some()
     }
 
-    /// The peer reads on; true when that makes a difference.
+    /// Some bytes, the end, or the result of the connect arrive. True when something changed.
+    pub fn deliver(&mut self, pace: &mut Pace) -> bool {
+        if self.closed.is_some() {
+            return false;
+        }
+        match self.connect {
+            Connect::Done => {}
+            Connect::Soon => {
+                self.connect = Connect::Done;
+                self.report(Readiness::WRITABLE, "connected");
+                return true;
+            }
+            Connect::Refused if !self.failed => {
+                self.failed = true;
+                self.report(broken(), "refused");
+                return true;
+            }
+            Connect::Refused | Connect::Never => return false,
+        }
+        let mut changed = false;
+        if !self.in_transit.is_empty() && self.end.is_none() {
+            let n = pace.share(self.in_transit.len());
+            self.arrived.extend(self.in_transit.drain(..n));
+            if n > 0 {
+                self.report(Readiness::READABLE, "arrived");
+            }
+            changed = true;
+            if !(self.joined && self.in_transit.is_empty()) {
+                return changed;
+            }
+        }
+        if self.end.is_none() && self.in_transit.is_empty() && self.leaves.is_some() {
+            self.end = self.leaves;
+            match self.end {
+                Some(End::Reset) => {
+                    self.arrived.clear();
+                    self.report(broken(), "reset");
+                }
+                _ => self.report(Readiness::READABLE | Readiness::ENDED, "ended"),
+            }
+            changed = true;
+        }
+        changed
+    }
+
+    /// The peer reads on. True when that makes a difference.
     pub fn drain(&mut self, pace: &mut Pace) -> bool {
-        if self.stalled || self.window > 0 {
+        if self.stalled || self.window > 0 || self.closed.is_some() {
             return false;
         }
         self.window = match pace {
             Pace::Whole => usize::MAX,
-            _ => pace.share(5000),
+            _ => pace.share(1 << 20),
         };
+        if self.window > 0 && std::mem::take(&mut self.wants_room) {
+            self.report(Readiness::WRITABLE, "room");
+        }
         true
+    }
+
+    /// Takes what the poller has to report.
+    pub fn take_events(&mut self) -> Readiness {
+        std::mem::take(&mut self.events)
+    }
+
+    pub fn has_events(&self) -> bool {
+        self.events != Readiness::NONE
+    }
+
+    /// The engine promised the end of the stream behind bytes it wrote, and has not ended it.
+    pub fn end_is_due(&self) -> bool {
+        self.end_is_due && self.closed.is_none()
+    }
+
+    /// Something arrived that the engine has not read.
+    pub fn has_unread(&self) -> bool {
+        !self.arrived.is_empty() || (self.end.is_some() && !self.end_told)
+    }
+
+    /// The next opening of the window is reported as readiness to write, or the connection is not there yet.
+    pub fn will_report_room(&self) -> bool {
+        self.wants_room || self.connect != Connect::Done
+    }
+
+    fn note(&self, what: &'static str, n: usize) {
+        let group = if self.side == Side::Client { "client" } else { "backend" };
+        self.trace.note(group, what, self.fd, n);
+    }
+
+    fn report(&mut self, events: Readiness, what: &'static str) {
+        self.note(what, self.arrived.len());
+        self.events.insert(events);
+    }
+
+    fn take(&mut self, ready: &mut Readiness, bytes: [&[u8]; 2]) -> io::Result<usize> {
+        let most = bytes[0].len() + bytes[1].len();
+        assert!(most > 0, "a write was asked for and nothing is pending");
+        assert!(!self.shut, "a write behind the end");
+        assert!(!self.end_is_due, "a write behind bytes that were said to be the last");
+        if let Some(offered) = self.offered.take() {
+            let again = bytes.concat();
+            assert!(again.starts_with(&offered), "other bytes are written than those that were blocked");
+        }
+        if self.end == Some(End::Reset) {
+            ready.remove(Readiness::WRITABLE);
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let n = most.min(self.window);
+        self.note(if n < most { "write part" } else { "write" }, n);
+        ready.set(Readiness::WRITABLE, n == most);
+        self.wants_room = n < most;
+        if n == 0 {
+            self.offered = Some(bytes.concat().into_iter().take(OFFERED_BYTES).collect());
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.window -= n;
+        let first = n.min(bytes[0].len());
+        self.written.extend_from_slice(&bytes[0][..first]);
+        self.written.extend_from_slice(&bytes[1][..n - first]);
+        Ok(n)
+    }
+}
+
+/// All readiness that an error implies.
+fn broken() -> Readiness {
+    Readiness::READABLE | Readiness::WRITABLE | Readiness::ENDED | Readiness::FAILED
+}
+
+/// A socket that both ends hold.
+#[derive(Debug, Clone)]
+pub struct Wire(Rc<RefCell<Socket>>);
+
+impl Wire {
+    pub fn new(fd: usize, side: Side, connect: Connect, trace: &Trace) -> Self {
+        Wire(Rc::new(RefCell::new(Socket {
+            fd,
+            side,
+            trace: trace.clone(),
+            connect,
+            failed: false,
+            in_transit: VecDeque::new(),
+            leaves: None,
+            joined: false,
+            arrived: VecDeque::new(),
+            end: None,
+            end_told: false,
+            written: Vec::new(),
+            window: 0,
+            wants_room: false,
+            offered: None,
+            stalled: false,
+            shut: false,
+            end_is_due: false,
+            abrupt: false,
+            closed: None,
+            events: Readiness::NONE,
+        })))
+    }
+
+    pub fn socket(&self) -> RefMut<'_, Socket> {
+        self.0.borrow_mut()
+    }
+
+    /// True when both hold the same socket.
+    pub fn is(&self, other: &Wire) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// The engine's end of a connection. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct SimTransport(Wire);
+
+impl SimTransport {
+    pub fn new(wire: &Wire) -> Self {
+        SimTransport(wire.clone())
+    }
+
+    pub fn fd(&self) -> usize {
+        self.0.socket().fd
+    }
+
+    /// True when nothing has arrived since the last read.
+    pub fn is_quiet(&self) -> bool {
+        !self.0.socket().has_unread()
+    }
+
+    pub fn wire(&self) -> &Wire {
+        &self.0
+    }
+}
+
+impl Transport for SimTransport {
+    fn read(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
+        assert!(!room.is_empty(), "a read was asked for without room");
+        let mut socket = self.0.socket();
+        assert!(!socket.end_told, "a read behind the end");
+        socket.note("read", socket.arrived.len());
+        if socket.end == Some(End::Reset) {
+            socket.end_told = true;
+            ready.remove(Readiness::READABLE);
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        let n = room.len().min(socket.arrived.len());
+        for (byte, place) in socket.arrived.drain(..n).zip(room.iter_mut()) {
+            *place = byte;
+        }
+        ready.set(Readiness::READABLE, n == room.len() || (n > 0 && ready.contains(Readiness::ENDED)));
+        match (n, socket.end) {
+            (0, None) => Err(ErrorKind::WouldBlock.into()),
+            (0, Some(_)) => {
+                socket.end_told = true;
+                Ok(0)
+            }
+            _ => Ok(n),
+        }
+    }
+
+    fn write(&mut self, ready: &mut Readiness, slices: [&[u8]; 2], follows: Follows) -> io::Result<usize> {
+        let mut socket = self.0.socket();
+        let result = socket.take(ready, slices);
+        let most = slices[0].len() + slices[1].len();
+        socket.end_is_due = follows == Follows::End && result.as_ref().is_ok_and(|n| *n == most);
+        result
+    }
+
+    fn send_file(&mut self, ready: &mut Readiness, file: &File, range: Range<u64>) -> io::Result<usize> {
+        let mut part = vec![0; (range.end - range.start) as usize];
+        let n = file.read_at(&mut part, range.start)?;
+        if n == 0 {
+            return Ok(0);
+        }
+        self.0.socket().take(ready, [&part[..n], &[]])
+    }
+
+    fn established(&mut self, ready: &mut Readiness) -> io::Result<bool> {
+        let socket = self.0.socket();
+        if socket.failed {
+            return Err(ErrorKind::ConnectionRefused.into());
+        }
+        let established = socket.connect == Connect::Done;
+        ready.set(Readiness::WRITABLE, established);
+        Ok(established)
+    }
+
+    fn shutdown(&mut self, _ready: &mut Readiness) {
+        let mut socket = self.0.socket();
+        socket.note("shutdown", 0);
+        assert!(!socket.shut, "the stream is ended twice");
+        (socket.shut, socket.end_is_due) = (true, false);
+    }
+
+    fn set_abrupt(&mut self) {
+        self.0.socket().abrupt = true;
+    }
+}
+
+impl Drop for SimTransport {
+    fn drop(&mut self) {
+        let mut socket = self.0.socket();
+        socket.closed = Some(socket.abrupt);
+        socket.note(if socket.abrupt { "reset by us" } else { "close" }, socket.arrived.len());
     }
 }

@@ -1,343 +1,366 @@
-//! Plays the engine over an exchange: the same loop as the engines', with time that only this advances.
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+//! Clients, an engine and backends in one run, with time that only the world advances.
 use std::net::SocketAddr;
-use std::os::unix::fs::FileExt;
-use std::task::Waker;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use neraca::app::{App, Client as Who, ListenerId, ListenerSettings, Moment};
-use neraca::cluster::{Cluster, Policy};
-use neraca::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Keep, Side, Step};
-use neraca::http::buffer::BufferPool;
+use neraca::app::{App, Limits, ListenerSettings};
+use neraca::cluster::{AttemptCounts, Backend, Cluster, Policy};
+use neraca::engine::{ConcurrencyLimit, Engine as Kind, EngineLimits, Options, Pool, Snapshot};
+use neraca::exchange::{AttachError, CloseReason, Side};
 use neraca::router::Router;
 
-use super::peers::{Act, Backends, Client, Conn, Job, Seen};
-use super::wire::{End, Pace, Socket};
+use super::chance::Pace;
+use super::engine::{Engine, pressure};
+use super::peers::{Act, Client, Conn, Job, Jobs, Seen};
+use super::ports::{Fortune, Ports};
+use super::trace::{Census, Trace};
+use super::wire::{Connect, End};
 
-/// Most steps in a row that move no byte: detach, attach and shut down are such, and each comes a few times.
-const STILL_STEPS_MAX: usize = 24;
+/// Most rounds of the world in one run.
+const ROUNDS_MAX: usize = 2_000_000;
 
-/// Most waits of one run, each of which ends by a byte, an end or a deadline.
-const WAITS_MAX: usize = 400_000;
-
-/// BufferPool buffers at the start; an exchange uses two at most.
-const SPARE_BUFFERS: usize = 4;
+/// Something that happens at a time, whatever the peers do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A client connects.
+    Connect(usize),
+    /// The process begins to stop.
+    Drain,
+    /// The drain limit has passed: what still runs is broken off.
+    EndAll,
+    /// The cluster gets these members, by port.
+    Replace(Vec<u16>),
+}
 
 /// What is to happen in a run.
 #[derive(Debug, Clone)]
 pub struct Plot {
-    pub program: Vec<Act>,
+    /// The acts of each client.
+    pub programs: Vec<Vec<Act>>,
     pub jobs: Vec<Job>,
-    /// What comes of each attempt to connect; all further ones succeed.
+    /// Times since the start, in order.
+    pub events: Vec<(Duration, Event)>,
+    /// The results of the attempts to connect. Later attempts succeed.
     pub connects: Vec<Option<AttachError>>,
-    /// Which of the reused connections die when they are used, and how; the others live.
+    /// How the kept connections die when they are used again. None: the connection lives.
     pub deaths: Vec<Option<End>>,
     pub backends: u16,
+    pub policy: Policy,
+    pub workers: usize,
+    pub limit: ConcurrencyLimit,
+    /// Most connections kept to each backend.
+    pub kept: usize,
     pub buffer_bytes: usize,
-    /// The process is stopping from that many heads on.
+    /// The process is stopping from the start.
     pub draining: bool,
-    /// The app puts answers off: then nothing but the time is waited for.
-    pub puts_off: bool,
+    /// The app delays answers: a connection may then wait for a deadline only.
+    pub delays: bool,
+    /// Time goes on now and then while bytes are under way.
+    pub time_flows: bool,
 }
 
 impl Plot {
+    /// One client.
     pub fn new(program: Vec<Act>, jobs: Vec<Job>) -> Self {
         Plot {
-            program,
+            programs: vec![program],
             jobs,
+            events: vec![(Duration::ZERO, Event::Connect(0))],
             connects: Vec::new(),
             deaths: Vec::new(),
             backends: 3,
+            policy: Policy::RoundRobin,
+            workers: 1,
+            limit: ConcurrencyLimit::Unlimited,
+            kept: 1024,
             buffer_bytes: 64 * 1024,
             draining: false,
-            puts_off: false,
+            delays: false,
+            time_flows: false,
         }
     }
+
+    fn heads(&self, client: usize) -> Vec<bool> {
+        self.jobs.iter().filter(|job| job.client == client).map(|job| job.method == "HEAD").collect()
+    }
+
+    fn options(&self) -> Options {
+        let mut limits = Limits::default();
+        limits.head.head_bytes = limits.head.head_bytes.min(self.buffer_bytes / 2);
+        Options {
+            engine: Kind::Thread(Pool::Crossbeam { batch: 1 }),
+            workers: self.workers,
+            concurrency: self.limit,
+            listener: ListenerSettings { limits, ..ListenerSettings::default() },
+            engine_limits: EngineLimits::default(),
+            receive_bytes: usize::MAX,
+        }
+    }
+}
+
+/// What one client got.
+#[derive(Debug)]
+pub struct Got {
+    pub received: Vec<u8>,
+    /// Which of its requests are HEAD.
+    pub heads: Vec<bool>,
+    /// Why its connection was closed. None: it never connected.
+    pub reason: Option<CloseReason>,
+    /// An attempt for one of its requests met a failed connect or a dead connection.
+    pub disturbed: bool,
 }
 
 /// What came of a run.
 #[derive(Debug)]
 pub struct Run {
-    /// All that the client got.
-    pub received: Vec<u8>,
-    pub reason: CloseReason,
+    pub clients: Vec<Got>,
     pub seen: Vec<Seen>,
-    pub connects: usize,
     pub elapsed: Duration,
-    /// How many responses were counted.
-    pub served: u64,
+    pub counters: Snapshot,
+    /// The attempts at all backends there ever were.
+    pub attempts: Vec<AttemptCounts>,
+    /// The hash of all events.
+    pub trace: u64,
+    pub census: Census,
+}
+
+impl Run {
+    /// All bytes that the only client got.
+    pub fn received(&self) -> &[u8] {
+        &self.clients[0].received
+    }
+
+    /// Why the only client's connection was closed.
+    pub fn reason(&self) -> CloseReason {
+        self.clients[0].reason.expect("a closed connection")
+    }
+}
+
+/// The members of the cluster as the world knows them.
+#[derive(Debug, Default)]
+struct Roll {
+    all: Vec<Arc<Backend>>,
+    /// Removed backends, with the attempts that had begun.
+    removed: Vec<(Arc<Backend>, u64)>,
 }
 
 struct World<A: App> {
-    app: A,
-    view: A::View,
-    settings: ListenerSettings,
-    listener: ListenerId,
-    buffers: BufferPool,
+    plot: Plot,
+    pace: Pace,
+    trace: Trace,
     start: Instant,
     now: Instant,
-    pace: Pace,
-    client: Client,
-    backends: Backends,
-    backend: Option<Conn>,
-    parked: Vec<Conn>,
-    connects: VecDeque<Option<AttachError>>,
-    deaths: VecDeque<Option<End>>,
-    connected: usize,
-    draining: bool,
-    puts_off: bool,
-    served: u64,
-    /// The last bytes for the client were taken, which may be held back until the end that was promised.
-    said_all: bool,
+    engine: Engine<A>,
+    clients: Vec<Option<Client>>,
+    jobs: Jobs,
+    /// Events that have happened.
+    happened: usize,
+    replace: fn(&A, &[SocketAddr], &mut Roll),
+    roll: Roll,
 }
 
-const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 5000);
+fn addresses(ports: impl IntoIterator<Item = u16>) -> Vec<SocketAddr> {
+    ports.into_iter().map(|port| ([127, 0, 0, 1], 9000 + port).into()).collect()
+}
 
-/// Runs a plot over a balancer to the end of the client's connection.
+/// Runs a plot over a balancer until all connections are closed.
 pub fn run(plot: &Plot, pace: Pace) -> Run {
     let start = Instant::now();
-    let addresses: Vec<SocketAddr> = (0..plot.backends).map(|n| ([127, 0, 0, 1], 9000 + n).into()).collect();
-    let app = Router::new(Cluster::new(&addresses, Policy::RoundRobin, 1, start));
-    let (run, app) = run_app(app, start, plot, pace);
-    for backend in app.cluster().members().backends() {
-        assert_eq!(backend.in_flight(), 0, "a lease was not given back");
-    }
-    run
+    let cluster = Cluster::new(&addresses(0..plot.backends), plot.policy, 1, start);
+    let mut world = World::new(Arc::new(Router::new(cluster)), start, plot, pace);
+    world.replace = replace;
+    world.roll.all.extend(world.engine.app.cluster().members().backends().iter().cloned());
+    world.live();
+    world.roll.check();
+    world.end().0
 }
 
 /// Runs a plot over any app.
-pub fn run_app<A: App>(app: A, start: Instant, plot: &Plot, pace: Pace) -> (Run, A) {
-    let mut settings = ListenerSettings::default();
-    settings.limits.head.head_bytes = settings.limits.head.head_bytes.min(plot.buffer_bytes / 2);
-    let mut buffers = BufferPool::new(SPARE_BUFFERS, plot.buffer_bytes);
-    let made: Vec<_> = (0..SPARE_BUFFERS).map(|_| buffers.take()).collect();
-    made.into_iter().for_each(|buffer| buffers.give(buffer));
-    let mut world = World {
-        view: app.view(),
-        app,
-        settings,
-        listener: ListenerId::unused(),
-        buffers,
-        start,
-        now: start,
-        pace,
-        client: Client::new(plot.program.clone(), plot.jobs.iter().map(|job| job.method == "HEAD").collect()),
-        backends: Backends { jobs: plot.jobs.clone(), seen: Vec::new() },
-        backend: None,
-        parked: Vec::new(),
-        connects: plot.connects.clone().into(),
-        deaths: plot.deaths.clone().into(),
-        connected: 0,
-        draining: plot.draining,
-        puts_off: plot.puts_off,
-        served: 0,
-        said_all: false,
-    };
-    let reason = world.connection();
-    assert!(world.backend.is_none(), "closed with a backend attached");
-    assert_eq!(world.buffers.len(), SPARE_BUFFERS, "a buffer was not given back");
-    let run = Run {
-        received: world.client.socket.written,
-        reason,
-        seen: world.backends.seen,
-        connects: world.connected,
-        elapsed: world.now - world.start,
-        served: world.served,
-    };
-    (run, world.app)
+pub fn run_app<A: App>(app: A, start: Instant, plot: &Plot, pace: Pace) -> (Run, Arc<A>) {
+    let mut world = World::new(Arc::new(app), start, plot, pace);
+    world.live();
+    world.end()
+}
+
+/// Gives the cluster other members.
+fn replace(app: &Router, to: &[SocketAddr], roll: &mut Roll) {
+    let before = app.cluster().members();
+    app.cluster().replace(to);
+    let after = app.cluster().members();
+    for backend in before.backends() {
+        if backend.is_removed() {
+            roll.removed.push((Arc::clone(backend), backend.counts().started));
+        }
+    }
+    for backend in after.backends() {
+        if !roll.all.iter().any(|known| known.id() == backend.id()) {
+            roll.all.push(Arc::clone(backend));
+        }
+    }
+}
+
+impl Roll {
+    /// Checks what holds when no request is left.
+    fn check(&self) {
+        for backend in &self.all {
+            let counts = backend.counts();
+            assert_eq!(backend.in_flight(), 0, "a request is counted in flight");
+            assert_eq!(counts.started, counts.ended(), "an attempt is not reported, or reported twice");
+        }
+        for (backend, started) in &self.removed {
+            assert_eq!(backend.counts().started, *started, "a removed backend got a new request");
+        }
+    }
 }
 
 impl<A: App> World<A> {
-    fn connection(&mut self) -> CloseReason {
-        let mut kept: Option<Exchange> = None;
-        loop {
-            let idle_until = self.now + self.settings.limits.idle_timeout;
-            while !self.client.socket.is_readable() {
-                assert_eq!(self.buffers.len(), SPARE_BUFFERS, "an idle connection owns a buffer");
-                if self.draining || self.now >= idle_until {
-                    return CloseReason::TimedOut;
-                }
-                self.wait(Interest::NONE, idle_until);
-            }
-            let mut exchange = match kept.take() {
-                Some(mut exchange) => {
-                    exchange.renew(&self.settings.limits, self.now);
-                    exchange
-                }
-                None => Exchange::new(&self.settings.limits, self.now),
-            };
-            let reason = self.exchange(&mut exchange);
-            exchange.retire(&mut self.buffers);
-            kept = Some(exchange);
-            if let Some(reason) = reason {
-                return reason;
-            }
+    fn new(app: Arc<A>, start: Instant, plot: &Plot, pace: Pace) -> Self {
+        let trace = Trace::new();
+        let fortune = Fortune {
+            connects: plot.connects.clone().into(),
+            deaths: plot.deaths.clone().into(),
+            pace: pace.clone(),
+        };
+        let ports = Ports::new(&trace, pressure(plot.limit), plot.kept, fortune, start);
+        let mut engine = Engine::new(app, ports, plot.options(), plot.buffer_bytes, start);
+        engine.delays = plot.delays;
+        if plot.draining {
+            engine.drain();
+        }
+        World {
+            clients: plot.programs.iter().map(|_| None).collect(),
+            jobs: Jobs { jobs: plot.jobs.clone(), seen: Vec::new() },
+            plot: plot.clone(),
+            pace,
+            trace,
+            start,
+            now: start,
+            engine,
+            happened: 0,
+            replace: |_, _, _| {},
+            roll: Roll::default(),
         }
     }
 
-    /// Runs until the connection is idle (None) or to be closed.
-    fn exchange(&mut self, exchange: &mut Exchange) -> Option<CloseReason> {
-        let (mut still, mut waits) = (0, 0);
-        loop {
-            let step = exchange.step(&mut Context {
-                app: &self.app,
-                view: &mut self.view,
-                client: &Who::new(CLIENT, self.listener, &self.settings),
-                buffers: &mut self.buffers,
-                now: Moment { instant: self.now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 },
-                draining: self.draining,
-                waker: &|| Waker::noop().clone(),
-            });
-            self.served += exchange.take_served();
-            let ends = matches!(step, Step::Shutdown(Side::Client) | Step::Close(CloseReason::Done));
-            let held_back = std::mem::take(&mut self.said_all);
-            assert!(ends || !held_back, "{step:?} behind the last bytes");
-            still += 1;
-            assert!(still < STILL_STEPS_MAX, "steps without end, at last {step:?}");
-            if !matches!(step, Step::Close(_)) {
-                assert!(exchange.deadline() > self.now, "{step:?} with a deadline that has passed");
+    fn live(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            self.happen();
+            if self.happened == self.plot.events.len() && self.engine.is_empty() {
+                return;
             }
-            match step {
-                Step::Transfer(interest) => {
-                    assert!(self.puts_off || interest != Interest::NONE, "waits for nothing");
-                    assert!(self.backend.is_some() || !interest.concerns(Side::Backend), "{interest:?}");
-                    if self.transfer(exchange, interest) {
-                        still = 0;
-                    } else if exchange.is_untouched() {
-                        return None;
-                    } else {
-                        self.wait(interest, exchange.deadline());
-                        still = 0;
-                        waits += 1;
-                        assert!(waits < WAITS_MAX, "waits without end for {interest:?}");
-                    }
-                }
-                Step::Attach => {
-                    let result = self.attach(exchange);
-                    exchange.attached(result);
-                }
-                Step::Detach(keep) => {
-                    let conn = self.backend.take().expect("a backend to detach");
-                    if keep == Keep::Park {
-                        let backend = exchange.attempt().expect("an attempt that has ended").backend();
-                        assert_eq!(backend.id(), conn.backend);
-                        assert!(!conn.socket.shut, "parked behind an end");
-                        self.parked.push(conn);
-                    }
-                }
-                Step::Shutdown(Side::Client) => self.client.socket.shut = true,
-                Step::Shutdown(Side::Backend) => self.backend.as_mut().expect("a backend").socket.shut = true,
-                Step::Idle => {
-                    assert!(
-                        exchange.pending(Side::Client).concat().is_empty(),
-                        "idle, and something is pending"
-                    );
-                    return None;
-                }
-                Step::Close(reason) => {
-                    let left = exchange.pending(Side::Client).concat();
-                    assert!(reason != CloseReason::Done || left.is_empty(), "done, and {left:?} is pending");
-                    return Some(reason);
-                }
+            let mut busy = self.engine.poll(&mut self.pace);
+            busy |= self.engine.run(&mut self.pace, self.now);
+            if self.engine.is_idle() {
+                self.engine.check_buffers();
+            }
+            let at_random = matches!(self.pace, Pace::Chance(_));
+            if !busy || (at_random && self.pace.happens(50)) {
+                busy |= self.act();
+            }
+            if !busy {
+                self.wait();
+            } else if self.plot.time_flows && self.pace.happens(1) {
+                self.advance(self.now + Duration::from_millis(1));
             }
         }
+        panic!("the run does not end");
     }
 
-    /// As the engines do it: writes first, the backend first.
-    fn transfer(&mut self, exchange: &mut Exchange, interest: Interest) -> bool {
-        let mut moved = false;
-        let mut conn = self.backend.as_mut();
-        for side in [Side::Backend, Side::Client] {
-            if interest.contains(Interest::write(side)) {
-                let socket = Self::socket(side, &mut self.client, &mut conn);
-                let (pending, last) = (exchange.pending(side), exchange.is_last(side));
-                let most = pending.concat().len();
-                let result = match exchange.file(side) {
-                    Some((file, range)) if most == 0 => {
-                        let mut part = vec![0; (range.end - range.start) as usize];
-                        let n = file.read_at(&mut part, range.start).expect("a file that can be read");
-                        if n == 0 { Ok(0) } else { socket.write([&part[..n], &[]], &mut self.pace) }
-                    }
-                    _ => socket.write(pending, &mut self.pace),
-                };
-                self.said_all |= last && result.as_ref().is_ok_and(|n| *n == most);
-                moved |= note(result, |result| exchange.sent(side, result));
-            }
-        }
-        for side in [Side::Backend, Side::Client] {
-            if interest.contains(Interest::read(side)) {
-                let socket = Self::socket(side, &mut self.client, &mut conn);
-                let result = socket.read(exchange.room(side, &mut self.buffers), &mut self.pace);
-                moved |= note(result, |result| exchange.received(side, result));
-            }
-        }
-        moved
-    }
-
-    fn socket<'s>(side: Side, client: &'s mut Client, conn: &'s mut Option<&mut Conn>) -> &'s mut Socket {
-        match side {
-            Side::Client => &mut client.socket,
-            Side::Backend => &mut conn.as_mut().expect("a backend").socket,
-        }
-    }
-
-    fn attach(&mut self, exchange: &Exchange) -> Result<(), AttachError> {
-        assert!(self.backend.is_none(), "attached twice");
-        let backend = exchange.attempt().expect("an attempt").backend();
-        let (id, fresh) = (backend.id(), exchange.needs_new_connection());
-        assert_eq!(backend.in_flight(), 1);
-        self.parked.retain(|conn| !conn.socket.is_readable());
-        if let Some(at) = self.parked.iter().rposition(|conn| conn.backend == id).filter(|_| !fresh) {
-            let mut conn = self.parked.remove(at);
-            conn.dies = self.deaths.pop_front().flatten();
-            self.backend = Some(conn);
-            return Ok(());
-        }
-        match self.connects.pop_front().flatten() {
-            None => {
-                self.connected += 1;
-                self.backend = Some(Conn::new(id));
-                Ok(())
-            }
-            Some(AttachError::TimedOut) => {
-                self.now = self.now.max(exchange.deadline());
-                Err(AttachError::TimedOut)
-            }
-            Some(error) => Err(error),
-        }
-    }
-
-    /// Lets the peers do something; when they do not, it is a deadline that comes next.
-    fn wait(&mut self, interest: Interest, deadline: Instant) {
-        // A transfer that chance put off comes about without anybody's doing.
+    /// Lets every peer act, and bytes arrive. True when something is under way.
+    fn act(&mut self) -> bool {
+        let World { engine, jobs, clients, pace, now, .. } = self;
         let mut changed = false;
-        for (side, socket) in [
-            (Side::Client, Some(&self.client.socket)),
-            (Side::Backend, self.backend.as_ref().map(|c| &c.socket)),
-        ] {
-            let Some(socket) = socket else { continue };
-            changed |= interest.contains(Interest::read(side)) && socket.is_readable();
-            changed |= interest.contains(Interest::write(side)) && socket.window > 0;
+        for client in clients.iter_mut().flatten() {
+            changed |= client.act(pace, *now);
+            changed |= client.wire.socket().deliver(pace);
         }
-        changed |= self.client.act(&mut self.pace, self.now);
-        for conn in self.backend.iter_mut().chain(&mut self.parked) {
-            changed |= conn.act(&mut self.backends, &mut self.pace);
+        let mut conns = engine.ports.conns.borrow_mut();
+        for conn in conns.iter_mut() {
+            changed |= conn.act(jobs, pace, *now);
+            changed |= conn.wire.socket().deliver(pace);
         }
-        if !changed {
-            let pause = self.client.paused_until().unwrap_or(deadline);
-            self.now = deadline.min(pause.max(self.now));
+        conns.retain(|conn| conn.wire.socket().closed.is_none());
+        changed
+    }
+
+    /// The events whose time has come.
+    fn happen(&mut self) {
+        while let Some((at, event)) = self.plot.events.get(self.happened) {
+            // Chance delays an event, so that a worker may have woken up at this instant before it.
+            if self.now < self.start + *at || !self.pace.happens(30) {
+                return;
+            }
+            self.happened += 1;
+            match event {
+                Event::Connect(client) => {
+                    let wire = self.engine.ports.open(Side::Client, None, Connect::Done);
+                    let heads = self.plot.heads(*client);
+                    self.clients[*client] =
+                        Some(Client::new(wire.clone(), &self.plot.programs[*client], heads));
+                    self.trace.note("world", "client", wire.socket().fd, *client);
+                    self.engine.accept(&wire, *client, self.now);
+                }
+                Event::Drain => {
+                    self.trace.note("world", "drain", 0, 0);
+                    self.engine.drain();
+                }
+                Event::EndAll => {
+                    self.trace.note("world", "end all", 0, 0);
+                    self.engine.end_all();
+                }
+                Event::Replace(ports) => {
+                    self.trace.note("world", "replace", 0, ports.len());
+                    (self.replace)(&self.engine.app, &addresses(ports.iter().copied()), &mut self.roll);
+                }
+            }
         }
     }
-}
 
-/// What the system says goes to the exchange, except that nothing can be done now.
-fn note(result: io::Result<usize>, tell: impl FnOnce(io::Result<usize>)) -> bool {
-    match result {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
-        result => {
-            tell(result);
-            true
+    /// Nothing is under way: goes on to the next time at which something happens.
+    fn wait(&mut self) {
+        let conns = self.engine.ports.conns.borrow();
+        let pauses = conns.iter().filter_map(Conn::acts_at);
+        let clients = self.clients.iter().flatten().filter_map(Client::paused_until);
+        let event = self.plot.events.get(self.happened).map(|(at, _)| self.start + *at);
+        let next = pauses.chain(clients).chain(event).chain(self.engine.next_deadline(self.now)).min();
+        drop(conns);
+        let next = next.expect("a request is stranded: nothing will ever happen");
+        self.advance(next.max(self.now));
+    }
+
+    fn advance(&mut self, to: Instant) {
+        self.now = to;
+        self.trace.set_time(self.now - self.start);
+        self.engine.sweep(self.now);
+    }
+
+    /// The end of the process, and the checks that need it.
+    fn end(self) -> (Run, Arc<A>) {
+        let World { engine, plot, clients, jobs, trace, now, start, roll, .. } = self;
+        engine.check_buffers();
+        engine.ports.close_parked();
+        for wire in engine.ports.wires() {
+            assert!(wire.socket().closed.is_some(), "descriptor {} is left open", wire.socket().fd);
         }
+        let counters = engine.counters();
+        assert_eq!(counters.accepted, counters.closed, "accepted and closed connections");
+        let disturbed = engine.ports.disturbed.take();
+        let got = clients.into_iter().enumerate().map(|(n, client)| Got {
+            received: client
+                .map_or_else(Vec::new, |client| std::mem::take(&mut client.wire.socket().written)),
+            heads: plot.heads(n),
+            reason: engine.ended.iter().find(|(client, _)| *client == n).map(|(_, reason)| *reason),
+            disturbed: disturbed.contains(&n),
+        });
+        let run = Run {
+            clients: got.collect(),
+            seen: jobs.seen,
+            elapsed: now - start,
+            counters,
+            attempts: roll.all.iter().map(|backend| backend.counts()).collect(),
+            trace: trace.hash(),
+            census: trace.census(),
+        };
+        (run, engine.app)
     }
 }

@@ -1,0 +1,272 @@
+//! The sockets of a simulated engine: its descriptors, their owners, and the connections to backends.
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+use neraca::cluster::{Backend, BackendId, IdlePool};
+use neraca::engine::driver::{Backends, Endpoint, PressureLimit, Readiness};
+use neraca::exchange::{AttachError, Side};
+
+use super::chance::Pace;
+use super::peers::Conn;
+use super::trace::Trace;
+use super::wire::{Connect, End, SimTransport, Wire};
+
+type Socket = Endpoint<SimTransport>;
+
+/// Most calls for a backend connection in one run of a client's connection.
+const ATTACHES_MAX: usize = 24;
+
+/// Who is told that a descriptor is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The connection of that client's descriptor.
+    Client(usize),
+    Parked,
+    Nobody,
+}
+
+/// One descriptor.
+#[derive(Debug)]
+struct Entry {
+    wire: Wire,
+    owner: Owner,
+    ready: Readiness,
+    /// The backend's address.
+    address: Option<SocketAddr>,
+}
+
+/// What chance decides about connections to backends.
+#[derive(Debug)]
+pub struct Fortune {
+    /// The results of the attempts to connect. Later attempts succeed.
+    pub connects: VecDeque<Option<AttachError>>,
+    /// How the kept connections die when they are used again. None: the connection lives.
+    pub deaths: VecDeque<Option<End>>,
+    pub pace: Pace,
+}
+
+pub struct Ports {
+    pub trace: Trace,
+    pub limit: PressureLimit,
+    /// By descriptor.
+    entries: RefCell<Vec<Entry>>,
+    pool: RefCell<IdlePool<Socket>>,
+    pub fortune: RefCell<Fortune>,
+    /// The backends' ends of all connections.
+    pub conns: RefCell<Vec<Conn>>,
+    /// The clients whose attempts met a failed connect or a dead connection.
+    pub disturbed: RefCell<Vec<usize>>,
+    woken: Arc<Woken>,
+    /// The client whose connection runs, and the time.
+    running: Cell<(usize, Instant)>,
+    attaches: Cell<usize>,
+}
+
+/// The descriptors of clients that a waker woke.
+#[derive(Debug, Default)]
+struct Woken(Mutex<Vec<usize>>);
+
+struct Client(usize, Arc<Woken>);
+
+impl Wake for Client {
+    fn wake(self: Arc<Self>) {
+        self.1.0.lock().expect("no thread panicked").push(self.0);
+    }
+}
+
+impl Ports {
+    pub fn new(trace: &Trace, limit: PressureLimit, kept: usize, fortune: Fortune, now: Instant) -> Self {
+        Ports {
+            trace: trace.clone(),
+            limit,
+            entries: RefCell::default(),
+            pool: RefCell::new(IdlePool::new(kept)),
+            fortune: RefCell::new(fortune),
+            conns: RefCell::default(),
+            disturbed: RefCell::default(),
+            woken: Arc::default(),
+            running: Cell::new((0, now)),
+            attaches: Cell::new(0),
+        }
+    }
+
+    /// A new socket with the lowest free descriptor.
+    pub fn open(&self, side: Side, address: Option<SocketAddr>, connect: Connect) -> Wire {
+        let mut entries = self.entries.borrow_mut();
+        let free = entries.iter().position(|entry| entry.wire.socket().closed.is_some());
+        let fd = free.unwrap_or(entries.len());
+        let wire = Wire::new(fd, side, connect, &self.trace);
+        let entry = Entry { wire: wire.clone(), owner: Owner::Nobody, ready: Readiness::NONE, address };
+        match free {
+            Some(fd) => entries[fd] = entry,
+            None => entries.push(entry),
+        }
+        wire
+    }
+
+    /// The sockets that have a descriptor.
+    pub fn wires(&self) -> Vec<Wire> {
+        self.entries.borrow().iter().map(|entry| entry.wire.clone()).collect()
+    }
+
+    pub fn own(&self, fd: usize, owner: Owner) {
+        self.entries.borrow_mut()[fd].owner = owner;
+    }
+
+    pub fn take_ready(&self, fd: usize) -> Readiness {
+        std::mem::replace(&mut self.entries.borrow_mut()[fd].ready, Readiness::NONE)
+    }
+
+    pub fn is_ready(&self, fd: usize) -> bool {
+        self.entries.borrow()[fd].ready != Readiness::NONE
+    }
+
+    /// Notes the events of a descriptor. Returns the client's descriptor that is to run.
+    pub fn announce(&self, fd: usize, events: Readiness) -> Option<usize> {
+        let owner = {
+            let mut entries = self.entries.borrow_mut();
+            entries[fd].ready.insert(events);
+            entries[fd].owner
+        };
+        match owner {
+            Owner::Client(client) => Some(client),
+            Owner::Parked => {
+                self.drop_parked(fd);
+                None
+            }
+            Owner::Nobody => None,
+        }
+    }
+
+    /// The clients' descriptors that were woken since the last call.
+    pub fn take_woken(&self) -> Vec<usize> {
+        std::mem::take(&mut self.woken.0.lock().expect("no thread panicked"))
+    }
+
+    pub fn begin_run(&self, client: usize, now: Instant) {
+        self.running.set((client, now));
+        self.attaches.set(0);
+    }
+
+    /// Closes connections that were parked for too long, and those of removed backends.
+    pub fn expire(&self, now: Instant, kept_for: Duration) {
+        let expired = self.pool.borrow_mut().expire(now, kept_for);
+        for socket in expired {
+            self.trace.note("pool", "expired", socket.transport.fd(), 0);
+            self.close(socket);
+        }
+    }
+
+    /// Closes all parked connections, as the end of the process does.
+    pub fn close_parked(&self) {
+        self.expire(self.running.get().1 + Duration::from_secs(1 << 20), Duration::ZERO);
+        assert!(self.pool.borrow().is_empty(), "a parked connection does not expire");
+    }
+
+    fn drop_parked(&self, fd: usize) {
+        let dead = self.pool.borrow_mut().remove_if(fd, |socket| !socket.transport.is_quiet());
+        if let Some(socket) = dead {
+            self.trace.note("pool", "dead", fd, 0);
+            self.close(socket);
+        }
+    }
+
+    fn disturb(&self) {
+        self.disturbed.borrow_mut().push(self.running.get().0);
+    }
+
+    fn count_attach(&self) {
+        self.attaches.set(self.attaches.get() + 1);
+        assert!(self.attaches.get() < ATTACHES_MAX, "attaches without end");
+    }
+}
+
+impl Backends<SimTransport> for Ports {
+    fn checkout(&self, backend: BackendId, client: &Socket) -> Option<Socket> {
+        self.count_attach();
+        let mut socket = self.pool.borrow_mut().checkout(backend)?;
+        let fd = socket.transport.fd();
+        // The poller has told the pool of every event that it took.
+        let quiet = socket.transport.is_quiet() || socket.transport.wire().socket().has_events();
+        assert!(quiet, "a parked connection with an end or bytes that are known");
+        self.trace.note("pool", "checkout", fd, 0);
+        self.own(fd, Owner::Client(client.transport.fd()));
+        socket.ready.insert(self.take_ready(fd));
+        let dies = self.fortune.borrow_mut().deaths.pop_front().flatten();
+        let mut conns = self.conns.borrow_mut();
+        let conn = conns.iter_mut().find(|conn| conn.wire.is(socket.transport.wire()));
+        let conn = conn.expect("a connection in use");
+        let has_left = socket.transport.wire().socket().has_left();
+        if dies.is_some() || has_left || conn.closes_later() {
+            self.disturb();
+        }
+        conn.dies = dies;
+        drop(conns);
+        Some(socket)
+    }
+
+    fn connect(&self, address: SocketAddr, client: &Socket) -> io::Result<(Socket, bool)> {
+        self.count_attach();
+        let mut fortune = self.fortune.borrow_mut();
+        let error = fortune.connects.pop_front().flatten();
+        if error.is_some() {
+            self.disturb();
+        }
+        let at_once = fortune.pace.happens(50);
+        let connect = match (error, at_once) {
+            (None, true) => Connect::Done,
+            (None, false) => Connect::Soon,
+            (Some(AttachError::TimedOut), _) => Connect::Never,
+            (Some(AttachError::Refused), false) => Connect::Refused,
+            (Some(AttachError::Refused), true) => return Err(ErrorKind::ConnectionRefused.into()),
+            (Some(AttachError::Exhausted), _) => return Err(rustix::io::Errno::MFILE.into()),
+            (Some(AttachError::Local), _) => return Err(rustix::io::Errno::ADDRNOTAVAIL.into()),
+        };
+        drop(fortune);
+        let wire = self.open(Side::Backend, Some(address), connect);
+        let fd = wire.socket().fd;
+        self.trace.note("pool", "connect", fd, connect as usize);
+        self.own(fd, Owner::Client(client.transport.fd()));
+        self.conns.borrow_mut().push(Conn::new(wire.clone()));
+        let mut socket = Endpoint::new(SimTransport::new(&wire));
+        socket.ready = Readiness::NONE;
+        socket.ready.set(Readiness::WRITABLE, connect == Connect::Done);
+        Ok((socket, connect == Connect::Done))
+    }
+
+    fn park(&self, socket: Socket, backend: &Arc<Backend>, now: Instant) {
+        let fd = socket.transport.fd();
+        assert!(!socket.transport.wire().socket().shut, "parked behind an end");
+        assert!(!socket.has_ended(), "parked with a known end");
+        assert_eq!(self.entries.borrow()[fd].address, Some(backend.address()), "parked at another backend");
+        self.trace.note("pool", "park", fd, 0);
+        self.own(fd, Owner::Parked);
+        let oldest = self.pool.borrow_mut().park(backend, fd, socket, now);
+        if let Some(oldest) = oldest {
+            self.trace.note("pool", if backend.is_removed() { "removed" } else { "full" }, fd, 0);
+            self.close(oldest);
+        }
+        if self.is_ready(fd) {
+            self.take_ready(fd);
+            self.drop_parked(fd);
+        }
+    }
+
+    fn close(&self, socket: Socket) {
+        self.own(socket.transport.fd(), Owner::Nobody);
+        self.take_ready(socket.transport.fd());
+    }
+
+    fn pressure(&self) -> &PressureLimit {
+        &self.limit
+    }
+
+    fn waker(&self, client: &Socket) -> Waker {
+        Arc::new(Client(client.transport.fd(), Arc::clone(&self.woken))).into()
+    }
+}
