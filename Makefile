@@ -1,4 +1,4 @@
-# Where the programs listen, and what is served: make serve ROOT=/some/site LISTEN=127.0.0.1:9000
+# The address that the programs listen on, and the directory that they serve: make serve ROOT=/some/site LISTEN=127.0.0.1:9000
 LISTEN ?= 127.0.0.1:8080
 ROOT ?= experiments/site
 # Seeds of make simulate.
@@ -22,33 +22,34 @@ bench_packages = wrk haproxy nginx caddy apache2 strace iproute2 curl valgrind
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
-.PHONY: help run-thread run-async serve site test model simulate lint peers compare compare-selftest instructions churn ci clean \
+.PHONY: help run-thread run-async serve site test model simulate fuzz lint peers compare compare-selftest instructions \
+	churn chaos ci clean \
 	bench bench-smoke bench-full bench-doctor bench-selftest bench-setup bench-build report report-check
 
-help: ## this list
+help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
 		printf '  make %-15s %s\n' "$$target" "$$text"; done
 
-run-thread: ## the demo on the thread engine: a balancer over three backends
+run-thread: ## run a demo on the thread engine: a balancer over three backends
 	cargo build --release --quiet
 	@exec $(neraca) balance --engine thread --listen $(LISTEN) --demo
 
-run-async: ## the demo on the async engine
+run-async: ## run the same demo on the async engine
 	cargo build --release --quiet
 	@exec $(neraca) balance --engine async --listen $(LISTEN) --demo
 
-serve: $(site) ## the file server over experiments/site
+serve: $(site) ## serve the files of experiments/site (ROOT= LISTEN=)
 	cargo build --release --quiet
 	@exec $(neraca) serve --listen $(LISTEN) --root $(ROOT)
 
-site: $(site) ## the larger files of experiments/site
+site: $(site) ## generate the larger files of experiments/site
 
 # Lines of 16 bytes that count up.
 experiments/site/10k.bin: ; seq -f %015.0f 640 > $@
 experiments/site/75k.bin: ; seq -f %015.0f 4800 > $@
 experiments/site/1m.bin: ; seq -f %015.0f 65536 > $@
 
-bench-setup: ## installs what the laboratory measures with (it says what first)
+bench-setup: ## print and install the programs that the laboratory needs
 	@echo "installing: $(bench_packages)"
 	$(sudo) apt-get update -qq
 	$(sudo) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(bench_packages)
@@ -61,70 +62,73 @@ bench-build:
 	cargo build --release --quiet
 	cargo build --profile lab --package neraca-lab --quiet
 
-bench-doctor: bench-build ## is this machine ready to measure?
+bench-doctor: bench-build ## check whether this machine is ready to measure
 	@$(lab) doctor --neraca $(neraca)
 
-bench-smoke: bench-build ## every target once, under a minute
+bench-smoke: bench-build ## measure every target once, in less than a minute
 	@$(lab) run --plan smoke --neraca $(neraca) $(BENCH)
 	@$(lab) report
 
-bench: bench-build ## the whole assignment, about 20 minutes
+bench: bench-build ## measure everything and write the report, in about 20 minutes
 	@$(lab) run --plan bench --neraca $(neraca) $(BENCH)
 	@$(lab) report
 
-bench-full: bench-build ## the same with six repetitions, about 80 minutes
+bench-full: bench-build ## the same with six repetitions, in about 80 minutes
 	@$(lab) run --plan full --neraca $(neraca) $(BENCH)
 	@$(lab) report
 
-bench-selftest: bench-build ## does the laboratory find faults at their rates, and none where there is none?
+bench-selftest: bench-build ## check that the laboratory reports known faults at their rates
 	@exec $(lab) selftest
 
-report: ## tables, plots and pages again, from the raw results of the newest run (or RUN=directory)
+report: ## write the tables, plots and pages of the newest run again (or RUN=directory)
 	cargo build --profile lab --package neraca-lab --quiet
 	@$(lab) report $(RUN)
 
-report-check: ## does what is stored follow from the raw results?
+report-check: ## check that the stored report follows from the raw results
 	cargo build --profile lab --package neraca-lab --quiet
 	@$(lab) check $(RUN)
 
-fuzz: ## one fuzz target (TARGET=rewrite) for 10 minutes; fuzz/README.md says what it needs
+fuzz: ## run a fuzz target for 10 minutes (TARGET=rewrite; needs cargo-fuzz, see fuzz/README.md)
 	RUSTC_BOOTSTRAP=1 cargo fuzz run $(or $(TARGET),rewrite) -- -max_total_time=600 -max_len=4096 -dict=fuzz/http.dict
 
-test: ## every test
+test: ## run every test
 	cargo test --workspace
 
-model: ## the thread engine's run protocol under many schedules (a part of make test)
+model: ## check the run protocol of the thread engine under many schedules (part of make test)
 	cargo test --test model
 
-simulate: ## the simulation over many seeds, for a night: make simulate SEEDS=1000000
+simulate: ## run the simulation over many seeds, for a night (SEEDS=1000000)
 	NERACA_SEEDS=$(SEEDS) cargo test --release --test simulation
 
-lint: ## formatting, clippy and documentation, without a warning
+lint: ## check formatting, clippy and documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
 
-peers: bench-build ## both engines beside HAProxy, nginx and others that are installed (PEERS_FLAGS=--markdown)
+peers: bench-build ## compare both engines with HAProxy, nginx and other installed balancers (ROUNDS= SECONDS= ROWS=)
 	cargo build --release --quiet --example byte_pump
 	@exec $(lab) peers --neraca $(neraca) --byte-pump $(dir $(neraca))examples/byte_pump \
 		--rounds $(ROUNDS) --seconds $(or $(SECONDS),3) $(if $(ROWS),--rows $(ROWS)) $(PEERS_FLAGS)
 
-compare: bench-build ## the working tree beside BASE=commit or program: exit 1 when it is slower (PAIRS= SECONDS= ONLY=)
+compare: bench-build ## compare this build with BASE=commit or program; exit 1 when it is slower (PAIRS= SECONDS= ONLY=)
 	@exec $(lab) compare --neraca $(neraca) --base $(BASE) --pairs $(PAIRS) --seconds $(or $(SECONDS),2) \
 		$(if $(ONLY),--only $(ONLY))
 
-compare-selftest: bench-build ## does the comparison tell a slowed build from an equal one?
+compare-selftest: bench-build ## check that the comparison finds a slowed build and accepts an equal one
 	@exec $(lab) compare-selftest --neraca $(neraca)
 
-instructions: bench-build ## instructions per request of the exchange, beside BASE=commit (needs valgrind)
+instructions: bench-build ## count the instructions of a request in this build and in BASE=commit (needs valgrind)
 	@exec $(lab) instructions --base $(BASE)
 
-churn: ## members replaced every 10 ms under wrk -c 1000: exit 1 on a failure, a late request or growing memory (SECONDS=20)
+churn: ## replace the members of a cluster every 10 ms under load; exit 1 when a request fails (SECONDS=)
 	cargo run --release --quiet --example churn -- $(or $(SECONDS),20)
 
-ci: ## what the continuous integration does
+chaos: bench-build ## let one of three backends at a time misbehave; exit 1 when a GET fails (SECONDS=)
+	@exec $(lab) chaos --neraca $(neraca) --seconds $(or $(SECONDS),60)
+
+ci: ## run what the continuous integration runs
 	.ci/run
 
-clean: ## removes what was built and generated
+clean: ## remove everything that was built and generated
 	cargo clean
 	rm -f $(site)

@@ -1,17 +1,17 @@
-//! A server with one known fault, which counts how often it was at fault. The self-test measures it.
+//! A server with one known fault. It counts its faults. The self-test measures it, and `chaos` puts it behind a balancer.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What is wrong with the server.
+/// The fault of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
     /// Every hundredth answer has status 503.
     Status,
@@ -23,7 +23,24 @@ pub(crate) enum Fault {
     Pause,
     /// Every twentieth answer is followed by a close that was not announced.
     Close,
+    /// Does not run. `chaos` starts no process then; a server that is started with this fault has none.
+    Down,
+    /// Every request is answered with a reset.
+    Reset,
+    /// Every answer is followed by a close that was not announced.
+    CloseEach,
+    /// Every response ends within its head.
+    Cut,
 }
+
+impl Fault {
+    /// The faults whose rates the self-test measures.
+    pub(crate) const MEASURED: [Fault; 6] =
+        [Fault::None, Fault::Status, Fault::Truncate, Fault::Silent, Fault::Pause, Fault::Close];
+}
+
+/// Bytes of a response that is cut: within the status line and the first field.
+const CUT_AFTER: usize = 24;
 
 pub(crate) const PAUSE_EVERY: Duration = Duration::from_secs(2);
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
@@ -44,11 +61,11 @@ impl Counts {
 }
 
 /// Serves until a signal ends it. Every second, and at the end, the counts go to `stats`.
-pub(crate) fn serve(fault: Fault, body: &Path, stats: &Path) -> io::Result<()> {
+pub(crate) fn serve(fault: Fault, listen: SocketAddr, body: &Path, stats: &Path) -> io::Result<()> {
     let mut stop = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM])?;
     let handle = stop.handle();
     let body: Arc<[u8]> = std::fs::read(body)?.into();
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let listener = TcpListener::bind(listen)?;
     let counts = Arc::new(Counts::default());
     let start = Instant::now();
     println!("listening on http://{}", listener.local_addr()?);
@@ -95,16 +112,25 @@ fn converse(stream: TcpStream, fault: Fault, connection: u64, start: Instant, co
         let at_fault = match fault {
             Fault::Status | Fault::Truncate => number % 100 == 99,
             Fault::Close => number % 20 == 19,
-            Fault::None | Fault::Silent | Fault::Pause => false,
+            Fault::Reset | Fault::CloseEach | Fault::Cut => true,
+            Fault::None | Fault::Silent | Fault::Pause | Fault::Down => false,
         };
         counts.at_fault.fetch_add(u64::from(at_fault), Relaxed);
+        if fault == Fault::Reset {
+            let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+            return;
+        }
         let status = if at_fault && fault == Fault::Status { "503 Service Unavailable" } else { "200 OK" };
         let connection = if keep { "" } else { "Connection: close\r\n" };
         let mut answer =
             format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{connection}\r\n", body.len()).into_bytes();
         let truncated = at_fault && fault == Fault::Truncate;
         answer.extend_from_slice(if truncated { &body[..body.len() / 2] } else { body });
-        if stream.write_all(&answer).is_err() || !keep || truncated || (at_fault && fault == Fault::Close) {
+        if fault == Fault::Cut {
+            answer.truncate(CUT_AFTER);
+        }
+        let closes = at_fault && matches!(fault, Fault::Close | Fault::CloseEach | Fault::Cut);
+        if stream.write_all(&answer).is_err() || !keep || truncated || closes {
             return;
         }
     }

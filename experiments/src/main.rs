@@ -1,5 +1,6 @@
 //! `neraca-lab`: measures the two engines, and says how far the numbers can be trusted.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use plan::Scale;
 use run::Stopped;
 
 mod bench;
+mod chaos;
 mod check;
 mod child;
 mod compare;
@@ -89,6 +91,8 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "target/release/neraca")]
         neraca: PathBuf,
     },
+    /// Let one of three backends at a time misbehave, and count the GETs that fail; exit code 1 when one fails.
+    Chaos(chaos::Chaos),
     /// Count the instructions of a request in two builds with callgrind.
     Instructions(compare::Instructions),
     /// Make summary, tables, plots and pages from the raw results.
@@ -108,6 +112,8 @@ enum Command {
     Faulty {
         #[arg(long, value_enum)]
         fault: Fault,
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
         #[arg(long)]
         body: PathBuf,
         #[arg(long)]
@@ -155,6 +161,7 @@ fn main() -> ExitCode {
             |stop| compare::selftest(&neraca, stop),
             "the comparison called a build by the wrong name",
         ),
+        Command::Chaos(chaos) => until_judged(|stop| chaos::run(&chaos, stop), "GETs failed"),
         Command::Instructions(instructions) => until_stopped(|_| compare::instructions(&instructions)),
         Command::Report { directory } => match report::run(directory.as_deref()) {
             Ok(page) => {
@@ -176,7 +183,7 @@ fn main() -> ExitCode {
             Ok(Err(said)) => complain(&said, 1),
             Err(error) => complain(&error.to_string(), 1),
         },
-        Command::Faulty { fault, body, stats } => match faulty::serve(fault, &body, &stats) {
+        Command::Faulty { fault, listen, body, stats } => match faulty::serve(fault, listen, &body, &stats) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string(), 1),
         },

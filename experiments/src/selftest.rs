@@ -32,7 +32,7 @@ pub(crate) fn run(stop: &AtomicBool) -> Result<bool, String> {
     // The servers are this program, so it stands where the balancer does in a run.
     let lab = lab(&this, &scratch, &guard, stop).map_err(|error| format!("no site: {error}"))?;
     let mut all_good = true;
-    for fault in Fault::value_variants() {
+    for fault in &Fault::MEASURED {
         let (target, cell) = (target(*fault), cell(*fault));
         let directory = scratch.0.join("raw").join(&cell.id);
         match lab.measure(&target, &cell, &directory) {
@@ -137,6 +137,9 @@ fn weigh(
         Fault::Status => counted(failures.status + errors.status, 0.01),
         Fault::Truncate => counted(failures.read + errors.truncated, 0.01),
         Fault::Close => counted(failures.read + failures.write + errors.read, 0.05),
+        Fault::Down | Fault::Reset | Fault::CloseEach | Fault::Cut => {
+            Verdict { good: false, line: "is not measured".into() }
+        }
         Fault::Silent => {
             let share = failures.stalled as f64 / f64::from(cell.opened());
             let probes = errors.timeout as f64 / load.probe.intended.max(1) as f64;
