@@ -82,3 +82,23 @@ impl<A> Shared<A> {
         self.open.load(Ordering::Relaxed) >= self.options.engine_limits.connections
     }
 }
+
+/// Aborts the process when its thread panics outside of a connection. A panic inside a connection is caught and ends only
+/// this connection. Without the event loop the process would be alive and serve nobody.
+pub(super) struct AbortOnPanic;
+
+impl AbortOnPanic {
+    /// Aborts the process.
+    pub(super) fn abort() -> ! {
+        log::error!("a worker panicked outside of a connection: the process aborts");
+        std::process::abort();
+    }
+}
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            AbortOnPanic::abort();
+        }
+    }
+}

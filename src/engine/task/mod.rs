@@ -24,6 +24,7 @@ use smol::channel::{Receiver, Sender};
 use super::driver::{Backends, Connection};
 use super::listener::{Accepted, accept_waiting};
 use super::pressure::PressureLimit;
+use super::shared::AbortOnPanic;
 use super::stats::Counters;
 use super::transport::{Socket, Tcp};
 use super::worker::WorkerState;
@@ -141,6 +142,10 @@ fn launch<A: App>(
 ) -> io::Result<Ends> {
     let mut threads = Vec::new();
     for (index, body) in bodies.into_iter().enumerate() {
+        let body = move || {
+            let _guard = AbortOnPanic;
+            body();
+        };
         threads.push(thread::Builder::new().name(format!("core-{index}")).spawn(body)?);
     }
     let (shared, cores) = (Arc::clone(shared), Arc::clone(cores));

@@ -22,6 +22,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::listener::WAKE;
 use super::pressure::PressureLimit;
+use super::shared::AbortOnPanic;
 use super::timers::Timers;
 use super::transport::{Socket, Tcp};
 use super::worker::WorkerState;
@@ -96,7 +97,10 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: List
     if let Feed::Channel(_) = engine.feed {
         for index in 0..count {
             let (engine, receiver) = (Arc::clone(&engine), receiver.clone());
-            let body = move || engine.work(index, &receiver);
+            let body = move || {
+                let _guard = AbortOnPanic;
+                engine.work(index, &receiver);
+            };
             threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(body)?);
         }
     }
@@ -107,8 +111,10 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: List
         stopping.wake();
     };
     let wait = move || {
-        // The leader sends once and drops its end; either way it is over.
-        let _ = end.recv();
+        // The leader sends once. Only a leader that panics drops its end without a word.
+        if end.recv().is_err() {
+            AbortOnPanic::abort();
+        }
         for thread in threads {
             if thread.join().is_err() {
                 log::error!("a worker thread panicked");
@@ -161,6 +167,7 @@ impl<A: App> Engine<A> {
             Feed::Rayon(pool) => {
                 let engine = Arc::clone(self);
                 pool.spawn(move || {
+                    let _guard = AbortOnPanic;
                     let index = rayon::current_thread_index().unwrap_or(0);
                     engine.perform(job, index);
                 });
