@@ -20,6 +20,8 @@ pub struct Shared<A> {
     pub(super) draining: AtomicBool,
     /// The drain limit has passed: connections that still run are broken off.
     ending: AtomicBool,
+    /// The listeners are closed: no connection is accepted any more.
+    accepted_last: AtomicBool,
 }
 
 impl<A> Shared<A> {
@@ -33,6 +35,7 @@ impl<A> Shared<A> {
             open: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            accepted_last: AtomicBool::new(false),
         }
     }
 
@@ -49,7 +52,7 @@ impl<A> Shared<A> {
 
     /// A client's connection was closed. Returns the number of open connections.
     pub fn closed(&self) -> usize {
-        self.open.fetch_sub(1, Ordering::Relaxed) - 1
+        self.open.fetch_sub(1, Ordering::SeqCst) - 1
     }
 
     /// Begins a drain or ends it. While it lasts connections are closed after their response.
@@ -78,6 +81,17 @@ impl<A> Shared<A> {
         }
     }
 
+    /// The listeners are closed.
+    pub(super) fn stop_accepting(&self) {
+        self.accepted_last.store(true, Ordering::SeqCst);
+    }
+
+    /// True when no connection is open and none will be. A connection on its way from one core to another counts as open,
+    /// so no core ends before it has arrived.
+    pub(super) fn is_over(&self) -> bool {
+        self.accepted_last.load(Ordering::SeqCst) && self.open.load(Ordering::SeqCst) == 0
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.open.load(Ordering::Relaxed) >= self.options.engine_limits.connections
     }
@@ -100,5 +114,23 @@ impl Drop for AbortOnPanic {
         if std::thread::panicking() {
             AbortOnPanic::abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_over_when_the_last_accepted_connection_is_closed() {
+        let shared = Shared::new(Arc::new(()), Options::default());
+        assert!(!shared.is_over(), "clients may come");
+        shared.set_draining(true);
+        assert!(!shared.is_over(), "the acceptor does not know of the drain yet");
+        shared.open.fetch_add(1, Ordering::SeqCst);
+        shared.stop_accepting();
+        assert!(!shared.is_over(), "the last client may be on its way to its core");
+        assert_eq!(shared.closed(), 0);
+        assert!(shared.is_over());
     }
 }

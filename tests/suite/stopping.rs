@@ -1,5 +1,6 @@
 //! The end: `stop`, and what it leaves to those that are there. And a panic, which ends one connection only.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use neraca::cluster::{Permit, Start, Tried};
 use neraca::exchange::Reason;
 use neraca::http::head::RequestHead;
 
-use crate::harness::scripted::Backend;
+use crate::harness::scripted::{Backend, automatic};
 use crate::harness::wire::Wire;
 use crate::harness::{Server, Variant, balancer, eventually};
 
@@ -69,6 +70,42 @@ fn what_does_not_end_is_broken_off_at_the_drain_limit(variant: Variant) {
     peer.is_gone();
 }
 
+/// Sends a request; true when its whole response came.
+fn is_answered(stream: &mut TcpStream) -> bool {
+    let (mut seen, mut part) = (Vec::new(), [0; 1024]);
+    if stream.write_all(GET.as_bytes()).is_err() {
+        return false;
+    }
+    while !seen.ends_with(b"\r\n\r\nok") {
+        match stream.read(&mut part) {
+            Ok(n @ 1..) => seen.extend_from_slice(&part[..n]),
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Clients come, and connections move from core to core, until the listener is closed. Whoever was accepted is counted as
+/// closed in the end: the harness checks the counters when the server is dropped.
+fn a_stop_under_load_loses_no_connection(variant: Variant) {
+    let backend = automatic(|_| Some((Duration::ZERO, OK.as_bytes())));
+    let server = balancer(variant.options(), &[backend]);
+    let address = server.address();
+    std::thread::scope(|scope| {
+        for client in 0..40 {
+            scope.spawn(move || {
+                while let Ok(mut stream) = TcpStream::connect(address) {
+                    // Half of the clients keep their connections.
+                    while is_answered(&mut stream) && client % 2 == 0 {}
+                }
+            });
+        }
+        eventually("the load is there", || server.stats().served >= 2000);
+        server.stop();
+    });
+    server.wait();
+}
+
 fn an_engine_without_clients_ends_at_once(variant: Variant) {
     let server = balancer(variant.options(), &[]);
     let start = Instant::now();
@@ -113,6 +150,7 @@ fn a_panic_costs_one_connection(variant: Variant) {
 each_variant! {
     requests_under_way_end_and_idle_connections_are_closed
     what_does_not_end_is_broken_off_at_the_drain_limit
+    a_stop_under_load_loses_no_connection
     an_engine_without_clients_ends_at_once
     a_panic_costs_one_connection
 }

@@ -124,14 +124,12 @@ fn serve<A: App>(
         if core.begin_waiting() {
             more |= core.run_ready(&executor);
         }
-        if core.shared.is_draining() {
-            acceptor.listeners.clear();
-            if core.open.get() == 0 && inbox.is_empty() {
-                return;
-            }
+        if core.is_drained(&mut acceptor.listeners) {
+            return;
         }
         let waits = !core.reactor.waiting.borrow().is_empty();
-        let most = match acceptor.accepting || more || (waits && core.pressure.room() > 0) {
+        let accepting = acceptor.accepting && !acceptor.listeners.is_empty();
+        let most = match accepting || more || (waits && core.pressure.room() > 0) {
             true => Duration::ZERO,
             false => {
                 core.reactor.timers.borrow().until_next(Instant::now(), if waits { EPOCH } else { SWEEP })

@@ -92,6 +92,8 @@ struct Core<A: App, R: Reactor> {
     excess: Cell<(usize, usize)>,
     /// A task gave way: the poller is asked before it goes on.
     yielded: Cell<bool>,
+    /// The listeners of this core are closed.
+    accepted_last: Cell<bool>,
     cores: Arc<[CoreHandle]>,
 }
 
@@ -176,6 +178,7 @@ impl<A: App, R: Reactor> Core<A, R> {
             idle_backends: RefCell::new(idle),
             open: Cell::new(0),
             yielded: Cell::default(),
+            accepted_last: Cell::default(),
             excess: Cell::default(),
             cores,
         })
@@ -199,7 +202,8 @@ impl<A: App, R: Reactor> Core<A, R> {
                 executor.spawn(session::run(Rc::clone(self), connection)).detach();
             }
             Err(error) => {
-                log::warn!("a connection could not be watched: {error}");
+                log::warn!("a connection cannot be watched: {error}");
+                self.counters().closed.add(1);
                 self.closed();
             }
         }
@@ -209,7 +213,28 @@ impl<A: App, R: Reactor> Core<A, R> {
     fn closed(&self) {
         self.open.set(self.open.get() - 1);
         self.cores[self.index].open.fetch_sub(1, Ordering::Relaxed);
-        self.shared.closed();
+        if self.shared.closed() == 0 && self.shared.is_draining() {
+            self.wake_all();
+        }
+    }
+
+    /// Makes every core look at the state of the engine.
+    fn wake_all(&self) {
+        self.cores.iter().for_each(|handle| (handle.wake)());
+    }
+
+    /// Ends accepting while the engine drains; true when this core has nothing left to wait for. The first core closes the
+    /// listeners. Every core stays until the last connection of the engine is closed, because any core may still get one.
+    fn is_drained(&self, listeners: &mut Vec<TcpListener>) -> bool {
+        if !self.shared.is_draining() {
+            return false;
+        }
+        if self.index == 0 && !self.accepted_last.replace(true) {
+            listeners.clear();
+            self.shared.stop_accepting();
+            self.wake_all();
+        }
+        self.shared.is_over()
     }
 
     /// Takes what other cores dealt to this one.
@@ -254,11 +279,13 @@ impl<A: App, R: Reactor> Core<A, R> {
         self.open.set(self.open.get() - 1);
         self.cores[self.index].open.fetch_sub(1, Ordering::Relaxed);
         self.cores[core].open.fetch_add(1, Ordering::Relaxed);
-        // A core that has ended has dropped its receiver.
+        // The socket is lost where the poller cannot let go of it. The other core takes its inbox until the engine ends.
         if socket.is_none_or(|socket| self.cores[core].sender.try_send((socket, address)).is_err()) {
             self.cores[core].open.fetch_sub(1, Ordering::Relaxed);
-            self.shared.closed();
             self.counters().closed.add(1);
+            if self.shared.closed() == 0 && self.shared.is_draining() {
+                self.wake_all();
+            }
         }
         (self.cores[core].wake)();
     }
@@ -273,7 +300,7 @@ impl<A: App, R: Reactor> Core<A, R> {
                 if core == self.index {
                     self.admit(executor, (socket, address));
                 } else {
-                    // A core ends only after this one has stopped accepting.
+                    // No core ends while this connection is open.
                     let _ = self.cores[core].sender.try_send((socket, address));
                     dealt_to[core] = true;
                 }

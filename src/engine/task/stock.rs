@@ -61,12 +61,11 @@ async fn serve<A: App>(
     let mut acceptor = Acceptor { accepting: true, listeners, paused: false };
     let mut sweep = Timer::interval(SWEEP);
     loop {
+        if core.is_drained(&mut acceptor.listeners) {
+            return;
+        }
         if core.shared.is_draining() {
-            acceptor.listeners.clear();
             watched.clear();
-            if core.open.get() == 0 && inbox.is_empty() {
-                return;
-            }
             core.shared.limit_drain(&mut drained_from, Instant::now());
         }
         if acceptor.accepting && !acceptor.listeners.is_empty() {
