@@ -10,8 +10,10 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Instant;
 
+use super::SWEEP;
 use super::listener::is_exhausted;
 use super::pressure::InFlight;
+use super::transport::Tcp;
 use crate::app::{App, Client, Limits, Moment};
 use crate::cluster::{Backend, BackendId};
 use crate::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Keep, Side, Step};
@@ -82,6 +84,8 @@ pub(super) struct Active<T> {
     connecting: bool,
     /// Where the request is counted while it is in flight at a backend.
     in_flight: Option<InFlight>,
+    /// Nothing had moved when the connection ran last.
+    waits_again: bool,
 }
 
 /// The outcome of one try to attach a backend's connection.
@@ -111,6 +115,12 @@ impl<T: Transport> Connection<T> {
         let now = Moment { clients: shared.open.load(Ordering::Relaxed), ..worker.clock.now() };
         let settings = &shared.options.listener;
         let client = Client::new(self.address(), shared.listener, settings);
+        if self.client.ready.contains(Readiness::FAILED)
+            && let Some(active) = &mut self.active
+        {
+            active.connecting = false;
+            active.exchange.received(Side::Client, Err(io::ErrorKind::ConnectionReset.into()));
+        }
         let mut transfers = 0;
         loop {
             if transfers == TRANSFERS_MAX {
@@ -143,12 +153,14 @@ impl<T: Transport> Connection<T> {
                     } else if active.exchange.is_untouched() {
                         self.retire(worker, counters);
                     } else {
+                        active.waits_again = transfers == 0;
                         return Turn::Waits(interest, active.exchange.deadline());
                     }
                 }
                 Step::Attach => match active.attach(&self.client, backends, now.instant, counters) {
                     Attached::Done(result) => active.exchange.attached(result),
                     Attached::Later => {
+                        active.waits_again = transfers == 0;
                         return Turn::Waits(Interest::WRITE_BACKEND, active.exchange.deadline());
                     }
                 },
@@ -197,6 +209,13 @@ impl<T: Transport> Connection<T> {
         self.active.is_none() && !self.client.is_readable()
     }
 
+    /// True when the client's socket is to be watched during a wait for `interest`. A wait for the backend alone watches it
+    /// only when it lasts longer than a sweep, which is the time in which a reset of the client is noticed: most waits are
+    /// shorter, and the registration is a system call.
+    pub(super) fn watches_client(&self, interest: Interest) -> bool {
+        interest.concerns(Side::Client) || self.active.as_ref().is_some_and(|active| active.waits_again)
+    }
+
     /// The client's end.
     pub fn client(&mut self) -> &mut Endpoint<T> {
         &mut self.client
@@ -238,14 +257,30 @@ impl<T: Transport> Connection<T> {
     }
 }
 
+impl Connection<Tcp> {
+    /// When it runs at the latest: at its deadline, or at the next sweep while nobody watches the client's socket.
+    pub(super) fn runs_again_at(&mut self, interest: Interest, deadline: Instant, now: Instant) -> Instant {
+        match self.client.is_watched() || self.watches_client(interest) {
+            true => deadline,
+            false => deadline.min(now + SWEEP),
+        }
+    }
+}
+
 impl<T> Active<T> {
     pub(super) fn new(limits: &Limits, now: Instant) -> Self {
-        Active { exchange: Exchange::new(limits, now), backend: None, connecting: false, in_flight: None }
+        Active {
+            exchange: Exchange::new(limits, now),
+            backend: None,
+            connecting: false,
+            in_flight: None,
+            waits_again: false,
+        }
     }
 
     pub(super) fn renew(&mut self, limits: &Limits, now: Instant) {
         self.exchange.renew(limits, now);
-        self.connecting = false;
+        (self.connecting, self.waits_again) = (false, false);
     }
 
     pub(super) fn retire(&mut self, buffers: &mut BufferPool) {

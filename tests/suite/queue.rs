@@ -49,6 +49,33 @@ fn a_request_that_waits_too_long_or_finds_the_queue_full_is_told_to_come_back(va
     assert_eq!(queue.waiting(), 0);
 }
 
+fn requests_wait_in_order_and_a_client_that_leaves_is_passed_over(variant: Variant) {
+    const OK: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+    let (backend, server, queue) = bounded(variant.options(), 1, 100);
+    let mut clients = vec![ask(&server, 0)];
+    let mut peer = backend.accept();
+    expect(&mut peer, 0);
+    for n in 1..=5 {
+        clients.push(ask(&server, n));
+        eventually("the request waits", || queue.waiting() == n);
+    }
+    clients.remove(3).reset();
+    eventually("the client that left is gone from the queue", || queue.waiting() == 4);
+    for (n, next) in [(0, Some(1)), (1, Some(2)), (2, Some(4)), (4, Some(5)), (5, None)] {
+        assert_eq!(queue.in_use(), 1);
+        assert!(backend.is_untouched(), "more than one request at the backend");
+        peer.send(OK);
+        assert_eq!(clients.remove(0).message().text(), "ok", "request {n}");
+        if let Some(next) = next {
+            peer = backend.accept();
+            expect(&mut peer, next);
+        }
+    }
+    assert!(backend.is_untouched());
+    eventually("the permit is back", || (queue.in_use(), queue.waiting()) == (0, 0));
+}
+
 each_variant! {
+    requests_wait_in_order_and_a_client_that_leaves_is_passed_over
     a_request_that_waits_too_long_or_finds_the_queue_full_is_told_to_come_back
 }

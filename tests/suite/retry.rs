@@ -346,7 +346,37 @@ fn a_stall_within_a_response_is_reported_against_the_backend(variant: Variant) {
     assert_eq!((counts.started, counts.ended(), counts.failed(Failure::Stalled)), (1, 1, 1));
 }
 
+fn a_client_that_leaves_while_it_waits_frees_its_backend(variant: Variant) {
+    let backend = Backend::start();
+    let server = balancer(variant.options(), &[backend.address()]);
+    for served_before in [false, true] {
+        let (mut client, mut half_closed) = (server.client(), server.client());
+        half_closed.send(GET);
+        half_closed.finish();
+        let mut of_half_closed = backend.accept();
+        of_half_closed.head();
+        client.send(GET);
+        let mut peer = backend.accept();
+        peer.head();
+        if served_before {
+            peer.send(OK);
+            client.message();
+            client.send(GET);
+            peer.head();
+        }
+        client.reset();
+        // The backend says nothing, and yet the request at it ends.
+        peer.is_gone();
+        eventually("one request is left", || server.app.cluster().members().backends()[0].in_flight() == 1);
+        // A client that only sends no more is answered.
+        of_half_closed.send(OK.replace("200 OK", "200 OK\r\nConnection: close"));
+        assert_eq!(half_closed.message().text(), "ok");
+        half_closed.ends();
+    }
+}
+
 each_variant! {
+    a_client_that_leaves_while_it_waits_frees_its_backend
     a_request_on_a_kept_connection_that_died_is_sent_once_more
     a_retry_uses_a_fresh_connection
     a_post_on_a_fresh_connection_is_never_sent_twice

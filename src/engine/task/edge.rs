@@ -78,6 +78,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
         };
         handles.push(CoreHandle {
             sender,
+            woken: Default::default(),
             open: Default::default(),
             busy: Default::default(),
             wake: Box::new(wake),
@@ -145,8 +146,14 @@ fn serve<A: App>(
         let now = core.now().instant;
         for event in &events {
             match event.token() {
-                WAKE if core.shared.is_draining() => swept -= SWEEP,
-                WAKE => {}
+                WAKE => {
+                    if core.shared.is_draining() {
+                        swept -= SWEEP;
+                    }
+                    for fd in std::mem::take(&mut *core.cores[core.index].woken.lock()) {
+                        core.announce(fd, Readiness::WOKEN);
+                    }
+                }
                 token if is_listener(token, acceptor.listeners.len()) => acceptor.accepting = true,
                 Token(fd) => core.announce(fd, Readiness::of_event(event)),
             }
@@ -274,9 +281,7 @@ impl Edge {
 
     /// Watches a side that is waited for; where the poller cannot, the first call on it will tell.
     fn watch(&self, socket: &mut Socket, side: Side, interest: Interest) {
-        if interest.concerns(side)
-            && let Err(error) = socket.watch(&self.registry, interest.contains(Interest::write(side)))
-        {
+        if let Err(error) = socket.watch(&self.registry, interest.contains(Interest::write(side))) {
             log::warn!("a connection cannot be watched: {error}");
             socket.ready.insert(Readiness::READABLE | Readiness::WRITABLE | Readiness::ENDED);
         }
@@ -298,9 +303,14 @@ impl Reactor for Edge {
         interest: Interest,
         deadline: Instant,
     ) -> impl Future<Output = ()> {
+        let watches_client = connection.watches_client(interest);
         let (client, backend) = connection.ends();
-        self.watch(client, Side::Client, interest);
-        if let Some(socket) = backend {
+        if watches_client {
+            self.watch(client, Side::Client, interest);
+        }
+        if let Some(socket) = backend
+            && interest.concerns(Side::Backend)
+        {
             self.watch(socket, Side::Backend, interest);
         }
         if interest == Interest::NONE {

@@ -14,10 +14,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Waker;
+use std::task::{Wake, Waker};
 use std::thread;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 
@@ -100,6 +101,8 @@ struct Core<A: App, R: Reactor> {
 /// Where a core gets its connections, and how many it has.
 struct CoreHandle {
     sender: Sender<Handoff>,
+    /// Clients whose connections another thread wants to run.
+    woken: Mutex<Vec<usize>>,
     open: AtomicUsize,
     /// Percent of the last sweep's time that it computed.
     busy: AtomicUsize,
@@ -359,7 +362,24 @@ impl<A: App, R: Reactor> Backends<Tcp> for Core<A, R> {
         &self.pressure
     }
 
-    fn waker(&self, _: &Socket) -> Waker {
-        Waker::noop().clone()
+    fn waker(&self, client: &Socket) -> Waker {
+        let cores = Arc::clone(&self.cores);
+        Waker::from(Arc::new(ClientWaker { cores, core: self.index, fd: client.fd() }))
+    }
+}
+
+/// Wakes the task of a client's descriptor and its core. A descriptor whose number has returned for another connection
+/// makes that one run for nothing, which does no harm.
+struct ClientWaker {
+    cores: Arc<[CoreHandle]>,
+    core: usize,
+    fd: usize,
+}
+
+impl Wake for ClientWaker {
+    fn wake(self: Arc<Self>) {
+        let core = &self.cores[self.core];
+        core.woken.lock().push(self.fd);
+        (core.wake)();
     }
 }

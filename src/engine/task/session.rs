@@ -44,10 +44,16 @@ impl<A: App, R: Reactor> Core<A, R> {
             worker.wake_up(&*self.shared.app);
         }
         let running = AssertUnwindSafe(|| connection.run(&self.shared, self, &mut worker, self.counters()));
-        catch_unwind(running).unwrap_or_else(|_| {
+        let turn = catch_unwind(running).unwrap_or_else(|_| {
             connection.abandon(self, self.counters());
             Turn::Ends(CloseReason::Truncated)
-        })
+        });
+        match turn {
+            Turn::Waits(interest, deadline) => {
+                Turn::Waits(interest, connection.runs_again_at(interest, deadline, worker.now()))
+            }
+            turn => turn,
+        }
     }
 
     fn has_excess(&self) -> bool {

@@ -28,6 +28,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
         // A core waits on its channel, so that what is sent wakes it.
         handles.push(CoreHandle {
             sender,
+            woken: Default::default(),
             open: Default::default(),
             busy: Default::default(),
             wake: Box::new(|| {}),
@@ -146,12 +147,15 @@ impl Reactor for Stock {
         let of_client = async { (ready(Some(client), Side::Client, interest).await, none) };
         let of_backend = async { (none, ready(backend.as_deref(), Side::Backend, interest).await) };
         let of_time = async {
-            // Never later than a sweep, so that a stop is noticed.
+            // Never later than a sweep, so that a stop and a waker are noticed.
             Timer::at(deadline.min(Instant::now() + SWEEP)).await;
             (none, none)
         };
         let (of_client, of_backend) = of_backend.or(of_client).or(of_time).await;
         client.ready.insert(of_client);
+        if let Ok(Some(_)) = client.transport.stream().take_error() {
+            client.ready.insert(Readiness::BROKEN);
+        }
         if let Some(socket) = backend {
             socket.ready.insert(of_backend);
         }

@@ -132,8 +132,13 @@ impl<A: App> Engine<A> {
         counters.wakeups.add(1);
         for event in &leader.events {
             match event.token() {
-                WAKE if self.shared.is_draining() => leader.swept -= SWEEP,
-                WAKE => {}
+                WAKE => {
+                    if self.shared.is_draining() {
+                        leader.swept -= SWEEP;
+                    }
+                    let woken = std::mem::take(&mut *self.woken.lock());
+                    leader.ready.extend(woken.into_iter().filter(|fd| self.is_to_run(*fd)));
+                }
                 token if is_listener(token, leader.listeners.len()) => leader.accepting = true,
                 Token(fd) => {
                     self.announce(fd, Readiness::of_event(event), &mut leader.ready, &mut leader.waiting);
@@ -175,10 +180,15 @@ impl<A: App> Engine<A> {
     fn end_waits(&self, now: Instant, queue: &mut Vec<usize>) {
         let mut timers = self.timers.lock();
         while let Some(fd) = timers.take_due(now) {
-            if self.table.entry(fd).is_some_and(|slot| slot.schedule()) {
+            if self.is_to_run(fd) {
                 queue.push(fd);
             }
         }
+    }
+
+    /// Asks for a run of that client's connection; true when the caller must queue it.
+    fn is_to_run(&self, fd: usize) -> bool {
+        self.table.entry(fd).is_some_and(|slot| slot.schedule())
     }
 
     /// Deadlines, and everything when the engine is to end.

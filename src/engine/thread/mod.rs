@@ -11,7 +11,7 @@ mod table;
 mod worker;
 
 use std::io;
-use std::sync::{Arc, atomic};
+use std::sync::{Arc, Weak, atomic};
 use std::thread;
 use std::time::Instant;
 
@@ -43,11 +43,14 @@ enum Job {
 }
 
 struct Engine<A: App> {
+    myself: Weak<Engine<A>>,
     shared: Arc<Shared<A>>,
     pool: Pool,
     table: Table,
     registry: Registry,
     waker: Waker,
+    /// Clients whose connections another thread wants to run.
+    woken: Mutex<Vec<usize>>,
     idle_backends: Mutex<IdlePool<Socket>>,
     timers: Mutex<Timers>,
     pressure: PressureLimit,
@@ -78,12 +81,15 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: List
             Feed::Rayon(rayon.map_err(io::Error::other)?)
         }
     };
-    let engine = Arc::new(Engine {
+    let (registry, waker) = (poll.registry().try_clone()?, Waker::new(poll.registry(), WAKE)?);
+    let engine = Arc::new_cyclic(|myself| Engine {
+        myself: Weak::clone(myself),
         shared: Arc::clone(shared),
         pool,
         table: Table::new(descriptors),
-        registry: poll.registry().try_clone()?,
-        waker: Waker::new(poll.registry(), WAKE)?,
+        registry,
+        waker,
+        woken: Mutex::default(),
         idle_backends: Mutex::new(IdlePool::new(shared.options.engine_limits.idle_backend_connections)),
         timers: Mutex::default(),
         pressure: PressureLimit::new(shared.options.concurrency, super::cores()),

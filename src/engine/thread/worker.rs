@@ -5,9 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -39,6 +39,7 @@ impl<A: App> Engine<A> {
                         if interest == Interest::NONE && self.timers.lock().add(deadline, fd) {
                             self.wake();
                         }
+                        let deadline = connection.runs_again_at(interest, deadline, worker.now());
                         entry.deadline_ms.store(self.milliseconds(deadline) + 1, Ordering::Relaxed);
                         entry.idle.store(connection.is_idle(), Ordering::Relaxed);
                     }
@@ -115,9 +116,13 @@ impl<A: App> Engine<A> {
     }
 
     fn watch(&self, connection: &mut Connection<Tcp>, interest: Interest) -> io::Result<()> {
+        let watches_client = connection.watches_client(interest);
         let (client, backend) = connection.ends();
-        for (side, socket) in [(Side::Client, Some(client)), (Side::Backend, backend)] {
-            if let (Some(socket), true) = (socket, interest.concerns(side)) {
+        for (side, watches, socket) in [
+            (Side::Client, watches_client, Some(client)),
+            (Side::Backend, interest.concerns(Side::Backend), backend),
+        ] {
+            if let (Some(socket), true) = (socket, watches) {
                 socket.watch(&self.registry, interest.contains(Interest::write(side)))?;
             }
         }
@@ -187,8 +192,24 @@ impl<A: App> Backends<Tcp> for Engine<A> {
         }
     }
 
-    fn waker(&self, _: &Socket) -> Waker {
-        Waker::noop().clone()
+    fn waker(&self, client: &Socket) -> Waker {
+        Waker::from(Arc::new(ClientWaker { engine: self.myself.clone(), fd: client.fd() }))
+    }
+}
+
+/// Runs the connection of a client's descriptor again. A descriptor whose number has returned for another connection makes
+/// that one run for nothing, which does no harm.
+struct ClientWaker<A: App> {
+    engine: Weak<Engine<A>>,
+    fd: usize,
+}
+
+impl<A: App> Wake for ClientWaker<A> {
+    fn wake(self: Arc<Self>) {
+        if let Some(engine) = self.engine.upgrade() {
+            engine.woken.lock().push(self.fd);
+            engine.wake();
+        }
     }
 }
 

@@ -139,7 +139,8 @@ impl Socket {
         Ok(())
     }
 
-    fn is_watched(&self) -> bool {
+    /// True when a poller watches the socket.
+    pub(in crate::engine) fn is_watched(&self) -> bool {
         self.ready.contains(Readiness::WATCHED_READ)
     }
 }
