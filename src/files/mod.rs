@@ -48,7 +48,7 @@ pub struct FilesLimits {
     pub small_file_bytes: u64,
     /// Maximum bytes of content in memory. The smallest files come first.
     pub memory_bytes: u64,
-    /// Maximum number of files and directories. A root with more is not served. A file costs about 250 bytes beside its
+    /// Maximum number of files and directories. A root with more is not served. A file costs about 300 bytes beside its
     /// content in memory (measured with 100,000 files).
     pub files: usize,
     /// Maximum bytes of copies in flight, if each open client connection gets a copy of the requested file. Above it, the
