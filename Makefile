@@ -94,7 +94,7 @@ fuzz: ## run a fuzz target for 10 minutes (TARGET=rewrite; needs cargo-fuzz, see
 test: ## run every test
 	cargo test --workspace
 
-model: ## check the run protocol of the thread engine under many schedules (part of make test)
+model: ## the run protocol and the queue of permits under many schedules (a part of make test)
 	cargo test --test model
 
 simulate: ## run the simulation over many seeds, for a night (SEEDS=1000000)

@@ -1,4 +1,4 @@
-//! The run protocol of the thread engine, under many thousand schedules of a few threads.
+//! The run protocol of the thread engine and the queue of permits, under many thousand schedules of a few threads.
 //!
 //! The protocol is the shipped file `src/engine/thread/entry.rs`, compiled here over shuttle's atomics. Shuttle and not
 //! loom, because loom treats sequentially consistent loads and stores as acquire and release: loom would report a lost
@@ -8,11 +8,17 @@
 use std::collections::VecDeque;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
-use shuttle::sync::{Arc, Mutex, MutexGuard, atomic};
+use shuttle::sync::{self, Arc, MutexGuard, atomic};
 use shuttle::{Config, Runner, thread};
 
 #[path = "../src/engine/thread/entry.rs"]
 mod entry;
+#[path = "model/queue.rs"]
+mod queue;
+
+// The queue imports `parking_lot::Mutex`, which is the lock of the model here.
+extern crate self as parking_lot;
+pub use queue::Mutex;
 
 use atomic::{AtomicBool, AtomicUsize, Ordering};
 use entry::{Entry, Owner};
@@ -61,7 +67,7 @@ enum Plan {
 #[derive(Debug)]
 struct Slot {
     entry: Entry,
-    connection: Mutex<Option<Connection>>,
+    connection: sync::Mutex<Option<Connection>>,
     running: AtomicBool,
 }
 
@@ -70,9 +76,9 @@ struct Slot {
 struct Engine {
     slots: [Slot; 2],
     /// The run queue.
-    queue: Mutex<VecDeque<usize>>,
+    queue: sync::Mutex<VecDeque<usize>>,
     /// The backend connection is parked.
-    parked: Mutex<bool>,
+    parked: sync::Mutex<bool>,
     /// How often the backend connection was closed.
     backend_closed: AtomicUsize,
     /// How often a client's connection was closed.
@@ -81,12 +87,15 @@ struct Engine {
 
 impl Engine {
     fn new() -> Arc<Self> {
-        let slot =
-            || Slot { entry: Entry::new(), connection: Mutex::new(None), running: AtomicBool::new(false) };
+        let slot = || Slot {
+            entry: Entry::new(),
+            connection: sync::Mutex::new(None),
+            running: AtomicBool::new(false),
+        };
         Arc::new(Engine {
             slots: [slot(), slot()],
-            queue: Mutex::default(),
-            parked: Mutex::default(),
+            queue: sync::Mutex::default(),
+            parked: sync::Mutex::default(),
             backend_closed: AtomicUsize::new(0),
             client_closed: AtomicUsize::new(0),
         })
@@ -223,7 +232,7 @@ impl Engine {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &sync::Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no thread panicked")
 }
 
@@ -243,6 +252,11 @@ fn explore(start: fn() -> Arc<Engine>, threads: &'static [fn(&Engine)], check: f
         check(&engine);
         engine.check_rest();
     };
+    run(model);
+}
+
+/// Runs a model under both kinds of schedules.
+fn run(model: impl Fn() + Copy + Send + Sync + 'static) {
     let random = RandomScheduler::new_from_seed(SEED, SCHEDULES);
     Runner::new(random, Config::default()).run(model);
     let few_switches = PctScheduler::new_from_seed(SEED, SWITCHES, SCHEDULES);
