@@ -272,7 +272,8 @@ fn engine_limits(
         None => defaults.idle_backend_connections,
     };
     let drain = within("--drain-seconds <SECONDS>", written.drain_seconds, DRAIN_SECONDS)?;
-    Ok(EngineLimits { connections, idle_backend_connections, drain: Duration::from_secs(drain) })
+    let drain = Duration::from_secs(drain);
+    Ok(EngineLimits { connections, idle_backend_connections, drain, ..EngineLimits::default() })
 }
 
 fn files_limits(written: &FilesLimitArguments) -> Result<FilesLimits, ConfigError> {

@@ -87,11 +87,19 @@ pub struct EngineLimits {
     pub idle_backend_connections: usize,
     /// How long `stop` waits for requests under way.
     pub drain: Duration,
+    /// The time for which [`ConcurrencyLimit`] counts a request, and up to twice as long; at least 1 ms. An older request is not
+    /// counted, so that a few slow requests do not delay the rest.
+    pub in_flight_epoch: Duration,
 }
 
 impl Default for EngineLimits {
     fn default() -> Self {
-        EngineLimits { connections: 65_536, idle_backend_connections: 1024, drain: Duration::from_secs(10) }
+        EngineLimits {
+            connections: 65_536,
+            idle_backend_connections: 1024,
+            drain: Duration::from_secs(10),
+            in_flight_epoch: Duration::from_millis(10),
+        }
     }
 }
 

@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::EngineLimits;
 use super::clock::Load;
 
-/// A request is counted for one to two epochs.
-pub(super) const EPOCH: Duration = Duration::from_millis(EPOCH_MS);
-const EPOCH_MS: u64 = 10;
+/// The longest wait of an event loop while requests wait: these may begin when an epoch ends.
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// The CPUs are saturated when a worker waits for one in this share of the time, in percent.
 const SHORT_PERCENT: u64 = 10;
@@ -55,6 +55,8 @@ impl Default for ConcurrencyLimit {
 pub struct PressureLimit {
     concurrency: ConcurrencyLimit,
     cores: usize,
+    /// A request is counted for one to two epochs.
+    epoch_ms: u64,
     limited: AtomicBool,
     /// A request had to wait since the last load.
     held: AtomicBool,
@@ -85,9 +87,15 @@ pub(super) enum InFlight {
 impl PressureLimit {
     /// No request is in flight. The maximum is per core.
     pub fn new(concurrency: ConcurrencyLimit, cores: usize) -> Self {
+        Self::with_epoch(concurrency, cores, EngineLimits::default().in_flight_epoch)
+    }
+
+    /// The same with another epoch.
+    pub fn with_epoch(concurrency: ConcurrencyLimit, cores: usize, epoch: Duration) -> Self {
         PressureLimit {
             concurrency,
             cores,
+            epoch_ms: (epoch.as_millis() as u64).max(1),
             limited: AtomicBool::new(false),
             held: AtomicBool::new(false),
             pauses: Mutex::new(Pauses { remaining: 0, next: PAUSE_MIN, worked: 0 }),
@@ -98,7 +106,7 @@ impl PressureLimit {
 
     /// Brings the epoch up to date. `now_ms` is the time since the engine's start.
     pub fn tick(&self, now_ms: u64) {
-        let epoch = now_ms / EPOCH_MS;
+        let epoch = now_ms / self.epoch_ms;
         let before = self.epoch.load(Ordering::Relaxed);
         if epoch == before {
             return;
@@ -234,6 +242,9 @@ mod tests {
         pressure.note_load(IDLE);
         assert_eq!(pause(&pressure), 1);
     }
+
+    /// The default epoch.
+    const EPOCH_MS: u64 = 10;
 
     #[test]
     fn the_old_are_not_counted() {

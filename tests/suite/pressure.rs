@@ -1,12 +1,13 @@
 //! Requests that wait for others to be answered.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use neraca::engine::{ConcurrencyLimit, Options};
+use neraca::engine::{self, ConcurrencyLimit, Engine, Options, Pool};
 
 use crate::harness::scripted::{Backend, automatic};
 use crate::harness::wire::Wire;
-use crate::harness::{Variant, balancer, eventually};
+use crate::harness::{PATIENCE, SMOL, Variant, balancer, eventually};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -37,12 +38,70 @@ fn answer_once_all_are_there(backend: &Backend) {
 }
 
 fn all_that_wait_are_answered(variant: Variant) {
-    let server = balancer(one_at_once(variant), &[automatic(|_| Some((Duration::ZERO, OK.as_bytes())))]);
-    let mut clients: Vec<Wire> = (0..100).map(|_| server.client()).collect();
-    for _ in 0..5 {
-        ask(&mut clients);
-        all_get_ok(&mut clients);
+    // The shipped setting too.
+    for concurrency in [ConcurrencyLimit::Always(1), ConcurrencyLimit::default()] {
+        let options = Options { concurrency, ..variant.options() };
+        let server = balancer(options, &[automatic(|_| Some((Duration::ZERO, OK.as_bytes())))]);
+        let mut clients: Vec<Wire> = (0..100).map(|_| server.client()).collect();
+        for _ in 0..5 {
+            ask(&mut clients);
+            all_get_ok(&mut clients);
+        }
     }
+}
+
+/// The next request at the backend.
+fn next_request(backend: &Backend) -> Wire {
+    let mut peer = backend.accept();
+    peer.head();
+    peer
+}
+
+/// Answers a request and has its connection closed.
+fn answer(mut peer: Wire) {
+    peer.send(OK.replace("200 OK", "200 OK\r\nConnection: close"));
+}
+
+/// The limit as the backend sees it: the next request arrives only after an answer.
+fn the_backend_sees_no_more_requests_than_the_limit(variant: Variant) {
+    // The textbook pool is limited by its workers, and smol's reactor lets no request wait.
+    if variant.holds_workers() || variant == SMOL {
+        return;
+    }
+    let mut options = one_at_once(variant);
+    options.engine_limits.in_flight_epoch = 10 * PATIENCE;
+    // One leader starts all requests, so that none is counted late.
+    match &mut options.engine {
+        Engine::Thread(Pool::Crossbeam { batch } | Pool::Rayon { batch }) => *batch = 4096,
+        _ => {}
+    }
+    // The connections of the async engine stay on the first core: they are few.
+    let limit = if matches!(variant.engine, Engine::Thread(_)) { engine::cores() } else { 1 };
+    let backend = Backend::start();
+    let server = balancer(options, &[backend.address()]);
+    let mut clients: Vec<Wire> = (0..limit + 8).map(|_| server.client()).collect();
+    // Each has been served once, so that its next request has to wait.
+    for client in &mut clients {
+        client.send(GET);
+        answer(next_request(&backend));
+        assert_eq!(client.message().text(), "ok");
+    }
+    ask(&mut clients);
+    let mut held: VecDeque<Wire> = (0..limit).map(|_| next_request(&backend)).collect();
+    for waiting in (0..8).rev() {
+        // Two more clients are accepted one after the other: then the event loop has seen all requests, and has begun as
+        // many as it may.
+        for _ in 0..2 {
+            let accepted = server.stats().accepted;
+            let _probe = server.client();
+            eventually("the probe is there", || server.stats().accepted == accepted + 1);
+        }
+        assert!(backend.is_untouched(), "{waiting} requests should wait");
+        answer(held.pop_front().unwrap());
+        held.push_back(next_request(&backend));
+    }
+    held.into_iter().for_each(answer);
+    all_get_ok(&mut clients);
 }
 
 fn a_backend_that_answers_nobody_holds_up_nobody(variant: Variant) {
@@ -87,6 +146,7 @@ fn what_waits_when_stopping_begins_is_answered(variant: Variant) {
 
 each_variant! {
     all_that_wait_are_answered
+    the_backend_sees_no_more_requests_than_the_limit
     a_backend_that_answers_nobody_holds_up_nobody
     what_waits_when_stopping_begins_is_answered
 }

@@ -20,7 +20,7 @@ use crate::engine::SWEEP;
 use crate::engine::clock::CpuTime;
 use crate::engine::driver::{Backends, Connection};
 use crate::engine::listener::{self, WAKE, is_listener};
-use crate::engine::pressure::EPOCH;
+use crate::engine::pressure::RETRY_AFTER;
 use crate::engine::readiness::Readiness;
 use crate::engine::timers::Timers;
 use crate::engine::transport::{Socket, Tcp};
@@ -132,9 +132,11 @@ fn serve<A: App>(
         let accepting = acceptor.accepting && !acceptor.listeners.is_empty();
         let most = match accepting || more || (waits && core.pressure.room() > 0) {
             true => Duration::ZERO,
-            false => {
-                core.reactor.timers.borrow().until_next(Instant::now(), if waits { EPOCH } else { SWEEP })
-            }
+            false => core
+                .reactor
+                .timers
+                .borrow()
+                .until_next(Instant::now(), if waits { RETRY_AFTER } else { SWEEP }),
         };
         if let Err(error) = poll.poll(&mut events, Some(most))
             && error.kind() != io::ErrorKind::Interrupted

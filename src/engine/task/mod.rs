@@ -173,7 +173,11 @@ impl<A: App, R: Reactor> Core<A, R> {
         let idle = IdlePool::new(shared.options.engine_limits.idle_backend_connections);
         let worker = RefCell::new(WorkerState::new(shared.app.view()));
         Rc::new(Core {
-            pressure: PressureLimit::new(shared.options.concurrency, 1),
+            pressure: PressureLimit::with_epoch(
+                shared.options.concurrency,
+                1,
+                shared.options.engine_limits.in_flight_epoch,
+            ),
             index,
             shared,
             reactor,

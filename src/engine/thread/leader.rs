@@ -15,7 +15,7 @@ use super::{Engine, Job};
 use crate::app::App;
 use crate::engine::driver::{Backends, Connection};
 use crate::engine::listener::{self, Accepted, WAKE, accept_waiting, is_listener};
-use crate::engine::pressure::EPOCH;
+use crate::engine::pressure::RETRY_AFTER;
 use crate::engine::readiness::Readiness;
 use crate::engine::stats::Counters;
 use crate::engine::transport::{Socket, Tcp};
@@ -121,7 +121,7 @@ impl<A: App> Engine<A> {
         let most = match leader.accepting || begins || !leader.ready.is_empty() {
             true => Duration::ZERO,
             false if leader.waiting.is_empty() => self.timers.lock().until_next(Instant::now(), SWEEP),
-            false => self.timers.lock().until_next(Instant::now(), EPOCH),
+            false => self.timers.lock().until_next(Instant::now(), RETRY_AFTER),
         };
         if let Err(error) = leader.poll.poll(&mut leader.events, Some(most))
             && error.kind() != ErrorKind::Interrupted

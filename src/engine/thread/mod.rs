@@ -92,7 +92,11 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: List
         woken: Mutex::default(),
         idle_backends: Mutex::new(IdlePool::new(shared.options.engine_limits.idle_backend_connections)),
         timers: Mutex::default(),
-        pressure: PressureLimit::new(shared.options.concurrency, super::cores()),
+        pressure: PressureLimit::with_epoch(
+            shared.options.concurrency,
+            super::cores(),
+            shared.options.engine_limits.in_flight_epoch,
+        ),
         started: Instant::now(),
         workers: (0..count).map(|_| Mutex::new(WorkerState::new(shared.app.view()))).collect(),
         feed,
