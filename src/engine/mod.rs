@@ -98,7 +98,7 @@ impl Default for EngineLimits {
             connections: 65_536,
             idle_backend_connections: 1024,
             drain: Duration::from_secs(10),
-            in_flight_epoch: Duration::from_millis(10),
+            in_flight_epoch: pressure::EPOCH,
         }
     }
 }

@@ -16,8 +16,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::EngineLimits;
 use super::clock::Load;
+
+/// The default time for which a request is counted, and up to twice as long.
+pub(super) const EPOCH: Duration = Duration::from_millis(10);
 
 /// The longest wait of an event loop while requests wait: these may begin when an epoch ends.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(10);
@@ -87,7 +89,7 @@ pub(super) enum InFlight {
 impl PressureLimit {
     /// No request is in flight. The maximum is per core.
     pub fn new(concurrency: ConcurrencyLimit, cores: usize) -> Self {
-        Self::with_epoch(concurrency, cores, EngineLimits::default().in_flight_epoch)
+        Self::with_epoch(concurrency, cores, EPOCH)
     }
 
     /// The same with another epoch.
@@ -243,8 +245,7 @@ mod tests {
         assert_eq!(pause(&pressure), 1);
     }
 
-    /// The default epoch.
-    const EPOCH_MS: u64 = 10;
+    const EPOCH_MS: u64 = EPOCH.as_millis() as u64;
 
     #[test]
     fn the_old_are_not_counted() {

@@ -135,7 +135,7 @@ fn way_back(imports: &BTreeMap<&str, BTreeSet<String>>, start: &str) -> Option<V
         for way in ways {
             let last = way.last().expect("a way has a start");
             for next in imports.get(last.as_str()).into_iter().flatten() {
-                let way = [way.as_slice(), &[next.clone()]].concat();
+                let way = [way.as_slice(), std::slice::from_ref(next)].concat();
                 if next == start {
                     return Some(way);
                 }

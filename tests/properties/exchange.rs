@@ -309,15 +309,16 @@ fn check_request(bytes: &[u8], tunnel: bool) {
         Ok(None) => return,
         // An HTTP/1.0 request without Host is sent on with an empty Host.
         Err(HeadError::BadHost) if bytes.windows(10).any(|w| w == b"\r\nHost: \r\n") => return,
+        // Rewriting adds fields, and the number of fields is bounded.
+        Err(HeadError::TooManyFields) => return,
         Err(error) => panic!("{error}: {}", bytes.escape_ascii()),
     };
     let body = &bytes[head.len..];
     if tunnel {
         return;
     }
-    match body_bytes(head.framing, body) {
-        Some(n) => assert_eq!(n, body.len(), "bytes behind a request: {}", bytes.escape_ascii()),
-        None => {}
+    if let Some(n) = body_bytes(head.framing, body) {
+        assert_eq!(n, body.len(), "bytes behind a request: {}", bytes.escape_ascii());
     }
 }
 

@@ -71,9 +71,8 @@ fn the_backend_sees_no_more_requests_than_the_limit(variant: Variant) {
     let mut options = one_at_once(variant);
     options.engine_limits.in_flight_epoch = 10 * PATIENCE;
     // One leader starts all requests, so that none is counted late.
-    match &mut options.engine {
-        Engine::Thread(Pool::Crossbeam { batch } | Pool::Rayon { batch }) => *batch = 4096,
-        _ => {}
+    if let Engine::Thread(Pool::Crossbeam { batch } | Pool::Rayon { batch }) = &mut options.engine {
+        *batch = 4096;
     }
     // The connections of the async engine stay on the first core: they are few.
     let limit = if matches!(variant.engine, Engine::Thread(_)) { engine::cores() } else { 1 };
