@@ -206,7 +206,7 @@ impl Walk<'_> {
         let mut directories = Vec::with_capacity(before.directories.len());
         for (name, below) in &before.directories {
             let draft = self.look(Some(below), below.path().to_owned(), Some(&trail))?;
-            directories.push((name, draft));
+            directories.push((&**name, draft));
         }
         if directories.iter().all(|(_, draft)| matches!(draft, Draft::Same(_))) {
             return Ok(Draft::Same(Arc::clone(before)));
@@ -227,8 +227,9 @@ impl Walk<'_> {
         let listed = match draft {
             Draft::Same(directory) if same_residents => return directory,
             Draft::Same(directory) => {
-                let below = |(name, below): (_, &Arc<Directory>)| (name, Draft::Same(Arc::clone(below)));
-                Listed::of(&directory, directory.directories.iter().map(below).collect())
+                let below = directory.directories.iter();
+                let below = below.map(|(name, below)| (&**name, Draft::Same(Arc::clone(below)))).collect();
+                Listed::of(&directory, below)
             }
             Draft::Listed(listed) => *listed,
         };
@@ -260,6 +261,8 @@ impl Walk<'_> {
         {
             return before;
         }
+        // Entries are hashed by their names, which do not change.
+        #[allow(clippy::mutable_key_type)]
         let files = entries.into_iter().map(ByName).collect();
         let directories = directories.into_iter().collect();
         Arc::new(Directory { location, stamp, files, directories, polled, totals })
@@ -286,7 +289,7 @@ impl Draft {
         match self {
             Draft::Same(top) => {
                 top.for_each(&mut |directory| {
-                    stamps.extend(directory.files.iter().map(|file| *file.0.stamp()))
+                    stamps.extend(directory.files.iter().map(|file| *file.0.stamp()));
                 });
             }
             Draft::Listed(listed) => {
@@ -299,13 +302,13 @@ impl Draft {
 
 impl Listed {
     /// A directory whose files did not change.
-    fn of(before: &Arc<Directory>, directories: Vec<(&Box<[u8]>, Draft)>) -> Listed {
+    fn of(before: &Arc<Directory>, directories: Vec<(&[u8], Draft)>) -> Listed {
         Listed {
             before: Some(Arc::clone(before)),
             location: Arc::clone(&before.location),
             stamp: before.stamp,
             files: before.files.iter().map(|file| Item::Same(Arc::clone(&file.0))).collect(),
-            directories: directories.into_iter().map(|(name, draft)| (name.clone(), draft)).collect(),
+            directories: directories.into_iter().map(|(name, draft)| (name.into(), draft)).collect(),
             polled: before.polled,
         }
     }

@@ -101,6 +101,8 @@ impl Watch {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
+        // The type of `f_type` differs between architectures.
+        #[allow(clippy::unnecessary_cast)]
         if statfs(&path).is_ok_and(|system| REMOTE.contains(&(system.f_type as i64 & 0xffff_ffff))) {
             return Err(io::Error::other("the file system is shared with other machines or processes"));
         }
