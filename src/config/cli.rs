@@ -82,11 +82,11 @@ pub(super) struct BalanceArguments {
     /// How to choose the backend of a request.
     #[arg(long, default_value_t, value_parser = policy())]
     pub(super) policy: Policy,
-    /// Network of proxies whose X-Forwarded fields are kept; repeat it for each network. These fields are replaced in
-    /// requests from all other clients.
+    /// Network of trusted proxies; repeat it for each network. Their Forwarded and X-Forwarded fields are kept. These
+    /// fields of all other clients are removed, and X-Forwarded-For is set anew.
     #[arg(long, value_name = "CIDR", value_parser = network)]
     pub(super) trust: Vec<IpNet>,
-    /// Maximum requests in flight per core while the CPUs are saturated; further requests wait; 0 means no limit
+    /// Maximum requests in flight per core, while the CPUs are saturated. Further requests wait. 0 means no limit
     /// [default: 64; no limit with --reactor smol].
     #[arg(long, value_name = "N", value_parser = number, help_heading = "Engine", display_order = LAST)]
     pub(super) max_in_flight_per_core: Option<u64>,
@@ -129,20 +129,21 @@ pub(super) struct CommonArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Engine")]
 pub(super) struct EngineArguments {
-    /// How connections run: on a pool of worker threads, or as tasks on one executor per core.
+    /// How connections are handled: by a pool of worker threads, or as tasks on one executor per core.
     #[arg(long, value_enum, default_value_t = EngineName::Async)]
     pub(super) engine: EngineName,
-    /// Number of worker threads [default: async: 1 per core; thread: 2 per core, at least 4].
+    /// Number of worker threads [default: 1 per core (async); 2 per core, at least 4 (thread)].
     #[arg(long, value_name = "N", value_parser = number)]
     pub(super) workers: Option<u64>,
-    /// Thread engine: the pool of workers. A worker of the textbook pool holds one exchange until the response is
-    /// sent [default: crossbeam].
+    /// Thread engine: the pool of workers. A worker of the textbook pool keeps one request until the response is
+    /// complete [default: crossbeam].
     #[arg(long, value_enum)]
     pub(super) pool: Option<PoolName>,
-    /// Thread engine: maximum ready connections per job [default: 512 divided by the cores, at least 16].
+    /// Thread engine: maximum ready connections that a worker takes at once [default: 512 divided by the cores, at
+    /// least 16].
     #[arg(long, value_name = "N", value_parser = number)]
     pub(super) batch: Option<u64>,
-    /// Async engine: the source of readiness, either an edge-triggered reactor per core or smol's own reactor
+    /// Async engine: what reports that a socket is ready: an edge-triggered reactor per core, or smol's own reactor
     /// [default: edge].
     #[arg(long, value_enum)]
     pub(super) reactor: Option<ReactorName>,
@@ -156,7 +157,7 @@ pub(super) struct LimitArguments {
           help = format!("Maximum client connections [default: {}, or 3/4 of the open files limit (ulimit -n) if that is less]",
                          EngineLimits::default().connections))]
     pub(super) connections: Option<u64>,
-    /// Maximum size of a request head; then 431. Also of a response head; then 502.
+    /// Maximum size of a message head. A larger request head gets 431, a larger response head becomes 502.
     #[arg(long, value_name = "BYTES", default_value_t = HeadLimits::default().head_bytes as u64, value_parser = number)]
     pub(super) head_bytes: u64,
     /// Maximum size of a request line; then 414.
@@ -166,7 +167,7 @@ pub(super) struct LimitArguments {
     /// Time to receive a whole request head; then 408.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().head_timeout), value_parser = number)]
     pub(super) head_timeout_ms: u64,
-    /// Time between two parts of a body that the client sends or reads; then 408 or a close.
+    /// Maximum pause while the client sends a body (then 408) or reads one (then a close).
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().body_timeout), value_parser = number)]
     pub(super) body_timeout_ms: u64,
     /// Time to keep a client connection open without a request.
@@ -185,19 +186,20 @@ pub(super) struct LimitArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct BackendLimitArguments {
-    /// Time to connect to a backend; then the next backend is tried, after the last one 504.
+    /// Time to connect to a backend. Then the next backend is tried. If no backend is left: 504.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().connect_timeout), value_parser = number)]
     pub(super) connect_timeout_ms: u64,
-    /// Time to wait for the response head, and for each further part of the response; then 504.
+    /// Time to wait for the response head, and for each further part of the response. Without a head, an idempotent
+    /// request goes to another backend; if none is left: 504. Within a response: the connection breaks.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().response_timeout), value_parser = number)]
     pub(super) response_timeout_ms: u64,
-    /// Time for a backend to answer `Expect: 100-continue`; then the balancer answers it.
+    /// Time for a backend to answer `Expect: 100-continue`; then the balancer sends 100 Continue.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().continue_timeout), value_parser = number)]
     pub(super) continue_timeout_ms: u64,
-    /// Time to keep a tunnel (after an upgrade) open without traffic.
+    /// Time to keep an upgraded connection (such as a WebSocket) open without traffic.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().tunnel_timeout), value_parser = number)]
     pub(super) tunnel_timeout_ms: u64,
-    /// Maximum idle connections kept to each backend (async engine: by each worker).
+    /// Maximum idle connections kept per backend (async engine: per backend and worker).
     #[arg(long, value_name = "N", default_value_t = EngineLimits::default().idle_backend_connections as u64,
           value_parser = number)]
     pub(super) idle_backend_connections: u64,
@@ -213,7 +215,7 @@ pub(super) struct FilesLimitArguments {
     /// Maximum size of all files kept in memory.
     #[arg(long, value_name = "BYTES", default_value_t = FilesLimits::default().memory_bytes, value_parser = number)]
     pub(super) memory_bytes: u64,
-    /// Maximum number of files and directories below the root.
+    /// Maximum number of files and directories below the root. The program does not start with more.
     #[arg(long, value_name = "N", default_value_t = FilesLimits::default().files as u64, value_parser = number)]
     pub(super) files: u64,
 }

@@ -3,7 +3,7 @@
 //! There is no limit while the machine has CPU time to spare. When the workers wait for a CPU, more requests in flight do not
 //! get more answers: they spread over more connections, and the state of these connections no longer fits a cache. With 1000
 //! clients and everything on two CPUs, 64 requests per core instead of all 1000 cost 16 microseconds per request instead of
-//! 20, and the origins 10.5 instead of 12. While limited, new requests stay unread in their sockets, and responses are handled
+//! 20, and the origins 10.6 instead of 12. While limited, new requests stay unread in their sockets, and responses are handled
 //! first.
 //!
 //! Slow backends are the other case. There the limit costs answers: 1000 clients of backends that take 5 milliseconds got a

@@ -8,6 +8,7 @@
 mod entry;
 mod leader;
 mod table;
+mod textbook;
 mod worker;
 
 use std::io;

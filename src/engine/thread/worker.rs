@@ -3,26 +3,24 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
-
 use super::Engine;
 use super::entry::Owner;
+use super::textbook::hold;
 use crate::app::App;
 use crate::cluster::{Backend, BackendId};
+use crate::engine::Pool;
 use crate::engine::driver::{Backends, Connection, Turn};
 use crate::engine::pressure::PressureLimit;
 use crate::engine::readiness::Readiness;
 use crate::engine::stats::Counters;
 use crate::engine::transport::{Socket, Tcp};
 use crate::engine::worker::WorkerState;
-use crate::engine::{Pool, SWEEP};
 use crate::exchange::{CloseReason, Interest, Side};
 
 impl<A: App> Engine<A> {
@@ -211,37 +209,4 @@ impl<A: App> Wake for ClientWaker<A> {
             engine.wake();
         }
     }
-}
-
-/// The textbook pool: the worker itself waits for its exchange.
-fn hold(connection: &mut Connection<Tcp>, interest: Interest) {
-    let flags = |side| {
-        let mut flags = PollFlags::empty();
-        // An end that is not to be read yet would end every wait at once.
-        flags.set(PollFlags::IN | PollFlags::RDHUP, interest.contains(Interest::read(side)));
-        flags.set(PollFlags::OUT, interest.contains(Interest::write(side)));
-        flags
-    };
-    let (client, Some(backend)) = connection.ends() else { return };
-    let mut fds = [
-        PollFd::from_borrowed_fd(client.transport.stream().as_fd(), flags(Side::Client)),
-        PollFd::from_borrowed_fd(backend.transport.stream().as_fd(), flags(Side::Backend)),
-    ];
-    // Never longer than a sweep, so that deadlines and a stop are noticed; an interrupted wait is an early return.
-    let most = Timespec { tv_sec: 0, tv_nsec: i64::from(SWEEP.subsec_nanos()) };
-    let _ = rustix::event::poll(&mut fds, Some(&most));
-    let seen = fds.map(|fd| {
-        let mut ready = Readiness::NONE;
-        ready.set(Readiness::WRITABLE, fd.revents().intersects(PollFlags::OUT | PollFlags::HUP));
-        ready.set(Readiness::READABLE, fd.revents().contains(PollFlags::IN));
-        if fd.revents().intersects(PollFlags::RDHUP | PollFlags::HUP) {
-            ready.insert(Readiness::READABLE | Readiness::ENDED);
-        }
-        if fd.revents().contains(PollFlags::ERR) {
-            ready.insert(Readiness::BROKEN);
-        }
-        ready
-    });
-    client.ready.insert(seen[0]);
-    backend.ready.insert(seen[1]);
 }
