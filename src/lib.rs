@@ -1,7 +1,8 @@
 //! An HTTP/1.1 load balancer and static file server with two interchangeable concurrency engines.
 //!
-//! One engine is a pool of threads ([`Engine::Thread`]), the other runs tasks on an event loop per core ([`Engine::Async`]).
-//! Requests, policies, health and limits are the same code on both, so that the engines can be compared.
+//! One engine is a pool of threads ([`Engine::Thread`]), the other runs tasks on an event loop per core
+//! ([`Engine::Async`]). Both engines share the code for requests, policies, health and limits, so the engines can be
+//! compared.
 //!
 //! ```text
 //!            clients                        backends
@@ -43,7 +44,7 @@
 //! # }
 //! ```
 //!
-//! The program `neraca` is this with a command line: see [`config`].
+//! The program `neraca` adds a command line to this example: see [`config`].
 //!
 //! # Layers
 //!
@@ -62,9 +63,11 @@
 //! # Where to read on
 //!
 //! - [`engine::start`] runs an [`App`] on an [`Engine`] and returns an [`EngineHandle`].
-//! - An [`App`] decides what becomes of a request. [`Router`] and [`Files`] are apps; write your own to do something else.
-//! - An [`Exchange`] takes facts and returns a [`Step`]. It does no I/O, so it can be tested and simulated alone.
-//! - A [`Cluster`] picks a backend by a [`Policy`].
+//! - An [`App`] decides how each request is handled. [`Router`] and [`Files`] are apps. Other programs can implement
+//!   their own.
+//! - An [`Exchange`] takes facts and returns a [`Step`]. An exchange does no I/O, so it can be tested and simulated
+//!   alone.
+//! - A [`Cluster`] picks a backend with a [`Policy`].
 
 pub mod app;
 pub mod cluster;

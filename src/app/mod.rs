@@ -1,4 +1,5 @@
-//! The app decides about requests: the balancer forwards them, the file server answers them.
+//! The [`App`] trait, which decides how each request is handled. The balancer forwards requests, the file server
+//! answers them.
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -25,12 +26,12 @@ pub struct Moment {
     pub clients: usize,
 }
 
-/// The identity of a listener. No two listeners of a process have the same.
+/// The identity of a listener. No two listeners of a process have the same identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(u64);
 
 impl ListenerId {
-    /// An identity that no listener has had.
+    /// An identity that no other listener has.
     pub fn unused() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         ListenerId(NEXT.fetch_add(1, Relaxed))
@@ -61,14 +62,15 @@ impl ListenerSettings {
     }
 }
 
-/// What is known of a client. The engine makes it when a connection runs; an idle connection owns none.
+/// The known facts about a client. The engine builds a `Client` when a connection runs. An idle connection owns no
+/// `Client`.
 #[derive(Debug, Clone, Copy)]
 pub struct Client<'a> {
     /// The address that the connection comes from.
     pub seen: SocketAddr,
-    /// The address of the client that a proxy in front of us told.
+    /// The client address that a proxy in front of us reported.
     pub told: Option<SocketAddr>,
-    /// Our own address of the connection, where it is known.
+    /// Our own address of the connection, if known.
     pub local: Option<SocketAddr>,
     /// The connection to us is encrypted.
     pub encrypted: bool,
@@ -79,12 +81,12 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// A client whose connection is plain, and of which nothing is known but the address.
+    /// A client with an unencrypted connection, known only by its address.
     pub fn new(seen: SocketAddr, listener: ListenerId, settings: &'a ListenerSettings) -> Self {
         Client { seen, told: None, local: None, encrypted: false, listener, settings }
     }
 
-    /// The address of the client: as told, or else as seen.
+    /// The client's address: `told` if it is known, else `seen`.
     pub fn address(&self) -> SocketAddr {
         self.told.unwrap_or(self.seen)
     }
@@ -95,10 +97,10 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Where a request goes.
+/// The destination of a forwarded request.
 #[derive(Debug)]
 pub struct Plan {
-    /// The first attempt, or the queue that it waits in.
+    /// The first attempt, or the queue in which the request waits.
     pub start: Start,
     /// The client's X-Forwarded fields are kept.
     pub trusted: bool,
@@ -107,7 +109,7 @@ pub struct Plan {
 /// The decision about one request.
 #[derive(Debug)]
 pub enum Decision {
-    /// Forward it to a backend.
+    /// Forward the request to a backend.
     Forward(Plan),
     /// Send an answer of our own.
     Answer(Answer),
@@ -115,15 +117,17 @@ pub enum Decision {
     AnswerAfter(Duration, Answer),
 }
 
-/// A program over the exchange.
+/// The application logic that decides about each request of an exchange.
 pub trait App: Send + Sync + 'static {
-    /// What one worker knows of the app's changing data, so that a request takes no lock. `()` where nothing changes.
+    /// One worker's snapshot of the app's changing data. The snapshot saves a lock per request. Use `()` if no data
+    /// changes.
     type View: fmt::Debug + Send + 'static;
 
     /// The view of a new worker.
     fn view(&self) -> Self::View;
 
-    /// Brings a view up to date. Called once per wake-up of a worker: it reads one number when nothing has changed.
+    /// Brings a view up to date. A worker calls `refresh` once per wake-up, so an unchanged view should cost one atomic
+    /// load.
     fn refresh(&self, view: &mut Self::View);
 
     /// Decides about one valid request head.
@@ -135,8 +139,8 @@ pub trait App: Send + Sync + 'static {
         now: &Moment,
     ) -> Decision;
 
-    /// Begins an attempt for a request that has waited or whose last attempt failed, at a backend that is not in `tried`.
-    /// `permit` is the permit of a request that has waited. None when there is no such backend.
+    /// Begins an attempt for a request that has waited, or whose last attempt failed. The backend of the new attempt is
+    /// not in `tried`. `permit` is the permit of a request that has waited. Returns None when no such backend is left.
     fn retry(
         &self,
         view: &mut Self::View,

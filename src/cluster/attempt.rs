@@ -1,12 +1,12 @@
-//! Attempts to have a request answered, and the decision about what follows a failed one.
+//! Attempts to get a request answered, and the decision after a failed attempt.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::{AttemptEnd, Backend, BackendId, Failure};
 use super::queue::{Permit, Queue};
 
-/// Attempts of one request that reached a backend. A failed connect is no such attempt: it costs the backend nothing, and
-/// each backend has at most one for a request.
+/// Maximum attempts of one request that reach a backend. A failed connect does not count: the backend did no work, and
+/// each backend gets at most one failed connect per request.
 const ATTEMPTS_MAX: u32 = 3;
 
 /// One attempt at one backend. The backend counts it as in flight until it ends. Every attempt ends exactly once: by
@@ -18,25 +18,25 @@ pub struct Attempt {
     status: Option<u16>,
     first_byte: Option<Duration>,
     end: Option<AttemptEnd>,
-    /// Where the cluster bounds its requests in flight: held until the end.
+    /// The permit of a bounded cluster, held until the attempt ends.
     permit: Option<Permit>,
 }
 
-/// The start of an attempt.
+/// An attempt, or the queue in which the request waits for a permit.
 #[derive(Debug)]
 pub enum Start {
-    /// It has begun.
+    /// An attempt that has begun.
     Attempt(Attempt),
-    /// All permits are in use: the request waits in this queue, and then asks again with a permit.
+    /// All permits are in use. The request waits in this queue until it has a permit, and then starts with this permit.
     Wait(Arc<Queue>),
 }
 
-/// What is known of an attempt that has ended.
+/// The result of an attempt that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// The way it ended.
+    /// The way the attempt ended.
     pub end: AttemptEnd,
-    /// The status of the final response, when its head came.
+    /// The status of the final response, if its head arrived.
     pub status: Option<u16>,
     /// The time from the start of the attempt to the first byte of a response.
     pub first_byte: Option<Duration>,
@@ -50,29 +50,30 @@ impl Attempt {
         Attempt { backend: Arc::clone(backend), started: now, status, first_byte, end, permit }
     }
 
-    /// Holds a permit until the end.
+    /// Holds a permit until the attempt ends.
     pub(super) fn hold(&mut self, permit: Option<Permit>) {
         self.permit = permit;
     }
 
-    /// The backend. It stays known after the end.
+    /// The backend of the attempt, also after the end of the attempt.
     pub fn backend(&self) -> &Arc<Backend> {
         &self.backend
     }
 
-    /// Notes that a byte of a response has come.
+    /// Records that a byte of a response has arrived.
     pub fn note_byte(&mut self, now: Instant) {
         let started = self.started;
         self.first_byte.get_or_insert_with(|| now.saturating_duration_since(started));
     }
 
-    /// Notes that the head of the final response has come.
+    /// Records that the head of the final response has arrived.
     pub fn note_status(&mut self, status: u16) {
         self.status = Some(status);
     }
 
-    /// Ends the attempt; the first end counts. A failed connect ejects the backend, and so do several attempts in a row
-    /// without a timely response. A whole response ends an ejection.
+    /// Ends the attempt; later calls do nothing. A connect that is refused or times out ejects the backend.
+    /// [`SILENCES_MAX`](super::SILENCES_MAX) attempts in a row without a timely response eject the backend too. A whole
+    /// response ends an ejection.
     pub fn finish(&mut self, end: AttemptEnd, now: Instant) {
         if self.end.is_some() {
             return;
@@ -84,7 +85,7 @@ impl Attempt {
             AttemptEnd::Failed(Failure::ResponseTimeout | Failure::Stalled) => {
                 self.backend.count_silence(now);
             }
-            // A broken connection says nothing about the next one.
+            // A broken connection says nothing about the next connection.
             AttemptEnd::Failed(
                 Failure::Local | Failure::Reset | Failure::EndedEarly | Failure::BadResponse,
             )
@@ -108,45 +109,48 @@ impl Drop for Attempt {
     }
 }
 
-/// How far a request has got when its attempt fails.
+/// The progress of a request when its attempt fails.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     /// The method is idempotent (RFC 9110 section 9.2.2).
     pub idempotent: bool,
     /// A byte of the request was sent on the connection that failed.
     pub sent: bool,
-    /// All that was sent is still in our buffers.
+    /// Every byte that was sent is still in our buffers.
     pub repeatable: bool,
-    /// A byte of a response came, an interim response included.
+    /// A byte of a response arrived. Interim responses (1xx) count.
     pub answered: bool,
 }
 
-/// What follows a failed attempt.
+/// The decision after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Another attempt, at a backend that is not in [`Attempts::tried`]. It may have to wait: [`Start::Wait`].
+    /// Another attempt, at a backend that is not in [`Attempts::tried`]. The request may have to wait first:
+    /// [`Start::Wait`].
     Again,
-    /// The client gets an answer of ours, or its connection is broken off.
+    /// No further attempt. The client gets an answer of ours, or the client's connection is closed.
     GiveUp,
 }
 
 /// The attempts of one request so far. This type alone decides whether a request is tried again.
 #[derive(Debug, Default)]
 pub struct Attempts {
-    /// Backends that this request is not given to again.
+    /// Backends that never get this request again.
     excluded: Tried,
-    /// Backends that failed after the connect. They get this request again only when no other backend is left, and then
-    /// on a new connection: a kept connection often fails without fault of its backend.
+    /// Backends that failed after the connect. Such a backend gets this request again only when no other backend is
+    /// left. The repeated attempt uses a new connection, because a kept connection often fails without a fault of its
+    /// backend.
     broken: Tried,
     /// Attempts that reached a backend.
     reached: u32,
 }
 
 impl Attempts {
-    /// Records that an attempt failed, and decides what follows.
+    /// Records a failed attempt, and decides about the next attempt.
     ///
-    /// A request that is not idempotent is repeated only when no byte of it was sent: the backend may have acted on it
-    /// (RFC 9110 section 9.2.2). That the connection was a kept one proves nothing.
+    /// A request that is not idempotent is repeated only when no byte of the request was sent. Otherwise the backend
+    /// may have acted on the request (RFC 9110 section 9.2.2). A failed kept connection is no exception: the failure
+    /// does not show whether the backend has read the request.
     pub fn failed(&mut self, backend: BackendId, failure: Failure, request: Progress) -> Next {
         if failure.is_of_connect() {
             self.excluded.insert(backend);
@@ -162,15 +166,17 @@ impl Attempts {
         if allowed && self.reached < ATTEMPTS_MAX { Next::Again } else { Next::GiveUp }
     }
 
-    /// The backends that the next attempt avoids: first those that failed in any way, then only those that are out of
-    /// the question.
+    /// The backends that the next attempt avoids, as two sets. The first set holds every backend that failed this
+    /// request. The second set holds only the backends that never get this request again. Use the second set when the
+    /// first leaves no backend.
     pub fn tried(&self) -> [Tried; 2] {
         let mut all = self.excluded.clone();
         all.extend(self.broken.0.iter().copied());
         [all, self.excluded.clone()]
     }
 
-    /// True when a connection has failed this request: then only a new one will do.
+    /// True when an attempt has failed after its connect. The next attempt then needs a new connection, not a kept
+    /// connection.
     pub fn need_new_connection(&self) -> bool {
         self.reached > 0
     }
@@ -183,7 +189,7 @@ impl Attempts {
     }
 }
 
-/// A set of backends. Allocates nothing while it is empty, as it nearly always is.
+/// A set of backends. An empty set allocates nothing, and nearly every set is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tried(Vec<BackendId>);
 
@@ -195,7 +201,7 @@ impl Tried {
         }
     }
 
-    /// True when the backend was added.
+    /// True when the set contains the backend.
     pub fn contains(&self, id: BackendId) -> bool {
         self.0.contains(&id)
     }

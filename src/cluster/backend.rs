@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::health::Health;
 
-/// The identity of a backend. No two backends of a process have the same.
+/// The identity of a backend. No two backends of a process have the same identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(u64);
 
@@ -68,14 +68,14 @@ impl Failure {
 pub enum AttemptEnd {
     /// A whole response came.
     Answered,
-    /// Nobody waited for the response any more: the client left, the request was invalid, or the exchange panicked.
+    /// The response was no longer needed: the client left, the request was invalid, or the exchange panicked.
     Abandoned,
     /// The attempt failed.
     Failed(Failure),
 }
 
-/// One server of a cluster. The fields that every request reads or writes share one cache line, and no other backend
-/// shares it.
+/// One server of a cluster. The fields that every request reads or writes share one cache line. Two backends never
+/// share a cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Backend {
@@ -94,21 +94,21 @@ pub struct Backend {
 pub struct AttemptCounts {
     /// Attempts that began.
     pub started: u64,
-    /// Attempts that brought a whole response.
+    /// Attempts that got a whole response.
     pub answered: u64,
-    /// Attempts that nobody waited for any more.
+    /// Attempts that ended as [`AttemptEnd::Abandoned`].
     pub abandoned: u64,
     /// Attempts that failed, in the order of [`Failure::ALL`].
     pub failed: [u64; Failure::ALL.len()],
 }
 
 impl AttemptCounts {
-    /// The attempts that failed in this way.
+    /// The number of attempts that failed with `failure`.
     pub fn failed(&self, failure: Failure) -> u64 {
         self.failed[failure as usize]
     }
 
-    /// The attempts that ended, in any way.
+    /// The number of attempts that ended, in any way.
     pub fn ended(&self) -> u64 {
         self.answered + self.abandoned + self.failed.iter().sum::<u64>()
     }
@@ -138,14 +138,16 @@ impl Backend {
         self.address
     }
 
-    /// The attempts that have begun and have not ended. May be too high by those that end at this moment.
+    /// The number of attempts that have begun and have not ended. Attempts that end during the call may still be
+    /// counted.
     pub fn in_flight(&self) -> u32 {
-        // In this order: an attempt that both begins and ends in between is counted, never subtracted.
+        // `ended` is loaded first. So an attempt that begins and ends between the loads makes the result too high,
+        // never too low.
         let ended = self.ended.load(Relaxed);
         self.started.load(Relaxed).saturating_sub(ended) as u32
     }
 
-    /// The attempts by their ends.
+    /// The counters of the attempts, by their ends.
     pub fn counts(&self) -> AttemptCounts {
         let failed = std::array::from_fn(|kind| self.failed[kind].load(Relaxed));
         let abandoned = self.abandoned.load(Relaxed);
@@ -177,7 +179,8 @@ impl Backend {
         self.health.eject(now);
     }
 
-    /// Counts an attempt without a timely response: [`super::SILENCES_MAX`] in a row eject the backend.
+    /// Counts an attempt without a timely response. [`super::SILENCES_MAX`] of these attempts in a row eject the
+    /// backend.
     pub fn count_silence(&self, now: Instant) {
         self.health.count_silence(now);
     }
@@ -196,7 +199,8 @@ impl Backend {
         self.started.fetch_add(1, Relaxed);
     }
 
-    /// An answered attempt is counted by one number: the answered ones are those that ended in no other way.
+    /// Counts the end of an attempt. An answered attempt changes only `ended`: `counts` computes the answered attempts
+    /// as the ended attempts minus the abandoned and failed attempts.
     pub(super) fn count_end(&self, end: AttemptEnd) {
         match end {
             AttemptEnd::Answered => {}

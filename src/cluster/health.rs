@@ -1,11 +1,12 @@
 //! Passive health: whether a backend may get a request, learnt from the ends of its attempts.
 //!
 //! Two rules eject a backend:
-//! - **One failed connect.** A dead backend refuses at once, so it always has the fewest requests in flight. Without the
-//!   ejection it would draw every request of the least-requests policy.
-//! - **[`SILENCES_MAX`] attempts in a row without a timely response.** A single timeout proves little: one slow endpoint
-//!   of a healthy backend causes it too. A response of the backend in between starts the count anew, so a slow endpoint
-//!   ejects only a backend that answers nothing else. (nginx has `max_fails`, Envoy `consecutive_gateway_failure`.)
+//! - **One failed connect.** A dead backend refuses at once, so a dead backend always has the fewest requests in
+//!   flight. Without the ejection the least-requests policy would send every request to the dead backend.
+//! - **[`SILENCES_MAX`] attempts in a row without a timely response.** A single timeout proves little: one slow
+//!   endpoint of a healthy backend causes a timeout too. A whole response of the backend resets the count, so a slow
+//!   endpoint ejects only a backend that answers nothing else. (nginx has `max_fails`, Envoy
+//!   `consecutive_gateway_failure`.)
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Healthy.
+    /// The health of a new backend: healthy.
     pub(super) fn new(epoch: Instant) -> Self {
         Health { ejected_until: AtomicU64::new(0), silences: AtomicU32::new(0), epoch }
     }
@@ -53,7 +54,8 @@ impl Health {
         }
     }
 
-    /// Ends an ejection. Loads before it stores: it runs on every response, and all workers share the cache line.
+    /// Ends an ejection. Loads before it stores, because `restore` runs on every response and all workers share the
+    /// cache line.
     pub(super) fn restore(&self) {
         if self.silences.load(Relaxed) != 0 {
             self.silences.store(0, Relaxed);

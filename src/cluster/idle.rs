@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::backend::{Backend, BackendId};
 
-/// Kept connections, bounded for each backend. The pool does not know what a connection is: the caller names each by a
-/// key, and closes each that comes out unused.
+/// Kept connections, bounded for each backend. The pool does no I/O: the caller gives each connection a key, and closes
+/// each connection that the pool returns unused.
 #[derive(Debug)]
 pub struct IdlePool<S> {
     /// Sorted by the backend's id.
@@ -34,8 +34,9 @@ impl<S> IdlePool<S> {
         IdlePool { backends: Vec::new(), most_per_backend }
     }
 
-    /// Keeps a connection and returns the one to close for it: the connection itself when its backend was removed, the one
-    /// parked longest when there is no room for one more. Instants of one backend do not go backwards from call to call.
+    /// Keeps a connection. Returns a connection that the caller must close: the same connection when its backend was
+    /// removed, or the longest parked connection of the backend when the pool is full. For one backend, `now` must not
+    /// go backwards.
     pub fn park(&mut self, backend: &Arc<Backend>, key: usize, stream: S, now: Instant) -> Option<S> {
         if backend.is_removed() {
             return Some(stream);
@@ -50,14 +51,15 @@ impl<S> IdlePool<S> {
         oldest.map(|parked| parked.stream)
     }
 
-    /// Takes out the connection parked last: it is the least likely to have been closed, and the others can expire.
+    /// Takes out the connection that was parked last. The backend is least likely to have closed this connection, and
+    /// the older connections can expire.
     pub fn checkout(&mut self, backend: BackendId) -> Option<S> {
         let at = self.position(backend).ok()?;
         self.backends[at].parked.pop_back().map(|parked| parked.stream)
     }
 
-    /// Takes out the connection with this key when it is dead. Looks at every parked connection: a connection dies far
-    /// less often than one is parked.
+    /// Takes out the connection with this key when it is dead. Searches every parked connection, because a parked
+    /// connection rarely dies.
     pub fn remove_if(&mut self, key: usize, is_dead: impl Fn(&S) -> bool) -> Option<S> {
         self.backends
             .iter_mut()
@@ -68,7 +70,7 @@ impl<S> IdlePool<S> {
             .map(|parked| parked.stream)
     }
 
-    /// Takes out every connection that was parked longer than `kept_for` ago, and all of removed backends.
+    /// Takes out every connection that was parked longer than `kept_for` ago, and all connections of removed backends.
     pub fn expire(&mut self, now: Instant, kept_for: Duration) -> Vec<S> {
         let mut expired = Vec::new();
         for Kept { backend, parked } in &mut self.backends {
@@ -89,12 +91,12 @@ impl<S> IdlePool<S> {
         self.backends.iter().map(|kept| kept.parked.len()).sum()
     }
 
-    /// True when none is parked.
+    /// True when no connection is parked.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Where the backend is, or else where it belongs.
+    /// The index of the backend, or else the index at which to insert the backend.
     fn position(&self, backend: BackendId) -> Result<usize, usize> {
         self.backends.binary_search_by_key(&backend, |kept| kept.backend.id())
     }

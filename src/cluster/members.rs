@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::backend::Backend;
 
-/// The backends of a cluster: an immutable snapshot. A worker holds one and replaces it when the generation has changed.
+/// The backends of a cluster: an immutable snapshot. Each worker holds a snapshot, and replaces the snapshot when the
+/// generation has changed.
 #[derive(Debug)]
 pub struct Members {
     generation: u64,
@@ -19,8 +20,8 @@ impl Members {
         Members { generation: 0, backends }
     }
 
-    /// The members that follow these. A backend whose address stays is kept with its counters, its health and its
-    /// connections. A backend whose address is gone is marked as removed.
+    /// The next snapshot, with the given addresses. A backend whose address stays is kept with its counters, its health
+    /// and its connections. A backend whose address is gone is marked as removed.
     pub(super) fn replaced_by(&self, addresses: &[SocketAddr], epoch: Instant) -> Self {
         let mut old = self.backends.to_vec();
         let kept_or_new = |&address: &SocketAddr| match old.iter().position(|old| old.address() == address) {
@@ -32,12 +33,12 @@ impl Members {
         Members { generation: self.generation + 1, backends }
     }
 
-    /// The number of this snapshot. A later snapshot has a higher one.
+    /// The number of this snapshot. A later snapshot has a higher number.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The backends, in the order in which they were given.
+    /// The backends, in the order of the given addresses.
     pub fn backends(&self) -> &[Arc<Backend>] {
         &self.backends
     }

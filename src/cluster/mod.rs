@@ -33,13 +33,13 @@ pub struct Cluster {
     /// The generation of `members`.
     generation: AtomicU64,
     members: Mutex<Arc<Members>>,
-    /// Bounds the requests in flight, where a bound is set.
+    /// Bounds the requests in flight, if a capacity was set.
     queue: Option<Arc<Queue>>,
 }
 
 impl Cluster {
-    /// A cluster in which every backend is healthy. The same seed makes the same choices. No instant that is passed to the
-    /// cluster later lies before `epoch`: times are kept as milliseconds since then.
+    /// A cluster in which every backend is healthy. The same seed makes the same choices. Later instants must not lie
+    /// before `epoch`. Times are stored as milliseconds since `epoch`.
     pub fn new(addresses: &[SocketAddr], policy: Policy, seed: u64, epoch: Instant) -> Self {
         let members = Arc::new(Members::new(addresses, epoch));
         Cluster {
@@ -53,8 +53,8 @@ impl Cluster {
         }
     }
 
-    /// The same cluster with at most `in_flight` requests at its backends and at most `waiting` requests in a queue. There
-    /// is no bound without it.
+    /// The same cluster with at most `in_flight` requests at its backends and at most `waiting` requests in a queue.
+    /// Without this call there is no bound.
     #[must_use]
     pub fn with_capacity(self, in_flight: usize, waiting: usize) -> Self {
         Cluster { queue: Some(Queue::new(in_flight, waiting)), ..self }
@@ -79,12 +79,12 @@ impl Cluster {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The current members. Takes a lock: a worker calls it only when the generation has changed.
+    /// The current members. This call takes a lock, so a worker calls `members` only when the generation has changed.
     pub fn members(&self) -> Arc<Members> {
         Arc::clone(&self.members.lock())
     }
 
-    /// Brings a worker's snapshot up to date; true when it was not.
+    /// Brings a worker's snapshot up to date. Returns true when the snapshot was outdated.
     pub fn refresh(&self, members: &mut Arc<Members>) -> bool {
         let outdated = self.generation() != members.generation();
         if outdated {
@@ -93,8 +93,8 @@ impl Cluster {
         outdated
     }
 
-    /// Begins an attempt as [`Cluster::pick`] does, within the bound on requests in flight. `permit` is the permit of a
-    /// request that has waited; the attempt takes it. None when no backend is left.
+    /// Begins an attempt like [`Cluster::pick`], or returns the queue when all permits are in use. `permit` is the
+    /// permit of a request that has waited; the attempt takes the permit. Returns None when no backend is left.
     pub fn start(
         &self,
         members: &Members,
@@ -113,9 +113,9 @@ impl Cluster {
         Some(Start::Attempt(attempt))
     }
 
-    /// Begins an attempt at a backend that is not in `tried`: the policy picks among the available ones. When all are
-    /// ejected, the one whose ejection ends first is picked: an ejection is a guess, and a refused client is worse than
-    /// one more failed connect. None when no backend is left.
+    /// Begins an attempt at a backend that is not in `tried`. The policy picks among the available backends. When every
+    /// backend is ejected, the backend whose ejection ends first is picked. A refused client is worse than one more
+    /// failed connect. Returns None when no backend is left.
     pub fn pick(&self, members: &Members, tried: &Tried, now: Instant) -> Option<Attempt> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let untried = members.backends().iter().filter(|b| !b.is_removed() && !tried.contains(b.id()));

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 /// Permits for requests in flight, and the requests that wait for one.
 ///
-/// A permit that comes back goes to the first waiter directly, so a newcomer never overtakes a waiter, and nobody waits
-/// while a permit is free. A waiter learns by its waker that it has the permit.
+/// A released permit goes directly to the first waiter. So a newcomer never overtakes a waiter, and no request waits
+/// while a permit is free. When a waiter gets a permit, the queue calls the waiter's waker.
 #[derive(Debug)]
 pub struct Queue {
     permits: usize,
@@ -18,19 +18,19 @@ pub struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Permits that are in use or granted.
+    /// Permits that are in use, or granted to a waiter.
     in_use: usize,
     next_ticket: u64,
-    /// By ticket, which is the order of arrival.
+    /// The ticket and the waker of each waiter. Tickets ascend in the order of arrival.
     waiting: VecDeque<(u64, Waker)>,
-    /// Tickets whose permit has not been taken yet.
+    /// Tickets of waiters that have got a permit and have not taken the permit yet.
     granted: Vec<u64>,
 }
 
-/// What a newcomer gets.
+/// The result of [`Queue::enter`].
 #[derive(Debug)]
 pub enum Entered {
-    /// A permit at once.
+    /// A permit: the request may start at once.
     Permit(Permit),
     /// A place in the queue.
     Place(Place),
@@ -44,7 +44,7 @@ impl Queue {
         Arc::new(Queue { permits, waiting_max, state: Mutex::default() })
     }
 
-    /// A permit, if one is free. None while anybody waits.
+    /// Returns a permit if a permit is free. No permit is free while a request waits.
     pub fn try_permit(self: &Arc<Self>) -> Option<Permit> {
         let mut state = self.state.lock();
         let free = state.in_use < self.permits;
@@ -55,7 +55,7 @@ impl Queue {
         free.then(|| Permit(Arc::clone(self)))
     }
 
-    /// A permit, or else a place in the queue. `waker` is called once when the place has got a permit.
+    /// Returns a permit, or else a place in the queue. `waker` is called once, when the place has got a permit.
     pub fn enter(self: &Arc<Self>, waker: Waker) -> Entered {
         let mut state = self.state.lock();
         if state.in_use < self.permits {
@@ -78,12 +78,12 @@ impl Queue {
         self.state.lock().waiting.len()
     }
 
-    /// The number of permits in use. A permit that is granted and not taken yet counts.
+    /// The number of permits in use. A granted permit counts before the waiter takes the permit.
     pub fn in_use(&self) -> usize {
         self.state.lock().in_use
     }
 
-    /// A permit comes back: it goes to the first waiter, or becomes free.
+    /// Passes a permit to the first waiter, or frees the permit.
     fn release(&self) {
         let mut state = self.state.lock();
         let first = state.waiting.pop_front();
@@ -94,7 +94,7 @@ impl Queue {
         if waker.is_none() {
             state.in_use -= 1;
         }
-        // A waker runs code of the engine, so the lock is not held.
+        // The waker runs code of the engine, so the lock is released first.
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -102,7 +102,7 @@ impl Queue {
     }
 }
 
-/// The right to have one request in flight. It is released when it is dropped.
+/// The right to have one request in flight. Dropping the permit releases it.
 #[derive(Debug)]
 pub struct Permit(Arc<Queue>);
 
@@ -112,7 +112,8 @@ impl Drop for Permit {
     }
 }
 
-/// A place in the queue. A waiter that drops it leaves at once; a permit that it was granted goes to the next waiter.
+/// A place in the queue. A waiter that drops its place leaves the queue at once. If the place already has a permit, the
+/// permit goes to the next waiter.
 #[derive(Debug)]
 pub struct Place {
     queue: Arc<Queue>,
@@ -120,7 +121,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The permit, once it was granted.
+    /// Takes the permit, if the place has got a permit.
     pub fn take(&mut self) -> Option<Permit> {
         let mut state = self.queue.state.lock();
         let at = state.granted.iter().position(|ticket| *ticket == self.ticket)?;
@@ -136,7 +137,8 @@ impl Drop for Place {
         let at = state.waiting.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket);
         let left = at.ok().and_then(|at| state.waiting.remove(at));
         drop(state);
-        // A waker may own what it wakes, so the lock is not held while it is dropped.
+        // A waker may own the task that it wakes, and that task may use the queue. So the lock is released before the
+        // waker is dropped.
         if left.is_none() {
             drop(self.take());
         }

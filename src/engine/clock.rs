@@ -6,7 +6,7 @@ use rustix::time::ClockId;
 
 use crate::app::Moment;
 
-/// The CPU time of this thread. Time spent waiting for a CPU does not count.
+/// The CPU time of this thread. Time on the run queue does not count.
 #[derive(Debug, Default)]
 pub(super) struct CpuTime(Duration);
 
@@ -21,7 +21,8 @@ impl CpuTime {
     }
 }
 
-/// The load of a worker over the last reading's time. Time that the worker spent blocked on its channel does not count.
+/// The load of a worker between the last two readings. Time that the worker spent blocked on its channel does not
+/// count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Load {
     /// Percent of the time in which the thread ran or waited for a CPU.
@@ -30,8 +31,8 @@ pub(super) struct Load {
     pub(super) waited: u64,
 }
 
-/// The shortest time that a load is computed over. A worker that has just taken the leadership has run without a pause, and
-/// so its first milliseconds look saturated.
+/// The minimum observed time for a load. Blocked time does not count. So the observed time of a new leader is only a
+/// few milliseconds of work, and would look saturated.
 const OBSERVED_MIN: Duration = Duration::from_millis(50);
 
 /// The scheduler's statistics of one thread.
@@ -44,7 +45,7 @@ struct SchedStat {
 }
 
 impl SchedStat {
-    /// Reads /proc/thread-self/schedstat; None where the kernel has no such file.
+    /// Reads /proc/thread-self/schedstat; None if the kernel has no such file.
     fn read() -> Option<Self> {
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
         let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
@@ -63,20 +64,20 @@ pub(super) struct RunQueueStat {
 }
 
 impl RunQueueStat {
-    /// The worker has no job from now on.
+    /// Records that the worker has no job from `now` on.
     pub(super) fn block(&mut self, now: Instant) {
         self.blocked_since = Some(now);
     }
 
-    /// The worker has a job again.
+    /// Records that the worker has a job again.
     pub(super) fn resume(&mut self, now: Instant) {
         if let Some(since) = self.blocked_since.take() {
             self.blocked += now.saturating_duration_since(since);
         }
     }
 
-    /// The load since the last reading. None the first time, after less than [`OBSERVED_MIN`], and where the kernel does not
-    /// tell.
+    /// The load since the last reading. None on the first call, after less than [`OBSERVED_MIN`], and if the kernel has
+    /// no schedstat file.
     pub(super) fn read(&mut self, now: Instant) -> Option<Load> {
         self.read_as(now, SchedStat::read()?)
     }
@@ -102,7 +103,7 @@ impl RunQueueStat {
 #[derive(Debug)]
 pub(super) struct Clock {
     now: Moment,
-    /// When the date was read; it is read again a second later.
+    /// The start of the wall-clock second of the date. The date is read again one second later.
     dated: Instant,
 }
 
@@ -124,7 +125,7 @@ impl Clock {
         }
     }
 
-    /// Sets the time to one that the caller chooses.
+    /// Sets the time to the given moment. The simulation uses a clock of its own.
     pub(super) fn set(&mut self, now: Moment) {
         self.now = now;
     }
@@ -172,7 +173,7 @@ mod tests {
             // Most of the wait for a CPU came with the wake-up from the channel.
             (100, 200, 90, 60, Some((100, 60))),
             (900, 1000, 50, 0, Some((50, 0))),
-            // Too short to tell.
+            // Too short for a load.
             (990, 1000, 10, 0, None),
             (151, 200, 40, 9, None),
         ];

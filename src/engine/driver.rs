@@ -1,7 +1,8 @@
-//! The driver of a client's connection: it runs the exchange from one wait to the next.
+//! The driver of a client's connection, which runs the exchange from one wait to the next.
 //!
-//! Both engines share it. They differ in who calls [`Connection::run`], and in how they wait for the [`Turn`] that it
-//! returns. It is generic over the transport, so the simulation runs the same code over connections in memory.
+//! Both engines share the driver. The engines differ in who calls [`Connection::run`], and in how they wait after the
+//! returned [`Turn`]. The driver is generic over the transport, so the simulation runs the same code over connections
+//! in memory.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,46 +27,48 @@ pub use super::stats::Counters;
 pub use super::transport::{Endpoint, Follows, Transport};
 pub use super::worker::WorkerState;
 
-/// Most transfers of one connection before other connections get their turn: 12 MiB, or 32 MiB of a file.
+/// Maximum transfers of one connection per run; then other connections run first. 128 transfers move at most 12 MiB
+/// through buffers, or 32 MiB of a file.
 const TRANSFERS_MAX: usize = 128;
 
-/// Where an engine gets and keeps connections to backends.
+/// The connections to backends that an engine makes and keeps.
 pub trait Backends<T> {
-    /// Takes out a kept connection to that backend on which nothing has happened since it was parked. From now on its
-    /// readiness belongs to this client's connection.
+    /// Takes out a kept connection to the backend. A connection with new bytes or an ended stream is closed, and
+    /// another connection is tried. The engine then reports the readiness of the returned connection to this client's
+    /// connection.
     fn checkout(&self, backend: BackendId, client: &Endpoint<T>) -> Option<Endpoint<T>>;
 
-    /// Begins a new connection for this client; true when it is established at once.
+    /// Begins a new connection for this client; true when the connection is established at once.
     ///
     /// # Errors
-    /// The connection was refused, or the system has no socket for it.
+    /// The connection was refused, or the system cannot create a socket.
     fn connect(&self, address: SocketAddr, client: &Endpoint<T>) -> io::Result<(Endpoint<T>, bool)>;
 
     /// Keeps a connection for another request.
     fn park(&self, connection: Endpoint<T>, backend: &Arc<Backend>, now: Instant);
 
-    /// Closes a connection, of either side.
+    /// Closes a connection to a client or to a backend.
     fn close(&self, connection: Endpoint<T>);
 
-    /// Counts the requests that are in flight at the backends.
+    /// The limit on the requests in flight, with their count.
     fn pressure(&self) -> &PressureLimit;
 
     /// A waker that runs this client's connection again, from any thread.
     fn waker(&self, client: &Endpoint<T>) -> Waker;
 }
 
-/// What a connection needs after it ran.
+/// The state of a connection after a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// It waits for one of these transfers, or for the deadline.
+    /// The connection waits for one of these transfers, or for the deadline.
     Waits(Interest, Instant),
-    /// It could go on, but other connections have waited long enough, and the clock has to be read again.
+    /// The connection could continue, but other connections must run first and the clock must be read again.
     Yields,
-    /// It has ended and must be closed.
+    /// The connection has ended and must be closed.
     Ends(CloseReason),
 }
 
-/// A client's connection. An idle one owns neither an exchange nor a buffer.
+/// A client's connection. An idle connection owns neither an exchange nor a buffer.
 #[derive(Debug)]
 pub struct Connection<T> {
     client: Endpoint<T>,
@@ -82,9 +85,9 @@ pub(super) struct Active<T> {
     backend: Option<Endpoint<T>>,
     /// The backend's connection is being established.
     connecting: bool,
-    /// Where the request is counted while it is in flight at a backend.
+    /// The entry of the request in the [`PressureLimit`], while the request is in flight at a backend.
     in_flight: Option<InFlight>,
-    /// Nothing had moved when the connection ran last.
+    /// The last run made no transfer, so the connection waits again.
     waits_again: bool,
 }
 
@@ -100,7 +103,7 @@ impl<T: Transport> Connection<T> {
         Connection { client, active: None, idle_until, address: address.ip(), port: address.port() }
     }
 
-    /// Runs until the connection has to wait, or ends.
+    /// Runs the connection until it waits, yields or ends.
     pub fn run<A: App>(
         &mut self,
         shared: &Shared<A>,
@@ -176,7 +179,7 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Closes the connection, and the backend's. An abrupt reason makes the close a reset.
+    /// Closes the client's connection and the backend connection. An abrupt reason makes the close a reset.
     pub fn end<V>(
         mut self,
         reason: CloseReason,
@@ -196,7 +199,7 @@ impl<T: Transport> Connection<T> {
         backends.close(self.client);
     }
 
-    /// Gives up an exchange that panicked: nothing of it is used again.
+    /// Gives up an exchange that panicked. No part of the exchange is used again.
     pub(super) fn abandon(&mut self, backends: &impl Backends<T>, counters: &Counters) {
         counters.panics.add(1);
         if let Some(connection) = self.active.take().and_then(|mut active| active.take_backend(backends)) {
@@ -204,14 +207,15 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// True when it has no request, and no byte of a request is known to be there.
+    /// True when the connection has no request, and no byte of a request is known to have arrived.
     pub fn is_idle(&self) -> bool {
         self.active.is_none() && !self.client.is_readable()
     }
 
-    /// True when the client's socket is to be watched during a wait for `interest`. A wait for the backend alone watches it
-    /// only when it lasts longer than a sweep, which is the time in which a reset of the client is noticed: most waits are
-    /// shorter, and the registration is a system call.
+    /// True when the poller must watch the client's socket during a wait for `interest`. During a wait for the backend
+    /// alone, the client's socket is watched only after a run without a transfer, at most one sweep later. So a reset
+    /// of the client is noticed within a sweep. Most waits are shorter and save the registration, which is a system
+    /// call.
     pub(super) fn watches_client(&self, interest: Interest) -> bool {
         interest.concerns(Side::Client) || self.active.as_ref().is_some_and(|active| active.waits_again)
     }
@@ -221,12 +225,12 @@ impl<T: Transport> Connection<T> {
         &mut self.client
     }
 
-    /// The backend's end, while one is attached.
+    /// The backend's end, while a backend connection is attached.
     pub fn backend(&mut self) -> Option<&mut Endpoint<T>> {
         self.active.as_mut()?.backend.as_mut()
     }
 
-    /// Both ends.
+    /// The client's end, and the backend's end while it is attached.
     pub(super) fn ends(&mut self) -> (&mut Endpoint<T>, Option<&mut Endpoint<T>>) {
         (&mut self.client, self.active.as_mut().and_then(|active| active.backend.as_mut()))
     }
@@ -248,7 +252,7 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Gives the exchange back when the connection has become idle, or ends.
+    /// Gives the exchange back to the worker, because the connection has become idle or ends.
     fn retire<V>(&mut self, worker: &mut WorkerState<V, T>, counters: &Counters) {
         if let Some(mut active) = self.active.take() {
             counters.served.add(active.exchange.take_served());
@@ -258,7 +262,7 @@ impl<T: Transport> Connection<T> {
 }
 
 impl Connection<Tcp> {
-    /// When it runs at the latest: at its deadline, or at the next sweep while nobody watches the client's socket.
+    /// The latest time of the next run: the deadline, or the next sweep while no poller watches the client's socket.
     pub(super) fn runs_again_at(&mut self, interest: Interest, deadline: Instant, now: Instant) -> Instant {
         match self.client.is_watched() || self.watches_client(interest) {
             true => deadline,
@@ -338,7 +342,7 @@ impl<T: Transport> Active<T> {
         }
     }
 
-    /// Finds out what became of the connection that was begun.
+    /// Checks whether the new backend connection is established, has failed or has timed out.
     fn establish(&mut self, backends: &impl Backends<T>, now: Instant, counters: &Counters) -> Attached {
         let error = match self.backend.as_mut().map(Endpoint::established) {
             Some(Ok(true)) => {
@@ -364,7 +368,8 @@ impl<T: Transport> Active<T> {
         self.backend = Some(connection);
     }
 
-    /// Parks the backend's connection, unless its end is known, or closes it.
+    /// Parks the backend connection if `keep` asks for it and the stream has not ended. Otherwise closes the
+    /// connection.
     fn detach(&mut self, backends: &impl Backends<T>, keep: Keep, now: Instant) {
         let Some(connection) = self.take_backend(backends) else { return };
         match (keep, self.exchange.attempt()) {
@@ -381,8 +386,9 @@ impl<T: Transport> Active<T> {
         }
     }
 
-    /// Tries each transfer of `interest` that may be possible; false when none was. It writes first: what leaves makes
-    /// room. Each side is read and written once at most, so that no connection holds the worker for long.
+    /// Tries each transfer of `interest` that may be possible. Returns false when no transfer was possible. Writes come
+    /// first, because a write frees buffer space for a read. Each side is read and written at most once, so that no
+    /// connection holds the worker for long.
     fn transfer(
         &mut self,
         interest: Interest,
@@ -428,7 +434,7 @@ fn is_temporary(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// The kind of an error of `connect`. The backend is to blame for none but `Refused`.
+/// The kind of an error of `connect`. Only `Refused` is the backend's fault.
 fn attach_error(error: &io::Error) -> AttachError {
     use rustix::io::Errno;
     // connect(2): no free local port, for this destination or at all.

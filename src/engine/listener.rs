@@ -1,4 +1,4 @@
-//! Sockets that clients connect to, and what both engines do with them.
+//! Listening sockets: binding, registering and accepting, for both engines.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,25 +12,27 @@ use socket2::{Domain, Socket, Type};
 use super::Shared;
 use super::stats::Counters;
 
-/// Connections that the kernel keeps for us while we do not accept: a burst of a thousand clients must fit. The
-/// kernel cuts it to net.core.somaxconn.
+/// Maximum connections in the kernel's accept queue. A burst of a thousand clients must fit. The kernel reduces the
+/// number to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
-/// Connections accepted at a time, so that a flood of them does not hold up those that are there.
+/// Maximum connections accepted at a time from one listener. The bound keeps a flood of new clients from delaying the
+/// existing clients.
 const ACCEPTED_AT_ONCE: usize = 64;
 
-/// The token of an engine's waker; listeners count down from below it, sockets use their descriptor.
+/// The token of an engine's waker. The tokens of listeners count down from just below this token. The token of a socket
+/// is its descriptor.
 pub(super) const WAKE: Token = Token(usize::MAX);
 const FIRST_LISTENER: usize = usize::MAX - 1;
 
-/// Bound listeners, before an engine takes them.
+/// Bound listeners, not yet used by an engine.
 #[derive(Debug)]
 pub struct Listeners(pub(super) Vec<TcpListener>);
 
 /// Binds each address.
 ///
 /// # Errors
-/// With the address in the message when it is in use or not ours.
+/// When an address is in use or not local. The message contains the address.
 pub fn listen(addresses: &[SocketAddr]) -> io::Result<Listeners> {
     let bind_one = |address: &SocketAddr| {
         bind(*address)
@@ -43,13 +45,14 @@ impl Listeners {
     /// The addresses of the listeners, with the ports that the kernel chose.
     ///
     /// # Errors
-    /// When the kernel does not tell the address of a socket.
+    /// When the kernel cannot report the address of a socket.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.0.iter().map(TcpListener::local_addr).collect()
     }
 }
 
-/// TCP_NODELAY is set here, for Linux hands it down to every accepted connection.
+/// Binds one address and listens. TCP_NODELAY is set here, because on Linux every accepted connection inherits the
+/// option.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
     socket.set_reuse_address(true)?;
@@ -59,29 +62,31 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Registers them with a poller, which tells of them with tokens that [`is_listener`] knows.
+/// Registers the listeners with a poller. [`is_listener`] recognizes their tokens.
 pub(super) fn watch(listeners: &[TcpListener], registry: &Registry) -> io::Result<()> {
     listeners.iter().enumerate().try_for_each(|(i, listener)| {
         registry.register(&mut SourceFd(&listener.as_raw_fd()), Token(FIRST_LISTENER - i), Interest::READABLE)
     })
 }
 
-/// True for the token of one of so many listeners.
+/// True for the token of a listener. `listeners` is the number of listeners.
 pub(super) fn is_listener(token: Token, listeners: usize) -> bool {
     token != WAKE && token.0 > FIRST_LISTENER - listeners
 }
 
-/// What became of the clients that waited.
+/// The result of accepting the waiting clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Accepted {
     All,
-    /// More may be waiting; those that are there come first.
+    /// More clients may be waiting. The existing clients come first.
     Some,
-    /// The limit of connections or descriptors is reached, or the system failed: worth a try at the next sweep.
+    /// The limit of connections or descriptors is reached, or accepting failed. The engine tries again at the next
+    /// sweep.
     Paused,
 }
 
-/// Accepts what waits, a bounded number at a time. Each counts as open when it is given to `admit`.
+/// Accepts waiting clients, a bounded number at a time, and passes each client to `admit`. Each client is counted as
+/// open before `admit` is called.
 pub(super) fn accept_waiting<A>(
     listeners: &[TcpListener],
     shared: &Shared<A>,
@@ -119,7 +124,7 @@ pub(super) fn accept_waiting<A>(
     accepted
 }
 
-/// The next client, non-blocking from the start (one system call).
+/// Accepts the next client. One system call also makes the socket non-blocking.
 fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (socket, address): (OwnedFd, _) =
         rustix::net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
@@ -132,7 +137,7 @@ fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((stream, address))
 }
 
-/// The system has no descriptor or memory left for one more connection; it may have later.
+/// True when the system has no descriptor or memory left for one more connection. A later attempt may succeed.
 pub(super) fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]

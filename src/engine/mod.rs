@@ -1,7 +1,7 @@
-//! The two engines: sockets, clocks, threads and tasks are on this floor and on no other.
+//! The two engines. Only the engine and the layers above it use sockets, clocks and threads.
 //!
-//! `thread` is a fixed pool of workers fed by a channel of ready work, `task` is an executor and a reactor per core.
-//! Both run the same [`Exchange`](crate::exchange::Exchange) over the same links.
+//! `thread` is a fixed pool of workers fed by a channel of ready work. `task` is an executor and a reactor per core.
+//! Both run the same [`Exchange`](crate::exchange::Exchange) over the same transport.
 
 mod clock;
 mod defaults;
@@ -32,7 +32,7 @@ pub use pressure::ConcurrencyLimit;
 use shared::Shared;
 pub use stats::Snapshot;
 
-/// Which engine runs, with the choices that only this engine has.
+/// The choice of an engine, with the options of this engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// A fixed pool of workers fed by a channel of ready work.
@@ -54,7 +54,7 @@ pub enum Pool {
         /// Ready connections per job; at least 1.
         batch: usize,
     },
-    /// The pool of the textbooks: a worker takes one ready connection and holds its exchange to the end.
+    /// The textbook pool: a worker takes one ready connection and holds the exchange to its end.
     Textbook,
 }
 
@@ -68,13 +68,13 @@ impl Pool {
     }
 }
 
-/// What wakes the tasks of the async engine.
+/// The reactor that wakes the tasks of the async engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReactorKind {
-    /// An edge-triggered reactor of our own per core.
+    /// Our own edge-triggered reactor, one per core.
     #[default]
     Edge,
-    /// smol's own, one for the process.
+    /// smol's reactor, one for the process.
     Smol,
 }
 
@@ -103,29 +103,30 @@ impl Default for EngineLimits {
     }
 }
 
-/// How to run an app.
+/// The options for running an app.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Which engine.
+    /// The engine.
     pub engine: Engine,
-    /// Threads; at least 1.
+    /// The number of threads; at least 1.
     pub workers: usize,
-    /// How many requests are at the backends at once.
+    /// The limit on the requests in flight.
     pub concurrency: ConcurrencyLimit,
     /// The settings of the listeners.
     pub listener: ListenerSettings,
-    /// What the process may take.
+    /// The limits of the process.
     pub engine_limits: EngineLimits,
-    /// Most bytes of a single read: less than a buffer only to see what that costs.
+    /// Maximum bytes of a single read. Only experiments set less than a whole buffer, to measure the cost of small
+    /// reads.
     pub receive_bytes: usize,
 }
 
-/// Processors that this process may use; at least 1.
+/// The number of CPUs that this process may use; at least 1.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// How often deadlines are looked at: a deadline passes at most this much late.
+/// The interval of the sweep, which checks deadlines. A deadline is noticed at most one interval late.
 const SWEEP: Duration = Duration::from_millis(200);
 
 /// A running engine. Dropping it stops nothing: call `stop`, then `wait`.
@@ -137,24 +138,24 @@ pub struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// Where it listens, in the order of the listeners.
+    /// The addresses of the listeners, in their order.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Stops accepting; what is running is answered with `Connection: close`, within the drain limit.
+    /// Stops accepting. Running requests are answered with `Connection: close`, within the drain limit.
     pub fn stop(&self) {
         (self.stop)();
     }
 
-    /// Returns when everything has ended after `stop`.
+    /// Waits until all connections and threads have ended after `stop`.
     pub fn wait(&self) {
         if let Some(wait) = self.wait.lock().take() {
             wait();
         }
     }
 
-    /// What was counted since the start.
+    /// The counters of all workers since the start.
     pub fn stats(&self) -> Snapshot {
         (self.stats)()
     }
@@ -163,7 +164,7 @@ impl EngineHandle {
 /// Starts an engine over `app`.
 ///
 /// # Errors
-/// When a poller or a thread cannot be had from the system.
+/// When the system cannot create a poller or a thread.
 pub fn start<A: App>(app: Arc<A>, listeners: Listeners, options: Options) -> io::Result<EngineHandle> {
     let shared = Arc::new(Shared::new(app, options));
     let addresses = listeners.addresses()?;
@@ -179,5 +180,5 @@ pub fn start<A: App>(app: Arc<A>, listeners: Listeners, options: Options) -> io:
     Ok(EngineHandle { addresses, stop, wait: Mutex::new(Some(wait)), stats: Box::new(stats) })
 }
 
-/// The two ends of a running engine: begin to stop, and wait for the end.
+/// Two functions of a running engine: the first begins to stop, the second waits for the end.
 type Ends = (Box<dyn Fn() + Send + Sync>, Box<dyn FnOnce() + Send>);

@@ -1,7 +1,7 @@
-//! What is known of the readiness of one connection.
+//! The recorded readiness of one connection.
 
-/// A set of facts about a connection. Readiness is edge-triggered knowledge: a poller adds a fact once, and a transfer
-/// removes it when the socket has no more to give or to take. This saves the call that would only say `WouldBlock`.
+/// A set of facts about a connection. Readiness is edge-triggered: a poller adds a fact once, and a transfer removes
+/// the fact when the socket is drained or full. The record saves system calls that would only return `WouldBlock`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Readiness(u8);
 
@@ -12,20 +12,21 @@ impl Readiness {
     pub const READABLE: Readiness = Readiness(1);
     /// The socket may take bytes.
     pub const WRITABLE: Readiness = Readiness(2);
-    /// The peer sends no more: a short read does not mean that everything was read.
+    /// The peer sends no more. After this fact a short read does not mean that everything was read.
     pub const ENDED: Readiness = Readiness(4);
     /// The connection is broken, for example by a reset.
     pub const FAILED: Readiness = Readiness(8);
-    /// The transport holds bytes that are decoded and not taken: they can be read whatever the socket has.
+    /// The transport holds decoded bytes that can be read even if the socket is not readable.
     pub const BUFFERED: Readiness = Readiness(16);
     /// A poller watches the socket for bytes to read.
     pub(super) const WATCHED_READ: Readiness = Readiness(32);
     /// A poller watches the socket for room to write.
     pub(super) const WATCHED_WRITE: Readiness = Readiness(64);
-    /// The connection is to run although its sockets have nothing new: a deadline has passed, or another thread woke it.
+    /// The connection must run although its sockets report nothing new: a deadline has passed, or another thread woke
+    /// the connection.
     pub(super) const WOKEN: Readiness = Readiness(128);
 
-    /// The facts of an event. An end or an error of the socket is found by reading or writing, so they count as readiness.
+    /// The facts of an event. A read or a write finds the end or the error of a socket, so both count as readiness.
     pub(super) fn of_event(event: &mio::event::Event) -> Self {
         let mut ready = Readiness::NONE;
         ready.set(Readiness::READABLE, event.is_readable());

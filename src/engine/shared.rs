@@ -1,4 +1,4 @@
-//! What all workers of an engine share, whichever engine it is.
+//! The state that all workers of an engine share, for both engines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,9 +18,9 @@ pub struct Shared<A> {
     /// Open client connections.
     pub(super) open: AtomicUsize,
     pub(super) draining: AtomicBool,
-    /// The drain limit has passed: connections that still run are broken off.
+    /// The drain limit has passed: the remaining connections end, and unfinished responses end with a reset.
     ending: AtomicBool,
-    /// The listeners are closed: no connection is accepted any more.
+    /// The listeners are closed, so no connection is accepted any more.
     accepted_last: AtomicBool,
 }
 
@@ -44,18 +44,18 @@ impl<A> Shared<A> {
         &self.counters[worker]
     }
 
-    /// A client's connection was accepted.
+    /// Counts an accepted client connection.
     pub fn opened(&self, counters: &Counters) {
         counters.accepted.add(1);
         self.open.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A client's connection was closed. Returns the number of open connections.
+    /// Counts a closed client connection. Returns the number of open client connections.
     pub fn closed(&self) -> usize {
         self.open.fetch_sub(1, Ordering::SeqCst) - 1
     }
 
-    /// Begins a drain or ends it. While it lasts connections are closed after their response.
+    /// Begins or ends a drain. During a drain, connections are closed after their response.
     pub fn set_draining(&self, on: bool) {
         self.draining.store(on, Ordering::Relaxed);
     }
@@ -64,7 +64,7 @@ impl<A> Shared<A> {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Breaks off every connection when it runs next.
+    /// Makes every connection end at its next run.
     pub fn end_all(&self) {
         self.ending.store(true, Ordering::Relaxed);
     }
@@ -73,7 +73,8 @@ impl<A> Shared<A> {
         self.ending.load(Ordering::Relaxed)
     }
 
-    /// Notes since when the process has been stopping, and ends what is still running after the drain limit.
+    /// Ends the remaining connections once the drain limit has passed. `since` keeps the start of the drain from call
+    /// to call.
     pub(super) fn limit_drain(&self, since: &mut Option<Instant>, now: Instant) {
         let since = *since.get_or_insert(now);
         if now.saturating_duration_since(since) >= self.options.engine_limits.drain {
@@ -81,13 +82,13 @@ impl<A> Shared<A> {
         }
     }
 
-    /// The listeners are closed.
+    /// Records that the listeners are closed.
     pub(super) fn stop_accepting(&self) {
         self.accepted_last.store(true, Ordering::SeqCst);
     }
 
-    /// True when no connection is open and none will be. A connection on its way from one core to another counts as open,
-    /// so no core ends before it has arrived.
+    /// True when no connection is open and no connection will be accepted. A connection on its way from one core to
+    /// another counts as open, so no core ends before this connection has arrived.
     pub(super) fn is_over(&self) -> bool {
         self.accepted_last.load(Ordering::SeqCst) && self.open.load(Ordering::SeqCst) == 0
     }
@@ -97,8 +98,8 @@ impl<A> Shared<A> {
     }
 }
 
-/// Aborts the process when its thread panics outside of a connection. A panic inside a connection is caught and ends only
-/// this connection. Without the event loop the process would be alive and serve nobody.
+/// Aborts the process when its thread panics outside of a connection. A panic inside a connection is caught and ends
+/// only this connection. A process without its event loop would be alive and serve nobody.
 pub(super) struct AbortOnPanic;
 
 impl AbortOnPanic {

@@ -1,13 +1,13 @@
-//! Counters: one set a worker, written by it alone, added up when somebody asks.
+//! Counters. Each worker writes its own set, and a reader adds the sets up.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A number that one worker counts up and others read.
+/// A number that one worker increases and other threads read.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Without a locked instruction: there is one writer.
+    /// Adds `n` without a locked instruction, because only one thread writes.
     pub(super) fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
@@ -15,14 +15,14 @@ impl Counter {
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// What one worker has counted since the start.
+        /// The counters of one worker since the start.
         #[derive(Debug, Default)]
         #[repr(align(64))]
         pub struct Counters {
             $(pub(super) $name: Counter,)+
         }
 
-        /// The counters of all workers, added up, since the start.
+        /// The sum of the counters of all workers since the start.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub struct Snapshot {
             $($(#[doc = $doc])+ pub $name: u64,)+
@@ -34,7 +34,7 @@ macro_rules! counters {
                 $(self.$name += counters.$name.0.load(Relaxed);)+
             }
 
-            /// One JSON object on one line.
+            /// The counters as one JSON object on one line.
             pub fn to_json(&self) -> String {
                 let fields = [$(format!("\"{}\":{}", stringify!($name), self.$name),)+];
                 format!("{{{}}}", fields.join(","))
@@ -48,25 +48,25 @@ counters! {
     accepted,
     /// Client connections closed, whatever the reason.
     closed,
-    /// Requests answered whole, whoever made the answer.
+    /// Requests with a complete response, from a backend or of our own.
     served,
-    /// Client connections broken off in the middle of a response.
+    /// Client connections closed in the middle of a response.
     broken,
     /// Backend connections made.
     connected,
     /// Requests that got a kept backend connection.
     reused,
-    /// Backend connections that could not be had.
+    /// Backend connections that could not be made.
     unreachable,
     /// Calls that found a socket not ready.
     would_blocks,
-    /// Returns from waiting for readiness, or for work.
+    /// Wake-ups: returns from a wait for readiness or for work.
     wakeups,
     /// Jobs taken from the channel (thread engine).
     jobs,
-    /// Time those jobs lay in the channel, in nanoseconds.
+    /// Time that the jobs waited in the channel, in nanoseconds.
     queue_wait_ns,
-    /// Times a listener could not accept for want of descriptors or connections.
+    /// Pauses in accepting, because a limit of connections or descriptors was reached or accepting failed.
     accept_paused,
     /// Exchanges that panicked.
     panics,

@@ -1,28 +1,28 @@
-//! Waits for nothing but the time, which have to end on time. Deadlines are not among them: those are swept.
+//! Exact timers for delayed answers. Ordinary deadlines are checked by the sweep.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-/// Which client's descriptor is to run when, soonest first.
+/// The times at which clients' connections must run, with the clients' descriptors, soonest first.
 #[derive(Debug, Default)]
 pub(super) struct Timers(BinaryHeap<Reverse<(Instant, usize)>>);
 
 impl Timers {
-    /// Adds a wait; true when it ends before all others.
+    /// Adds a timer; true when the new timer ends before all other timers.
     pub(super) fn add(&mut self, at: Instant, client: usize) -> bool {
         let first = self.0.peek().is_none_or(|Reverse((soonest, _))| at < *soonest);
         self.0.push(Reverse((at, client)));
         first
     }
 
-    /// How long a poller may wait, at most `most`.
+    /// The time until the next timer ends, at most `most`.
     pub(super) fn until_next(&self, now: Instant, most: Duration) -> Duration {
         let next = self.0.peek().map(|Reverse((at, _))| at.saturating_duration_since(now));
         next.map_or(most, |wait| wait.min(most))
     }
 
-    /// Takes out one wait that is over.
+    /// Takes out one timer that has ended, and returns the client's descriptor.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<usize> {
         self.0.peek().filter(|Reverse((at, _))| *at <= now)?;
         self.0.pop().map(|Reverse((_, client))| client)

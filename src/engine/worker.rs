@@ -1,4 +1,4 @@
-//! What a worker has of its own and lends to the connection that it runs.
+//! The state of a worker, which the worker lends to the connection that it runs.
 
 use std::time::Instant;
 
@@ -7,10 +7,10 @@ use super::driver::Active;
 use crate::app::{App, Limits, Moment};
 use crate::http::buffer::{BUFFER_BYTES, BufferPool};
 
-/// Most empty buffers, and most spare exchanges, that a worker keeps.
+/// Maximum empty buffers, and maximum spare exchanges, that a worker keeps.
 const SPARE_MAX: usize = 64;
 
-/// The state of one worker: its clock, its view of the app's data, and what it lends to connections.
+/// The state of one worker: its clock, its view of the app's data, its buffers and its spare exchanges.
 #[derive(Debug)]
 pub struct WorkerState<V, T> {
     pub(super) clock: Clock,
@@ -38,7 +38,7 @@ impl<V, T> WorkerState<V, T> {
         app.refresh(&mut self.view);
     }
 
-    /// Does the same at a moment that the caller chooses.
+    /// Sets the clock to `now` and brings the view up to date.
     pub fn wake_up_at<A: App<View = V>>(&mut self, app: &A, now: Moment) {
         self.clock.set(now);
         app.refresh(&mut self.view);
@@ -65,7 +65,7 @@ impl<V, T> WorkerState<V, T> {
         }
     }
 
-    /// Takes an exchange back for another client. It has no backend connection any more.
+    /// Takes an exchange back for another client. The exchange has no backend connection any more.
     pub(super) fn take_back(&mut self, mut active: Box<Active<T>>) {
         active.retire(&mut self.buffers);
         if self.spare.len() < SPARE_MAX {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::Limits;
 
-/// What an exchange waits for. A connection has one deadline; no timer is armed per read.
+/// The cause of a wait. A connection has one deadline; no timer is armed per read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
     /// The rest of a request head, in total.
@@ -27,7 +27,8 @@ pub(super) enum Wait {
     Delay,
 }
 
-/// The deadline of an exchange. Progress moves the deadline of a gap, and never that of a total.
+/// The deadline of an exchange. Progress extends the deadline of a gap between bytes, but never the deadline of a total
+/// time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     wait: Wait,

@@ -1,8 +1,8 @@
-//! The machine of one request and its response: facts in, one step out.
+//! The state machine of one request and its response: facts in, one step out.
 //!
-//! An engine tells an [`Exchange`] what happened: bytes arrived, bytes were sent, a backend is attached, time passed. Then it
-//! asks for the next [`Step`]. The exchange does no I/O and reads no clock. It returns no error: invalid input becomes an
-//! answer and a close. It does not know which engine runs it.
+//! An engine tells an [`Exchange`] what happened: bytes arrived, bytes were sent, a backend is attached, time passed.
+//! Then the engine asks for the next [`Step`]. The exchange does no I/O and reads no clock. The exchange returns no
+//! error: invalid input becomes an answer and a close. The exchange does not know which engine runs it.
 //!
 //! | file | what |
 //! |---|---|
@@ -68,7 +68,7 @@ impl Exchange {
         step
     }
 
-    /// The wait that the next step is taken with.
+    /// The wait of the current state, which selects the deadline.
     fn wait(&self) -> Wait {
         match self.phase {
             Phase::Head => Wait::Head,
@@ -89,7 +89,7 @@ impl Exchange {
         }
     }
 
-    /// The deadline has passed.
+    /// Acts on a deadline that has passed.
     fn expire<A: App>(&mut self, cx: &mut Context<'_, A>) {
         match (self.phase, self.deadline.wait()) {
             (Phase::Head, _) if self.is_blank() => self.close(CloseReason::TimedOut),
@@ -108,7 +108,7 @@ impl Exchange {
                 match wait {
                     Wait::Backend => self.finish(AttemptEnd::Failed(Failure::Stalled), cx),
                     Wait::Tunnel => self.finish(AttemptEnd::Answered, cx),
-                    // The client does not read: no fault of the backend.
+                    // The client does not read, which is no fault of the backend.
                     _ => {}
                 }
                 self.close(CloseReason::Stalled);

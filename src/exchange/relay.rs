@@ -67,7 +67,7 @@ impl Exchange {
         Some(Step::Transfer(self.interest()))
     }
 
-    /// Every transfer that is of use now.
+    /// All transfers that the exchange can use now.
     pub(super) fn interest(&self) -> Interest {
         let listens = !self.state.send_failed;
         let mut interest = Interest::NONE;

@@ -1,4 +1,5 @@
-//! The state of an exchange, and the facts that an engine tells it. Decisions are made elsewhere.
+//! The state of an exchange, and the facts that an engine tells it. The decisions are in `request.rs`, `relay.rs`,
+//! `tunnel.rs` and `respond.rs`.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -16,7 +17,7 @@ use super::deadline::{Deadline, Wait};
 use super::flow::Flow;
 use super::step::{AttachError, CloseReason, Side};
 
-/// What a worker lends an exchange for the length of a call.
+/// The data that a worker lends to an exchange during one call.
 pub struct Context<'a, A: App> {
     /// The app that decides about requests.
     pub app: &'a A,
@@ -28,7 +29,7 @@ pub struct Context<'a, A: App> {
     pub buffers: &'a mut BufferPool,
     /// The time of this wake-up.
     pub now: Moment,
-    /// The process is stopping: connections are not kept.
+    /// The process is stopping, so connections are not kept.
     pub draining: bool,
     /// Makes a waker that runs the connection again. Called only when an attach has to wait in a queue.
     pub waker: &'a dyn Fn() -> Waker,
@@ -44,7 +45,7 @@ impl<'a, A: App> Context<'a, A> {
 /// The phases of an exchange, in their usual order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The request head is read.
+    /// The request head is being read.
     Head,
     /// The request waits in the queue of its cluster.
     Queue,
@@ -54,9 +55,10 @@ pub(super) enum Phase {
     Relay,
     /// Our own answer is ready and delayed.
     Delay,
-    /// Our own answer, or the rest of a response whose backend is detached, is sent.
+    /// Our own answer is being sent, or the rest of a response whose backend is detached.
     Respond,
-    /// The response is sent, but the client may still send: our direction is shut, and its bytes are discarded.
+    /// The whole response was sent, but the client may still send. Our direction is shut down, and the client's bytes
+    /// are discarded.
     Linger,
     /// The connection must be closed.
     Closed(CloseReason),
@@ -73,7 +75,7 @@ pub(super) struct RequestInfo {
     pub(super) upgrade: bool,
 }
 
-/// One request and its response. It is reused for the next request; an idle connection owns none.
+/// One request and its response. The exchange is reused for the next request. An idle connection owns no exchange.
 #[derive(Debug)]
 pub struct Exchange {
     pub(super) phase: Phase,
@@ -83,7 +85,7 @@ pub struct Exchange {
     pub(super) response: Flow,
     pub(super) scan: HeadScan,
     pub(super) info: RequestInfo,
-    /// The current attempt, or the last one when it has ended.
+    /// The current attempt, or the last attempt when that attempt has ended.
     pub(super) attempt: Option<Attempt>,
     /// The failed attempts of this request.
     pub(super) attempts: Attempts,
@@ -98,19 +100,19 @@ pub struct Exchange {
     pub(super) served: u64,
 }
 
-/// What has happened to one request so far.
+/// The events of one request so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ExchangeState {
     /// A backend connection is attached.
     pub(super) attached: bool,
     pub(super) attach_error: Option<AttachError>,
-    /// How the backend's stream ended, once it did.
+    /// The end of the backend's stream, once the stream has ended.
     pub(super) backend_end: Option<End>,
     /// The backend stopped reading. Its response may still be read.
     pub(super) send_failed: bool,
     /// Interim responses (1xx) so far.
     pub(super) interims: u8,
-    /// We answered 100 in place of the backend, whose own 100 is then dropped.
+    /// We answered 100 in place of the backend. The backend's own 100 is then dropped.
     pub(super) continued: bool,
     /// A byte of a response arrived from the backend.
     pub(super) answered: bool,
@@ -119,7 +121,7 @@ pub(super) struct ExchangeState {
     pub(super) backend_keeps: bool,
     pub(super) client_keeps: bool,
     pub(super) tunnel: bool,
-    /// The sides of a tunnel that were told that no more bytes will come.
+    /// The sides of a tunnel that were shut down for writing, by [`Side`].
     pub(super) shut: [bool; 2],
 }
 
@@ -150,14 +152,14 @@ impl Exchange {
         }
     }
 
-    /// Makes the exchange as new, for a request of any client; its buffers are kept.
+    /// Resets the exchange for a request of any client. The buffers are kept.
     pub fn renew(&mut self, limits: &Limits, now: Instant) {
         self.request.discard();
         self.client_ended = false;
         self.next_request(limits, now);
     }
 
-    /// Gives back the buffers and drops the attempt; afterwards the exchange may be kept for another client.
+    /// Gives back the buffers and drops the attempt. Afterwards the exchange may be kept for another client.
     pub fn retire(&mut self, buffers: &mut BufferPool) {
         self.attempt = None;
         self.place = None;
@@ -183,7 +185,7 @@ impl Exchange {
         self.progress = false;
     }
 
-    /// The room for bytes from `side`; never empty when a step asked for them.
+    /// The free space for bytes from `side`. The space is never empty when a step asked to read from `side`.
     pub fn room(&mut self, side: Side, buffers: &mut BufferPool) -> &mut [u8] {
         self.from(side).room(buffers)
     }
@@ -219,7 +221,7 @@ impl Exchange {
         }
     }
 
-    /// True when the pending bytes of `side` are its last: a close or a shutdown of this side follows at once.
+    /// True when the pending bytes of `side` are the last bytes for this side. A close or a shutdown follows at once.
     pub fn is_last(&self, side: Side) -> bool {
         side == Side::Client
             && self.phase == Phase::Respond
@@ -227,8 +229,8 @@ impl Exchange {
             && self.response.is_ending()
     }
 
-    /// Takes the result of sending the pending bytes of `side`, or else a part of the file. `Ok(0)` for a file means that
-    /// the file is shorter than announced: the connection is broken off.
+    /// Takes the result of sending the pending bytes of `side`, or a part of the file when no bytes are pending.
+    /// `Ok(0)` for a file means that the file is shorter than announced; then the connection is closed with a reset.
     pub fn sent(&mut self, side: Side, result: io::Result<usize>) {
         match (side, result) {
             (Side::Client, Ok(0)) if self.response.file().is_some() => self.close(CloseReason::Truncated),
@@ -244,17 +246,18 @@ impl Exchange {
                 self.progress = true;
                 self.request.sent(n);
             }
-            // The response that the backend sent before may still be read.
+            // A response that the backend sent earlier may still be read.
             (Side::Backend, Err(_)) => self.state.send_failed = true,
         }
     }
 
-    /// The current attempt, whose backend a connection is wanted to; or the last one when it has ended.
+    /// The current attempt, or the last attempt when that attempt has ended. [`Step::Attach`](super::Step::Attach) asks
+    /// for a connection to the backend of this attempt.
     pub fn attempt(&self) -> Option<&Attempt> {
         self.attempt.as_ref()
     }
 
-    /// True when the attempt needs a new connection, not a kept one.
+    /// True when the attempt needs a new connection, not a kept connection.
     pub fn needs_new_connection(&self) -> bool {
         self.attempts.need_new_connection()
     }
@@ -272,20 +275,20 @@ impl Exchange {
         }
     }
 
-    /// The client's connection was reset: nobody waits for a response any more. Not for a client that has only ended its
-    /// direction, which may still read.
+    /// Closes the exchange, because the client's connection was reset. The engine must not call this method for a
+    /// client that has only ended its sending direction: that client may still read the response.
     pub fn client_lost(&mut self) {
         if !matches!(self.phase, Phase::Closed(_)) {
             self.close(CloseReason::ClientLost);
         }
     }
 
-    /// The time at which `step` must be called even if nothing happens.
+    /// The time at which the engine must call `step` even if nothing happens.
     pub fn deadline(&self) -> Instant {
         self.deadline.at()
     }
 
-    /// True when no byte of a request has arrived: the connection is as good as idle.
+    /// True when no byte of a request has arrived. The connection can then be treated as idle.
     pub fn is_untouched(&self) -> bool {
         self.phase == Phase::Head && self.request.unread().is_empty()
     }
@@ -310,14 +313,14 @@ impl Exchange {
     }
 }
 
-/// True when the error is of the socket: the peer is gone. Else the file cannot be read.
+/// True when the error comes from the socket: the peer is gone. Any other error means that the file cannot be read.
 fn is_of_socket(error: &io::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut)
 }
 
 impl RequestInfo {
-    /// What is assumed of a request whose head was not read, or is invalid.
+    /// The assumed properties of a request whose head was not read or is invalid.
     pub(super) const UNREAD: RequestInfo = RequestInfo {
         method: Method::Other,
         version: Version::Http11,

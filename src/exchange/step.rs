@@ -1,4 +1,4 @@
-//! What an exchange tells its engine to do.
+//! The steps that an exchange asks of its engine.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use std::fmt;
 pub enum Side {
     /// The sender of the request.
     Client,
-    /// The server that answers it.
+    /// The server that answers the request.
     Backend,
 }
 
-/// A set of transfers that are of use now.
+/// A set of transfers that the exchange can use now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Interest(u8);
 
@@ -35,12 +35,12 @@ impl Interest {
         }
     }
 
-    /// True when it contains all of `other`.
+    /// True when the set contains all of `other`.
     pub fn contains(self, other: Interest) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// True when it contains a transfer on `side`.
+    /// True when the set contains a transfer on `side`.
     pub fn concerns(self, side: Side) -> bool {
         self.contains(Interest::read(side)) || self.contains(Interest::write(side))
     }
@@ -74,16 +74,17 @@ impl fmt::Debug for Interest {
     }
 }
 
-/// What the engine does with a detached backend connection.
+/// Whether the engine keeps or closes a detached backend connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// Keep it for another request to the backend of [`Exchange::attempt`](super::Exchange::attempt): it is whole and idle.
+    /// Keep the connection for another request to the backend of [`Exchange::attempt`](super::Exchange::attempt). The
+    /// connection is idle and has no unread bytes.
     Park,
-    /// Close it.
+    /// Close the connection.
     Drop,
 }
 
-/// Why there is no backend connection.
+/// The reason why an attach failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttachError {
     /// Refused or unreachable.
@@ -92,11 +93,11 @@ pub enum AttachError {
     TimedOut,
     /// This process has no descriptor or memory left.
     Exhausted,
-    /// This host cannot make the connection, for want of a free port for example. The backend is not to blame.
+    /// This host cannot make the connection, for example because no port is free. The backend is not at fault.
     Local,
 }
 
-/// Why a client's connection is closed.
+/// The reason why a client's connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
     /// Everything was sent.
@@ -107,30 +108,31 @@ pub enum CloseReason {
     TimedOut,
     /// No byte moved in time in the middle of a response.
     Stalled,
-    /// The response cannot be completed. It must not look whole.
+    /// The response cannot be completed, and must not look complete.
     Truncated,
 }
 
 impl CloseReason {
-    /// True when the connection must be reset: an ordinary end could look like the end of the body.
+    /// True when the connection must be reset. A FIN could look like the end of the body.
     pub fn is_abrupt(self) -> bool {
         matches!(self, CloseReason::Truncated | CloseReason::Stalled)
     }
 }
 
-/// The one thing that an engine does next.
+/// The next action of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Make any of these transfers. When none is possible, wait until one is, or until the deadline.
+    /// Make any of these transfers. If no transfer is possible, wait for a transfer or for the deadline.
     Transfer(Interest),
-    /// Get a connection to the backend of [`Exchange::attempt`](super::Exchange::attempt); an older one is dropped.
+    /// Get a connection to the backend of [`Exchange::attempt`](super::Exchange::attempt). An older backend connection
+    /// of this exchange is closed.
     Attach,
-    /// Give up the backend connection.
+    /// Park or close the backend connection.
     Detach(Keep),
     /// Shut down this side for writing.
     Shutdown(Side),
-    /// Wait for the client without an exchange: the request is answered, and no other has arrived.
+    /// Wait for the client without an exchange. The request is answered, and no byte of another request has arrived.
     Idle,
-    /// Close the client's connection, and the backend's.
+    /// Close the client's connection and the backend connection.
     Close(CloseReason),
 }

@@ -1,4 +1,4 @@
-//! Responses that we make ourselves.
+//! Responses that the program makes itself.
 
 use std::fmt;
 use std::fs::File;
@@ -33,7 +33,7 @@ impl Deref for Bytes {
 /// The body of an answer.
 #[derive(Debug)]
 pub enum Body {
-    /// None at all, and no Content-Length where the status forbids a body (204, 304).
+    /// No body. A 204 or a 304 without a body has no Content-Length either.
     None,
     /// A part of bytes in memory.
     Bytes(Bytes, Range<usize>),
@@ -42,7 +42,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// Bytes of it.
+    /// The length in bytes.
     pub fn len(&self) -> u64 {
         match self {
             Body::None => 0,
@@ -51,7 +51,7 @@ impl Body {
         }
     }
 
-    /// True when there are none.
+    /// True when the body has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -64,9 +64,9 @@ pub struct Answer {
     pub status: u16,
     /// Field lines with their line ends, without Date, Connection and Content-Length.
     pub fields: Bytes,
-    /// The body; to HEAD only its length is told.
+    /// The body. A response to HEAD states only the length.
     pub body: Body,
-    /// The connection is not to be used again.
+    /// The connection ends after this answer.
     pub close: bool,
 }
 
@@ -79,14 +79,14 @@ impl Answer {
         Answer { status, fields, body: Body::Bytes(Bytes::Owned(text), all), close: false }
     }
 
-    /// The same answer; the connection ends behind it.
+    /// The same answer with `close` set.
     #[must_use]
     pub fn closing(self) -> Answer {
         Answer { close: true, ..self }
     }
 }
 
-/// The answer to a request whose head is invalid. Its bytes cannot be trusted any more, so the connection ends.
+/// The answer to a request whose head is invalid. The end of the request is not known, so the connection ends.
 pub fn refuse_head(error: HeadError) -> Answer {
     Answer::text(status_of(error), error).closing()
 }
@@ -97,8 +97,8 @@ pub fn refuse_chunks(error: ChunkError) -> Answer {
 }
 
 /// The answer to a TRACE or OPTIONS request that may not be forwarded again (`Max-Forwards: 0`, RFC 9110 section
-/// 7.6.2). OPTIONS tells the methods that are forwarded. TRACE is not implemented here, as in nginx: a reflected
-/// request would show its sender the fields that the proxies before us added.
+/// 7.6.2). The answer to OPTIONS lists the methods that are forwarded. TRACE is not implemented here, as in nginx: a
+/// reflected request would show its sender the fields that earlier proxies added.
 pub fn to_last_hop(method: Method) -> Answer {
     match method {
         Method::Options => {
@@ -135,7 +135,7 @@ fn status_of(error: HeadError) -> u16 {
     }
 }
 
-/// The standard reason phrase of a status code; empty for one without.
+/// The standard reason phrase of a status code; empty for an unknown code.
 pub fn phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",
@@ -181,7 +181,7 @@ pub fn phrase(status: u16) -> &'static str {
     }
 }
 
-/// Appends the head of `answer`: status line, its fields, Content-Length, Date, `Connection` as told.
+/// Appends the head of `answer`: status line, fields, Content-Length, Date, and Connection by `persistence`.
 pub fn write_head(answer: &Answer, persistence: Persistence, date: &[u8; 29], out: &mut Vec<u8>) {
     out.reserve(answer.fields.len() + 192);
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -190,7 +190,8 @@ pub fn write_head(answer: &Answer, persistence: Persistence, date: &[u8; 29], ou
     out.extend_from_slice(phrase(answer.status).as_bytes());
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&answer.fields);
-    // RFC 9110 section 8.6: never with 1xx and 204; with 304 it is the length that the 200 would have.
+    // RFC 9110 section 8.6: no Content-Length with 1xx and 204. With 304 the Content-Length is the length of the 200
+    // response.
     let has_length = match answer.status {
         100..=199 | 204 => false,
         304 => !matches!(answer.body, Body::None),

@@ -1,9 +1,9 @@
-//! A block of bytes that arrived and have not left, and the buffers blocks of a worker.
+//! A buffer for received bytes that were not sent yet, and a worker's pool of empty buffers.
 
 /// Capacity of every buffer, in bytes: the largest head (32 KiB) fits, and a large body moves in few reads.
 pub const BUFFER_BYTES: usize = 96 * 1024;
 
-/// Bytes that arrived and have not left: a fixed block with two marks, `start..end` is filled.
+/// Received bytes that were not sent yet: a fixed block whose part `start..end` is filled.
 #[derive(Debug)]
 pub struct Buffer {
     block: Box<[u8]>,
@@ -17,13 +17,13 @@ impl Buffer {
         Buffer { block: vec![0; capacity].into_boxed_slice(), start: 0, end: 0 }
     }
 
-    /// The bytes that arrived and were not consumed.
+    /// The received bytes that were not consumed yet.
     pub fn filled(&self) -> &[u8] {
         &self.block[self.start..self.end]
     }
 
-    /// Where the next bytes go; empty only when the buffer is full. Moves the content to the front when
-    /// less than half of the block is free behind it.
+    /// The free part for the next bytes, empty only when the buffer is full. Moves the content to the front when less
+    /// than half of the block is free behind the content.
     pub fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {
             self.clear();
@@ -35,26 +35,27 @@ impl Buffer {
         &mut self.block[self.end..]
     }
 
-    /// The first `n` bytes of `room()` now hold content.
+    /// Marks the first `n` bytes of `room()` as filled.
     pub fn extend(&mut self, n: usize) {
         assert!(n <= self.block.len() - self.end, "more bytes than there was room for");
         self.end += n;
     }
 
-    /// The first `n` filled bytes have left.
+    /// Drops the first `n` filled bytes.
     pub fn consume(&mut self, n: usize) {
         assert!(n <= self.len(), "more bytes consumed than filled");
         self.start += n;
     }
 
-    /// Takes `n` bytes at `at` out of the content; what follows moves up.
+    /// Removes `n` bytes at `at` from the content. The later bytes move towards the front.
     pub fn remove(&mut self, at: usize, n: usize) {
         let (from, to) = (self.start + at + n, self.start + at);
         self.block.copy_within(from..self.end, to);
         self.end -= n;
     }
 
-    /// Moves `n` bytes up by `gap` to `at`; the gap is then behind them, with bytes of no meaning in it.
+    /// Moves `n` bytes from `at + gap` to `at`. Afterwards the gap is behind the moved bytes, and its content is
+    /// meaningless.
     pub fn move_up(&mut self, at: usize, gap: usize, n: usize) {
         if gap > 0 {
             let from = self.start + at + gap;
@@ -67,29 +68,29 @@ impl Buffer {
         (self.start, self.end) = (0, 0);
     }
 
-    /// How many bytes are filled.
+    /// The number of filled bytes.
     pub fn len(&self) -> usize {
         self.end - self.start
     }
 
-    /// True when nothing is filled.
+    /// True when no byte is filled.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// True when less than a quarter is free: more would cost more moving than it gains.
+    /// True when less than a quarter of the block is free. Reading more now would cost more moving than it gains.
     pub fn is_crowded(&self) -> bool {
         self.len() > self.block.len() / 4 * 3
     }
 
-    /// True when no byte more fits.
+    /// True when no more byte fits.
     pub fn is_full(&self) -> bool {
         self.len() == self.block.len()
     }
 }
 
-/// Empty buffers for reuse, one stack per worker: the block used last is the one still in the cache, and a
-/// connection that waits owns none.
+/// Empty buffers for reuse, one stack per worker. The buffer used last is the most likely to be in the CPU cache. A
+/// waiting connection owns no buffer.
 #[derive(Debug)]
 pub struct BufferPool {
     buffers: Vec<Buffer>,
@@ -98,27 +99,27 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
-    /// A stack that keeps at most `most` empty buffers of `capacity` bytes.
+    /// A pool that keeps at most `most` empty buffers of `capacity` bytes.
     pub fn new(most: usize, capacity: usize) -> Self {
         BufferPool { buffers: Vec::new(), most, capacity }
     }
 
-    /// An empty buffer.
+    /// Takes an empty buffer, or allocates a new buffer.
     pub fn take(&mut self) -> Buffer {
         self.buffers.pop().unwrap_or_else(|| Buffer::with_capacity(self.capacity))
     }
 
-    /// How many it holds.
+    /// The number of empty buffers in the pool.
     pub fn len(&self) -> usize {
         self.buffers.len()
     }
 
-    /// True when it holds none.
+    /// True when the pool has no buffer.
     pub fn is_empty(&self) -> bool {
         self.buffers.is_empty()
     }
 
-    /// Gives a buffer back; its content is forgotten.
+    /// Gives a buffer back. The content is forgotten.
     pub fn give(&mut self, mut buffer: Buffer) {
         if self.buffers.len() < self.most {
             buffer.clear();

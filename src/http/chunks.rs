@@ -1,37 +1,38 @@
-//! The chunked transfer coding (RFC 9112 section 7.1), strictly: what a lenient reader accepts is refused.
+//! A strict reader of the chunked transfer coding (RFC 9112 section 7.1). Deviations that lenient readers accept are
+//! refused.
 
 use super::digits;
 use super::fields::Name;
 
 pub use super::error::ChunkError;
 
-/// Most bytes of one chunk-size line.
+/// Maximum bytes of one chunk-size line.
 const LINE_BYTES_MAX: usize = 4 * 1024;
 
-/// Most bytes of chunk extensions in one body.
+/// Maximum bytes of chunk extensions in one body.
 const EXTENSION_BYTES_MAX: usize = 16 * 1024;
 
-/// Most bytes of a trailer section.
+/// Maximum bytes of a trailer section.
 const TRAILER_BYTES_MAX: usize = 8 * 1024;
 
-/// Most fields in a trailer section.
+/// Maximum fields in a trailer section.
 const TRAILER_FIELDS_MAX: usize = 64;
 
-/// Most digits of a chunk size, leading zeros included: 64 bits.
+/// Maximum digits of a chunk size, leading zeros included: 64 bits.
 const SIZE_DIGITS_MAX: u8 = 16;
 
-/// The next stretch of a chunked body, counted from the front of the bytes given.
+/// The next piece of a chunked body, with its length in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {
-    /// That many bytes are a whole chunk-size line, or the line end behind chunk data.
+    /// A whole chunk-size line, or the line end behind chunk data.
     Framing(usize),
-    /// That many bytes are chunk data.
+    /// Chunk data.
     Data(usize),
-    /// That many bytes are the whole trailer section with its closing empty line; the body ends behind it.
+    /// The whole trailer section with its closing empty line. The body ends behind this piece.
     End(usize),
 }
 
-/// Where in the grammar the next byte stands.
+/// The position of the next byte in the grammar.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// In the digits of a size.
@@ -61,25 +62,25 @@ enum State {
     Over,
 }
 
-/// Reads a chunked body piece by piece, whatever its fragmentation. No byte of a piece is looked at twice.
+/// Reads a chunked body piece by piece, whatever its fragmentation. No byte of a piece is scanned twice.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct ChunkScan {
     state: State,
-    /// Bytes of the current piece that were looked at.
+    /// Bytes of the current piece that were scanned.
     scanned: usize,
     /// Digits of the current size.
     digits: u8,
-    /// The current size, then what is missing of its data.
+    /// The current size, then the remaining bytes of the chunk's data.
     left: u64,
     extension_bytes: usize,
 }
 
 impl ChunkScan {
-    /// The next piece at the front of `bytes` (never of length 0), or None while more bytes are needed.
-    /// The caller drops a piece from the front before it asks for the next one.
+    /// Returns the next piece at the front of `bytes`, or None while more bytes are needed. A piece is never empty. The
+    /// caller drops each piece from the front before the next call.
     ///
     /// # Errors
-    /// When the bytes are no chunked body (RFC 9112 section 7.1).
+    /// When the bytes are not a chunked body (RFC 9112 section 7.1).
     pub fn next(&mut self, bytes: &[u8]) -> Result<Option<Piece>, ChunkError> {
         match self.state {
             State::Data => Ok(self.data(bytes.len())),
@@ -125,8 +126,8 @@ impl ChunkScan {
         Ok(None)
     }
 
-    /// The state behind one byte of a size line. White space is taken where RFC 9112 section 7.1.1 has it and
-    /// nowhere else; quotes must close, since readers disagree about a line that ends inside of them.
+    /// Returns the state behind one byte of a size line. White space is accepted only where RFC 9112 section 7.1.1
+    /// allows it. Quotes must close, because readers disagree about a line that ends inside quotes.
     fn line_byte(&mut self, byte: u8) -> Result<State, ChunkError> {
         use State::*;
         let state = match (self.state, byte) {
@@ -151,7 +152,8 @@ impl ChunkScan {
         Ok(state)
     }
 
-    /// A size has at most 63 bits: the top bit would make it negative for a reader with signed numbers.
+    /// Adds one digit to the size. A size has at most 63 bits, because the top bit would make the size negative for a
+    /// reader with signed numbers.
     fn digit(&mut self, byte: u8) -> Result<State, ChunkError> {
         let value = (byte as char).to_digit(16).ok_or(ChunkError::BadSize)?;
         self.digits += 1;
@@ -189,7 +191,7 @@ impl ChunkScan {
     }
 }
 
-/// The same rules as for the fields of a head; line ends were judged before.
+/// Checks the fields of a trailer section by the rules for the fields of a head. The line ends are already checked.
 fn check_trailers(section: &[u8]) -> Result<(), ChunkError> {
     if section == b"\r\n" {
         return Ok(());
@@ -202,12 +204,13 @@ fn check_trailers(section: &[u8]) -> Result<(), ChunkError> {
     }
 }
 
-/// RFC 9110 section 5.6.2.
+/// True for a byte of a token (RFC 9110 section 5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Fields that may not stand in trailers, because a recipient acts on them before the body. So are all fields in `Name`.
+/// Fields that may not stand in trailers, because a recipient acts on them before the body. The fields in `Name` may
+/// not stand there either.
 const NOT_IN_TRAILERS: [&str; 22] = [
     "age",
     "authorization",
@@ -233,8 +236,8 @@ const NOT_IN_TRAILERS: [&str; 22] = [
     "www-authenticate",
 ];
 
-/// The first trailer field line in a complete trailer section that may not be passed on (framing, routing,
-/// connection fields; RFC 9110 section 6.5.1), as (offset, length) with its line end.
+/// Finds the first field line in a complete trailer section that may not be passed on (framing, routing, connection
+/// fields; RFC 9110 section 6.5.1). Returns the offset of the line, and its length with the line end.
 pub fn forbidden_trailer(section: &[u8]) -> Option<(usize, usize)> {
     let mut offset = 0;
     for line in section.split_inclusive(|&b| b == b'\n') {
@@ -248,8 +251,8 @@ pub fn forbidden_trailer(section: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// Writes the size line in front of `n` bytes of chunk data; `first` is false when it closes a chunk before it.
-/// With `n` = 0 it is the last chunk, and the trailer section follows.
+/// Writes the size line in front of `n` bytes of chunk data; `first` is false when the line also ends the chunk before.
+/// The line of the last chunk has `n` = 0, and the trailer section follows.
 pub fn write_size(n: usize, first: bool, out: &mut Vec<u8>) {
     if !first {
         out.extend_from_slice(b"\r\n");
@@ -263,8 +266,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a reader makes of a body that arrives in parts of the given sizes: its data, its trailer section and
-    /// what is left over, or the error, or None when it is unfinished.
+    /// Reads a body that arrives in parts of the given sizes. Returns the data, the trailer section and the bytes left
+    /// over, or None when the body is unfinished.
     fn read(body: &[u8], mut parts: impl Iterator<Item = usize>) -> Result<Option<[Vec<u8>; 3]>, ChunkError> {
         let (mut scan, mut data, mut at, mut arrived) = (ChunkScan::default(), Vec::new(), 0, 0);
         loop {

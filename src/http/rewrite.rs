@@ -1,4 +1,4 @@
-//! Heads as they are sent on: hop-by-hop fields removed, forwarding fields set (RFC 9110 section 7.6).
+//! Rewrites heads before they are sent on: removes hop-by-hop fields and sets forwarding fields (RFC 9110 section 7.6).
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -11,13 +11,13 @@ use super::method::Version;
 use super::request::RequestHead;
 use super::response::ResponseHead;
 
-/// Room for what is added to a head beyond its own length.
+/// Space for the fields that are added to a head.
 const ADDED_BYTES: usize = 256;
 
-/// How the body bytes change between the two sides.
+/// The change of the body bytes between the two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
-    /// As they came.
+    /// No change.
     Verbatim,
     /// Chunks are added (until-close towards HTTP/1.1).
     Chunk,
@@ -25,7 +25,7 @@ pub enum Coding {
     Dechunk,
 }
 
-/// Where a request comes from, as the X-Forwarded fields tell the backend.
+/// The origin of a request, which the X-Forwarded fields report to the backend.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
     /// The client's address.
@@ -36,7 +36,7 @@ pub struct Origin {
     pub trusted: bool,
 }
 
-/// Appends the request head as the backend gets it.
+/// Appends the request head for the backend.
 pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
     let &Origin { client, encrypted, trusted } = origin;
     out.reserve(head.len + 2 * head.host.len() + ADDED_BYTES);
@@ -100,10 +100,10 @@ pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// What the client is told about its connection.
+/// The persistence of the client's connection, as the response states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Persistence {
-    /// Nothing: HTTP/1.1 keeps it.
+    /// No Connection field: HTTP/1.1 keeps the connection.
     Implied,
     /// `Connection: keep-alive`, for HTTP/1.0.
     KeepAlive,
@@ -114,7 +114,7 @@ pub enum Persistence {
 }
 
 impl Persistence {
-    /// The Connection field that says it, as a line.
+    /// The line of the Connection field.
     pub(super) fn line(self) -> &'static [u8] {
         match self {
             Persistence::Implied => b"",
@@ -125,8 +125,8 @@ impl Persistence {
     }
 }
 
-/// Appends the response head as the client gets it. `date` is the time of now, for a response without Date (RFC 9110
-/// section 6.6.1). Nothing is added to an interim response (1xx).
+/// Appends the response head for the client. `date` is the current time, for a response without Date (RFC 9110 section
+/// 6.6.1). Nothing is added to an interim response (1xx).
 pub fn response(
     head: &ResponseHead<'_>,
     coding: Coding,
@@ -182,7 +182,8 @@ pub fn response(
     out.extend_from_slice(b"\r\n");
 }
 
-/// A response to HEAD and a 304 say how long the body would be (RFC 9110 section 8.6); a 204 has no such field.
+/// The framing that the response head states. A response to HEAD and a 304 state the length that the body would have
+/// (RFC 9110 section 8.6). A 204 states no length.
 fn response_framing(head: &ResponseHead<'_>, coding: Coding) -> Framing {
     match (coding, head.framing) {
         (Coding::Chunk, _) => Framing::Chunked,
@@ -194,7 +195,7 @@ fn response_framing(head: &ResponseHead<'_>, coding: Coding) -> Framing {
     }
 }
 
-/// One clean field says how the body ends, whatever the fields were that said it before.
+/// Writes one clean framing field. The received framing fields are not copied.
 fn framing(framing: Framing, out: &mut Vec<u8>) {
     match framing {
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
@@ -214,7 +215,7 @@ fn line(field: &Field<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// An Upgrade field with the protocols that may be passed on; nothing when there are none.
+/// Writes an Upgrade field with the protocols that may be passed on, or nothing when there are no such protocols.
 fn upgrade(value: &[u8], out: &mut Vec<u8>) {
     let mut separator: &[u8] = b"Upgrade: ";
     for protocol in upgrade_protocols(value) {
@@ -227,8 +228,8 @@ fn upgrade(value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Whether a Connection field names the field (RFC 9110 section 7.6.1). Asked only about fields unknown to `Name`, so
-/// that Host, the framing and the X-Forwarded fields cannot be taken away.
+/// True when a Connection field names the field (RFC 9110 section 7.6.1). Called only for fields unknown to `Name`, so
+/// that a Connection field cannot remove Host, the framing or the X-Forwarded fields.
 fn is_named<'b>(mut fields: impl Iterator<Item = Field<'b>>, name: &str) -> bool {
     fields.any(|field| {
         field.id == Name::Connection && elements(field.value).any(|e| e.eq_ignore_ascii_case(name.as_bytes()))
@@ -247,7 +248,7 @@ fn forwarded_for(head: &RequestHead<'_>, client: IpAddr, trusted: bool, out: &mu
     out.extend_from_slice(b"\r\n");
 }
 
-/// An IPv4 address that arrived on an IPv6 socket is written as what it is.
+/// Writes an address. An IPv4-mapped IPv6 address is written as an IPv4 address.
 fn address(address: IpAddr, out: &mut Vec<u8>) {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
@@ -264,7 +265,8 @@ fn address(address: IpAddr, out: &mut Vec<u8>) {
     }
 }
 
-/// A line of its own continues the list of those before (RFC 9110 section 5.3). It tells the version received.
+/// Writes our Via field with the received version. A separate line continues the list of earlier Via lines (RFC 9110
+/// section 5.3).
 fn via(received: Version, out: &mut Vec<u8>) {
     out.extend_from_slice(match received {
         Version::Http10 => b"Via: 1.0 neraca\r\n",
@@ -402,7 +404,7 @@ mod tests {
         let start = "GET / HTTP/1.1\r\nHost: a\r\n";
         assert_eq!(sent_on(&text, CLIENT, false), Some(format!("{start}{honest}{ADDED}")));
         assert_eq!(sent_on(&text, CLIENT, true), Some(format!("{start}{forged}{honest}{ADDED}")));
-        // A Connection field cannot take away what a trusted proxy tells.
+        // A Connection field cannot remove a field of a trusted proxy.
         let text = "GET / HTTP/1.1\r\nHost: a\r\nConnection: forwarded\r\nForwarded: for=b\r\n\r\n";
         let sent = format!("{start}Forwarded: for=b\r\n{ADDED}");
         assert_eq!(sent_on(text, CLIENT, true), Some(sent));

@@ -1,5 +1,5 @@
-//! A reactor per core, edge-triggered: each socket is registered once, and what the poller said is kept until a task
-//! asks. smol's own (`stock.rs`) registers anew for every wait and is shared by all cores.
+//! Our own edge-triggered reactor, one per core. Each socket is registered once, and the reported readiness is kept
+//! until a task asks. smol's reactor (`stock.rs`) registers a socket again for every wait, and all cores share it.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -26,21 +26,21 @@ use crate::engine::timers::Timers;
 use crate::engine::transport::{Socket, Tcp};
 use crate::exchange::{Interest, Side};
 
-/// Readiness events taken at a time.
+/// Maximum readiness events per wake-up.
 const EVENTS_MAX: usize = 256;
 
-/// Who is told that a descriptor is ready.
+/// The receiver of a descriptor's readiness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Owner {
     #[default]
     Nobody,
-    /// The task of that client's descriptor.
+    /// The task of the client with this descriptor.
     Client(u32),
     /// The pool of kept backend connections.
     Parked,
 }
 
-/// What is known of one descriptor; 40 bytes, for there is one for each idle connection.
+/// The state of one descriptor. 40 bytes, because each idle connection has a source.
 #[derive(Debug, Default)]
 struct Source {
     waker: Option<Waker>,
@@ -48,21 +48,21 @@ struct Source {
     deadline_ms: u64,
     owner: Owner,
     ready: Readiness,
-    /// A client's connection that waits for a request.
+    /// The descriptor is a client's connection that waits for a request.
     idle: bool,
 }
 
 pub(super) struct Edge {
     registry: Registry,
-    /// By descriptor.
+    /// The sources, indexed by descriptor.
     sources: RefCell<Vec<Source>>,
     timers: RefCell<Timers>,
-    /// Clients whose request has come and is not begun: first come, first served.
+    /// Clients whose request has arrived and has not begun. First in, first out.
     waiting: RefCell<VecDeque<usize>>,
     started: Instant,
 }
 
-/// Sources are made that many at a time.
+/// Number of sources allocated at a time.
 const SOURCES_AT_ONCE: usize = 1024;
 
 pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io::Result<Ends> {
@@ -108,7 +108,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
     super::launch(shared, &cores, bodies)
 }
 
-/// One core's loop: run what is ready, then wait for more.
+/// The loop of one core: runs the ready tasks, then waits for readiness.
 fn serve<A: App>(
     core: &Rc<Core<A, Edge>>,
     mut poll: Poll,
@@ -183,7 +183,7 @@ fn serve<A: App>(
 }
 
 impl<A: App> Core<A, Edge> {
-    /// Runs the tasks that were woken; true when one gave way and there may be more.
+    /// Runs the woken tasks. True when a task yielded and more tasks may be ready.
     fn run_ready(&self, executor: &LocalExecutor<'static>) -> bool {
         while !self.yielded.take() {
             if !executor.try_tick() {
@@ -193,7 +193,7 @@ impl<A: App> Core<A, Edge> {
         true
     }
 
-    /// Wakes as many of the clients that wait with a request as there is room for; false when that is none.
+    /// Wakes the waiting clients that the limit on requests in flight permits. False when no client was woken.
     fn begin_waiting(&self) -> bool {
         let mut waiting = self.reactor.waiting.borrow_mut();
         let begun = self.pressure.permit(waiting.len());
@@ -208,7 +208,8 @@ impl<A: App> Core<A, Edge> {
 
     fn announce(&self, fd: usize, ready: Readiness) {
         if self.reactor.announce(fd, ready) {
-            // Unless what is told was read before it was parked: dead, or its backend speaks without being asked.
+            // A quiet connection is kept: its bytes were read before it was parked. Otherwise the connection is dead,
+            // or its backend has sent bytes without a request.
             let dead = self.idle_backends.borrow_mut().remove_if(fd, |socket| !socket.transport.is_quiet());
             if let Some(socket) = dead {
                 self.close(socket);
@@ -218,7 +219,7 @@ impl<A: App> Core<A, Edge> {
 }
 
 impl Edge {
-    /// Notes what the poller said and wakes the owner; true when the descriptor is a parked backend connection.
+    /// Records the reported readiness and wakes the owner. True when the descriptor is a parked backend connection.
     fn announce(&self, fd: usize, ready: Readiness) -> bool {
         let mut sources = self.sources.borrow_mut();
         let Some(source) = sources.get_mut(fd) else { return false };
@@ -240,7 +241,7 @@ impl Edge {
         }
     }
 
-    /// Wakes the tasks that waited for nothing but the time.
+    /// Wakes the tasks whose timer has ended.
     fn end_waits(&self, now: Instant) {
         let mut timers = self.timers.borrow_mut();
         while let Some(fd) = timers.take_due(now) {
@@ -248,7 +249,7 @@ impl Edge {
         }
     }
 
-    /// Wakes every task whose deadline has passed, or all of them.
+    /// Wakes every task whose deadline has passed, or all tasks.
     fn sweep(&self, now: Instant, all: bool) {
         let now_ms = self.milliseconds(now);
         for source in self.sources.borrow_mut().iter_mut() {
@@ -281,7 +282,8 @@ impl Edge {
             .map_or(Readiness::NONE, |source| std::mem::take(&mut source.ready))
     }
 
-    /// Watches a side that is waited for; where the poller cannot, the first call on it will tell.
+    /// Registers a socket for a wait. If the registration fails, the socket counts as ready, and the next read or write
+    /// finds its state.
     fn watch(&self, socket: &mut Socket, side: Side, interest: Interest) {
         if let Err(error) = socket.watch(&self.registry, interest.contains(Interest::write(side))) {
             log::warn!("a connection cannot be watched: {error}");

@@ -1,8 +1,8 @@
-//! The async engine: per core one thread, one smol `LocalExecutor` and one reactor; a task per connection.
+//! The async engine. Each core has one thread, one smol `LocalExecutor` and one reactor. Each connection has one task.
 //!
-//! The first core accepts, and keeps what it accepts until it is full. Once it is busy with more than a few connections,
-//! idle ones are handed over until both cores are equally busy: with ten, two cores cost more than one. A connection
-//! with a request on it stays where it is.
+//! The first core accepts connections, and keeps them until the core is full. An overloaded core hands idle connections
+//! over to the least busy core, until both cores are equally busy. A core with only a few connections keeps them: for
+//! ten connections, two cores are slower than one. A connection with a running request stays on its core.
 
 mod edge;
 mod session;
@@ -34,28 +34,30 @@ use crate::app::{App, Moment};
 use crate::cluster::{Backend, BackendId, IdlePool};
 use crate::exchange::Interest;
 
-/// The first core keeps so many to itself where cores do not tell how busy they are.
+/// Number of connections that the first core keeps before it deals out, for a reactor whose cores do not report their
+/// load.
 const KEPT_UNTOLD: usize = 128;
-/// A core that computes for so many percent of the time, with so many connections, is better halved: 1.07 of the requests
-/// of one core at 50 connections, 1.10 at 1000, but 0.81 at 10, where each core then wakes up for a single event.
+/// A core with at least this CPU use in percent, and at least this number of connections, is overloaded. Splitting its
+/// load over two cores gives 1.07 times the requests per second at 50 connections and 1.10 times at 1000. At 10
+/// connections the split gives only 0.81 times, because each core then wakes up for a single event.
 const OVERLOADED_PERCENT: usize = 40;
 const OVERLOADED_OPEN: usize = 32;
-/// A core that computes for so many percent of the time has nothing to give to a new connection. Below that it keeps them:
-/// connections for one request each cost 47 microseconds when they are dealt out at once and 39 when not.
+/// A core with at least this CPU use in percent takes no new connection. Below this use the core keeps new connections.
+/// A connection for one request costs 39 microseconds when its core keeps it, and 47 when it is dealt out at once.
 const FULL_PERCENT: usize = 95;
 
-/// What wakes tasks when a socket is ready.
+/// A reactor wakes tasks when a socket is ready.
 trait Reactor: 'static {
-    /// Tasks are woken one by one, not by a poll that reads the clock for all of them: every run reads it.
+    /// Tasks are woken one by one, without a poll that reads the clock for all of them. So every run reads the clock.
     const WAKES_SINGLY: bool;
-    /// Cores tell how busy they are, and hand connections over.
+    /// Cores report their load, and hand connections over.
     const HANDS_OVER: bool;
 
-    /// Makes a connection one that it can wait for.
+    /// Prepares a connection for waits on this reactor.
     fn wrap(&self, socket: Socket) -> io::Result<Socket>;
 
-    /// Returns when a transfer of `interest` may be possible, the deadline has passed, or the core is stopping; what
-    /// is known of the readiness is noted in the sockets.
+    /// Returns when a transfer of `interest` may be possible, the deadline has passed, or the core is stopping. Records
+    /// the readiness in the sockets.
     fn wait(
         &self,
         connection: &mut Connection<Tcp>,
@@ -63,23 +65,24 @@ trait Reactor: 'static {
         deadline: Instant,
     ) -> impl Future<Output = ()>;
 
-    /// A new backend connection is at work for that client's descriptor.
+    /// Assigns a new backend connection to a client's descriptor.
     fn adopt(&self, socket: &Socket, client: usize);
 
-    /// A backend connection goes into the pool; false when it is not worth keeping.
+    /// Prepares a backend connection for the pool. False when the connection is not worth keeping.
     fn park(&self, socket: &mut Socket) -> bool;
 
-    /// A backend connection comes out of the pool; false when something has happened on it meanwhile.
+    /// Takes a backend connection back from the pool. False when the connection has ended or has unread bytes.
     fn unpark(&self, socket: &mut Socket, client: usize) -> bool;
 
-    /// Must come before a socket is closed: its number may be given out again at once.
+    /// Clears the state of a socket. Must be called before the socket is closed, because its descriptor's number may
+    /// return at once.
     fn forget(&self, socket: &Socket);
 
-    /// Watches it no longer, so that another core can.
+    /// Stops watching a socket, so that another core can watch it. None when this fails.
     fn release(&self, socket: Socket) -> Option<Socket>;
 }
 
-/// What the tasks of one core share.
+/// The state that the tasks of one core share.
 struct Core<A: App, R: Reactor> {
     index: usize,
     shared: Arc<Shared<A>>,
@@ -87,24 +90,24 @@ struct Core<A: App, R: Reactor> {
     worker: RefCell<WorkerState<A::View, Tcp>>,
     idle_backends: RefCell<IdlePool<Socket>>,
     pressure: PressureLimit,
-    /// Connections of this core.
+    /// The number of open client connections of this core.
     open: Cell<usize>,
-    /// How many of them are to be handed over, and to which core.
+    /// The number of connections to hand over, and the core that gets them.
     excess: Cell<(usize, usize)>,
-    /// A task gave way: the poller is asked before it goes on.
+    /// A task has yielded. The core polls before the task continues.
     yielded: Cell<bool>,
     /// The listeners of this core are closed.
     accepted_last: Cell<bool>,
     cores: Arc<[CoreHandle]>,
 }
 
-/// Where a core gets its connections, and how many it has.
+/// The inbox of a core, its number of connections, and its load.
 struct CoreHandle {
     sender: Sender<Handoff>,
     /// Clients whose connections another thread wants to run.
     woken: Mutex<Vec<usize>>,
     open: AtomicUsize,
-    /// Percent of the last sweep's time that it computed.
+    /// CPU use between the last two sweeps, in percent.
     busy: AtomicUsize,
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -116,15 +119,15 @@ impl CoreHandle {
     }
 }
 
-/// A connection dealt to a core.
+/// A connection for a core, with the client's address.
 type Handoff = (Socket, SocketAddr);
 
-/// The first core's part: accepting and dealing out.
+/// The listeners of a core, and whether the core accepts. Only the first core has listeners.
 struct Acceptor {
     listeners: Vec<TcpListener>,
     /// More clients may be waiting.
     accepting: bool,
-    /// No descriptor or connection was left: accepting goes on at the next sweep.
+    /// Accepting is paused until the next sweep, because a limit was reached or accepting failed.
     paused: bool,
 }
 
@@ -139,7 +142,7 @@ pub(super) fn start<A: App>(
     }
 }
 
-/// Spawns the threads; `bodies` run one core each.
+/// Spawns the threads. Each of `bodies` runs one core.
 fn launch<A: App>(
     shared: &Arc<Shared<A>>,
     cores: &Arc<[CoreHandle]>,
@@ -199,7 +202,7 @@ impl<A: App, R: Reactor> Core<A, R> {
         self.worker.borrow().clock.now()
     }
 
-    /// Begins the task of a connection.
+    /// Starts the task of a connection.
     fn admit(self: &Rc<Self>, executor: &LocalExecutor<'static>, (socket, address): Handoff) {
         self.open.set(self.open.get() + 1);
         match self.reactor.wrap(socket) {
@@ -216,7 +219,7 @@ impl<A: App, R: Reactor> Core<A, R> {
         }
     }
 
-    /// A connection of this core has ended.
+    /// Counts a connection of this core that has ended.
     fn closed(&self) {
         self.open.set(self.open.get() - 1);
         self.cores[self.index].open.fetch_sub(1, Ordering::Relaxed);
@@ -225,13 +228,13 @@ impl<A: App, R: Reactor> Core<A, R> {
         }
     }
 
-    /// Makes every core look at the state of the engine.
+    /// Wakes every core, which then checks the state of the engine.
     fn wake_all(&self) {
         self.cores.iter().for_each(|handle| (handle.wake)());
     }
 
-    /// Ends accepting while the engine drains; true when this core has nothing left to wait for. The first core closes the
-    /// listeners. Every core stays until the last connection of the engine is closed, because any core may still get one.
+    /// Ends accepting while the engine drains. True when this core may end. The first core closes the listeners. Every
+    /// core stays until the last connection of the engine is closed, because any core may still get a connection.
     fn is_drained(&self, listeners: &mut Vec<TcpListener>) -> bool {
         if !self.shared.is_draining() {
             return false;
@@ -244,14 +247,14 @@ impl<A: App, R: Reactor> Core<A, R> {
         self.shared.is_over()
     }
 
-    /// Takes what other cores dealt to this one.
+    /// Takes the connections that other cores sent to this core.
     fn take_dealt(self: &Rc<Self>, executor: &LocalExecutor<'static>, inbox: &Receiver<Handoff>) {
         while let Ok(connection) = inbox.try_recv() {
             self.admit(executor, connection);
         }
     }
 
-    /// The core for the next connection: the first that has something to give, else the one that has fewest.
+    /// The core for the next connection: the first core that is not full, else the core with the fewest connections.
     fn core_for_next(&self) -> usize {
         let open = |handle: &CoreHandle| handle.open.load(Ordering::Relaxed);
         let first = match R::HANDS_OVER {
@@ -262,8 +265,9 @@ impl<A: App, R: Reactor> Core<A, R> {
         first.or_else(fewest).unwrap_or(self.index)
     }
 
-    /// Tells the other cores how busy this one was, and settles what it hands over: so much that it and the least busy
-    /// one would have been equally busy, and nothing unless that one was busy for less than half as long.
+    /// Reports the load of this core, and sets the number of connections to hand over. The number makes this core and
+    /// the least busy core equally busy. The number is zero unless this core is overloaded and the least busy core has
+    /// less than half the load of this core.
     fn settle_load(&self, busy: usize) {
         self.cores[self.index].busy.store(busy, Ordering::Relaxed);
         let load = |core: &usize| self.cores[*core].busy.load(Ordering::Relaxed);
@@ -277,7 +281,7 @@ impl<A: App, R: Reactor> Core<A, R> {
         self.excess.set((excess, least));
     }
 
-    /// Gives an idle connection to the core that was settled on.
+    /// Gives an idle connection to the core that `settle_load` chose.
     fn hand_over(&self, connection: Connection<Tcp>) {
         let (excess, core) = self.excess.get();
         self.excess.set((excess.saturating_sub(1), core));
@@ -286,7 +290,7 @@ impl<A: App, R: Reactor> Core<A, R> {
         self.open.set(self.open.get() - 1);
         self.cores[self.index].open.fetch_sub(1, Ordering::Relaxed);
         self.cores[core].open.fetch_add(1, Ordering::Relaxed);
-        // The socket is lost where the poller cannot let go of it. The other core takes its inbox until the engine ends.
+        // The socket is lost if the poller cannot release it. The other core reads its inbox until the engine ends.
         if socket.is_none_or(|socket| self.cores[core].sender.try_send((socket, address)).is_err()) {
             self.cores[core].open.fetch_sub(1, Ordering::Relaxed);
             self.counters().closed.add(1);
@@ -297,7 +301,7 @@ impl<A: App, R: Reactor> Core<A, R> {
         (self.cores[core].wake)();
     }
 
-    /// Accepts what is waiting, a bounded number at a time, and deals it out.
+    /// Accepts waiting clients, a bounded number at a time, and deals them out to the cores.
     fn accept(self: &Rc<Self>, executor: &LocalExecutor<'static>, acceptor: &mut Acceptor) {
         let mut dealt_to = vec![false; self.cores.len()];
         let accepted =
@@ -372,8 +376,8 @@ impl<A: App, R: Reactor> Backends<Tcp> for Core<A, R> {
     }
 }
 
-/// Wakes the task of a client's descriptor and its core. A descriptor whose number has returned for another connection
-/// makes that one run for nothing, which does no harm.
+/// Wakes the task of a client's descriptor and its core. If the descriptor's number has returned for another
+/// connection, the other connection runs once for nothing, which does no harm.
 struct ClientWaker {
     cores: Arc<[CoreHandle]>,
     core: usize,

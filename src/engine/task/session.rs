@@ -1,4 +1,5 @@
-//! The task of one connection: runs it, and awaits in between. Read it beside `thread/worker.rs`.
+//! The task of one connection: runs the connection and awaits readiness in between. The counterpart of the thread
+//! engine is `thread/worker.rs`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -9,10 +10,10 @@ use crate::engine::driver::{Connection, Turn};
 use crate::engine::transport::Tcp;
 use crate::exchange::CloseReason;
 
-/// Runs a connection to its end; a panic ends it and nothing else.
+/// Runs a connection to its end. A panic ends only this connection.
 ///
-/// What an idle connection costs is the size of this future: nothing that only a request needs is held across the
-/// wait.
+/// The size of this future is the memory of an idle connection. So the future holds nothing across the wait that only a
+/// request needs.
 #[expect(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice")]
 pub(super) fn run<A: App, R: Reactor>(
     core: Rc<Core<A, R>>,

@@ -1,5 +1,5 @@
-//! smol's own reactor, as an application of smol would use it: `Async<TcpStream>`, one reactor for all cores, registered
-//! anew for every wait. Kept to measure what that costs.
+//! smol's reactor, used as an ordinary application of smol uses it. All cores share one reactor, and an
+//! `Async<TcpStream>` is registered again for every wait. The module exists to measure the cost of this design.
 
 use std::io;
 use std::net::TcpListener;
@@ -25,7 +25,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
     let (mut handles, mut inboxes) = (Vec::new(), Vec::new());
     for _ in 0..shared.counters.len() {
         let (sender, receiver) = smol::channel::unbounded();
-        // A core waits on its channel, so that what is sent wakes it.
+        // A core waits on its channel, so a message wakes the core.
         handles.push(CoreHandle {
             sender,
             woken: Default::default(),
@@ -50,7 +50,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io
     super::launch(shared, &cores, bodies)
 }
 
-/// One core's main task: new connections, and the time.
+/// The main task of one core: new connections, and the sweep.
 async fn serve<A: App>(
     core: &Rc<Core<A, Stock>>,
     executor: &LocalExecutor<'static>,
@@ -109,7 +109,7 @@ async fn readable(listeners: &[Async<TcpListener>]) -> Option<Handoff> {
     None
 }
 
-/// Waits for what `interest` wants of one side; for ever when it wants nothing.
+/// Waits for the transfers of `interest` on one side; forever when there are none.
 async fn ready(socket: Option<&Socket>, side: Side, interest: Interest) -> Readiness {
     let Some(stream) = socket.and_then(|socket| socket.transport.as_smol()) else {
         return std::future::pending().await;
@@ -147,7 +147,7 @@ impl Reactor for Stock {
         let of_client = async { (ready(Some(client), Side::Client, interest).await, none) };
         let of_backend = async { (none, ready(backend.as_deref(), Side::Backend, interest).await) };
         let of_time = async {
-            // Never later than a sweep, so that a stop and a waker are noticed.
+            // The wait is at most one sweep, so that a stop and a waker are noticed.
             Timer::at(deadline.min(Instant::now() + SWEEP)).await;
             (none, none)
         };

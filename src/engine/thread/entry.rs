@@ -1,4 +1,5 @@
-//! One descriptor of the engine: its readiness, who must run when it becomes ready, and whether a run is queued.
+//! The state of one descriptor: its readiness, its owner, and whether a run is queued. The owner runs when the
+//! descriptor becomes ready.
 //!
 //! Three rules, each of which `tests/model.rs` checks over all schedules of a few threads:
 //! - No readiness is lost. A poller stores the readiness first and loads the owner second ([`Entry::announce`]). A new
@@ -7,7 +8,7 @@
 //! - A descriptor's number may return for another connection while the first connection's worker has not left
 //!   ([`Entry::rest`] is false). This worker then runs the other connection.
 //!
-//! The model replaces `super::atomic` by the atomics of its scheduler.
+//! The model replaces `super::atomic` with the atomics of its scheduler.
 
 use super::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -30,10 +31,10 @@ pub(super) struct Entry {
     pub(super) deadline_ms: AtomicU64,
 }
 
-/// Who is told that a descriptor is ready.
+/// The receiver of a descriptor's readiness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// The connection of that client's descriptor.
+    /// The connection of the client with this descriptor.
     Client(usize),
     /// The pool of kept backend connections.
     Parked,
@@ -50,8 +51,8 @@ impl Entry {
         }
     }
 
-    /// Takes the readiness that pollers announced since the last call. Sequentially consistent, as `announce` and
-    /// `own` are: either the poller sees the new owner, or the new owner sees the readiness.
+    /// Takes the readiness that pollers announced since the last call. Sequentially consistent like `announce` and
+    /// `own`: either the poller sees the new owner, or the new owner sees the readiness.
     pub(super) fn take_ready(&self) -> u8 {
         match self.ready.load(Ordering::SeqCst) {
             0 => 0,
@@ -59,7 +60,7 @@ impl Entry {
         }
     }
 
-    /// Adds the readiness that a poller reports. Returns the owner, who must be told.
+    /// Adds the readiness that a poller reports. Returns the owner, which the caller must tell.
     pub(super) fn announce(&self, ready: u8) -> Owner {
         self.ready.fetch_or(ready, Ordering::SeqCst);
         self.owner()
@@ -82,14 +83,15 @@ impl Entry {
         self.owner.store(owner, Ordering::SeqCst);
     }
 
-    /// Must come before the descriptor is closed: its number may return at once for another connection.
+    /// Clears the entry. Must be called before the descriptor is closed, because its number may return at once for
+    /// another connection.
     pub(super) fn forget(&self) {
         self.own(Owner::Nobody);
         self.ready.store(0, Ordering::SeqCst);
         self.deadline_ms.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// Asks for a run. True when the connection was at rest: then the caller must queue it.
+    /// Asks for a run. True when the connection was at rest; then the caller must queue the connection.
     pub(super) fn schedule(&self) -> bool {
         let next = |run| match run {
             AT_REST => Some(QUEUED),
@@ -99,8 +101,8 @@ impl Entry {
         self.run.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) == Ok(AT_REST)
     }
 
-    /// Ends a run: the connection waits, or has ended. False when somebody asked for a run meanwhile: then the caller
-    /// must run it again.
+    /// Ends a run, after which the connection waits or has ended. False when another thread asked for a run meanwhile;
+    /// then the caller must run the connection again.
     pub(super) fn rest(&self) -> bool {
         let rested = self.run.compare_exchange(QUEUED, AT_REST, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if !rested {

@@ -1,4 +1,4 @@
-//! The leadership: waiting for readiness, accepting, deadlines, and handing ready work to the pool.
+//! The leader waits for readiness, accepts clients, checks deadlines, and hands ready work to the pool.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -22,7 +22,7 @@ use crate::engine::transport::{Socket, Tcp};
 use crate::engine::worker::WorkerState;
 use crate::engine::{Listeners, SWEEP};
 
-/// What the leading worker has, and hands over with the leadership.
+/// The state of the leader, which passes on with the leadership.
 #[derive(Debug)]
 pub(super) struct Leader {
     poll: Poll,
@@ -30,14 +30,14 @@ pub(super) struct Leader {
     listeners: Vec<TcpListener>,
     /// More clients may be waiting on the listeners.
     accepting: bool,
-    /// No descriptor or connection was left: accepting goes on at the next sweep.
+    /// Accepting is paused until the next sweep, because a limit was reached or accepting failed.
     paused: bool,
     swept: Instant,
     drained_from: Option<Instant>,
     ready: Vec<usize>,
-    /// Clients whose request has come and is not begun: first come, first served.
+    /// Clients whose request has arrived and has not begun. First in, first out.
     waiting: VecDeque<usize>,
-    /// Dropped or sent to when the engine has ended.
+    /// Gets a message when the engine has ended. Dropped without a message if the leader panics.
     ended: Sender<()>,
 }
 
@@ -46,7 +46,7 @@ impl Leader {
         listener::watch(&listeners.0, poll.registry())?;
         Ok(Leader {
             poll,
-            // What the leader keeps and one job for another worker.
+            // One batch for the leader, and one job for another worker.
             events: Events::with_capacity(2 * batch),
             listeners: listeners.0,
             accepting: true,
@@ -75,11 +75,11 @@ impl<A: App> Engine<A> {
                 for _ in 0..self.workers.len() {
                     self.submit(Job::Stop);
                 }
-                // Nobody listens any more when the process is ending anyhow.
+                // Sending fails only when nobody waits for the end of the engine.
                 let _ = leader.ended.send(());
                 return;
             }
-            // Answers first: they make room.
+            // Running requests come first, because their responses make room for new requests.
             for begin in [false, true] {
                 if begin {
                     let begun = self.pressure.permit(leader.waiting.len());
@@ -95,7 +95,7 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// Gives the leadership away, and what is beyond a batch; runs the batch.
+    /// Sends the connections beyond one batch as jobs, gives the leadership away, and runs the batch.
     fn share_out(
         self: &Arc<Self>,
         leader: Box<Leader>,
@@ -115,7 +115,8 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// Waits for readiness and puts the connections that are to run into `leader.ready`.
+    /// Waits for readiness. Puts the connections that must run into `leader.ready`, and clients with a new request into
+    /// `leader.waiting`.
     fn poll(&self, leader: &mut Leader, worker: &mut WorkerState<A::View, Tcp>, counters: &Counters) {
         let begins = !leader.waiting.is_empty() && self.pressure.room() > 0;
         let most = match leader.accepting || begins || !leader.ready.is_empty() {
@@ -176,7 +177,7 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// Queues the connections that waited for nothing but the time.
+    /// Queues the connections whose timer has ended.
     fn end_waits(&self, now: Instant, queue: &mut Vec<usize>) {
         let mut timers = self.timers.lock();
         while let Some(fd) = timers.take_due(now) {
@@ -186,12 +187,13 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// Asks for a run of that client's connection; true when the caller must queue it.
+    /// Asks for a run of a client's connection; true when the caller must queue the connection.
     fn is_to_run(&self, fd: usize) -> bool {
         self.table.entry(fd).is_some_and(|slot| slot.schedule())
     }
 
-    /// Deadlines, and everything when the engine is to end.
+    /// Queues the connections whose deadline has passed, or all connections during a drain. Closes expired backend
+    /// connections.
     fn sweep(&self, now: Instant, queue: &mut Vec<usize>) {
         let due = self.table.due(self.milliseconds(now), self.shared.is_draining());
         queue.extend(due.filter(|(_, entry)| entry.schedule()).map(|(fd, _)| fd));
@@ -214,7 +216,7 @@ impl<A: App> Engine<A> {
         leader.paused |= accepted == Accepted::Paused;
     }
 
-    /// False when its descriptor is beyond the table.
+    /// Adds an accepted connection to the table. False when its descriptor is beyond the table.
     fn admit(&self, socket: Socket, address: SocketAddr, now: Instant, queue: &mut Vec<usize>) -> bool {
         let fd = socket.fd();
         let Some(entry) = self.table.admit(fd) else { return false };
@@ -227,7 +229,7 @@ impl<A: App> Engine<A> {
         true
     }
 
-    /// Closes the listeners when stopping begins; true when nothing is left to wait for.
+    /// Closes the listeners during a drain. True when no connection is left.
     fn is_drained(&self, leader: &mut Leader, now: Instant) -> bool {
         if !self.shared.is_draining() {
             return false;

@@ -1,9 +1,9 @@
 //! The thread engine: a fixed pool of workers fed by a channel of ready work.
 //!
-//! One poller watches every socket. Who polls is settled by the channel too: the leadership, which is the poller
-//! itself, travels through it as a job. The leader keeps up to `batch` ready connections for itself and sends what is
-//! beyond that on as one job; only when its own batch is full does it give the leadership away. So under light load one
-//! worker carries everything and no other is woken. A connection belongs to no worker.
+//! One poller watches every socket. The worker that holds the poller is the leader; the channel passes the leadership
+//! on as a job. The leader runs up to `batch` ready connections itself. When its batch is full, the leader sends the
+//! connections beyond the batch as jobs and gives the leadership away. So under light load one worker does all the work
+//! and no other worker is woken. A connection belongs to no worker.
 
 mod entry;
 mod leader;
@@ -33,11 +33,11 @@ use crate::cluster::IdlePool;
 use leader::Leader;
 use table::Table;
 
-/// What the channel carries.
+/// A job of the channel.
 enum Job {
     /// The leadership.
     Lead(Box<Leader>),
-    /// Clients' descriptors whose connections are ready, and when they were sent.
+    /// Clients' descriptors whose connections are ready, and the time when the job was sent.
     Batch(Vec<usize>, Instant),
     /// The engine has ended.
     Stop,
@@ -63,7 +63,7 @@ struct Engine<A: App> {
 /// The state of one worker.
 type Worker<A> = WorkerState<<A as App>::View, Tcp>;
 
-/// How jobs reach the workers.
+/// The way jobs reach the workers.
 enum Feed {
     Channel(Sender<Job>),
     Rayon(rayon::ThreadPool),
@@ -122,7 +122,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: List
         stopping.wake();
     };
     let wait = move || {
-        // The leader sends once. Only a leader that panics drops its end without a word.
+        // The leader sends once. The channel closes without a message only if a leader panics.
         if end.recv().is_err() {
             AbortOnPanic::abort();
         }
@@ -137,7 +137,7 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: List
 }
 
 impl<A: App> Engine<A> {
-    /// A worker of our own: takes jobs until the engine ends.
+    /// The loop of one of our own workers: takes jobs until the engine ends.
     fn work(self: &Arc<Self>, index: usize, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
             if let Job::Stop = job {
@@ -172,7 +172,7 @@ impl<A: App> Engine<A> {
     fn submit(self: &Arc<Self>, job: Job) {
         match &self.feed {
             Feed::Channel(sender) => {
-                // It fails only when every worker has gone, and then nobody waits for the job.
+                // Sending fails only when every worker has ended. Then the job is not needed.
                 let _ = sender.send(job);
             }
             Feed::Rayon(pool) => {
@@ -186,7 +186,7 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// Makes the leader look at what it would otherwise see at its next sweep.
+    /// Wakes the leader before its next sweep.
     fn wake(&self) {
         if let Err(error) = self.waker.wake() {
             log::error!("cannot wake the leader: {error}");

@@ -1,4 +1,4 @@
-//! Every open descriptor of the engine, by number: its entry, and the client's connection on it.
+//! All open descriptors of the engine, by number, each with its entry and its client connection.
 
 use std::ops::Deref;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use super::entry::{Entry, Owner};
 use crate::engine::driver::Connection;
 use crate::engine::transport::Tcp;
 
-/// One descriptor: the entry, and the place of a client's connection, which the worker that runs it locks.
+/// One descriptor: its entry, and its client connection if it has one. The worker that runs the connection locks it.
 #[derive(Debug)]
 pub(super) struct Slot {
     entry: Entry,
@@ -35,7 +35,7 @@ impl Deref for Slot {
 
 const CHUNK: usize = 1024;
 
-/// Slots by descriptor. They are allocated 1024 at a time, as the numbers grow.
+/// Slots by descriptor. Slots are allocated 1024 at a time, as the numbers grow.
 #[derive(Debug)]
 pub(super) struct Table {
     chunks: Box<[OnceLock<Box<[Slot]>>]>,
@@ -43,7 +43,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// For descriptors below `most`.
+    /// A table for descriptors below `most`.
     pub(super) fn new(most: usize) -> Self {
         Table {
             chunks: (0..most.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(),

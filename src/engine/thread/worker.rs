@@ -1,5 +1,5 @@
-//! A worker of the pool: runs connections that are ready, and puts each back into the table to wait. Read it beside
-//! `task/session.rs`.
+//! A worker of the pool runs ready connections. A connection that waits stays in the table. The counterpart of the
+//! async engine is `task/session.rs`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,8 +24,8 @@ use crate::engine::worker::WorkerState;
 use crate::exchange::{CloseReason, Interest, Side};
 
 impl<A: App> Engine<A> {
-    /// Runs the connection of that client's descriptor; the caller queued it, so nobody else has it. True when it is
-    /// still queued: others are to get their turn first.
+    /// Runs the connection of a client's descriptor. The caller has queued the connection, so no other worker runs it.
+    /// True when the connection stays queued, because other connections must run first.
     pub(super) fn run(&self, fd: usize, worker: &mut WorkerState<A::View, Tcp>, counters: &Counters) -> bool {
         let Some(entry) = self.table.entry(fd) else { return false };
         loop {
@@ -44,7 +44,8 @@ impl<A: App> Engine<A> {
                     Turn::Yields => return true,
                     Turn::Ends(reason) => {
                         let ended = slot.take();
-                        // Not held while it is closed: from then on the entry may serve another connection.
+                        // The lock is released before the close. From the close on, the entry may serve another
+                        // connection.
                         drop(slot);
                         entry.forget();
                         self.end(ended, reason, worker, counters);
@@ -76,7 +77,7 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// Runs it until it waits for a poller; a panic ends it and nothing else.
+    /// Runs the connection until it waits for a poller. A panic ends only this connection.
     fn run_until_wait(
         &self,
         connection: &mut Connection<Tcp>,
@@ -103,7 +104,7 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// Adds what the poller said of both sides since the last time.
+    /// Adds the readiness that the poller reported for both sides since the last call.
     fn note(&self, connection: &mut Connection<Tcp>) {
         let (client, backend) = connection.ends();
         for socket in [Some(client), backend].into_iter().flatten() {
@@ -127,8 +128,9 @@ impl<A: App> Engine<A> {
         Ok(())
     }
 
-    /// A poller says that something happened on a parked connection. Unless that was read before it was parked, it is
-    /// dead, or its backend speaks without being asked.
+    /// Handles a poller's report about a parked connection. A quiet connection is kept: its bytes were read before it
+    /// was parked. Otherwise the connection is closed, because it is dead or its backend has sent bytes without a
+    /// request.
     pub(super) fn drop_parked(&self, key: usize) {
         let dead = self.idle_backends.lock().remove_if(key, |socket| !socket.transport.is_quiet());
         if let Some(socket) = dead {
@@ -144,7 +146,7 @@ impl<A: App> Backends<Tcp> for Engine<A> {
             let entry = self.table.entry(socket.fd())?;
             entry.own(Owner::Client(client.fd()));
             let ready = Readiness::from_bits(entry.take_ready());
-            // The leader of the textbook pool is often away: its workers look for themselves.
+            // The leader of the textbook pool often polls late, so its workers check the socket themselves.
             let stale = ready.contains(Readiness::READABLE) || self.pool == Pool::Textbook;
             if !stale || socket.transport.is_quiet() {
                 socket.ready.insert(ready);
@@ -163,7 +165,7 @@ impl<A: App> Backends<Tcp> for Engine<A> {
 
     fn park(&self, mut socket: Socket, backend: &Arc<Backend>, now: Instant) {
         let key = socket.fd();
-        // One that was never waited for is not watched, so its death would not be noticed.
+        // A connection that never waited is not watched yet, and its end would not be noticed.
         let watched = socket.watch(&self.registry, false).is_ok();
         let Some(entry) = self.table.entry(key).filter(|_| watched) else { return self.close(socket) };
         let oldest = {
@@ -183,7 +185,7 @@ impl<A: App> Backends<Tcp> for Engine<A> {
         &self.pressure
     }
 
-    /// The entry is forgotten first: the descriptor's number may be given out again at once.
+    /// Clears the entry before the socket is closed, because the descriptor's number may return at once.
     fn close(&self, socket: Socket) {
         if let Some(entry) = self.table.entry(socket.fd()) {
             entry.forget();
@@ -195,8 +197,8 @@ impl<A: App> Backends<Tcp> for Engine<A> {
     }
 }
 
-/// Runs the connection of a client's descriptor again. A descriptor whose number has returned for another connection makes
-/// that one run for nothing, which does no harm.
+/// Runs the connection of a client's descriptor again. If the descriptor's number has returned for another connection,
+/// the other connection runs once for nothing, which does no harm.
 struct ClientWaker<A: App> {
     engine: Weak<Engine<A>>,
     fd: usize,

@@ -1,4 +1,4 @@
-//! Transports move bytes; readiness says which bytes may move.
+//! Transports, which move the bytes of connections.
 
 mod tcp;
 
@@ -10,40 +10,40 @@ use super::readiness::Readiness;
 
 pub(super) use tcp::{Socket, Tcp};
 
-/// What follows the bytes of one write.
+/// A hint for one write: the data that follow the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follows {
     /// Nothing is known to follow.
     Unknown,
-    /// The contents of a file: the bytes may leave in one packet with the first of them.
+    /// The contents of a file. The bytes may leave in one packet with the start of the file.
     File,
-    /// The end of the connection, or of this direction: the bytes may leave in one packet with it.
+    /// The end of the connection, or of this direction. The bytes may leave in one packet with the FIN.
     End,
 }
 
-/// A non-blocking connection that moves bytes. Each call removes from `ready` what it found exhausted, and fails with
-/// `WouldBlock` when nothing moves.
+/// A non-blocking connection that moves bytes. Each call clears the readiness that it found exhausted, and fails with
+/// `WouldBlock` when no byte moves.
 pub trait Transport {
-    /// Reads into `room`, which is not empty; 0 is the clean end of the stream.
+    /// Reads into `room`, which must not be empty. Returns 0 at the clean end of the stream.
     ///
     /// # Errors
-    /// The stream is broken, or ended where it must not.
+    /// The stream is broken, or has ended too early.
     fn read(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize>;
 
     /// Writes both slices in order and returns the number of bytes taken. After `WouldBlock` the caller writes the same
-    /// bytes again, with or without more behind them.
+    /// bytes again, with or without more bytes behind them.
     ///
     /// # Errors
     /// The stream is broken.
     fn write(&mut self, ready: &mut Readiness, slices: [&[u8]; 2], follows: Follows) -> io::Result<usize>;
 
-    /// Writes a part of a file and returns the number of bytes taken; 0 when the file is shorter than that.
+    /// Writes a part of a file and returns the number of bytes taken. Returns 0 when the file ends before `range`.
     ///
     /// # Errors
     /// The stream is broken, or the file cannot be read.
     fn send_file(&mut self, ready: &mut Readiness, file: &File, range: Range<u64>) -> io::Result<usize>;
 
-    /// True when a connection that was begun is established.
+    /// True when a new connection is established.
     ///
     /// # Errors
     /// The connection failed.
@@ -52,26 +52,26 @@ pub trait Transport {
     /// Ends the stream towards the peer: no more bytes will be written.
     fn shutdown(&mut self, ready: &mut Readiness);
 
-    /// Makes the coming close a reset, so that the peer cannot take it for the end of a message.
+    /// Makes the later close a reset. The peer cannot mistake a reset for the end of a message.
     fn set_abrupt(&mut self);
 }
 
-/// One end of a connection: a transport, and what is known of its readiness.
+/// One end of a connection: a transport and its recorded readiness.
 #[derive(Debug)]
 pub struct Endpoint<T> {
     /// Moves the bytes.
     pub transport: T,
-    /// What is known of the readiness.
+    /// The recorded readiness.
     pub ready: Readiness,
 }
 
 impl<T: Transport> Endpoint<T> {
-    /// A connection whose readiness is not known: the first call tells.
+    /// An end with unknown readiness. The first read and the first write find the readiness.
     pub fn new(transport: T) -> Self {
         Endpoint { transport, ready: Readiness::READABLE | Readiness::WRITABLE }
     }
 
-    /// Something may be there to read.
+    /// True when there may be bytes to read.
     pub fn is_readable(&self) -> bool {
         self.ready.intersects(Readiness::READABLE | Readiness::BUFFERED)
     }
@@ -80,7 +80,7 @@ impl<T: Transport> Endpoint<T> {
         self.ready.contains(Readiness::WRITABLE)
     }
 
-    /// The peer is known to send no more.
+    /// True when the peer is known to send no more.
     pub fn has_ended(&self) -> bool {
         self.ready.contains(Readiness::ENDED)
     }
@@ -89,7 +89,7 @@ impl<T: Transport> Endpoint<T> {
         self.transport.read(&mut self.ready, room)
     }
 
-    /// Writes the slices or, when they are empty, a part of the file that follows them.
+    /// Writes the slices, or a part of the file when the slices are empty.
     pub(super) fn write(
         &mut self,
         slices: [&[u8]; 2],
