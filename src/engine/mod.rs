@@ -78,14 +78,14 @@ pub enum ReactorKind {
     Smol,
 }
 
-/// What the whole process may take.
+/// The resource limits of the process.
 #[derive(Debug, Clone)]
 pub struct EngineLimits {
-    /// Client connections at once; beyond them none is accepted until one closes.
+    /// The maximum of open client connections. At the maximum the engine accepts no further connection until one closes.
     pub connections: usize,
-    /// Idle connections kept to each backend (in the async engine: by each worker).
+    /// The maximum of idle connections per backend (in the async engine: per backend and worker).
     pub idle_backend_connections: usize,
-    /// How long `stop` waits for requests under way.
+    /// The time that requests in flight have to end after `stop`.
     pub drain: Duration,
     /// The time for which [`ConcurrencyLimit`] counts a request, and up to twice as long; at least 1 ms. An older request is not
     /// counted, so that a few slow requests do not delay the rest.
