@@ -83,8 +83,9 @@ impl<A> Shared<A> {
     }
 
     /// Records that the listeners are closed.
-    pub(super) fn stop_accepting(&self) {
-        self.accepted_last.store(true, Ordering::SeqCst);
+    /// Returns true the first time.
+    pub(super) fn stop_accepting(&self) -> bool {
+        !self.accepted_last.swap(true, Ordering::SeqCst)
     }
 
     /// True when no connection is open and no connection will be accepted. A connection on its way from one core to
@@ -129,7 +130,7 @@ mod tests {
         shared.set_draining(true);
         assert!(!shared.is_over(), "the acceptor does not know of the drain yet");
         shared.open.fetch_add(1, Ordering::SeqCst);
-        shared.stop_accepting();
+        assert!(shared.stop_accepting() && !shared.stop_accepting());
         assert!(!shared.is_over(), "the last client may be on its way to its core");
         assert_eq!(shared.closed(), 0);
         assert!(shared.is_over());

@@ -96,8 +96,6 @@ struct Core<A: App, R: Reactor> {
     excess: Cell<(usize, usize)>,
     /// A task has yielded. The core polls before the task continues.
     yielded: Cell<bool>,
-    /// The listeners of this core are closed.
-    accepted_last: Cell<bool>,
     cores: Arc<[CoreHandle]>,
 }
 
@@ -188,7 +186,6 @@ impl<A: App, R: Reactor> Core<A, R> {
             idle_backends: RefCell::new(idle),
             open: Cell::new(0),
             yielded: Cell::default(),
-            accepted_last: Cell::default(),
             excess: Cell::default(),
             cores,
         })
@@ -239,9 +236,8 @@ impl<A: App, R: Reactor> Core<A, R> {
         if !self.shared.is_draining() {
             return false;
         }
-        if self.index == 0 && !self.accepted_last.replace(true) {
+        if self.index == 0 && self.shared.stop_accepting() {
             listeners.clear();
-            self.shared.stop_accepting();
             self.wake_all();
         }
         self.shared.is_over()
