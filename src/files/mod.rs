@@ -5,8 +5,10 @@
 //! nothing, and a response from memory needs no system call for its content.
 //!
 //! No file outside the root is ever served, whatever is exchanged below the root in the meantime (`root`).
+mod changes;
 mod conditional;
 mod entry;
+mod limits;
 mod path;
 mod range;
 mod refresh;
@@ -17,7 +19,6 @@ mod types;
 mod walk;
 mod watch;
 
-use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -25,68 +26,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use rustix::io::Errno;
 
+use self::changes::Changes;
 use self::conditional::Verdict;
 use self::entry::{Entry, OpenFiles, Source};
+pub use self::limits::{FilesError, FilesLimits};
 use self::path::PathError;
 use self::range::Selection;
 use self::refresh::Refresher;
-use self::root::Root;
+use self::root::{Root, is_exhaustion};
 use self::tree::{Node, Tree};
-use self::walk::Changes;
 use crate::app::{App, Client, Decision, Moment};
 use crate::cluster::{Permit, Start, Tried};
 use crate::exchange::Reason;
 use crate::http::answer::{Answer, Body, Bytes};
 use crate::http::head::{Method, RequestHead};
-
-/// The limits of a file server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FilesLimits {
-    /// Files up to this size are kept in memory; larger files are sent from the disk.
-    pub small_file_bytes: u64,
-    /// Maximum bytes of content in memory. The smallest files come first.
-    pub memory_bytes: u64,
-    /// Maximum number of files and directories. A root with more is not served. A file costs about 300 bytes beside its
-    /// content in memory (measured with 100,000 files).
-    pub files: usize,
-    /// Maximum bytes of copies in flight, if each open client connection gets a copy of the requested file. Above it, the
-    /// file is sent from the page cache even when the file is in memory: more than 32 MiB do not fit the last-level cache of
-    /// a CPU. Applies to files of 64 to 256 KiB.
-    pub copies_bytes: u64,
-}
-
-impl Default for FilesLimits {
-    fn default() -> Self {
-        FilesLimits {
-            small_file_bytes: 1024 * 1024,
-            memory_bytes: 64 * 1024 * 1024,
-            files: 200_000,
-            copies_bytes: 32 * 1024 * 1024,
-        }
-    }
-}
-
-/// Why a directory cannot be served.
-#[derive(Debug)]
-pub enum FilesError {
-    /// The directory cannot be read.
-    Root(PathBuf, io::Error),
-    /// The directory holds more files and directories than this limit.
-    TooMany(usize),
-}
-
-impl fmt::Display for FilesError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FilesError::Root(root, error) => write!(f, "{} cannot be served: {error}", root.display()),
-            FilesError::TooMany(limit) => write!(f, "the root holds more than {limit} files and directories"),
-        }
-    }
-}
-
-impl std::error::Error for FilesError {}
 
 /// A directory that is served.
 #[derive(Debug)]
@@ -254,11 +208,6 @@ fn not_found() -> Answer {
 
 fn refusal(status: u16, fields: Bytes, text: &'static [u8]) -> Answer {
     Answer { status, fields, body: Body::Bytes(Bytes::Static(text), 0..text.len()), close: false }
-}
-
-/// True when the process, not the file, is why it could not be opened.
-fn is_exhaustion(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::changes::Changes;
+use super::limits::{FilesError, FilesLimits};
 use super::root::Root;
 use super::tree::Tree;
-use super::walk::{self, Changes};
+use super::walk;
 use super::watch::Watch;
-use super::{FilesError, FilesLimits};
 
 /// A walk over everything comes at least once in this many refreshes. It finds the changes that no event tells of: writes
 /// through a memory map, and file systems that were mounted below the root.

@@ -107,6 +107,11 @@ fn open_by_component(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<
     Ok(openat(&directory, ".", flags, Mode::empty())?)
 }
 
+/// True when an open failed because the process or the system has no descriptor or memory left.
+pub(super) fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+}
+
 /// A place below a root. Files of one directory share it.
 #[derive(Debug)]
 pub(super) struct Location {

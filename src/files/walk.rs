@@ -1,6 +1,5 @@
 //! The walk over the served directory. It lists the directories that may have changed, takes over the others from the
 //! tree before, and reads the small files.
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -12,43 +11,16 @@ use parking_lot::Mutex;
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, Stat, statat};
 
+use super::changes::Changes;
 use super::entry::{ByName, Entry, Found, Place};
+use super::limits::{FilesError, FilesLimits};
 use super::path::is_servable;
-use super::root::{Location, Root};
+use super::root::{Location, Root, is_exhaustion};
 use super::stamp::{Stamp, is_directory, is_file, is_link};
 use super::tree::{Directory, Residents, Totals, Tree};
-use super::{FilesError, FilesLimits, is_exhaustion};
 
 /// Maximum depth of directories; deeper directories are not served.
 const DEPTH_MAX: usize = 64;
-
-/// The directories that are listed again, relative to the root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Changes {
-    Everywhere,
-    In(HashSet<PathBuf>),
-}
-
-impl Changes {
-    /// Nothing is listed again.
-    pub(super) fn none() -> Changes {
-        Changes::In(HashSet::new())
-    }
-
-    /// Adds a directory.
-    pub(super) fn add(&mut self, directory: PathBuf) {
-        if let Changes::In(directories) = self {
-            directories.insert(directory);
-        }
-    }
-
-    fn include(&self, directory: &Directory) -> bool {
-        match self {
-            Changes::Everywhere => true,
-            Changes::In(directories) => directories.contains(directory.path()),
-        }
-    }
-}
 
 /// What an update leads to.
 #[derive(Debug)]

@@ -14,9 +14,9 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::fs::statfs;
 use rustix::io::Errno;
 
+use super::changes::Changes;
 use super::root::Location;
 use super::tree::{Directory, Tree};
-use super::walk::Changes;
 
 /// Watches over the directories of one root, each a descriptor of the kernel.
 #[derive(Debug)]

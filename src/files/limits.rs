@@ -1,0 +1,51 @@
+//! The limits of a file server, and the reasons why a directory cannot be served.
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// The limits of a file server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilesLimits {
+    /// Files up to this size are kept in memory; larger files are sent from the disk.
+    pub small_file_bytes: u64,
+    /// Maximum bytes of content in memory. The smallest files come first.
+    pub memory_bytes: u64,
+    /// Maximum number of files and directories. A root with more is not served. A file costs about 300 bytes beside its
+    /// content in memory (measured with 100,000 files).
+    pub files: usize,
+    /// Maximum bytes of copies in flight, if each open client connection gets a copy of the requested file. Above it, the
+    /// file is sent from the page cache even when the file is in memory: more than 32 MiB do not fit the last-level cache of
+    /// a CPU. Applies to files of 64 to 256 KiB.
+    pub copies_bytes: u64,
+}
+
+impl Default for FilesLimits {
+    fn default() -> Self {
+        FilesLimits {
+            small_file_bytes: 1024 * 1024,
+            memory_bytes: 64 * 1024 * 1024,
+            files: 200_000,
+            copies_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why a directory cannot be served.
+#[derive(Debug)]
+pub enum FilesError {
+    /// The directory cannot be read.
+    Root(PathBuf, io::Error),
+    /// The directory holds more files and directories than this limit.
+    TooMany(usize),
+}
+
+impl fmt::Display for FilesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FilesError::Root(root, error) => write!(f, "{} cannot be served: {error}", root.display()),
+            FilesError::TooMany(limit) => write!(f, "the root holds more than {limit} files and directories"),
+        }
+    }
+}
+
+impl std::error::Error for FilesError {}
