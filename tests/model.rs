@@ -123,9 +123,14 @@ impl Engine {
         }
     }
 
-    /// As `Engine::announce` of the leader: a poller reports an event.
+    /// A poller reports an event of the socket that has the number now.
     fn announce(&self, fd: usize, ready: u8) {
-        match self.slots[fd].entry.announce(ready) {
+        self.announce_of(self.slots[fd].entry.generation(), fd, ready);
+    }
+
+    /// As `Engine::announce` of the leader: a poller reports an event of the socket of this generation.
+    fn announce_of(&self, generation: u32, fd: usize, ready: u8) {
+        match self.slots[fd].entry.announce(generation, ready) {
             Owner::Client(client) => self.schedule(client),
             Owner::Parked => self.drop_parked(),
             Owner::Nobody => {}
@@ -387,6 +392,33 @@ fn a_number_that_comes_back_for_another_connection_is_not_lost() {
             if let Some(second) = place.as_ref() {
                 assert!(second.runs > 0, "the second connection never ran");
                 assert_eq!(second.client_ready, READABLE);
+            }
+        },
+    );
+}
+
+#[test]
+fn a_late_event_of_a_closed_socket_does_not_reach_the_next_socket_with_its_number() {
+    explore(
+        || {
+            let engine = Engine::with_client(Connection { plan: Plan::End, ..Connection::default() });
+            engine.schedule(CLIENT);
+            engine
+        },
+        &[
+            // The poller has seen the end of the first connection, and reports it when it gets to run.
+            |engine| engine.announce_of(0, CLIENT, ENDED),
+            |engine| {
+                if engine.client_closed.load(Ordering::SeqCst) == 1 {
+                    engine.admit(Connection::default());
+                }
+            },
+            Engine::work,
+        ],
+        |engine| {
+            let place = lock(&engine.slots[CLIENT].connection);
+            if let Some(second) = place.as_ref() {
+                assert_eq!(second.client_ready, 0, "the end of the first connection ends the second");
             }
         },
     );

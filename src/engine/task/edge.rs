@@ -285,7 +285,8 @@ impl Edge {
     /// Registers a socket for a wait. If the registration fails, the socket counts as ready, and the next read or write
     /// finds its state.
     fn watch(&self, socket: &mut Socket, side: Side, interest: Interest) {
-        if let Err(error) = socket.watch(&self.registry, interest.contains(Interest::write(side))) {
+        let (token, writes) = (Token(socket.fd()), interest.contains(Interest::write(side)));
+        if let Err(error) = socket.watch(&self.registry, token, writes) {
             log::warn!("a connection cannot be watched: {error}");
             socket.ready.insert(Readiness::READABLE | Readiness::WRITABLE | Readiness::ENDED);
         }
@@ -330,7 +331,7 @@ impl Reactor for Edge {
 
     fn park(&self, socket: &mut Socket) -> bool {
         self.own(socket.fd(), Owner::Parked);
-        socket.watch(&self.registry, false).is_ok()
+        socket.watch(&self.registry, Token(socket.fd()), false).is_ok()
             && (self.take_ready(socket.fd()) == Readiness::NONE || socket.transport.is_quiet())
     }
 

@@ -141,8 +141,9 @@ impl<A: App> Engine<A> {
                     leader.ready.extend(woken.into_iter().filter(|fd| self.is_to_run(*fd)));
                 }
                 token if is_listener(token, leader.listeners.len()) => leader.accepting = true,
-                Token(fd) => {
-                    self.announce(fd, Readiness::of_event(event), &mut leader.ready, &mut leader.waiting);
+                token => {
+                    let ready = Readiness::of_event(event);
+                    self.announce(token, ready, &mut leader.ready, &mut leader.waiting);
                 }
             }
         }
@@ -162,9 +163,15 @@ impl<A: App> Engine<A> {
         }
     }
 
-    fn announce(&self, fd: usize, ready: Readiness, queue: &mut Vec<usize>, waiting: &mut VecDeque<usize>) {
-        let Some(entry) = self.table.entry(fd) else { return };
-        match entry.announce(ready.bits()) {
+    fn announce(
+        &self,
+        token: Token,
+        ready: Readiness,
+        queue: &mut Vec<usize>,
+        waiting: &mut VecDeque<usize>,
+    ) {
+        let Some((fd, entry, generation)) = self.table.named(token) else { return };
+        match entry.announce(generation, ready.bits()) {
             Owner::Client(client) => match self.table.entry(client) {
                 Some(entry) if entry.schedule() => match entry.idle.load(Ordering::Relaxed) {
                     true => waiting.push_back(client),

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use mio::Token;
 use parking_lot::Mutex;
 
 use super::entry::{Entry, Owner};
@@ -35,6 +36,11 @@ impl Deref for Slot {
 
 const CHUNK: usize = 1024;
 
+/// The bits of a token that hold the descriptor. The generation has 24 bits above, so no token of a socket equals the
+/// token of a listener or of the waker.
+const FD_BITS: u32 = 32;
+const FD_MASK: usize = (1 << FD_BITS) - 1;
+
 /// Slots by descriptor. Slots are allocated 1024 at a time, as the numbers grow.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -64,6 +70,17 @@ impl Table {
         Some(&self.chunks.get(fd / CHUNK)?.get()?[fd % CHUNK])
     }
 
+    /// The name of an admitted descriptor's socket for the poller: the descriptor below, and its generation above.
+    pub(super) fn token(&self, fd: usize) -> Token {
+        Token(fd | (self.entry(fd).map_or(0, |slot| slot.generation()) as usize) << FD_BITS)
+    }
+
+    /// The slot and the generation that a token names, with the descriptor.
+    pub(super) fn named(&self, token: Token) -> Option<(usize, &Slot, u32)> {
+        let fd = token.0 & FD_MASK;
+        Some((fd, self.entry(fd)?, (token.0 >> FD_BITS) as u32))
+    }
+
     /// Client connections whose deadline has passed, or all of them.
     pub(super) fn due(&self, now_ms: u64, all: bool) -> impl Iterator<Item = (usize, &Slot)> {
         (0..=self.highest.load(Ordering::Relaxed)).filter_map(move |fd| {
@@ -84,10 +101,22 @@ mod tests {
         let entry = Entry::new();
         for owner in [Owner::Client(0), Owner::Client(70_000), Owner::Parked, Owner::Nobody] {
             entry.own(owner);
-            assert_eq!(entry.announce(1), owner);
-            entry.announce(4);
+            assert_eq!(entry.announce(entry.generation(), 1), owner);
+            entry.announce(entry.generation(), 4);
             assert_eq!((entry.take_ready(), entry.take_ready()), (5, 0));
         }
+    }
+
+    #[test]
+    fn a_late_event_of_a_closed_socket_is_ignored() {
+        let entry = Entry::new();
+        let old = entry.generation();
+        entry.own(Owner::Client(5));
+        entry.announce(old, 1);
+        entry.forget();
+        entry.own(Owner::Client(6));
+        assert_eq!((entry.announce(old, 4), entry.take_ready()), (Owner::Nobody, 0));
+        assert_eq!((entry.announce(entry.generation(), 2), entry.take_ready()), (Owner::Client(6), 2));
     }
 
     #[test]

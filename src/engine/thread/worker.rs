@@ -122,7 +122,8 @@ impl<A: App> Engine<A> {
             (Side::Backend, interest.concerns(Side::Backend), backend),
         ] {
             if let (Some(socket), true) = (socket, watches) {
-                socket.watch(&self.registry, interest.contains(Interest::write(side)))?;
+                let token = self.table.token(socket.fd());
+                socket.watch(&self.registry, token, interest.contains(Interest::write(side)))?;
             }
         }
         Ok(())
@@ -166,7 +167,7 @@ impl<A: App> Backends<Tcp> for Engine<A> {
     fn park(&self, mut socket: Socket, backend: &Arc<Backend>, now: Instant) {
         let key = socket.fd();
         // A connection that never waited is not watched yet, and its end would not be noticed.
-        let watched = socket.watch(&self.registry, false).is_ok();
+        let watched = socket.watch(&self.registry, self.table.token(key), false).is_ok();
         let Some(entry) = self.table.entry(key).filter(|_| watched) else { return self.close(socket) };
         let oldest = {
             let mut idle = self.idle_backends.lock();

@@ -111,8 +111,13 @@ impl Socket {
     }
 
     /// Registers the socket edge-triggered for reading, and for writing if `writes` is set. Does nothing if the socket
-    /// is already registered for both. The poller reports existing readiness at once.
-    pub(in crate::engine) fn watch(&mut self, registry: &Registry, writes: bool) -> io::Result<()> {
+    /// is already registered for both. The poller reports existing readiness at once, and names the socket by `token`.
+    pub(in crate::engine) fn watch(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        writes: bool,
+    ) -> io::Result<()> {
         let mut wanted = Readiness::WATCHED_READ;
         wanted.set(Readiness::WATCHED_WRITE, writes);
         if self.ready.contains(wanted) {
@@ -124,7 +129,7 @@ impl Socket {
             true => mio::Interest::READABLE | mio::Interest::WRITABLE,
             false => mio::Interest::READABLE,
         };
-        let (fd, token) = (self.transport.stream().as_raw_fd(), Token(self.fd()));
+        let fd = self.transport.stream().as_raw_fd();
         match known {
             true => registry.reregister(&mut SourceFd(&fd), token, interest),
             false => registry.register(&mut SourceFd(&fd), token, interest),
