@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::tree::Directory;
 
-/// The directories that are listed again, relative to the root.
+/// The directories that a refresh lists again, as paths relative to the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Changes {
     Everywhere,
@@ -12,7 +12,7 @@ pub(super) enum Changes {
 }
 
 impl Changes {
-    /// Nothing is listed again.
+    /// No directory is listed again.
     pub(super) fn none() -> Changes {
         Changes::In(HashSet::new())
     }

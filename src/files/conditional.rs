@@ -3,21 +3,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::http::head::{Method, RequestHead};
 
-/// What distinguishes one state of a file from another.
+/// The validators of a file (RFC 9110 section 8.8).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Validators<'a> {
     /// The strong entity tag with its quotes.
     pub etag: &'a [u8],
-    /// Modification time in seconds since 1970, when a date can say it.
+    /// Modification time in seconds since 1970; None when an HTTP date cannot express this time.
     pub modified: Option<u64>,
 }
 
-/// What a request's conditions make of it.
+/// The result of a request's conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict<'b> {
-    /// It is answered in full.
+    /// The response has the whole file.
     Whole,
-    /// It is answered with what this Range field selects.
+    /// The response has the part that this Range value selects.
     Range(&'b [u8]),
     /// 304.
     NotModified,
@@ -25,8 +25,8 @@ pub(super) enum Verdict<'b> {
     Failed,
 }
 
-/// Evaluates the conditions of a GET or HEAD in the order of RFC 9110 section 13.2.2. A list may come in
-/// several field lines; a date that is none is as if it were absent.
+/// Evaluates the conditions of a GET or HEAD in the order of RFC 9110 section 13.2.2. A list may be spread over several
+/// field lines. An invalid date is ignored.
 pub(super) fn evaluate<'b>(head: &RequestHead<'b>, file: Validators<'_>) -> Verdict<'b> {
     let (mut matched, mut unmodified) = (None, None);
     let (mut none_matched, mut not_modified) = (None, None);
@@ -65,14 +65,14 @@ pub(super) fn evaluate<'b>(head: &RequestHead<'b>, file: Validators<'_>) -> Verd
     }
 }
 
-/// RFC 9110 section 8.8.3.2.
+/// How entity tags are compared (RFC 9110 section 8.8.3.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Comparison {
     Strong,
     Weak,
 }
 
-/// True when the list of entity tags holds `etag` or is `*`. Reading ends at the first thing that is no tag.
+/// True when the list of entity tags contains `etag` or is `*`. Parsing stops at the first invalid tag.
 fn lists(mut list: &[u8], etag: &[u8], comparison: Comparison) -> bool {
     if list == b"*" {
         return true;
@@ -99,12 +99,12 @@ fn lists(mut list: &[u8], etag: &[u8], comparison: Comparison) -> bool {
     }
 }
 
-/// True when an If-Range value names the present state: the strong tag, or the exact date (section 13.1.5).
+/// True when an If-Range value is the strong entity tag or the exact date of the file (RFC 9110 section 13.1.5).
 fn is_current(value: &[u8], file: Validators<'_>) -> bool {
     value == file.etag || (file.modified.is_some() && seconds(value) == file.modified)
 }
 
-/// An HTTP date in seconds since 1970.
+/// Parses an HTTP date into seconds since 1970.
 fn seconds(value: &[u8]) -> Option<u64> {
     let date: SystemTime = httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()?;
     date.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())

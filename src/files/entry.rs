@@ -1,4 +1,4 @@
-//! One served file: its state, its content or the way to its content, and its response fields.
+//! One served file: its stamp, its content or the place of its content, and its response fields.
 use std::borrow::Borrow;
 use std::fs::File;
 use std::hash::{Hash, Hasher};
@@ -20,9 +20,9 @@ use super::types::content_type;
 /// Where a file is opened.
 #[derive(Debug, Clone)]
 pub(super) enum Place {
-    /// In this directory, under its own name.
+    /// In this directory, under the name in the entry.
     In(Arc<Location>),
-    /// Exactly here: the target of a symbolic link.
+    /// At exactly this path: the target of a symbolic link.
     At(Arc<Location>),
 }
 
@@ -44,7 +44,8 @@ pub(super) struct Found {
     pub stamp: Stamp,
 }
 
-/// A file that is served. Small, because there is one for each file: what only requests need is made by the first one.
+/// A served file. Entries are small, because each file has one. The first request for the file makes the fields that
+/// only requests need.
 #[derive(Debug)]
 pub(super) struct Entry {
     name: Box<[u8]>,
@@ -52,7 +53,7 @@ pub(super) struct Entry {
     stamp: Stamp,
     /// Distinguishes contents with equal time, size and inode.
     revision: u32,
-    /// True when the next walk has nothing to find out, unless the stamp changes.
+    /// True when the next walk reads the file only if its stamp has changed.
     settled: AtomicBool,
     /// The content, when it is kept in memory.
     memory: Option<Arc<[u8]>>,
@@ -61,18 +62,18 @@ pub(super) struct Entry {
     fields: OnceLock<Box<Fields>>,
 }
 
-/// What requests need of a file: its entity tag and its field lines.
+/// The entity tag and the field lines of a file.
 #[derive(Debug)]
 pub(super) struct Fields {
     /// The strong entity tag with its quotes.
     etag: Box<[u8]>,
-    /// Field lines of a 200.
+    /// Field lines of a 200 response.
     pub whole: Arc<[u8]>,
-    /// Field lines of a 304 (RFC 9110 section 15.4.5).
+    /// Field lines of a 304 response (RFC 9110 section 15.4.5).
     pub validators: Arc<[u8]>,
 }
 
-/// Files that stay open until the next refresh, so that a file that is requested often is opened once.
+/// Files that stay open until the next refresh. So a file with many requests is opened once per refresh.
 #[derive(Debug, Default)]
 pub(super) struct OpenFiles(Mutex<Vec<Arc<File>>>);
 
@@ -101,8 +102,8 @@ pub(super) enum Source {
 }
 
 impl Entry {
-    /// The entry of a file: `old` when `old` is still right, else a new one, whose content is read now when `resident`. A
-    /// file that changes while it is read is served from disk until the next walk.
+    /// Returns the entry of a file: `old` when `old` is still right, else a new entry. Reads the content when
+    /// `resident` is true. A file that changes while it is read is served from disk until the next walk.
     pub(super) fn load(found: Found, resident: bool, old: Option<&Arc<Entry>>) -> Arc<Entry> {
         let old = old.filter(|old| old.name == found.name);
         let same_place = old.filter(|old| old.place.is(&found.place));
@@ -158,8 +159,8 @@ impl Entry {
         }
     }
 
-    /// The revision of an entry that replaces this one: a strong entity tag must not stand for two contents
-    /// (RFC 9110 section 8.8.1), even when time, size and inode are equal.
+    /// Returns the revision of the entry that replaces this entry. Two contents must not have the same strong entity
+    /// tag (RFC 9110 section 8.8.1), even when time, size and inode are equal.
     fn next_revision(&self, stamp: &Stamp, memory: Option<&[u8]>) -> u32 {
         let same_content = match (self.memory.as_deref(), memory) {
             (Some(old), Some(new)) => old == new,
@@ -172,42 +173,42 @@ impl Entry {
         }
     }
 
-    /// What the walk would have found for this entry.
+    /// Returns this entry as a file found by the walk.
     pub(super) fn found(&self) -> Found {
         Found { name: self.name.clone(), place: self.place.clone(), stamp: self.stamp }
     }
 
-    /// The response fields. The first request of a file makes them.
+    /// Returns the response fields. The first request for a file makes them.
     pub(super) fn fields(&self) -> &Fields {
         self.fields.get_or_init(|| Box::new(Fields::new(self)))
     }
 
-    /// The validators that conditions are evaluated against.
+    /// Returns the validators of the file, for conditional requests.
     pub(super) fn validators(&self) -> Validators<'_> {
         Validators { etag: &self.fields().etag, modified: self.modified() }
     }
 
-    /// The time of the last write in seconds since 1970, None when no HTTP date can say it.
+    /// Returns the time of the last write in seconds since 1970; None when an HTTP date cannot express this time.
     fn modified(&self) -> Option<u64> {
         u64::try_from(self.stamp.modified_seconds).ok().filter(|&seconds| seconds < YEAR_10000)
     }
 
-    /// The name in requests, decoded.
+    /// Returns the name in requests, decoded.
     pub(super) fn name(&self) -> &[u8] {
         &self.name
     }
 
-    /// Bytes of content.
+    /// Returns the size of the content in bytes.
     pub(super) fn len(&self) -> u64 {
         self.stamp.size
     }
 
-    /// The state that this entry describes.
+    /// Returns the stamp of the file that this entry describes.
     pub(super) fn stamp(&self) -> &Stamp {
         &self.stamp
     }
 
-    /// True when a file with this stamp needs no further look.
+    /// True when a file with this stamp need not be read again.
     pub(super) fn is_settled(&self, stamp: &Stamp) -> bool {
         self.stamp == *stamp && self.settled.load(Ordering::Relaxed)
     }
@@ -226,8 +227,8 @@ impl Entry {
         self.memory.as_deref() == Some(bytes)
     }
 
-    /// The content as this entry describes it, or a newer entry that describes the file as it is now. Content in memory
-    /// is used, unless a file is wanted and the file is unchanged. Only content that is not in memory needs the disk.
+    /// Returns the content and the entry that describes the content. When the file on disk has changed, the entry is a
+    /// new one. Content in memory is used, unless `as_file` is true and the file on disk is unchanged.
     pub(super) fn source(
         self: &Arc<Entry>,
         as_file: bool,
@@ -256,7 +257,7 @@ impl Entry {
         Ok((Arc::new(entry), Source::File(file)))
     }
 
-    /// The file and its stamp: the open file while this entry describes it, else the file at its path.
+    /// Returns an open file and its stamp. Opens the path again when the open file no longer matches this entry.
     fn shared_file(&self, open_files: &OpenFiles) -> io::Result<(Arc<File>, Stamp)> {
         let shared = self.file.lock().upgrade();
         if let Some(file) = shared
@@ -299,7 +300,7 @@ impl Fields {
     }
 }
 
-/// An entry that is found by its name in a set.
+/// An entry that a set finds by its name.
 #[derive(Debug, Clone)]
 pub(super) struct ByName(pub Arc<Entry>);
 
@@ -323,7 +324,7 @@ impl PartialEq for ByName {
 
 impl Eq for ByName {}
 
-/// The first second that no HTTP date can say.
+/// The first second after the last HTTP date, in seconds since 1970.
 const YEAR_10000: u64 = 253_402_300_800;
 
 fn path(place: &Place, name: &[u8]) -> PathBuf {
@@ -338,7 +339,8 @@ fn open(place: &Place, name: &[u8]) -> io::Result<File> {
     location.root.open_file(&path(place, name))
 }
 
-/// The content of a file, None when the file is not what the walk found, or does not stay so.
+/// Reads the content of a file. None when the file differs from the file that the walk found, or changes while it is
+/// read.
 fn read(found: &Found) -> io::Result<Option<Vec<u8>>> {
     let file = open(&found.place, &found.name)?;
     if Stamp::from(&fstat(&file)?) != found.stamp {

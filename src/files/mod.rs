@@ -1,10 +1,11 @@
 //! The static file server: an app over a directory.
 //!
-//! The directory is walked at start. A refresh lists only the directories that changed, as far as the system tells of
-//! changes (`refresh`). A request is a look-up in the tree that the last refresh left behind: a request lists and logs
-//! nothing, and a response from memory needs no system call for its content.
+//! [`Files::open`] walks the directory. [`Files::refresh`] lists only the directories that changed. A request is a
+//! look-up in the tree of the last refresh. So a request lists no directory and logs nothing, and a response from
+//! memory needs no system call for its content.
 //!
-//! No file outside the root is ever served, whatever is exchanged below the root in the meantime (`root`).
+//! No file outside the root is ever served, even when a directory is replaced by a symbolic link during a request
+//! (`root`).
 mod changes;
 mod conditional;
 mod entry;
@@ -48,19 +49,20 @@ pub struct Files {
     path: PathBuf,
     limits: FilesLimits,
     tree: RwLock<Arc<Tree>>,
-    /// Held by the one refresh that runs.
+    /// Locked while a refresh runs, so that only one refresh runs at a time.
     refresher: Mutex<Refresher>,
-    /// Closed by each refresh.
+    /// Files that stay open until the next refresh.
     open_files: OpenFiles,
     /// True after a refresh failed and the failure was logged.
     stale: AtomicBool,
 }
 
 impl Files {
-    /// Walks the directory and reads its small files.
+    /// Walks the directory and reads its small files into memory. Then watches the directory for changes.
     ///
     /// # Errors
-    /// When the directory cannot be read, or holds more files than the limit.
+    /// [`FilesError::Root`] when the directory cannot be read. [`FilesError::TooMany`] when it holds more files and
+    /// directories than [`FilesLimits::files`].
     pub fn open(root: &Path, limits: FilesLimits) -> Result<Files, FilesError> {
         Files::open_with(root, limits, Refresher::new(true))
     }
@@ -80,9 +82,9 @@ impl Files {
         })
     }
 
-    /// Serves what the directory holds now. When the directory cannot be read, the files found before are still served. Lists
-    /// the directories that changed, and reads the files that changed. To be called about twice a second, so that a change
-    /// is served within a second.
+    /// Brings the tree up to date. Lists the directories that changed, and reads the files that changed. When the
+    /// directory cannot be read, logs a warning once, and the previous tree is still served. The caller calls this
+    /// about twice a second; then a change is served within a second.
     pub fn refresh(&self) {
         self.open_files.close();
         let mut refresher = self.refresher.lock();
@@ -151,9 +153,10 @@ impl App for Files {
     }
 }
 
-/// Bytes of the files that a crowd gets from the page cache. Of 75 KB files 1000 clients get 1.05 to 1.10 as many as from
-/// memory, 250 as many, 100 get 0.93. Smaller files cost less to copy than to look up; of larger ones only a part is in
-/// flight at once, and 500 clients get 0.68 of those that leave from memory (1 MB).
+/// Sizes of the files that are sent from the page cache when many clients may download them at once. Requests per
+/// second from the page cache, relative to memory, with files of 75 KB: 0.93 with 100 clients, 1.00 with 250, 1.05 to
+/// 1.10 with 1000. Smaller files cost less to copy than to look up. Of larger files only a part is in flight at once:
+/// 0.68 with 500 clients and files of 1 MB.
 const SENDFILE_CROWD_BYTES: RangeInclusive<u64> = 64 * 1024..=256 * 1024;
 
 const TEXT: Bytes = Bytes::Static(b"Content-Type: text/plain; charset=utf-8\r\n");
@@ -161,7 +164,7 @@ const ALLOW: Bytes = Bytes::Static(b"Allow: GET, HEAD, OPTIONS\r\n");
 const ALLOW_WITH_TEXT: Bytes =
     Bytes::Static(b"Allow: GET, HEAD, OPTIONS\r\nContent-Type: text/plain; charset=utf-8\r\n");
 
-/// The answer to a GET or HEAD of a file. A HEAD gets the same: its body is left out where it is sent.
+/// Answers a GET or HEAD of a file. The exchange leaves out the body in the response to a HEAD.
 fn serve(file: &Entry, source: Source, head: &RequestHead<'_>) -> Answer {
     let len = file.len();
     let whole = || Bytes::Shared(Arc::clone(&file.fields().whole));
@@ -191,8 +194,8 @@ fn serve(file: &Entry, source: Source, head: &RequestHead<'_>) -> Answer {
     Answer { status, fields, body, close: false }
 }
 
-/// Sends the client to the directory with its trailing slash, so that relative links in it work. The location
-/// is made of the path that was found, whose segments are never empty: it cannot name another host.
+/// Redirects to the directory with a trailing slash, so that relative links in its page work. The location is the path
+/// that was found. No segment of this path is empty, so the location cannot name another host.
 fn redirect(path: &[u8], query: &str) -> Answer {
     let mut fields = [&*TEXT, b"Location: "].concat();
     path::encode(path, &mut fields);

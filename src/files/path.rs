@@ -1,23 +1,23 @@
-//! Request paths: decoded once on their way in, encoded on their way out.
+//! Decodes request paths, and encodes paths for the Location field.
 use std::borrow::Cow;
 
-/// Why a path names no file.
+/// The reason why a path cannot name a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PathError {
     /// `%` without two hexadecimal digits.
     Malformed,
-    /// It can name nothing that is served, whatever the directory holds.
+    /// No served file can have this path.
     Unservable,
 }
 
-/// Splits a request target into its path (`/` when that is empty) and its query with the question mark.
+/// Splits a request target into its path and its query. The query keeps the question mark; an empty path becomes `/`.
 pub(super) fn split(target: &str) -> (&str, &str) {
     let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
     (if path.is_empty() { "/" } else { path }, query)
 }
 
-/// The path percent-decoded exactly once (RFC 3986 section 2.4). An encoded slash is refused: decoded, it would
-/// make one segment look like two.
+/// Percent-decodes a path exactly once (RFC 3986 section 2.4). An encoded slash is refused, because the decoded slash
+/// would split a segment.
 pub(super) fn decode(path: &str) -> Result<Cow<'_, [u8]>, PathError> {
     let bytes = path.as_bytes();
     if !bytes.contains(&b'%') {
@@ -41,14 +41,14 @@ pub(super) fn decode(path: &str) -> Result<Cow<'_, [u8]>, PathError> {
     if slash { Err(PathError::Unservable) } else { Ok(Cow::Owned(decoded)) }
 }
 
-/// True for a name that may be a segment of a served path. Hidden files are private; control bytes and
-/// backslashes mean different things to different readers of a path.
+/// True for a name that may be a segment of a served path. Hidden files are private. Control bytes and backslashes are
+/// refused, because programs interpret them in different ways.
 pub(super) fn is_servable(name: &[u8]) -> bool {
     !name.starts_with(b".")
         && !name.iter().any(|&byte| byte == b'\\' || byte == b'/' || byte.is_ascii_control())
 }
 
-/// Appends the path of a file as it may stand in a URI (RFC 3986 section 3.3).
+/// Appends a path, percent-encoded for a URI (RFC 3986 section 3.3).
 pub(super) fn encode(path: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in path {

@@ -1,18 +1,18 @@
-//! The Range field (RFC 9110 section 14): one range of bytes.
+//! The Range field (RFC 9110 section 14.2), limited to one range of bytes.
 use std::ops::Range;
 
-/// What a Range field asks of content of some length.
+/// The part of some content that a Range field selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Selection {
-    /// All of it: the field is not understood, or names several ranges, which a server may ignore.
+    /// The whole content. The field is invalid, or names several ranges; a server may ignore such a field.
     Whole,
-    /// These bytes; never empty.
+    /// These bytes; at least one.
     Part(Range<u64>),
-    /// Bytes that it does not have (416).
+    /// The range lies outside the content (416).
     Unsatisfiable,
 }
 
-/// The selection that `value` makes from content of `len` bytes.
+/// Returns the selection that the Range field `value` makes from content of `len` bytes.
 pub(super) fn select(value: &[u8], len: u64) -> Selection {
     let Some((first, last)) = parse(value) else { return Selection::Whole };
     match (first, last) {
@@ -28,7 +28,7 @@ pub(super) fn select(value: &[u8], len: u64) -> Selection {
     }
 }
 
-/// First and last position of `bytes=first-last`; without a first, the last is the length of a suffix.
+/// Parses `bytes=first-last` into the two positions. When the first is missing, the last is the length of a suffix.
 fn parse(value: &[u8]) -> Option<(Option<u64>, Option<u64>)> {
     let (unit, range) = std::str::from_utf8(value).ok()?.split_once('=')?;
     if !unit.eq_ignore_ascii_case("bytes") {
@@ -38,7 +38,7 @@ fn parse(value: &[u8]) -> Option<(Option<u64>, Option<u64>)> {
     Some((position(first)?, position(last)?))
 }
 
-/// A position; beyond 64 bits it is as far as a position can be. Some(None) when there is none.
+/// Parses a position. A number above 64 bits becomes the maximum; no digits give Some(None).
 fn position(digits: &str) -> Option<Option<u64>> {
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

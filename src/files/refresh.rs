@@ -1,4 +1,4 @@
-//! Keeps the tree up to date: which directories are listed again, and when all of them are.
+//! Decides which directories a refresh lists again: the changed directories, or all of them.
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -11,35 +11,36 @@ use super::tree::Tree;
 use super::walk;
 use super::watch::Watch;
 
-/// A walk over everything comes at least once in this many refreshes. It finds the changes that no event tells of: writes
-/// through a memory map, and file systems that were mounted below the root.
+/// Maximum number of refreshes between two walks over the whole directory. Such a walk finds the changes without an
+/// event: writes through a memory map, and file systems mounted below the root.
 const WALK_EVERY: u32 = 120;
 
-/// What is known between two refreshes.
+/// The state that is kept between two refreshes.
 #[derive(Debug)]
 pub(super) struct Refresher {
     watching: Watching,
-    /// What the next refresh lists. Kept until a refresh succeeds.
+    /// The directories that the next refresh lists. Kept until a refresh succeeds.
     changes: Changes,
-    /// Directories that every refresh lists, because no event tells of every change in them.
+    /// The directories that every refresh lists, because some changes in them cause no event.
     polled: Vec<PathBuf>,
     since_walk: u32,
-    /// The reason why everything is walked was logged.
+    /// True after the reason for walking everything was logged.
     warned: bool,
 }
 
-/// Where the changes are known from.
+/// The source of the knowledge about changes.
 #[derive(Debug)]
 enum Watching {
-    /// Nothing is watched yet.
+    /// No directory is watched yet.
     NotYet,
     Events(Watch),
-    /// Watches are not to be had: every refresh walks everything.
+    /// Watches are not available: every refresh walks everything.
     Walks,
 }
 
 impl Refresher {
-    /// Watches from the first refresh on, when `watch` is true.
+    /// Makes a refresher that watches directories from the first refresh on. With `watch` false every refresh walks
+    /// everything.
     pub(super) fn new(watch: bool) -> Refresher {
         Refresher {
             watching: if watch { Watching::NotYet } else { Watching::Walks },
@@ -50,10 +51,10 @@ impl Refresher {
         }
     }
 
-    /// The tree of what the directory at `path` holds now, None when the tree before is still right.
+    /// Returns the tree of the directory at `path` as it is now. None when the tree `before` is still right.
     ///
     /// # Errors
-    /// When the directory cannot be walked; then the next refresh looks for the same changes.
+    /// When the directory cannot be walked. Then the next refresh lists the same changes again.
     pub(super) fn refresh(
         &mut self,
         path: &Path,
@@ -89,7 +90,7 @@ impl Refresher {
         Ok(update.tree)
     }
 
-    /// Adds what is to be listed to `changes`. `tree` is the tree of the root as it is now.
+    /// Adds the directories to list to `changes`. `tree` is None when the root is a new directory.
     fn collect(&mut self, tree: Option<&Tree>) {
         self.since_walk += 1;
         if self.since_walk >= WALK_EVERY {
@@ -116,7 +117,7 @@ impl Refresher {
         }
     }
 
-    /// Watches the directories of a tree. Directories that were not watched before are listed once more.
+    /// Watches the directories of a tree. The next refresh lists the newly watched directories once more.
     fn follow(&mut self, tree: &Tree) {
         self.polled.clear();
         tree.top.for_each(&mut |directory| {
@@ -141,14 +142,14 @@ impl Refresher {
         }
     }
 
-    /// Whether the next refresh has nothing to list, as far as is known now; None when every refresh walks everything.
+    /// True when no change is known for the next refresh. None when every refresh walks everything.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> Option<bool> {
         let watches = matches!(self.watching, Watching::Events(_));
         watches.then(|| self.changes == Changes::none())
     }
 
-    /// Walks everything at each refresh from now on.
+    /// Stops watching: from now on every refresh walks everything.
     pub(super) fn walk_from_now(&mut self, error: &io::Error) {
         self.watching = Watching::Walks;
         self.changes = Changes::Everywhere;

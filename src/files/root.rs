@@ -1,10 +1,10 @@
 //! The root directory. Every file and directory is opened relative to the descriptor of the root, and no look-up leaves
 //! the root.
 //!
-//! One rule holds for the walk and for every open: a path has no `..` and none of its components may be a symbolic link.
-//! The kernel enforces the rule while it resolves the path (`openat2`, Linux 5.6), so that an exchange of a directory for
-//! a link at any moment leads to an error, never to a file outside. Links that stay within the root are followed once, by
-//! the walk, which keeps the path of their target.
+//! One rule holds for the walk and for every open: a path has no `..`, and no component of the path is a symbolic link.
+//! The kernel enforces the rule while it resolves the path (`openat2`, Linux 5.6). So replacing a directory by a link
+//! at any moment causes an error, and never opens a file outside. The walk follows each link whose target is inside the
+//! root, and keeps the path of the target.
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,11 +16,11 @@ use rustix::io::Errno;
 
 use super::stamp::Stamp;
 
-/// The root directory, opened.
+/// The opened root directory.
 #[derive(Debug)]
 pub(super) struct Root {
     directory: OwnedFd,
-    /// The path of the root without symbolic links. Only for resolving links and for watches.
+    /// The path of the root without symbolic links. Used only to resolve links and to set watches.
     pub path: PathBuf,
     lookup: Lookup,
 }
@@ -28,9 +28,9 @@ pub(super) struct Root {
 /// How a path below the root is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lookup {
-    /// By one `openat2`.
+    /// With one `openat2`.
     Kernel,
-    /// By one `openat` for each component, where the kernel has no `openat2` or a sandbox forbids it.
+    /// With one `openat` per component. Used where the kernel has no `openat2` or a sandbox forbids it.
     Components,
 }
 
@@ -46,14 +46,14 @@ impl Root {
         Ok(Root { directory, path, lookup })
     }
 
-    /// The stamp of the directory at `path` when this directory is the open root, else None.
+    /// Returns the stamp of the directory at `path` when this directory is the open root, else None.
     pub(super) fn stamp_at(&self, path: &Path) -> io::Result<Option<Stamp>> {
         let there = Stamp::from(&stat(path)?);
         let is_root = there.is_same_file(&Stamp::from(&fstat(&self.directory)?));
         Ok((is_root && path.canonicalize()? == self.path).then_some(there))
     }
 
-    /// Opens a file for reading. A pipe at this path is not waited for.
+    /// Opens a file for reading. Does not block when the path is a pipe.
     pub(super) fn open_file(&self, path: &Path) -> io::Result<File> {
         self.look_up(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC).map(File::from)
     }
@@ -63,13 +63,13 @@ impl Root {
         self.look_up(path, DIRECTORY)
     }
 
-    /// The metadata of what lies at a path.
+    /// Returns the metadata of the file or directory at a path.
     pub(super) fn stat(&self, path: &Path) -> io::Result<Stat> {
         Ok(fstat(self.look_up(path, OFlags::PATH | OFlags::CLOEXEC)?)?)
     }
 
-    /// The path of what a symbolic link leads to, relative to the root, None when the target is missing or outside. The
-    /// result is a hint: whoever opens it applies the rule.
+    /// Returns the path of a symbolic link's target, relative to the root. None when the target is missing or outside
+    /// the root. The path may be outdated when it is used, so every open applies the rule again.
     pub(super) fn resolve_link(&self, path: &Path) -> Option<PathBuf> {
         let target = self.path.join(path).canonicalize().ok()?;
         target.strip_prefix(&self.path).ok().map(Path::to_owned)
@@ -86,10 +86,10 @@ impl Root {
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// No look-up leaves the root, and no component is a symbolic link.
+/// The rule of this module for `openat2`.
 const CONFINED: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 
-/// The same rule without `openat2`: each directory on the way is opened relative to the one before it.
+/// Applies the same rule without `openat2`: opens each directory of the path relative to its parent.
 fn open_by_component(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let mut components = path.components().filter(|component| *component != Component::CurDir).peekable();
     let mut directory = openat(root, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
@@ -97,7 +97,7 @@ fn open_by_component(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<
         let Component::Normal(name) = component else { return Err(Errno::XDEV.into()) };
         if components.peek().is_none() {
             let opened = openat(&directory, name, flags, Mode::empty())?;
-            // With O_PATH, O_NOFOLLOW opens the link itself.
+            // With O_PATH and O_NOFOLLOW, openat opens the link itself.
             let is_link = flags.contains(OFlags::PATH) && super::stamp::is_link(&fstat(&opened)?);
             return if is_link { Err(Errno::LOOP.into()) } else { Ok(opened) };
         }
@@ -112,7 +112,7 @@ pub(super) fn is_exhaustion(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
-/// A place below a root. Files of one directory share it.
+/// A path below a root. The files of one directory share its location.
 #[derive(Debug)]
 pub(super) struct Location {
     pub root: Arc<Root>,
@@ -121,7 +121,7 @@ pub(super) struct Location {
 }
 
 impl Location {
-    /// True for the same path below the same open root.
+    /// True when both locations are the same path below the same open root.
     pub(super) fn is(&self, other: &Location) -> bool {
         Arc::ptr_eq(&self.root, &other.root) && self.path == other.path
     }

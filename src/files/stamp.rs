@@ -1,4 +1,4 @@
-//! The state of a file or directory as its metadata tell it.
+//! The state of a file or directory, taken from its metadata.
 use rustix::fs::{FileType, Stat};
 
 /// Identity, size and times of a file. Two writes in one clock tick with equal size look identical.
@@ -8,9 +8,9 @@ pub(super) struct Stamp {
     pub inode: u64,
     /// Bytes of content.
     pub size: u64,
-    /// The last write, in seconds since 1970.
+    /// Time of the last write, in seconds since 1970.
     pub modified_seconds: i64,
-    /// The last change of any kind, which a program cannot set.
+    /// Time of the last change of any kind, in seconds since 1970. Programs cannot set this time.
     changed_seconds: i64,
     pub modified_nanoseconds: u32,
     changed_nanoseconds: u32,
@@ -33,17 +33,17 @@ impl From<&Stat> for Stamp {
 }
 
 impl Stamp {
-    /// Device and inode.
+    /// Returns device and inode.
     pub(super) fn identity(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
 
-    /// True for two states of one file.
+    /// True when both stamps are of the same file.
     pub(super) fn is_same_file(&self, other: &Stamp) -> bool {
         self.identity() == other.identity()
     }
 
-    /// True when size, inode and time of the last write are equal: the entity tag is made of these.
+    /// True when both stamps give the same entity tag: size, inode and time of the last write are equal.
     pub(super) fn has_same_tag(&self, other: &Stamp) -> bool {
         let tag = |s: &Stamp| (s.inode, s.size, s.modified_seconds, s.modified_nanoseconds);
         tag(self) == tag(other)

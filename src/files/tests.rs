@@ -1,4 +1,4 @@
-//! The file server as a whole, without a socket.
+//! Tests of the whole file server, without a socket.
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::sync::atomic::AtomicUsize;
@@ -8,7 +8,7 @@ use super::*;
 use crate::app::{ListenerId, ListenerSettings};
 use crate::http::head::{FieldSlots, HeadLimits, HeadScan};
 
-/// Names and values.
+/// Field names and values.
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
 /// Calls `check` with the head of a request that has these fields.
@@ -28,8 +28,8 @@ pub(super) fn with_head(
     check(&head.expect("valid").expect("whole"));
 }
 
-/// A directory of its own for each test, gone when it is dropped. The site is in `root`, and beside it lies
-/// what must never be served.
+/// A temporary directory for one test, removed on drop. The site is in `root`. The files beside `root` must never be
+/// served.
 pub(super) struct Site {
     pub(super) dir: PathBuf,
     pub(super) root: PathBuf,
@@ -84,7 +84,7 @@ impl Drop for Site {
 
 const MEMORY: FilesLimits =
     FilesLimits { small_file_bytes: 1024, memory_bytes: 1 << 20, files: 1000, copies_bytes: 0 };
-/// Every file that is not empty is read from disk.
+/// Limits that keep only empty files in memory. All other files are read from disk.
 const DISK: FilesLimits = FilesLimits { small_file_bytes: 0, ..MEMORY };
 
 struct Reply {
@@ -104,7 +104,7 @@ fn ask(files: &Files, method: &str, target: &str, fields: Fields<'_>) -> Reply {
     ask_among(files, 1, method, target, fields)
 }
 
-/// Asks as one of so many clients.
+/// Sends a request while `clients` connections are open.
 fn ask_among(files: &Files, clients: usize, method: &str, target: &str, fields: Fields<'_>) -> Reply {
     let now = Moment { instant: Instant::now(), date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients };
     let mut reply = None;
@@ -421,12 +421,12 @@ fn a_refresh_without_a_change_publishes_nothing() {
     assert_eq!(get(&files, "/dir/new").status, 404);
 }
 
-/// A file server that knows of changes by events, and a file server that walks everything.
+/// Two file servers: the first uses events, the second walks everything at each refresh.
 fn watching_and_walking(site: &Site, limits: FilesLimits) -> [Files; 2] {
     let open = |watch| Files::open_with(&site.root, limits, Refresher::new(watch)).unwrap();
     let both = [open(true), open(false)];
     for files in &both {
-        // The first refresh sets the watches, the second reads once more what was written lately.
+        // The first refresh sets the watches. The second refresh reads the recently written files again.
         (0..3).for_each(|_| files.refresh());
     }
     assert_eq!(both[0].refresher.lock().is_idle(), Some(true), "nothing is left to look at");
@@ -510,7 +510,7 @@ fn after_lost_events_everything_is_walked() {
     let [files, _] = watching_and_walking(&site, MEMORY);
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let limit: usize = limit.trim().parse().unwrap();
-    // Equal events in a row are one event.
+    // The kernel merges equal events in a row.
     let appends = ["a", "b"].map(|name| File::options().append(true).open(site.root.join(name)).unwrap());
     for i in 0..=limit {
         std::io::Write::write_all(&mut &appends[i % 2], b"+").unwrap();
@@ -582,7 +582,7 @@ fn a_file_on_disk_is_answered_as_it_is_now() {
     assert_eq!(get(&files, "/dir/").status, 404);
 }
 
-/// Exchanges two names below `root` again and again until `done`.
+/// Exchanges two names below `root` repeatedly, until `done` is set.
 fn exchange_names(root: &Path, one: &str, other: &str, done: &AtomicBool) {
     let [one, other] = [one, other].map(|name| root.join(name));
     while !done.load(Ordering::Relaxed) {
@@ -591,7 +591,7 @@ fn exchange_names(root: &Path, one: &str, other: &str, done: &AtomicBool) {
     }
 }
 
-/// Sets `done` also when a check fails, so that the other thread ends.
+/// Sets `done` even when a check fails, so that the other thread ends.
 struct Done<'a>(&'a AtomicBool);
 
 impl Drop for Done<'_> {
@@ -692,7 +692,7 @@ fn a_crowd_gets_files_from_the_page_cache() {
     ] {
         assert_eq!(from_disk(name, clients), expected, "{name} for {clients}");
     }
-    // What is in memory is whole, whatever becomes of the file until the next refresh.
+    // Content in memory stays whole until the next refresh, even when the file changes.
     site.write("middle", "cut short");
     assert!(!from_disk("middle", 1000));
     fs::remove_file(site.root.join("middle")).unwrap();

@@ -1,5 +1,5 @@
-//! The served directory as the walk found it: every path that is served, and nothing else. A path that is not in the tree
-//! cannot be requested, so that no request path is ever joined to a path of the file system.
+//! The tree of the served paths, as the walk found them. Requests are looked up in the tree only. So a request path is
+//! never joined to a path of the file system.
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,25 +8,25 @@ use super::entry::{ByName, Entry};
 use super::root::{Location, Root};
 use super::stamp::Stamp;
 
-/// What a request path names.
+/// The file or directory that a request path names.
 #[derive(Debug)]
 pub(super) enum Node<'a> {
-    /// A directory without its trailing slash.
+    /// A directory; the request path has no trailing slash.
     Directory,
     File(&'a Arc<Entry>),
 }
 
-/// Every path that is served. Immutable: a change makes a new tree, which shares the directories that did not change.
+/// All served paths. A tree is immutable. A change makes a new tree, which shares the unchanged directories.
 #[derive(Debug)]
 pub(super) struct Tree {
     pub root: Arc<Root>,
     pub top: Arc<Directory>,
-    /// Which files are in memory.
+    /// The files that are in memory.
     pub residents: Residents,
 }
 
 impl Tree {
-    /// What a decoded request path names.
+    /// Looks up a decoded request path.
     pub(super) fn find(&self, path: &[u8]) -> Option<Node<'_>> {
         let mut rest = path.strip_prefix(b"/")?;
         let mut directory = &self.top;
@@ -42,25 +42,25 @@ impl Tree {
     }
 }
 
-/// What is served of one directory.
+/// The served files and subdirectories of one directory.
 #[derive(Debug)]
 pub(super) struct Directory {
     pub location: Arc<Location>,
     pub stamp: Stamp,
     pub files: HashSet<ByName>,
     pub directories: HashMap<Box<[u8]>, Arc<Directory>>,
-    /// True when no event tells of every change: a symbolic link, or a file that has another name elsewhere.
+    /// True when some changes cause no event: the directory has a symbolic link, or a file with another hard link.
     pub polled: bool,
-    /// Sums over this directory and those below.
+    /// Sums over this directory and all directories below it.
     pub totals: Totals,
 }
 
-/// Sums over a directory and those below.
+/// Sums over a directory and all directories below it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Totals {
-    /// Files and directories, without the directory itself.
+    /// Number of files and directories, without the directory itself.
     pub nodes: usize,
-    /// Bytes of the files that are small enough for memory.
+    /// Total bytes of the files that are small enough for memory.
     pub small_bytes: u64,
 }
 
@@ -72,39 +72,39 @@ impl Totals {
 }
 
 impl Directory {
-    /// The path relative to the root.
+    /// Returns the path relative to the root.
     pub(super) fn path(&self) -> &Path {
         &self.location.path
     }
 
-    /// The entry of a file in this directory.
+    /// Returns the entry of a file in this directory.
     pub(super) fn entry(&self, name: &[u8]) -> Option<&Arc<Entry>> {
         self.files.get(name).map(|ByName(entry)| entry)
     }
 
-    /// Calls `each` with this directory and all below.
+    /// Calls `each` with this directory and all directories below it.
     pub(super) fn for_each<'a>(self: &'a Arc<Directory>, each: &mut impl FnMut(&'a Arc<Directory>)) {
         each(self);
         self.directories.values().for_each(|directory| directory.for_each(each));
     }
 }
 
-/// Which files are kept in memory: the smallest, as many as the limit holds. Files up to `last` in the order of size and
-/// inode.
+/// The rule that selects the files in memory. The files are sorted by size, then by inode; all files up to `last` are
+/// in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Residents {
-    /// Larger files are not kept.
+    /// Maximum size in bytes of a file in memory.
     small_file_bytes: u64,
     last: (u64, u64),
 }
 
 impl Residents {
-    /// Every file up to `small_file_bytes`.
+    /// Selects every file of at most `small_file_bytes`.
     pub(super) fn all(small_file_bytes: u64) -> Residents {
         Residents { small_file_bytes, last: (u64::MAX, u64::MAX) }
     }
 
-    /// The smallest of the files with these stamps, within `memory_bytes`.
+    /// Selects the smallest of the files with these stamps, with at most `memory_bytes` in total.
     pub(super) fn smallest<'a>(
         stamps: impl Iterator<Item = &'a Stamp>,
         small_file_bytes: u64,
@@ -115,7 +115,7 @@ impl Residents {
         keys.sort_unstable();
         let mut last = (0, 0);
         let mut remaining = memory_bytes;
-        // A file with several names is kept once for each.
+        // A file with several names is in memory once per name.
         for same in keys.chunk_by(|a, b| a == b) {
             match remaining.checked_sub(same[0].0.saturating_mul(same.len() as u64)) {
                 Some(rest) => remaining = rest,
@@ -126,12 +126,12 @@ impl Residents {
         Residents { small_file_bytes, last }
     }
 
-    /// True for a file that is small enough for memory.
+    /// True when the file is small enough for memory.
     pub(super) fn is_small(&self, stamp: &Stamp) -> bool {
         stamp.size <= self.small_file_bytes
     }
 
-    /// True for a file that is kept in memory.
+    /// True when the file is kept in memory.
     pub(super) fn include(&self, stamp: &Stamp) -> bool {
         self.is_small(stamp) && (stamp.size, stamp.inode) <= self.last
     }

@@ -1,7 +1,7 @@
 //! Content types by file name extension.
 
-/// The Content-Type of a file with that name: by its extension in any case, `application/octet-stream` when it
-/// is unknown, so that a browser saves it and does not guess. Text is taken for UTF-8.
+/// Returns the Content-Type for a file name. The extension decides, in upper or lower case. An unknown extension gives
+/// `application/octet-stream`, so that a browser saves the file and does not guess its type. Text is served as UTF-8.
 pub(super) fn content_type(name: &[u8]) -> &'static str {
     let extension = match name.iter().rposition(|&byte| byte == b'.') {
         Some(dot) => name[dot + 1..].to_ascii_lowercase(),

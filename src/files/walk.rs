@@ -1,5 +1,5 @@
-//! The walk over the served directory. It lists the directories that may have changed, takes over the others from the
-//! tree before, and reads the small files.
+//! The walk over the served directory. It lists the directories that may have changed, takes all other directories from
+//! the previous tree, and reads the small files.
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -22,19 +22,21 @@ use super::tree::{Directory, Residents, Totals, Tree};
 /// Maximum depth of directories; deeper directories are not served.
 const DEPTH_MAX: usize = 64;
 
-/// What an update leads to.
+/// The result of an update.
 #[derive(Debug)]
 pub(super) struct Update {
-    /// None when the tree before is still right.
+    /// None when the previous tree is still right.
     pub tree: Option<Tree>,
-    /// Directories with a file that must be read again: a write in the same clock tick would not show in its stamp.
+    /// Directories with a file that must be read again: a second write in the same clock tick would not change the
+    /// file's stamp.
     pub unsettled: Vec<PathBuf>,
 }
 
-/// Lists what `changes` names and what is new, and makes a tree of it.
+/// Lists the directories in `changes` and all new directories, and makes a tree.
 ///
 /// # Errors
-/// When the root cannot be listed, the process has no descriptors or memory left, or the limit of files is reached.
+/// When the root cannot be listed, when the process has no descriptor or memory left, and when there are more files and
+/// directories than the limit.
 pub(super) fn update(
     before: Option<&Tree>,
     root: &Arc<Root>,
@@ -63,14 +65,14 @@ struct Walk<'a> {
     root: &'a Arc<Root>,
     limits: &'a FilesLimits,
     changes: &'a Changes,
-    /// Files and directories found so far.
+    /// Number of files and directories found so far.
     nodes: AtomicUsize,
     unsettled: Mutex<Vec<PathBuf>>,
 }
 
-/// A directory after the look and before its files are read.
+/// A directory that was listed, before its files are read.
 enum Draft {
-    /// Neither the directory nor one below changed.
+    /// Neither this directory nor a directory below it changed.
     Same(Arc<Directory>),
     Listed(Box<Listed>),
 }
@@ -101,7 +103,7 @@ impl Item {
     }
 }
 
-/// The directories on the way to a directory, itself the first. A link to one of them would lead around in a circle.
+/// A directory and the directories above it. A link to one of these directories would make a loop.
 struct Trail<'a> {
     identity: (u64, u64),
     depth: usize,
@@ -114,7 +116,7 @@ impl Trail<'_> {
     }
 }
 
-/// A directory that a listing found below another one.
+/// A subdirectory found by a listing.
 struct Below {
     name: Box<[u8]>,
     path: PathBuf,
@@ -122,7 +124,8 @@ struct Below {
 }
 
 impl Walk<'_> {
-    /// Lists a directory, or looks only below when it did not change. `before` is the same directory in the tree before.
+    /// Lists a directory. When the directory did not change, looks only at its subdirectories. `before` is the same
+    /// directory in the previous tree.
     fn look(
         &self,
         before: Option<&Arc<Directory>>,
@@ -157,7 +160,7 @@ impl Walk<'_> {
         let trail = Trail { identity: stamp.map_or((0, 0), |stamp| stamp.identity()), depth, above };
         let look = |below: Below| {
             let old = before.and_then(|before| before.directories.get(&below.name));
-            // A directory whose own metadata changed is listed again.
+            // A directory whose metadata changed is listed again.
             let old = old.filter(|old| old.stamp == below.stamp);
             let draft = self.look(old, below.path, Some(&trail))?;
             Ok((below.name, draft.with_stamp(below.stamp)))
@@ -170,7 +173,7 @@ impl Walk<'_> {
         Ok(Draft::Listed(Box::new(Listed { before, location, stamp, files, directories, polled })))
     }
 
-    /// Takes over the files of a directory that did not change, and looks at the directories below.
+    /// Takes over the files of a directory that did not change, and looks at its subdirectories.
     fn look_below(&self, before: &Arc<Directory>, above: Option<&Trail<'_>>) -> Result<Draft, FilesError> {
         self.count(before.files.len() + before.directories.len())?;
         let depth = above.map_or(0, |above| above.depth + 1);
@@ -194,7 +197,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Reads the files of a draft that are to be in memory.
+    /// Makes the directory of a draft, and reads its resident files into memory.
     fn build(&self, draft: Draft, residents: &Residents, same_residents: bool) -> Arc<Directory> {
         let listed = match draft {
             Draft::Same(directory) if same_residents => return directory,
@@ -233,7 +236,7 @@ impl Walk<'_> {
         {
             return before;
         }
-        // Entries are hashed by their names, which do not change.
+        // Only the name of an entry is hashed, and the name never changes.
         #[allow(clippy::mutable_key_type)]
         let files = entries.into_iter().map(ByName).collect();
         let directories = directories.into_iter().collect();
@@ -242,7 +245,7 @@ impl Walk<'_> {
 }
 
 impl Draft {
-    /// Records the stamp that the listing above found, with which the next one is compared.
+    /// Replaces the stamp by the stamp that the listing of the parent found. The next walk compares with this stamp.
     fn with_stamp(mut self, stamp: Stamp) -> Draft {
         if let Draft::Listed(listed) = &mut self {
             listed.stamp = stamp;
@@ -273,7 +276,7 @@ impl Draft {
 }
 
 impl Listed {
-    /// A directory whose files did not change.
+    /// Makes a draft of a directory whose own files did not change.
     fn of(before: &Arc<Directory>, directories: Vec<(&[u8], Draft)>) -> Listed {
         Listed {
             before: Some(Arc::clone(before)),
@@ -294,9 +297,9 @@ impl Listed {
     }
 }
 
-/// What one directory holds.
+/// The content of one directory.
 struct Listing {
-    /// The state of the directory itself, None when it cannot be read.
+    /// The stamp of the directory itself; None when the directory cannot be read.
     stamp: Option<Stamp>,
     files: Vec<Item>,
     directories: Vec<Below>,
@@ -308,7 +311,8 @@ impl Listing {
         Listing { stamp: None, files: Vec::new(), directories: Vec::new(), polled: false }
     }
 
-    /// Lists a directory. Files that cannot be read are left out, unless the process itself has no descriptors or memory.
+    /// Lists a directory. A file that cannot be examined is left out. The listing fails when the process has no
+    /// descriptor or memory left.
     fn of(
         location: &Arc<Location>,
         before: Option<&Arc<Directory>>,
@@ -342,7 +346,7 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Adds a file or directory; `target` is the path of what a symbolic link leads to.
+    /// Adds a file or a directory. `target` is the path of the target when `name` is a symbolic link.
     fn add(
         &mut self,
         location: &Arc<Location>,
@@ -370,7 +374,7 @@ impl Listing {
     }
 }
 
-/// The path and the metadata of what a symbolic link leads to, None when the target is missing or outside the root.
+/// Returns the path and the metadata of a symbolic link's target; None when the target is missing or outside the root.
 fn follow(location: &Location, name: &[u8]) -> io::Result<Option<(PathBuf, Stat)>> {
     let Some(path) = location.root.resolve_link(&location.path.join(OsStr::from_bytes(name))) else {
         return Ok(None);

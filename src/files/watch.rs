@@ -1,8 +1,8 @@
-//! Watches over the served directories (inotify). They tell which directories changed since they were asked last, so that
-//! a refresh does not walk the whole tree.
+//! Watches the served directories (inotify). The events name the changed directories, so a refresh does not walk the
+//! whole tree.
 //!
-//! The system's own interface and not a crate: `notify` 8 always watches `IN_OPEN` too, so that each file that the server
-//! opens would be an event.
+//! The crate `notify` 8 is not used, because it always watches `IN_OPEN`: each file that the server opens would be an
+//! event.
 use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
@@ -18,17 +18,18 @@ use super::changes::Changes;
 use super::root::Location;
 use super::tree::{Directory, Tree};
 
-/// Watches over the directories of one root, each a descriptor of the kernel.
+/// The watches on the directories of one root.
 #[derive(Debug)]
 pub(super) struct Watch {
     inotify: OwnedFd,
     /// The directory of each watch.
     directories: HashMap<i32, Arc<Location>>,
-    /// The watch of each directory, and device and inode of what is watched.
+    /// The watch of each directory, with the device and inode of the watched directory.
     watches: HashMap<PathBuf, (i32, (u64, u64))>,
 }
 
-/// What changes the content of a directory. Opening and reading are not events: the server does both.
+/// The events that can change the content of a directory. Opening and reading are not watched, because the server does
+/// both.
 const EVENTS: WatchFlags = WatchFlags::ATTRIB
     .union(WatchFlags::CREATE)
     .union(WatchFlags::DELETE)
@@ -38,11 +39,11 @@ const EVENTS: WatchFlags = WatchFlags::ATTRIB
     .union(WatchFlags::DONT_FOLLOW)
     .union(WatchFlags::EXCL_UNLINK);
 
-/// Bytes of events that one system call reads: about a thousand.
+/// Maximum bytes that one system call reads: about a thousand events.
 const EVENT_BYTES: usize = 32 * 1024;
 
-/// File systems whose files other machines or processes change without an event here (statfs(2)): NFS, SMB, CIFS, SMB2,
-/// FUSE, 9P, Ceph, AFS, Lustre.
+/// File systems that other machines or processes change without an event on this machine. The types are from statfs(2):
+/// NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS, Lustre.
 const REMOTE: [i64; 9] = [
     0x6969,
     0x517b,
@@ -56,7 +57,7 @@ const REMOTE: [i64; 9] = [
 ];
 
 impl Watch {
-    /// Watches nothing yet.
+    /// Opens inotify. No directory is watched yet.
     ///
     /// # Errors
     /// When the system has no inotify, or its limit of instances is reached.
@@ -65,11 +66,11 @@ impl Watch {
         Ok(Watch { inotify, directories: HashMap::new(), watches: HashMap::new() })
     }
 
-    /// Watches every directory of the tree, and no other. Returns the directories that were not watched before: what
-    /// happened in them until now is not known.
+    /// Watches exactly the directories of the tree. Returns the newly watched directories, because their earlier
+    /// changes are unknown.
     ///
     /// # Errors
-    /// When the limit of watches is reached, or a file system does not tell of all changes.
+    /// When the system's limit of watches is reached, or when a file system does not report all changes.
     pub(super) fn follow(&mut self, tree: &Tree) -> io::Result<Vec<PathBuf>> {
         let mut all = HashMap::new();
         tree.top.for_each(&mut |directory| {
@@ -92,7 +93,8 @@ impl Watch {
         Ok(added)
     }
 
-    /// Watches a directory. False when it cannot be read or is gone: a change of that is an event of the one above.
+    /// Watches a directory. Returns false when the directory cannot be read or is gone. When this changes, its parent
+    /// gets an event.
     fn add(&mut self, directory: &Directory) -> io::Result<bool> {
         let location = &directory.location;
         let path = location.root.path.join(&location.path);
@@ -111,7 +113,7 @@ impl Watch {
         Ok(true)
     }
 
-    /// Removes the watch of a directory, unless the same directory is watched at another path by now.
+    /// Removes the watch of a directory, unless the same directory is now watched at another path.
     fn forget(&mut self, path: &std::path::Path) {
         if let Some((watch, _)) = self.watches.remove(path)
             && self.directories.get(&watch).is_some_and(|location| location.path == path)
@@ -121,7 +123,7 @@ impl Watch {
         }
     }
 
-    /// Adds the directories that changed since the last call. After an overflow of the kernel's queue that is every
+    /// Adds the directories that changed since the last call. After an overflow of the kernel's queue, adds every
     /// directory.
     ///
     /// # Errors
