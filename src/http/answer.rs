@@ -1,4 +1,4 @@
-//! Responses that the program makes itself.
+//! Responses that Neraca makes itself.
 
 use std::fmt;
 use std::fs::File;
@@ -37,12 +37,12 @@ pub enum Body {
     None,
     /// A part of bytes in memory.
     Bytes(Bytes, Range<usize>),
-    /// A part of a file, which the engine sends.
+    /// A part of a file. The engine sends the file without reading it into a buffer.
     File(Arc<File>, Range<u64>),
 }
 
 impl Body {
-    /// The length in bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> u64 {
         match self {
             Body::None => 0,
@@ -64,14 +64,14 @@ pub struct Answer {
     pub status: u16,
     /// Field lines with their line ends, without Date, Connection and Content-Length.
     pub fields: Bytes,
-    /// The body. A response to HEAD states only the length.
+    /// The body. The response to a HEAD has only the length of the body.
     pub body: Body,
-    /// The connection ends after this answer.
+    /// True to close the client's connection after this answer.
     pub close: bool,
 }
 
 impl Answer {
-    /// An answer with a short text/plain body: the status, its phrase and `message`.
+    /// Makes an answer with a short text/plain body: the status, its phrase and `message`.
     pub fn text(status: u16, message: impl fmt::Display) -> Answer {
         let text = format!("{status} {}: {message}\n", phrase(status)).into_bytes();
         let all = 0..text.len();
@@ -79,33 +79,34 @@ impl Answer {
         Answer { status, fields, body: Body::Bytes(Bytes::Owned(text), all), close: false }
     }
 
-    /// The same answer with `close` set.
+    /// Returns the same answer with `close` set.
     #[must_use]
     pub fn closing(self) -> Answer {
         Answer { close: true, ..self }
     }
 }
 
-/// The answer to a request whose head is invalid. The end of the request is not known, so the connection ends.
+/// Returns the answer to a request with an invalid head. The connection is closed, because the end of the request is
+/// unknown.
 pub fn refuse_head(error: HeadError) -> Answer {
     Answer::text(status_of(error), error).closing()
 }
 
-/// The answer to a request whose chunks are invalid. The connection ends.
+/// Returns the answer to a request with an invalid chunked body. The connection is closed.
 pub fn refuse_chunks(error: ChunkError) -> Answer {
     Answer::text(400, error).closing()
 }
 
-/// The answer to a TRACE or OPTIONS request that may not be forwarded again (`Max-Forwards: 0`, RFC 9110 section
-/// 7.6.2). The answer to OPTIONS lists the methods that are forwarded. TRACE is not implemented here, as in nginx: a
-/// reflected request would show its sender the fields that earlier proxies added.
+/// Returns the answer to a TRACE or OPTIONS request with `Max-Forwards: 0` (RFC 9110 section 7.6.2). The answer to
+/// OPTIONS lists the forwarded methods. TRACE gets a 501, as from nginx: a reflected request would show the client the
+/// fields that earlier proxies added.
 pub fn to_last_hop(method: Method) -> Answer {
     match method {
         Method::Options => {
             let fields = Bytes::Static(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n");
             Answer { status: 204, fields, body: Body::None, close: false }
         }
-        _ => Answer::text(501, "TRACE is not offered with Max-Forwards: 0"),
+        _ => Answer::text(501, "TRACE with Max-Forwards: 0 is not supported"),
     }
 }
 
@@ -135,7 +136,7 @@ fn status_of(error: HeadError) -> u16 {
     }
 }
 
-/// The standard reason phrase of a status code; empty for an unknown code.
+/// Returns the standard reason phrase of a status code; empty for an unknown code.
 pub fn phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",
@@ -181,7 +182,8 @@ pub fn phrase(status: u16) -> &'static str {
     }
 }
 
-/// Appends the head of `answer`: status line, fields, Content-Length, Date, and Connection by `persistence`.
+/// Appends the head of `answer` to `out`: status line, fields, Content-Length, Date, and a Connection field for
+/// `persistence`.
 pub fn write_head(answer: &Answer, persistence: Persistence, date: &[u8; 29], out: &mut Vec<u8>) {
     out.reserve(answer.fields.len() + 192);
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -190,8 +192,7 @@ pub fn write_head(answer: &Answer, persistence: Persistence, date: &[u8; 29], ou
     out.extend_from_slice(phrase(answer.status).as_bytes());
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&answer.fields);
-    // RFC 9110 section 8.6: no Content-Length with 1xx and 204. With 304 the Content-Length is the length of the 200
-    // response.
+    // A 1xx and a 204 have no Content-Length; a 304 has the length of the 200 response (RFC 9110 section 8.6).
     let has_length = match answer.status {
         100..=199 | 204 => false,
         304 => !matches!(answer.body, Body::None),

@@ -1,9 +1,9 @@
-//! A buffer for received bytes that were not sent yet, and a worker's pool of empty buffers.
+//! A buffer for received bytes that are not yet sent, and a worker's pool of empty buffers.
 
 /// Capacity of every buffer, in bytes: the largest head (32 KiB) fits, and a large body moves in few reads.
 pub const BUFFER_BYTES: usize = 96 * 1024;
 
-/// Received bytes that were not sent yet: a fixed block whose part `start..end` is filled.
+/// Received bytes that are not yet sent: a block of fixed size whose part `start..end` is filled.
 #[derive(Debug)]
 pub struct Buffer {
     block: Box<[u8]>,
@@ -12,18 +12,18 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// An empty buffer that holds up to `capacity` bytes.
+    /// Allocates an empty buffer for up to `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
         Buffer { block: vec![0; capacity].into_boxed_slice(), start: 0, end: 0 }
     }
 
-    /// The received bytes that were not consumed yet.
+    /// Returns the received bytes that are not yet consumed.
     pub fn filled(&self) -> &[u8] {
         &self.block[self.start..self.end]
     }
 
-    /// The free part for the next bytes, empty only when the buffer is full. Moves the content to the front when less
-    /// than half of the block is free behind the content.
+    /// Returns the free part for the next bytes; empty only when the buffer is full. Moves the content to the front
+    /// when less than half of the block is free behind the content.
     pub fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {
             self.clear();
@@ -35,13 +35,13 @@ impl Buffer {
         &mut self.block[self.end..]
     }
 
-    /// Marks the first `n` bytes of `room()` as filled.
+    /// Marks the first `n` bytes of [`room`](Buffer::room) as filled. Panics when the room is smaller.
     pub fn extend(&mut self, n: usize) {
         assert!(n <= self.block.len() - self.end, "more bytes than there was room for");
         self.end += n;
     }
 
-    /// Drops the first `n` filled bytes.
+    /// Drops the first `n` filled bytes. Panics when fewer bytes are filled.
     pub fn consume(&mut self, n: usize) {
         assert!(n <= self.len(), "more bytes consumed than filled");
         self.start += n;
@@ -54,8 +54,7 @@ impl Buffer {
         self.end -= n;
     }
 
-    /// Moves `n` bytes from `at + gap` to `at`. Afterwards the gap is behind the moved bytes, and its content is
-    /// meaningless.
+    /// Moves `n` bytes from `at + gap` to `at`. Then the gap is behind the moved bytes, and its content is meaningless.
     pub fn move_up(&mut self, at: usize, gap: usize, n: usize) {
         if gap > 0 {
             let from = self.start + at + gap;
@@ -63,12 +62,12 @@ impl Buffer {
         }
     }
 
-    /// Forgets the content.
+    /// Drops the content.
     pub fn clear(&mut self) {
         (self.start, self.end) = (0, 0);
     }
 
-    /// The number of filled bytes.
+    /// Returns the number of filled bytes.
     pub fn len(&self) -> usize {
         self.end - self.start
     }
@@ -78,19 +77,20 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// True when less than a quarter of the block is free. Reading more now would cost more moving than it gains.
+    /// True when less than a quarter of the block is free. Reading into so little space would cost more copying than it
+    /// saves.
     pub fn is_crowded(&self) -> bool {
         self.len() > self.block.len() / 4 * 3
     }
 
-    /// True when no more byte fits.
+    /// True when every byte of the block is filled.
     pub fn is_full(&self) -> bool {
         self.len() == self.block.len()
     }
 }
 
-/// Empty buffers for reuse, one stack per worker. The buffer used last is the most likely to be in the CPU cache. A
-/// waiting connection owns no buffer.
+/// Empty buffers for reuse, one stack per worker. The buffer that was used last is the most likely to be in the CPU's
+/// cache. A waiting connection owns no buffer.
 #[derive(Debug)]
 pub struct BufferPool {
     buffers: Vec<Buffer>,
@@ -99,17 +99,17 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
-    /// A pool that keeps at most `most` empty buffers of `capacity` bytes.
+    /// Makes a pool that keeps at most `most` empty buffers of `capacity` bytes.
     pub fn new(most: usize, capacity: usize) -> Self {
         BufferPool { buffers: Vec::new(), most, capacity }
     }
 
-    /// Takes an empty buffer, or allocates a new buffer.
+    /// Takes an empty buffer from the pool, or allocates one.
     pub fn take(&mut self) -> Buffer {
         self.buffers.pop().unwrap_or_else(|| Buffer::with_capacity(self.capacity))
     }
 
-    /// The number of empty buffers in the pool.
+    /// Returns the number of empty buffers in the pool.
     pub fn len(&self) -> usize {
         self.buffers.len()
     }
@@ -119,7 +119,7 @@ impl BufferPool {
         self.buffers.is_empty()
     }
 
-    /// Gives a buffer back. The content is forgotten.
+    /// Gives a buffer back and drops its content. A full pool frees the buffer.
     pub fn give(&mut self, mut buffer: Buffer) {
         if self.buffers.len() < self.most {
             buffer.clear();

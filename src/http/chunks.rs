@@ -1,5 +1,5 @@
-//! A strict reader of the chunked transfer coding (RFC 9112 section 7.1). Deviations that lenient readers accept are
-//! refused.
+//! A strict scanner of the chunked transfer coding (RFC 9112 section 7.1). It refuses deviations that lenient parsers
+//! accept.
 
 use super::digits;
 use super::fields::Name;
@@ -18,57 +18,57 @@ const TRAILER_BYTES_MAX: usize = 8 * 1024;
 /// Maximum fields in a trailer section.
 const TRAILER_FIELDS_MAX: usize = 64;
 
-/// Maximum digits of a chunk size, leading zeros included: 64 bits.
+/// Maximum digits of a chunk size, including leading zeros. 16 digits are 64 bits.
 const SIZE_DIGITS_MAX: u8 = 16;
 
 /// The next piece of a chunked body, with its length in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {
-    /// A whole chunk-size line, or the line end behind chunk data.
+    /// A whole chunk-size line, or the line end after chunk data.
     Framing(usize),
     /// Chunk data.
     Data(usize),
-    /// The whole trailer section with its closing empty line. The body ends behind this piece.
+    /// The whole trailer section with its empty line. The body ends after this piece.
     End(usize),
 }
 
-/// The position of the next byte in the grammar.
+/// The position in the grammar.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// In the digits of a size.
     #[default]
     Size,
-    /// In white space that only a `;` may follow.
+    /// In white space; only a `;` may follow.
     Gap,
-    /// Behind a `;`, in front of a name.
+    /// After a `;`, before a name.
     NameStart,
     Name,
-    /// In white space behind a name: `;` or `=` may follow.
+    /// In white space after a name; a `;` or a `=` may follow.
     NameGap,
-    /// Behind a `=`, in front of a value.
+    /// After a `=`, before a value.
     ValueStart,
     Value,
     Quoted,
-    /// Behind a backslash in a quoted string.
+    /// After a backslash in a quoted string.
     Escaped,
-    /// Behind the closing quote.
+    /// After the closing quote.
     Unquoted,
-    /// Behind the CR of a size line.
+    /// After the CR of a size line.
     LineFeed,
     Data,
-    /// In front of the CRLF behind chunk data.
+    /// After the chunk data, before its CRLF.
     DataEnd,
     Trailers,
     Over,
 }
 
-/// Reads a chunked body piece by piece, whatever its fragmentation. No byte of a piece is scanned twice.
+/// Scans a chunked body piece by piece. The body may arrive in any fragments; no byte is scanned twice.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct ChunkScan {
     state: State,
-    /// Bytes of the current piece that were scanned.
+    /// Number of scanned bytes of the current piece.
     scanned: usize,
-    /// Digits of the current size.
+    /// Number of digits of the current size.
     digits: u8,
     /// The current size, then the remaining bytes of the chunk's data.
     left: u64,
@@ -126,8 +126,8 @@ impl ChunkScan {
         Ok(None)
     }
 
-    /// Returns the state behind one byte of a size line. White space is accepted only where RFC 9112 section 7.1.1
-    /// allows it. Quotes must close, because readers disagree about a line that ends inside quotes.
+    /// Returns the state after one byte of a size line. White space is accepted only where RFC 9112 section 7.1.1
+    /// allows it. Quotes must close, because parsers disagree about a line that ends inside quotes.
     fn line_byte(&mut self, byte: u8) -> Result<State, ChunkError> {
         use State::*;
         let state = match (self.state, byte) {
@@ -152,8 +152,8 @@ impl ChunkScan {
         Ok(state)
     }
 
-    /// Adds one digit to the size. A size has at most 63 bits, because the top bit would make the size negative for a
-    /// reader with signed numbers.
+    /// Adds one digit to the size. A size has at most 63 bits: with 64 bits a parser with signed numbers would read a
+    /// negative size.
     fn digit(&mut self, byte: u8) -> Result<State, ChunkError> {
         let value = (byte as char).to_digit(16).ok_or(ChunkError::BadSize)?;
         self.digits += 1;
@@ -191,7 +191,8 @@ impl ChunkScan {
     }
 }
 
-/// Checks the fields of a trailer section by the rules for the fields of a head. The line ends are already checked.
+/// Checks the fields of a trailer section with the rules for the fields of a head. The caller has checked the line
+/// ends.
 fn check_trailers(section: &[u8]) -> Result<(), ChunkError> {
     if section == b"\r\n" {
         return Ok(());
@@ -209,8 +210,8 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Fields that may not stand in trailers, because a recipient acts on them before the body. The fields in `Name` may
-/// not stand there either.
+/// Fields that are not allowed in trailers, because a recipient needs them before the body. The fields in `Name` are
+/// not allowed either.
 const NOT_IN_TRAILERS: [&str; 22] = [
     "age",
     "authorization",
@@ -236,8 +237,8 @@ const NOT_IN_TRAILERS: [&str; 22] = [
     "www-authenticate",
 ];
 
-/// Finds the first field line in a complete trailer section that may not be passed on (framing, routing, connection
-/// fields; RFC 9110 section 6.5.1). Returns the offset of the line, and its length with the line end.
+/// Finds the first field line in a complete trailer section that must not be forwarded: a framing, routing or
+/// connection field (RFC 9110 section 6.5.1). Returns the offset of the line, and its length with the line end.
 pub fn forbidden_trailer(section: &[u8]) -> Option<(usize, usize)> {
     let mut offset = 0;
     for line in section.split_inclusive(|&b| b == b'\n') {
@@ -251,8 +252,8 @@ pub fn forbidden_trailer(section: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// Writes the size line in front of `n` bytes of chunk data; `first` is false when the line also ends the chunk before.
-/// The line of the last chunk has `n` = 0, and the trailer section follows.
+/// Writes the size line of a chunk with `n` bytes of data. `first` is false when a previous chunk must be ended first.
+/// With `n` = 0 this is the last chunk, and the trailer section follows.
 pub fn write_size(n: usize, first: bool, out: &mut Vec<u8>) {
     if !first {
         out.extend_from_slice(b"\r\n");
@@ -266,8 +267,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Reads a body that arrives in parts of the given sizes. Returns the data, the trailer section and the bytes left
-    /// over, or None when the body is unfinished.
+    /// Scans a body that arrives in parts of the given sizes. Returns the data, the trailer section and the bytes after
+    /// the body; None when the body is unfinished.
     fn read(body: &[u8], mut parts: impl Iterator<Item = usize>) -> Result<Option<[Vec<u8>; 3]>, ChunkError> {
         let (mut scan, mut data, mut at, mut arrived) = (ChunkScan::default(), Vec::new(), 0, 0);
         loop {

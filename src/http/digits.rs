@@ -1,6 +1,7 @@
-//! Numbers as text. Every head has some, so the formatting machinery of the standard library is not used.
+//! Parses and writes numbers as text. Every head has numbers, and this code is faster than the formatter of the
+//! standard library.
 
-/// The number in `digits`; None unless every byte is a digit and the number fits 64 bits.
+/// Parses a decimal number. None unless every byte is a digit and the number fits 64 bits.
 pub(super) fn parse(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;

@@ -1,10 +1,10 @@
-//! Every reason to refuse a message. `Display` is one line without a full stop.
+//! The reasons to refuse a message. `Display` gives one line without a full stop.
 
 use std::fmt;
 
-/// Why a request head is refused, or why a response head is not believed.
+/// The reason to refuse a request head or a response head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the sentence of Display says what each means")]
+#[allow(missing_docs, reason = "the text of Display explains each reason")]
 pub enum HeadError {
     BadCoding,
     BadFieldName,
@@ -35,7 +35,7 @@ pub enum HeadError {
 impl fmt::Display for HeadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            HeadError::BadCoding => "the last transfer coding, and only the last, must be chunked",
+            HeadError::BadCoding => "chunked must be the last transfer coding, and may occur only once",
             HeadError::BadFieldName => "invalid field name, or white space before a field name or its colon",
             HeadError::BadFieldValue => "invalid byte in a field value",
             HeadError::BadHost => "invalid host",
@@ -44,21 +44,21 @@ impl fmt::Display for HeadError {
             HeadError::BadMaxForwards => "Max-Forwards is not a number",
             HeadError::BadStartLine => "invalid start line",
             HeadError::BadTarget => "invalid request target",
-            HeadError::CodingInHttp10 => "Transfer-Encoding in HTTP/1.0",
-            HeadError::Connect => "CONNECT is not offered",
+            HeadError::CodingInHttp10 => "Transfer-Encoding is not allowed in HTTP/1.0",
+            HeadError::Connect => "CONNECT is not supported",
             HeadError::EmptyLines => "too many empty lines before the start line",
-            HeadError::Expectation => "unknown expectation",
-            HeadError::Fragment => "a fragment in the request target",
-            HeadError::LengthAndCoding => "both Content-Length and Transfer-Encoding",
-            HeadError::LengthsDiffer => "Content-Length values that differ",
+            HeadError::Expectation => "the only supported expectation is 100-continue",
+            HeadError::Fragment => "the request target has a fragment",
+            HeadError::LengthAndCoding => "both Content-Length and Transfer-Encoding are present",
+            HeadError::LengthsDiffer => "the Content-Length values differ",
             HeadError::LineTooLong => "the request line is too long",
             HeadError::NoHost => "no Host field",
             HeadError::SeveralHosts => "several Host fields",
             HeadError::TooLarge => "the head is too large",
             HeadError::TooManyFields => "too many fields",
             HeadError::TooManyOptions => "too many connection options",
-            HeadError::UnknownCoding => "unknown transfer coding",
-            HeadError::Version => "only HTTP/1.0 and HTTP/1.1 are spoken",
+            HeadError::UnknownCoding => "the only supported transfer coding is chunked",
+            HeadError::Version => "only HTTP/1.0 and HTTP/1.1 are supported",
         })
     }
 }
@@ -78,9 +78,9 @@ impl From<httparse::Error> for HeadError {
     }
 }
 
-/// Why a chunked body is refused.
+/// The reason to refuse a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the sentence of Display says what each means")]
+#[allow(missing_docs, reason = "the text of Display explains each reason")]
 pub enum ChunkError {
     BadExtension,
     BadLineEnd,
@@ -98,8 +98,8 @@ impl fmt::Display for ChunkError {
             ChunkError::BadLineEnd => "a chunk does not end with CRLF",
             ChunkError::BadSize => "invalid chunk size",
             ChunkError::BadTrailer => "invalid trailer field",
-            ChunkError::ExtensionsTooLarge => "too many bytes of chunk extensions",
-            ChunkError::SizeTooLarge => "chunk size too large",
+            ChunkError::ExtensionsTooLarge => "the chunk extensions are too large",
+            ChunkError::SizeTooLarge => "the chunk size is too large",
             ChunkError::TrailersTooLarge => "too many trailer fields",
         })
     }

@@ -1,4 +1,4 @@
-//! The fields of a head: the names this program knows, and the summary of all fields.
+//! The fields of a head: the known names, and the summary of all fields.
 
 use std::mem::MaybeUninit;
 
@@ -12,10 +12,11 @@ use super::target::is_authority;
 /// Maximum number of fields in one head.
 pub const FIELDS_MAX: usize = 128;
 
-/// Maximum number of options in the Connection fields of one head. Rewriting compares each option with each field.
+/// Maximum number of options in the Connection fields of one head. The limit bounds the work, because rewriting
+/// compares each option with each field.
 const CONNECTION_OPTIONS_MAX: usize = 64;
 
-/// The fields that this program treats differently. Each name is looked up once, while parsing.
+/// The known field names. Each name in a head is looked up once, during parsing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of the fields")]
 pub enum Name {
@@ -23,8 +24,9 @@ pub enum Name {
     ContentLength,
     Date,
     Expect,
-    /// A field in which a proxy tells of a client: Forwarded (RFC 7239), X-Real-IP, every X-Forwarded field without a
-    /// variant of its own. A name with underscores for dashes counts, because CGI cannot tell the two apart.
+    /// A field that a proxy adds to describe a client: Forwarded (RFC 7239), X-Real-IP, and every X-Forwarded field
+    /// without a variant of its own. A name with underscores instead of dashes counts too, because CGI programs see
+    /// both names as equal.
     Forwarding,
     Host,
     Http2Settings,
@@ -42,7 +44,7 @@ pub enum Name {
 }
 
 impl Name {
-    /// The field with this name. Length and first letter leave at most one candidate.
+    /// Returns the known name. The length and the first letter leave at most one candidate.
     pub(super) fn of(name: &str) -> Self {
         let (known, id) = match (name.len(), name.as_bytes().first().map_or(0, |b| b | 0x20)) {
             (2, b't') => ("te", Name::Te),
@@ -65,7 +67,7 @@ impl Name {
         if name.eq_ignore_ascii_case(known) { id } else { Name::Other }
     }
 
-    /// The field with this name, which begins with an X.
+    /// Returns the known name of a field whose name begins with an X.
     fn of_x_field(name: &str) -> Self {
         let (start, rest) = name.as_bytes().split_at(name.len().min("x-forwarded-".len()));
         if is_like(start, b"x-real-ip") {
@@ -84,20 +86,20 @@ impl Name {
     }
 }
 
-/// True when `name` is `known` but for case and for underscores in place of dashes.
+/// True when `name` equals `known`. Case is ignored, and an underscore equals a dash.
 fn is_like(name: &[u8], known: &[u8]) -> bool {
     name.len() == known.len()
         && name.iter().zip(known).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a, *b) == (b'_', b'-'))
 }
 
-/// Room for the fields of one head, so that parsing allocates nothing.
+/// Space for the fields of one head. The caller lends this space, so that parsing does not allocate.
 pub struct FieldSlots<'b> {
     pub(super) slots: [MaybeUninit<httparse::Header<'b>>; FIELDS_MAX],
     pub(super) names: [Name; FIELDS_MAX],
 }
 
 impl FieldSlots<'_> {
-    /// Empty room.
+    /// Returns empty slots.
     pub fn new() -> Self {
         FieldSlots { slots: [const { MaybeUninit::uninit() }; FIELDS_MAX], names: [Name::Other; FIELDS_MAX] }
     }
@@ -112,7 +114,7 @@ impl Default for FieldSlots<'_> {
 /// One field line.
 #[derive(Debug, Clone, Copy)]
 pub struct Field<'b> {
-    /// The name, if this program knows it.
+    /// The known name, or [`Name::Other`].
     pub id: Name,
     /// The name as sent.
     pub name: &'b str,
@@ -128,11 +130,11 @@ pub struct ConnectionOptions {
     pub keep_alive: bool,
     pub upgrade: bool,
     pub te: bool,
-    /// Some option names another field, which is therefore hop-by-hop.
+    /// An option names another field, so this field is hop-by-hop.
     pub names_others: bool,
 }
 
-/// What one pass over the fields of a head finds.
+/// The result of one pass over the fields of a head.
 #[derive(Default)]
 pub(super) struct FieldSummary<'b> {
     host: Option<&'b [u8]>,
@@ -148,7 +150,7 @@ pub(super) struct FieldSummary<'b> {
 }
 
 impl<'b> FieldSummary<'b> {
-    /// Looks at every field once and stores its name in `names`.
+    /// Examines every field once and stores its known name in `names`.
     pub(super) fn collect(fields: &[httparse::Header<'b>], names: &mut [Name]) -> Result<Self, HeadError> {
         let mut summary = FieldSummary::default();
         for (field, name) in fields.iter().zip(names) {
@@ -172,7 +174,7 @@ impl<'b> FieldSummary<'b> {
         Ok(summary)
     }
 
-    /// Takes in one Connection field.
+    /// Adds one Connection field.
     fn connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
         let options = &mut self.connection;
         for option in elements(value) {
@@ -188,8 +190,8 @@ impl<'b> FieldSummary<'b> {
         if self.options > CONNECTION_OPTIONS_MAX { Err(HeadError::TooManyOptions) } else { Ok(()) }
     }
 
-    /// The value of the Host field. HTTP/1.1 has exactly one, also where the target is in absolute-form (RFC 9112
-    /// section 3.2).
+    /// Returns the value of the Host field. HTTP/1.1 requires exactly one Host field, even with a target in
+    /// absolute-form (RFC 9112 section 3.2).
     pub(super) fn host(&self, version: Version) -> Result<&'b str, HeadError> {
         if self.several_hosts {
             return Err(HeadError::SeveralHosts);
@@ -209,7 +211,7 @@ impl<'b> FieldSummary<'b> {
         !self.connection.close && (version == Version::Http11 || self.connection.keep_alive)
     }
 
-    /// True when 100-continue is expected. Any other expectation is an error, which becomes a 417 (RFC 9110 section
+    /// True when the client expects a 100. Any other expectation is an error, which becomes a 417 (RFC 9110 section
     /// 10.1.1).
     pub(super) fn expects_continue(&self) -> Result<bool, HeadError> {
         match self.expect {
@@ -219,8 +221,8 @@ impl<'b> FieldSummary<'b> {
         }
     }
 
-    /// How many times a TRACE or OPTIONS request may still be forwarded (RFC 9110 section 7.6.2). None without a limit,
-    /// and for every other method. A number beyond 64 bits counts as the largest.
+    /// Returns the number in Max-Forwards of a TRACE or OPTIONS request (RFC 9110 section 7.6.2). None without the
+    /// field and for other methods. A number above 64 bits becomes the maximum.
     pub(super) fn max_forwards(&self, method: Method) -> Result<Option<u64>, HeadError> {
         match (method, self.max_forwards) {
             (Method::Options | Method::Trace, Some(value)) => {
@@ -235,8 +237,8 @@ impl<'b> FieldSummary<'b> {
     }
 }
 
-/// The protocols in an Upgrade field that may be passed on: all but h2c. This program speaks only HTTP/1.1, so an HTTP/2
-/// connection behind it would hide requests from it.
+/// Returns the protocols in an Upgrade field that may be forwarded: all except h2c. We parse only HTTP/1.1, so an
+/// HTTP/2 connection through us would hide requests from us.
 pub(super) fn upgrade_protocols(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     elements(value).filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"))
 }

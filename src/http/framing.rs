@@ -1,6 +1,6 @@
-//! How a message's body ends (RFC 9112 section 6).
+//! Finds the end of a message's body (RFC 9112 section 6).
 //!
-//! A message is refused when two readers of it could find different ends.
+//! A message is refused when two programs could find different ends. Such a difference allows request smuggling.
 
 use super::digits;
 use super::error::HeadError;
@@ -12,11 +12,11 @@ use super::method::{Method, Version};
 pub enum Framing {
     /// There is no body.
     None,
-    /// Exactly this many bytes.
+    /// The body has exactly this number of bytes.
     Length(u64),
-    /// Chunks, then trailers.
+    /// The body is chunks, then trailers.
     Chunked,
-    /// Until the sender closes; responses only.
+    /// The body ends when the sender closes the connection. Only for responses.
     UntilClose,
 }
 
@@ -30,11 +30,11 @@ pub struct FramingFields {
 }
 
 impl FramingFields {
-    /// Takes in one Content-Length field: digits, or a list that repeats one number (RFC 9110 section 8.6).
+    /// Adds one Content-Length field: a number, or a list that repeats one number (RFC 9110 section 8.6).
     ///
     /// # Errors
     ///
-    /// `BadLength` or `LengthsDiffer`.
+    /// [`HeadError::BadLength`] or [`HeadError::LengthsDiffer`].
     pub fn content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
         for element in value.split(|&b| b == b',') {
             let length = digits::parse(trim(element)).ok_or(HeadError::BadLength)?;
@@ -45,12 +45,12 @@ impl FramingFields {
         Ok(())
     }
 
-    /// Takes in one Transfer-Encoding field; several fields are one list. Nothing may follow `chunked`, not even a
-    /// second `chunked` (RFC 9112 section 6.1).
+    /// Adds one Transfer-Encoding field. Several fields are one list. Nothing may follow `chunked`, not even a second
+    /// `chunked` (RFC 9112 section 6.1).
     ///
     /// # Errors
     ///
-    /// `BadCoding`.
+    /// [`HeadError::BadCoding`].
     pub fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), HeadError> {
         self.coded = true;
         for element in value.split(|&b| b == b',') {
@@ -66,12 +66,13 @@ impl FramingFields {
         Ok(())
     }
 
-    /// The value of Content-Length, also where no body follows.
+    /// Returns the value of Content-Length, even when no body follows.
     pub fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// How a request with these fields ends. Without either field it has no body (RFC 9112 section 6.3, rule 7).
+    /// Returns the framing of a request with these fields. Without a field the request has no body (RFC 9112 section
+    /// 6.3, rule 7).
     ///
     /// # Errors
     ///
@@ -80,7 +81,8 @@ impl FramingFields {
         Ok(self.body(version)?.unwrap_or(Framing::None))
     }
 
-    /// How a response with these fields ends. The fields are checked also where no body follows.
+    /// Returns the framing of a response with these fields. `asked` is the method of the request. The fields are
+    /// checked even when no body follows.
     ///
     /// # Errors
     ///
@@ -90,8 +92,8 @@ impl FramingFields {
         Ok(if has_no_body(status, asked) { Framing::None } else { framing })
     }
 
-    /// How a body with these fields ends (RFC 9112 section 6.3, rules 3 to 6); None without either field. A coding in
-    /// HTTP/1.0 is faulty framing (section 6.1).
+    /// Returns the framing that the fields state (RFC 9112 section 6.3, rules 3 to 6); None without a field. A transfer
+    /// coding in HTTP/1.0 is an error (section 6.1).
     fn body(&self, version: Version) -> Result<Option<Framing>, HeadError> {
         if !self.coded {
             return Ok(self.length.map(Framing::Length));
@@ -112,8 +114,8 @@ impl FramingFields {
     }
 }
 
-/// True when no body follows, whatever the fields (RFC 9112 section 6.3, rules 1 and 2). The bytes behind a 101, or a
-/// 2xx to CONNECT, are a tunnel and not a body.
+/// True when no body follows, even if the fields state a body (RFC 9112 section 6.3, rules 1 and 2). The bytes after a
+/// 101, or after a 2xx to CONNECT, are a tunnel and not a body.
 fn has_no_body(status: u16, asked: Method) -> bool {
     status < 200
         || matches!(status, 204 | 304)

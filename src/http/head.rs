@@ -1,4 +1,5 @@
-//! Finds a head in the bytes that have arrived. httparse splits it; `request.rs` and `response.rs` say what it means.
+//! Finds the end of a head in the received bytes. httparse splits the head; `request.rs` and `response.rs` check the
+//! fields and collect their meaning.
 
 use httparse::Status;
 
@@ -8,15 +9,15 @@ pub use super::method::{Method, Version};
 pub use super::request::RequestHead;
 pub use super::response::ResponseHead;
 
-/// Maximum number of empty lines before a request line. RFC 9112 section 2.2 asks for at least one.
+/// Maximum number of empty lines before a request line. RFC 9112 section 2.2 requires at least one.
 const EMPTY_LINES_MAX: usize = 4;
 
 /// The limits of a head, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct HeadLimits {
-    /// The whole head with its empty line.
+    /// Maximum bytes of a head, including its empty line.
     pub head_bytes: usize,
-    /// The request line alone.
+    /// Maximum bytes of the request line, without its line end.
     pub request_line_bytes: usize,
 }
 
@@ -26,24 +27,26 @@ impl Default for HeadLimits {
     }
 }
 
-/// Remembers how much of an unfinished head was scanned. The work over a whole head is linear in its length, however
-/// many pieces it arrives in.
+/// Remembers how much of an unfinished head is already scanned. The total work is linear in the length of the head, for
+/// any number of fragments.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct HeadScan {
-    /// No head ends before this offset.
+    /// No empty line ends before this offset.
     scanned: usize,
     /// The length at the last parse; 0 before the first parse.
     checked: usize,
-    /// The request line has ended within its limit.
+    /// True when the request line has ended within its limit.
     line_ended: bool,
 }
 
 impl HeadScan {
-    /// The request head at the front of `bytes`, or None while it is unfinished.
+    /// Returns the request head at the front of `bytes`, or None while the head is unfinished. The caller passes all
+    /// received bytes of the head each time.
     ///
     /// # Errors
     ///
-    /// The reason why the head is refused. An unfinished head may be refused only later, when it has doubled or ended.
+    /// The reason to refuse the head. An invalid byte in an unfinished head is found when the head ends, or earlier
+    /// when its length has doubled.
     pub fn request<'b>(
         &mut self,
         bytes: &'b [u8],
@@ -75,12 +78,13 @@ impl HeadScan {
         if full { Err(HeadError::TooLarge) } else { Ok(None) }
     }
 
-    /// The response head at the front of `bytes`, or None while it is unfinished. `asked` is the method of the request.
+    /// Returns the response head at the front of `bytes`, or None while the head is unfinished. `asked` is the method
+    /// of the request.
     ///
     /// # Errors
     ///
-    /// The reason why the head is not believed. An unfinished head may be refused only later, when it has doubled or
-    /// ended.
+    /// The reason to refuse the head. An invalid byte in an unfinished head is found when the head ends, or earlier
+    /// when its length has doubled.
     pub fn response<'b>(
         &mut self,
         bytes: &'b [u8],
@@ -105,8 +109,8 @@ impl HeadScan {
         if full { Err(HeadError::TooLarge) } else { Ok(None) }
     }
 
-    /// True when `head` is to be parsed now: the first time, when its end has arrived, and when it has doubled. The
-    /// parse at a doubling refuses bytes that are not HTTP early.
+    /// True when `head` must be parsed now: at the first call, when the end of the head has arrived, and when the
+    /// length has doubled. Parsing an unfinished head refuses early what is not HTTP.
     fn is_due(&mut self, head: &[u8], full: bool) -> bool {
         let first = self.checked == 0;
         let due = first || full || self.finds_end(head) || head.len() / 2 >= self.checked;
@@ -116,7 +120,7 @@ impl HeadScan {
         due
     }
 
-    /// Looks for the empty line in the bytes that were not scanned yet.
+    /// Looks for the empty line in the bytes that are not yet scanned.
     fn finds_end(&mut self, head: &[u8]) -> bool {
         let mut at = self.scanned;
         while let Some(n) = head[at..].iter().position(|&b| b == b'\n') {
@@ -140,12 +144,12 @@ impl HeadScan {
     }
 }
 
-/// Length of a parsed request line without its line end.
+/// Returns the length of a parsed request line in bytes, without its line end.
 fn request_line_bytes(parsed: &httparse::Request<'_, '_>) -> usize {
     parsed.method.map_or(0, str::len) + parsed.path.map_or(0, str::len) + "  HTTP/1.1".len()
 }
 
-/// The offset of the start line.
+/// Returns the offset of the start line.
 fn skip_empty_lines(bytes: &[u8]) -> Result<usize, HeadError> {
     let mut at = 0;
     for _ in 0..=EMPTY_LINES_MAX {
@@ -158,8 +162,8 @@ fn skip_empty_lines(bytes: &[u8]) -> Result<usize, HeadError> {
     Err(HeadError::EmptyLines)
 }
 
-/// The error for a version that httparse refuses. Ok while the version is unfinished, so that the same error follows
-/// however the head is cut.
+/// Returns the error for a version that httparse refuses. Returns Ok while the version is unfinished, so that the error
+/// does not depend on the fragments.
 fn refuse_version(parsed: &httparse::Request<'_, '_>, head: &[u8]) -> Result<(), HeadError> {
     let at = parsed.method.map_or(0, str::len) + parsed.path.map_or(0, str::len) + 2;
     let token = &head[at..head.len().min(at + 8)];
@@ -182,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
     use std::fmt;
 
-    /// Gives `bytes` to a scan, `step` more at a time, until it decides.
+    /// Scans `bytes`, with `step` more bytes at each call, until there is a result.
     fn ask<T>(bytes: &[u8], step: usize, f: impl Fn(&RequestHead<'_>) -> T) -> Result<Option<T>, HeadError> {
         let mut scan = HeadScan::default();
         let ends = (step..bytes.len()).step_by(step).chain([bytes.len()]);
@@ -211,7 +215,7 @@ mod tests {
         Ok(None)
     }
 
-    /// The same at once and one byte at a time.
+    /// Scans `bytes` at once and one byte at a time, and checks that the results are equal.
     fn request<T: PartialEq + fmt::Debug>(
         bytes: &[u8],
         f: impl Fn(&RequestHead<'_>) -> T,
@@ -553,7 +557,7 @@ mod tests {
         }
     }
 
-    /// A fault in an unfinished head may be found only when the head has ended or doubled.
+    /// True when only the whole head has an error: in fragments the error is found later.
     fn is_seen_later<T>(whole: &Result<Option<T>, HeadError>, cut: &Result<Option<T>, HeadError>) -> bool {
         whole.is_err() && matches!(cut, Ok(None))
     }

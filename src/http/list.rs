@@ -1,11 +1,11 @@
 //! Comma-separated lists in field values.
 
-/// The elements of a list without empty elements (RFC 9110 section 5.6.1).
+/// Returns the elements of a list, without empty elements (RFC 9110 section 5.6.1).
 pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&b| b == b',').map(trim).filter(|element| !element.is_empty())
 }
 
-/// `value` without leading and trailing spaces and tabs. No other byte is white space (RFC 9110 section 5.6.3).
+/// Removes leading and trailing spaces and tabs. No other byte is white space (RFC 9110 section 5.6.3).
 pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;

@@ -1,6 +1,6 @@
-//! The words of a start line that decide something: methods and versions.
+//! The methods and versions in a start line.
 
-/// The request methods that are treated differently.
+/// The request methods. `Other` is any method that is not treated differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of RFC 9110")]
 pub enum Method {
@@ -17,7 +17,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// The method that `token` names. Methods are case-sensitive (RFC 9110 section 9.1).
+    /// Returns the method that `token` names. Methods are case-sensitive (RFC 9110 section 9.1).
     pub(super) fn from_token(token: &str) -> Self {
         match token {
             "GET" => Method::Get,
@@ -44,7 +44,7 @@ impl Method {
     }
 }
 
-/// The protocol versions that are spoken.
+/// The supported protocol versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Version {
@@ -53,7 +53,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// The version with this minor number, as httparse gives it: 0 or 1.
+    /// Returns the version for the minor number from httparse, which is 0 or 1.
     pub(super) fn from_minor(minor: Option<u8>) -> Self {
         if minor == Some(1) { Version::Http11 } else { Version::Http10 }
     }

@@ -1,4 +1,4 @@
-//! Bytes of HTTP/1.1: heads, framing, chunks, rewriting, answers. No clock, no sockets, no state of a connection.
+//! The bytes of HTTP/1.1: heads, framing, chunks, rewriting, answers. No clock, no sockets, no state of a connection.
 
 pub mod answer;
 pub mod buffer;

@@ -1,4 +1,4 @@
-//! What a request head means, or why it is refused.
+//! The meaning of a request head.
 
 use super::error::HeadError;
 use super::fields::{ConnectionOptions, FIELDS_MAX, Field, FieldSummary, Name, fields, first};
@@ -9,40 +9,41 @@ use super::target::split_target;
 /// A valid request head.
 #[derive(Debug)]
 pub struct RequestHead<'b> {
-    /// Length of the head in the buffer, in bytes, with the empty lines before and after it.
+    /// Length of the head in bytes, including the empty lines before and after the head.
     pub len: usize,
     /// The method.
     pub method: Method,
-    /// The method as sent.
+    /// The method, as the client sent it.
     pub method_token: &'b str,
-    /// The target as it is sent on: a path with its query, or `*`. Of an absolute-form target, this is the part behind
-    /// the authority, or "/" where that part is empty. Where only the path is empty, it begins with `?`; the sender then
-    /// puts a "/" in front.
+    /// The target for the backend: a path with its query, or `*`. For a target in absolute-form, this is the part after
+    /// the authority, or `/` when that part is empty. When only the path is empty, the target begins with `?`, and
+    /// `rewrite` writes a `/` before it.
     pub target: &'b str,
     /// The version of the client.
     pub version: Version,
-    /// The authority: of an absolute-form target, else of the Host field. It is empty only in HTTP/1.0.
+    /// The host with its port, from an absolute-form target or else from the Host field. Empty only in HTTP/1.0.
     pub host: &'b str,
     /// How the body ends.
     pub framing: Framing,
     /// The options of the Connection fields.
     pub connection: ConnectionOptions,
-    /// The client wants to keep its connection (RFC 9112 section 9.3).
+    /// True when the client keeps its connection (RFC 9112 section 9.3).
     pub keep_alive: bool,
-    /// The client sent `Expect: 100-continue` in HTTP/1.1, and a body follows.
+    /// True when the client sent `Expect: 100-continue` in HTTP/1.1 and a body follows.
     pub expects_continue: bool,
-    /// The client sent `Connection: upgrade` and an `Upgrade` field, in HTTP/1.1.
+    /// True when the client sent `Connection: upgrade` and an `Upgrade` field in HTTP/1.1.
     pub upgrade: bool,
-    /// The client accepts trailers (`TE: trailers`).
+    /// True when the client accepts trailers (`TE: trailers`).
     pub takes_trailers: bool,
-    /// How many times a TRACE or OPTIONS request may still be forwarded (Max-Forwards); 0 makes us its final recipient.
+    /// The number in Max-Forwards of a TRACE or OPTIONS request (RFC 9110 section 7.6.2). With 0 the request is not
+    /// forwarded.
     pub max_forwards: Option<u64>,
     fields: &'b [httparse::Header<'b>],
     names: &'b [Name],
 }
 
 impl<'b> RequestHead<'b> {
-    /// The head that httparse split into a start line and fields, `len` bytes long.
+    /// Checks a head of `len` bytes that httparse has split into a start line and fields.
     pub(super) fn from_parsed(
         len: usize,
         parsed: httparse::Request<'b, 'b>,

@@ -1,4 +1,4 @@
-//! What a response head means, or why it is not believed.
+//! The meaning of a response head.
 
 use super::error::HeadError;
 use super::fields::{ConnectionOptions, FIELDS_MAX, Field, FieldSummary, Name, fields, first};
@@ -12,24 +12,25 @@ pub struct ResponseHead<'b> {
     pub len: usize,
     /// The status code, 100 to 599.
     pub status: u16,
-    /// The reason phrase. It is empty when it was missing or not ASCII.
+    /// The reason phrase. Empty when the phrase is missing or not ASCII.
     pub reason: &'b str,
     /// The version of the backend.
     pub version: Version,
     /// How the body ends.
     pub framing: Framing,
-    /// The value of Content-Length, also where no body follows (HEAD, 304).
+    /// The value of Content-Length, even when no body follows (HEAD, 304).
     pub content_length: Option<u64>,
     /// The options of the Connection fields.
     pub connection: ConnectionOptions,
-    /// The connection can be used again after this response.
+    /// True when the connection can be used again after this response.
     pub keep_alive: bool,
     fields: &'b [httparse::Header<'b>],
     names: &'b [Name],
 }
 
 impl<'b> ResponseHead<'b> {
-    /// The head that httparse split into a start line and fields, `len` bytes long. `asked` is the method of the request.
+    /// Checks a head of `len` bytes that httparse has split into a start line and fields. `asked` is the method of the
+    /// request.
     pub(super) fn from_parsed(
         len: usize,
         parsed: httparse::Response<'b, 'b>,

@@ -1,4 +1,5 @@
-//! Rewrites heads before they are sent on: removes hop-by-hop fields and sets forwarding fields (RFC 9110 section 7.6).
+//! Rewrites heads before they are forwarded: removes hop-by-hop fields and sets forwarding fields (RFC 9110 section
+//! 7.6).
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -11,17 +12,17 @@ use super::method::Version;
 use super::request::RequestHead;
 use super::response::ResponseHead;
 
-/// Space for the fields that are added to a head.
+/// Bytes reserved for the fields that are added to a head.
 const ADDED_BYTES: usize = 256;
 
-/// The change of the body bytes between the two sides.
+/// The change of the body's coding between backend and client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
     /// No change.
     Verbatim,
-    /// Chunks are added (until-close towards HTTP/1.1).
+    /// Chunks are added: the backend ends the body by closing, and the client accepts chunks.
     Chunk,
-    /// Chunks are removed (chunked towards HTTP/1.0).
+    /// Chunks are removed: the client has HTTP/1.0.
     Dechunk,
 }
 
@@ -30,13 +31,13 @@ pub enum Coding {
 pub struct Origin {
     /// The client's address.
     pub client: IpAddr,
-    /// The client's connection is encrypted.
+    /// True when the client's connection is encrypted.
     pub encrypted: bool,
-    /// The X-Forwarded fields of the client are kept and added to.
+    /// True when the client is a trusted proxy. Then its X-Forwarded fields are kept, and its address is appended.
     pub trusted: bool,
 }
 
-/// Appends the request head for the backend.
+/// Appends the request head for the backend to `out`.
 pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
     let &Origin { client, encrypted, trusted } = origin;
     out.reserve(head.len + 2 * head.host.len() + ADDED_BYTES);
@@ -100,7 +101,7 @@ pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The persistence of the client's connection, as the response states it.
+/// The Connection field of a response, which says whether the client's connection is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Persistence {
     /// No Connection field: HTTP/1.1 keeps the connection.
@@ -114,7 +115,7 @@ pub enum Persistence {
 }
 
 impl Persistence {
-    /// The line of the Connection field.
+    /// Returns the line of the Connection field.
     pub(super) fn line(self) -> &'static [u8] {
         match self {
             Persistence::Implied => b"",
@@ -125,8 +126,8 @@ impl Persistence {
     }
 }
 
-/// Appends the response head for the client. `date` is the current time, for a response without Date (RFC 9110 section
-/// 6.6.1). Nothing is added to an interim response (1xx).
+/// Appends the response head for the client to `out`. A response without Date gets `date`, the current time (RFC 9110
+/// section 6.6.1). No field is added to an interim response (1xx).
 pub fn response(
     head: &ResponseHead<'_>,
     coding: Coding,
@@ -141,7 +142,7 @@ pub fn response(
     out.extend_from_slice(head.reason.as_bytes());
     out.extend_from_slice(b"\r\n");
     let named = head.connection.names_others;
-    // RFC 9110 section 15.5.22: a 426 carries Upgrade.
+    // A 426 must have an Upgrade field (RFC 9110 section 15.5.22).
     let demands_upgrade = head.status == 426;
     let mut dated = false;
     for field in head.fields() {
@@ -182,7 +183,7 @@ pub fn response(
     out.extend_from_slice(b"\r\n");
 }
 
-/// The framing that the response head states. A response to HEAD and a 304 state the length that the body would have
+/// Returns the framing for the response head. A response to HEAD and a 304 state the length that the body would have
 /// (RFC 9110 section 8.6). A 204 states no length.
 fn response_framing(head: &ResponseHead<'_>, coding: Coding) -> Framing {
     match (coding, head.framing) {
@@ -195,7 +196,7 @@ fn response_framing(head: &ResponseHead<'_>, coding: Coding) -> Framing {
     }
 }
 
-/// Writes one clean framing field. The received framing fields are not copied.
+/// Writes one framing field. The received framing fields are not copied.
 fn framing(framing: Framing, out: &mut Vec<u8>) {
     match framing {
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
@@ -215,7 +216,7 @@ fn line(field: &Field<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes an Upgrade field with the protocols that may be passed on, or nothing when there are no such protocols.
+/// Writes an Upgrade field with the protocols that may be forwarded. Writes nothing when there are none.
 fn upgrade(value: &[u8], out: &mut Vec<u8>) {
     let mut separator: &[u8] = b"Upgrade: ";
     for protocol in upgrade_protocols(value) {
@@ -228,8 +229,8 @@ fn upgrade(value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// True when a Connection field names the field (RFC 9110 section 7.6.1). Called only for fields unknown to `Name`, so
-/// that a Connection field cannot remove Host, the framing or the X-Forwarded fields.
+/// True when a Connection field names the field (RFC 9110 section 7.6.1). Called only for fields that `Name` does not
+/// know. So a Connection field cannot remove Host, the framing fields or the X-Forwarded fields.
 fn is_named<'b>(mut fields: impl Iterator<Item = Field<'b>>, name: &str) -> bool {
     fields.any(|field| {
         field.id == Name::Connection && elements(field.value).any(|e| e.eq_ignore_ascii_case(name.as_bytes()))
@@ -265,8 +266,8 @@ fn address(address: IpAddr, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes our Via field with the received version. A separate line continues the list of earlier Via lines (RFC 9110
-/// section 5.3).
+/// Writes our Via field with the version of the received message. The line extends the list of earlier Via lines (RFC
+/// 9110 section 5.3).
 fn via(received: Version, out: &mut Vec<u8>) {
     out.extend_from_slice(match received {
         Version::Http10 => b"Via: 1.0 neraca\r\n",
@@ -302,7 +303,7 @@ mod tests {
 
     #[test]
     fn requests_as_the_backend_gets_them() {
-        // (request line and fields behind `Host: a`, what becomes of them in front of the forwarding fields)
+        // (request line, fields after `Host: a`, forwarded head up to the forwarding fields)
         let cases: &[(&str, &str, &str)] = &[
             ("GET / HTTP/1.1", "", "GET / HTTP/1.1\r\nHost: a\r\n"),
             ("GET /b?c HTTP/1.1", "X:  y \r\n", "GET /b?c HTTP/1.1\r\nHost: a\r\nX: y\r\n"),
@@ -542,7 +543,7 @@ mod tests {
             ),
         ];
         for (text, asked, coding, persistence, expected) in cases {
-            // The backend's own Date stays, so nothing else is added.
+            // The backend's own Date stays, so no Date is added.
             let dated = |head: &str| head.replacen("\r\n", "\r\nDate: b\r\n", 1);
             let sent = sent_back(&dated(text), *asked, *coding, *persistence);
             assert_eq!(sent, dated(expected), "{text}");

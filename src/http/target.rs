@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use super::error::HeadError;
 use super::method::Method;
 
-/// The authority in the target, if there is one, and the target that an origin server gets (RFC 9112 section 3.2).
+/// Splits a target into its authority, if it has one, and the target for an origin server (RFC 9112 section 3.2).
 pub(super) fn split_target(method: Method, target: &str) -> Result<(Option<&str>, &str), HeadError> {
     if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Err(if target.contains('#') { HeadError::Fragment } else { HeadError::BadTarget });
@@ -31,8 +31,8 @@ pub(super) fn split_target(method: Method, target: &str) -> Result<(Option<&str>
     }
 }
 
-/// True for a host with an optional port (RFC 3986 section 3.2). An empty host and user information are refused. So is
-/// a comma, which the RFC allows, because it may come from two merged fields.
+/// True for a host with an optional port (RFC 3986 section 3.2). An empty host and user information are refused. A
+/// comma is refused too, because it may come from two merged Host fields; the RFC allows a comma.
 pub(super) fn is_authority(authority: &str) -> bool {
     if let Some(rest) = authority.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return false };
