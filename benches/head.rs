@@ -29,7 +29,7 @@ fn request_parse(bencher: Bencher, message: Message) {
     bencher.counter(BytesCount::of_str(message.bytes)).bench(|| {
         let mut slots = FieldSlots::new();
         let head = HeadScan::default().request(black_box(message.bytes.as_bytes()), &limits, &mut slots);
-        head.unwrap().unwrap().fields().count()
+        head.unwrap().unwrap().fields.iter().count()
     });
 }
 
@@ -53,7 +53,7 @@ fn response_parse(bencher: Bencher, message: Message) {
         let mut slots = FieldSlots::new();
         let bytes = black_box(message.bytes.as_bytes());
         let head = HeadScan::default().response(bytes, Method::Get, &limits, &mut slots);
-        head.unwrap().unwrap().fields().count()
+        head.unwrap().unwrap().fields.iter().count()
     });
 }
 

@@ -31,7 +31,7 @@ pub(super) fn evaluate<'b>(head: &RequestHead<'b>, file: Validators<'_>) -> Verd
     let (mut matched, mut unmodified) = (None, None);
     let (mut none_matched, mut not_modified) = (None, None);
     let (mut ranges, mut range, mut if_range) = (0, None, None);
-    for field in head.fields() {
+    for field in head.fields.iter() {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         if is("If-None-Match") {
             none_matched =

@@ -122,6 +122,26 @@ pub struct Field<'b> {
     pub value: &'b [u8],
 }
 
+/// The fields of a valid head.
+#[derive(Debug, Clone, Copy)]
+pub struct Fields<'b> {
+    pub(super) lines: &'b [httparse::Header<'b>],
+    pub(super) names: &'b [Name],
+}
+
+impl<'b> Fields<'b> {
+    /// Iterates over the fields in the order in which they were received.
+    pub fn iter(self) -> impl Iterator<Item = Field<'b>> {
+        let fields = self.lines.iter().zip(self.names);
+        fields.map(|(line, &id)| Field { id, name: line.name, value: line.value })
+    }
+
+    /// Returns the value of the first field with this name; None when there is no such field. Case is ignored.
+    pub fn get(self, name: &str) -> Option<&'b [u8]> {
+        self.lines.iter().find(|line| line.name.eq_ignore_ascii_case(name)).map(|line| line.value)
+    }
+}
+
 /// The options in the `Connection` fields of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of the options")]
@@ -249,17 +269,4 @@ fn lists_trailers(te: &[u8]) -> bool {
 
 fn is_continue(expectation: &[u8]) -> bool {
     expectation.eq_ignore_ascii_case(b"100-continue")
-}
-
-/// The fields with their names.
-pub(super) fn fields<'b>(
-    fields: &'b [httparse::Header<'b>],
-    names: &'b [Name],
-) -> impl Iterator<Item = Field<'b>> + use<'b> {
-    fields.iter().zip(names).map(|(field, &id)| Field { id, name: field.name, value: field.value })
-}
-
-/// The value of the first field with this name.
-pub(super) fn first<'b>(fields: &[httparse::Header<'b>], name: &str) -> Option<&'b [u8]> {
-    fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }

@@ -4,7 +4,7 @@
 use httparse::Status;
 
 pub use super::error::HeadError;
-pub use super::fields::{ConnectionOptions, FIELDS_MAX, Field, FieldSlots, Name};
+pub use super::fields::{ConnectionOptions, FIELDS_MAX, Field, FieldSlots, Fields, Name};
 pub use super::method::{Method, Version};
 pub use super::request::RequestHead;
 pub use super::response::ResponseHead;
@@ -247,10 +247,10 @@ mod tests {
             let options = ConnectionOptions { upgrade: true, names_others: true, ..Default::default() };
             assert_eq!(head.connection, options);
             assert_eq!(
-                (head.field("x"), head.field("HOST"), head.field("y")),
+                (head.fields.get("x"), head.fields.get("HOST"), head.fields.get("y")),
                 (Some(&b"y"[..]), Some(&b"other"[..]), None)
             );
-            let ids: Vec<_> = head.fields().map(|field| field.id).collect();
+            let ids: Vec<_> = head.fields.iter().map(|field| field.id).collect();
             use Name::*;
             assert_eq!(ids, [Host, ContentLength, Connection, Upgrade, Expect, Te, Other]);
             head.len

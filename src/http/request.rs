@@ -1,7 +1,7 @@
 //! The meaning of a request head.
 
 use super::error::HeadError;
-use super::fields::{ConnectionOptions, FIELDS_MAX, Field, FieldSummary, Name, fields, first};
+use super::fields::{ConnectionOptions, FIELDS_MAX, FieldSummary, Fields, Name};
 use super::framing::Framing;
 use super::method::{Method, Version};
 use super::target::split_target;
@@ -38,8 +38,8 @@ pub struct RequestHead<'b> {
     /// The number in Max-Forwards of a TRACE or OPTIONS request (RFC 9110 section 7.6.2). With 0 the request is not
     /// forwarded.
     pub max_forwards: Option<u64>,
-    fields: &'b [httparse::Header<'b>],
-    names: &'b [Name],
+    /// The fields in the order in which they were received.
+    pub fields: Fields<'b>,
 }
 
 impl<'b> RequestHead<'b> {
@@ -55,9 +55,9 @@ impl<'b> RequestHead<'b> {
             return Err(HeadError::Connect);
         }
         let version = Version::from_minor(parsed.version);
-        let fields: &'b [httparse::Header<'b>] = parsed.headers;
-        let names = &mut names[..fields.len()];
-        let summary = FieldSummary::collect(fields, names)?;
+        let lines: &'b [httparse::Header<'b>] = parsed.headers;
+        let names = &mut names[..lines.len()];
+        let summary = FieldSummary::collect(lines, names)?;
         let (authority, target) = split_target(method, target)?;
         let host = summary.host(version)?;
         let framing = summary.framing.request(version)?;
@@ -77,18 +77,7 @@ impl<'b> RequestHead<'b> {
             upgrade: summary.connection.upgrade && summary.upgrade && is_new,
             takes_trailers: summary.takes_trailers,
             max_forwards: summary.max_forwards(method)?,
-            fields,
-            names,
+            fields: Fields { lines, names },
         })
-    }
-
-    /// Every field in order.
-    pub fn fields(&self) -> impl Iterator<Item = Field<'b>> + use<'b> {
-        fields(self.fields, self.names)
-    }
-
-    /// The value of the first field with this name; None when there is no such field.
-    pub fn field(&self, name: &str) -> Option<&'b [u8]> {
-        first(self.fields, name)
     }
 }

@@ -1,7 +1,7 @@
 //! The meaning of a response head.
 
 use super::error::HeadError;
-use super::fields::{ConnectionOptions, FIELDS_MAX, Field, FieldSummary, Name, fields, first};
+use super::fields::{ConnectionOptions, FIELDS_MAX, FieldSummary, Fields, Name};
 use super::framing::Framing;
 use super::method::{Method, Version};
 
@@ -24,8 +24,8 @@ pub struct ResponseHead<'b> {
     pub connection: ConnectionOptions,
     /// True when the connection can be used again after this response.
     pub keep_alive: bool,
-    fields: &'b [httparse::Header<'b>],
-    names: &'b [Name],
+    /// The fields in the order in which they were received.
+    pub fields: Fields<'b>,
 }
 
 impl<'b> ResponseHead<'b> {
@@ -42,9 +42,9 @@ impl<'b> ResponseHead<'b> {
             return Err(HeadError::BadStartLine);
         }
         let version = Version::from_minor(parsed.version);
-        let fields: &'b [httparse::Header<'b>] = parsed.headers;
-        let names = &mut names[..fields.len()];
-        let summary = FieldSummary::collect(fields, names)?;
+        let lines: &'b [httparse::Header<'b>] = parsed.headers;
+        let names = &mut names[..lines.len()];
+        let summary = FieldSummary::collect(lines, names)?;
         let framing = summary.framing.response(version, status, asked)?;
         Ok(ResponseHead {
             len,
@@ -55,18 +55,7 @@ impl<'b> ResponseHead<'b> {
             content_length: summary.framing.length(),
             connection: summary.connection,
             keep_alive: summary.keeps_alive(version) && framing != Framing::UntilClose,
-            fields,
-            names,
+            fields: Fields { lines, names },
         })
-    }
-
-    /// Every field in order.
-    pub fn fields(&self) -> impl Iterator<Item = Field<'b>> + use<'b> {
-        fields(self.fields, self.names)
-    }
-
-    /// The value of the first field with this name; None when there is no such field.
-    pub fn field(&self, name: &str) -> Option<&'b [u8]> {
-        first(self.fields, name)
     }
 }

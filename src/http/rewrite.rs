@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::digits;
-use super::fields::{Field, Name, upgrade_protocols};
+use super::fields::{Field, Fields, Name, upgrade_protocols};
 use super::framing::Framing;
 use super::list::elements;
 use super::method::Version;
@@ -52,9 +52,9 @@ pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
     let named = head.connection.names_others;
     let (mut forwarded_host, mut forwarded_proto) = (false, false);
-    for field in head.fields() {
+    for field in head.fields.iter() {
         match field.id {
-            Name::Other if named && is_named(head.fields(), field.name) => {}
+            Name::Other if named && is_named(head.fields, field.name) => {}
             Name::Other | Name::Date | Name::Trailer => line(&field, out),
             Name::MaxForwards if head.max_forwards.is_none() => line(&field, out),
             Name::Upgrade if head.upgrade => upgrade(field.value, out),
@@ -145,9 +145,9 @@ pub fn response(
     // A 426 must have an Upgrade field (RFC 9110 section 15.5.22).
     let demands_upgrade = head.status == 426;
     let mut dated = false;
-    for field in head.fields() {
+    for field in head.fields.iter() {
         match field.id {
-            Name::Other if named && is_named(head.fields(), field.name) => {}
+            Name::Other if named && is_named(head.fields, field.name) => {}
             Name::Date => {
                 dated = true;
                 line(&field, out);
@@ -231,8 +231,8 @@ fn upgrade(value: &[u8], out: &mut Vec<u8>) {
 
 /// True when a Connection field names the field (RFC 9110 section 7.6.1). Called only for fields that `Name` does not
 /// know. So a Connection field cannot remove Host, the framing fields or the X-Forwarded fields.
-fn is_named<'b>(mut fields: impl Iterator<Item = Field<'b>>, name: &str) -> bool {
-    fields.any(|field| {
+fn is_named(fields: Fields<'_>, name: &str) -> bool {
+    fields.iter().any(|field| {
         field.id == Name::Connection && elements(field.value).any(|e| e.eq_ignore_ascii_case(name.as_bytes()))
     })
 }
@@ -240,7 +240,7 @@ fn is_named<'b>(mut fields: impl Iterator<Item = Field<'b>>, name: &str) -> bool
 fn forwarded_for(head: &RequestHead<'_>, client: IpAddr, trusted: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"X-Forwarded-For: ");
     if trusted {
-        for field in head.fields().filter(|f| f.id == Name::XForwardedFor && !f.value.is_empty()) {
+        for field in head.fields.iter().filter(|f| f.id == Name::XForwardedFor && !f.value.is_empty()) {
             out.extend_from_slice(field.value);
             out.extend_from_slice(b", ");
         }
@@ -608,9 +608,9 @@ mod tests {
             prop_assert_eq!(before.expects_continue, after.expects_continue);
             prop_assert_eq!(before.takes_trailers, after.takes_trailers && after.connection.te);
             prop_assert!(after.keep_alive && !after.connection.names_others);
-            prop_assert_eq!(after.fields().filter(|f| f.id == Name::XForwardedFor).count(), 1);
+            prop_assert_eq!(after.fields.iter().filter(|f| f.id == Name::XForwardedFor).count(), 1);
             if before.connection.names_others && text.contains("Connection: a") {
-                prop_assert_eq!(after.field("A"), None);
+                prop_assert_eq!(after.fields.get("A"), None);
             }
         }
     }
