@@ -181,6 +181,7 @@ fn refuse_version(parsed: &httparse::Request<'_, '_>, head: &[u8]) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use super::super::corpus::{REQUESTS, RESPONSES, Reply};
     use super::super::framing::Framing;
     use super::*;
     use proptest::prelude::*;
@@ -298,112 +299,52 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_are_taken() {
+    fn a_request_names_its_host_and_its_target() {
         let cases: &[(&str, &str, &str)] = &[
-            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "a", "/"),
-            ("GET / HTTP/1.1\nHost: a\n\n", "a", "/"),
-            ("GET / HTTP/1.0\r\n\r\n", "", "/"),
-            ("GET / HTTP/1.0\r\nHost:\r\n\r\n", "", "/"),
-            ("\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "a", "/"),
-            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "a", "*"),
-            ("get / HTTP/1.1\r\nHost: a\r\n\r\n", "a", "/"),
-            ("GET / HTTP/1.1\r\nHost: [::1]:80\r\nX:\r\n\r\n", "[::1]:80", "/"),
-            ("GET / HTTP/1.1\r\nHost: a\r\nX: \u{fc}\tb\r\n\r\n", "a", "/"),
+            ("GET / HTTP/1.1\r\nHost: a\r\n", "a", "/"),
+            ("GET / HTTP/1.0\r\n", "", "/"),
+            ("GET / HTTP/1.0\r\nHost:\r\n", "", "/"),
+            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n", "a", "*"),
+            ("GET / HTTP/1.1\r\nHost: [::1]:80\r\n", "[::1]:80", "/"),
         ];
         for (text, host, target) in cases {
+            let text = format!("{text}\r\n");
             let whole = |head: &RequestHead<'_>| (head.len, head.host.to_owned(), head.target.to_owned());
             let expected = (text.len(), (*host).to_owned(), (*target).to_owned());
             assert_eq!(request(text.as_bytes(), whole), Ok(Some(expected)), "{text}");
         }
     }
 
+    /// The name of the error, as the raw messages tell it. None: the head is not refused.
+    fn error_of<T>(result: &Result<Option<T>, HeadError>) -> Option<String> {
+        result.as_ref().err().map(|error| format!("{error:?}"))
+    }
+
     #[test]
-    fn requests_that_are_refused() {
+    fn each_raw_request_is_taken_or_refused_for_its_reason() {
+        for case in REQUESTS {
+            let seen = request(case.bytes, |_| ());
+            assert_eq!(error_of(&seen).as_deref(), case.error, "{}", case.name);
+            assert!(seen != Ok(None), "{}: no end of the head", case.name);
+        }
+    }
+
+    #[test]
+    fn each_raw_response_is_believed_or_not_for_its_reason() {
+        for case in RESPONSES {
+            let asked = if case.head { Method::Head } else { Method::Get };
+            let seen = response(case.bytes, asked, |head| head.status);
+            assert_eq!(error_of(&seen).as_deref(), case.error, "{}", case.name);
+            if let (Reply::Whole(status), Ok(Some(seen))) = (case.reply, seen) {
+                let interim = seen < 200;
+                assert!(seen == status || interim, "{}: status {seen}", case.name);
+            }
+        }
+    }
+
+    #[test]
+    fn max_forwards_is_a_number_for_the_methods_that_use_it() {
         use HeadError as E;
-        let lines: &[(&str, HeadError)] = &[
-            ("GET / HTTP/2.0", E::Version),
-            ("GET /aaaa HTTP/2.0", E::Version),
-            ("GET / HTTP/0.9", E::Version),
-            ("GET / HTTP/1.2", E::Version),
-            ("PRI * HTTP/2.0", E::Version),
-            ("GET / HTTP/1.10", E::BadLineEnd),
-            ("GET / http/1.1", E::BadStartLine),
-            ("GET / HTTP/11", E::BadStartLine),
-            ("GET / FTP/1.1", E::BadStartLine),
-            ("GET / HTTP/1.1 ", E::BadLineEnd),
-            ("GET /", E::BadStartLine),
-            ("GET", E::BadStartLine),
-            ("GET  / HTTP/1.1", E::BadStartLine),
-            ("GET /  HTTP/1.1", E::BadStartLine),
-            ("GET /a b HTTP/1.1", E::BadStartLine),
-            ("GET\t/ HTTP/1.1", E::BadStartLine),
-            (" GET / HTTP/1.1", E::BadStartLine),
-            ("G(T / HTTP/1.1", E::BadStartLine),
-            ("GET /\0 HTTP/1.1", E::BadStartLine),
-            ("GET /\r/ HTTP/1.1", E::BadStartLine),
-            ("GET /\u{7f} HTTP/1.1", E::BadStartLine),
-            ("GET /\u{e4} HTTP/1.1", E::BadTarget),
-            ("GET /#a HTTP/1.1", E::Fragment),
-            ("GET * HTTP/1.1", E::BadTarget),
-            ("GET a HTTP/1.1", E::BadTarget),
-            ("GET http://u@a/ HTTP/1.1", E::BadHost),
-            ("GET http://a,b/ HTTP/1.1", E::BadHost),
-            ("CONNECT a:80 HTTP/1.1", E::Connect),
-            ("\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1", E::EmptyLines),
-        ];
-        for (line, error) in lines {
-            let text = format!("{line}\r\nHost: a\r\n\r\n");
-            assert_eq!(request(text.as_bytes(), |_| ()), Err(*error), "{line:?}");
-        }
-        let fields: &[(&str, HeadError)] = &[
-            ("", E::NoHost),
-            ("Host: a\r\nHost: a\r\n", E::SeveralHosts),
-            ("Host: a\r\nhost: b\r\n", E::SeveralHosts),
-            ("Host:\r\n", E::BadHost),
-            ("Host: a b\r\n", E::BadHost),
-            ("Host: a, b\r\n", E::BadHost),
-            ("Host: u@a\r\n", E::BadHost),
-            ("Host: a:99999\r\n", E::BadHost),
-            ("Host: [::1\r\n", E::BadHost),
-            ("Host: http://a/\r\n", E::BadHost),
-            ("Host: \u{e4}\r\n", E::BadHost),
-            ("Host: a\r\nX : b\r\n", E::BadFieldName),
-            ("Host: a\r\nX\t: b\r\n", E::BadFieldName),
-            ("Host: a\r\n: b\r\n", E::BadFieldName),
-            ("Host: a\r\nX\r\n", E::BadFieldName),
-            ("Host: a\r\nX\u{e4}: b\r\n", E::BadFieldName),
-            ("Host: a\r\nX\0: b\r\n", E::BadFieldName),
-            (" Host: a\r\n", E::BadFieldName),
-            ("Host: a\r\n b\r\n", E::BadFieldName),
-            ("Host: a\r\nX: b\r\n\tc\r\n", E::BadFieldName),
-            ("Host: a\r\nX: b\0\r\n", E::BadFieldValue),
-            ("Host: a\r\nX: b\x01c\r\n", E::BadFieldValue),
-            ("Host: a\r\nX: b\x7fc\r\n", E::BadFieldValue),
-            ("Host: a\r\nX: b\rY: c\r\n", E::BadFieldValue),
-            ("Host: a\r\nX: \rb\r\n", E::BadFieldValue),
-            ("Host: a\r\nX: b\r\r\n", E::BadFieldValue),
-            ("Host: a\r\n\rX: b\r\n", E::BadLineEnd),
-            ("Host: a\r\nExpect: 200-ok\r\n", E::Expectation),
-            ("Host: a\r\nExpect: 100-continue\r\nExpect: b\r\n", E::Expectation),
-            ("Host: a\r\nExpect: b\r\nExpect: 100-continue\r\n", E::Expectation),
-            ("Host: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n", E::LengthAndCoding),
-            ("Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n", E::LengthAndCoding),
-            ("Host: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n", E::LengthsDiffer),
-            ("Host: a\r\nContent-Length:\r\n", E::BadLength),
-            ("Host: a\r\nContent-Length: 1a\r\n", E::BadLength),
-            ("Host: a\r\nContent-Length : 1\r\n", E::BadFieldName),
-            ("Host: a\r\nTransfer-Encoding:\r\n", E::BadCoding),
-            ("Host: a\r\nTransfer-Encoding: chunked, identity\r\n", E::BadCoding),
-            ("Host: a\r\nTransfer-Encoding: \x0bchunked\r\n", E::BadFieldValue),
-            ("Host: a\r\nTransfer-Encoding: \x0cchunked\r\n", E::BadFieldValue),
-            ("Host: a\r\nTransfer-Encoding : chunked\r\n", E::BadFieldName),
-            ("Host: a\r\nTransfer-Encoding:\r\n chunked\r\n", E::BadFieldName),
-            ("Host: a\r\nTransfer-Encoding: gzip, chunked\r\n", E::UnknownCoding),
-        ];
-        for (fields, error) in fields {
-            let text = format!("POST / HTTP/1.1\r\n{fields}\r\n");
-            assert_eq!(request(text.as_bytes(), |_| ()), Err(*error), "{fields:?}");
-        }
         for (value, expected) in [("5", Ok(Some(Some(5)))), ("0", Ok(Some(Some(0))))].into_iter().chain(
             ["", "-1", "+1", "1 2", "1,1", "0x1", "a", "1\r\nMax-Forwards: 1"]
                 .map(|value| (value, Err(E::BadMaxForwards))),
@@ -415,9 +356,6 @@ mod tests {
             let text = format!("GET / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {value}\r\n\r\n");
             assert_eq!(request(text.as_bytes(), |head| head.max_forwards), Ok(Some(None)), "{text}");
         }
-        let old = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(request(old, |_| ()), Err(E::CodingInHttp10));
-        assert_eq!(request(b"\x16\x03\x01\x02\x00", |_| ()), Err(E::BadStartLine));
     }
 
     #[test]
@@ -499,34 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_that_are_not_believed() {
-        let cases = [
-            "HTTP/2.0 200 OK\r\n\r\n",
-            "HTTP/1.1 099 OK\r\n\r\n",
-            "HTTP/1.1 600 OK\r\n\r\n",
-            "HTTP/1.1 999 OK\r\n\r\n",
-            "HTTP/1.1 20 OK\r\n\r\n",
-            "HTTP/1.1 2000 OK\r\n\r\n",
-            "HTTP/1.1 +20 OK\r\n\r\n",
-            "HTTP/1.1  200 OK\r\n\r\n",
-            "HTTP/1.1 200 O\0K\r\n\r\n",
-            "HTTP/1.1 200 O\rK\r\n\r\n",
-            "ICY 200 OK\r\n\r\n",
-            "hello",
-            "\r\nHTTP/1.1 200 OK\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nX : y\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nX: y\0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: a\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-        ];
-        for text in cases {
-            assert!(response(text.as_bytes(), Method::Get, |_| ()).is_err(), "{text:?}");
-        }
+    fn a_response_head_that_does_not_end_is_refused() {
         let large = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "a".repeat(2_000_000));
         assert_eq!(tell(large.as_bytes(), Method::Get, 4096, |_| ()), Err(HeadError::TooLarge));
     }

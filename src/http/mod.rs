@@ -3,6 +3,9 @@
 pub mod answer;
 pub mod buffer;
 pub mod chunks;
+#[cfg(test)]
+#[path = "../../tests/corpus/mod.rs"]
+mod corpus;
 mod digits;
 mod error;
 mod fields;

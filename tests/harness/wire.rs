@@ -126,7 +126,7 @@ impl Wire {
         loop {
             let found = self.buffer[from..].windows(mark.len()).position(|window| window == mark);
             if let Some(at) = found {
-                return String::from_utf8(self.take(from + at + mark.len())).unwrap();
+                return String::from_utf8_lossy(&self.take(from + at + mark.len())).into_owned();
             }
             from = self.buffer.len().saturating_sub(mark.len());
             self.need();
@@ -179,7 +179,8 @@ impl Wire {
     /// The next chunk's data; empty for the last one, whose trailers are still to come.
     pub(crate) fn chunk(&mut self) -> Vec<u8> {
         let line = self.take_through(b"\r\n");
-        let size = usize::from_str_radix(line.trim_end(), 16).unwrap_or_else(|_| panic!("{line:?}"));
+        let digits = line.trim_end().split(';').next().unwrap_or_default();
+        let size = usize::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("{line:?}"));
         let data = self.take(size);
         if size > 0 {
             assert_eq!(self.take(2), b"\r\n");
