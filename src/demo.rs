@@ -1,4 +1,4 @@
-//! Three file servers in this process, so that one command shows a working balancer.
+//! Three file servers in this process. With them one command shows a working balancer.
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -50,7 +50,7 @@ impl Demo {
     }
 }
 
-/// A temporary directory with the site. Dropping it removes the directory.
+/// A temporary directory with the site, removed on drop.
 struct Site(PathBuf);
 
 impl Site {

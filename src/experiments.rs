@@ -1,7 +1,7 @@
-//! The experiments' switches: an app that does extra work for each request, to measure what that work costs.
+//! The switches for experiments: an app that does extra work for each request, to measure the cost of this work.
 //!
-//! All switches stand here, around an app, so that the apps themselves hold no code for experiments. The one mechanism
-//! elsewhere is [`Decision::AnswerAfter`]: only the exchange can put an answer off without holding a worker.
+//! All switches are here, in an app that wraps another app. So the other apps contain no code for experiments. The only
+//! exception is [`Decision::AnswerAfter`], because only the exchange can delay an answer without blocking a worker.
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -13,16 +13,16 @@ use neraca::app::{App, Client, Decision, Moment};
 use neraca::cluster::{Permit, Start, Tried};
 use neraca::http::head::RequestHead;
 
-/// Which extra work is done for each request.
+/// The extra work for each request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Switches {
-    /// Print one line on stdout, with one write.
+    /// Print one line on stdout with one write.
     pub(crate) access_log: bool,
     /// List this directory.
     pub(crate) list_directory: Option<PathBuf>,
-    /// Read the served file, below this directory, once more.
+    /// Read the served file below this directory once more.
     pub(crate) read_file: Option<PathBuf>,
-    /// Put the answer off, to stand for a backend that has work to do.
+    /// Delay the answer, like a backend with work to do.
     pub(crate) delay: Duration,
 }
 
@@ -33,7 +33,7 @@ impl Switches {
     }
 }
 
-/// An app with extra work before each of its decisions.
+/// An app that does extra work and then asks the wrapped app.
 #[derive(Debug)]
 pub(crate) struct Experiment<A> {
     app: Arc<A>,
@@ -41,7 +41,7 @@ pub(crate) struct Experiment<A> {
 }
 
 impl<A> Experiment<A> {
-    /// Puts the extra work before the decisions of `app`.
+    /// Wraps `app`.
     pub(crate) fn new(app: Arc<A>, switches: Switches) -> Self {
         Experiment { app, switches }
     }
@@ -96,13 +96,14 @@ impl<A: App> App for Experiment<A> {
     }
 }
 
-/// The line of a request in the access log.
+/// Returns the line of a request in the access log.
 fn line(head: &RequestHead<'_>, client: SocketAddr, now: &Moment) -> String {
     let date = String::from_utf8_lossy(&now.date);
     format!("{client} [{date}] {:?} {}\n", head.method, head.target)
 }
 
-/// The file of a request that was answered with 200. Percent-encoded names are not decoded: the laboratory sends none.
+/// Returns the file of a request that was answered with 200. Does not decode percent-encoded names, because the
+/// laboratory sends none.
 fn file_of(root: &Path, target: &str) -> PathBuf {
     let path = target.split('?').next().unwrap_or_default();
     let index = if path.ends_with('/') { "index.html" } else { "" };

@@ -52,13 +52,13 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 7 | `main`, `demo`, `experiments`, `logger` | the process |
-//! | 6 | [`config`] | what is written, what is meant, what runs |
+//! | 7 | `main`, `demo`, `experiments`, `logger` | the process: signals, exit codes, experiments |
+//! | 6 | [`config`] | the command line, settings, apps and options |
 //! | 5 | [`engine`] | sockets, clocks, threads, tasks |
-//! | 4 | [`router`], [`files`] | the apps |
+//! | 4 | [`router`], [`files`] | the apps: forward requests, serve files |
 //! | 3 | [`exchange`], [`app`] | the machine of one request; the time is passed in |
 //! | 2 | [`cluster`] | backends, policies, health, kept connections; pure |
-//! | 1 | [`http`] | bytes |
+//! | 1 | [`http`] | the bytes of HTTP: heads, framing, chunks, answers |
 //!
 //! # Where to read on
 //!

@@ -1,4 +1,4 @@
-//! Log messages on stderr, one line each. NERACA_LOG sets the lowest level that is written.
+//! Writes log messages to stderr, one line each. NERACA_LOG sets the level.
 use std::io::{self, Write};
 use std::panic;
 
@@ -11,7 +11,7 @@ impl Log for Stderr {
         true
     }
 
-    /// A failed write is ignored: there is no other place to report it.
+    /// Ignores a failed write, because there is no other place to report it.
     fn log(&self, record: &Record<'_>) {
         let _ =
             writeln!(io::stderr(), "neraca: {}: {}", record.level().as_str().to_lowercase(), record.args());
@@ -20,7 +20,7 @@ impl Log for Stderr {
     fn flush(&self) {}
 }
 
-/// Installs the logger, also for panics. The error is the message for the operator.
+/// Installs the logger, also for panics. The error is a message for the operator.
 pub(crate) fn install() -> Result<(), String> {
     let level = match std::env::var_os("NERACA_LOG") {
         None => LevelFilter::Warn,

@@ -1,4 +1,4 @@
-//! The process: signals, exit codes, and what is printed. [`neraca::config`] holds the rest.
+//! The process: signals, exit codes and output. [`neraca::config`] reads the arguments.
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -22,19 +22,19 @@ mod demo;
 mod experiments;
 mod logger;
 
-/// The file server looks for changed files this often, so that a change shows within a second.
+/// Time between two refreshes of the file server. So a changed file is served within a second.
 const REFRESH: Duration = Duration::from_millis(500);
-/// The counters are written this often.
+/// Time between two lines of counters.
 const STATS: Duration = Duration::from_secs(1);
 
-/// The program ends because of an error.
+/// An error that ends the program.
 struct Failure {
     code: u8,
     message: String,
 }
 
 impl Failure {
-    /// The program was asked for something that it cannot do here: exit code 1.
+    /// Makes the error for a program that cannot run: exit code 1.
     fn cannot_run(message: String) -> Self {
         Failure { code: 1, message }
     }
@@ -55,7 +55,7 @@ fn run() -> Result<ExitCode, Failure> {
     match config::read(std::env::args_os(), raise_descriptor_limit()) {
         Ok(Config::Balance(config)) => balance(&config),
         Ok(Config::Serve(config)) => serve(&config),
-        // Help and version come here too, with exit code 0.
+        // Help and version are errors of clap too, with exit code 0.
         Err(error) => {
             let _ = error.print();
             Ok(ExitCode::from(error.exit_code() as u8))
@@ -114,7 +114,7 @@ fn listen(common: &Common) -> Result<engine::Listeners, Failure> {
     engine::listen(&common.listen).map_err(|error| Failure::cannot_run(error.to_string()))
 }
 
-/// A running engine with its counters file and the events that end it.
+/// A running engine, its file of counters, and the events that end it.
 struct Service {
     running: Arc<EngineHandle>,
     stats: Option<File>,
@@ -129,7 +129,7 @@ enum Event {
 }
 
 impl Service {
-    /// Starts the engine over the app. If a switch is on, the experiment's extra work goes before the app.
+    /// Starts the engine. If a switch is on, wraps the app in an [`Experiment`].
     fn open<A: App>(
         app: Arc<A>,
         switches: Switches,
@@ -204,15 +204,15 @@ fn open_stats(path: &Path) -> Result<File, Failure> {
     file.map_err(|error| Failure::cannot_run(format!("cannot write to '{}': {error}", path.display())))
 }
 
-/// Prints a line, or several lines at once. A failed write is ignored: a closed stdout must not stop the service.
+/// Prints one or more lines. Ignores a failed write, because a closed stdout must not stop the service.
 fn say(line: &str) {
     let mut stdout = io::stdout();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-/// Raises the soft limit of open files to the hard limit and returns the limit that holds then.
+/// Raises the soft limit of open files to the hard limit, and returns the new limit.
 fn raise_descriptor_limit() -> usize {
-    /// Stands for "no limit".
+    /// The number that stands for "no limit".
     const UNLIMITED: u64 = 1 << 20;
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -7,25 +7,27 @@ use crate::http::head::HeadLimits;
 /// The limits of one exchange, in bytes and in time. Every wait has a deadline.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// The size of heads, on both sides.
+    /// Maximum sizes of request heads and response heads.
     pub head: HeadLimits,
     /// Time to receive a whole request head; then 408.
     pub head_timeout: Duration,
-    /// Time between two bytes of a body that the client sends or reads.
+    /// Maximum time between two bytes of a body that the client sends (then 408) or reads (then a close).
     pub body_timeout: Duration,
-    /// Time to connect to a backend.
+    /// Time to connect to a backend. Then another backend is tried; when none is left, 504.
     pub connect_timeout: Duration,
     /// Time that a request waits in the queue of a cluster; then 503.
     pub queue_timeout: Duration,
-    /// Time from the whole request to the response head, and between two bytes of the response.
+    /// Time from the whole request to the response head, and maximum time between two bytes of the response. Without a
+    /// head, an idempotent request goes to another backend, or gets a 504. Within a response the connection is reset.
     pub response_timeout: Duration,
-    /// Time that a connection without a request is kept.
+    /// Time to keep a connection without a request.
     pub idle_timeout: Duration,
-    /// Time between two bytes of a tunnel, in either direction.
+    /// Maximum time between two bytes of a tunnel, in either direction.
     pub tunnel_timeout: Duration,
-    /// Time for a client to notice that we close the connection; its bytes are discarded meanwhile.
+    /// Time for a client to read the last response before its connection is closed. The client's bytes are discarded
+    /// during this time.
     pub linger_timeout: Duration,
-    /// Time for a backend to answer `Expect: 100-continue`; then we answer 100 ourselves.
+    /// Time for a backend to answer `Expect: 100-continue`; then the client gets a 100 from us.
     pub continue_timeout: Duration,
 }
 

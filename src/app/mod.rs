@@ -1,5 +1,5 @@
-//! The [`App`] trait, which decides how each request is handled. The balancer forwards requests, the file server
-//! answers them.
+//! The [`App`] trait, which decides how each request is handled. The balancer forwards requests; the file server
+//! answers requests.
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -31,7 +31,7 @@ pub struct Moment {
 pub struct ListenerId(u64);
 
 impl ListenerId {
-    /// An identity that no other listener has.
+    /// Returns an identity that no other listener has.
     pub fn unused() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         ListenerId(NEXT.fetch_add(1, Relaxed))
@@ -54,8 +54,7 @@ pub struct ListenerSettings {
 }
 
 impl ListenerSettings {
-    /// True when `address` is in a trusted network. An IPv4 client of an IPv6 listener has an IPv4-mapped address; the
-    /// IPv4 networks apply to it.
+    /// True when `address` is in a trusted network. An IPv4-mapped IPv6 address counts as its IPv4 address.
     pub fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.trust.iter().any(|network| network.contains(&address))
@@ -72,7 +71,7 @@ pub struct Client<'a> {
     pub told: Option<SocketAddr>,
     /// Our own address of the connection, if known.
     pub local: Option<SocketAddr>,
-    /// The connection to us is encrypted.
+    /// True when the connection to us is encrypted.
     pub encrypted: bool,
     /// The listener that accepted the connection.
     pub listener: ListenerId,
@@ -81,12 +80,12 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// A client with an unencrypted connection, known only by its address.
+    /// Makes a client with an unencrypted connection and no address from a proxy.
     pub fn new(seen: SocketAddr, listener: ListenerId, settings: &'a ListenerSettings) -> Self {
         Client { seen, told: None, local: None, encrypted: false, listener, settings }
     }
 
-    /// The client's address: `told` if it is known, else `seen`.
+    /// Returns the client's address: `told` if it is known, else `seen`.
     pub fn address(&self) -> SocketAddr {
         self.told.unwrap_or(self.seen)
     }
@@ -102,7 +101,7 @@ impl<'a> Client<'a> {
 pub struct Plan {
     /// The first attempt, or the queue in which the request waits.
     pub start: Start,
-    /// The client's X-Forwarded fields are kept.
+    /// True to keep the client's X-Forwarded fields.
     pub trusted: bool,
 }
 
@@ -117,13 +116,13 @@ pub enum Decision {
     AnswerAfter(Duration, Answer),
 }
 
-/// The application logic that decides about each request of an exchange.
+/// Decides how each request is handled. One app serves all connections of an engine.
 pub trait App: Send + Sync + 'static {
     /// One worker's snapshot of the app's changing data. The snapshot saves a lock per request. Use `()` if no data
     /// changes.
     type View: fmt::Debug + Send + 'static;
 
-    /// The view of a new worker.
+    /// Makes the view of a new worker.
     fn view(&self) -> Self::View;
 
     /// Brings a view up to date. A worker calls `refresh` once per wake-up, so an unchanged view should cost one atomic

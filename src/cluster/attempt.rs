@@ -1,4 +1,4 @@
-//! Attempts to get a request answered, and the decision after a failed attempt.
+//! The attempts of a request, and the decision after a failed attempt.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use super::queue::{Permit, Queue};
 /// each backend gets at most one failed connect per request.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// One attempt at one backend. The backend counts it as in flight until it ends. Every attempt ends exactly once: by
-/// [`Attempt::finish`], or as abandoned when it is dropped.
+/// One attempt at one backend. The backend counts the attempt as in flight until the attempt ends. Every attempt ends
+/// exactly once: by [`Attempt::finish`], or as abandoned when the attempt is dropped.
 #[derive(Debug)]
 pub struct Attempt {
     backend: Arc<Backend>,
@@ -18,7 +18,7 @@ pub struct Attempt {
     status: Option<u16>,
     first_byte: Option<Duration>,
     end: Option<AttemptEnd>,
-    /// The permit of a bounded cluster, held until the attempt ends.
+    /// The permit of a cluster with a limit, held until the attempt ends.
     permit: Option<Permit>,
 }
 
@@ -34,7 +34,7 @@ pub enum Start {
 /// The result of an attempt that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// The way the attempt ended.
+    /// The end of the attempt.
     pub end: AttemptEnd,
     /// The status of the final response, if its head arrived.
     pub status: Option<u16>,
@@ -55,7 +55,7 @@ impl Attempt {
         self.permit = permit;
     }
 
-    /// The backend of the attempt, also after the end of the attempt.
+    /// Returns the backend of the attempt, even after the end of the attempt.
     pub fn backend(&self) -> &Arc<Backend> {
         &self.backend
     }
@@ -95,7 +95,7 @@ impl Attempt {
         self.permit = None;
     }
 
-    /// The outcome, once the attempt has ended.
+    /// Returns the outcome, or None while the attempt is in flight.
     pub fn outcome(&self) -> Option<Outcome> {
         self.end.map(|end| Outcome { end, status: self.status, first_byte: self.first_byte })
     }
@@ -116,7 +116,7 @@ pub struct Progress {
     pub idempotent: bool,
     /// A byte of the request was sent on the connection that failed.
     pub sent: bool,
-    /// Every byte that was sent is still in our buffers.
+    /// Every sent byte of the request is still in our buffers.
     pub repeatable: bool,
     /// A byte of a response arrived. Interim responses (1xx) count.
     pub answered: bool,
@@ -181,7 +181,7 @@ impl Attempts {
         self.reached > 0
     }
 
-    /// Forgets everything, for the next request.
+    /// Forgets all attempts, for the next request.
     pub fn clear(&mut self) {
         self.excluded.0.clear();
         self.broken.0.clear();
@@ -276,7 +276,7 @@ mod tests {
     fn failed_connects_and_silence_eject_and_a_response_ends_the_ejection() {
         use AttemptEnd::{Answered, Failed};
         let start = Instant::now();
-        // ends one after the other, available afterwards, available when an ejection has ended
+        // ends in this order, available at once, available when an ejection has ended
         let cases: [(&[AttemptEnd], bool, bool); 9] = [
             (&[Answered], true, true),
             (&[Failed(Failure::Reset)], true, true),
@@ -337,7 +337,7 @@ mod tests {
         let gone = Progress { repeatable: false, ..GET };
         let unsent = Progress { sent: false, ..POST };
         let cases: [(&[Failure], [Progress; 5], [Next; 5]); 4] = [
-            // Nothing was sent, whatever the request is.
+            // No byte of the request was sent, so any request is repeated.
             (
                 &[Refused, ConnectTimeout, Local],
                 [GET, POST, unsent, GET, POST],
@@ -353,7 +353,7 @@ mod tests {
                 [GET, POST, Progress { repeatable: false, ..unsent }, answered, unsent],
                 [again, give_up, give_up, give_up, again],
             ),
-            // These come behind a byte of the response.
+            // These failures come after a byte of the response.
             (&[BadResponse, Stalled], [answered; 5], [give_up; 5]),
         ];
         let id = backend(Instant::now()).id();

@@ -23,7 +23,7 @@ impl fmt::Display for BackendId {
     }
 }
 
-/// The ways an attempt can fail.
+/// The reason for the failure of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// The connection was refused, or the backend's host is unreachable.
@@ -45,7 +45,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// True when no connection was made, so nothing of the request was sent.
+    /// True when no connection was made. Then no byte of the request was sent.
     pub fn is_of_connect(self) -> bool {
         matches!(self, Failure::Refused | Failure::ConnectTimeout | Failure::Local)
     }
@@ -63,7 +63,7 @@ impl Failure {
     ];
 }
 
-/// The way an attempt ended.
+/// The end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptEnd {
     /// A whole response came.
@@ -89,7 +89,7 @@ pub struct Backend {
     failed: [AtomicU64; Failure::ALL.len()],
 }
 
-/// The attempts at one backend since it was added, by their ends.
+/// The numbers of attempts at one backend since the backend was added, by their ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AttemptCounts {
     /// Attempts that began.
@@ -98,17 +98,17 @@ pub struct AttemptCounts {
     pub answered: u64,
     /// Attempts that ended as [`AttemptEnd::Abandoned`].
     pub abandoned: u64,
-    /// Attempts that failed, in the order of [`Failure::ALL`].
+    /// Failed attempts by reason, in the order of [`Failure::ALL`].
     pub failed: [u64; Failure::ALL.len()],
 }
 
 impl AttemptCounts {
-    /// The number of attempts that failed with `failure`.
+    /// Returns the number of attempts that failed with `failure`.
     pub fn failed(&self, failure: Failure) -> u64 {
         self.failed[failure as usize]
     }
 
-    /// The number of attempts that ended, in any way.
+    /// Returns the number of all attempts that ended.
     pub fn ended(&self) -> u64 {
         self.answered + self.abandoned + self.failed.iter().sum::<u64>()
     }
@@ -128,18 +128,18 @@ impl Backend {
         }
     }
 
-    /// The backend's identity.
+    /// Returns the backend's identity.
     pub fn id(&self) -> BackendId {
         self.id
     }
 
-    /// The address that the backend listens on.
+    /// Returns the address that the backend listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The number of attempts that have begun and have not ended. Attempts that end during the call may still be
-    /// counted.
+    /// Returns the number of attempts that have begun and have not ended. An attempt that ends during the call may
+    /// still be counted.
     pub fn in_flight(&self) -> u32 {
         // `ended` is loaded first. So an attempt that begins and ends between the loads makes the result too high,
         // never too low.
@@ -147,7 +147,7 @@ impl Backend {
         self.started.load(Relaxed).saturating_sub(ended) as u32
     }
 
-    /// The counters of the attempts, by their ends.
+    /// Returns the counters of the attempts.
     pub fn counts(&self) -> AttemptCounts {
         let failed = std::array::from_fn(|kind| self.failed[kind].load(Relaxed));
         let abandoned = self.abandoned.load(Relaxed);
@@ -190,7 +190,7 @@ impl Backend {
         self.health.restore();
     }
 
-    /// The end of the ejection in milliseconds since the epoch of the cluster; 0 without an ejection.
+    /// Returns the end of the ejection in milliseconds since the epoch of the cluster; 0 without an ejection.
     pub(super) fn ejected_until(&self) -> u64 {
         self.health.ejected_until()
     }

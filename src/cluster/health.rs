@@ -1,4 +1,4 @@
-//! Passive health: whether a backend may get a request, learnt from the ends of its attempts.
+//! Passive health checks: the ends of a backend's attempts decide whether the backend may get a request.
 //!
 //! Two rules eject a backend:
 //! - **One failed connect.** A dead backend refuses at once, so a dead backend always has the fewest requests in
@@ -10,26 +10,26 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Time that an ejection lasts. A dead backend costs one failed connect per second; a backend that restarted is back
-/// within a second.
+/// Duration of an ejection. So a dead backend costs one failed connect per second, and a restarted backend gets
+/// requests within a second.
 pub const EJECTED_FOR: Duration = Duration::from_secs(1);
 
-/// Attempts in a row without a timely response that eject a backend.
+/// Number of attempts in a row without a timely response that eject a backend.
 pub const SILENCES_MAX: u32 = 3;
 
 /// The health of one backend. The loads and stores are relaxed: a worker that sees an ejection late makes one more
 /// failed attempt.
 #[derive(Debug)]
 pub(super) struct Health {
-    /// The end of the last ejection in milliseconds since `epoch`; 0 once a response has come.
+    /// The end of the last ejection in milliseconds since `epoch`; 0 after a response.
     ejected_until: AtomicU64,
-    /// Attempts in a row without a timely response.
+    /// Number of attempts in a row without a timely response.
     silences: AtomicU32,
     epoch: Instant,
 }
 
 impl Health {
-    /// The health of a new backend: healthy.
+    /// Makes the health of a new backend, which may get requests.
     pub(super) fn new(epoch: Instant) -> Self {
         Health { ejected_until: AtomicU64::new(0), silences: AtomicU32::new(0), epoch }
     }
@@ -84,7 +84,7 @@ mod tests {
         let at = |ms| epoch + Duration::from_millis(ms);
         let health = Health::new(epoch);
         assert!(health.is_healthy(at(0), || 0));
-        // eject at, restored, asked at, healthy
+        // ejected at, restored, asked at, healthy
         let cases = [
             (0, false, 0, false),
             (0, false, 999, false),

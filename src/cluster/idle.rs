@@ -1,12 +1,12 @@
-//! Connections to backends kept for reuse.
+//! A pool of connections to backends, kept for reuse.
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, BackendId};
 
-/// Kept connections, bounded for each backend. The pool does no I/O: the caller gives each connection a key, and closes
-/// each connection that the pool returns unused.
+/// Parked connections, with a maximum number per backend. The pool does no I/O. The caller gives each connection a key,
+/// and closes the connections that the pool gives up.
 #[derive(Debug)]
 pub struct IdlePool<S> {
     /// Sorted by the backend's id.
@@ -14,7 +14,7 @@ pub struct IdlePool<S> {
     most_per_backend: usize,
 }
 
-/// The connections of one backend, longest parked first.
+/// The connections of one backend. The connection that is parked for the longest time is first.
 #[derive(Debug)]
 struct Kept<S> {
     backend: Arc<Backend>,
@@ -29,7 +29,7 @@ struct Parked<S> {
 }
 
 impl<S> IdlePool<S> {
-    /// An empty pool.
+    /// Makes an empty pool for at most `most_per_backend` connections per backend.
     pub fn new(most_per_backend: usize) -> Self {
         IdlePool { backends: Vec::new(), most_per_backend }
     }
@@ -51,15 +51,15 @@ impl<S> IdlePool<S> {
         oldest.map(|parked| parked.stream)
     }
 
-    /// Takes out the connection that was parked last. The backend is least likely to have closed this connection, and
-    /// the older connections can expire.
+    /// Takes out the connection that was parked last. This connection is the least likely to be closed by the backend,
+    /// and the older connections can expire.
     pub fn checkout(&mut self, backend: BackendId) -> Option<S> {
         let at = self.position(backend).ok()?;
         self.backends[at].parked.pop_back().map(|parked| parked.stream)
     }
 
-    /// Takes out the connection with this key when it is dead. Searches every parked connection, because a parked
-    /// connection rarely dies.
+    /// Takes out the connection with this key if `is_dead` is true for it. Searches all parked connections; this is
+    /// rare, because few parked connections die.
     pub fn remove_if(&mut self, key: usize, is_dead: impl Fn(&S) -> bool) -> Option<S> {
         self.backends
             .iter_mut()
@@ -70,7 +70,7 @@ impl<S> IdlePool<S> {
             .map(|parked| parked.stream)
     }
 
-    /// Takes out every connection that was parked longer than `kept_for` ago, and all connections of removed backends.
+    /// Takes out every connection that is parked for longer than `kept_for`, and all connections of removed backends.
     pub fn expire(&mut self, now: Instant, kept_for: Duration) -> Vec<S> {
         let mut expired = Vec::new();
         for Kept { backend, parked } in &mut self.backends {
@@ -86,7 +86,7 @@ impl<S> IdlePool<S> {
         expired
     }
 
-    /// The number of parked connections.
+    /// Returns the number of parked connections.
     pub fn len(&self) -> usize {
         self.backends.iter().map(|kept| kept.parked.len()).sum()
     }
@@ -96,7 +96,7 @@ impl<S> IdlePool<S> {
         self.len() == 0
     }
 
-    /// The index of the backend, or else the index at which to insert the backend.
+    /// Returns the index of the backend, or else the index at which to insert the backend.
     fn position(&self, backend: BackendId) -> Result<usize, usize> {
         self.backends.binary_search_by_key(&backend, |kept| kept.backend.id())
     }

@@ -14,13 +14,13 @@ pub struct Members {
 }
 
 impl Members {
-    /// The first members of a cluster.
+    /// Makes the first snapshot of a cluster.
     pub(super) fn new(addresses: &[SocketAddr], epoch: Instant) -> Self {
         let backends = addresses.iter().map(|&address| Arc::new(Backend::new(address, epoch))).collect();
         Members { generation: 0, backends }
     }
 
-    /// The next snapshot, with the given addresses. A backend whose address stays is kept with its counters, its health
+    /// Makes the next snapshot, with the given addresses. A backend whose address stays keeps its counters, its health
     /// and its connections. A backend whose address is gone is marked as removed.
     pub(super) fn replaced_by(&self, addresses: &[SocketAddr], epoch: Instant) -> Self {
         let mut old = self.backends.to_vec();
@@ -33,12 +33,13 @@ impl Members {
         Members { generation: self.generation + 1, backends }
     }
 
-    /// The number of this snapshot. A later snapshot has a higher number.
+    /// Returns the number of this snapshot. A later snapshot has a higher number.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The backends, in the order of the given addresses.
+    /// Returns the backends in the order of their addresses in [`Cluster::new`](super::Cluster::new) or
+    /// [`Cluster::replace`](super::Cluster::replace).
     pub fn backends(&self) -> &[Arc<Backend>] {
         &self.backends
     }

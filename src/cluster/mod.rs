@@ -1,5 +1,5 @@
-//! The members of a cluster, the choice among them, their health, and the connections kept to them. Pure: no clock, no
-//! sockets.
+//! A cluster of backends: its members, the policies that pick a backend, health, attempts, and kept connections. Pure:
+//! no clock, no sockets.
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,13 +33,13 @@ pub struct Cluster {
     /// The generation of `members`.
     generation: AtomicU64,
     members: Mutex<Arc<Members>>,
-    /// Bounds the requests in flight, if a capacity was set.
+    /// Limits the requests in flight, if a capacity was set.
     queue: Option<Arc<Queue>>,
 }
 
 impl Cluster {
-    /// A cluster in which every backend is healthy. The same seed makes the same choices. Later instants must not lie
-    /// before `epoch`. Times are stored as milliseconds since `epoch`.
+    /// Makes a cluster in which every backend is healthy. The same seed makes the same choices. Times are stored as
+    /// milliseconds since `epoch`, so every later `now` must not lie before `epoch`.
     pub fn new(addresses: &[SocketAddr], policy: Policy, seed: u64, epoch: Instant) -> Self {
         let members = Arc::new(Members::new(addresses, epoch));
         Cluster {
@@ -53,14 +53,14 @@ impl Cluster {
         }
     }
 
-    /// The same cluster with at most `in_flight` requests at its backends and at most `waiting` requests in a queue.
-    /// Without this call there is no bound.
+    /// Limits the cluster to `in_flight` requests at its backends and `waiting` requests in a queue. Without this call
+    /// there is no limit.
     #[must_use]
     pub fn with_capacity(self, in_flight: usize, waiting: usize) -> Self {
         Cluster { queue: Some(Queue::new(in_flight, waiting)), ..self }
     }
 
-    /// The queue of [`Cluster::with_capacity`].
+    /// Returns the queue of [`Cluster::with_capacity`]; None without a limit.
     pub fn queue(&self) -> Option<&Arc<Queue>> {
         self.queue.as_ref()
     }
@@ -74,12 +74,12 @@ impl Cluster {
         self.generation.store(members.generation(), Ordering::Release);
     }
 
-    /// The number of the current members. One atomic load.
+    /// Returns the number of the current snapshot of the members. Costs one atomic load.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The current members. This call takes a lock, so a worker calls `members` only when the generation has changed.
+    /// Returns the current members. Takes a lock, so a worker calls `members` only when the generation has changed.
     pub fn members(&self) -> Arc<Members> {
         Arc::clone(&self.members.lock())
     }
@@ -93,8 +93,8 @@ impl Cluster {
         outdated
     }
 
-    /// Begins an attempt like [`Cluster::pick`], or returns the queue when all permits are in use. `permit` is the
-    /// permit of a request that has waited; the attempt takes the permit. Returns None when no backend is left.
+    /// Begins an attempt like [`Cluster::pick`], or returns the queue when all permits are in use. The attempt takes
+    /// `permit`, which a request has after it waited. Returns None when no backend is left.
     pub fn start(
         &self,
         members: &Members,
@@ -135,7 +135,7 @@ mod tests {
         Cluster::new(&addresses, policy, seed, epoch)
     }
 
-    /// The place of the backend among the members.
+    /// Returns the index of the backend among the members.
     fn place(cluster: &Cluster, backend: &Backend) -> usize {
         cluster.members().backends().iter().position(|b| b.id() == backend.id()).unwrap()
     }
@@ -144,7 +144,7 @@ mod tests {
         cluster.pick(&cluster.members(), &Tried::default(), now).unwrap()
     }
 
-    /// How often each backend is picked when every attempt ends at once.
+    /// Counts how often each backend is picked when every attempt ends at once.
     fn shares(cluster: &Cluster, picks: usize, now: Instant) -> Vec<usize> {
         let mut shares = vec![0; cluster.members().backends().len()];
         for _ in 0..picks {
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn the_available_ones_share_evenly_whoever_is_ejected() {
         let now = Instant::now();
-        // policy, ejected ids, most a share may differ from the mean of 1000
+        // policy, ejected ids, maximum difference of a share from the mean of 1000
         let cases: [(Policy, &[usize], usize); 6] = [
             (Policy::RoundRobin, &[], 0),
             (Policy::RoundRobin, &[1], 0),

@@ -1,16 +1,16 @@
-//! Policies: how a backend is picked. A policy sees the available backends and the number of the pick.
+//! The policies that pick a backend. A policy sees the available backends and the number of the pick.
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use super::backend::Backend;
 
-/// How one of the available backends is picked.
+/// The rule that picks one of the available backends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Policy {
     /// The backends take turns.
     RoundRobin,
-    /// The backend with the fewest requests in flight; a random one among equals.
+    /// The backend with the fewest requests in flight; among equals, a random one.
     #[default]
     LeastRequests,
 }
@@ -19,7 +19,7 @@ impl Policy {
     /// Every policy.
     pub const ALL: [Policy; 2] = [Policy::RoundRobin, Policy::LeastRequests];
 
-    /// The name on the command line.
+    /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Policy::RoundRobin => "round-robin",
@@ -27,8 +27,8 @@ impl Policy {
         }
     }
 
-    /// Picks one of `candidates`; None when there are none. `turn` grows by one from pick to pick. The same seed and turn
-    /// make the same pick.
+    /// Picks one of `candidates`; None when there are none. `turn` is the number of the pick. The same seed and the
+    /// same turn make the same pick.
     pub(super) fn pick<'a, I>(self, candidates: I, turn: u64, seed: u64) -> Option<&'a Arc<Backend>>
     where
         I: Iterator<Item = &'a Arc<Backend>> + Clone,
@@ -40,7 +40,8 @@ impl Policy {
     }
 }
 
-/// Counts turns over the candidates only: with all backends, the next backend would get the share of an ejected one.
+/// Counts turns over the candidates only. With turns over all backends, the next backend would get the share of an
+/// ejected backend.
 fn round_robin<'a, I>(mut candidates: I, turn: u64) -> Option<&'a Arc<Backend>>
 where
     I: Iterator<Item = &'a Arc<Backend>> + Clone,
@@ -51,8 +52,8 @@ where
     candidates.clone().nth(nth).or_else(|| candidates.next())
 }
 
-/// One pass: the n-th of equals replaces the earlier pick with probability 1/n, so all equals are equally likely. Without
-/// the random pick all workers would rush to the first of several idle backends.
+/// Picks in one pass. The n-th of equal candidates replaces the earlier pick with probability 1/n, so equal candidates
+/// are equally likely. Without the random pick all workers would pick the same idle backend.
 fn least_requests<'a>(
     candidates: impl Iterator<Item = &'a Arc<Backend>>,
     mut random: Random,

@@ -1,4 +1,5 @@
-//! A bounded number of permits, and a bounded queue in front of them. First in, first out.
+//! Permits for requests in flight, and a queue of requests that wait for a permit. Both are bounded; first in, first
+//! out.
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
@@ -23,7 +24,7 @@ struct State {
     next_ticket: u64,
     /// The ticket and the waker of each waiter. Tickets ascend in the order of arrival.
     waiting: VecDeque<(u64, Waker)>,
-    /// Tickets of waiters that have got a permit and have not taken the permit yet.
+    /// Tickets of waiters that were granted a permit and have not taken it yet.
     granted: Vec<u64>,
 }
 
@@ -39,12 +40,12 @@ pub enum Entered {
 }
 
 impl Queue {
-    /// A queue of `permits` requests in flight and at most `waiting_max` waiters.
+    /// Makes a queue with `permits` permits and at most `waiting_max` waiters.
     pub fn new(permits: usize, waiting_max: usize) -> Arc<Self> {
         Arc::new(Queue { permits, waiting_max, state: Mutex::default() })
     }
 
-    /// Returns a permit if a permit is free. No permit is free while a request waits.
+    /// Returns a permit if one is free. While a request waits, no permit is free.
     pub fn try_permit(self: &Arc<Self>) -> Option<Permit> {
         let mut state = self.state.lock();
         let free = state.in_use < self.permits;
@@ -55,7 +56,8 @@ impl Queue {
         free.then(|| Permit(Arc::clone(self)))
     }
 
-    /// Returns a permit, or else a place in the queue. `waker` is called once, when the place has got a permit.
+    /// Returns a permit if one is free, else a place in the queue. `waker` is called once, when the place is granted a
+    /// permit.
     pub fn enter(self: &Arc<Self>, waker: Waker) -> Entered {
         let mut state = self.state.lock();
         if state.in_use < self.permits {
@@ -73,12 +75,12 @@ impl Queue {
         Entered::Place(Place { queue: Arc::clone(self), ticket })
     }
 
-    /// The number of waiters.
+    /// Returns the number of waiters.
     pub fn waiting(&self) -> usize {
         self.state.lock().waiting.len()
     }
 
-    /// The number of permits in use. A granted permit counts before the waiter takes the permit.
+    /// Returns the number of permits in use. A granted permit counts before the waiter takes it.
     pub fn in_use(&self) -> usize {
         self.state.lock().in_use
     }
@@ -121,7 +123,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Takes the permit, if the place has got a permit.
+    /// Takes the permit, if the place was granted one.
     pub fn take(&mut self) -> Option<Permit> {
         let mut state = self.queue.state.lock();
         let at = state.granted.iter().position(|ticket| *ticket == self.ticket)?;
@@ -199,7 +201,7 @@ mod tests {
         assert_eq!((queue.waiting(), Arc::strong_count(&count)), (2, 3));
         drop(permit);
         assert_eq!((queue.waiting(), queue.in_use()), (1, 1));
-        // Granted, and not taken.
+        // The permit was granted and not taken.
         drop(second);
         let mut third = third;
         assert!(third.take().is_some());

@@ -1,4 +1,4 @@
-//! What is written: the command line.
+//! Step 1: the arguments of the command line.
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -46,10 +46,10 @@ Examples:
 
 The first SIGTERM or SIGINT lets running requests end, the second one ends the program at once.";
 
-/// Places in the list of `--help`. The other arguments stand in the order of their declaration.
+/// Positions in the list of `--help`. All other arguments have the order of their declaration.
 const FIRST: usize = 0;
 const LAST: usize = 900;
-/// The heading of the switches that measure what something costs.
+/// The heading of the switches for experiments.
 const EXPERIMENTS: &str = "Experiments (for measurements only)";
 
 /// An HTTP/1.1 load balancer and static file server with two interchangeable concurrency engines.
@@ -269,7 +269,7 @@ pub(super) enum ReactorName {
 }
 
 impl Command {
-    /// The word that selects it.
+    /// The subcommand's name on the command line.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Command::Balance(_) => "balance",
@@ -286,9 +286,9 @@ fn ms(duration: Duration) -> u64 {
     duration.as_millis() as u64
 }
 
-/// Reads the words of a command line. Their form is right afterwards.
+/// Parses a command line and checks the form of each value.
 pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
-    // Without this, clap takes "-1" for an argument instead of a wrong value.
+    // Without this setting, clap parses "-1" as an argument, not as an invalid value.
     let negative = |argument: Arg| {
         let takes_values = argument.get_action().takes_values();
         argument.allow_negative_numbers(takes_values)
@@ -298,7 +298,7 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
     Ok(Cli::from_arg_matches(&matches)?.command)
 }
 
-/// The error of a check in the form that clap gives its own errors.
+/// Formats our own error as clap formats its errors.
 pub(super) fn refuse(command: &str, error: &ConfigError) -> clap::Error {
     let kind = match error {
         ConfigError::Conflict { .. } => ErrorKind::ArgumentConflict,

@@ -1,9 +1,9 @@
-//! Everything that can be wrong with a configuration whose form is right.
+//! The errors of the checks in step 2.
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-/// Why a configuration is refused. The message names the argument and says what was expected.
+/// The reason to refuse a configuration. The message names the argument and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -11,34 +11,34 @@ pub enum ConfigError {
     OutOfRange {
         /// The argument with the name of its value, such as `--workers <N>`.
         argument: &'static str,
-        /// The number that was given.
+        /// The given number.
         value: u64,
-        /// The numbers that are accepted.
+        /// The accepted numbers.
         range: RangeInclusive<u64>,
     },
     /// A host name has no address.
     UnknownHost {
         /// The argument with the name of its value.
         argument: &'static str,
-        /// The host and the port that were given.
+        /// The given host and port.
         value: String,
-        /// What the resolver answered.
+        /// The error of the resolver.
         reason: String,
     },
-    /// The directory to serve does not exist, or is no directory.
+    /// The path to serve is not an existing directory.
     NotADirectory {
         /// The argument with the name of its value.
         argument: &'static str,
-        /// The path that was given.
+        /// The given path.
         value: PathBuf,
     },
     /// Two arguments exclude each other.
     Conflict {
-        /// The argument that is refused.
+        /// The refused argument.
         argument: &'static str,
-        /// The argument that excludes it, with its value. It may be a default.
+        /// The argument that excludes the refused argument, with its value. The value may be a default.
         with: &'static str,
-        /// What to do.
+        /// The advice to the user.
         tip: &'static str,
     },
     /// A balancer has no backends.
@@ -46,7 +46,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// What to do about the error, where the message alone does not say it.
+    /// Returns advice to the user, if the message alone does not say what to do.
     pub fn tip(&self) -> Option<&'static str> {
         match self {
             ConfigError::Conflict { tip, .. } => Some(tip),

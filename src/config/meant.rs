@@ -1,4 +1,4 @@
-//! What is meant: plain data. Every check that is not about the form of a single value stands here.
+//! Step 2: the settings as plain data. This module makes every check except the check of a value's form.
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ const BATCH: RangeInclusive<u64> = 1..=1024;
 const TIMEOUT_MS: RangeInclusive<u64> = 1..=86_400_000;
 const DRAIN_SECONDS: RangeInclusive<u64> = 0..=86_400;
 const DELAY_MS: RangeInclusive<u64> = 0..=600_000;
-/// The smallest head limit still takes an ordinary request; a head must fit into one buffer.
+/// The minimum still allows an ordinary request. The maximum is one buffer, because a head must fit into one buffer.
 const HEAD_BYTES: RangeInclusive<u64> = 512..=BUFFER_BYTES as u64;
 const REQUEST_LINE_BYTES: RangeInclusive<u64> = 64..=BUFFER_BYTES as u64;
 const RECEIVE_BYTES: RangeInclusive<u64> = 1..=BUFFER_BYTES as u64;
@@ -35,7 +35,7 @@ const SMALL_FILE_BYTES: RangeInclusive<u64> = 0..=1 << 30;
 const MEMORY_BYTES: RangeInclusive<u64> = 0..=1 << 40;
 const FILES: RangeInclusive<u64> = 1..=100_000_000;
 
-/// What the program is to do.
+/// The settings of one run of the program.
 #[derive(Debug)]
 pub enum Config {
     /// Forward requests to backends.
@@ -49,13 +49,13 @@ pub enum Config {
 pub struct Balance {
     /// Listeners, engine and limits.
     pub common: Common,
-    /// The servers that requests are forwarded to.
+    /// The servers that get the requests.
     pub backends: Backends,
-    /// How the backend of a request is chosen.
+    /// The policy that picks the backend of a request.
     pub policy: Policy,
-    /// Clients within these networks may set X-Forwarded fields.
+    /// The networks of trusted proxies. The X-Forwarded fields of clients in these networks are kept.
     pub trust: Vec<IpNet>,
-    /// How many requests may be in flight.
+    /// The limit on requests in flight.
     pub concurrency: ConcurrencyLimit,
 }
 
@@ -64,7 +64,7 @@ pub struct Balance {
 pub enum Backends {
     /// Servers at these addresses; at least one.
     At(Vec<SocketAddr>),
-    /// File servers that the program starts itself.
+    /// Three file servers that the program starts itself.
     Demo,
 }
 
@@ -75,40 +75,39 @@ pub struct Serve {
     pub common: Common,
     /// The directory whose files are served.
     pub root: PathBuf,
-    /// Limits of memory and number of files.
+    /// The limits of the file server.
     pub limits: FilesLimits,
-    /// Every response is delayed by this time (for experiments).
+    /// The delay of every response (for experiments).
     pub delay: Duration,
-    /// The directory is listed for every request (for experiments).
+    /// True to list the directory for every request (for experiments).
     pub list_directory: bool,
-    /// The file is read for every request (for experiments).
+    /// True to read the file for every request (for experiments).
     pub read_file: bool,
 }
 
-/// What both programs have.
+/// The settings that a balancer and a file server share.
 #[derive(Debug)]
 pub struct Common {
-    /// Where clients connect.
+    /// The addresses to listen on; port 0 is a free port.
     pub listen: Vec<SocketAddr>,
-    /// The engine with its own choices.
+    /// The engine, with its pool or its reactor.
     pub engine: Engine,
-    /// Worker threads; at least 1.
+    /// Number of worker threads; at least 1.
     pub workers: usize,
-    /// Limits of one exchange.
+    /// The limits of one exchange.
     pub limits: Limits,
-    /// Limits of the process.
+    /// The limits of the process.
     pub engine_limits: EngineLimits,
-    /// The file that counters are appended to.
+    /// The file to append the counters to.
     pub stats: Option<PathBuf>,
-    /// Each request is printed (for experiments).
+    /// True to print a line for every request (for experiments).
     pub access_log: bool,
-    /// The maximum size of one read (for experiments). None: the size of the buffer.
+    /// Maximum bytes of one read (for experiments). None means the size of the buffer.
     pub receive_bytes: Option<usize>,
 }
 
 impl Config {
-    /// Checks what was written. `descriptors` is the number of files and sockets that the process may open; the default
-    /// limit of client connections follows from it.
+    /// Checks the arguments. `descriptors` is the number of files and sockets that the process may open.
     pub(super) fn new(written: Command, descriptors: usize) -> Result<Config, ConfigError> {
         match written {
             Command::Balance(written) => Balance::new(written, descriptors).map(Config::Balance),
@@ -177,7 +176,7 @@ impl Common {
     }
 }
 
-/// The engine with its own choices. An argument of the other engine is refused.
+/// Returns the engine with its pool or its reactor. Refuses an argument of the other engine.
 fn engine(written: &EngineArguments) -> Result<Engine, ConfigError> {
     let conflict = |argument, with, tip| Err(ConfigError::Conflict { argument, with, tip });
     let batch = match written.batch {
@@ -210,7 +209,8 @@ fn engine(written: &EngineArguments) -> Result<Engine, ConfigError> {
     }
 }
 
-/// smol's reactor has no place where a request could wait, so it takes no limit.
+/// Returns the limit on requests in flight. With smol's reactor no limit is possible, because a request cannot wait
+/// unread in its socket.
 fn concurrency(written: Option<u64>, engine: Engine) -> Result<ConcurrencyLimit, ConfigError> {
     const ARGUMENT: &str = "--max-in-flight-per-core <N>";
     let limit = written.map(|n| within(ARGUMENT, n, IN_FLIGHT)).transpose()?;
@@ -226,7 +226,7 @@ fn concurrency(written: Option<u64>, engine: Engine) -> Result<ConcurrencyLimit,
     }
 }
 
-/// A file server has no backends: what concerns them keeps its default.
+/// Returns the limits of an exchange. For a file server the limits of backends keep their defaults.
 fn limits(written: &LimitArguments, backend: Option<&BackendLimitArguments>) -> Result<Limits, ConfigError> {
     let ms = |argument, n| within(argument, n, TIMEOUT_MS).map(Duration::from_millis);
     let head = HeadLimits {
@@ -255,8 +255,8 @@ fn limits(written: &LimitArguments, backend: Option<&BackendLimitArguments>) -> 
     })
 }
 
-/// By default a quarter of the descriptors is left for backend connections, listeners and files. Most of many client
-/// connections are idle and have no backend connection.
+/// Returns the limits of the process. By default a quarter of the descriptors is left for backend connections,
+/// listeners and files. This is enough, because most client connections are idle and have no backend connection.
 fn engine_limits(
     written: &LimitArguments,
     backend: Option<&BackendLimitArguments>,
@@ -296,7 +296,7 @@ fn resolve_all(argument: &'static str, given: &[HostPort]) -> Result<Vec<SocketA
     given.iter().map(|place| resolve(argument, place)).collect()
 }
 
-/// Looks up a host name. IPv4 addresses are preferred: most servers that listen on `localhost` listen there.
+/// Looks up a host name. Prefers an IPv4 address, because most servers on `localhost` listen on IPv4.
 fn resolve(argument: &'static str, place: &HostPort) -> Result<SocketAddr, ConfigError> {
     let (host, port) = match place {
         HostPort::Address(address) => return Ok(*address),

@@ -1,10 +1,10 @@
-//! Configuration, in three steps: what is written, what is meant, what runs.
+//! The configuration, in three steps: arguments, checked settings, apps and options.
 //!
 //! | step | where | what |
 //! |---|---|---|
-//! | written | [`cli`] | the command line; clap checks the form of each value |
-//! | meant | [`Config`], [`Balance`], [`Serve`] | plain data; all other checks, with [`ConfigError`] as their error |
-//! | runs | [`Balance::router`], [`Serve::files`], [`Balance::options`] | what [`engine::start`](crate::engine::start) takes |
+//! | 1 | [`cli`] | the arguments of the command line; clap checks the form of each value |
+//! | 2 | [`Config`], [`Balance`], [`Serve`] | the settings as plain data; all other checks, with [`ConfigError`] as their error |
+//! | 3 | [`Balance::router`], [`Serve::files`], [`Balance::options`] | the app and the options for [`engine::start`](crate::engine::start) |
 //!
 //! ```
 //! use neraca::config::{self, Backends, Config};
@@ -32,12 +32,12 @@ use std::ffi::OsString;
 pub use error::ConfigError;
 pub use meant::{Backends, Balance, Common, Config, Serve};
 
-/// Reads and checks a command line; the first word is the name of the program. `descriptors` is the number of files and
-/// sockets that the process may open.
+/// Reads and checks a command line. The first argument is the name of the program. `descriptors` is the number of files
+/// and sockets that the process may open; the default limit of client connections depends on it.
 ///
 /// # Errors
-/// When an argument is wrong, and when help or the version is asked for. The error prints itself in the usual form of
-/// command lines and knows the exit code.
+/// When an argument is wrong. Help and version are errors of clap too, with exit code 0. The error prints itself
+/// (`print`) and knows its exit code (`exit_code`).
 pub fn read(
     arguments: impl IntoIterator<Item = OsString>,
     descriptors: usize,
@@ -176,7 +176,7 @@ mod tests {
         }
     }
 
-    /// The first paragraph of a message names the argument and says what was expected.
+    /// The first paragraph of a message names the argument and what was expected.
     #[test]
     fn an_error_names_the_argument_and_what_was_expected() {
         let demo = "balance --demo";
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    /// An error of a check names an argument as clap shows it, and each number has a range.
+    /// Our own errors name an argument as clap does, and each number has a range.
     #[test]
     fn each_number_that_is_too_large_is_refused_by_its_name() {
         for (command, required) in [("balance", "--demo"), ("serve", "--root /")] {

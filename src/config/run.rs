@@ -1,4 +1,4 @@
-//! What runs: the app and the engine options that a configuration stands for.
+//! Step 3: the app and the engine's options, made from the settings.
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::files::{Files, FilesError};
 use crate::router::Router;
 
 impl Common {
-    /// How the engine is to run. No limit on requests in flight.
+    /// Returns the options of the engine, without a limit on requests in flight.
     pub fn options(&self) -> Options {
         Options {
             engine: self.engine,
@@ -25,14 +25,14 @@ impl Common {
 }
 
 impl Balance {
-    /// How the engine of the balancer is to run.
+    /// Returns the options of the balancer's engine.
     pub fn options(&self) -> Options {
         let mut options = Options { concurrency: self.concurrency, ..self.common.options() };
         options.listener.trust.clone_from(&self.trust);
         options
     }
 
-    /// The balancer over `backends`. Random choices differ from process to process.
+    /// Makes the balancer over `backends`. Each process has another seed for random picks.
     pub fn router(&self, backends: &[SocketAddr]) -> Router {
         let seed = RandomState::new().hash_one("neraca");
         let cluster = Cluster::new(backends, self.policy, seed, Instant::now());
@@ -41,7 +41,7 @@ impl Balance {
 }
 
 impl Serve {
-    /// The file server. Reads the whole directory.
+    /// Makes the file server. Walks the whole directory.
     ///
     /// # Errors
     /// When the directory cannot be read, or holds more files than the limit.

@@ -1,11 +1,11 @@
-//! Single values as they are written: their form is checked here, their meaning later.
+//! The form of single values. Step 2 checks the meaning of a value.
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
 
-/// A host and a port. The host may be a name that is not looked up yet.
+/// A host and a port. A host name is not looked up yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum HostPort {
     /// An IP address and a port.
@@ -40,7 +40,7 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// A backend is a `HOST:PORT` without options.
+/// Parses a backend: `HOST:PORT` without options.
 pub(super) fn backend(given: &str) -> Result<HostPort, String> {
     match given.split_once(',') {
         Some((_, option)) => Err(format!("expected HOST:PORT without options, found the option '{option}'")),
@@ -48,13 +48,13 @@ pub(super) fn backend(given: &str) -> Result<HostPort, String> {
     }
 }
 
-/// A network in CIDR notation. A single address is a network of one.
+/// Parses a network in CIDR notation. A single address is a network with one address.
 pub(super) fn network(given: &str) -> Result<IpNet, &'static str> {
     let network = given.parse().or_else(|_| given.parse::<IpAddr>().map(IpNet::from));
     network.map_err(|_| "expected a network or an address, such as 10.0.0.0/8, 192.0.2.1 or 2001:db8::/32")
 }
 
-/// A whole number of any size. Its range is checked with its meaning.
+/// Parses a whole number of any size. Step 2 checks the range.
 pub(super) fn number(given: &str) -> Result<u64, &'static str> {
     given.parse().map_err(|_| "expected a whole number")
 }

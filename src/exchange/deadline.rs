@@ -1,4 +1,4 @@
-//! The waits of an exchange, and the limit of each.
+//! The waits of an exchange, and the limit of each wait.
 
 use std::time::{Duration, Instant};
 
@@ -7,28 +7,28 @@ use crate::app::Limits;
 /// The cause of a wait. A connection has one deadline; no timer is armed per read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// The rest of a request head, in total.
+    /// The rest of a request head; the limit is for the whole wait.
     Head,
-    /// A connection to a backend, in total.
+    /// A connection to a backend; the limit is for the whole wait.
     Connect,
-    /// A permit of the cluster's queue, in total.
+    /// A permit of the cluster's queue; the limit is for the whole wait.
     Queue,
-    /// The client: the next bytes that it sends or reads.
+    /// The next bytes that the client sends or reads.
     Client,
-    /// The backend: the next bytes that it sends or reads.
+    /// The next bytes that the backend sends or reads.
     Backend,
-    /// The backend's answer to `Expect: 100-continue`, in total.
+    /// The backend's answer to `Expect: 100-continue`; the limit is for the whole wait.
     Continue,
     /// The next bytes from either end of a tunnel.
     Tunnel,
-    /// The end of the client's stream, in total.
+    /// The end of the client's stream; the limit is for the whole wait.
     Linger,
     /// The time of a delayed answer.
     Delay,
 }
 
-/// The deadline of an exchange. Progress extends the deadline of a gap between bytes, but never the deadline of a total
-/// time.
+/// The deadline of an exchange. Each byte that moves restarts the limit on a gap between bytes, but never the limit on
+/// a whole wait.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     wait: Wait,
@@ -40,12 +40,12 @@ impl Deadline {
         Deadline { wait, at: now + wait.limit(limits) }
     }
 
-    /// A delay until `at`, as the app asked for it.
+    /// Makes the deadline of a delayed answer.
     pub(super) fn until(at: Instant) -> Self {
         Deadline { wait: Wait::Delay, at }
     }
 
-    /// Sets the current wait. `progress`: bytes have moved since the last call.
+    /// Sets the current wait. `progress` is true when bytes have moved since the last call.
     pub(super) fn update(&mut self, wait: Wait, progress: bool, limits: &Limits, now: Instant) {
         if wait != self.wait || (progress && wait.is_gap()) {
             *self = Deadline::new(wait, limits, now);

@@ -1,4 +1,4 @@
-//! One direction of an exchange: bytes that arrive from one side and are sent to the other.
+//! One direction of an exchange: bytes arrive from one side and are sent to the other side.
 
 use std::fs::File;
 use std::ops::Range;
@@ -15,11 +15,11 @@ use crate::http::rewrite::Coding;
 enum Rest {
     /// This number of bytes.
     Length(u64),
-    /// Chunks, up to the last one.
+    /// Chunks, up to the last chunk.
     Chunks(ChunkScan),
     /// All bytes until the stream ends.
     UntilClose,
-    /// Nothing; the last chunk that we add is not written yet.
+    /// Nothing. We add chunks, and the last chunk is not written yet.
     LastChunk,
     /// Nothing.
     Done,
@@ -30,9 +30,9 @@ enum Rest {
 enum Source {
     /// The other side of the exchange, through `input`.
     Peer,
-    /// Memory; the range is the part that was not sent.
+    /// Memory; the range is the unsent part.
     Bytes(Bytes, Range<usize>),
-    /// A file; the range is the part that was not sent.
+    /// A file; the range is the unsent part.
     File(Arc<File>, Range<u64>),
 }
 
@@ -40,12 +40,12 @@ enum Source {
 #[derive(Debug)]
 pub(super) struct Flow {
     input: Option<Buffer>,
-    /// Bytes of our own, sent before the ready body bytes: a rewritten head, or a chunk-size line.
+    /// Bytes that we write, sent before the ready body bytes: a rewritten head, or a chunk-size line.
     prefix: Vec<u8>,
     prefix_sent: usize,
     /// Bytes at the front of `input` that may be sent.
     ready: usize,
-    /// Ready bytes that were sent already and are kept for another attempt; 0 unless `held`.
+    /// Ready bytes that were sent and are kept for another attempt; 0 unless `held`.
     resendable: usize,
     held: bool,
     rest: Rest,
@@ -54,10 +54,10 @@ pub(super) struct Flow {
     source: Source,
 }
 
-/// A prefix with a larger capacity is not kept for the next exchange.
+/// Maximum capacity in bytes of a prefix that is kept for the next exchange.
 const PREFIX_KEPT_BYTES: usize = 4096;
 
-/// Most body bytes that are copied behind the prefix: below this size, one plain send costs less than a vectored one.
+/// Maximum body bytes that are copied behind the prefix. Up to this size a copy costs less than a vectored send.
 const JOINED_MAX: usize = 2048;
 
 impl Flow {
@@ -76,7 +76,7 @@ impl Flow {
         }
     }
 
-    /// Prepares for the next message. Bytes that arrived behind the last message stay.
+    /// Prepares for the next message. Bytes that arrived after the last message stay.
     pub(super) fn reset(&mut self) {
         self.release();
         if let Some(input) = &mut self.input {
@@ -94,7 +94,7 @@ impl Flow {
         self.source = Source::Peer;
     }
 
-    /// Discards everything that arrived.
+    /// Discards all bytes that arrived.
     pub(super) fn discard(&mut self) {
         if let Some(input) = &mut self.input {
             input.clear();
@@ -111,7 +111,7 @@ impl Flow {
         }
     }
 
-    /// The room for the next bytes from the source.
+    /// Returns the free space for the next bytes from the source.
     pub(super) fn room(&mut self, buffers: &mut BufferPool) -> &mut [u8] {
         if self.held && self.input.as_ref().is_some_and(Buffer::is_full) {
             self.release();
@@ -119,19 +119,19 @@ impl Flow {
         self.input.get_or_insert_with(|| buffers.take()).room()
     }
 
-    /// Takes the first `n` bytes of the room as arrived.
+    /// Reports that `n` bytes were written to the front of [`room`](Flow::room).
     pub(super) fn arrived(&mut self, n: usize) {
         if let Some(input) = &mut self.input {
             input.extend(n);
         }
     }
 
-    /// The bytes that arrived and are not ready: they follow the ready bytes.
+    /// Returns the bytes that arrived and are not ready.
     pub(super) fn unread(&self) -> &[u8] {
         self.input.as_ref().map_or(&[], |input| &input.filled()[self.ready..])
     }
 
-    /// Drops the first `n` bytes that arrived, which are a parsed head. Only while no body byte is ready.
+    /// Drops the first `n` bytes that arrived, which are a parsed head. Allowed only while no body byte is ready.
     pub(super) fn skip(&mut self, n: usize) {
         debug_assert!(self.ready == 0, "a head behind body bytes");
         if let Some(input) = &mut self.input {
@@ -139,7 +139,8 @@ impl Flow {
         }
     }
 
-    /// Takes the buffer out, so that a head in it can be parsed while the flow is written to. None when it is empty.
+    /// Takes the buffer out. So a head in the buffer can be parsed while the prefix is written. None when the buffer is
+    /// empty.
     pub(super) fn take_input(&mut self) -> Option<Buffer> {
         self.input.take_if(|input| !input.is_empty())
     }
@@ -149,7 +150,8 @@ impl Flow {
         self.input = Some(input);
     }
 
-    /// The bytes of our own that are sent next. Only while no body byte is ready: the prefix is sent before those.
+    /// Returns the prefix, to append bytes to it. Allowed only while no body byte is ready, because the prefix is sent
+    /// before the ready bytes.
     pub(super) fn prefix(&mut self) -> &mut Vec<u8> {
         debug_assert!(self.ready == 0, "a prefix behind body bytes");
         if self.prefix_sent > 0 && self.prefix_sent == self.prefix.len() && !self.held {
@@ -159,7 +161,7 @@ impl Flow {
         &mut self.prefix
     }
 
-    /// Begins a body from the other side. Its head is in the prefix.
+    /// Begins a body from the other side. The head is in the prefix.
     pub(super) fn begin(&mut self, framing: Framing, coding: Coding) {
         self.coding = coding;
         self.rest = match framing {
@@ -171,7 +173,7 @@ impl Flow {
         };
     }
 
-    /// Begins the body of an answer of ours. Its head is in the prefix. With `head_only` the body is not sent.
+    /// Begins the body of an answer. The head is in the prefix. With `head_only` the body is not sent.
     pub(super) fn begin_answer(&mut self, body: Body, head_only: bool) {
         self.rest = Rest::Done;
         self.source = match body {
@@ -182,12 +184,12 @@ impl Flow {
         };
     }
 
-    /// From now on keeps the sent bytes, so that they can be sent once more.
+    /// From now on, keeps the sent bytes for another attempt.
     pub(super) fn hold(&mut self) {
         self.held = true;
     }
 
-    /// True when all bytes since `hold` are still here.
+    /// True when all bytes since `hold` are kept.
     pub(super) fn is_held(&self) -> bool {
         self.held
     }
@@ -197,7 +199,7 @@ impl Flow {
         self.prefix_sent > 0
     }
 
-    /// Drops the bytes that were sent.
+    /// Drops the kept bytes, and keeps no sent bytes from now on.
     pub(super) fn release(&mut self) {
         if self.held {
             self.held = false;
@@ -209,14 +211,14 @@ impl Flow {
         }
     }
 
-    /// Sends everything again from the start.
+    /// Makes all kept bytes pending again.
     pub(super) fn rewind(&mut self) {
         debug_assert!(self.held, "only what is held can leave again");
         self.prefix_sent = 0;
         self.resendable = 0;
     }
 
-    /// Scans the bytes that arrived, and marks those that may be sent as ready.
+    /// Scans the bytes that arrived, and marks the bytes of the message as ready.
     pub(super) fn advance(&mut self) -> Result<(), ChunkError> {
         match &mut self.rest {
             Rest::Done => {}
@@ -240,7 +242,7 @@ impl Flow {
     fn advance_chunks(&mut self) -> Result<(), ChunkError> {
         let (Rest::Chunks(scan), Some(input)) = (&mut self.rest, &mut self.input) else { return Ok(()) };
         let keep = self.coding != Coding::Dechunk;
-        // Bytes behind the ready ones that are removed, all at once at the end.
+        // Length of the gap after the ready bytes: the framing to remove. The gap is removed once, after the loop.
         let mut gap = 0;
         let mut result = Ok(());
         loop {
@@ -303,7 +305,7 @@ impl Flow {
         }
     }
 
-    /// The source has ended. True when the body may end here.
+    /// Reports the end of the source. Returns true when the body may end here.
     pub(super) fn ended(&mut self) -> bool {
         match self.rest {
             Rest::UntilClose => {
@@ -323,7 +325,7 @@ impl Flow {
         }
     }
 
-    /// True when the whole message was received. It may not be sent yet.
+    /// True when the whole message was received. Some of its bytes may still be unsent.
     pub(super) fn is_received(&self) -> bool {
         matches!(self.rest, Rest::Done | Rest::LastChunk)
     }
@@ -338,7 +340,7 @@ impl Flow {
         self.is_ending() && !self.has_pending()
     }
 
-    /// True when more bytes from the peer are of use now.
+    /// True when the flow can take more bytes from the peer.
     pub(super) fn wants_read(&self) -> bool {
         let roomy = |input: &Buffer| match self.held {
             true => !input.is_full() || self.resendable > 0,
@@ -347,7 +349,7 @@ impl Flow {
         !self.is_received() && self.input.as_ref().is_none_or(roomy)
     }
 
-    /// The part of a file that follows the pending bytes.
+    /// Returns the part of a file that follows the pending bytes.
     pub(super) fn file(&self) -> Option<(&File, Range<u64>)> {
         match &self.source {
             Source::File(file, range) if !range.is_empty() => Some((file, range.clone())),
@@ -362,8 +364,9 @@ impl Flow {
             || matches!(&self.source, Source::Bytes(_, range) if !range.is_empty())
     }
 
-    /// Copies a small body, or its small ready part, behind the prefix, so that one send takes both. Stops at
-    /// `PREFIX_KEPT_BYTES`; after that the body stays in `input`, whose bound gives backpressure.
+    /// Copies a small body, or a small ready part, behind the prefix, so that one send takes both. Stops when the
+    /// prefix is longer than `PREFIX_KEPT_BYTES`. Then the body stays in `input`, and the bound of `input` gives
+    /// backpressure.
     pub(super) fn join(&mut self) {
         let waits = self.prefix_sent < self.prefix.len();
         if !waits || self.prefix.len() > PREFIX_KEPT_BYTES || self.resendable > 0 {
@@ -383,7 +386,7 @@ impl Flow {
         }
     }
 
-    /// The bytes to send next: prefix, then body.
+    /// Returns the bytes to send next: prefix, then body.
     pub(super) fn pending(&self) -> [&[u8]; 2] {
         let body: &[u8] = match (&self.source, &self.input) {
             (Source::Bytes(bytes, range), _) => &bytes[range.clone()],
@@ -393,7 +396,7 @@ impl Flow {
         [&self.prefix[self.prefix_sent..], body]
     }
 
-    /// The first `n` pending bytes were sent.
+    /// Reports that the first `n` pending bytes were sent.
     pub(super) fn sent(&mut self, n: usize) {
         let of_prefix = n.min(self.prefix.len() - self.prefix_sent);
         self.prefix_sent += of_prefix;

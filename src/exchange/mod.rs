@@ -1,8 +1,8 @@
 //! The state machine of one request and its response: facts in, one step out.
 //!
 //! An engine tells an [`Exchange`] what happened: bytes arrived, bytes were sent, a backend is attached, time passed.
-//! Then the engine asks for the next [`Step`]. The exchange does no I/O and reads no clock. The exchange returns no
-//! error: invalid input becomes an answer and a close. The exchange does not know which engine runs it.
+//! Then the engine asks for the next [`Step`]. The exchange does no I/O, reads no clock, and does not know which engine
+//! runs it. The exchange returns no error: invalid input becomes an answer and a close.
 //!
 //! | file | what |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | `request.rs`, `relay.rs`, `tunnel.rs`, `respond.rs` | the decisions, by phase |
 //! | `flow.rs` | one direction: its buffer and its framing |
 //! | `deadline.rs` | the waits and their limits |
-//! | `reason.rs` | why the client gets an answer of ours |
+//! | `reason.rs` | the reasons to answer in place of a backend |
 
 mod deadline;
 mod flow;
@@ -34,7 +34,8 @@ pub use state::{Context, Exchange};
 pub use step::{AttachError, CloseReason, Interest, Keep, Side, Step};
 
 impl Exchange {
-    /// Decides what the engine does next.
+    /// Returns the next step for the engine. The engine calls `step` after each event and at the
+    /// [`deadline`](Exchange::deadline).
     pub fn step<A: App>(&mut self, cx: &mut Context<'_, A>) -> Step {
         if cx.now.instant >= self.deadline.at() {
             self.expire(cx);
@@ -68,7 +69,7 @@ impl Exchange {
         step
     }
 
-    /// The wait of the current state, which selects the deadline.
+    /// Returns the wait of the current state, which selects the deadline.
     fn wait(&self) -> Wait {
         match self.phase {
             Phase::Head => Wait::Head,
@@ -108,7 +109,7 @@ impl Exchange {
                 match wait {
                     Wait::Backend => self.finish(AttemptEnd::Failed(Failure::Stalled), cx),
                     Wait::Tunnel => self.finish(AttemptEnd::Answered, cx),
-                    // The client does not read, which is no fault of the backend.
+                    // The client does not read. The backend is not at fault.
                     _ => {}
                 }
                 self.close(CloseReason::Stalled);

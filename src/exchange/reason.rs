@@ -1,16 +1,16 @@
-//! The reasons for which the exchange answers in place of a backend.
+//! The reasons to answer in place of a backend.
 
 use std::fmt;
 
 use crate::cluster::Failure;
 use crate::http::answer::{Answer, Bytes};
 
-/// The fields of an answer that asks the client to come back: a queue is usually shorter a second later.
+/// The fields of a 503 for a full queue. The client may try again after one second.
 const RETRY_LATER: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n";
 
-/// A reason for an answer of ours.
+/// The reason for an answer in place of a backend's response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "Display says what each means")]
+#[allow(missing_docs, reason = "the text of Display explains each reason")]
 pub enum Reason {
     HeadTimeout,
     BodyTimeout,
@@ -27,7 +27,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason that the client is given when the last attempt failed. `answered`: a byte of a response had come.
+    /// Returns the reason for the client after the last attempt failed. `answered` is true when a byte of a response
+    /// came.
     pub(super) fn of_failure(failure: Failure, answered: bool) -> Self {
         match failure {
             Failure::Refused => Reason::Unreachable,
@@ -39,8 +40,8 @@ impl Reason {
         }
     }
 
-    /// The answer: a status and a short text. The connection ends where the bytes of the request cannot be trusted any
-    /// more, and under overload.
+    /// Returns the answer: a status and a short text. The answer closes the connection after a timeout of the request,
+    /// because the rest of the request may still come. It also closes the connection under overload.
     pub fn answer(self) -> Answer {
         let (status, close) = match self {
             Reason::HeadTimeout | Reason::BodyTimeout => (408, true),

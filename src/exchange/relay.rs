@@ -9,10 +9,10 @@ use crate::http::framing::Framing;
 use crate::http::head::{FieldSlots, HeadScan, ResponseHead, Version};
 use crate::http::rewrite::{self, Coding, Persistence};
 
-/// Most interim responses (1xx) passed on for one request.
+/// Maximum number of interim responses (1xx) for one request.
 const INTERIM_MAX: u8 = 16;
 
-/// The response breaks a rule of HTTP, or a bound of ours.
+/// The response breaks a rule of HTTP, or exceeds a limit.
 struct Invalid;
 
 impl Exchange {
@@ -25,8 +25,8 @@ impl Exchange {
             return None;
         }
         if self.client_ended && !self.request.is_received() && !self.request.ended() {
-            // RFC 9112 section 8: an incomplete request is not passed on as if it were whole. A response that came early
-            // is broken off with it.
+            // The request is incomplete, and must not look complete to the backend (RFC 9112 section 8). A response
+            // that has already started is broken off too.
             self.close(if self.state.started { CloseReason::Truncated } else { CloseReason::ClientLost });
             return None;
         }
@@ -53,7 +53,7 @@ impl Exchange {
         }
     }
 
-    /// Detaches the backend once the response was received whole.
+    /// Detaches the backend when the whole response was received.
     fn step_message<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
         if self.state.started && self.response.is_received() {
             let clean = self.request.is_done()
@@ -67,7 +67,7 @@ impl Exchange {
         Some(Step::Transfer(self.interest()))
     }
 
-    /// All transfers that the exchange can use now.
+    /// Returns all transfers that the exchange can use now.
     pub(super) fn interest(&self) -> Interest {
         let listens = !self.state.send_failed;
         let mut interest = Interest::NONE;
@@ -78,10 +78,10 @@ impl Exchange {
         interest
     }
 
-    /// Passes on the response heads that have arrived.
+    /// Forwards the response heads that have arrived.
     fn read_response_heads<A: App>(&mut self, cx: &mut Context<'_, A>) -> Result<(), Invalid> {
         while !self.state.started {
-            // A read that found the end of the stream leaves an empty buffer behind.
+            // After a read that found the end of the stream, the buffer is empty.
             if self.response.unread().is_empty() {
                 return Ok(());
             }
@@ -134,7 +134,7 @@ impl Exchange {
         if head.status == 100 {
             self.info.awaits_continue = false;
         }
-        // RFC 9110 section 15.2: no interim response is sent to an HTTP/1.0 client.
+        // An HTTP/1.0 client gets no interim response (RFC 9110 section 15.2).
         if self.info.version == Version::Http11 && !told {
             let out = self.response.prefix();
             rewrite::response(head, Coding::Verbatim, Persistence::Implied, &cx.now.date, out);
@@ -162,7 +162,7 @@ impl Exchange {
         self.state.started = true;
     }
 
-    /// The backend's stream ended before the response was received whole.
+    /// Handles the end of the backend's stream before the whole response was received.
     fn end_of_backend<A: App>(&mut self, end: End, cx: &mut Context<'_, A>) {
         let failure = if end == End::Broken { Failure::Reset } else { Failure::EndedEarly };
         if !self.state.started {
@@ -173,7 +173,7 @@ impl Exchange {
         }
     }
 
-    /// Answers `Expect: 100-continue` in place of a backend that has not answered it in time.
+    /// Sends a 100 in place of a backend that has not answered `Expect: 100-continue` in time.
     pub(super) fn answer_continue(&mut self) {
         self.info.awaits_continue = false;
         self.state.continued = true;

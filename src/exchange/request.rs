@@ -1,4 +1,4 @@
-//! Decisions before the response: the request head, the attempts, and what follows a failed one.
+//! Decisions before the response: about the request head, the attempts, and a failed attempt.
 
 use super::deadline::{Deadline, Wait};
 use super::reason::Reason;
@@ -59,7 +59,7 @@ impl Exchange {
         None
     }
 
-    /// True when nothing of a request is there, or only the line end that old clients send behind a body.
+    /// True when no byte of a request has arrived. The line end that old clients send after a body does not count.
     pub(super) fn is_blank(&self) -> bool {
         matches!(self.request.unread(), b"" | b"\r\n")
     }
@@ -82,7 +82,7 @@ impl Exchange {
             AttachError::Refused => self.fail(Failure::Refused, cx),
             AttachError::TimedOut => self.fail(Failure::ConnectTimeout, cx),
             AttachError::Local => self.fail(Failure::Local, cx),
-            // No other backend would do better.
+            // An attempt at another backend would fail too.
             AttachError::Exhausted => {
                 self.finish(AttemptEnd::Failed(Failure::Local), cx);
                 self.answer(Reason::Overloaded, cx);
@@ -91,7 +91,7 @@ impl Exchange {
         None
     }
 
-    /// Ends an attempt that failed before the head of a final response: begins another one, or answers.
+    /// Ends an attempt that failed before the head of a final response. Then begins another attempt, or answers.
     pub(super) fn fail<A: App>(&mut self, failure: Failure, cx: &mut Context<'_, A>) {
         self.finish(AttemptEnd::Failed(failure), cx);
         let progress = Progress {
@@ -112,14 +112,14 @@ impl Exchange {
         self.answer(Reason::of_failure(failure, progress.answered), cx);
     }
 
-    /// Begins an attempt at a backend that is left for this request; false when there is none.
+    /// Begins an attempt at a backend that this request may still use. Returns false when there is no such backend.
     fn retry<A: App>(&mut self, permit: &mut Option<Permit>, cx: &mut Context<'_, A>) -> bool {
         let tried = self.attempts.tried();
         let start = tried.iter().find_map(|tried| cx.app.retry(cx.view, tried, permit, &cx.now));
         start.map(|start| self.begin(start, cx)).is_some()
     }
 
-    /// Goes on with an attempt, or into the queue.
+    /// Continues with an attempt, or enters the queue.
     fn begin<A: App>(&mut self, start: Start, cx: &mut Context<'_, A>) {
         match start {
             Start::Attempt(attempt) => {
@@ -163,8 +163,9 @@ impl Exchange {
         }
     }
 
-    /// Gives up the backend connection. The attempt stays for the next connection, or for the engine to know the backend
-    /// of a connection that is kept. Else it is dropped: an attempt that has not ended is then abandoned.
+    /// Detaches the backend connection. With `Keep::Park` the attempt stays, because the engine asks it for the
+    /// backend. In the phase `Attach` the attempt stays too, because it is a new attempt. In other cases the attempt is
+    /// dropped; if it has not ended, it counts as abandoned.
     pub(super) fn detach(&mut self, keep: Keep) -> Step {
         self.state.attached = false;
         if self.phase != Phase::Attach && keep == Keep::Drop {
@@ -264,7 +265,7 @@ mod tests {
         }
     }
 
-    /// Exchanges over one backend that takes one request, with a queue of two.
+    /// Makes `N` exchanges over a cluster with one backend, one request in flight and a queue of two.
     fn queued<const N: usize>() -> [Rig; N] {
         let start = Instant::now();
         let cluster = Cluster::new(&[([127, 0, 0, 1], 9000).into()], Policy::RoundRobin, 1, start);

@@ -1,4 +1,4 @@
-//! Decisions while a response is sent whose backend is detached, or an answer of ours.
+//! Decisions while an answer of ours, or the rest of a response, is sent.
 
 use super::deadline::{Deadline, Wait};
 use super::reason::Reason;
@@ -15,12 +15,12 @@ impl Exchange {
         self.respond(reason.answer(), cx);
     }
 
-    /// Begins to send an answer of ours.
+    /// Begins to send an answer.
     pub(super) fn respond<A: App>(&mut self, answer: Answer, cx: &mut Context<'_, A>) {
         self.request.release();
         let received = self.request.advance().is_ok() && self.request.is_received();
         self.state.client_keeps = self.info.keep_alive && received && !answer.close && !cx.draining;
-        // Interim heads that were not sent yet stay before the answer.
+        // Unsent interim heads stay in the prefix, before the answer.
         self.response.discard();
         answer::write_head(&answer, self.persistence(), &cx.now.date, self.response.prefix());
         let Answer { body, status, .. } = answer;
@@ -30,7 +30,7 @@ impl Exchange {
         self.phase = Phase::Respond;
     }
 
-    /// What the client is told about its connection.
+    /// Returns the Connection field for the client.
     pub(super) fn persistence(&self) -> Persistence {
         match (self.state.client_keeps, self.info.version) {
             (true, Version::Http11) => Persistence::Implied,
@@ -40,7 +40,7 @@ impl Exchange {
     }
 
     pub(super) fn step_respond<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
-        // The only error is an invalid chunk. It was found when it arrived.
+        // No error is possible here: an invalid chunk was found when the chunk arrived.
         let _ = self.response.advance();
         if !self.response.is_done() {
             return Some(Step::Transfer(Interest::WRITE_CLIENT));
@@ -54,7 +54,8 @@ impl Exchange {
             self.close(CloseReason::Done);
             return None;
         }
-        // RFC 9112 section 9.6: closing with unread bytes would reset the connection and lose the response.
+        // Closing with unread bytes would reset the connection, and the client could lose the response (RFC 9112
+        // section 9.6).
         self.phase = Phase::Linger;
         self.deadline = Deadline::new(Wait::Linger, cx.limits(), cx.now.instant);
         Some(Step::Shutdown(Side::Client))

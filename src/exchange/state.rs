@@ -17,7 +17,7 @@ use super::deadline::{Deadline, Wait};
 use super::flow::Flow;
 use super::step::{AttachError, CloseReason, Side};
 
-/// The data that a worker lends to an exchange during one call.
+/// The data that a worker lends to an exchange for one call.
 pub struct Context<'a, A: App> {
     /// The app that decides about requests.
     pub app: &'a A,
@@ -29,9 +29,9 @@ pub struct Context<'a, A: App> {
     pub buffers: &'a mut BufferPool,
     /// The time of this wake-up.
     pub now: Moment,
-    /// The process is stopping, so connections are not kept.
+    /// True while the process stops: then no connection is kept.
     pub draining: bool,
-    /// Makes a waker that runs the connection again. Called only when an attach has to wait in a queue.
+    /// Makes a waker that runs the connection again. Called only when the request must wait in a queue.
     pub waker: &'a dyn Fn() -> Waker,
 }
 
@@ -49,28 +49,28 @@ pub(super) enum Phase {
     Head,
     /// The request waits in the queue of its cluster.
     Queue,
-    /// The attempt needs a connection to its backend.
+    /// The attempt waits for a connection to its backend.
     Attach,
     /// Bytes move between client and backend.
     Relay,
     /// Our own answer is ready and delayed.
     Delay,
-    /// Our own answer is being sent, or the rest of a response whose backend is detached.
+    /// Our own answer is being sent, or the rest of a response after its backend was detached.
     Respond,
-    /// The whole response was sent, but the client may still send. Our direction is shut down, and the client's bytes
-    /// are discarded.
+    /// The whole response was sent, but the client may still send. Our sending direction is shut down, and the client's
+    /// bytes are discarded.
     Linger,
     /// The connection must be closed.
     Closed(CloseReason),
 }
 
-/// The properties of the request that are needed after its head was rewritten.
+/// The properties of the request that are needed after the head was rewritten.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RequestInfo {
     pub(super) method: Method,
     pub(super) version: Version,
     pub(super) keep_alive: bool,
-    /// The client sent `Expect: 100-continue`, and nobody has answered 100 yet.
+    /// The client sent `Expect: 100-continue`, and no 100 was sent yet.
     pub(super) awaits_continue: bool,
     pub(super) upgrade: bool,
 }
@@ -85,11 +85,11 @@ pub struct Exchange {
     pub(super) response: Flow,
     pub(super) scan: HeadScan,
     pub(super) info: RequestInfo,
-    /// The current attempt, or the last attempt when that attempt has ended.
+    /// The current attempt, or the last attempt after it has ended.
     pub(super) attempt: Option<Attempt>,
     /// The failed attempts of this request.
     pub(super) attempts: Attempts,
-    /// The place in the queue, in the phase `Queue`.
+    /// The place in the queue, during the phase `Queue`.
     pub(super) place: Option<Place>,
     /// The client's stream has ended.
     pub(super) client_ended: bool,
@@ -112,7 +112,7 @@ pub(super) struct ExchangeState {
     pub(super) send_failed: bool,
     /// Interim responses (1xx) so far.
     pub(super) interims: u8,
-    /// We answered 100 in place of the backend. The backend's own 100 is then dropped.
+    /// We sent a 100 in place of the backend. A later 100 of the backend is dropped.
     pub(super) continued: bool,
     /// A byte of a response arrived from the backend.
     pub(super) answered: bool,
@@ -133,7 +133,7 @@ pub(super) enum End {
 }
 
 impl Exchange {
-    /// An exchange for a client's next request.
+    /// Makes an exchange for a client's next request.
     pub fn new(limits: &Limits, now: Instant) -> Self {
         Exchange {
             phase: Phase::Head,
@@ -159,7 +159,7 @@ impl Exchange {
         self.next_request(limits, now);
     }
 
-    /// Gives back the buffers and drops the attempt. Afterwards the exchange may be kept for another client.
+    /// Gives back the buffers and drops the attempt. Then the exchange can be used for another client.
     pub fn retire(&mut self, buffers: &mut BufferPool) {
         self.attempt = None;
         self.place = None;
@@ -185,12 +185,13 @@ impl Exchange {
         self.progress = false;
     }
 
-    /// The free space for bytes from `side`. The space is never empty when a step asked to read from `side`.
+    /// Returns the free space for bytes from `side`. The space is never empty after a step that asked to read from
+    /// `side`.
     pub fn room(&mut self, side: Side, buffers: &mut BufferPool) -> &mut [u8] {
         self.from(side).room(buffers)
     }
 
-    /// Takes the result of reading from `side`; `Ok(0)` is the end of its stream.
+    /// Reports the result of reading from `side`. `Ok(0)` is the end of the stream.
     pub fn received(&mut self, side: Side, result: io::Result<usize>) {
         match (side, result) {
             (_, Ok(n)) if n > 0 => {
@@ -205,7 +206,7 @@ impl Exchange {
         }
     }
 
-    /// The bytes to send on `side`: one vectored write.
+    /// Returns the bytes to send on `side`, for one vectored write.
     pub fn pending(&self, side: Side) -> [&[u8]; 2] {
         match side {
             Side::Client => self.response.pending(),
@@ -213,7 +214,7 @@ impl Exchange {
         }
     }
 
-    /// The part of a file to send on `side` when nothing else is pending there.
+    /// Returns the part of a file to send on `side` when no bytes are pending there.
     pub fn file(&self, side: Side) -> Option<(&File, Range<u64>)> {
         match side {
             Side::Client => self.response.file(),
@@ -221,7 +222,7 @@ impl Exchange {
         }
     }
 
-    /// True when the pending bytes of `side` are the last bytes for this side. A close or a shutdown follows at once.
+    /// True when the pending bytes of `side` are the last bytes for `side`. A close or a shutdown follows at once.
     pub fn is_last(&self, side: Side) -> bool {
         side == Side::Client
             && self.phase == Phase::Respond
@@ -229,8 +230,8 @@ impl Exchange {
             && self.response.is_ending()
     }
 
-    /// Takes the result of sending the pending bytes of `side`, or a part of the file when no bytes are pending.
-    /// `Ok(0)` for a file means that the file is shorter than announced; then the connection is closed with a reset.
+    /// Reports the result of sending the pending bytes of `side`, or of sending the file when no bytes are pending.
+    /// `Ok(0)` for a file means that the file is too short; then the connection is reset.
     pub fn sent(&mut self, side: Side, result: io::Result<usize>) {
         match (side, result) {
             (Side::Client, Ok(0)) if self.response.file().is_some() => self.close(CloseReason::Truncated),
@@ -251,18 +252,18 @@ impl Exchange {
         }
     }
 
-    /// The current attempt, or the last attempt when that attempt has ended. [`Step::Attach`](super::Step::Attach) asks
+    /// Returns the current attempt, or the last attempt after it has ended. [`Step::Attach`](super::Step::Attach) asks
     /// for a connection to the backend of this attempt.
     pub fn attempt(&self) -> Option<&Attempt> {
         self.attempt.as_ref()
     }
 
-    /// True when the attempt needs a new connection, not a kept connection.
+    /// True when the attempt needs a new connection. Then the engine must not use a kept connection.
     pub fn needs_new_connection(&self) -> bool {
         self.attempts.need_new_connection()
     }
 
-    /// Takes the result of attaching: a connection to the attempt's backend, or an error.
+    /// Reports the result of [`Step::Attach`](super::Step::Attach): a connection to the attempt's backend, or an error.
     pub fn attached(&mut self, result: Result<(), AttachError>) {
         match result {
             Ok(()) => {
@@ -275,25 +276,25 @@ impl Exchange {
         }
     }
 
-    /// Closes the exchange, because the client's connection was reset. The engine must not call this method for a
-    /// client that has only ended its sending direction: that client may still read the response.
+    /// Closes the exchange, because the client's connection was reset. Not for a client that has only ended its sending
+    /// direction, because such a client may still read the response.
     pub fn client_lost(&mut self) {
         if !matches!(self.phase, Phase::Closed(_)) {
             self.close(CloseReason::ClientLost);
         }
     }
 
-    /// The time at which the engine must call `step` even if nothing happens.
+    /// Returns the time at which the engine must call [`step`](Exchange::step) even without an event.
     pub fn deadline(&self) -> Instant {
         self.deadline.at()
     }
 
-    /// True when no byte of a request has arrived. The connection can then be treated as idle.
+    /// True when no byte of a request has arrived. Then the connection is idle.
     pub fn is_untouched(&self) -> bool {
         self.phase == Phase::Head && self.request.unread().is_empty()
     }
 
-    /// The number of whole responses sent since the last call.
+    /// Returns the number of whole responses sent since the last call.
     pub fn take_served(&mut self) -> u64 {
         std::mem::take(&mut self.served)
     }
@@ -313,14 +314,14 @@ impl Exchange {
     }
 }
 
-/// True when the error comes from the socket: the peer is gone. Any other error means that the file cannot be read.
+/// True when the error comes from the socket because the peer is gone. Other errors come from the file.
 fn is_of_socket(error: &io::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut)
 }
 
 impl RequestInfo {
-    /// The assumed properties of a request whose head was not read or is invalid.
+    /// The properties that are assumed for a request whose head is missing or invalid.
     pub(super) const UNREAD: RequestInfo = RequestInfo {
         method: Method::Other,
         version: Version::Http11,

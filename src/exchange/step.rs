@@ -45,7 +45,7 @@ impl Interest {
         self.contains(Interest::read(side)) || self.contains(Interest::write(side))
     }
 
-    /// Reading from `side`.
+    /// Returns the interest in reading from `side`.
     pub fn read(side: Side) -> Interest {
         match side {
             Side::Client => Interest::READ_CLIENT,
@@ -53,7 +53,7 @@ impl Interest {
         }
     }
 
-    /// Writing to `side`.
+    /// Returns the interest in writing to `side`.
     pub fn write(side: Side) -> Interest {
         match side {
             Side::Client => Interest::WRITE_CLIENT,
@@ -74,7 +74,7 @@ impl fmt::Debug for Interest {
     }
 }
 
-/// Whether the engine keeps or closes a detached backend connection.
+/// The use of a detached backend connection: keep or close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// Keep the connection for another request to the backend of [`Exchange::attempt`](super::Exchange::attempt). The
@@ -108,7 +108,7 @@ pub enum CloseReason {
     TimedOut,
     /// No byte moved in time in the middle of a response.
     Stalled,
-    /// The response cannot be completed, and must not look complete.
+    /// The response cannot be completed. The client must notice this.
     Truncated,
 }
 
@@ -124,8 +124,8 @@ impl CloseReason {
 pub enum Step {
     /// Make any of these transfers. If no transfer is possible, wait for a transfer or for the deadline.
     Transfer(Interest),
-    /// Get a connection to the backend of [`Exchange::attempt`](super::Exchange::attempt). An older backend connection
-    /// of this exchange is closed.
+    /// Get a connection to the backend of [`Exchange::attempt`](super::Exchange::attempt). Close an older backend
+    /// connection of this exchange.
     Attach,
     /// Park or close the backend connection.
     Detach(Keep),

@@ -1,4 +1,4 @@
-//! An exchange over a balancer, for the unit tests of the decisions.
+//! A test rig for the unit tests of the decisions: an exchange over a balancer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -69,14 +69,14 @@ impl Wake for Wakes {
 }
 
 impl Rig {
-    /// A new exchange over a cluster of so many backends, which take turns.
+    /// Makes an exchange over a cluster of this number of backends, with the policy round-robin.
     pub(super) fn new(backends: u16) -> Self {
         let start = Instant::now();
         let addresses: Vec<_> = (0..backends).map(|n| ([127, 0, 0, 1], 9000 + n).into()).collect();
         Rig::over(Arc::new(Cluster::new(&addresses, Policy::RoundRobin, 1, start)), start)
     }
 
-    /// A new exchange over this cluster.
+    /// Makes an exchange over this cluster.
     pub(super) fn over(cluster: Arc<Cluster>, start: Instant) -> Self {
         let app = Balancer(cluster);
         let settings = ListenerSettings::default();
@@ -91,7 +91,7 @@ impl Rig {
         }
     }
 
-    /// An exchange whose whole request was sent to a backend.
+    /// Makes an exchange whose whole request was sent to a backend.
     pub(super) fn relaying(backends: u16, request: &[u8]) -> Self {
         let mut rig = Rig::new(backends);
         rig.read(Side::Client, request);
@@ -115,13 +115,13 @@ impl Rig {
         })
     }
 
-    /// These bytes arrive from `side`.
+    /// Lets these bytes arrive from `side`.
     pub(super) fn read(&mut self, side: Side, bytes: &[u8]) {
         self.exchange.room(side, &mut self.buffers)[..bytes.len()].copy_from_slice(bytes);
         self.exchange.received(side, Ok(bytes.len()));
     }
 
-    /// Sends all that is pending on `side`.
+    /// Sends and returns all pending bytes of `side`.
     pub(super) fn sent(&mut self, side: Side) -> String {
         let bytes = self.exchange.pending(side).concat();
         self.exchange.sent(side, Ok(bytes.len()));
@@ -140,7 +140,7 @@ impl Rig {
         &self.settings.limits
     }
 
-    /// How often the exchange was woken.
+    /// Returns how often the exchange was woken.
     pub(super) fn wakes(&self) -> usize {
         self.wakes.0.load(Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Decisions of a tunnel: two streams after a 101 (RFC 9110 section 7.8).
+//! Decisions about a tunnel: two streams after a 101 (RFC 9110 section 7.8).
 
 use super::state::{Context, Exchange};
 use super::step::{CloseReason, Side, Step};
@@ -9,7 +9,7 @@ use crate::http::head::ResponseHead;
 use crate::http::rewrite::{self, Coding, Persistence};
 
 impl Exchange {
-    /// Begins a tunnel. None when the client did not ask for it, or has not sent its whole request.
+    /// Begins a tunnel. None when the client did not ask for an upgrade, or has not sent the whole request.
     pub(super) fn begin_tunnel<A: App>(
         &mut self,
         head: &ResponseHead<'_>,
@@ -31,7 +31,7 @@ impl Exchange {
         Some(())
     }
 
-    /// Passes on the end of each stream once all bytes before the end were sent; closes when both have ended.
+    /// Shuts down a side once its other side has ended and all bytes were sent. Closes when both sides are shut down.
     pub(super) fn step_tunnel<A: App>(&mut self, cx: &Context<'_, A>) -> Option<Step> {
         for (side, done) in [(Side::Backend, self.request.is_done()), (Side::Client, self.response.is_done())]
         {

@@ -14,17 +14,17 @@ pub struct Router {
 }
 
 impl Router {
-    /// A balancer over `cluster`.
+    /// Makes a balancer over `cluster`.
     pub fn new(cluster: Cluster) -> Self {
         Router { cluster }
     }
 
-    /// The cluster, whose members may be replaced while requests run.
+    /// Returns the cluster. Its members may be replaced while requests run.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
-    /// Starts again when the worker's snapshot has nothing to offer and is outdated.
+    /// Starts an attempt. When the worker's snapshot has no backend left, refreshes the snapshot and tries again.
     fn start(
         &self,
         members: &mut Arc<Members>,
