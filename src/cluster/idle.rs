@@ -60,12 +60,12 @@ impl<S> IdlePool<S> {
 
     /// Takes out the connection with this key if `is_dead` is true for it. Searches all parked connections; this is
     /// rare, because few parked connections die.
-    pub fn remove_if(&mut self, key: usize, is_dead: impl Fn(&S) -> bool) -> Option<S> {
+    pub fn remove_if(&mut self, key: usize, mut is_dead: impl FnMut(&mut S) -> bool) -> Option<S> {
         self.backends
             .iter_mut()
             .find_map(|kept| {
                 let at = kept.parked.iter().position(|parked| parked.key == key)?;
-                if is_dead(&kept.parked[at].stream) { kept.parked.remove(at) } else { None }
+                if is_dead(&mut kept.parked[at].stream) { kept.parked.remove(at) } else { None }
             })
             .map(|parked| parked.stream)
     }

@@ -20,6 +20,8 @@ impl Common {
             listener: ListenerSettings { limits: self.limits.clone(), trust: Vec::new() },
             engine_limits: self.engine_limits.clone(),
             receive_bytes: self.receive_bytes.unwrap_or(usize::MAX),
+            client_transform: None,
+            backend_transform: None,
         }
     }
 }

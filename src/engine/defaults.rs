@@ -51,6 +51,8 @@ impl Default for Options {
             listener: ListenerSettings::default(),
             engine_limits: EngineLimits::default(),
             receive_bytes: usize::MAX,
+            client_transform: None,
+            backend_transform: None,
         }
     }
 }

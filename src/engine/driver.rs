@@ -14,7 +14,7 @@ use std::time::Instant;
 use super::SWEEP;
 use super::listener::is_exhausted;
 use super::pressure::InFlight;
-use super::transport::Tcp;
+use super::transport::{Tcp, is_temporary};
 use crate::app::{App, Client, Limits, Moment};
 use crate::cluster::{Backend, BackendId};
 use crate::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Keep, Side, Step};
@@ -24,7 +24,7 @@ pub use super::pressure::PressureLimit;
 pub use super::readiness::Readiness;
 pub use super::shared::Shared;
 pub use super::stats::Counters;
-pub use super::transport::{Endpoint, Follows, Transport};
+pub use super::transport::{Coded, Endpoint, Follows, Layered, Transform, TransformFactory, Transport};
 pub use super::worker::WorkerState;
 
 /// Maximum transfers of one connection per run; then other connections run first. 128 transfers move at most 12 MiB
@@ -73,7 +73,10 @@ pub enum Turn {
 pub struct Connection<T> {
     client: Endpoint<T>,
     active: Option<Box<Active<T>>>,
+    /// The end of the wait for a request, or for the room of the end marker while `closing`.
     idle_until: Instant,
+    /// The connection has ended. Only the end marker of its transport is not sent yet.
+    closing: Option<CloseReason>,
     address: IpAddr,
     port: u16,
 }
@@ -100,7 +103,8 @@ enum Attached {
 impl<T: Transport> Connection<T> {
     /// A connection that was just accepted.
     pub fn new(client: Endpoint<T>, address: SocketAddr, idle_until: Instant) -> Self {
-        Connection { client, active: None, idle_until, address: address.ip(), port: address.port() }
+        let (address, port) = (address.ip(), address.port());
+        Connection { client, active: None, idle_until, closing: None, address, port }
     }
 
     /// Runs the connection until it waits, yields or ends.
@@ -117,6 +121,10 @@ impl<T: Transport> Connection<T> {
         }
         let now = Moment { clients: shared.open.load(Ordering::Relaxed), ..worker.clock.now() };
         let settings = &shared.options.listener;
+        self.progress();
+        if let Some(reason) = self.closing {
+            return self.close(reason, now.instant);
+        }
         let client = Client::new(self.address(), shared.listener, settings);
         if self.client.ready.contains(Readiness::FAILED)
             && let Some(active) = &mut self.active
@@ -131,7 +139,12 @@ impl<T: Transport> Connection<T> {
             }
             if self.active.is_none() {
                 if !self.client.is_readable() {
-                    return self.idle(shared, now.instant);
+                    if !shared.is_draining() && now.instant < self.idle_until {
+                        let interest = self.client.waits_for(Side::Client, Interest::READ_CLIENT);
+                        return Turn::Waits(interest, self.idle_until);
+                    }
+                    self.idle_until = now.instant + settings.limits.linger_timeout;
+                    return self.close(CloseReason::TimedOut, now.instant);
                 }
                 self.active = Some(worker.lend(&settings.limits));
             }
@@ -156,15 +169,13 @@ impl<T: Transport> Connection<T> {
                     } else if active.exchange.is_untouched() {
                         self.retire(worker, counters);
                     } else {
-                        active.waits_again = transfers == 0;
-                        return Turn::Waits(interest, active.exchange.deadline());
+                        return active.wait(interest, &self.client, transfers == 0);
                     }
                 }
                 Step::Attach => match active.attach(&self.client, backends, now.instant, counters) {
                     Attached::Done(result) => active.exchange.attached(result),
                     Attached::Later => {
-                        active.waits_again = transfers == 0;
-                        return Turn::Waits(Interest::WRITE_BACKEND, active.exchange.deadline());
+                        return active.wait(Interest::WRITE_BACKEND, &self.client, transfers == 0);
                     }
                 },
                 Step::Detach(keep) => active.detach(backends, keep, now.instant),
@@ -174,7 +185,15 @@ impl<T: Transport> Connection<T> {
                     self.retire(worker, counters);
                     self.idle_until = now.instant + settings.limits.idle_timeout;
                 }
-                Step::Close(reason) => return Turn::Ends(reason),
+                Step::Close(reason) if reason.is_abrupt() || self.client.finish() => {
+                    return Turn::Ends(reason);
+                }
+                Step::Close(reason) => {
+                    self.drop_backend(backends);
+                    self.retire(worker, counters);
+                    self.idle_until = now.instant + settings.limits.linger_timeout;
+                    return self.close(reason, now.instant);
+                }
             }
         }
     }
@@ -187,14 +206,14 @@ impl<T: Transport> Connection<T> {
         worker: &mut WorkerState<V, T>,
         counters: &Counters,
     ) {
-        if let Some(connection) = self.active.as_mut().and_then(|active| active.take_backend(backends)) {
-            backends.close(connection);
-        }
+        self.drop_backend(backends);
         self.retire(worker, counters);
         counters.closed.add(1);
         if reason.is_abrupt() {
             counters.broken.add(1);
             self.client.transport.set_abrupt();
+        } else {
+            self.client.finish();
         }
         backends.close(self.client);
     }
@@ -202,14 +221,16 @@ impl<T: Transport> Connection<T> {
     /// Gives up an exchange that panicked. No part of the exchange is used again.
     pub(super) fn abandon(&mut self, backends: &impl Backends<T>, counters: &Counters) {
         counters.panics.add(1);
-        if let Some(connection) = self.active.take().and_then(|mut active| active.take_backend(backends)) {
-            backends.close(connection);
-        }
+        self.drop_backend(backends);
+        self.active = None;
     }
 
-    /// True when the connection has no request, and no byte of a request is known to have arrived.
+    /// True when the connection has no request, no byte of a request is known to have arrived, and the transport has
+    /// nothing to send.
     pub fn is_idle(&self) -> bool {
-        self.active.is_none() && !self.client.is_readable()
+        self.active.is_none()
+            && !self.client.is_readable()
+            && self.client.waits_for(Side::Client, Interest::NONE) == Interest::NONE
     }
 
     /// True when the poller must watch the client's socket during a wait for `interest`. During a wait for the backend
@@ -245,10 +266,27 @@ impl<T: Transport> Connection<T> {
         SocketAddr::new(self.address, self.port)
     }
 
-    fn idle<A>(&self, shared: &Shared<A>, now: Instant) -> Turn {
-        match shared.is_draining() || now >= self.idle_until {
-            true => Turn::Ends(CloseReason::TimedOut),
-            false => Turn::Waits(Interest::READ_CLIENT, self.idle_until),
+    /// Ends the connection when its end marker is sent, or when the socket has no room for it in time. Without the end
+    /// marker the stream looks cut off.
+    fn close(&mut self, reason: CloseReason, now: Instant) -> Turn {
+        self.closing = Some(reason);
+        match self.client.finish() || now >= self.idle_until {
+            true => Turn::Ends(reason),
+            false => Turn::Waits(Interest::WRITE_CLIENT, self.idle_until),
+        }
+    }
+
+    /// Sends the bytes of both transports' own.
+    fn progress(&mut self) {
+        self.client.progress();
+        if let Some(backend) = self.backend() {
+            backend.progress();
+        }
+    }
+
+    fn drop_backend(&mut self, backends: &impl Backends<T>) {
+        if let Some(connection) = self.active.as_mut().and_then(|active| active.take_backend(backends)) {
+            backends.close(connection);
         }
     }
 
@@ -363,17 +401,27 @@ impl<T: Transport> Active<T> {
         Attached::Done(Err(error))
     }
 
+    /// The wait for `interest`, and for the transfers that the transports need for it.
+    fn wait(&mut self, interest: Interest, client: &Endpoint<T>, waits_again: bool) -> Turn {
+        self.waits_again = waits_again;
+        let mut interest = client.waits_for(Side::Client, interest);
+        if let Some(backend) = &self.backend {
+            interest = backend.waits_for(Side::Backend, interest);
+        }
+        Turn::Waits(interest, self.exchange.deadline())
+    }
+
     fn set_backend(&mut self, backends: &impl Backends<T>, connection: Endpoint<T>) {
         self.in_flight = Some(backends.pressure().begin());
         self.backend = Some(connection);
     }
 
-    /// Parks the backend connection if `keep` asks for it and the stream has not ended. Otherwise closes the
+    /// Parks the backend connection if `keep` asks for it and the connection is reusable. Otherwise closes the
     /// connection.
     fn detach(&mut self, backends: &impl Backends<T>, keep: Keep, now: Instant) {
         let Some(connection) = self.take_backend(backends) else { return };
         match (keep, self.exchange.attempt()) {
-            (Keep::Park, Some(attempt)) if !connection.has_ended() => {
+            (Keep::Park, Some(attempt)) if connection.is_reusable() => {
                 backends.park(connection, attempt.backend(), now);
             }
             _ => backends.close(connection),
@@ -430,10 +478,6 @@ impl<T: Transport> Active<T> {
     }
 }
 
-fn is_temporary(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
 /// The kind of an error of `connect`. Only `Refused` is the backend's fault.
 fn attach_error(error: &io::Error) -> AttachError {
     use rustix::io::Errno;
@@ -466,5 +510,10 @@ mod tests {
         for (errno, kind) in cases {
             assert_eq!(attach_error(&errno.into()), kind, "{errno:?}");
         }
+    }
+
+    #[test]
+    fn a_plain_connection_pays_no_memory_for_transforms() {
+        assert_eq!((size_of::<Endpoint<Tcp>>(), size_of::<Connection<Tcp>>()), (24, 72));
     }
 }

@@ -31,6 +31,7 @@ pub use listener::{Listeners, listen};
 pub use pressure::ConcurrencyLimit;
 use shared::Shared;
 pub use stats::Snapshot;
+pub use transport::{Transform, TransformFactory};
 
 /// The choice of an engine, with the options of this engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +120,10 @@ pub struct Options {
     /// Maximum bytes of a single read. Only experiments set less than a whole buffer, to measure the cost of small
     /// reads.
     pub receive_bytes: usize,
+    /// Makes the transforms of the clients' connections. None: their bytes are HTTP.
+    pub client_transform: Option<TransformFactory>,
+    /// Makes the transforms of the connections to backends. None: their bytes are HTTP.
+    pub backend_transform: Option<TransformFactory>,
 }
 
 /// The number of CPUs that this process may use; at least 1.

@@ -63,6 +63,8 @@ impl Variant {
             engine_limits: EngineLimits { drain: Duration::from_secs(5), ..EngineLimits::default() },
             concurrency: ConcurrencyLimit::Always(64),
             receive_bytes: usize::MAX,
+            client_transform: None,
+            backend_transform: None,
         }
     }
 

@@ -94,6 +94,8 @@ impl Plot {
             listener: ListenerSettings { limits, ..ListenerSettings::default() },
             engine_limits: EngineLimits::default(),
             receive_bytes: usize::MAX,
+            client_transform: None,
+            backend_transform: None,
         }
     }
 }

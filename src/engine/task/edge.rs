@@ -210,7 +210,7 @@ impl<A: App> Core<A, Edge> {
         if self.reactor.announce(fd, ready) {
             // A quiet connection is kept: its bytes were read before it was parked. Otherwise the connection is dead,
             // or its backend has sent bytes without a request.
-            let dead = self.idle_backends.borrow_mut().remove_if(fd, |socket| !socket.transport.is_quiet());
+            let dead = self.idle_backends.borrow_mut().remove_if(fd, |socket| !socket.is_quiet());
             if let Some(socket) = dead {
                 self.close(socket);
             }
@@ -332,14 +332,14 @@ impl Reactor for Edge {
     fn park(&self, socket: &mut Socket) -> bool {
         self.own(socket.fd(), Owner::Parked);
         socket.watch(&self.registry, Token(socket.fd()), false).is_ok()
-            && (self.take_ready(socket.fd()) == Readiness::NONE || socket.transport.is_quiet())
+            && (self.take_ready(socket.fd()) == Readiness::NONE || socket.is_quiet())
     }
 
     fn unpark(&self, socket: &mut Socket, client: usize) -> bool {
         self.own(socket.fd(), Owner::Client(client as u32));
         let ready = self.take_ready(socket.fd());
         socket.ready.insert(ready);
-        !ready.contains(Readiness::READABLE) || socket.transport.is_quiet()
+        !ready.contains(Readiness::READABLE) || socket.is_quiet()
     }
 
     fn forget(&self, socket: &Socket) {

@@ -302,7 +302,8 @@ impl<A: App, R: Reactor> Core<A, R> {
         let mut dealt_to = vec![false; self.cores.len()];
         let accepted =
             accept_waiting(&acceptor.listeners, &self.shared, self.counters(), |stream, address| {
-                let (core, socket) = (self.core_for_next(), Socket::accepted(stream));
+                let transform = self.shared.options.client_transform.as_ref();
+                let (core, socket) = (self.core_for_next(), Socket::accepted(stream, transform));
                 self.cores[core].open.fetch_add(1, Ordering::Relaxed);
                 if core == self.index {
                     self.admit(executor, (socket, address));
@@ -341,7 +342,7 @@ impl<A: App, R: Reactor> Backends<Tcp> for Core<A, R> {
     }
 
     fn connect(&self, address: SocketAddr, client: &Socket) -> io::Result<(Socket, bool)> {
-        let (socket, established) = Tcp::connect(address)?;
+        let (socket, established) = Tcp::connect(address, self.shared.options.backend_transform.as_ref())?;
         let socket = self.reactor.wrap(socket)?;
         self.reactor.adopt(&socket, client.fd());
         Ok((socket, established))

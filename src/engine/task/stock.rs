@@ -168,7 +168,7 @@ impl Reactor for Stock {
     }
 
     fn unpark(&self, socket: &mut Socket, _: usize) -> bool {
-        socket.transport.is_quiet()
+        socket.is_quiet()
     }
 
     fn forget(&self, _: &Socket) {}

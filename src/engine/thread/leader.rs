@@ -214,7 +214,8 @@ impl<A: App> Engine<A> {
     fn accept(&self, leader: &mut Leader, now: Instant, counters: &Counters) {
         let Leader { listeners, ready, .. } = leader;
         let accepted = accept_waiting(listeners, &self.shared, counters, |stream, address| {
-            if !self.admit(Socket::accepted(stream), address, now, ready) {
+            let socket = Socket::accepted(stream, self.shared.options.client_transform.as_ref());
+            if !self.admit(socket, address, now, ready) {
                 self.shared.closed();
                 counters.closed.add(1);
             }

@@ -133,7 +133,7 @@ impl<A: App> Engine<A> {
     /// was parked. Otherwise the connection is closed, because it is dead or its backend has sent bytes without a
     /// request.
     pub(super) fn drop_parked(&self, key: usize) {
-        let dead = self.idle_backends.lock().remove_if(key, |socket| !socket.transport.is_quiet());
+        let dead = self.idle_backends.lock().remove_if(key, |socket| !socket.is_quiet());
         if let Some(socket) = dead {
             self.close(socket);
         }
@@ -149,7 +149,7 @@ impl<A: App> Backends<Tcp> for Engine<A> {
             let ready = Readiness::from_bits(entry.take_ready());
             // The leader of the textbook pool often polls late, so its workers check the socket themselves.
             let stale = ready.contains(Readiness::READABLE) || self.pool == Pool::Textbook;
-            if !stale || socket.transport.is_quiet() {
+            if !stale || socket.is_quiet() {
                 socket.ready.insert(ready);
                 return Some(socket);
             }
@@ -158,7 +158,7 @@ impl<A: App> Backends<Tcp> for Engine<A> {
     }
 
     fn connect(&self, address: SocketAddr, client: &Socket) -> io::Result<(Socket, bool)> {
-        let (socket, established) = Tcp::connect(address)?;
+        let (socket, established) = Tcp::connect(address, self.shared.options.backend_transform.as_ref())?;
         let entry = self.table.admit(socket.fd()).ok_or(rustix::io::Errno::MFILE)?;
         entry.own(Owner::Client(client.fd()));
         Ok((socket, established))

@@ -1,5 +1,6 @@
 //! Transports, which move the bytes of connections.
 
+mod coded;
 mod tcp;
 
 use std::fs::File;
@@ -7,7 +8,9 @@ use std::io;
 use std::ops::Range;
 
 use super::readiness::Readiness;
+use crate::exchange::{Interest, Side};
 
+pub use coded::{Coded, Layered, Transform, TransformFactory};
 pub(super) use tcp::{Socket, Tcp};
 
 /// A hint for one write: the data that follow the bytes.
@@ -43,7 +46,7 @@ pub trait Transport {
     /// The stream is broken, or the file cannot be read.
     fn send_file(&mut self, ready: &mut Readiness, file: &File, range: Range<u64>) -> io::Result<usize>;
 
-    /// True when a new connection is established.
+    /// True when a new connection is established, with its handshake if the transport has one.
     ///
     /// # Errors
     /// The connection failed.
@@ -54,6 +57,25 @@ pub trait Transport {
 
     /// Makes the later close a reset. The peer cannot mistake a reset for the end of a message.
     fn set_abrupt(&mut self);
+
+    /// Sends bytes of the transport's own that wait for room in the socket, for example of a handshake.
+    fn progress(&mut self, _ready: &mut Readiness) {}
+
+    /// The socket transfers to wait for when the exchange waits for `interest`. A transport with a handshake may have
+    /// to read before it can write, or to write before it can read.
+    fn waits_for(&self, _side: Side, interest: Interest) -> Interest {
+        interest
+    }
+
+    /// Sends the end marker of a transport that has one. False while the socket has not taken all bytes.
+    fn finish(&mut self, _ready: &mut Readiness) -> bool {
+        true
+    }
+}
+
+/// True when the transfer may succeed later.
+pub(super) fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// One end of a connection: a transport and its recorded readiness.
@@ -113,5 +135,25 @@ impl<T: Transport> Endpoint<T> {
 
     pub(super) fn shutdown(&mut self) {
         self.transport.shutdown(&mut self.ready);
+    }
+
+    pub(super) fn progress(&mut self) {
+        self.transport.progress(&mut self.ready);
+    }
+
+    /// Sends the end marker. False while the socket has not taken all bytes.
+    pub(super) fn finish(&mut self) -> bool {
+        self.transport.finish(&mut self.ready)
+    }
+
+    /// The socket transfers to wait for when the exchange waits for `interest`.
+    pub(super) fn waits_for(&self, side: Side, interest: Interest) -> Interest {
+        self.transport.waits_for(side, interest)
+    }
+
+    /// True when nothing is left to read or to send, so that another request may use the connection.
+    pub(super) fn is_reusable(&self) -> bool {
+        !self.ready.intersects(Readiness::ENDED | Readiness::BUFFERED)
+            && self.waits_for(Side::Backend, Interest::NONE) == Interest::NONE
     }
 }

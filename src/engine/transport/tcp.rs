@@ -15,7 +15,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg
 use smol::Async;
 use socket2::{Domain, SockRef, Type};
 
-use super::{Endpoint, Follows, Transport};
+use super::{Endpoint, Follows, Layered, TransformFactory, Transport};
 use crate::engine::readiness::Readiness;
 
 /// Maximum bytes of a file that one call sends, so that a fast client does not delay the other clients.
@@ -27,29 +27,35 @@ const SENDFILE_MAX_BYTES: u64 = 256 * 1024;
 /// to 1.67 times HAProxy's (thread engine), and from 1.41 to 1.75 times (async engine).
 const QUICKACK_MIN_BYTES: usize = 32 * 1024;
 
-/// A TCP connection.
-#[derive(Debug)]
-pub(in crate::engine) struct Tcp(Holder);
+/// A TCP connection, with or without a transform.
+pub(in crate::engine) type Tcp = Layered<Stream>;
 
 /// A TCP connection and its readiness.
 pub(in crate::engine) type Socket = Endpoint<Tcp>;
 
-/// The socket, as its reactor holds it. The box keeps an idle connection of our own reactor small.
+/// A socket, as its reactor holds it. The box keeps an idle connection of our own reactor small.
 #[derive(Debug)]
-enum Holder {
+pub(in crate::engine) enum Stream {
     Plain(TcpStream),
     /// Registered with smol's reactor.
     Smol(Box<Async<TcpStream>>),
 }
 
-impl Tcp {
-    /// Holds an accepted socket.
-    pub(in crate::engine) fn new(stream: TcpStream) -> Self {
-        Tcp(Holder::Plain(stream))
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(stream) => stream,
+            Stream::Smol(stream) => (**stream).get_ref(),
+        }
     }
+}
 
+impl Tcp {
     /// Begins a connection to `address`; true when the connection is established at once, as over loopback.
-    pub(in crate::engine) fn connect(address: SocketAddr) -> io::Result<(Socket, bool)> {
+    pub(in crate::engine) fn connect(
+        address: SocketAddr,
+        transform: Option<&TransformFactory>,
+    ) -> io::Result<(Socket, bool)> {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
         socket.set_tcp_nodelay(true)?;
         match socket.connect(&address.into()) {
@@ -57,7 +63,8 @@ impl Tcp {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
             Err(error) => return Err(error),
         }
-        let mut endpoint = Endpoint::new(Tcp::new(TcpStream::from(OwnedFd::from(socket))));
+        let stream = Stream::Plain(TcpStream::from(OwnedFd::from(socket)));
+        let mut endpoint = Endpoint::new(Layered::new(stream, transform));
         endpoint.ready.remove(Readiness::READABLE);
         let established = endpoint.established()?;
         Ok((endpoint, established))
@@ -65,44 +72,46 @@ impl Tcp {
 
     /// Registers the socket with smol's reactor.
     pub(in crate::engine) fn into_smol(self) -> io::Result<Self> {
-        match self.0 {
-            Holder::Plain(stream) => Ok(Tcp(Holder::Smol(Box::new(Async::new_nonblocking(stream)?)))),
-            held @ Holder::Smol(_) => Ok(Tcp(held)),
-        }
+        self.try_map(|stream| match stream {
+            Stream::Plain(stream) => Ok(Stream::Smol(Box::new(Async::new_nonblocking(stream)?))),
+            registered @ Stream::Smol(_) => Ok(registered),
+        })
     }
 
     /// The socket as registered with smol's reactor.
     pub(in crate::engine) fn as_smol(&self) -> Option<&Async<TcpStream>> {
-        match &self.0 {
-            Holder::Plain(_) => None,
-            Holder::Smol(stream) => Some(stream),
+        match self.inner() {
+            Stream::Plain(_) => None,
+            Stream::Smol(stream) => Some(stream),
         }
     }
 
     pub(in crate::engine) fn stream(&self) -> &TcpStream {
-        match &self.0 {
-            Holder::Plain(stream) => stream,
-            Holder::Smol(stream) => (**stream).get_ref(),
-        }
+        self.inner().tcp()
     }
 
     /// The descriptor.
     pub(in crate::engine) fn fd(&self) -> usize {
         self.stream().as_raw_fd() as usize
     }
-
-    /// True when no byte and no end has arrived since the last read. Peeks one byte, because an unwatched socket has no
-    /// recorded readiness and recorded readiness may be stale.
-    pub(in crate::engine) fn is_quiet(&self) -> bool {
-        let result = self.stream().peek(&mut [0]);
-        matches!(result, Err(error) if error.kind() == ErrorKind::WouldBlock)
-    }
 }
 
 impl Socket {
     /// An accepted connection.
-    pub(in crate::engine) fn accepted(stream: TcpStream) -> Self {
-        Endpoint::new(Tcp::new(stream))
+    pub(in crate::engine) fn accepted(stream: TcpStream, transform: Option<&TransformFactory>) -> Self {
+        Endpoint::new(Layered::new(Stream::Plain(stream), transform))
+    }
+
+    /// True when no byte and no end has arrived since the last read. Peeks one byte, because an unwatched socket has no
+    /// recorded readiness and recorded readiness may be stale.
+    pub(in crate::engine) fn is_quiet(&mut self) -> bool {
+        match &mut self.transport {
+            Layered::Plain(stream) => {
+                let result = stream.tcp().peek(&mut [0]);
+                matches!(result, Err(error) if error.kind() == ErrorKind::WouldBlock)
+            }
+            Layered::Coded(coded) => coded.is_quiet(&mut self.ready),
+        }
     }
 
     /// The descriptor.
@@ -151,11 +160,11 @@ impl Socket {
     }
 }
 
-impl Transport for Tcp {
+impl Transport for Stream {
     /// Reads, and acknowledges at once after a large read that emptied the socket. The sender's window may be used up,
     /// and the kernel's delayed acknowledgement would hold up the rest for 40 ms.
     fn read(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
-        let (tcp, most) = (self.stream(), room.len());
+        let (tcp, most) = (self.tcp(), room.len());
         let result = recv(tcp, room, RecvFlags::empty()).map(|(n, _)| n);
         let ended = ready.contains(Readiness::ENDED);
         ready.set(Readiness::READABLE, matches!(result, Ok(n) if n == most || (ended && n > 0)));
@@ -172,7 +181,7 @@ impl Transport for Tcp {
         let most = slices[0].len() + slices[1].len();
         let mut flags = SendFlags::NOSIGNAL;
         flags.set(SendFlags::MORE, follows != Follows::Unknown);
-        let tcp = self.stream();
+        let tcp = self.tcp();
         let result = match (slices[0].is_empty(), slices[1].is_empty()) {
             (_, true) => send(tcp, slices[0], flags),
             (true, false) => send(tcp, slices[1], flags),
@@ -189,27 +198,27 @@ impl Transport for Tcp {
     /// next call finds out which.
     fn send_file(&mut self, ready: &mut Readiness, file: &File, range: Range<u64>) -> io::Result<usize> {
         let most = (range.end - range.start).min(SENDFILE_MAX_BYTES);
-        let result = sendfile(self.stream(), file, Some(&mut { range.start }), most as usize);
+        let result = sendfile(self.tcp(), file, Some(&mut { range.start }), most as usize);
         ready.set(Readiness::WRITABLE, result.is_ok());
         Ok(result?)
     }
 
     fn established(&mut self, ready: &mut Readiness) -> io::Result<bool> {
-        if let Some(error) = self.stream().take_error()? {
+        if let Some(error) = self.tcp().take_error()? {
             return Err(error);
         }
-        let established = self.stream().peer_addr().is_ok();
+        let established = self.tcp().peer_addr().is_ok();
         ready.set(Readiness::WRITABLE, established);
         Ok(established)
     }
 
     fn shutdown(&mut self, _: &mut Readiness) {
         // The call fails only if the connection is broken; the next read finds this.
-        let _ = self.stream().shutdown(Shutdown::Write);
+        let _ = self.tcp().shutdown(Shutdown::Write);
     }
 
     fn set_abrupt(&mut self) {
         // The call fails only if the connection is already closed.
-        let _ = SockRef::from(self.stream()).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO));
     }
 }
