@@ -22,7 +22,7 @@ bench_packages = wrk haproxy nginx caddy apache2 strace iproute2 curl valgrind
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
-.PHONY: help run-thread run-async serve site test model simulate fuzz lint peers compare compare-selftest instructions \
+.PHONY: help run-thread run-async serve site test model simulate fuzz fuzz-seeds lint peers compare compare-selftest instructions \
 	churn chaos ci clean \
 	bench bench-smoke bench-full bench-doctor bench-selftest bench-setup bench-build report report-check
 
@@ -90,6 +90,9 @@ report-check: ## check that the stored report follows from the raw results
 
 fuzz: ## run a fuzz target for 10 minutes (TARGET=rewrite; needs cargo-fuzz, see fuzz/README.md)
 	RUSTC_BOOTSTRAP=1 cargo fuzz run $(or $(TARGET),rewrite) -- -max_total_time=600 -max_len=4096 -dict=fuzz/http.dict
+
+fuzz-seeds: ## write the raw messages of tests/corpus as first inputs of the fuzz targets
+	cargo run --quiet --manifest-path fuzz/Cargo.toml --example seeds
 
 test: ## run every test
 	cargo test --workspace

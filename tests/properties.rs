@@ -49,36 +49,6 @@ fn they_hold_for_the_raw_messages() {
     }
 }
 
-/// Writes first inputs for the fuzz targets: `cargo test --test properties -- --ignored`.
-#[test]
-#[ignore = "writes files into fuzz/corpus"]
-fn the_raw_messages_become_first_inputs() {
-    let inputs = |messages: Vec<&[u8]>, flags| -> Vec<Vec<u8>> {
-        messages.into_iter().map(|message| Input::to_bytes(flags, 0, message)).collect()
-    };
-    let messages = [requests(), responses()].concat();
-    let bodies = messages.iter().filter_map(|message| {
-        let head = message.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
-        Some(&message[head..]).filter(|body| !body.is_empty())
-    });
-    let exchanges = requests().into_iter().zip(responses().into_iter().cycle());
-    let exchanges =
-        exchanges.map(|(request, response)| Input::to_bytes(0, 0, &[request, b"\xfe", response].concat()));
-    for (target, inputs) in [
-        ("chunks", inputs(bodies.collect(), 0)),
-        ("exchange", exchanges.collect()),
-        ("request_head", inputs(requests(), 0)),
-        ("response_head", inputs(responses(), 0)),
-        ("rewrite", [inputs(requests(), 0), inputs(responses(), 2)].concat()),
-    ] {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-        fs::create_dir_all(&directory).unwrap();
-        for (n, input) in inputs.iter().enumerate() {
-            fs::write(directory.join(format!("raw-{n:03}")), input).unwrap();
-        }
-    }
-}
-
 /// One change of a message: what, where, and with which byte.
 type Edit = (u8, prop::sample::Index, u8);
 
