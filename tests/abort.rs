@@ -1,4 +1,6 @@
 //! A panic outside of a connection ends the process: a process that is alive and serves nobody would be worse.
+//!
+//! A test program of its own: it starts itself as the process that aborts, with this test alone.
 mod harness;
 
 use std::net::SocketAddr;

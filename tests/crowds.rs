@@ -1,4 +1,6 @@
 //! Many clients at once, on both engines: nobody waits for somebody else. One test after the other, for they take time.
+//!
+//! A test program of its own: a wait of a client is measured, so no other test may use the cores meanwhile.
 mod harness;
 
 use std::sync::{LazyLock, Mutex};

@@ -1,4 +1,6 @@
 //! 1 GiB through the real program, either way, in 64 MiB of memory.
+//!
+//! A test program of its own: no other test may use the cores and the memory while these bytes pass.
 mod harness;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,4 +1,6 @@
 //! The program as a process: exit codes, signals, and life without free descriptors.
+//!
+//! A test program of its own: it measures the CPU time of processes and opens thousands of descriptors.
 mod harness;
 
 use std::net::TcpStream;
