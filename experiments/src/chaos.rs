@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use crate::bench::{Lab, Trouble, free_port};
 use crate::child::{Guard, Program};
 use crate::faulty::Fault;
+use crate::lab::{Lab, Trouble, free_port};
 use crate::model::{Cell, Client, file};
 use crate::peers::rows;
 use crate::peers::subjects::target;

@@ -11,9 +11,9 @@ mod verdict;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use crate::bench::Trouble;
 use crate::child::Guard;
 use crate::doctor;
+use crate::lab::Trouble;
 use crate::model::Target;
 use crate::peers::measure::{Bench, Sample};
 use crate::peers::rows::{self, Metric, Row, WARM_S};

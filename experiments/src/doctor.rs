@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sha2::{Digest, Sha256};
 
-use crate::bench::cpus;
+use crate::lab::cpus;
 use crate::model::{Binary, Host};
 use crate::plan::hex;
 use crate::proc::HostCounters;

@@ -24,6 +24,7 @@ mod doctor;
 mod faulty;
 mod gates;
 mod histogram;
+mod lab;
 mod model;
 mod peers;
 mod plan;

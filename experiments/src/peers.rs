@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
-use crate::bench::Trouble;
 use crate::child::Guard;
 use crate::doctor::{self, Diagnosis};
+use crate::lab::Trouble;
 use crate::model::Work;
 use crate::plan::AROUND_S;
 use crate::run::{self, Scratch, Stopped};

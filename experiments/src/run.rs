@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::bench::{self, Lab, Trouble};
+use crate::bench;
 use crate::child::Guard;
 use crate::doctor::{self, Diagnosis};
+use crate::lab::{Lab, Trouble};
 use crate::model::{
     CELLS, Cell, MANIFEST, Manifest, Measured, PLAN, Plan, Record, SCHEMA, Target, Topology, Validity, file,
 };

@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicBool;
 
 use clap::ValueEnum;
 
-use crate::bench::Trouble;
 use crate::child::Guard;
 use crate::faulty::Fault;
+use crate::lab::Trouble;
 use crate::model::{Cell, Gate, Load, Measured, Section, Target, TargetKind, Validity, Work, file};
 use crate::plan::FILES;
 use crate::probe::RawProbe;

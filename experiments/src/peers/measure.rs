@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::rows::Metric;
-use crate::bench::{Lab, Server, Trouble, free_port};
+use crate::lab::{Lab, Server, Trouble, free_port};
 use crate::model::{Cell, Client, Target, Work, file};
 use crate::plan::FILES;
 use crate::proc::{GroupCounters, HostCounters};
