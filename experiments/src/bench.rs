@@ -1,4 +1,4 @@
-//! Carries out one cell: starts what it needs, measures, writes down what was seen, and stops everything.
+//! Measures one cell: starts the programs, measures, writes the raw files, and stops the programs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,14 +17,14 @@ use crate::raw::{RawPrograms, RawSystem, Started};
 use crate::reply::Verdict;
 use crate::sockets;
 
-/// Probes a second: far below one percent of what the load does.
+/// Probes per second: far below one percent of the load.
 pub(crate) const PROBE_HZ: f64 = 100.0;
 
-/// The snapshot of the client's connections and threads is taken this long before its end.
+/// Time between the snapshot of the client's connections and threads, and the end of the client.
 const BEFORE_END: Duration = Duration::from_millis(350);
 
 impl<'a> Lab<'a> {
-    /// Measures a cell into its directory, which is complete when `DONE` is in it.
+    /// Measures a cell into its directory. A complete directory contains the file `DONE`.
     pub(crate) fn measure(&self, target: &Target, cell: &Cell, directory: &Path) -> Result<(), Trouble> {
         if directory.exists() {
             fs::remove_dir_all(directory).map_err(broken(directory))?;
@@ -83,7 +83,7 @@ impl<'a> Lab<'a> {
         }
     }
 
-    /// Warm-up, then wrk, the prober and the collectors together. Returns wrk's command.
+    /// Warms up, then runs wrk, the prober and the collectors at the same time. Returns wrk's command.
     fn load(
         &self,
         cell: &Cell,
@@ -158,7 +158,8 @@ impl<'a> Lab<'a> {
         Ok(())
     }
 
-    /// Opens connections that each have one answer and then rest, and reads the target's memory as they grow.
+    /// Opens connections step by step. Each connection gets one answer and is then idle. Reads the target's memory
+    /// after each step.
     pub(crate) fn idle(
         &self,
         cell: &Cell,
@@ -174,7 +175,7 @@ impl<'a> Lab<'a> {
             self.verify(address, cell)?;
         }
         self.pause(REST)?;
-        let unknown = || Trouble::Failed("the kernel does not tell a process's memory".into());
+        let unknown = || Trouble::Failed("the kernel does not report the memory of a process".into());
         let mut points = vec![(0, memory().ok_or_else(unknown)?)];
         let mut open = Vec::new();
         for step in 1..=STEPS {
@@ -197,7 +198,7 @@ impl<'a> Lab<'a> {
     }
 }
 
-/// What is to be told from the client: the target, the backends and ourselves.
+/// Reads the counters of the target, of the backends and of this process.
 fn roles((target, backends): (u32, Option<u32>)) -> BTreeMap<Role, GroupCounters> {
     let mut roles = BTreeMap::from([
         (Role::Target, GroupCounters::of_group(target)),

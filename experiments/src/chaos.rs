@@ -1,8 +1,8 @@
-//! `neraca-lab chaos`: one of three backends at a time misbehaves while `wrk` sends GETs. No GET may fail.
+//! `neraca-lab chaos`: one of three backends at a time has a fault while `wrk` sends GETs. No GET may fail.
 //!
-//! A GET leaves nothing behind, so the balancer may send it to another backend as long as no byte of the response has
-//! reached the client. Every turn takes one backend: its process is killed, comes back with a fault, is killed again and
-//! comes back without a fault. The other two backends are healthy meanwhile.
+//! A GET is safe, so the balancer may send it to another backend until a byte of the response has reached the client.
+//! In every turn one backend is killed, starts again with a fault, is killed again, and starts without a fault. The
+//! other two backends stay healthy.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub(crate) struct Chaos {
     /// The program under test
     #[arg(long, value_name = "FILE", default_value = "target/release/neraca")]
     neraca: PathBuf,
-    /// Seconds for each engine; a turn takes 1.5 s, and 12 turns are every backend with every fault
+    /// Seconds for each engine; a turn takes 1.5 s, and 12 turns cover every backend with every fault
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
     /// Connections of wrk
@@ -48,7 +48,7 @@ const DOWN: Duration = Duration::from_millis(300);
 const AT_FAULT: Duration = Duration::from_millis(700);
 const HEALTHY: Duration = Duration::from_millis(500);
 
-/// The state that a backend is to be in.
+/// The wanted state of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Order {
     backend: usize,
@@ -56,7 +56,7 @@ struct Order {
     fault: Fault,
 }
 
-/// What the backend of this time's turn is to do.
+/// Returns the wanted state of the backend whose turn it is.
 fn order(elapsed: Duration, faults: &[Fault]) -> Order {
     let turn_ms = (DOWN + AT_FAULT + HEALTHY).as_millis();
     let (turn, at) = ((elapsed.as_millis() / turn_ms) as usize, elapsed.as_millis() % turn_ms);
@@ -68,7 +68,7 @@ fn order(elapsed: Duration, faults: &[Fault]) -> Order {
     Order { backend: turn % BACKENDS, fault }
 }
 
-/// Runs both engines, prints a line for each, and says whether no GET failed.
+/// Runs both engines and prints a line for each. Returns true when no GET failed.
 pub(crate) fn run(arguments: &Chaos, stop: &AtomicBool) -> Result<bool, Stopped> {
     let cannot = |error: std::io::Error| Stopped::Refused(error.to_string());
     let scratch = Scratch::new().map_err(cannot)?;
@@ -114,7 +114,7 @@ fn measure(lab: &Lab<'_>, arguments: &Chaos, engine: &str) -> Result<(Client, us
     lab.wait(&client, cell.seconds, |_| {
         let next = order(begin.elapsed(), &arguments.faults);
         if next != last {
-            // A late look may have missed the end of the turn before.
+            // A late look may have missed the end of the previous turn.
             if next.backend != last.backend {
                 turns += 1;
                 trouble = trouble.take().or(backends.obey(Order { fault: Fault::None, ..last }).err());
@@ -135,7 +135,7 @@ fn measure(lab: &Lab<'_>, arguments: &Chaos, engine: &str) -> Result<(Client, us
     Ok((client, turns))
 }
 
-/// The processes of the backends, each on a port of its own.
+/// The processes of the backends, each on its own port.
 struct Backends<'l, 'g> {
     lab: &'l Lab<'g>,
     ports: [u16; BACKENDS],
@@ -165,7 +165,8 @@ impl<'l, 'g> Backends<'l, 'g> {
         Ok(backends)
     }
 
-    /// Kills the process of a backend and starts another one, unless the backend is in that state.
+    /// Brings a backend into the wanted state: kills its process and starts another process. Does nothing if the
+    /// backend is already in this state.
     fn obey(&mut self, Order { backend, fault }: Order) -> Result<(), Trouble> {
         if self.states[backend] == fault {
             return Ok(());

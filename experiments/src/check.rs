@@ -1,4 +1,4 @@
-//! Whether what a run says of itself is what its raw files say.
+//! Checks the stored results of a run against its raw files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,10 +12,10 @@ use crate::report;
 use crate::report::study::Study;
 use crate::report::summary::{csv_text, json_text};
 
-/// How many differences are told.
+/// Maximum number of reported differences.
 const TOLD: usize = 20;
 
-/// Recomputes the summary of the named run, or of the newest. Each difference is a line of the error.
+/// Recomputes the summary of the named run, or of the newest run. Each difference is a line of the error.
 pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
     let results = report::choose(directory)?;
     let study = Study::load(&results)?;
@@ -38,7 +38,7 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// The plan against its own hash, and that of the manifest.
+/// Compares the plan with its own hash and with the hash in the manifest.
 fn plan(study: &Study) -> Vec<String> {
     let Plan { name, seed, targets, cells, hash, .. } = study.plan.clone();
     let fresh = of_cells(&name, seed, targets, cells).hash;
@@ -46,11 +46,11 @@ fn plan(study: &Study) -> Vec<String> {
     if same {
         Vec::new()
     } else {
-        vec![format!("{PLAN}: its hash is {fresh}, {MANIFEST} and itself say otherwise")]
+        vec![format!("{PLAN}: its hash is {fresh}, but the hash in {MANIFEST} or in {PLAN} differs")]
     }
 }
 
-/// The stored summary against the recomputed one, field by field.
+/// Compares the stored summary with the recomputed summary, field by field.
 fn summary(results: &Path, study: &Study) -> Result<Vec<String>, String> {
     let (stored, fresh) = (read(&results.join("summary.json"))?, json_text(study));
     let mut wrong = Vec::new();
@@ -59,15 +59,15 @@ fn summary(results: &Path, study: &Study) -> Result<Vec<String>, String> {
             [stored, fresh].map(|text| serde_json::from_str::<Value>(&text).unwrap_or_default());
         compare("summary.json", &stored, &fresh, &mut wrong);
         if wrong.is_empty() {
-            wrong.push("summary.json: written otherwise than `neraca-lab report` writes it".into());
+            wrong.push("summary.json: not formatted as `neraca-lab report` formats it".into());
         }
     } else if read(&results.join("summary.csv"))? != csv_text(study) {
-        wrong.push("summary.csv: not what the raw files give".into());
+        wrong.push("summary.csv: differs from the raw files".into());
     }
     Ok(wrong)
 }
 
-/// Differences, named by where they are; a cell by its name.
+/// Collects the differences between two values. The place of a difference is its path; a cell is named by its id.
 fn compare(place: &str, stored: &Value, fresh: &Value, wrong: &mut Vec<String>) {
     match (stored, fresh) {
         (Value::Object(a), Value::Object(b)) => {
@@ -87,11 +87,11 @@ fn compare(place: &str, stored: &Value, fresh: &Value, wrong: &mut Vec<String>) 
         (_, _) if place.ends_with("raw_sha256") => {
             wrong.push(format!("{}: a raw file was changed", place.trim_end_matches(": raw_sha256")));
         }
-        (a, b) => wrong.push(format!("{place} is {a}, the raw files give {b}")),
+        (a, b) => wrong.push(format!("{place} is {a}, but the raw files give {b}")),
     }
 }
 
-/// The lines that were appended during the run against what their raw directories give.
+/// Compares the lines that were appended during the run with the records from the raw directories.
 fn records(results: &Path, study: &Study) -> Result<Vec<String>, String> {
     let mut wrong = Vec::new();
     let mut stored: BTreeMap<String, String> = BTreeMap::new();
@@ -105,7 +105,7 @@ fn records(results: &Path, study: &Study) -> Result<Vec<String>, String> {
         let own = serde_json::to_string(&Study::alone(record)).map_err(|error| format!("{id}: {error}"))?;
         match stored.remove(id) {
             Some(line) if line == own => {}
-            Some(_) => wrong.push(format!("{CELLS}: {id} is not what its raw files give")),
+            Some(_) => wrong.push(format!("{CELLS}: {id} differs from its raw files")),
             None => wrong.push(format!("{CELLS}: {id} is missing")),
         }
     }
@@ -113,13 +113,13 @@ fn records(results: &Path, study: &Study) -> Result<Vec<String>, String> {
     Ok(wrong)
 }
 
-/// Pages and plots, where the numbers are right.
+/// Compares the pages and plots.
 fn pages(results: &Path, study: &Study) -> Vec<String> {
     let files = report::render(study).into_iter().filter(|(name, _)| name.starts_with("report/"));
     let differs =
         |(name, text): &(String, String)| fs::read_to_string(results.join(name)).ok().as_ref() != Some(text);
     let told = |(name, _): (String, String)| {
-        format!("{name}: not what the raw files give; `make report` makes it again")
+        format!("{name}: differs from the raw files; `make report` makes it again")
     };
     files.filter(differs).map(told).collect()
 }

@@ -1,12 +1,12 @@
-//! Programs that are started for a measurement, each in a session and a process group of its own, none of which
-//! outlives us.
+//! The programs of a measurement. Each program has its own session and its own process group, and no program outlives
+//! this process.
 //!
-//! A session is what the kernel shares time out to where it groups by session (`kernel.sched_autogroup_enabled`), as a
-//! service manager's groups are elsewhere. In one session together, a balancer of two processes would get twice the
-//! time of one that runs on a single thread.
+//! With `kernel.sched_autogroup_enabled` the kernel shares the CPU time between sessions. Programs in one session would
+//! share the session's time per thread, so a balancer with two processes would get twice the time of a balancer with
+//! one thread.
 //!
-//! Groups are told to a guard process over a pipe. When the pipe ends, however we died, the guard kills what is
-//! still on its list. (A death signal set in the child would not reach the workers of a master.)
+//! A guard process gets the list of groups over a pipe. When this process dies, the pipe ends, and the guard kills the
+//! groups on its list. (A parent-death signal would not reach the workers of a master process.)
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -22,10 +22,10 @@ use rustix::process::{Pid, Signal, WaitIdOptions, getpgid, kill_process_group, w
 
 use crate::proc;
 
-/// How long a program may take to end by itself.
+/// Maximum time for a program to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Tells the guard process which groups live.
+/// The pipe to the guard process.
 #[derive(Debug)]
 pub(crate) struct Guard {
     pipe: Mutex<Option<ChildStdin>>,
@@ -33,7 +33,7 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Starts the guard: this program with the argument `guard`. It also removes the scratch directory.
+    /// Starts the guard: this program with the argument `guard`. The guard also removes the scratch directory.
     pub(crate) fn start(scratch: &Path) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("guard").arg(scratch).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
@@ -49,7 +49,7 @@ impl Guard {
 }
 
 impl Drop for Guard {
-    /// Its list is empty by now: programs borrow the guard.
+    /// The guard's list is empty now, because programs borrow the guard.
     fn drop(&mut self) {
         if let Ok(mut pipe) = self.pipe.lock() {
             drop(pipe.take());
@@ -58,7 +58,8 @@ impl Drop for Guard {
     }
 }
 
-/// What the guard process does: `+12` puts group 12 on the list, `-12` takes it off, and at the end the list dies.
+/// Runs the guard process. `+12` adds group 12 to the list, `-12` removes it. At the end of the input, the guard kills
+/// all groups on the list.
 pub(crate) fn guard(input: impl BufRead, scratch: &Path) {
     let mut groups = BTreeSet::new();
     for line in input.lines().map_while(Result::ok) {
@@ -80,7 +81,7 @@ fn signal(group: u32, signal: Signal) {
     }
 }
 
-/// A program that runs. Dropping it kills its group.
+/// A running program. Its group is killed on drop.
 #[derive(Debug)]
 pub(crate) struct Program<'a> {
     child: Child,
@@ -89,7 +90,7 @@ pub(crate) struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    /// Starts `words` with both outputs in files.
+    /// Starts a command line with both outputs in files.
     pub(crate) fn start<W: AsRef<OsStr>>(
         words: &[W],
         environment: &[(&str, &OsStr)],
@@ -110,19 +111,19 @@ impl<'a> Program<'a> {
         Ok(program)
     }
 
-    /// Its process group, which is also the number of its first process.
+    /// Returns the process group, which is also the id of the first process.
     pub(crate) fn group(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether its first process has ended. Its counters can still be read until [`Program::stop`].
+    /// True when the first process has ended. Its counters can be read until [`Program::stop`].
     pub(crate) fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let pid = Pid::from_child(&self.child);
         !matches!(waitid(rustix::process::WaitId::Pid(pid), options), Ok(None))
     }
 
-    /// Lets it end by itself, then makes it.
+    /// Asks the program to end, and kills it when it does not end in time.
     pub(crate) fn stop(mut self) -> io::Result<ExitStatus> {
         if !self.has_ended() {
             signal(self.group(), Signal::TERM);

@@ -1,8 +1,8 @@
 //! `neraca-lab compare`: two builds of the balancer, side by side, under the same load.
 //!
 //! Each round measures every cell once with both builds, one directly after the other. The order alternates from round
-//! to round. A ratio is taken within a pair, so noise that strikes both runs of a pair cancels out. The origins are one
-//! `neraca serve` of the new build, behind both balancers.
+//! to round. A ratio is taken within a pair, so noise that affects both runs cancels out. Both balancers have the same
+//! origins: one `neraca serve` of the new build.
 
 mod base;
 mod instructions;
@@ -61,7 +61,7 @@ pub(crate) struct Instructions {
 const LOADS: [&str; 5] = ["c1000", "c100", "c10", "75k", "close"];
 const ENGINES: [&str; 2] = [targets::THREAD, targets::ASYNC];
 
-/// A balancer of either build. Only flags that both builds know may stand here.
+/// A balancer of either build. Contains only flags that both builds know.
 const BALANCE: &str = "{BUILD} balance --engine ENGINE --listen 127.0.0.1:0 --backend 127.0.0.1:{o1} \
                        --backend 127.0.0.1:{o2} --backend 127.0.0.1:{o3}";
 
@@ -76,7 +76,7 @@ struct Cell {
 /// The cells that `only` selects; all cells when `only` is empty.
 ///
 /// # Errors
-/// Names a word in `only` that selects no cell.
+/// When a word in `only` selects no cell. The error names the word.
 fn cells(only: &[String], with: &str) -> Result<Vec<Cell>, String> {
     let loads = rows::chosen(&LOADS.map(String::from))?;
     let selects = |word: &str, engine: &str, row: &Row| {
@@ -105,7 +105,7 @@ fn cells(only: &[String], with: &str) -> Result<Vec<Cell>, String> {
         .collect())
 }
 
-/// Measures, prints, and says whether the newer build is good enough.
+/// Measures and prints. Returns true when the newer build is good enough.
 pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Stopped> {
     let cells = cells(&arguments.only, &arguments.with)?;
     let diagnosis = doctor::examine(&arguments.neraca, None);
@@ -195,8 +195,8 @@ fn measure(
     Ok(compared)
 }
 
-/// Runs both builds, one directly after the other. Every second round starts with the newer build. A run that breaks
-/// off counts as one failure.
+/// Runs both builds, one directly after the other. Every second round starts with the newer build. A run that fails
+/// counts as one failure.
 fn pair(bench: &Bench<'_>, cell: &Cell, round: u32, seconds: f64) -> Result<[Sample; 2], Trouble> {
     let load = cell.row.cell(round as usize, seconds);
     let mut pair = [Sample::new(), Sample::new()];
@@ -213,8 +213,8 @@ fn pair(bench: &Bench<'_>, cell: &Cell, round: u32, seconds: f64) -> Result<[Sam
     Ok(pair)
 }
 
-/// What must hold for the comparison itself: a build equals itself, and a build with a receive buffer of 64 bytes is
-/// worse. Returns whether both were found.
+/// Checks the comparison itself: a build equals itself, and a build with a receive buffer of 64 bytes is worse. Returns
+/// true when both verdicts are right.
 pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Stopped> {
     let mut good = true;
     for (with, expected) in [("", true), ("--experiment-receive-bytes 64", false)] {
@@ -235,7 +235,7 @@ pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Stopped
     Ok(good)
 }
 
-/// Enough pairs for an interval that a noisy machine does not stretch beyond the slowed build's distance.
+/// Number of pairs. With fewer pairs, the interval on a noisy machine can hide the slowed build.
 const SELFTEST_PAIRS: u32 = 6;
 
 fn mark(good: bool) -> &'static str {

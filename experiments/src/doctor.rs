@@ -1,4 +1,4 @@
-//! What must be right before anything is measured, and what is worth knowing.
+//! Checks the machine before a measurement.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,12 +14,12 @@ use crate::model::{Binary, Host};
 use crate::plan::hex;
 use crate::proc::HostCounters;
 
-/// Descriptors that a balancer needs at the most: two for each of 2000 connections, and some.
+/// Maximum number of descriptors that a balancer needs: two for each of 2000 connections, and some more.
 const DESCRIPTORS: u64 = 4500;
-/// Connections that may come at once.
+/// Number of connections that may arrive at once.
 const BACKLOG: u64 = 1024;
 
-/// Programs that are used: name, arguments that print the version, whether nothing works without it.
+/// The used programs: name, arguments that print the version, and true for a program that every run needs.
 const TOOLS: [(&str, &[&str], bool); 8] = [
     ("wrk", &["-v"], true),
     ("ss", &["-V"], true),
@@ -31,18 +31,18 @@ const TOOLS: [(&str, &[&str], bool); 8] = [
     ("curl", &["-V"], false),
 ];
 
-/// What was found.
+/// The result of the checks.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     pub(crate) tools: BTreeMap<String, String>,
     pub(crate) host: Host,
     pub(crate) neraca: Option<Binary>,
-    /// Without a remedy nothing starts.
+    /// The problems that prevent a run.
     pub(crate) fatal: Vec<String>,
     pub(crate) warnings: Vec<String>,
 }
 
-/// Looks at everything. Also raises our own descriptor limit, which programs that we start inherit.
+/// Makes all checks. Also raises our own descriptor limit; the started programs inherit this limit.
 pub(crate) fn examine(neraca: &Path, host_name: Option<&str>) -> Diagnosis {
     let descriptors = raise_descriptor_limit();
     let (mut fatal, mut warnings) = (Vec::new(), Vec::new());
@@ -60,11 +60,11 @@ pub(crate) fn examine(neraca: &Path, host_name: Option<&str>) -> Diagnosis {
         let remedy = format!(
             "`ulimit -Hn` must be at least {DESCRIPTORS} (limits.conf, or LimitNOFILE of the service)"
         );
-        fatal.push(format!("a process may have only {descriptors} descriptors; {remedy}"));
+        fatal.push(format!("the limit of open files is {descriptors}; {remedy}"));
     }
     if host.somaxconn < BACKLOG {
         let remedy =
-            format!("`sysctl net.core.somaxconn={BACKLOG}` or more lets all clients connect at once");
+            format!("`sysctl net.core.somaxconn={BACKLOG}` or more allows all clients to connect at once");
         warnings.push(format!("a listen queue holds only {} connections; {remedy}", host.somaxconn));
     }
     if let Some(governor) = host.governor.as_deref().filter(|governor| *governor != "performance") {
@@ -86,7 +86,7 @@ pub(crate) fn examine(neraca: &Path, host_name: Option<&str>) -> Diagnosis {
     Diagnosis { tools, host, neraca: binary.ok(), fatal, warnings }
 }
 
-/// The first line that a program prints about itself.
+/// Returns the first line that a program prints about its version.
 fn version(name: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(name).args(arguments).output().ok()?;
     let said = [output.stdout, output.stderr].concat();
@@ -101,7 +101,7 @@ fn raise_descriptor_limit() -> u64 {
     (if raised { limit.maximum } else { limit.current }).unwrap_or(u64::MAX)
 }
 
-/// CPU used by others, and stolen, in percent, while we sleep.
+/// Measures the CPU time of other programs and the stolen CPU time, in percent, while this process sleeps.
 fn noise() -> (f64, f64) {
     let before = HostCounters::read();
     std::thread::sleep(Duration::from_millis(500));
@@ -144,7 +144,7 @@ fn host(name: Option<&str>, descriptors: u64) -> Host {
     }
 }
 
-/// Names the machine after its CPU; its host name may say more than its owner wants.
+/// Names the machine after its CPU. The host name could reveal more than its owner wants.
 fn neutral_name(cpu: &str, cpus: usize) -> String {
     const FAMILIES: [&str; 8] = ["epyc", "xeon", "ryzen", "core", "neoverse", "graviton", "apple", "arm"];
     let cpu = cpu.to_lowercase();
@@ -152,9 +152,9 @@ fn neutral_name(cpu: &str, cpus: usize) -> String {
     format!("{family}-{cpus}core")
 }
 
-/// The program under test, by its contents.
+/// Identifies the program under test by its contents.
 fn binary(path: &Path) -> Result<Binary, String> {
-    let remedy = "`cargo build --release` makes it, --neraca names another";
+    let remedy = "build it with `cargo build --release`, or name another program with --neraca";
     let bytes = fs::read(path).map_err(|error| format!("{}: {error}; {remedy}", path.display()))?;
     let version = Command::new(path).arg("--version").output();
     let version = version.map_err(|error| format!("{}: {error}; {remedy}", path.display()))?;
@@ -172,7 +172,7 @@ fn binary(path: &Path) -> Result<Binary, String> {
 }
 
 impl Diagnosis {
-    /// For people.
+    /// Returns the result as text.
     pub(crate) fn lines(&self) -> Vec<String> {
         let host = &self.host;
         let mut lines = vec![

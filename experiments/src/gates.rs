@@ -1,5 +1,5 @@
-//! Whether a number can be trusted. Every gate answers valid, a note, or invalid with a reason; nothing is left
-//! out silently.
+//! The gates decide whether a number can be trusted. Every gate answers valid, note or invalid. A note and an invalid
+//! result have a reason. No cell is left out silently.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::model::{
 
 use Validity::{Invalid, Note, Valid};
 
-/// Verdict and reason, before they carry the gate's name.
+/// Verdict and reason, still without the gate's name.
 type Judged = (Validity, String);
 
 fn valid() -> Judged {
     (Valid, String::new())
 }
 
-/// The worst of three: above `invalid`, above `note`, or neither.
+/// Returns invalid above `invalid`, a note above `note`, else valid.
 fn above(value: f64, note: f64, invalid: f64, reason: impl FnOnce() -> String) -> Judged {
     match value {
         v if v > invalid => (Invalid, reason()),
@@ -25,7 +25,7 @@ fn above(value: f64, note: f64, invalid: f64, reason: impl FnOnce() -> String) -
     }
 }
 
-/// Every gate that one cell alone can answer.
+/// Evaluates every gate that needs one cell only.
 pub(crate) fn judge(cell: &Cell, measured: &Measured) -> Vec<GateResult> {
     let Measured::Load(load) = measured else { return Vec::new() };
     let judged = [
@@ -41,7 +41,7 @@ pub(crate) fn judge(cell: &Cell, measured: &Measured) -> Vec<GateResult> {
     judged.into_iter().map(|(gate, (verdict, reason))| GateResult { gate, verdict, reason }).collect()
 }
 
-/// The worst verdict; a cell without numbers is invalid.
+/// Returns the worst verdict. A cell without numbers is invalid.
 pub(crate) fn validity(gates: &[GateResult], measured: &Measured) -> Validity {
     let worst = gates.iter().map(|gate| gate.verdict).max().unwrap_or(Valid);
     if matches!(measured, Measured::Failed { .. }) { Invalid } else { worst }
@@ -74,7 +74,7 @@ fn little(cell: &Cell, load: &Load) -> Judged {
             (Note, format!("{said}: wrk's correction, so the mean shown is connections / rate"))
         }
         rho if rho >= 0.9 => valid(),
-        // Connecting takes time that wrk does not see.
+        // wrk does not measure the time to connect.
         _ if !cell.keep_alive => (Note, format!("{said}: the others were connecting")),
         _ => (Invalid, format!("{said}: the others were starved or dead")),
     }
@@ -91,7 +91,8 @@ fn conservation(load: &Load) -> Judged {
     valid()
 }
 
-/// A connection that is never answered is one failure among many requests, but a client lost.
+/// A connection without any answer is only one failed request, but a lost client. So such connections have their own
+/// limit.
 fn failures(cell: &Cell, load: &Load) -> Judged {
     let (failed, stalled) = (load.failures.total(), load.failures.stalled);
     let clients = stalled as f64 / f64::from(cell.opened().max(1));
@@ -140,7 +141,7 @@ fn host(load: &Load) -> Judged {
     worst(checks)
 }
 
-/// Rates of whole seconds; the halves of a run of at least four are compared.
+/// Compares the mean rates of the two halves of a run. The rates are per whole second.
 fn steady(load: &Load) -> Judged {
     let Some(counted) = load.target.as_ref().or(load.backends.as_ref()) else {
         return (Note, "nobody counted by the second".into());
@@ -170,7 +171,7 @@ fn bodies(load: &Load) -> Judged {
     above(share, 0.0, 0.01, || format!("{failed} of {} probes failed", load.probe.intended))
 }
 
-/// The worst verdict, with every reason.
+/// Returns the worst verdict, with every reason.
 fn worst<const N: usize>(checks: [Judged; N]) -> Judged {
     let verdict = checks.iter().map(|(verdict, _)| *verdict).max().unwrap_or(Valid);
     let reasons: Vec<String> =
@@ -178,7 +179,7 @@ fn worst<const N: usize>(checks: [Judged; N]) -> Judged {
     (verdict, reasons.join("; "))
 }
 
-/// The gates that need other cells, by the cell's `seq`. `kind` tells what a target is.
+/// Evaluates the gates that need other cells. The keys are the cells' `seq`; `kind` returns the kind of a target.
 pub(crate) fn across(
     records: &[Record],
     kind: impl Fn(&str) -> Option<TargetKind>,
@@ -211,8 +212,8 @@ fn load_of(record: &Record) -> Option<(&Cell, &Load)> {
     }
 }
 
-/// The best direct rate for the same file and way of connecting, at the same number of connections where there
-/// is one. A delayed backend is its own ceiling.
+/// Compares a rate with the best direct rate for the same file and the same kind of connections. If possible, the
+/// number of connections is the same too. A cell with a delayed backend has no ceiling.
 fn ceiling(cell: &Cell, load: &Load, direct: &[(&Cell, &Load)]) -> Option<Judged> {
     if cell.delay_ms > 0 {
         return None;
@@ -231,7 +232,7 @@ fn ceiling(cell: &Cell, load: &Load, direct: &[(&Cell, &Load)]) -> Option<Judged
     }))
 }
 
-/// The same measurement in other blocks.
+/// Compares a rate with the same measurement in the other blocks.
 fn repeatable(cell: &Cell, loads: &[(&Cell, &Load)]) -> Option<Judged> {
     let same = |other: &Cell| {
         Cell { seq: 0, block: 0, id: String::new(), ..other.clone() }
@@ -249,8 +250,8 @@ fn repeatable(cell: &Cell, loads: &[(&Cell, &Load)]) -> Option<Judged> {
     Some(above(cv, 0.05, 0.2, || format!("{n} repetitions vary by {:.0} %", cv * 100.0)))
 }
 
-/// The control of the headline: the thread engine against itself. The least and greatest of at least six ratios
-/// enclose their median with 97 % confidence.
+/// Evaluates the control of the headline: the thread engine against itself. With at least six ratios, the median lies
+/// between the least and the greatest ratio with 97 % confidence.
 fn control(loads: &[(&Cell, &Load)]) -> Option<Judged> {
     let rate = |target: &str, block: usize| {
         let of = |(cell, _): &&(&Cell, &Load)| {
@@ -280,7 +281,7 @@ mod tests {
     };
     use crate::plan::tests::cell;
 
-    /// 100 connections, 10000 requests/s, 10 ms each, on an idle machine: nothing to complain about.
+    /// A load that passes every gate: 100 connections, 10000 requests/s of 10 ms each, on an idle machine.
     fn good() -> Load {
         let latency_us = BTreeMap::from([("mean".into(), Some(10_000.0))]);
         let rates = vec![(1.0, 10_000.0), (2.0, 10_000.0), (3.0, 10_000.0), (4.0, 10_000.0)];

@@ -1,4 +1,4 @@
-//! The laboratory of one run: starts programs, waits for them, and asks for the first answers.
+//! Starts and configures the programs of a measurement, and waits for them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -18,19 +18,19 @@ use crate::probe::request;
 use crate::reply::{Reply, Verdict};
 use crate::{targets, wrk};
 
-/// How often files and processes are looked at during a run.
+/// Time between two looks at files and processes during a run.
 const LOOK: Duration = Duration::from_millis(10);
-/// How long a program may take until it listens.
+/// Maximum time for a program to start listening.
 const START: Duration = Duration::from_secs(10);
 
-/// Why there are no numbers.
+/// The reason why a measurement gave no numbers.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// Somebody wants us to stop.
+    /// A signal asked us to stop.
     Interrupted,
-    /// To be written down as the cell's result.
+    /// The cell failed; the text becomes the cell's result.
     Failed(String),
-    /// The lab itself cannot go on.
+    /// The laboratory itself cannot continue.
     Broken(String),
 }
 
@@ -42,11 +42,11 @@ pub(crate) fn failed(what: &str) -> impl Fn(std::io::Error) -> Trouble + '_ {
     move |error| Trouble::Failed(format!("{what}: {error}"))
 }
 
-/// What all cells share.
+/// The data that all cells share.
 #[derive(Debug)]
 pub(crate) struct Lab<'a> {
     pub(crate) neraca: PathBuf,
-    /// A directory for configurations, logs and the served files (`root`), emptied by nobody but us.
+    /// A directory for configurations, logs and the served files (`root`). No other process deletes files in it.
     pub(crate) scratch: PathBuf,
     pub(crate) guard: &'a Guard,
     pub(crate) stop: &'a AtomicBool,
@@ -54,7 +54,7 @@ pub(crate) struct Lab<'a> {
     pub(crate) bodies: BTreeMap<String, Arc<[u8]>>,
 }
 
-/// A program that listens.
+/// A running program that listens.
 pub(crate) struct Server<'a> {
     pub(crate) program: Program<'a>,
     pub(crate) addresses: Vec<SocketAddr>,
@@ -63,7 +63,7 @@ pub(crate) struct Server<'a> {
 }
 
 impl<'a> Lab<'a> {
-    /// Paths of this machine do not belong into results.
+    /// Replaces the paths of this machine, which must not be in results.
     pub(crate) fn shorten(&self, text: &str) -> String {
         let text = text.replace(&self.scratch.display().to_string(), "{dir}");
         text.replace(&self.neraca.display().to_string(), "neraca")
@@ -88,7 +88,7 @@ impl<'a> Lab<'a> {
         Ok(server)
     }
 
-    /// Configures a target with these values, to which its port is added, and starts it.
+    /// Configures a target with these values and with its port, and starts it.
     pub(crate) fn target(
         &self,
         target: &Target,
@@ -116,7 +116,8 @@ impl<'a> Lab<'a> {
         self.start("target", &words, &values, given)
     }
 
-    /// Starts a server and waits until it listens: on `port`, or on the addresses that it prints, one for each `--listen`.
+    /// Starts a server and waits until it listens. It listens on `port`, or else on the addresses that it prints, one
+    /// for each `--listen`.
     fn start(
         &self,
         name: &str,
@@ -148,14 +149,14 @@ impl<'a> Lab<'a> {
             }
             if program.has_ended() || Instant::now() > deadline {
                 let said = fs::read_to_string(&err).unwrap_or_default();
-                let said = said.lines().last().unwrap_or("it said nothing");
+                let said = said.lines().last().unwrap_or("it printed nothing");
                 return Err(Trouble::Failed(format!("{command} does not listen: {said}")));
             }
             self.pause(LOOK)?;
         }
     }
 
-    /// The right body must come before anything is timed.
+    /// Checks that the target serves the right body, before any measurement.
     pub(crate) fn verify(&self, address: SocketAddr, cell: &Cell) -> Result<(), Trouble> {
         let mut stream = TcpStream::connect(address).map_err(failed("the first connection"))?;
         let body = self.body(cell)?;
@@ -171,7 +172,7 @@ impl<'a> Lab<'a> {
         body.ok_or_else(|| Trouble::Broken(format!("there is no file {}", cell.path)))
     }
 
-    /// Starts wrk, whose report goes to `json` in the directory.
+    /// Starts wrk. Its report goes to the file `json` in the directory.
     pub(crate) fn wrk(
         &self,
         cell: &Cell,
@@ -200,7 +201,7 @@ impl<'a> Lab<'a> {
         Ok(())
     }
 
-    /// Waits for the client and calls `look` meanwhile.
+    /// Waits for the end of the client, and calls `look` while it waits.
     pub(crate) fn wait(
         &self,
         client: &Program<'_>,
@@ -219,7 +220,7 @@ impl<'a> Lab<'a> {
     }
 }
 
-/// One request, answered before this returns.
+/// Sends one request and reads the whole response.
 pub(crate) fn ask(stream: &mut TcpStream, request: &[u8], body: &Arc<[u8]>) -> std::io::Result<Verdict> {
     stream.set_read_timeout(Some(START))?;
     stream.write_all(request)?;
@@ -241,8 +242,8 @@ pub(crate) fn cpus() -> u64 {
     thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
 
-/// A port that nobody has. It is below those that the kernel gives to connections: with thousands of them under way
-/// one would often take it before the program that it is for. Two labs begin at different ones.
+/// Finds a free port below the range of ports that the kernel gives to connections. In that range one of thousands of
+/// connections would often take the port before the program does. Each process begins the search at another port.
 pub(crate) fn free_port() -> std::io::Result<u16> {
     const PORTS: std::ops::Range<u32> = 10_000..30_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -258,12 +259,12 @@ pub(crate) fn free_port() -> std::io::Result<u16> {
     Err(taken.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
 }
 
-/// Puts values in place of `{names}`.
+/// Replaces each `{name}` by its value.
 fn fill(text: &str, values: &BTreeMap<&str, String>) -> String {
     values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
 }
 
-/// The addresses in lines `listening on http://ADDRESS`.
+/// Returns the addresses in lines of the form `listening on http://ADDRESS`.
 fn listening(text: &str) -> Vec<SocketAddr> {
     let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
     complete.lines().filter_map(|line| line.strip_prefix("listening on http://")?.parse().ok()).collect()

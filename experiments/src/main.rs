@@ -1,4 +1,4 @@
-//! `neraca-lab`: measures the two engines, and says how far the numbers can be trusted.
+//! `neraca-lab` measures the two engines, and reports how far the numbers can be trusted.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,27 +53,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Say whether this machine is ready to measure, and what to do where it is not.
+    /// Check whether this machine is ready to measure, and print what to do if not.
     Doctor {
         #[command(flatten)]
         common: Common,
     },
-    /// Measure; a run that was cut short goes on.
+    /// Measure. Resumes a run that was interrupted.
     Run {
-        /// How much.
+        /// Size of the run.
         #[arg(long, value_enum, default_value = "smoke")]
         plan: Scale,
-        /// Where the results go [default: a new directory in experiments/results].
+        /// Directory for the results [default: a new directory in experiments/results].
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
-        /// Only go on with a run that is there.
+        /// Only resume an existing run.
         #[arg(long)]
         resume: bool,
-        /// Order of the cells.
+        /// Seed of the order of the cells.
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
-        /// A balancer of your own; `{port}` is where it listens, `{o1} {o2} {o3}` are its backends' ports, `{root}`
-        /// the files.
+        /// Another balancer; it listens on `{port}`, its backends are on `{o1} {o2} {o3}`, the files are in `{root}`.
         #[arg(long = "target", value_name = "NAME=COMMAND")]
         targets: Vec<String>,
         /// Only cells whose names contain this.
@@ -82,21 +81,21 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Compare both engines with other programs, and with what each engine is to reach.
+    /// Compare both engines with other programs, and with the goals of each engine.
     Peers(peers::Peers),
     /// Compare two builds of Neraca under the same load; exit code 1 when the newer build is worse.
     Compare(compare::Compare),
-    /// Measure a build against itself and against itself slowed down, and say whether the comparison tells them apart.
+    /// Check the comparison: measure a build against itself, and against itself slowed down.
     CompareSelftest {
         /// The program under test.
         #[arg(long, value_name = "FILE", default_value = "target/release/neraca")]
         neraca: PathBuf,
     },
-    /// Let one of three backends at a time misbehave, and count the GETs that fail; exit code 1 when one fails.
+    /// Give one of three backends at a time a fault, and count the failed GETs; exit code 1 when a GET fails.
     Chaos(chaos::Chaos),
     /// Count the instructions of a request in two builds with callgrind.
     Instructions(compare::Instructions),
-    /// Make summary, tables, plots and pages from the raw results.
+    /// Make the summary, tables, plots and pages from the raw results.
     Report {
         /// A run's directory [default: the newest under experiments/results].
         directory: Option<PathBuf>,
@@ -106,7 +105,7 @@ enum Command {
         /// A run's directory [default: the newest under experiments/results].
         directory: Option<PathBuf>,
     },
-    /// Measure servers with known faults, and say whether each was reported as it is.
+    /// Check the laboratory: measure servers with known faults, and compare the report with the faults.
     Selftest,
     /// A server with a known fault, for the self-test.
     #[command(hide = true)]
@@ -130,7 +129,7 @@ struct Common {
     /// The program under test.
     #[arg(long, value_name = "FILE", default_value = "target/release/neraca")]
     neraca: PathBuf,
-    /// What this machine is called in the results [default: after its CPU].
+    /// Name of this machine in the results [default: after its CPU].
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
 }
@@ -158,10 +157,9 @@ fn main() -> ExitCode {
             |stop| compare::run(&compare, stop),
             "the newer build is worse beyond the interval, or something failed",
         ),
-        Command::CompareSelftest { neraca } => until_judged(
-            |stop| compare::selftest(&neraca, stop),
-            "the comparison called a build by the wrong name",
-        ),
+        Command::CompareSelftest { neraca } => {
+            until_judged(|stop| compare::selftest(&neraca, stop), "the comparison gave a wrong verdict")
+        }
         Command::Chaos(chaos) => until_judged(|stop| chaos::run(&chaos, stop), "GETs failed"),
         Command::Instructions(instructions) => until_stopped(|_| compare::instructions(&instructions)),
         Command::Report { directory } => match report::run(directory.as_deref()) {
@@ -173,14 +171,14 @@ fn main() -> ExitCode {
         },
         Command::Check { directory } => match check::run(directory.as_deref()) {
             Ok(results) => {
-                println!("{}: every number is what the raw files give", results.display());
+                println!("{}: every number agrees with the raw files", results.display());
                 ExitCode::SUCCESS
             }
             Err(said) => complain(&said, 1),
         },
         Command::Selftest => match stop_flag().map(|stop| selftest::run(&stop)) {
             Ok(Ok(true)) => ExitCode::SUCCESS,
-            Ok(Ok(false)) => complain("a fault was not reported as it is", 1),
+            Ok(Ok(false)) => complain("a fault was not reported correctly", 1),
             Ok(Err(said)) => complain(&said, 1),
             Err(error) => complain(&error.to_string(), 1),
         },
@@ -195,7 +193,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs work that a signal may interrupt and that ends with yes or no. `no` is the complaint for no.
+/// Runs work that a signal may interrupt and that returns true or false. `no` is the message for false.
 fn until_judged(work: impl FnOnce(&AtomicBool) -> Result<bool, Stopped>, no: &str) -> ExitCode {
     until_stopped(|stop| if work(stop)? { Ok(()) } else { Err(Stopped::Refused(no.into())) })
 }
@@ -215,7 +213,7 @@ fn complain(said: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Set by the first SIGINT or SIGTERM; the second one ends us at once.
+/// Returns a flag that the first SIGINT or SIGTERM sets. The second signal ends the process.
 fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

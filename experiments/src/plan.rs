@@ -1,7 +1,7 @@
-//! Which cells there are, and in which order they run.
+//! The cells of a run, and their order.
 //!
-//! Cells that are compared with each other form a group and run one after another; the groups run in a seeded
-//! random order, so that a slow drift of the machine falls on all of them alike.
+//! Cells that are compared with each other form a group and run one after the other. The groups run in a random order
+//! with a seed. So a slow drift of the machine affects all groups alike.
 
 use sha2::{Digest, Sha256};
 
@@ -9,21 +9,21 @@ use crate::model::{Cell, Plan, SCHEMA, Section, Target, TargetKind, Work};
 use crate::rng::Rng;
 use crate::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
 
-/// Files of the site: name and length.
+/// The files of the site: name and length in bytes.
 pub(crate) const FILES: [(&str, u64); 4] =
     [("128.html", 128), ("10k.bin", 10 * 1024), ("75k.bin", 75 * 1024), ("1m.bin", 1024 * 1024)];
 
-/// Seconds that a cell takes besides warming up and measuring, for the time left.
+/// Seconds of a cell without its warm-up and its measurement, for the estimate of the remaining time.
 pub(crate) const AROUND_S: f64 = 0.7;
 
-/// How much is measured.
+/// The size of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scale {
-    /// Every target once, a second or two each.
+    /// Every target once, for one or two seconds.
     Smoke,
     /// The whole assignment, about 20 minutes.
     Bench,
-    /// The same with repetitions for intervals, about 80 minutes.
+    /// The whole assignment with repetitions for intervals, about 80 minutes.
     Full,
 }
 
@@ -44,7 +44,7 @@ struct Builder<'a> {
     groups: Vec<Vec<Cell>>,
 }
 
-/// What a group's cells have in common.
+/// The properties that the cells of a group share.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     connections: u32,
@@ -111,7 +111,7 @@ impl Builder<'_> {
         }
     }
 
-    /// A change beside what it was made to.
+    /// Pairs each changed target with its baseline.
     fn with_baselines(&self, kind: TargetKind) -> Vec<Vec<String>> {
         let mut groups: Vec<Vec<String>> = Vec::new();
         for target in self.targets.iter().filter(|target| target.kind == kind) {
@@ -205,7 +205,8 @@ impl Builder<'_> {
         }
     }
 
-    /// Within a group every other block runs backwards (A B, B A), in others by chance.
+    /// Orders the cells. In the headline every second block runs backwards (A B, B A); in the other sections the order
+    /// is random.
     fn order(mut self, seed: u64) -> Vec<Cell> {
         let mut rng = Rng::new(seed);
         for group in &mut self.groups {
@@ -224,7 +225,7 @@ impl Builder<'_> {
     }
 }
 
-/// The plan for the targets that are there.
+/// Makes the plan for the available targets.
 pub(crate) fn build(scale: Scale, seed: u64, targets: Vec<Target>) -> Plan {
     let mut builder = Builder { targets: &targets, scale, groups: Vec::new() };
     match scale {
@@ -235,14 +236,14 @@ pub(crate) fn build(scale: Scale, seed: u64, targets: Vec<Target>) -> Plan {
     of_cells(scale.name(), seed, targets, cells)
 }
 
-/// A plan of exactly these cells.
+/// Makes a plan of exactly these cells.
 pub(crate) fn of_cells(name: &str, seed: u64, targets: Vec<Target>, cells: Vec<Cell>) -> Plan {
     let text = serde_json::to_vec(&(name, seed, &targets, &cells)).unwrap_or_default();
     let hash = hex(&Sha256::digest(&text));
     Plan { schema: SCHEMA, name: name.into(), seed, hash, targets, cells }
 }
 
-/// How long cells take, about.
+/// Estimates the duration of cells in seconds.
 pub(crate) fn seconds<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> f64 {
     cells.into_iter().map(|cell| cell.warm_s + cell.seconds + AROUND_S).sum()
 }
@@ -258,7 +259,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::targets;
 
-    /// A cell like any other: 100 connections on 2 threads, 128 bytes.
+    /// An ordinary cell: 100 connections on 2 threads, 128 bytes.
     pub(crate) fn cell(target: &str) -> Cell {
         Cell {
             seq: 0,

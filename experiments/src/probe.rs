@@ -1,5 +1,5 @@
-//! The prober: measures latency off the load's path. It sends at intended times, whether or not earlier answers
-//! have come, each request on a connection of its own, and compares every body byte for byte.
+//! The prober measures latency beside the load. It sends each request at its intended time, even when earlier responses
+//! are late (open loop). Each request has its own connection, and every body is compared byte by byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -21,18 +21,18 @@ use crate::histogram::Histogram;
 use crate::model::{Probe, ProbeErrors};
 use crate::reply::{Reply, Verdict};
 
-/// Priority that the prober's thread asks for, so that it seldom waits for a CPU itself.
+/// Priority of the prober's thread. A high priority makes the thread wait less for a CPU.
 pub(crate) const NICE: i32 = -10;
 
-/// How long the last probes may still take when no more are sent.
+/// Time for the last probes to end after the last probe was sent.
 const GRACE: Duration = Duration::from_millis(1000);
 
-/// Most probes under way at once; beyond it a probe fails as a timeout.
+/// Maximum number of probes in flight. A further probe fails as a timeout.
 const UNDER_WAY: usize = 2000;
 
 const TIMER: Token = Token(usize::MAX);
 
-/// What the prober counted.
+/// The results of the prober.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RawProbe {
     pub(crate) rate_hz: f64,
@@ -57,7 +57,7 @@ impl RawProbe {
     }
 }
 
-/// What to ask, how often and for how long.
+/// The request, its rate and the duration.
 #[derive(Debug, Clone)]
 pub(crate) struct Spec {
     pub(crate) address: SocketAddr,
@@ -67,7 +67,7 @@ pub(crate) struct Spec {
     pub(crate) seconds: f64,
 }
 
-/// A prober at work on a thread of its own.
+/// A prober that runs on its own thread.
 #[derive(Debug)]
 pub(crate) struct Prober {
     thread: JoinHandle<io::Result<RawProbe>>,
@@ -85,7 +85,7 @@ impl Prober {
         Prober { thread, ports }
     }
 
-    /// Local ports of the probes under way, by which they are told from the client's connections.
+    /// Returns the local ports of the probes in flight, to tell them from the client's connections.
     pub(crate) fn ports(&self) -> BTreeSet<u16> {
         self.ports.lock().map(|ports| ports.clone()).unwrap_or_default()
     }
@@ -95,7 +95,7 @@ impl Prober {
     }
 }
 
-/// One request under way.
+/// One request in flight.
 struct Attempt {
     stream: TcpStream,
     port: u16,
@@ -174,7 +174,8 @@ impl Session {
         Ok(self.raw)
     }
 
-    /// Sleeps to the nanosecond: the timeout of epoll is in milliseconds.
+    /// Waits for events until a time. A timerfd sets the time in nanoseconds, because the timeout of epoll is in
+    /// milliseconds.
     fn wait(&mut self, until: Instant, events: &mut Events) -> io::Result<()> {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
         let value = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
@@ -248,12 +249,12 @@ impl Session {
     }
 }
 
-/// The request that asks for one file on a connection of its own.
+/// Makes a request for one file on its own connection.
 pub(crate) fn request(path: &str, address: SocketAddr) -> Vec<u8> {
     format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
-/// How an attempt ended.
+/// The end of an attempt.
 enum End {
     Connect,
     Write,
@@ -261,7 +262,7 @@ enum End {
 }
 
 impl Attempt {
-    /// Goes as far as the socket lets it.
+    /// Connects, writes and reads until the socket would block. Returns the end of the attempt, if it has ended.
     fn advance(&mut self, request: &[u8]) -> Option<End> {
         if self.connected.is_none() {
             match self.stream.take_error() {
@@ -275,7 +276,7 @@ impl Attempt {
             }
         }
         while self.sent_bytes < request.len() {
-            // Read before the call: the answer may be there when it returns.
+            // The clock is read before the write, because the response may have arrived when the write returns.
             self.sent = Some(Instant::now());
             match self.stream.write(&request[self.sent_bytes..]) {
                 Ok(n) => self.sent_bytes += n,

@@ -1,4 +1,4 @@
-//! A whole run: finds or makes its directory, measures what is not there yet, and says how it goes.
+//! A whole run: finds or makes the directory, measures the missing cells, and reports the progress.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -20,7 +20,7 @@ use crate::model::{
 use crate::plan::{self, FILES, Scale};
 use crate::{probe, raw, site, targets, wrk};
 
-/// What `neraca-lab run` was told.
+/// The arguments of `neraca-lab run`.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) scale: Scale,
@@ -30,11 +30,11 @@ pub(crate) struct Options {
     pub(crate) host: Option<String>,
     pub(crate) neraca: PathBuf,
     pub(crate) targets: Vec<String>,
-    /// Only cells whose names contain one of these.
+    /// Only cells whose names contain one of these texts.
     pub(crate) only: Vec<String>,
 }
 
-/// Why a run is not complete.
+/// The reason why a run is not complete.
 #[derive(Debug)]
 pub(crate) enum Stopped {
     Interrupted(String),
@@ -47,7 +47,7 @@ impl From<String> for Stopped {
     }
 }
 
-/// A directory of our own for one process, gone with it.
+/// A temporary directory of this process, removed on drop.
 #[derive(Debug)]
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
@@ -65,7 +65,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Everything that a cell needs, made in the scratch directory.
+/// Makes the laboratory in the scratch directory.
 pub(crate) fn lab<'a>(
     neraca: &Path,
     scratch: &Scratch,
@@ -77,14 +77,14 @@ pub(crate) fn lab<'a>(
     Ok(Lab { neraca: fs::canonicalize(neraca)?, scratch: scratch.0.clone(), guard, stop, bodies })
 }
 
-/// Measures every cell of the plan that has not been measured. Returns the directory.
+/// Measures every cell of the plan that is not yet measured. Returns the directory of the results.
 pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<PathBuf, Stopped> {
     let diagnosis = doctor::examine(&options.neraca, options.host.as_deref());
     for line in diagnosis.lines() {
         eprintln!("{line}");
     }
     if !diagnosis.fatal.is_empty() {
-        return Err(Stopped::Refused("nothing was started".into()));
+        return Err(Stopped::Refused("the machine is not ready, so no measurement was started".into()));
     }
     let plan = plan(options, &diagnosis)?;
     let manifest = manifest(&plan, &diagnosis)?;
@@ -96,7 +96,7 @@ pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<PathBuf, Stopp
     let left: Vec<&Cell> = plan.cells.iter().filter(|cell| !results.done.contains(&cell.seq)).collect();
     let progress = Progress::new(&left);
     progress.say(&format!(
-        "{} of {} cells to measure into {}, about {}",
+        "{} of {} cells to measure; results go to {}; about {}",
         left.len(),
         plan.cells.len(),
         results.directory.display(),
@@ -108,7 +108,7 @@ pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<PathBuf, Stopp
         progress.begin(cell);
         let record = results.measure(&lab, target, cell).map_err(|trouble| match trouble {
             Trouble::Interrupted => Stopped::Interrupted(format!(
-                "stopped with {} of {} cells measured; the same command goes on from there",
+                "stopped with {} of {} cells measured; the same command resumes the run",
                 results.done.len() + n,
                 plan.cells.len()
             )),
@@ -144,7 +144,7 @@ fn plan(options: &Options, diagnosis: &Diagnosis) -> Result<Plan, String> {
 }
 
 fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, String> {
-    let neraca = diagnosis.neraca.clone().ok_or("there is no neraca")?;
+    let neraca = diagnosis.neraca.clone().ok_or("there is no program to measure")?;
     let cpus = diagnosis.host.cpus;
     let mut command: Vec<String> = std::env::args().collect();
     for word in command.iter_mut().filter(|word| word.starts_with('/')) {
@@ -180,12 +180,12 @@ fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, String> {
 #[derive(Debug)]
 struct Results {
     directory: PathBuf,
-    /// Cells that were measured before.
+    /// Cells that are already measured.
     done: BTreeSet<usize>,
 }
 
 impl Results {
-    /// Goes on with a run that was cut short, if it is of the same plan, binary and machine.
+    /// Opens the directory of a run. Resumes an interrupted run if plan, binary and machine are the same.
     fn open(options: &Options, plan: &Plan, manifest: Manifest) -> Result<Self, String> {
         let directory = match &options.out {
             Some(directory) => directory.clone(),
@@ -195,7 +195,7 @@ impl Results {
             let before = read_manifest(&directory)?;
             if let Some(difference) = difference(&before, &manifest) {
                 return Err(format!(
-                    "{} is of another {difference}, which do not mix; remove it or give another --out",
+                    "{} is a run with another {difference}; remove it or give another --out",
                     directory.display()
                 ));
             }
@@ -211,7 +211,7 @@ impl Results {
         Ok(Results { directory, done: BTreeSet::new() })
     }
 
-    /// Writes the records of complete cells anew: the last line may have been cut.
+    /// Writes the records of complete cells again, because the last line may be incomplete.
     fn resume(directory: PathBuf, plan: &Plan) -> Result<Self, String> {
         let complete = |cell: &&Cell| raw::directory(&directory, cell).join(file::DONE).exists();
         let mut lines = String::new();
@@ -236,7 +236,7 @@ impl Results {
     }
 }
 
-/// A line that is on the disk when this returns.
+/// Appends a line and waits until it is on the disk.
 fn append(path: &Path, record: &Record) -> Result<(), String> {
     let line = serde_json::to_string(record).map_err(|error| error.to_string())? + "\n";
     let append = || {
@@ -259,7 +259,7 @@ fn read_manifest(directory: &Path) -> Result<Manifest, String> {
     serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// What forbids to go on.
+/// Returns the difference that forbids resuming a run.
 fn difference(before: &Manifest, now: &Manifest) -> Option<&'static str> {
     let cases = [
         ("plan", before.plan_hash == now.plan_hash),
@@ -269,7 +269,7 @@ fn difference(before: &Manifest, now: &Manifest) -> Option<&'static str> {
     cases.into_iter().find(|(_, same)| !same).map(|(what, _)| what)
 }
 
-/// `<date>-<host>`: one that is not complete, or the next free name.
+/// Chooses the directory `<date>-<host>`: an incomplete run, or the next free name.
 fn choose(parent: &Path, plan: &Plan, manifest: &Manifest) -> Result<PathBuf, String> {
     let suffix = if plan.name == "bench" { String::new() } else { format!("-{}", plan.name) };
     let mut unfinished = Vec::new();
@@ -295,11 +295,11 @@ fn lines(path: &Path) -> usize {
     File::open(path).map_or(0, |file| io::BufReader::new(file).lines().count())
 }
 
-/// One line about a finished cell.
+/// Describes a finished cell in one line.
 fn describe(n: usize, of: usize, record: &Record) -> String {
     let id = &record.cell.id;
     let failing = record.gates.iter().filter(|gate| gate.verdict != Validity::Valid);
-    // Of equally bad ones the first.
+    // Among equally bad gates, the first.
     let worst = failing.rev().max_by_key(|gate| gate.verdict);
     let remark = match (record.validity, worst) {
         (Validity::Invalid, Some(gate)) => format!("  INVALID {:?}: {}", gate.gate, gate.reason),
@@ -335,7 +335,7 @@ fn duration(seconds: f64) -> String {
     humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
 }
 
-/// A bar with the time left on a terminal, plain lines elsewhere.
+/// The progress: a bar with the remaining time on a terminal, plain lines elsewhere.
 struct Progress {
     bar: Option<ProgressBar>,
 }
@@ -360,7 +360,7 @@ impl Progress {
     fn begin(&self, cell: &Cell) {
         if let Some(bar) = &self.bar {
             let left = bar.length().unwrap_or(0).saturating_sub(bar.position());
-            bar.set_message(format!("{} left, now {}", duration(left as f64), cell.id));
+            bar.set_message(format!("{} remaining, now {}", duration(left as f64), cell.id));
         }
     }
 

@@ -12,17 +12,17 @@ const DIRECTORY: &str = "target/compare";
 /// The older build.
 #[derive(Debug)]
 pub(super) struct Base {
-    /// For people.
+    /// The name in the report.
     pub(super) name: String,
     pub(super) neraca: PathBuf,
-    /// Its build of benches/exchange.rs, or why there is none.
+    /// The program of its benches/exchange.rs, or the reason why there is none.
     pub(super) exchange: Result<PathBuf, String>,
 }
 
-/// Finds the older build. A commit is built on its first use, with benches/exchange.rs where `exchange` asks for it.
+/// Finds the older build. A commit is built on its first use; with benches/exchange.rs when `exchange` is true.
 ///
 /// # Errors
-/// Says what `base` is not, or why a commit does not build.
+/// When `base` is neither a program nor a commit, and when a commit does not build.
 pub(super) fn find(base: &str, exchange: bool) -> Result<Base, String> {
     if Path::new(base).is_file() {
         let program = fs::canonicalize(base).map_err(|error| format!("{base}: {error}"))?;
@@ -45,7 +45,7 @@ pub(super) fn find(base: &str, exchange: bool) -> Result<Base, String> {
     Ok(Base { name: format!("commit {}", &id[..12]), neraca: absolute(&neraca)?, exchange })
 }
 
-/// Marks a commit whose benches/exchange.rs is not there or does not build.
+/// Marks a commit whose benches/exchange.rs is missing or does not build.
 const NO_BENCH: &str = "no-exchange";
 
 fn absolute(path: &Path) -> Result<PathBuf, String> {
@@ -80,15 +80,14 @@ pub(super) fn working_tree() -> Result<PathBuf, String> {
 fn bench(source: &Path, build: Option<&Path>) -> Result<PathBuf, String> {
     let arguments = ["bench", "--bench", "exchange", "--no-run", "--quiet", "--message-format=json"];
     let messages = cargo(source, build, &arguments)?;
-    executable(&messages)
-        .ok_or_else(|| "cargo does not say where the program of benches/exchange.rs is".into())
+    executable(&messages).ok_or_else(|| "cargo reported no program of benches/exchange.rs".into())
 }
 
 fn keep(from: &Path, to: &Path) -> Result<(), String> {
     fs::copy(from, to).map(drop).map_err(|error| format!("{}: {error}", from.display()))
 }
 
-/// Runs cargo in `source`, with a build directory of its own if one is given. Returns what cargo prints to stdout.
+/// Runs cargo in `source`, with the build directory `build` if it is given. Returns cargo's stdout.
 fn cargo(source: &Path, build: Option<&Path>, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("cargo");
     command.args(arguments).current_dir(source);
@@ -101,7 +100,7 @@ fn cargo(source: &Path, build: Option<&Path>, arguments: &[&str]) -> Result<Stri
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The program of benches/exchange.rs in cargo's JSON messages, one a line.
+/// Finds the program of benches/exchange.rs in cargo's JSON messages, one per line.
 fn executable(messages: &str) -> Option<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut benches = messages.filter(|message| message["target"]["name"] == "exchange");

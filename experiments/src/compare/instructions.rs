@@ -1,8 +1,8 @@
 //! Instructions per request of an exchange in memory, counted by callgrind.
 //!
 //! The counted program is benches/exchange.rs, because older commits have it too. Each bench runs twice, with two
-//! numbers of requests. The difference of the two counts, divided by the difference of the two numbers, leaves out
-//! everything that is not a request. The result does not depend on how busy the machine is.
+//! numbers of requests. The difference of the two counts, divided by the difference of the two numbers, is the cost of
+//! one request. The result does not depend on the load of the machine.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,10 +17,10 @@ const BENCHES: [(&str, u64); 4] = [
     ("files_get_128_bytes::small", 2000),
 ];
 
-/// Fewer instructions than a request can take: then the bench did not run.
+/// Minimum instructions of a request. A smaller count means that the bench did not run.
 const INSTRUCTIONS_MIN: f64 = 100.0;
 
-/// Whether valgrind is installed; says so when it is not.
+/// True when valgrind is installed. Prints a message when valgrind is missing.
 pub(super) fn can_count() -> bool {
     let found = Command::new("valgrind").arg("--version").output().is_ok();
     if !found {
@@ -31,10 +31,10 @@ pub(super) fn can_count() -> bool {
     found
 }
 
-/// Counts both programs and prints a table. `base` may be the reason why there is no older program.
+/// Counts both programs and prints a table. Without an older program, `base` is the reason.
 ///
 /// # Errors
-/// Names the bench of the newer build that cannot be counted.
+/// When a bench of the newer build cannot be counted. The error names the bench.
 pub(super) fn report(base: Result<&PathBuf, &String>, new: &Path) -> Result<(), String> {
     if let Err(reason) = base {
         println!("instructions per request of the new build only: {reason}");
@@ -65,7 +65,7 @@ fn per_request(program: &Path, bench: &str, requests: u64) -> Result<f64, String
     Ok(instructions)
 }
 
-/// All instructions of the program that runs one bench.
+/// Counts all instructions of the program that runs one bench.
 fn count(program: &Path, bench: &str, requests: u64) -> Result<u64, String> {
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program);
@@ -78,7 +78,7 @@ fn count(program: &Path, bench: &str, requests: u64) -> Result<u64, String> {
     })
 }
 
-/// The number in callgrind's line `==12== Collected : 345`.
+/// Returns the number in callgrind's line `==12== Collected : 345`.
 fn collected(said: &str) -> Option<u64> {
     said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok())
 }

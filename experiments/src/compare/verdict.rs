@@ -1,17 +1,17 @@
-//! The ratios of the newer build to the older build, and whether the newer build is worse.
+//! The ratios of the newer build to the older build, and the verdict.
 
 use crate::peers::measure::Sample;
 use crate::peers::rows::Metric;
 use crate::stats::{Ratio, median};
 use crate::text_table::TextTable;
 
-/// How much worse a ratio may be, beyond its interval.
+/// Maximum distance of a ratio from 1, beyond its interval, before the newer build is worse.
 const ALLOWED: f64 = 0.03;
 
 /// All pairs of one cell.
 pub(super) struct Compared {
     name: String,
-    /// For each pair the older build's sample, then the newer build's.
+    /// Each pair has the sample of the older build, then the sample of the newer build.
     pub(super) pairs: Vec<[Sample; 2]>,
 }
 
@@ -20,23 +20,23 @@ impl Compared {
         Compared { name: name.into(), pairs: Vec::new() }
     }
 
-    /// The newer build's value divided by the older build's, over the pairs in which both have one.
+    /// Returns the ratio of the newer build's value to the older build's value, over the pairs with both values.
     fn ratio(&self, metric: Metric) -> Option<Ratio> {
         let ratio = |[base, new]: &[Sample; 2]| Some(new.get(&metric)? / base.get(&metric)?);
         Ratio::of_pairs(&self.pairs.iter().filter_map(ratio).collect::<Vec<_>>())
     }
 
-    /// The median of one build: 0 the older, 1 the newer.
+    /// Returns the median of one build: 0 is the older build, 1 is the newer build.
     fn median(&self, build: usize, metric: Metric) -> Option<f64> {
         median(&self.pairs.iter().filter_map(|pair| pair[build].get(&metric).copied()).collect::<Vec<_>>())
     }
 
-    /// All failures of one build.
+    /// Returns the number of failures of one build.
     fn failed(&self, build: usize) -> f64 {
         self.pairs.iter().filter_map(|pair| pair[build].get(&Metric::Failed)).sum()
     }
 
-    /// Why the newer build is not good enough; empty when it is good enough.
+    /// Returns the reasons why the newer build is not good enough; empty when it is.
     pub(super) fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
         for (build, name) in [(0, "base"), (1, "new")] {
@@ -81,7 +81,7 @@ impl Compared {
     }
 }
 
-/// One line for each cell.
+/// Formats the table, with one line per cell.
 pub(super) fn table(compared: &[Compared]) -> String {
     let heading =
         ["cell", "req/s base", "new", "ratio", "95 %", "us/req base", "new", "ratio", "95 %", "failed", ""];
@@ -94,7 +94,7 @@ pub(super) fn table(compared: &[Compared]) -> String {
 mod tests {
     use super::*;
 
-    /// Pairs of an older build at 1000 requests per second and 10 us, and of a newer build that has these ratios.
+    /// Makes pairs of an older build (1000 requests per second, 10 us) and a newer build with these ratios.
     fn compared(ratios: &[(f64, f64)]) -> Compared {
         let sample = |rate: f64, cpu: f64| {
             Sample::from([(Metric::Rate, 1000.0 * rate), (Metric::Cpu, 10.0 * cpu), (Metric::Failed, 0.0)])
@@ -113,7 +113,7 @@ mod tests {
             // 4 % worse in every pair.
             (&[(0.96, 1.0), (0.961, 1.0), (0.959, 1.0)], &["requests per second 0.960"]),
             (&[(1.0, 1.04), (1.0, 1.041), (1.0, 1.039)], &["CPU time per request 1.040"]),
-            // 4 % worse on average, with an interval that reaches over the bound.
+            // 4 % worse on average, with an interval that includes the bound.
             (&[(0.90, 1.1), (1.02, 0.98), (0.96, 1.04)], &[]),
             // 2 % worse without any noise.
             (&[(0.98, 1.02), (0.9801, 1.0201)], &[]),
