@@ -1,4 +1,4 @@
-//! Follows the file to which one of our programs appends its counters every second.
+//! Follows the file to which Neraca appends its counters every second.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,15 +11,16 @@ use crate::model::Counted;
 
 type Row = BTreeMap<String, u64>;
 
-/// The rows that a program wrote. The last one is from its end.
+/// The rows that a program wrote. The program writes the last row when it ends.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RawCounters {
     pub(crate) names: Vec<String>,
-    /// When the row was seen, in seconds since the client was started, and the counters by `names`.
+    /// The time at which the row was read, in seconds since the start of the client, and the counters in the order of
+    /// `names`.
     pub(crate) rows: Vec<(f64, Vec<u64>)>,
 }
 
-/// Reads a file of counters as it grows.
+/// Reads a growing file of counters.
 #[derive(Debug)]
 pub(crate) struct Follower {
     path: PathBuf,
@@ -32,7 +33,7 @@ impl Follower {
         Follower { path: path.into(), read_bytes: 0, rows: Vec::new() }
     }
 
-    /// Takes in the lines that have come. The time of a row is that of the look that found it.
+    /// Reads the new lines. The time of a row is the time of this call.
     pub(crate) fn look(&mut self) {
         let length = fs::metadata(&self.path).map_or(0, |metadata| metadata.len() as usize);
         if length <= self.read_bytes {
@@ -47,7 +48,7 @@ impl Follower {
         self.rows.extend(rows.map(|row| (now, row)));
     }
 
-    /// All rows, timed from `start`. None where the program wrote none.
+    /// Returns all rows, with times since `start`. None when the program wrote no row.
     pub(crate) fn finish(mut self, start: Instant) -> Option<RawCounters> {
         self.look();
         let names: Vec<String> = self.rows.last()?.1.keys().cloned().collect();
@@ -67,7 +68,7 @@ impl RawCounters {
         self.names.iter().cloned().zip(values.iter().copied()).collect()
     }
 
-    /// What was counted in the whole rows between 0 and `end` seconds.
+    /// Returns the counts of the whole rows between 0 and `end` seconds.
     pub(crate) fn derive(&self, end: f64) -> Option<Counted> {
         let whole = self.row(&self.rows.last()?.1);
         let inside: Vec<_> = self.rows.iter().filter(|(at, _)| (0.0..=end).contains(at)).collect();

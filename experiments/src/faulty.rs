@@ -1,4 +1,5 @@
-//! A server with one known fault. It counts its faults. The self-test measures it, and `chaos` puts it behind a balancer.
+//! A server with one known fault, which it counts. The self-test measures this server, and `chaos` puts it behind a
+//! balancer.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,13 +22,13 @@ pub(crate) enum Fault {
     Silent,
     /// All answers wait during 500 ms of every 2 s.
     Pause,
-    /// Every twentieth answer is followed by a close that was not announced.
+    /// Every twentieth answer is followed by a close without `Connection: close`.
     Close,
-    /// Does not run. `chaos` starts no process then; a server that is started with this fault has none.
+    /// Does not run: `chaos` starts no process. A server with this fault has no fault.
     Down,
     /// Every request is answered with a reset.
     Reset,
-    /// Every answer is followed by a close that was not announced.
+    /// Every answer is followed by a close without `Connection: close`.
     CloseEach,
     /// Every response ends within its head.
     Cut,
@@ -39,7 +40,7 @@ impl Fault {
         [Fault::None, Fault::Status, Fault::Truncate, Fault::Silent, Fault::Pause, Fault::Close];
 }
 
-/// Bytes of a response that is cut: within the status line and the first field.
+/// Length of a cut response in bytes; the cut is within the status line and the first field.
 const CUT_AFTER: usize = 24;
 
 pub(crate) const PAUSE_EVERY: Duration = Duration::from_secs(2);
@@ -60,7 +61,7 @@ impl Counts {
     }
 }
 
-/// Serves until a signal ends it. Every second, and at the end, the counts go to `stats`.
+/// Serves until a signal ends the process. Writes the counts to `stats` every second and at the end.
 pub(crate) fn serve(fault: Fault, listen: SocketAddr, body: &Path, stats: &Path) -> io::Result<()> {
     let mut stop = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM])?;
     let handle = stop.handle();
@@ -136,7 +137,7 @@ fn converse(stream: TcpStream, fault: Fault, connection: u64, start: Instant, co
     }
 }
 
-/// Reads one head and says whether the connection is to be kept. None at the end of the connection.
+/// Reads one head. Returns true when the client keeps the connection, and None at the end of the connection.
 fn read_request(reader: &mut impl BufRead) -> io::Result<Option<bool>> {
     let mut keep = true;
     loop {
@@ -151,7 +152,7 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<bool>> {
     }
 }
 
-/// How long an answer that is due now has to wait: the pause is the end of every two seconds.
+/// Returns the remaining time of the pause. The pause is at the end of every two seconds.
 fn pause_left(elapsed: Duration) -> Duration {
     let phase = Duration::from_nanos((elapsed.as_nanos() % PAUSE_EVERY.as_nanos()) as u64);
     if phase >= PAUSE_EVERY - PAUSE { PAUSE_EVERY - phase } else { Duration::ZERO }

@@ -1,16 +1,16 @@
-//! Times in buckets: small enough to store for each cell, fine enough for a tail.
+//! A histogram of times. It is small enough to store for each cell, and fine enough for the tail.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::Distribution;
 
-/// Buckets in each doubling, so that a value is known to 1 part in 64.
+/// Buckets per doubling. So the error of a value is at most 1/64.
 const BUCKETS_PER_DOUBLING: u64 = 64;
 
-/// Percentiles that are reported where there are samples for them.
+/// The reported percentiles, if there are enough samples.
 const FRACTIONS: [f64; 13] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999];
 
-/// How often each value came. Values are lower ends of buckets; sum, least and greatest are exact.
+/// The count of each value. Values are the lower ends of buckets; sum, minimum and maximum are exact.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Histogram {
     pub(crate) sum: u64,
@@ -48,12 +48,12 @@ impl Histogram {
         self.buckets.iter().map(|(_, count)| count).sum()
     }
 
-    /// How many values are at least this.
+    /// Returns the number of values that are at least `value`.
     pub(crate) fn count_from(&self, value: u64) -> u64 {
         self.buckets.iter().filter(|(v, _)| *v >= bucket(value)).map(|(_, count)| count).sum()
     }
 
-    /// The smallest value that this share of all values does not exceed.
+    /// Returns the smallest value that this fraction of all values does not exceed.
     fn percentile(&self, fraction: f64) -> u64 {
         let rank = (fraction * self.count() as f64).ceil() as u64;
         let mut seen = 0;
@@ -64,7 +64,8 @@ impl Histogram {
         self.buckets.iter().find(reached).map_or(self.max, |(value, _)| (*value).max(self.min))
     }
 
-    /// The least value, then those that 1/n, 2/n, ... n/n of all values do not exceed; none of nothing.
+    /// Returns the least value, then the values that 1/n, 2/n, ... n/n of all values do not exceed. Empty for an empty
+    /// histogram.
     pub(crate) fn quantiles(&self, n: u32) -> Vec<u64> {
         if self.buckets.is_empty() {
             return Vec::new();
@@ -73,7 +74,7 @@ impl Histogram {
         std::iter::once(self.min).chain(inner).chain([self.max]).collect()
     }
 
-    /// The summary. A percentile needs a value above it to be one.
+    /// Returns the summary. A percentile is reported only if a value lies above it.
     pub(crate) fn summary(&self) -> Distribution {
         let count = self.count();
         let known = |fraction: &f64| count as f64 * (1.0 - fraction) >= 0.999;

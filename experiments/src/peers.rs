@@ -1,8 +1,7 @@
-//! `neraca-lab peers`: both engines beside other programs and beside the byte pump, in every kind of work that has a
-//! goal.
+//! `neraca-lab peers` compares both engines with other programs and with the byte pump, in every row that has a goal.
 //!
 //! Every round measures all subjects in turn, and ratios are taken within a round. The command installs nothing. A
-//! program that is not installed is named and left out.
+//! program that is not installed is reported and left out.
 
 pub(crate) mod measure;
 mod results;
@@ -28,7 +27,7 @@ use subjects::{Found, Kind, ORIGINS, Subject, target};
 /// The arguments of `neraca-lab peers`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Peers {
-    /// Rounds of each row; the median of a single one says little
+    /// Rounds of each row; a single round says little
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Measured seconds of each round
@@ -54,7 +53,7 @@ pub(crate) struct Peers {
     byte_pump: PathBuf,
 }
 
-/// Descriptors that a row takes beyond two per connection.
+/// Descriptors that a row needs in addition to two per connection.
 const SPARE_DESCRIPTORS: u64 = 1000;
 
 impl From<Trouble> for Stopped {
@@ -95,7 +94,7 @@ pub(crate) fn run(arguments: &Peers, stop: &AtomicBool) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// Leaves out each peer that serves a wrong body. A wrong body from one of our engines is an error.
+/// Leaves out every peer that serves a wrong body. A wrong body of our engines is an error.
 fn retain_right(bench: &Bench<'_>, rows: &[Row], found: &mut Found) -> Result<(), Stopped> {
     let Found { balancers, servers, missing, .. } = found;
     for (direct, subjects) in [(false, balancers), (true, servers)] {
@@ -115,8 +114,8 @@ fn retain_right(bench: &Bench<'_>, rows: &[Row], found: &mut Found) -> Result<()
     Ok(())
 }
 
-/// Measures every subject in every round. The order alternates, so that no subject always comes first. A subject that
-/// fails in a round gets one failure for that round.
+/// Measures every subject in every round. The order alternates, so no subject is always the first. A subject that fails
+/// in a round gets one failure for this round.
 fn measure_row(
     bench: &Bench<'_>,
     row: Row,
@@ -153,7 +152,8 @@ fn measure_row(
     Ok(results)
 }
 
-/// The byte pump is left out of the memory rows: it holds a backend connection for each client.
+/// Returns the subjects of a row. The byte pump is left out of the memory rows, because it holds a backend connection
+/// for each client.
 fn subjects_of(row: &Row, found: &Found) -> Vec<Subject> {
     let subjects = if row.direct { &found.servers } else { &found.balancers };
     let counts = |subject: &&Subject| row.work == Work::Load || subject.kind != Kind::BytePump;
@@ -184,7 +184,7 @@ fn estimate(arguments: &Peers, rows: &[Row], found: &Found) -> String {
     )
 }
 
-/// Date, machine, versions, and the subjects that were left out.
+/// Returns the head of the report: date, machine, versions, and the subjects that were left out.
 fn head(arguments: &Peers, found: &Found, diagnosis: &Diagnosis) -> Vec<String> {
     let host = &diagnosis.host;
     let commit = diagnosis.neraca.as_ref().and_then(|neraca| neraca.commit.as_deref());

@@ -1,13 +1,13 @@
-//! What the kernel counts: CPU time, switches and memory of process groups, and the state of the machine.
+//! The counters of the kernel: CPU time, context switches and memory of process groups, and the state of the machine.
 //!
-//! Every program runs in a process group of its own, so a role is the processes of its groups. Threads that end
-//! take their switches and run-queue delay with them; their CPU time stays with the process.
+//! Every program runs in its own process group, so a role consists of the processes of its groups. When a thread ends,
+//! its switches and its run-queue delay are lost; its CPU time stays with the process.
 
 use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-/// Counters of a group of processes, since each one's start.
+/// Counters of a group of processes, since the start of each process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GroupCounters {
     pub(crate) processes: u64,
@@ -26,7 +26,7 @@ pub(crate) struct GroupCounters {
 pub(crate) struct HostCounters {
     /// User, nice and system.
     pub(crate) process_ticks: u64,
-    /// Interrupts, which belong to no process.
+    /// Interrupts. They belong to no process.
     pub(crate) interrupt_ticks: u64,
     pub(crate) idle_ticks: u64,
     pub(crate) steal_ticks: u64,
@@ -35,10 +35,10 @@ pub(crate) struct HostCounters {
     pub(crate) listen_drops: u64,
 }
 
-/// The fields of /proc/PID/stat that are used.
+/// The used fields of /proc/PID/stat.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
-    /// Not a zombie.
+    /// True unless the process is a zombie.
     alive: bool,
     group: u32,
     user_ticks: u64,
@@ -46,7 +46,8 @@ struct Stat {
     threads: u64,
 }
 
-/// The name, in parentheses, may itself hold spaces and parentheses. Children that were waited for count too.
+/// Parses /proc/PID/stat. The name is in parentheses and may contain spaces and parentheses. The times include children
+/// that were waited for.
 fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
@@ -59,18 +60,18 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// `Name:   123 kB` in a file of such lines.
+/// Finds the number in a line such as `Name: 123 kB`.
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The second number of schedstat: nanoseconds spent ready and waiting for a CPU.
+/// Parses the second number of schedstat: nanoseconds in which a thread was ready and waited for a CPU.
 fn parse_run_delay(text: &str) -> Option<u64> {
     text.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// A counter in /proc/net/netstat: a line of names and a line of values, each starting with the protocol.
+/// Parses a counter in /proc/net/netstat. A line of names and a line of values both start with the protocol.
 fn parse_netstat(text: &str, protocol: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(':'));
     let (names, values) = (lines.next()?, lines.next()?);
@@ -78,7 +79,7 @@ fn parse_netstat(text: &str, protocol: &str, name: &str) -> Option<u64> {
     values.split_whitespace().nth(index)?.parse().ok()
 }
 
-/// The first line of /proc/stat: user nice system idle iowait irq softirq steal.
+/// Parses the first line of /proc/stat: user nice system idle iowait irq softirq steal.
 fn parse_cpu(text: &str) -> Option<HostCounters> {
     let line = text.lines().next()?.strip_prefix("cpu ")?;
     let ticks: Vec<u64> = line.split_whitespace().map_while(|n| n.parse().ok()).collect();
@@ -92,7 +93,7 @@ fn parse_cpu(text: &str) -> Option<HostCounters> {
     })
 }
 
-/// Process numbers in /proc.
+/// Returns the process ids in /proc.
 fn processes() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -102,23 +103,23 @@ fn stat_of(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The processes of a group, ended ones that nobody has waited for included.
+/// Returns the processes of a group, including zombies.
 fn members(group: u32) -> Vec<u32> {
     processes().filter(|pid| stat_of(*pid).is_some_and(|stat| stat.group == group)).collect()
 }
 
-/// Whether a process of the group still runs.
+/// True when a process of the group still runs.
 pub(crate) fn is_alive(group: u32) -> bool {
     processes().any(|pid| stat_of(pid).is_some_and(|stat| stat.group == group && stat.alive))
 }
 
 impl GroupCounters {
-    /// Adds up the processes of a group.
+    /// Sums the counters of the processes of a group.
     pub(crate) fn of_group(group: u32) -> Self {
         Self::of(&members(group))
     }
 
-    /// Adds up these processes.
+    /// Sums the counters of these processes.
     pub(crate) fn of(pids: &[u32]) -> Self {
         let mut sum = GroupCounters::default();
         for pid in pids {
@@ -147,14 +148,14 @@ impl GroupCounters {
         }
     }
 
-    /// Takes over what only living threads have.
+    /// Takes over the counters that only running threads have from an earlier reading.
     pub(crate) fn with_threads_of(self, earlier: GroupCounters) -> Self {
         GroupCounters { user_ticks: self.user_ticks, system_ticks: self.system_ticks, ..earlier }
     }
 }
 
 impl HostCounters {
-    /// Now.
+    /// Reads the counters of the machine.
     pub(crate) fn read() -> Self {
         let file = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let mut counters = parse_cpu(&file("/proc/stat")).unwrap_or_default();

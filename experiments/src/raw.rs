@@ -1,5 +1,4 @@
-//! From what was written down while a cell ran to its record. Nothing but files is read here, so the same record
-//! comes out whenever it is derived.
+//! Derives the record of a cell from its raw files. Only files are read, so the record is always the same.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +17,7 @@ use crate::proc::{GroupCounters, HostCounters};
 use crate::sockets::RawSockets;
 use crate::{gates, wrk};
 
-/// Written before a cell's first process starts.
+/// The start of a cell: its commands and its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Started {
     pub(crate) cell: Cell,
@@ -28,7 +27,7 @@ pub(crate) struct Started {
     pub(crate) commands: BTreeMap<String, String>,
 }
 
-/// Kernel counters before and after.
+/// Kernel counters before and after the measured seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RawSystem {
     pub(crate) seconds: f64,
@@ -38,14 +37,14 @@ pub(crate) struct RawSystem {
     pub(crate) host: (HostCounters, HostCounters),
 }
 
-/// Counters of the programs of ours that took part.
+/// Counters of our programs in this cell.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RawPrograms {
     pub(crate) target: Option<RawCounters>,
     pub(crate) backends: Option<RawCounters>,
 }
 
-/// Where a cell keeps what it measured.
+/// Returns the raw directory of a cell.
 pub(crate) fn directory(results: &Path, cell: &Cell) -> PathBuf {
     results.join(RAW).join(format!("{:03}-{}", cell.seq, cell.id))
 }
@@ -60,12 +59,12 @@ fn json<T: DeserializeOwned>(directory: &Path, name: &str) -> Result<T, String> 
         .map_err(|error| format!("{}: {error}", directory.join(name).display()))
 }
 
-/// A file that need not be there.
+/// Reads a file that may be missing.
 fn optional<T: DeserializeOwned>(directory: &Path, name: &str) -> Result<Option<T>, String> {
     if directory.join(name).exists() { json(directory, name).map(Some) } else { Ok(None) }
 }
 
-/// The record of one cell, from its directory alone.
+/// Derives the record of one cell from its directory only.
 pub(crate) fn derive(directory: &Path) -> Result<Record, String> {
     let started: Started = json(directory, file::STARTED)?;
     let cell = started.cell;
@@ -130,7 +129,7 @@ fn failures(client: &Client, sockets: Option<&RawSockets>, cell: &Cell) -> Failu
     }
 }
 
-/// Answers by connection at even shares of all, taking every answer for as long as the mean one.
+/// Returns quantiles of the answers per connection, estimated from the received bytes and the mean length of an answer.
 fn per_connection(sockets: &RawSockets, client: &Client) -> Vec<u64> {
     let answer = client.bytes as f64 / client.requests.max(1) as f64;
     sockets
@@ -141,7 +140,8 @@ fn per_connection(sockets: &RawSockets, client: &Client) -> Vec<u64> {
         .collect()
 }
 
-/// The request that checks the body before the warm-up is one of the client's.
+/// Compares the counts of client, target and backends. The request that checks the body before the warm-up counts as a
+/// request of the client.
 fn conservation(
     cell: &Cell,
     kind: TargetKind,
@@ -213,7 +213,7 @@ fn syscalls(directory: &Path) -> Result<Syscalls, String> {
     Ok(Syscalls { requests: client.requests, calls, errors })
 }
 
-/// The table of `strace -c`: % time, seconds, usecs/call, calls, errors (may be empty), name.
+/// Parses the table of `strace -c`: % time, seconds, usecs/call, calls, errors (may be empty), name.
 fn parse_strace(text: &str) -> (BTreeMap<String, u64>, u64) {
     let mut calls = BTreeMap::new();
     let mut errors = 0;

@@ -1,23 +1,23 @@
-//! Reads one response and says whether it is the one expected. It takes a length, chunks or the end of the
-//! connection for the end of a body, and knows no more of HTTP than that.
+//! Reads one response and compares it with the expected response. A body ends by a length, by chunks or with the
+//! connection. This reader knows nothing else of HTTP.
 
 use std::sync::Arc;
 
-/// What a response was.
+/// The verdict about a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Good,
-    /// No HTTP, or it ended within the head.
+    /// The response is not HTTP, or ended within the head.
     Broken,
-    /// Another status than 200.
+    /// The status is not 200.
     Status,
-    /// It ended before its own length.
+    /// The body ended before its announced length.
     Truncated,
-    /// It ended well and is not what was expected.
+    /// The body is complete, but differs from the expected body.
     Corrupt,
 }
 
-/// A response that is coming in.
+/// A response that is being received.
 #[derive(Debug)]
 pub(crate) struct Reply {
     expected: Arc<[u8]>,
@@ -33,7 +33,7 @@ struct Head {
     chunked: bool,
 }
 
-/// Longest head that is read.
+/// Maximum bytes of a head.
 const HEAD_BYTES: usize = 64 * 1024;
 
 impl Reply {
@@ -41,7 +41,7 @@ impl Reply {
         Reply { expected, bytes: Vec::new(), head: None }
     }
 
-    /// Some when the response is whole, or cannot be read on.
+    /// Takes received bytes. Returns the verdict when the response is complete or invalid.
     pub(crate) fn received(&mut self, bytes: &[u8]) -> Option<Verdict> {
         self.bytes.extend_from_slice(bytes);
         if self.head.is_none() {
@@ -62,7 +62,7 @@ impl Reply {
         }
     }
 
-    /// The connection has ended.
+    /// Returns the verdict at the end of the connection.
     pub(crate) fn ended(&self) -> Verdict {
         match self.head {
             None => Verdict::Broken,
@@ -96,7 +96,7 @@ fn parse_head(bytes: &[u8]) -> Option<Head> {
     Some(Head { end: 0, status, length, chunked })
 }
 
-/// The body, when the last chunk is there.
+/// Returns the decoded body; None while the last chunk is missing.
 fn dechunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {

@@ -1,6 +1,6 @@
-//! Seeded numbers for the order of cells: SplitMix64, the same on every machine.
+//! Random numbers with a seed, for the order of cells: SplitMix64, which is the same on every machine.
 
-/// A generator; equal seeds give equal orders.
+/// A random number generator. Equal seeds give equal orders.
 #[derive(Debug, Clone)]
 pub(crate) struct Rng(u64);
 
@@ -17,12 +17,12 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 up to this, without it.
+    /// Returns a number from 0 to `end` - 1.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    /// Every order equally likely, but for a bias far below what could be noticed.
+    /// Shuffles the items. All orders are equally likely; the bias is negligible.
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u64 + 1) as usize);

@@ -1,5 +1,5 @@
-//! The laboratory measured: servers with a known fault each, which must be reported at its true rate, and one
-//! without, of which nothing must be reported.
+//! The self-test of the laboratory. It measures servers with a known fault, and the laboratory must report the true
+//! rate of each fault. For a server without a fault the laboratory must report nothing.
 
 use std::fs;
 use std::path::Path;
@@ -18,18 +18,18 @@ use crate::run::{Scratch, lab};
 
 const CONNECTIONS: u32 = 50;
 
-/// What was reported, against what was true.
+/// The comparison of the reported faults with the true faults.
 struct Verdict {
     good: bool,
     line: String,
 }
 
-/// Measures every fault. True when all were found as they were.
+/// Measures every fault. Returns true when all were reported correctly.
 pub(crate) fn run(stop: &AtomicBool) -> Result<bool, String> {
     let scratch = Scratch::new().map_err(|error| format!("no scratch directory: {error}"))?;
     let guard = Guard::start(&scratch.0).map_err(|error| format!("the guard does not start: {error}"))?;
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
-    // The servers are this program, so it stands where the balancer does in a run.
+    // This program is the server, so it takes the place of the balancer.
     let lab = lab(&this, &scratch, &guard, stop).map_err(|error| format!("no site: {error}"))?;
     let mut all_good = true;
     for fault in &Fault::MEASURED {
@@ -96,7 +96,7 @@ fn judge(fault: Fault, cell: &Cell, directory: &Path) -> Result<Verdict, String>
     Ok(weigh(fault, cell, load, &probe, gate))
 }
 
-/// Counts may differ by what was under way when the client stopped.
+/// Compares the counts. They may differ by the requests in flight when the client stopped.
 fn weigh(
     fault: Fault,
     cell: &Cell,

@@ -1,4 +1,4 @@
-//! The files that are served: the same bytes on every machine, no two lines alike.
+//! The served files. Their bytes are the same on every machine, and all lines differ.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use crate::plan::FILES;
 
-/// Lines of 16 bytes that count up.
+/// Returns numbered lines of 16 bytes.
 fn contents(bytes: u64) -> Vec<u8> {
     let lines = (0..bytes.div_ceil(16)).flat_map(|n| format!("{n:015}\n").into_bytes());
     lines.take(bytes as usize).collect()
 }
 
-/// Writes the site and returns it by name.
+/// Writes the site and returns the contents by name.
 pub(crate) fn make(root: &Path) -> io::Result<BTreeMap<String, Arc<[u8]>>> {
     fs::create_dir_all(root)?;
     let mut bodies = BTreeMap::new();

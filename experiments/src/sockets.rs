@@ -1,4 +1,5 @@
-//! What each connection of the client has received, from `ss`: which are starved, and how evenly the others fare.
+//! The bytes that each connection of the client has received, from `ss`. They show starved connections and the fairness
+//! among the other connections.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -8,23 +9,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::histogram::Histogram;
 
-/// One snapshot, taken shortly before the client ends.
+/// A snapshot, taken shortly before the client ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RawSockets {
     /// Bytes received by each connection.
     pub(crate) received: Histogram,
-    /// Milliseconds since the last of them, or since it was opened.
+    /// Milliseconds since the last received byte, or since the connection was opened.
     pub(crate) silent_ms: Histogram,
 }
 
-/// Connections to this address, but those from `not_from`. None where there is no `ss`.
+/// Takes a snapshot of the connections to an address, without the connections from the ports `not_from`. None without
+/// `ss`.
 pub(crate) fn snapshot(to: SocketAddr, not_from: &BTreeSet<u16>) -> Option<RawSockets> {
     let filter = format!("dst = {to}");
     let output = Command::new("ss").args(["-tinH", "state", "established", &filter]).output().ok()?;
     output.status.success().then(|| parse(&String::from_utf8_lossy(&output.stdout), not_from))
 }
 
-/// Two lines a connection: the addresses, then indented `name:value` words, of which those that are 0 are absent.
+/// Parses the output of `ss`. A connection has two lines: the addresses, then indented words `name:value`. Values of 0
+/// are omitted.
 fn parse(text: &str, not_from: &BTreeSet<u16>) -> RawSockets {
     let (mut received, mut silent_ms) = (Vec::new(), Vec::new());
     let mut lines = text.lines().peekable();

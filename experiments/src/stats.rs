@@ -1,14 +1,14 @@
-//! The few statistics that the report needs. All are functions of their input: the bootstrap has a fixed seed.
+//! The statistics of the report. Equal inputs give equal results, because the bootstrap has a fixed seed.
 
 use rayon::prelude::*;
 
 use crate::rng::Rng;
 
-/// Resamples of the bootstrap, and how many of them share a generator.
+/// Number of resamples of the bootstrap, and number of resamples that share a generator.
 const RESAMPLES: u64 = 20_000;
 const PER_SEED: u64 = 500;
 
-/// A ratio known from paired blocks, with its 95 % interval where more than one block was measured.
+/// A ratio from paired blocks. With more than one block it has a 95 % interval.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ratio {
     /// Geometric mean over the blocks.
@@ -19,7 +19,8 @@ pub(crate) struct Ratio {
 }
 
 impl Ratio {
-    /// None without a block. A block whose ratio is no positive number is left out.
+    /// Computes the ratio with a bootstrap interval; None without blocks. A block whose ratio is not a positive number
+    /// is left out.
     pub(crate) fn of_blocks(ratios: &[f64]) -> Option<Ratio> {
         let blocks: Vec<f64> = ratios.iter().copied().filter(|r| r.is_finite() && *r > 0.0).collect();
         let logs: Vec<f64> = blocks.iter().map(|r| r.ln()).collect();
@@ -28,7 +29,8 @@ impl Ratio {
         Some(Ratio { ratio, interval, blocks })
     }
 
-    /// The same with the interval of Student's t, which also holds for few blocks whose log ratios are normal.
+    /// Computes the ratio with the interval of Student's t. This interval holds for few blocks too, if the logarithms
+    /// of the ratios are normal.
     pub(crate) fn of_pairs(ratios: &[f64]) -> Option<Ratio> {
         let blocks: Vec<f64> = ratios.iter().copied().filter(|r| r.is_finite() && *r > 0.0).collect();
         let logs: Vec<f64> = blocks.iter().map(|r| r.ln()).collect();
@@ -37,17 +39,17 @@ impl Ratio {
         Some(Ratio { ratio: mean.exp(), interval, blocks })
     }
 
-    /// How far from 1 the interval reaches, as a factor of at least 1.
+    /// Returns the greatest distance of the interval from 1, as a factor of at least 1.
     pub(crate) fn reach(&self) -> f64 {
         let (low, high) = self.interval.unwrap_or((self.ratio, self.ratio));
         (1.0 / low).max(high).max(1.0)
     }
 }
 
-/// What paired blocks say about two things.
+/// The verdict of paired blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Fewer than [`ENOUGH_BLOCKS`].
+    /// There are fewer blocks than [`ENOUGH_BLOCKS`].
     TooFew,
     /// The interval contains 1, or the ratio lies within the noise floor.
     NotDistinguishable,
@@ -55,10 +57,10 @@ pub(crate) enum Verdict {
     Slower,
 }
 
-/// The fewest blocks that can all fall on one side by chance in less than one case of twenty.
+/// Minimum number of blocks for a verdict. All of this number fall on one side by chance in less than 5 % of cases.
 pub(crate) const ENOUGH_BLOCKS: usize = 6;
 
-/// `noise_floor` is the reach of the A/A control, 1 without a control.
+/// Returns the verdict. `noise_floor` is the reach of the A/A control, or 1 without a control.
 pub(crate) fn verdict(ratio: &Ratio, noise_floor: f64) -> Verdict {
     let Some((low, high)) = ratio.interval.filter(|_| ratio.blocks.len() >= ENOUGH_BLOCKS) else {
         return Verdict::TooFew;
@@ -80,7 +82,7 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     quantile(values, 0.5)
 }
 
-/// With linear interpolation between neighbours.
+/// Returns a quantile, with linear interpolation between neighbours.
 pub(crate) fn quantile(values: &[f64], fraction: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -100,8 +102,8 @@ const STUDENT: [f64; 30] = [
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 ];
 
-/// Half of the 95 % interval of the mean by Student's t. None for fewer than two values. More than 30 degrees of freedom
-/// use the quantile of 30, which makes the interval at most 4 % too wide.
+/// Returns half of the 95 % interval of the mean, by Student's t. None for fewer than two values. Above 30 degrees of
+/// freedom the quantile of 30 is used, which makes the interval at most 4 % too wide.
 fn student_half_width(values: &[f64]) -> Option<f64> {
     let freedom = values.len().checked_sub(1).filter(|freedom| *freedom > 0)?;
     let mean = mean(values)?;
@@ -110,7 +112,7 @@ fn student_half_width(values: &[f64]) -> Option<f64> {
     Some(quantile * (variance / values.len() as f64).sqrt())
 }
 
-/// 95 % percentile interval of the mean. None for fewer than two values.
+/// Returns the 95 % percentile interval of the mean. None for fewer than two values.
 fn bootstrap_mean(values: &[f64]) -> Option<(f64, f64)> {
     if values.len() < 2 {
         return None;
@@ -130,7 +132,8 @@ fn bootstrap_mean(values: &[f64]) -> Option<(f64, f64)> {
     Some((quantile_of_sorted(&means, 0.025)?, quantile_of_sorted(&means, 0.975)?))
 }
 
-/// Two-sided sign test: the probability that so many blocks, or more, lie on one side of 1 by chance.
+/// Computes the two-sided sign test: the probability that at least this number of blocks lies on one side of 1 by
+/// chance.
 pub(crate) fn sign_test(ratios: &[f64]) -> f64 {
     let above = ratios.iter().filter(|r| **r > 1.0).count();
     let below = ratios.iter().filter(|r| **r < 1.0).count();
@@ -147,14 +150,14 @@ pub(crate) fn sign_test(ratios: &[f64]) -> f64 {
     (2.0 * tail / 2f64.powi(n as i32)).min(1.0)
 }
 
-/// Jain's index of fairness: 1 when all have the same, 1/n when one has everything.
+/// Computes Jain's index of fairness: 1 when all values are equal, 1/n when one value has everything.
 pub(crate) fn jain(values: &[u64]) -> Option<f64> {
     let sum: f64 = values.iter().map(|v| *v as f64).sum();
     let squares: f64 = values.iter().map(|v| (*v as f64).powi(2)).sum();
     (squares > 0.0).then(|| sum * sum / (values.len() as f64 * squares))
 }
 
-/// To six significant digits, so that stored numbers do not depend on the last bit of a logarithm.
+/// Rounds to six significant digits. So stored numbers do not depend on the last bit of a logarithm.
 pub(crate) fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;

@@ -1,18 +1,18 @@
-//! Everything that can be measured, and how it is started.
+//! The targets that can be measured, and their commands.
 //!
-//! All balancers forward to the same backends, three addresses of one `neraca serve`; so a difference between two
-//! of them is theirs. Other balancers are set up as their own manuals advise for such a load: kept backend
-//! connections, as many processes or threads as CPUs, no access log.
+//! All balancers forward to the same backends: three addresses of one `neraca serve`. So the backends cause no
+//! difference between balancers. The other balancers are configured as their manuals advise for such a load: kept
+//! backend connections, one process or thread per CPU, no access log.
 
 use crate::model::{Target, TargetKind};
 
 pub(crate) const THREAD: &str = "thread";
 pub(crate) const ASYNC: &str = "async";
-/// The thread engine once more.
+/// The thread engine under a second name.
 pub(crate) const AGAIN: &str = "thread-again";
 pub(crate) const SERVE_THREAD: &str = "serve-thread";
 pub(crate) const SERVE_ASYNC: &str = "serve-async";
-/// nginx asked directly.
+/// nginx as a file server, without a balancer.
 pub(crate) const DIRECT: &str = "nginx-direct";
 
 /// The servers behind every balancer.
@@ -43,7 +43,7 @@ fn ours(id: &str, title: &str, kind: TargetKind, program: &str, engine: &str) ->
     target(id, title, kind, &program.replace("ENGINE", engine))
 }
 
-/// One of ours with something changed.
+/// Makes a target of ours with a change.
 fn changed(
     id: &str,
     title: &str,
@@ -57,7 +57,7 @@ fn changed(
     target
 }
 
-/// Our programs, as they are and changed.
+/// Returns our programs, without and with changes.
 pub(crate) fn own() -> Vec<Target> {
     use TargetKind::{Ablation, Control, Engine, Server, Variant};
     let (thread, asynchronous) = ((BALANCE, THREAD), (BALANCE, ASYNC));
@@ -86,7 +86,7 @@ pub(crate) fn own() -> Vec<Target> {
     targets
 }
 
-/// Other people's programs: the executable that must be there, and the target.
+/// Returns the targets of other programs, each with its executable.
 pub(crate) fn others(cpus: usize) -> Vec<(&'static str, Target)> {
     use TargetKind::{Ceiling, Peer};
     let cpus = cpus.to_string();
@@ -109,7 +109,7 @@ pub(crate) fn others(cpus: usize) -> Vec<(&'static str, Target)> {
     ]
 }
 
-/// A program of the user's: `NAME=COMMAND`, run by the shell.
+/// Parses a target of the user: `NAME=COMMAND`. The shell runs the command.
 pub(crate) fn user(given: &str) -> Result<Target, String> {
     let wrong = || {
         format!(

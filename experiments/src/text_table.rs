@@ -1,16 +1,16 @@
-//! Cells in lines, as text for a terminal or as Markdown.
+//! A table as text for a terminal or as Markdown.
 
 use std::fmt::Write;
 
-/// A table. Its first line is the heading.
+/// A table. The first line is the heading.
 pub(crate) struct TextTable {
-    /// How many of the first columns hold words. Words are aligned to the left, numbers to the right.
+    /// Number of columns with words, at the left. Words are aligned to the left, numbers to the right.
     pub(crate) words: usize,
     pub(crate) lines: Vec<Vec<String>>,
 }
 
 impl TextTable {
-    /// Columns as wide as their widest cell.
+    /// Formats the table as text. Each column is as wide as its widest cell.
     pub(crate) fn text(&self) -> String {
         let columns = self.lines.iter().map(Vec::len).max().unwrap_or(0);
         let length = |cell: &String| cell.chars().count();

@@ -1,17 +1,17 @@
-//! The load generator: how wrk is called, and what it reports through experiments/wrk.lua.
+//! The load generator wrk: its command, and its report through experiments/wrk.lua.
 
 use std::path::Path;
 
 use crate::model::{Cell, Client};
 
-/// Run inside wrk; writes one JSON object to the file named by [`JSON_VARIABLE`].
+/// The script that runs inside wrk. It writes one JSON object to the file named by [`JSON_VARIABLE`].
 pub(crate) const SCRIPT: &str = include_str!("../wrk.lua");
 pub(crate) const JSON_VARIABLE: &str = "LAB_WRK_JSON";
 
-/// wrk leaves a later answer out of its latencies; this is longer than any run of ours.
+/// wrk's timeout in seconds. wrk ignores the latency of later answers, so the timeout is longer than any run.
 const TIMEOUT_S: u64 = 30;
 
-/// The command line. wrk takes whole seconds.
+/// Returns the command of wrk. wrk accepts only whole seconds.
 pub(crate) fn command(cell: &Cell, seconds: f64, script: &Path, url: &str) -> Vec<String> {
     let mut words = vec!["wrk".into()];
     words.extend(["-c".into(), cell.connections.to_string(), "-t".into(), cell.threads.to_string()]);
@@ -25,7 +25,7 @@ pub(crate) fn command(cell: &Cell, seconds: f64, script: &Path, url: &str) -> Ve
     words
 }
 
-/// What the script wrote.
+/// Parses the output of the script.
 pub(crate) fn parse(json: &str) -> Result<Client, String> {
     serde_json::from_str(json).map_err(|error| format!("wrk's report cannot be read: {error}"))
 }

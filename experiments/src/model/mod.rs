@@ -1,18 +1,18 @@
-//! What a run leaves on disk. The measuring half writes it, the reporting half reads it.
+//! The files of a run. The measuring part writes the files, the reporting part reads them.
 //!
 //! ```text
 //! experiments/results/<date>-<host>/
 //!     manifest.json       Manifest: host, programs, binary, topology
 //!     plan.json           Plan: seed, targets, cells in the order in which they run
-//!     cells.ndjson        one Record a line, appended as a cell ends
-//!     raw/<NNN>-<cell>/   what each cell's numbers are derived from (`Files`); `DONE` is written last
+//!     cells.ndjson one Record per line, appended at the end of a cell
+//!     raw/<NNN>-<cell>/ the raw files of each cell (`file`); `DONE` is written last
 //! ```
 //!
-//! A [`Record`] is a pure function of its raw directory and the plan ([`crate::raw::derive`]), so whoever doubts a
-//! number can derive it again. Everything between cells (intervals, ceilings, repeatability) is the report's.
+//! A [`Record`] is a pure function of its raw directory and the plan ([`crate::raw::derive`]). So every number can be
+//! derived again. The report computes everything that needs several cells (intervals, ceilings, repeatability).
 //!
-//! Times are microseconds where the name ends in `_us`, seconds in `_s`. A value that could not be had is `None`,
-//! never 0.
+//! Times are in microseconds when the name ends in `_us`, and in seconds when it ends in `_s`. An unknown value is
+//! `None`, never 0.
 
 mod plan;
 mod record;
@@ -22,7 +22,7 @@ pub(crate) use plan::*;
 pub(crate) use record::*;
 pub(crate) use verdict::*;
 
-/// Version of this layout.
+/// The version of this layout.
 pub(crate) const SCHEMA: u32 = 1;
 
 /// File names below a results directory.
@@ -33,9 +33,9 @@ pub(crate) const RAW: &str = "raw";
 
 /// File names below `raw/<NNN>-<cell>/`.
 pub(crate) mod file {
-    /// `Started`: the cell, when it began and each command as it ran.
+    /// `Started`: the cell, its start time and its commands.
     pub(crate) const STARTED: &str = "started.json";
-    /// `Client` of the warm-up and of the measured run, as wrk.lua wrote them, and what wrk printed.
+    /// `Client` of the warm-up and of the measured run, written by wrk.lua; and the output of wrk.
     pub(crate) const WARM_JSON: &str = "warm.json";
     pub(crate) const WRK_JSON: &str = "wrk.json";
     pub(crate) const WRK_TEXT: &str = "wrk.txt";
@@ -43,15 +43,15 @@ pub(crate) mod file {
     pub(crate) const PROBE: &str = "probe.json";
     /// `RawSystem`: role and host counters before and after the measured seconds.
     pub(crate) const SYSTEM: &str = "system.json";
-    /// `RawCounters`: what the target and the backends counted, a row a second.
+    /// `RawPrograms`: the counters of the target and the backends, one row per second.
     pub(crate) const COUNTERS: &str = "counters.json";
-    /// `RawSockets`: bytes received by each connection of the client, shortly before the end.
+    /// `RawSockets`: the bytes that each connection of the client received, shortly before the end.
     pub(crate) const SOCKETS: &str = "sockets.json";
-    /// `IdleMemory`, and the table printed by strace.
+    /// `IdleMemory`; and the table that strace printed.
     pub(crate) const MEMORY: &str = "memory.json";
     pub(crate) const STRACE: &str = "strace.txt";
-    /// Why the cell has no numbers (plain text), instead of the files above.
+    /// The reason why the cell has no numbers, as plain text. Replaces the files above.
     pub(crate) const FAILED: &str = "failed.txt";
-    /// Written when the directory is complete.
+    /// An empty file, written when the directory is complete.
     pub(crate) const DONE: &str = "DONE";
 }

@@ -1,10 +1,10 @@
-//! What is to be measured, and where.
+//! The plan of a run, and its environment.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Where, with what and how a run was made.
+/// The environment of a run: machine, programs and commands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) schema: u32,
@@ -12,17 +12,17 @@ pub(crate) struct Manifest {
     pub(crate) started: String,
     pub(crate) host: Host,
     pub(crate) neraca: Binary,
-    /// Programs that were found: name to the version that it prints.
+    /// The installed programs: name and version.
     pub(crate) tools: BTreeMap<String, String>,
     pub(crate) topology: Topology,
     pub(crate) plan_hash: String,
     /// `neraca-lab` and its arguments, without paths of this machine.
     pub(crate) command: Vec<String>,
-    /// What `doctor` had to say, one line each.
+    /// The warnings of `doctor`, one per line.
     pub(crate) warnings: Vec<String>,
 }
 
-/// The machine. `name` is neutral and chosen by us, not the system's host name.
+/// The machine. `name` is a neutral name, not the host name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Host {
     pub(crate) name: String,
@@ -30,12 +30,12 @@ pub(crate) struct Host {
     pub(crate) cpus: usize,
     pub(crate) memory_mb: u64,
     pub(crate) kernel: String,
-    /// Frequency governor, where the kernel shows one.
+    /// Frequency governor, if the kernel shows one.
     pub(crate) governor: Option<String>,
     pub(crate) descriptors: u64,
     pub(crate) somaxconn: u64,
     pub(crate) port_range: (u16, u16),
-    /// Hash over what above must be equal for a run to be resumed here.
+    /// Hash over the properties that must be equal to resume a run.
     pub(crate) fingerprint: String,
 }
 
@@ -44,31 +44,31 @@ pub(crate) struct Host {
 pub(crate) struct Binary {
     pub(crate) version: String,
     pub(crate) sha256: String,
-    /// Commit of the source, `+` appended where it had been changed.
+    /// Commit of the source. A `+` at the end means that the source was changed.
     pub(crate) commit: Option<String>,
 }
 
-/// Who talks to whom. The picture of the experiment is drawn from this.
+/// The connections between the programs. The picture of the experiment is drawn from the topology.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Topology {
-    /// How many backend addresses every balancer is given.
+    /// Number of backend addresses of every balancer.
     pub(crate) backends: usize,
-    /// The backends' command, placeholders for what changes.
+    /// The command of the backends, with placeholders.
     pub(crate) backend_command: String,
-    /// Threads that carry the work of each of our programs.
+    /// Number of worker threads of our programs on the thread engine.
     pub(crate) thread_workers: usize,
     pub(crate) async_workers: usize,
     pub(crate) batch: usize,
-    /// `shared`: no process is bound to a CPU; otherwise who is where.
+    /// `shared` means that no process is bound to a CPU. Otherwise the CPUs of each process.
     pub(crate) placement: String,
     pub(crate) probe_rate_hz: f64,
-    /// Scheduling priority of the prober: below 0 where we may, so that it seldom waits for a CPU itself.
+    /// Scheduling priority of the prober: below 0 if allowed, so that the prober waits less for a CPU.
     pub(crate) probe_nice: i32,
-    /// Files that are requested: name and length.
+    /// The requested files: name and length in bytes.
     pub(crate) files: Vec<(String, u64)>,
 }
 
-/// What will be measured, in which order.
+/// The cells to measure, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) schema: u32,
@@ -78,23 +78,23 @@ pub(crate) struct Plan {
     /// SHA-256 over name, seed, targets and cells.
     pub(crate) hash: String,
     pub(crate) targets: Vec<Target>,
-    /// `seq` counts from 0 in this order, which is the order of the run.
+    /// The cells in the order of the run. `seq` counts from 0 in this order.
     pub(crate) cells: Vec<Cell>,
 }
 
-/// Something that answers HTTP and is measured.
+/// A measured program that answers HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Target {
     /// Unique, such as `thread`, `async`, `serve-thread`, `haproxy`, `thread-textbook`, `ablate-access-log`.
     pub(crate) id: String,
-    /// For people: `Neraca, thread engine`.
+    /// The name in the report, such as `Neraca, thread engine`.
     pub(crate) title: String,
     pub(crate) kind: TargetKind,
-    /// What it is compared with: the id of the target without the change (variants, ablations and `thread-again`).
+    /// The id of the target without the change, for variants, ablations and `thread-again`.
     pub(crate) baseline: Option<String>,
-    /// How it is started; `{port} {o1} {o2} {o3} {root} {dir} {neraca} {stats} {delay}` are filled in.
+    /// The command; `{port} {o1} {o2} {o3} {root} {dir} {neraca} {stats} {delay}` are replaced.
     pub(crate) command: Vec<String>,
-    /// A configuration file of its own, with the same placeholders, stored as `{dir}/{id}.conf`.
+    /// The configuration file, with the same placeholders, stored as `{dir}/{id}.conf`.
     pub(crate) config: Option<String>,
     /// Extra arguments of the backends (ablations of the file server).
     pub(crate) backend_arguments: Vec<String>,
@@ -103,17 +103,17 @@ pub(crate) struct Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum TargetKind {
-    /// One of the two engines as they are.
+    /// One of the two engines, without a change.
     Engine,
-    /// Our file server, asked directly.
+    /// Our file server, without a balancer.
     Server,
-    /// Another file server, asked directly: how fast it could be at most.
+    /// Another file server, without a balancer: the upper limit of the rate.
     Ceiling,
     /// Another balancer over the same backends.
     Peer,
-    /// One of our engines with a choice made otherwise.
+    /// One of our engines with another design choice.
     Variant,
-    /// An overhead switched on for the experiment.
+    /// One of our programs with an extra overhead.
     Ablation,
     /// The same engine under a second name (A/A).
     Control,
@@ -122,7 +122,7 @@ pub(crate) enum TargetKind {
 }
 
 impl TargetKind {
-    /// It forwards to backends, so that a direct server is its ceiling.
+    /// True when the target forwards to backends. Then a direct server is its ceiling.
     pub(crate) fn forwards(self) -> bool {
         !matches!(self, TargetKind::Server | TargetKind::Ceiling)
     }
@@ -132,59 +132,59 @@ impl TargetKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cell {
     pub(crate) seq: usize,
-    /// Unique in the plan, fit for a directory name: `assignment-thread-c1000-t150`.
+    /// Unique in the plan and valid as a directory name, such as `assignment-thread-c1000-t150`.
     pub(crate) id: String,
     pub(crate) section: Section,
-    /// Repetition, from 0. Cells of one section and block are compared with each other.
+    /// Number of the repetition, from 0. Cells of one section and block are compared with each other.
     pub(crate) block: usize,
     pub(crate) target: String,
     pub(crate) work: Work,
-    /// Connections asked for, and threads of wrk (`-c` and `-t`).
+    /// Connections and threads of wrk (`-c` and `-t`).
     pub(crate) connections: u32,
     pub(crate) threads: u32,
-    /// File requested, without the slash, and its length.
+    /// The requested file without the slash, and its length in bytes.
     pub(crate) path: String,
     pub(crate) body_bytes: u64,
-    /// False: a connection per request.
+    /// False for a new connection per request.
     pub(crate) keep_alive: bool,
-    /// The backends wait this long before they answer.
+    /// Delay of the backends' responses in milliseconds.
     pub(crate) delay_ms: u64,
     pub(crate) warm_s: f64,
     pub(crate) seconds: f64,
 }
 
 impl Cell {
-    /// Connections that wrk really opens: it gives each thread the same number and drops the rest.
+    /// Returns the number of connections that wrk opens. wrk gives each thread the same number and drops the remainder.
     pub(crate) fn opened(&self) -> u32 {
         self.connections / self.threads.max(1) * self.threads
     }
 }
 
-/// Which question a cell answers; the report has a part for each.
+/// The question that a cell answers. The report has a part for each section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Section {
     /// `-c 1000`, `-t` 10 to 200.
     Assignment,
-    /// The same with `-t 2`: what the client's own threads cost.
+    /// The same with `-t 2`: the cost of the client's threads.
     ThreadsControl,
     /// Few threads, connections from 10 to 1000.
     Concurrency,
     /// Thread, async and thread again, in repeated blocks.
     Headline,
-    /// File servers asked directly.
+    /// File servers without a balancer.
     Servers,
     /// Other balancers.
     Peers,
     /// 128 bytes to 1 MB.
     Bodies,
-    /// A connection per request.
+    /// A new connection per request.
     Reuse,
     /// Backend latency x concurrency x body size.
     Crossover,
-    /// Our engines with a choice made otherwise.
+    /// Our engines with other design choices.
     Variants,
-    /// Overheads switched on.
+    /// Our programs with extra overheads.
     Ablations,
     /// Idle connections (`Work::Idle`).
     Memory,
@@ -199,6 +199,6 @@ pub(crate) enum Work {
     Load,
     /// `connections` idle keep-alive connections.
     Idle,
-    /// Under strace: counts, no times.
+    /// Counts of system calls, under strace, without times.
     Syscalls,
 }

@@ -1,4 +1,4 @@
-//! What a cell gave.
+//! The results of a cell.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,10 @@ pub(crate) struct Record {
     pub(crate) cell: Cell,
     /// UTC.
     pub(crate) started: String,
-    /// Each command as it ran, by role: `client`, `target`, `backends`. Scratch paths are shortened to `{dir}`.
+    /// The commands by role: `client`, `target`, `backends`. Scratch paths are shortened to `{dir}`.
     pub(crate) commands: BTreeMap<String, String>,
     pub(crate) measured: Measured,
-    /// Every gate that can be judged from this cell alone. G6, G9 and G11 need other cells:
-    /// [`crate::gates::across`].
+    /// The gates that need this cell only. G6, G9 and G11 need other cells: [`crate::gates::across`].
     pub(crate) gates: Vec<GateResult>,
     pub(crate) validity: Validity,
 }
@@ -35,27 +34,28 @@ pub(crate) enum Measured {
     },
 }
 
-/// What a load cell gave.
+/// The results of a load cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Load {
     pub(crate) client: Client,
     pub(crate) probe: Probe,
     pub(crate) failures: Failures,
-    /// Over the measured seconds, by role. `target` is absent where the target is itself the file server's peer.
+    /// The use of resources during the measured seconds, by role.
     pub(crate) roles: BTreeMap<Role, Use>,
     pub(crate) host: HostUse,
-    /// Counters of a target of ours, over whole seconds inside the measured ones; per request = x / served.
+    /// Counters of a target of ours, over the whole seconds within the measured time. A counter divided by `served` is
+    /// per request.
     pub(crate) target: Option<Counted>,
-    /// The same of the backends, all together.
+    /// The sums of the backends' counters.
     pub(crate) backends: Option<Counted>,
     pub(crate) conservation: Option<Conservation>,
-    /// Requests that a connection of the client had answered: the least, 99 percentiles, the greatest. Only with
-    /// keep-alive, and 1.6 % exact.
+    /// Answered requests per connection of the client: minimum, 99 percentiles, maximum. Only with keep-alive; the
+    /// error is at most 1.6 %.
     pub(crate) per_connection: Option<Vec<u64>>,
 }
 
 impl Load {
-    /// wrk counts every answer, also the late and the wrong ones.
+    /// Returns the number of good answers. wrk counts late and wrong answers too, so these are subtracted.
     pub(crate) fn success(&self) -> u64 {
         let e = &self.client.errors;
         self.client.requests.saturating_sub(e.status + e.timeout)
@@ -69,23 +69,23 @@ impl Load {
         self.client.requests as f64 / self.seconds()
     }
 
-    /// Mean latency by Little's law: connections / rate. Immune to wrk's correction; it supposes no idle
-    /// connection, so see gate G2.
+    /// Returns the mean latency by Little's law: connections / rate. Independent of wrk's correction, but assumes that
+    /// no connection is idle (gate G2).
     pub(crate) fn latency_ms(&self, opened: u32) -> f64 {
         f64::from(opened) / self.requests_per_second() * 1e3
     }
 }
 
-/// What wrk reported.
+/// The report of wrk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Client {
     pub(crate) duration_us: u64,
-    /// Every complete response, with those of status 400 and above and the late ones.
+    /// Complete responses, including responses of status 400 and above, and late responses.
     pub(crate) requests: u64,
-    /// Heads included.
+    /// Bytes of heads and bodies.
     pub(crate) bytes: u64,
     pub(crate) errors: ClientErrors,
-    /// wrk's own latencies. It alters them before it tells anybody; never to be shown without that word.
+    /// The latencies that wrk reports. wrk corrects the values, so the report must say so when it shows them.
     pub(crate) latency_us: BTreeMap<String, Option<f64>>,
 }
 
@@ -96,11 +96,11 @@ pub(crate) struct ClientErrors {
     pub(crate) write: u64,
     /// Status 400 and above.
     pub(crate) status: u64,
-    /// Answered, but too late.
+    /// Answered too late.
     pub(crate) timeout: u64,
 }
 
-/// Every way to fail. The sum is the table's *failed*.
+/// The failures by class. The sum is the column *failed* of the tables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Failures {
     pub(crate) connect: u64,
@@ -108,7 +108,7 @@ pub(crate) struct Failures {
     pub(crate) write: u64,
     pub(crate) status: u64,
     pub(crate) timeout: u64,
-    /// Connections of the client on which nothing came during the last half of the measured time.
+    /// Connections of the client that received nothing during the last half of the measured time.
     pub(crate) stalled: u64,
 }
 
@@ -118,34 +118,34 @@ impl Failures {
     }
 }
 
-/// The open-loop prober: a fresh connection for each request, at intended times.
+/// The results of the open-loop prober, which sends each request at its intended time on a new connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Probe {
     pub(crate) rate_hz: f64,
     pub(crate) intended: u64,
     pub(crate) ok: u64,
     pub(crate) errors: ProbeErrors,
-    /// Of the answered ones.
+    /// Time to connect, of the answered probes.
     pub(crate) connect_us: Distribution,
-    /// *Waiting*: from handing the request to the kernel to the first byte of the response.
+    /// *Waiting*: from writing the request to the first byte of the response.
     pub(crate) waiting_us: Distribution,
-    /// From the intended time to the last byte: what a user would have waited.
+    /// From the intended time to the last byte: the time that a user would have waited.
     pub(crate) total_us: Distribution,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProbeErrors {
     pub(crate) connect: u64,
-    /// Broke off or no HTTP.
+    /// The connection broke, or the response was not HTTP.
     pub(crate) read: u64,
     pub(crate) write: u64,
     /// Status other than 200.
     pub(crate) status: u64,
-    /// Nothing within the prober's patience.
+    /// No response in time.
     pub(crate) timeout: u64,
     /// The body ended before its announced length.
     pub(crate) truncated: u64,
-    /// The right length, other bytes.
+    /// The body had the right length, but other bytes.
     pub(crate) corrupt: u64,
 }
 
@@ -171,7 +171,7 @@ pub(crate) struct Distribution {
 pub(crate) enum Role {
     /// wrk.
     Client,
-    /// What is measured: a balancer, or a server asked directly.
+    /// The measured program: a balancer, or a server without a balancer.
     Target,
     /// The servers behind a balancer.
     Backends,
@@ -179,7 +179,7 @@ pub(crate) enum Role {
     Lab,
 }
 
-/// What the processes of a role used during the measured seconds.
+/// The resources that the processes of a role used during the measured seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Use {
     pub(crate) processes: u64,
@@ -188,11 +188,11 @@ pub(crate) struct Use {
     pub(crate) system_s: f64,
     pub(crate) voluntary_switches: u64,
     pub(crate) involuntary_switches: u64,
-    /// Ready to run, and waiting for a CPU.
+    /// Time in which threads were ready and waited for a CPU.
     pub(crate) run_delay_s: f64,
-    /// Sum of the peaks of each process (`VmHWM`), since its start.
+    /// Sum of the peak memory of each process since its start (`VmHWM`).
     pub(crate) peak_kb: u64,
-    /// Proportional share at the end, where the kernel tells.
+    /// Proportional set size at the end, if the kernel reports it.
     pub(crate) pss_kb: Option<u64>,
 }
 
@@ -204,7 +204,7 @@ pub(crate) struct HostUse {
     pub(crate) busy_s: f64,
     pub(crate) idle_s: f64,
     pub(crate) steal_s: f64,
-    /// CPU time of processes that are none of ours.
+    /// CPU time of foreign processes.
     pub(crate) foreign_s: f64,
     pub(crate) swapped_pages: u64,
     pub(crate) listen_overflows: u64,
@@ -214,13 +214,13 @@ pub(crate) struct HostUse {
 /// Counters of one of our programs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Counted {
-    /// Length of the stretch that `during` is about.
+    /// Length of the time that `during` covers.
     pub(crate) seconds: f64,
-    /// By the program's own names: `served`, `would_blocks`, `wakeups`, `jobs`, `queue_wait_ns`, ...
+    /// The counters by the program's names: `served`, `would_blocks`, `wakeups`, `jobs`, `queue_wait_ns`, ... ...
     pub(crate) during: BTreeMap<String, u64>,
     /// From the program's start to its end.
     pub(crate) whole: BTreeMap<String, u64>,
-    /// Requests served in each second of the measured ones, as (seconds since the start, per second).
+    /// Requests per second in each measured second, as (seconds since the start, rate).
     pub(crate) series: Vec<(f64, f64)>,
 }
 
@@ -235,26 +235,26 @@ impl Counted {
 /// Requests over the whole life of the target, warm-up and probes included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Conservation {
-    /// wrk's (warm-up too) and the prober's.
+    /// Answers to wrk (including the warm-up) and to the prober.
     pub(crate) client: u64,
     pub(crate) target: Option<u64>,
     pub(crate) backends: Option<u64>,
-    /// Answers that may have been under way when wrk stopped, errors included.
+    /// Answers that may have been in flight when wrk stopped, and errors.
     pub(crate) slack: u64,
 }
 
-/// Memory of the target by idle keep-alive connections, each of which had one request answered.
+/// Memory of the target with idle keep-alive connections. Each connection had one request answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct IdleMemory {
-    /// (connections open, PSS of the target in KB), from 0 upwards.
+    /// (open connections, PSS of the target in KB), in ascending order from 0 connections.
     pub(crate) points: Vec<(u64, u64)>,
-    /// Connections that still answered at the end, of those tried.
+    /// Tried connections that still answered at the end.
     pub(crate) alive: u64,
     pub(crate) tried: u64,
 }
 
 impl IdleMemory {
-    /// KB a connection, from the first point to the last.
+    /// Returns the KB per connection, from the first point to the last point.
     pub(crate) fn per_connection_kb(&self) -> Option<f64> {
         let (&(n0, kb0), &(n1, kb1)) = (self.points.first()?, self.points.last()?);
         (n1 > n0).then(|| (kb1 as f64 - kb0 as f64) / (n1 - n0) as f64)
@@ -267,7 +267,7 @@ pub(crate) struct Syscalls {
     pub(crate) requests: u64,
     /// By name.
     pub(crate) calls: BTreeMap<String, u64>,
-    /// Of these, how many returned an error (mostly: would block).
+    /// System calls that returned an error (mostly `WouldBlock`).
     pub(crate) errors: u64,
 }
 

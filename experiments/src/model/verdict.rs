@@ -1,15 +1,15 @@
-//! Whether a cell can be believed.
+//! The verdict about a cell: can its numbers be trusted?
 
 use serde::{Deserialize, Serialize};
 
 /// A condition that a cell must meet to be ranked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Gate {
-    /// As many connections as asked for.
+    /// wrk opened as many connections as requested.
     G1,
     /// Little's law: rate x latency = connections.
     G2,
-    /// What the client got, the target served and the backends served is the same.
+    /// Client, target and backends count the same number of requests.
     G3,
     /// At most 0.1 % failed.
     G4,
@@ -17,13 +17,13 @@ pub(crate) enum Gate {
     G5,
     /// A balancer's rate is well below the direct one (across cells).
     G6,
-    /// A quiet machine: steal, foreign load, swap, listen queues.
+    /// The machine is quiet: stolen CPU time, foreign load, swap, listen queues.
     G7,
-    /// No drift, no second without an answer.
+    /// The rate has no drift, and no second is without an answer.
     G8,
     /// Repetitions agree (across cells).
     G9,
-    /// Bodies are byte for byte right.
+    /// Every byte of the bodies is right.
     G10,
     /// The A/A ratio's interval contains 1 (across cells).
     G11,
@@ -44,7 +44,7 @@ impl Gate {
         Gate::G11,
     ];
 
-    /// What it asks, in a few words.
+    /// Returns the condition in a few words.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Gate::G1 => "connections really opened",
@@ -67,9 +67,9 @@ impl Gate {
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Validity {
     Valid,
-    /// Ranked, with a remark.
+    /// The cell is ranked, with a remark.
     Note,
-    /// Shown, marked and not ranked.
+    /// The cell is shown with a mark, and not ranked.
     Invalid,
 }
 
@@ -77,6 +77,6 @@ pub(crate) enum Validity {
 pub(crate) struct GateResult {
     pub(crate) gate: Gate,
     pub(crate) verdict: Validity,
-    /// Empty when valid; otherwise one sentence with the numbers.
+    /// One sentence with the numbers; empty when the verdict is valid.
     pub(crate) reason: String,
 }

@@ -1,4 +1,4 @@
-//! Measures one subject in one round: starts the subject, warms it up, reads its counters from outside, stops it.
+//! Measures one subject in one round: starts the subject, warms it up, reads its kernel counters, stops it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,10 +12,10 @@ use crate::plan::FILES;
 use crate::proc::{GroupCounters, HostCounters};
 use crate::wrk;
 
-/// What was measured in one round.
+/// The measured values of one round.
 pub(crate) type Sample = BTreeMap<Metric, f64>;
 
-/// The lab and the origins, which run as long as it lives.
+/// The laboratory with running origins.
 pub(crate) struct Bench<'a> {
     lab: Lab<'a>,
     values: BTreeMap<&'static str, String>,
@@ -23,7 +23,8 @@ pub(crate) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// Starts the origins: one target that listens on three ports. `programs` are more names for the targets' commands.
+    /// Starts the origins: one target that listens on three ports. `programs` adds names for the commands of the
+    /// targets.
     pub(crate) fn start<'p>(
         lab: Lab<'a>,
         programs: impl IntoIterator<Item = (&'static str, &'p Path)>,
@@ -41,7 +42,7 @@ impl<'a> Bench<'a> {
         ]);
         values.extend(programs.into_iter().map(|(name, program)| (name, program.display().to_string())));
         let origins = lab.target(origins, any, &lab.scratch, values.clone())?;
-        // An origin that was told its ports is known by the first one; an origin that chose its ports says all three.
+        // An origin with configured ports has one known address. An origin that chose its ports has printed all three.
         for (name, address) in ["o1", "o2", "o3"].into_iter().zip(&origins.addresses) {
             values.insert(name, address.port().to_string());
         }
@@ -54,7 +55,7 @@ impl<'a> Bench<'a> {
         Ok((server, address))
     }
 
-    /// Starts a target and compares the bodies that it serves with the files.
+    /// Starts a target and compares the served bodies with the files.
     pub(crate) fn check(&self, target: &Target, any: &Cell) -> Result<(), Trouble> {
         let (_server, address) = self.run(target, any)?;
         FILES
@@ -91,7 +92,7 @@ impl<'a> Bench<'a> {
         Ok(sample(&client, &before, &counters(of_client)))
     }
 
-    /// What wrk reported, and its own counters.
+    /// Runs wrk and returns its report and its kernel counters.
     fn wrk(
         &self,
         cell: &Cell,
@@ -126,7 +127,7 @@ fn address(server: &Server<'_>) -> Result<SocketAddr, Trouble> {
     server.addresses.first().copied().ok_or_else(|| Trouble::Failed("it has no address".into()))
 }
 
-/// What was counted up to some moment.
+/// The counters at one moment.
 #[derive(Debug)]
 struct Counters {
     subject: GroupCounters,
@@ -135,10 +136,10 @@ struct Counters {
     host: HostCounters,
 }
 
-/// With more than one failure in a thousand requests, the rate and the CPU time of a round are not used.
+/// With more than one failure per this number of requests, the rate and the CPU time of a round are not used.
 const FAILED_ONE_IN: u64 = 1000;
 
-/// The sample of one run of wrk, from the counters read before and after the run.
+/// Computes the sample of one run of wrk from the counters before and after the run.
 fn sample(client: &Client, before: &Counters, after: &Counters) -> Sample {
     let requests = client.requests.max(1) as f64;
     let ticks_per_us = rustix::param::clock_ticks_per_second() as f64 / 1e6;

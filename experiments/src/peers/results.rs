@@ -1,4 +1,4 @@
-//! Medians over rounds, ratios within a round, and whether they reach their goals.
+//! Medians over rounds, ratios within rounds, and the check of the goals.
 
 use super::measure::Sample;
 use super::rows::{Against, Goal, Metric, Row};
@@ -8,7 +8,7 @@ use super::subjects::{Kind, Subject};
 pub(super) struct Results {
     pub(super) row: Row,
     pub(super) subjects: Vec<Subject>,
-    /// By round, then by subject.
+    /// The samples by round, then by subject.
     pub(super) rounds: Vec<Vec<Sample>>,
 }
 
@@ -21,15 +21,15 @@ pub(super) struct Outcome {
 }
 
 impl Results {
-    /// What is told of a subject: the median, but every failure.
+    /// Returns the value in the report: the median over the rounds, or the sum of failures.
     pub(super) fn value(&self, subject: usize, metric: Metric) -> Option<f64> {
         let values = self.rounds.iter().filter_map(|round| round[subject].get(&metric).copied());
         if metric == Metric::Failed { Some(values.sum()) } else { median(values.collect()) }
     }
 
-    /// What a subject has in relation to others. To several of a kind: to the one that leaves it the worst off. That
-    /// one is the same in all rounds; the best of each round would be whom the machine favoured in it, and nobody is
-    /// as good as that.
+    /// Compares a subject with other subjects. Among several peers, the peer with the worst result for the subject
+    /// counts. This peer is the same in all rounds: the best peer of each round would be an unfair combination of lucky
+    /// rounds.
     pub(super) fn compare(&self, subject: usize, metric: Metric, against: Against) -> Option<f64> {
         let is_meant = |other: &Subject| match against {
             Against::Itself => false,
@@ -44,8 +44,8 @@ impl Results {
         meant.filter_map(|other| self.ratio(subject, other, metric)).reduce(|a, b| metric.worse(a, b))
     }
 
-    /// The median over the rounds of the ratio of two subjects within a round. What the machine does meanwhile strikes
-    /// both, so this is steadier than the ratio of two medians.
+    /// Returns the median over the rounds of the ratio of two subjects. Noise within a round affects both subjects, so
+    /// this median is steadier than the ratio of two medians.
     fn ratio(&self, subject: usize, other: usize, metric: Metric) -> Option<f64> {
         let ratios = self
             .rounds
@@ -54,7 +54,7 @@ impl Results {
         median(ratios.filter(|ratio| ratio.is_finite()).collect())
     }
 
-    /// How an engine does by a goal; None when it, or what it is compared with, was not there.
+    /// Checks a goal of an engine. None when the engine or its peer was not measured.
     pub(super) fn outcome(&self, goal: &Goal, kind: Kind) -> Option<Outcome> {
         let subject = self.subjects.iter().position(|subject| subject.kind == kind)?;
         let (bound, value) = (goal.bound(kind)?, self.compare(subject, goal.metric, goal.against)?);
@@ -62,7 +62,7 @@ impl Results {
     }
 }
 
-/// None of nothing; the mean of the two in the middle when their number is even.
+/// Returns the median; None without values. An even number of values gives the mean of the two middle values.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -79,7 +79,7 @@ mod tests {
     use super::super::subjects::target;
     use super::*;
 
-    /// Rates and failures of thread, haproxy, nginx and the byte pump, one line for each round.
+    /// Makes results from the rates of thread, haproxy, nginx and the byte pump, one line per round.
     fn results(rounds: &[[f64; 4]]) -> Results {
         let subjects = [
             ("thread", Kind::Thread),
@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_subject_is_compared_within_its_round_and_with_the_same_one_in_all() {
-        // The second round is slow for all, and nginx is the better peer in it only; over all it is the nearest to thread.
+        // The second round is slow for all subjects, and only in this round nginx is the better peer. Over all rounds
+        // nginx is the nearest to thread.
         let results =
             results(&[[200.0, 100.0, 80.0, 250.0], [60.0, 20.0, 40.0, 80.0], [160.0, 100.0, 90.0, 200.0]]);
         let cases = [

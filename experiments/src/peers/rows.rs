@@ -1,4 +1,4 @@
-//! The table: what is done in each row, and what each engine is to reach there.
+//! The rows of the table: the load of each row, and the goals of each engine.
 
 use super::subjects::Kind;
 use crate::model::{Cell, Section, Work};
@@ -6,7 +6,7 @@ use crate::plan::FILES;
 
 /// Threads of wrk.
 const THREADS: u32 = 2;
-/// Seconds under load before the measured ones.
+/// Seconds of load before the measured seconds.
 pub(crate) const WARM_S: f64 = 1.0;
 
 /// Something measured in a round.
@@ -23,15 +23,15 @@ pub(crate) enum Metric {
     ClientCpu,
     /// Context switches of the subject per request.
     Switches,
-    /// As wrk tells it.
+    /// The 99th percentile of the latency, from wrk.
     P99Ms,
-    /// Proportional share of the subject's processes at the end.
+    /// Proportional set size of the subject's processes at the end.
     PssMb,
-    /// What an idle connection adds to it.
+    /// Memory per idle connection.
     PerConnectionKb,
-    /// Connections and requests that failed in any way.
+    /// Failed connections and requests of all classes.
     Failed,
-    /// Share of the machine's CPU time that nobody used.
+    /// Idle share of the machine's CPU time.
     IdlePercent,
 }
 
@@ -62,18 +62,18 @@ impl Metric {
         }
     }
 
-    /// Which of two is the worse one.
+    /// Returns the worse of two values.
     pub(crate) fn worse(self, a: f64, b: f64) -> f64 {
         if self == Metric::Rate { a.min(b) } else { a.max(b) }
     }
 }
 
-/// What a value is divided by, in the same round.
+/// The divisor of a value, from the same round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Against {
     /// Nothing: the value itself counts.
     Itself,
-    /// The peer that does best beside the subject in this respect.
+    /// The best peer in this metric.
     BestPeer,
     Haproxy,
     BytePump,
@@ -90,7 +90,7 @@ impl Against {
     }
 }
 
-/// At least so much of a rate, at most so much of anything else.
+/// A goal: a minimum for a rate, a maximum for any other metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Goal {
     pub(crate) metric: Metric,
@@ -104,7 +104,7 @@ impl Goal {
         Goal { metric, against, thread, asynchronous }
     }
 
-    /// None for whom there is nothing to reach.
+    /// Returns the bound for a kind of subject; None without a goal.
     pub(crate) fn bound(&self, kind: Kind) -> Option<f64> {
         match kind {
             Kind::Thread => Some(self.thread),
@@ -124,14 +124,14 @@ impl Goal {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
-    /// What it is chosen by.
+    /// The name of the row on the command line.
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
-    /// File servers are asked, not balancers.
+    /// True when the row measures file servers, not balancers.
     pub(crate) direct: bool,
     pub(crate) work: Work,
     pub(crate) connections: u32,
-    /// What is asked for; on idle connections once each.
+    /// The requested file. An idle connection requests it once.
     file: &'static str,
     keep_alive: bool,
     pub(crate) goals: &'static [Goal],
@@ -195,7 +195,7 @@ const fn load(
 }
 
 impl Row {
-    /// The columns of its table.
+    /// Returns the columns of the row's table.
     pub(crate) fn metrics(&self) -> &'static [Metric] {
         use Metric::{
             ClientCpu, Cpu, Failed, IdlePercent, OriginCpu, P99Ms, PerConnectionKb, PssMb, Rate, Switches,
@@ -210,7 +210,7 @@ impl Row {
         }
     }
 
-    /// One of its measurements, for so many seconds.
+    /// Returns the cell of one measurement of this row.
     pub(crate) fn cell(&self, block: usize, seconds: f64) -> Cell {
         Cell {
             seq: 0,
@@ -231,10 +231,10 @@ impl Row {
     }
 }
 
-/// The rows of these names, in the order of the table; all when there are none.
+/// Returns the rows with these names, in the order of the table. Without names, returns all rows.
 ///
 /// # Errors
-/// Which name is wrong, and what the right ones are.
+/// When a name is unknown. The error has the known names.
 pub(crate) fn chosen(ids: &[String]) -> Result<Vec<Row>, String> {
     if let Some(wrong) = ids.iter().find(|id| ROWS.iter().all(|row| row.id != **id)) {
         let all = ROWS.map(|row| row.id).join(" ");

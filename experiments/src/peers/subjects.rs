@@ -28,14 +28,14 @@ pub(super) struct Subject {
 pub(super) struct Found {
     pub(super) balancers: Vec<Subject>,
     pub(super) servers: Vec<Subject>,
-    /// What could not be found and how to get it, a line each.
+    /// Missing programs and how to install them, one per line.
     pub(super) missing: Vec<String>,
-    /// Of the other programs, with their names.
+    /// Names and versions of the other programs.
     pub(super) versions: Vec<String>,
 }
 
-/// The origins: one nginx process on three ports, the first of them `{port}`. h2o takes one backend only; one process behind all
-/// three ports gives h2o no disadvantage.
+/// The origins: one nginx process on three ports, the first port is `{port}`. h2o supports one backend only. Because
+/// one process serves all three ports, h2o has no disadvantage.
 pub(super) const ORIGINS: &str = "daemon off;
 pid {dir}/origins.pid;
 error_log stderr crit;
@@ -97,7 +97,7 @@ impl Found {
     /// Finds the subjects. `only` names the wanted ones; an empty `only` means all. `given` are the peers of the user.
     ///
     /// # Errors
-    /// Names a program that every measurement needs and that is not installed, and how to install it.
+    /// When a program is missing that every measurement needs. The error says how to install the program.
     pub(super) fn look(
         cpus: usize,
         byte_pump: &Path,
@@ -140,7 +140,7 @@ impl Found {
         }
     }
 
-    /// Each as a balancer and as a file server, where it is one.
+    /// Adds each installed program, as a balancer and as a file server.
     fn add_installed(&mut self, cpus: usize, wanted: &dyn Fn(&str) -> bool) {
         let others = targets::others(cpus);
         let other =
@@ -162,7 +162,7 @@ impl Found {
         }
     }
 
-    /// A program, if it is installed, as a balancer and as a file server.
+    /// Adds a program as a balancer and as a file server, if it is installed.
     fn add(&mut self, name: &str, argument: &str, [balancer, server]: [Option<Target>; 2]) {
         let Some(version) = version(name, argument) else {
             return self.missing.push(remedy(name));
@@ -197,7 +197,7 @@ fn remedy(name: &str) -> String {
     format!("{name} is not installed; on Debian and Ubuntu: apt-get install {name}")
 }
 
-/// The program and the first version number that it prints; None when it cannot be started.
+/// Returns the program and its first printed version number. None when the program cannot be started.
 fn version(program: &str, argument: &str) -> Option<String> {
     let output = Command::new(program).arg(argument).output().ok()?;
     let text = [output.stdout, output.stderr].concat();

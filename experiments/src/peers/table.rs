@@ -11,7 +11,7 @@ fn number(value: Option<f64>, decimals: usize) -> String {
     value.map_or("-".into(), |value| format!("{value:.decimals$}"))
 }
 
-/// Every subject of a row: its medians, and its rate as a ratio to the best peer's.
+/// Makes the table of a row: the medians of every subject, and its rate relative to the best peer.
 fn measured(results: &Results) -> TextTable {
     let metrics = results.row.metrics();
     let rated = metrics.contains(&Metric::Rate);
@@ -28,7 +28,7 @@ fn measured(results: &Results) -> TextTable {
     TextTable { words: 1, lines }
 }
 
-/// What each engine was to reach in every row, and did.
+/// Makes the table of goals: goal and result of each engine in every row.
 fn goals(all: &[Results]) -> TextTable {
     let mut lines =
         vec![["work", "what", "async", "target", "", "thread", "target", ""].map(String::from).to_vec()];
@@ -54,7 +54,7 @@ fn cells(goal: &Goal, outcome: Option<Outcome>) -> [String; 3] {
     [format!("{value:.decimals$}"), format!("{} {bound:.decimals$}", goal.sign()), verdict.into()]
 }
 
-/// The whole report below its head, whose lines are given.
+/// Formats the whole report. `head` has the lines of its head.
 pub(super) fn render(head: &[String], all: &[Results], markdown: bool) -> String {
     let mut out = String::new();
     for line in head {

@@ -1,4 +1,4 @@
-//! Item 6: what each choice, made otherwise, costs.
+//! Item 6 of the report: the cost of each design choice, and of extra overheads.
 
 use crate::model::{Cell, Section, TargetKind};
 use crate::report::measure;
@@ -7,18 +7,18 @@ use crate::report::page::{Block, Table, Tone};
 use crate::report::study::{Group, Study};
 use crate::stats::Ratio;
 
-/// A change beside what it was made to.
+/// A change and its baseline.
 #[derive(Debug, Clone)]
 pub(crate) struct Cost<'a> {
     pub(crate) name: String,
     pub(crate) changed: Group<'a>,
-    /// None where the plan has no such cell.
+    /// None when the plan has no such cell.
     pub(crate) baseline: Option<Group<'a>>,
-    /// changed / baseline in requests/s.
+    /// The ratio changed / baseline in requests per second.
     pub(crate) ratio: Option<Ratio>,
 }
 
-/// All changes of the run: overheads switched on, choices made otherwise, and a connection per request.
+/// Returns all changes of the run: extra overheads, other design choices, and a connection per request.
 pub(crate) fn costs(study: &Study) -> Vec<Cost<'_>> {
     let changed = study.groups(|cell| {
         let kind = study.kind(&cell.target);

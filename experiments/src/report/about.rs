@@ -1,4 +1,4 @@
-//! Item 9: where the numbers come from, and which of them cannot be trusted.
+//! Item 9 of the report: the source of the numbers, and the numbers that cannot be trusted.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::model::{Gate, Measured, Record, Section, Validity};
 use crate::report::page::{Block, Table, Tone};
 use crate::report::study::Study;
 
-/// Why a record is not valid, or has a remark.
+/// Returns the reasons why a record is invalid or has a remark.
 pub(crate) fn reasons(record: &Record) -> Vec<String> {
     let failed = match &record.measured {
         Measured::Failed { reason } => Some(format!("not measured: {reason}")),
@@ -42,7 +42,7 @@ fn environment(study: &Study) -> Block {
     Block::Table(table)
 }
 
-/// One command line of each target and role as it ran, with the first cell of the target.
+/// Lists the command line of each target and role, from the first cell of the target.
 fn commands(study: &Study) -> Block {
     let mut by_target: BTreeMap<&str, &Record> = BTreeMap::new();
     for record in &study.records {
@@ -87,7 +87,7 @@ fn gates(study: &Study) -> Block {
     Block::Table(table)
 }
 
-/// Cells with one of these verdicts, and every reason.
+/// Lists the cells with this verdict, with every reason.
 fn cells(study: &Study, verdict: Validity) -> Vec<String> {
     let with = study.records.iter().filter(|record| record.validity == verdict);
     with.map(|record| format!("`{}`: {}", record.cell.id, reasons(record).join("; "))).collect()
@@ -120,7 +120,7 @@ fn trust(study: &Study) -> Vec<Block> {
     blocks
 }
 
-/// What was measured in so many cells.
+/// Describes the size of the run.
 pub(crate) fn size(study: &Study) -> String {
     let sections: std::collections::BTreeSet<Section> =
         study.records.iter().map(|record| record.cell.section).collect();

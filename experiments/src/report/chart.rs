@@ -1,5 +1,5 @@
-//! Charts of lines: axes, ticks, legend, curves. A chart is as wide as a phone shows it legibly; wide pages set
-//! several beside each other.
+//! Line charts: axes, ticks, legend, curves. A chart fits the width of a phone; wide pages show several charts side by
+//! side.
 
 use crate::report::number::short;
 use crate::report::svg::{Anchor, Svg, text_width};
@@ -10,7 +10,7 @@ const RIGHT: f64 = 14.0;
 const BELOW: f64 = 40.0;
 const LEGEND_ROW: f64 = 17.0;
 
-/// An axis: what it shows, from where to where, and its ticks.
+/// An axis: title, range and ticks.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Axis {
     pub(crate) title: String,
@@ -21,7 +21,7 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// From 0 to a round number above every value.
+    /// Makes an axis from 0 to a round number above every value.
     pub(crate) fn from_zero(title: &str, values: impl IntoIterator<Item = f64>) -> Self {
         let most = values.into_iter().filter(|v| v.is_finite()).fold(0.0, f64::max);
         let most = if most > 0.0 { most } else { 1.0 };
@@ -34,7 +34,8 @@ impl Axis {
         Axis { title: title.into(), log: false, min: 0.0, max: step * count, ticks }
     }
 
-    /// Logarithmic, around every positive value, with ticks at 1, 2 and 5 (or only at 1, where there are many).
+    /// Makes a logarithmic axis around all positive values. The ticks are at 1, 2 and 5 of each decade, or only at 1
+    /// when there are many decades.
     pub(crate) fn log(title: &str, values: impl IntoIterator<Item = f64>) -> Self {
         let positive: Vec<f64> = values.into_iter().filter(|v| v.is_finite() && *v > 0.0).collect();
         let least = positive.iter().copied().fold(f64::INFINITY, f64::min);
@@ -50,7 +51,7 @@ impl Axis {
         Axis { title: title.into(), log: true, min, max, ticks }
     }
 
-    /// Ticks at these values only.
+    /// Sets the ticks to these values only.
     pub(crate) fn at(mut self, values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -63,7 +64,7 @@ impl Axis {
         self
     }
 
-    /// These ticks, and as far as `most`.
+    /// Sets these ticks, and the end of the axis to `most`.
     pub(crate) fn labelled(mut self, ticks: &[(f64, &str)], most: f64) -> Self {
         self.ticks = ticks.iter().map(|(v, text)| (*v, (*text).to_owned())).collect();
         self.min = ticks.first().map_or(self.min, |t| t.0);
@@ -71,7 +72,7 @@ impl Axis {
         self
     }
 
-    /// 0 at the low end, 1 at the high end.
+    /// Returns the place of a value on the axis: 0 at the low end, 1 at the high end.
     pub(crate) fn place(&self, value: f64) -> f64 {
         let (value, min, max) = match self.log {
             true => (value.max(1e-12).log10(), self.min.log10(), self.max.log10()),
@@ -95,23 +96,23 @@ fn trimmed(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// How a curve is drawn, besides its colour.
+/// The style of a curve, without its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stroke {
     Solid,
     Dashed,
     Dotted,
-    /// Thin, without points, and not in the legend where it has no name.
+    /// Thin and without points. A curve without a name is not in the legend.
     Thin,
 }
 
-/// A value with, where it is known, its spread.
+/// A value, with its spread if known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Point {
     pub(crate) x: f64,
     pub(crate) y: f64,
     pub(crate) spread: Option<(f64, f64)>,
-    /// Failed a gate: drawn hollow.
+    /// True for a value that failed a gate. Its point is drawn hollow.
     pub(crate) invalid: bool,
 }
 
@@ -135,11 +136,11 @@ pub(crate) struct Chart {
     pub(crate) x: Axis,
     pub(crate) y: Axis,
     pub(crate) series: Vec<Series>,
-    /// Height of the area inside the axes.
+    /// Height of the area between the axes.
     pub(crate) inside: f64,
-    /// Points are joined.
+    /// True to join the points by lines.
     pub(crate) joined: bool,
-    /// A word above the chart, for one of several.
+    /// The heading above the chart, to tell several charts apart.
     pub(crate) heading: String,
 }
 
@@ -236,7 +237,7 @@ impl Chart {
 
 type Entry<'a> = (&'a str, usize, Stroke);
 
-/// Entries in rows that fit.
+/// Splits the entries into rows that fit the width.
 fn legend_rows<'a>(entries: &[Entry<'a>]) -> Vec<Vec<(f64, Entry<'a>)>> {
     let mut rows: Vec<Vec<(f64, Entry<'a>)>> = Vec::new();
     let mut x = f64::INFINITY;

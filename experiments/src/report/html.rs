@@ -1,4 +1,4 @@
-//! The page as one HTML file that needs nothing else.
+//! Writes the page as one HTML file without other files.
 
 use std::fmt::Write;
 

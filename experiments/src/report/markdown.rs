@@ -1,4 +1,4 @@
-//! The page as Markdown; drawings are files beside it.
+//! Writes the page as Markdown. The drawings are separate files.
 
 use std::fmt::Write;
 
@@ -80,7 +80,7 @@ fn table(out: &mut String, table: &Table) {
     }
 }
 
-/// Only what Markdown would take for its own is escaped.
+/// Escapes the characters with a meaning in Markdown.
 fn inline(text: &str) -> String {
     let markdown = |piece| match piece {
         Piece::Plain(text) => {

@@ -1,4 +1,4 @@
-//! The numbers of the report, each a function of one cell.
+//! The numbers of the report. Each number is a function of one cell.
 
 use crate::model::{Cell, Distribution, Load, Measured, Record, Role};
 
@@ -14,7 +14,7 @@ pub(crate) fn failed(_: &Cell, load: &Load) -> Option<f64> {
     Some(load.failures.total() as f64)
 }
 
-/// By Little's law.
+/// Mean latency by Little's law, in milliseconds.
 pub(crate) fn latency_ms(cell: &Cell, load: &Load) -> Option<f64> {
     Some(load.latency_ms(cell.opened()))
 }
@@ -27,13 +27,13 @@ pub(crate) fn transfer_kb_s(_: &Cell, load: &Load) -> Option<f64> {
     Some(load.client.bytes as f64 / 1024.0 / load.seconds())
 }
 
-/// None where no probe was answered, or too few for this percentile.
+/// Returns a percentile in milliseconds. None when too few probes were answered.
 fn percentile_ms(times: &Distribution, fraction: f64) -> Option<f64> {
     let found = times.percentiles.iter().find(|(f, _)| (f - fraction).abs() < 1e-9);
     found.map(|(_, us)| *us as f64 / 1e3)
 }
 
-/// Mean time to the first byte, from the prober.
+/// Mean time to the first byte in milliseconds, from the prober.
 pub(crate) fn waiting_ms(_: &Cell, load: &Load) -> Option<f64> {
     let waiting = &load.probe.waiting_us;
     (waiting.count > 0).then_some(waiting.mean / 1e3)
@@ -47,13 +47,14 @@ pub(crate) fn total_p99_ms(_: &Cell, load: &Load) -> Option<f64> {
     percentile_ms(&load.probe.total_us, 0.99)
 }
 
-/// The greatest time from an intended request to its last byte.
+/// Maximum time in milliseconds from the intended time of a request to its last byte.
 pub(crate) fn total_max_ms(_: &Cell, load: &Load) -> Option<f64> {
     let total = &load.probe.total_us;
     (total.count > 0).then_some(total.max as f64 / 1e3)
 }
 
-/// Per request of the client; the prober's are far below one percent.
+/// Divides an amount by the requests of the client. The requests of the prober are ignored, because they are far below
+/// one percent.
 fn per_request(load: &Load, amount: f64) -> Option<f64> {
     (load.client.requests > 0).then(|| amount / load.client.requests as f64)
 }
@@ -66,7 +67,7 @@ pub(crate) fn cpu_us(_: &Cell, load: &Load) -> Option<f64> {
     role_cpu_us(load, Role::Target)
 }
 
-/// CPU microseconds of a role per request.
+/// Returns the CPU microseconds of a role per request.
 pub(crate) fn role_cpu_us(load: &Load, role: Role) -> Option<f64> {
     of_role(load, role, |used| (used.user_s + used.system_s) * 1e6)
 }
@@ -87,19 +88,19 @@ pub(crate) fn backends_cpu_us(_: &Cell, load: &Load) -> Option<f64> {
     role_cpu_us(load, Role::Backends)
 }
 
-/// Client and backends, which share the CPUs with the target.
+/// CPU microseconds per request of client and backends, which share the CPUs with the target.
 pub(crate) fn others_cpu_us(_: &Cell, load: &Load) -> Option<f64> {
     Some(role_cpu_us(load, Role::Client)? + role_cpu_us(load, Role::Backends).unwrap_or(0.0))
 }
 
-/// Share of all CPUs that the client used.
+/// Share of the CPU time of all CPUs that the client used.
 pub(crate) fn client_share(_: &Cell, load: &Load) -> Option<f64> {
     let used = load.roles.get(&Role::Client)?;
     let all = load.host.seconds * load.host.cpus as f64;
     (all > 0.0).then(|| (used.user_s + used.system_s) / all)
 }
 
-/// Share of all CPUs that nobody used.
+/// Idle share of the CPU time of all CPUs.
 pub(crate) fn idle_share(_: &Cell, load: &Load) -> Option<f64> {
     let all = load.host.seconds * load.host.cpus as f64;
     (all > 0.0).then(|| load.host.idle_s / all)
@@ -129,7 +130,7 @@ pub(crate) fn jobs(_: &Cell, load: &Load) -> Option<f64> {
     load.target.as_ref()?.per_request("jobs")
 }
 
-/// Mean stay of a job in the channel. None where nothing went through it.
+/// Mean time of a job in the channel, in microseconds. None when no job went through the channel.
 pub(crate) fn queue_wait_us(_: &Cell, load: &Load) -> Option<f64> {
     let during = &load.target.as_ref()?.during;
     let (jobs, wait_ns) = (*during.get("jobs")?, *during.get("queue_wait_ns")?);
@@ -140,12 +141,12 @@ pub(crate) fn peak_mb(_: &Cell, load: &Load) -> Option<f64> {
     load.roles.get(&Role::Target).map(|used| used.peak_kb as f64 / 1024.0)
 }
 
-/// Fairness among the client's connections.
+/// Jain's index of fairness over the client's connections.
 pub(crate) fn fairness(_: &Cell, load: &Load) -> Option<f64> {
     crate::stats::jain(load.per_connection.as_deref()?)
 }
 
-/// KB per idle connection; None for a record of other work.
+/// Returns the KB per idle connection; None for a record of other work.
 pub(crate) fn idle_kb(record: &Record) -> Option<f64> {
     match &record.measured {
         Measured::Idle(idle) => idle.per_connection_kb(),

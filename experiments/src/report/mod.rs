@@ -1,6 +1,6 @@
-//! The report of a run: summary, tables, plots and pages, from its raw files and nothing else.
+//! The report of a run: summary, tables, plots and pages. The report is made from the raw files only.
 //!
-//! Equal raw files give equal bytes: nothing here reads a clock, and the bootstrap's seed is fixed.
+//! Equal raw files give an equal report, because the report reads no clock and the bootstrap has a fixed seed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,10 +34,10 @@ mod tests;
 mod verdict;
 mod why;
 
-/// Where runs are kept, unless a directory is named.
+/// The default directory of the runs.
 const RESULTS: &str = "experiments/results";
 
-/// What the report writes, by its path below the run's directory.
+/// Returns the files of the report, by the path below the run's directory.
 pub(crate) fn render(study: &Study) -> BTreeMap<String, String> {
     let page = page(study);
     let mut files = BTreeMap::from([
@@ -56,7 +56,7 @@ pub(crate) fn render(study: &Study) -> BTreeMap<String, String> {
     files
 }
 
-/// Items 1 to 9.
+/// Makes the page with items 1 to 9.
 fn page(study: &Study) -> Page {
     let headline = verdict::headline(study);
     let manifest = &study.manifest;
@@ -86,7 +86,7 @@ fn page(study: &Study) -> Page {
     Page { title: "Neraca, measured".into(), blocks }
 }
 
-/// Makes the report of the named run, or of the newest.
+/// Makes the report of the named run, or of the newest run.
 pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
     let results = choose(directory)?;
     let study = Study::load(&results)?;
@@ -109,7 +109,7 @@ pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
     Ok(report.join("index.html"))
 }
 
-/// The named directory, or that of the run begun last.
+/// Returns the named directory, or the directory of the newest run.
 pub(crate) fn choose(directory: Option<&Path>) -> Result<PathBuf, String> {
     if let Some(directory) = directory {
         return match directory.join(MANIFEST).exists() {

@@ -1,8 +1,8 @@
-//! Numbers, and the load that gave them, as people read them.
+//! Formats numbers and loads.
 
 use crate::model::Cell;
 
-/// Three significant digits, thousands grouped by a thin space where there are many.
+/// Formats a number with three significant digits. Large numbers have their thousands grouped by a thin space.
 pub(crate) fn short(value: f64) -> String {
     if !value.is_finite() {
         return "–".into();
@@ -18,7 +18,7 @@ pub(crate) fn short(value: f64) -> String {
     }
 }
 
-/// Whole, thousands grouped.
+/// Formats a whole number with grouped thousands.
 pub(crate) fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
@@ -31,7 +31,7 @@ pub(crate) fn grouped(value: f64) -> String {
     if value <= -0.5 { format!("−{text}") } else { text }
 }
 
-/// A value that may be unknown.
+/// Formats a value that may be unknown.
 pub(crate) fn maybe(value: Option<f64>) -> String {
     value.map_or_else(|| "–".into(), short)
 }
@@ -40,7 +40,7 @@ pub(crate) fn maybe_grouped(value: Option<f64>) -> String {
     value.map_or_else(|| "–".into(), grouped)
 }
 
-/// `1.234×`
+/// Formats a ratio, such as `1.234×`.
 pub(crate) fn ratio(value: f64) -> String {
     match value {
         v if v >= 99.5 => format!("{v:.0}×"),
@@ -50,7 +50,7 @@ pub(crate) fn ratio(value: f64) -> String {
     }
 }
 
-/// A factor as a change: `+12.3 %`, which no line break divides.
+/// Formats a factor as a change, such as `+12.3 %`, without a possible line break.
 pub(crate) fn change(factor: f64) -> String {
     let percent = (factor - 1.0) * 100.0;
     match percent {
@@ -71,7 +71,7 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
-/// The load of a cell: `-c 1000 -t 150 (900)`, then what differs from the usual load.
+/// Describes the load of a cell: `-c 1000 -t 150 (900)`, then the differences from the usual load.
 pub(crate) fn load_name(cell: &Cell) -> String {
     let mut text = format!("-c {} -t {} ({})", cell.connections, cell.threads, cell.opened());
     if !cell.keep_alive {

@@ -1,6 +1,6 @@
-//! The report as a page that is neither HTML nor Markdown yet.
+//! The report as a page, independent of HTML and Markdown.
 //!
-//! Texts may hold `code`, strong words and links, written as in Markdown; nothing else in them is special.
+//! Texts may contain `code`, strong words and links in the notation of Markdown. No other notation is special.
 
 use crate::report::svg::Svg;
 
@@ -13,7 +13,7 @@ pub(crate) struct Page {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Block {
-    /// A part of the report, which can be linked to.
+    /// A part of the report, with an anchor for links.
     Part {
         id: &'static str,
         title: String,
@@ -21,17 +21,17 @@ pub(crate) enum Block {
     /// A heading inside a part.
     Heading(String),
     Text(String),
-    /// Text that must not be overlooked: the verdict.
+    /// The verdict, which is displayed prominently.
     Verdict(String),
     List(Vec<String>),
     Table(Table),
-    /// Plots, beside each other where there is room.
+    /// Plots, side by side if the page is wide enough.
     Figures(Vec<Figure>),
-    /// A drawing over the whole width.
+    /// A drawing of the full width.
     Wide(Figure),
-    /// Lines as they are, in a named language.
+    /// Preformatted lines in a named language.
     Code(&'static str, String),
-    /// Shown on demand.
+    /// Blocks that are shown on demand.
     Folded {
         summary: String,
         blocks: Vec<Block>,
@@ -48,12 +48,12 @@ impl Block {
     }
 }
 
-/// How a row of a table stands out.
+/// The emphasis of a table row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Tone {
     #[default]
     Plain,
-    /// Failed a gate.
+    /// The row failed a gate.
     Invalid,
     Loss,
 }
@@ -67,10 +67,10 @@ pub(crate) struct Row {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Table {
     pub(crate) head: Vec<String>,
-    /// How many columns at the left are words; the others are numbers.
+    /// Number of columns with words, at the left. The other columns have numbers.
     pub(crate) words: usize,
     pub(crate) rows: Vec<Row>,
-    /// What the numbers are, below the table.
+    /// The explanation below the table.
     pub(crate) caption: String,
 }
 
@@ -90,18 +90,18 @@ impl Table {
     }
 }
 
-/// A plot or picture; or the sentence that says why there is none.
+/// A plot or picture, or the sentence that says why it is missing.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Figure {
-    /// Name of its file.
+    /// Name of the drawing's file.
     pub(crate) name: &'static str,
     pub(crate) title: String,
-    /// One sentence: how it is read.
+    /// One sentence that explains how to read the figure.
     pub(crate) reading: String,
     pub(crate) svg: Result<Svg, String>,
 }
 
-/// All figures of the blocks that were drawn.
+/// Returns all figures with a drawing.
 pub(crate) fn drawn(blocks: &[Block]) -> Vec<&Figure> {
     let mut found = Vec::new();
     for block in blocks {
@@ -115,7 +115,7 @@ pub(crate) fn drawn(blocks: &[Block]) -> Vec<&Figure> {
     found
 }
 
-/// A piece of a text.
+/// A piece of a text, plain or with a notation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Piece<'a> {
     Plain(&'a str),
@@ -124,7 +124,7 @@ pub(crate) enum Piece<'a> {
     Link { text: &'a str, to: &'a str },
 }
 
-/// Takes a text apart. What is not closed is plain.
+/// Splits a text into pieces. A notation without its end is plain text.
 pub(crate) fn pieces(mut text: &str) -> Vec<Piece<'_>> {
     let mut found = Vec::new();
     while !text.is_empty() {

@@ -1,4 +1,4 @@
-//! Item 7, what is no curve: CPU by role, ratios with the A/A band, the crossover map.
+//! Item 7 of the report, without the curves: CPU by role, ratios with the A/A band, the crossover map.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::report::verdict::{conditions, headline};
 use crate::stats::{Ratio, median};
 use crate::targets::THREAD;
 
-/// Names and classes of the parts of a bar.
+/// The names and the CSS classes of the parts of a bar.
 const PARTS: [(&str, &str); 4] = [
     ("balancer, user", "bar s0"),
     ("balancer, system", "bar light s0"),
@@ -22,7 +22,7 @@ const PARTS: [(&str, &str); 4] = [
     ("client", "bar light s4"),
 ];
 
-/// The load under which most balancers were measured.
+/// Returns the groups of the load with which most balancers were measured.
 fn balancers(study: &Study) -> Vec<Group<'_>> {
     for section in [Section::Peers, Section::Headline, Section::ThreadsControl, Section::Assignment] {
         let mut groups = study.section(section);
@@ -107,7 +107,7 @@ fn ratio_plot(study: &Study) -> Figure {
     )
 }
 
-/// Where one engine overtakes the other: backend latency by concurrency, a map for each body.
+/// Draws which engine is faster, by backend latency and concurrency. Each body size has a map.
 fn crossover(study: &Study) -> Figure {
     let groups = study.section(Section::Crossover);
     let set = |of: fn(&Group<'_>) -> u64| -> Vec<u64> {
@@ -152,7 +152,7 @@ fn crossover(study: &Study) -> Figure {
     )
 }
 
-/// Failures are numbers in tables; a picture is needed only when there are some.
+/// Draws the failures; None without failures.
 fn failures(study: &Study) -> Option<Figure> {
     const CLASSES: [(&str, &str); 6] = [
         ("connect", "bar s0"),

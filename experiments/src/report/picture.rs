@@ -1,4 +1,5 @@
-//! Item 8: the picture of the experiment, drawn from the manifest and the plan, so that it is the run that was made.
+//! Item 8 of the report: the picture of the experiment. The picture is drawn from the manifest and the plan, so it
+//! shows the real run.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,7 @@ const LEFT: (f64, f64) = (14.0, 206.0);
 const MIDDLE: (f64, f64) = (276.0, 444.0);
 const RIGHT: (f64, f64) = (776.0, 190.0);
 
-/// Where a number of the tables comes from.
+/// The sources of the numbers in the tables.
 const SOURCES: [(&str, &str); 9] = [
     (
         "success, failed, requests/sec, transfer",
@@ -38,7 +39,7 @@ const SOURCES: [(&str, &str); 9] = [
     ("steal, foreign CPU, listen overflows", "/proc/stat and the kernel's network counters"),
 ];
 
-/// Breaks a text into lines that fit.
+/// Breaks a text into lines that fit a width.
 fn wrap(text: &str, width: f64, size: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -66,7 +67,7 @@ impl Sketch {
         y
     }
 
-    /// A box with a heading and paragraphs; returns where it ends.
+    /// Draws a box with a heading and paragraphs. Returns the y coordinate of its end.
     fn boxed(&mut self, class: &str, (x, width): (f64, f64), y: f64, title: &str, texts: &[String]) -> f64 {
         let rows: usize = texts.iter().map(|text| wrap(text, width - 18.0, 11.0).len()).sum();
         let height = 26.0 + rows as f64 * 14.0 + texts.len() as f64 * 3.0 + 5.0;
@@ -79,7 +80,7 @@ impl Sketch {
         y + height
     }
 
-    /// A small box of an engine's inside with its text in the middle; returns where it ends.
+    /// Draws a small box with centred text, for a step inside an engine. Returns the y coordinate of its end.
     fn step(&mut self, (x, width): (f64, f64), y: f64, text: &str) -> f64 {
         let lines = wrap(text, width - 12.0, 11.0);
         let height = lines.len() as f64 * 14.0 + 11.0;
@@ -96,7 +97,7 @@ impl Sketch {
     }
 }
 
-/// The inside of each engine, from accept to the backend.
+/// Returns the steps inside each engine, from accept to the backend.
 fn insides(topology: &Topology) -> [(String, [String; 5]); 2] {
     let Topology { thread_workers, async_workers, batch, .. } = topology;
     let thread = [
@@ -147,7 +148,7 @@ fn engines(sketch: &mut Sketch, topology: &Topology, top: f64) -> f64 {
     bottom
 }
 
-/// The loads that were put on, in a few words.
+/// Describes the loads in a few words.
 fn loads(study: &Study) -> String {
     let of = |section: Section| study.plan.cells.iter().filter(move |cell| cell.section == section);
     let joined = |numbers: BTreeSet<u32>| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
@@ -203,7 +204,7 @@ fn right(sketch: &mut Sketch, study: &Study, top: f64) -> (f64, f64, f64) {
     (end, y, sketch.boxed("box", RIGHT, y, "servers asked directly", &direct))
 }
 
-/// What is bound to which CPU.
+/// Draws the CPUs and the processes on them.
 fn cpus(sketch: &mut Sketch, study: &Study, y: f64) -> f64 {
     let (host, placement) = (&study.manifest.host, &study.manifest.topology.placement);
     let said = match placement.as_str() {
@@ -251,7 +252,7 @@ fn arrows(sketch: &mut Sketch, client: f64, prober: f64, backends: f64) {
     sketch.0.text("muted", ((from + to) / 2.0, backends - 8.0), Anchor::Middle, "forwards");
 }
 
-/// The picture.
+/// Draws the picture.
 pub(crate) fn draw(study: &Study) -> Svg {
     let mut sketch = Sketch(Svg::new(WIDTH, 0.0));
     let host = &study.manifest.host;
@@ -291,7 +292,7 @@ pub(crate) fn draw(study: &Study) -> Svg {
     sketch.0
 }
 
-/// The same for where Mermaid is drawn.
+/// Returns the picture in the notation of Mermaid.
 pub(crate) fn mermaid(study: &Study) -> String {
     let topology = &study.manifest.topology;
     let mut text = String::from("flowchart LR\n");

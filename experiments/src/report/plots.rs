@@ -1,4 +1,4 @@
-//! Item 7, the curves. A plot whose cells are not in the run is one sentence.
+//! Item 7 of the report: the curves. A plot whose cells are not in the run is replaced by a sentence.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::report::study::{Group, Measure, Study};
 use crate::report::svg::Svg;
 use crate::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
 
-/// The same colour for a target in every plot.
+/// Returns the colour of a target, which is the same in every plot.
 pub(crate) fn colour(target: &str) -> usize {
     let known = [THREAD, ASYNC, SERVE_THREAD, SERVE_ASYNC, DIRECT, "haproxy", "nginx", "caddy", "apache"];
     match known.iter().position(|id| *id == target) {
@@ -39,13 +39,13 @@ pub(crate) fn figure(
     Figure { name, title: title.into(), reading: reading.into(), svg: svg.ok_or_else(|| missing.to_owned()) }
 }
 
-/// Targets of the groups, in their order, each once.
+/// Returns the targets of the groups, in their order, without duplicates.
 fn targets<'a>(groups: &[Group<'a>]) -> Vec<&'a str> {
     let mut seen = BTreeSet::new();
     groups.iter().map(|group| group.cell.target.as_str()).filter(|target| seen.insert(*target)).collect()
 }
 
-/// A curve for each target over a property of its cells.
+/// Makes a curve for each target over a property of its cells.
 fn curves(study: &Study, groups: &[Group<'_>], x: fn(&Cell) -> f64, y: Measure) -> Vec<Series> {
     let of = |target: &str| {
         let points = groups.iter().filter(|group| group.cell.target == target).filter_map(|group| {
@@ -71,7 +71,7 @@ fn xs(series: &[Series]) -> Vec<f64> {
     series.iter().flat_map(|s| &s.points).map(|p| p.x).collect()
 }
 
-/// Different places on the x axis; a curve needs two.
+/// Counts the different x values. A curve needs two.
 fn places(series: &[Series]) -> usize {
     let mut places = xs(series);
     places.sort_by(f64::total_cmp);
@@ -131,7 +131,7 @@ pub(crate) fn latency_by_concurrency(study: &Study) -> Figure {
     )
 }
 
-/// The cells that say most about the engines: those of the headline, or what there is instead.
+/// Returns the groups of the headline, or the best replacement if the headline was not measured.
 fn best_groups(study: &Study) -> Vec<Group<'_>> {
     use Section::{Assignment, Concurrency, Headline, Peers, ThreadsControl};
     for section in [Headline, ThreadsControl, Assignment, Concurrency, Peers] {
@@ -145,7 +145,7 @@ fn best_groups(study: &Study) -> Vec<Group<'_>> {
     Vec::new()
 }
 
-/// Percentiles of all runs of a group: the median of each.
+/// Returns the median of each percentile over all runs of a group.
 fn percentiles(group: &Group<'_>) -> Vec<(f64, f64)> {
     let runs: Vec<&Distribution> = group.loads().iter().map(|(_, load)| &load.probe.total_us).collect();
     let Some(first) = runs.first() else { return Vec::new() };
@@ -225,7 +225,7 @@ pub(crate) fn p99_by_rate(study: &Study) -> Figure {
     )
 }
 
-/// The `-t` axis of the assignment, on the balancers and on the client itself.
+/// Draws the rate by the client's threads (`-t`), for the balancers and for the client itself.
 pub(crate) fn threads_sweep(study: &Study) -> Figure {
     let groups = study.groups(|c| matches!(c.section, Section::Assignment | Section::ThreadsControl));
     let x = |cell: &Cell| f64::from(cell.threads);
@@ -287,13 +287,13 @@ pub(crate) fn rate_over_time(study: &Study) -> Figure {
     )
 }
 
-/// Rates by the second of each shown run that has at least two.
+/// Returns the rates per second of each shown run with at least two rates.
 fn series_of(group: &Group<'_>) -> Vec<Vec<(f64, f64)>> {
     let of = |load: &crate::model::Load| load.target.as_ref().map(|counted| counted.series.clone());
     group.loads().into_iter().filter_map(|(_, load)| of(load)).filter(|series| series.len() > 1).collect()
 }
 
-/// How evenly the client's connections were served.
+/// Draws the fairness among the client's connections.
 pub(crate) fn per_connection(study: &Study) -> Figure {
     let groups = best_groups(study);
     let mut series = Vec::new();

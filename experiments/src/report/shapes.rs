@@ -1,5 +1,5 @@
-//! Charts that are no curves: bars, intervals, a map of small squares. Labels stand above what they name, so that
-//! they need no room beside it.
+//! Charts without curves: bars, intervals, a map of small squares. Labels are above their shapes, so they need no space
+//! at the side.
 
 use crate::report::chart::WIDTH;
 use crate::report::number;
@@ -11,11 +11,11 @@ pub(crate) struct Bar {
     pub(crate) label: String,
     /// (name, class, value)
     pub(crate) parts: Vec<(String, String, f64)>,
-    /// At the end of the bar.
+    /// The text at the end of the bar.
     pub(crate) said: String,
 }
 
-/// Bars from a common 0. `legend` names classes.
+/// Draws bars from a common 0. `legend` has the names of the CSS classes.
 pub(crate) fn bars(title: &str, legend: &[(&str, &str)], bars: &[Bar]) -> Svg {
     const ROW: f64 = 38.0;
     let total = |bar: &Bar| bar.parts.iter().map(|(.., value)| value).sum::<f64>();
@@ -63,7 +63,7 @@ fn rows_of<'a>(legend: &[(&'a str, &'a str)]) -> Vec<Vec<(f64, &'a str, &'a str)
     rows
 }
 
-/// A ratio on a line of its own.
+/// A ratio with its own line.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Line {
     pub(crate) label: String,
@@ -73,7 +73,7 @@ pub(crate) struct Line {
     pub(crate) blocks: Vec<f64>,
 }
 
-/// Ratios around 1 on a logarithmic scale, with the band within which nothing can be told apart.
+/// Draws ratios around 1 on a logarithmic scale, with the band of the noise floor.
 pub(crate) fn ratios(title: &str, lines: &[Line], band: Option<(f64, f64)>) -> Svg {
     const ROW: f64 = 36.0;
     const TOP: f64 = 24.0;
@@ -113,7 +113,7 @@ pub(crate) fn ratios(title: &str, lines: &[Line], band: Option<(f64, f64)>) -> S
     svg
 }
 
-/// At most five, 1 among them.
+/// Returns at most five ticks; 1 is always one of them.
 fn ratio_ticks(reach: f64) -> Vec<f64> {
     let sets: [&[f64]; 5] = [
         &[0.95, 0.975, 1.0, 1.025, 1.05],
@@ -128,14 +128,14 @@ fn ratio_ticks(reach: f64) -> Vec<f64> {
     set.iter().copied().filter(|t| t.ln().abs() <= reach).collect()
 }
 
-/// A square of the map: a ratio, or why there is none.
+/// A square of the map: a ratio, or the reason why it is missing.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Square {
     pub(crate) ratio: Option<f64>,
     pub(crate) ranked: bool,
 }
 
-/// One map: rows and columns have names, squares are by row.
+/// A map. Rows and columns have names; the squares are stored by row.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Map {
     pub(crate) heading: String,
@@ -144,7 +144,8 @@ pub(crate) struct Map {
     pub(crate) squares: Vec<Square>,
 }
 
-/// A ratio above 1 is drawn in the second colour, below 1 in the first, the stronger the farther from 1.
+/// Draws a map. A ratio above 1 has the second colour, a ratio below 1 the first colour. The colour is stronger when
+/// the ratio is farther from 1.
 pub(crate) fn map(map: &Map, column_title: &str) -> Svg {
     const ROW: f64 = 34.0;
     const TOP: f64 = 44.0;
@@ -179,7 +180,7 @@ pub(crate) fn map(map: &Map, column_title: &str) -> Svg {
     svg
 }
 
-/// A class for the colour, and one of four for its strength.
+/// Returns the CSS classes for the colour and for its strength, from 1 to 4.
 fn shade(ratio: f64) -> String {
     let far = ratio.ln().abs();
     let strength = [0.02, 0.05, 0.12, 0.3].into_iter().filter(|limit| far > *limit).count();

@@ -1,4 +1,4 @@
-//! A run as the report sees it: every record derived from its raw files, with the gates that need other cells.
+//! A run for the report: every record, derived from its raw files, with all gates.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,16 +14,16 @@ use crate::model::{
 use crate::stats::median;
 use crate::{gates, plan, raw};
 
-/// Everything that is known about a run.
+/// All data of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Study {
     pub(crate) manifest: Manifest,
     pub(crate) plan: Plan,
-    /// In the order of the run, with all gates.
+    /// The records in the order of the run, with all gates.
     pub(crate) records: Vec<Record>,
-    /// Cells of the plan that were not measured (the run was cut short).
+    /// Cells of the plan that were not measured, because the run was interrupted.
     pub(crate) missing: Vec<Cell>,
-    /// SHA-256 over all files of a cell's raw directory, by the cell's id.
+    /// SHA-256 over all files of the raw directory, by the cell's id.
     pub(crate) digests: BTreeMap<String, String>,
 }
 
@@ -32,7 +32,7 @@ fn json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
     serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Names and contents, in the order of the names.
+/// Hashes the names and the contents of all files, in the order of the names.
 fn digest(directory: &Path) -> Result<String, String> {
     let said = |error: std::io::Error| format!("{}: {error}", directory.display());
     let mut paths = Vec::new();
@@ -51,7 +51,7 @@ fn digest(directory: &Path) -> Result<String, String> {
 }
 
 impl Study {
-    /// Reads manifest, plan and raw files, and nothing else.
+    /// Reads the manifest, the plan and the raw files of a run.
     pub(crate) fn load(results: &Path) -> Result<Study, String> {
         let manifest: Manifest = json(&results.join(MANIFEST))?;
         let plan: Plan = json(&results.join(PLAN))?;
@@ -85,7 +85,7 @@ impl Study {
         }
     }
 
-    /// A record as its own raw files give it: without the gates that need other cells.
+    /// Returns a record without the gates that need other cells. Such a record depends on its own raw files only.
     pub(crate) fn alone(record: &Record) -> Record {
         let mut record = record.clone();
         record.gates.retain(|result| !matches!(result.gate, Gate::G6 | Gate::G9 | Gate::G11));
@@ -97,7 +97,7 @@ impl Study {
         self.plan.targets.iter().find(|target| target.id == id)
     }
 
-    /// What people call it; a change is named with what it was made to.
+    /// Returns the title of a target. The title of a change contains its baseline.
     pub(crate) fn title(&self, id: &str) -> String {
         let Some(target) = self.target(id) else { return id.to_owned() };
         match (target.kind, &target.baseline) {
@@ -112,7 +112,7 @@ impl Study {
         self.target(id).map(|target| target.kind)
     }
 
-    /// Repetitions put together, in the order of targets in the plan, then of load.
+    /// Groups the repetitions of cells, in the order of the targets in the plan, then of the load.
     pub(crate) fn groups(&self, of: impl Fn(&Cell) -> bool) -> Vec<Group<'_>> {
         let mut groups: Vec<Group<'_>> = Vec::new();
         for record in self.records.iter().filter(|record| of(&record.cell)) {
@@ -136,13 +136,13 @@ impl Study {
         self.groups(|cell| cell.section == section)
     }
 
-    /// The group of another target (and possibly section) under the same load.
+    /// Returns the group of another target with the same load, in the same or another section.
     pub(crate) fn twin(&self, cell: &Cell, target: &str) -> Option<Group<'_>> {
         let wanted = Cell { target: target.into(), ..cell.clone() };
         self.groups(|other| same_but_for_repetition(&wanted, other)).into_iter().next()
     }
 
-    /// `a / b` by one measure, from blocks in which both are ranked. Repetitions of one block stand beside each other.
+    /// Returns the ratios `a / b` of a measure, one per block in which both are ranked.
     pub(crate) fn paired(&self, a: &Group<'_>, b: &Group<'_>, measure: Measure) -> Vec<f64> {
         let value = |group: &Group<'_>, block: usize| {
             let record =
@@ -175,13 +175,13 @@ pub(crate) fn load(record: &Record) -> Option<&Load> {
 /// The same measurement, once or repeated.
 #[derive(Debug, Clone)]
 pub(crate) struct Group<'a> {
-    /// Of the first run.
+    /// The cell of the first run.
     pub(crate) cell: &'a Cell,
     pub(crate) runs: Vec<&'a Record>,
 }
 
 impl<'a> Group<'a> {
-    /// Runs that may be ranked; where there is none, all of them: they are shown, but marked.
+    /// Returns the runs that may be ranked. If there are none, returns all runs; they are shown with a mark.
     pub(crate) fn shown(&self) -> Vec<&'a Record> {
         let ranked: Vec<&Record> =
             self.runs.iter().copied().filter(|record| record.validity != Validity::Invalid).collect();
@@ -200,22 +200,22 @@ impl<'a> Group<'a> {
             .collect()
     }
 
-    /// Median of the shown runs.
+    /// Returns the median over the shown runs.
     pub(crate) fn median(&self, measure: Measure) -> Option<f64> {
         median(&self.values(measure))
     }
 
-    /// At least one run may be ranked.
+    /// True when at least one run may be ranked.
     pub(crate) fn is_ranked(&self) -> bool {
         self.runs.iter().any(|record| record.validity != Validity::Invalid)
     }
 
-    /// Of the shown runs the worst, so that a remark on one of them is not lost.
+    /// Returns the worst verdict of the shown runs, so that no remark is lost.
     pub(crate) fn validity(&self) -> Validity {
         self.shown().iter().map(|record| record.validity).max().unwrap_or(Validity::Invalid)
     }
 
-    /// `yes`, `yes, see G1 G5` or `NO: G4`, and how many repetitions were left out.
+    /// Returns the mark for the table: `yes`, `yes, see G1 G5` or `NO: G4`, and the number of repetitions left out.
     pub(crate) fn mark(&self) -> String {
         let shown = self.shown();
         let failed: Vec<Gate> = Gate::ALL

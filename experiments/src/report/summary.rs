@@ -1,4 +1,4 @@
-//! The summary: every number that the report ranks or draws, as JSON and as CSV, derived from the raw files.
+//! The summary: every number that the report ranks or draws, as JSON and as CSV.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use crate::report::study::{Measure, Study};
 use crate::report::verdict::headline;
 use crate::stats::{Ratio, rounded};
 
-/// Columns that are numbers of a load.
+/// The columns with numbers of a load.
 const NUMBERS: [(&str, Measure); 26] = [
     ("requests_per_second", measure::rate),
     ("success", measure::success),
@@ -81,7 +81,7 @@ fn of_ratio(ratio: &Ratio) -> Value {
     json!({ "ratio": rounded(ratio.ratio), "interval_95": interval, "blocks": blocks })
 }
 
-/// The whole summary; a line for each cell, so that a difference is easily seen.
+/// Returns the summary as JSON, with one line per cell, so that differences are easy to see.
 pub(crate) fn json_text(study: &Study) -> String {
     let cells: Vec<String> =
         study.records.iter().map(|record| of_record(study, record).to_string()).collect();
@@ -109,7 +109,7 @@ fn sha256(text: &str) -> String {
     crate::plan::hex(&Sha256::digest(text))
 }
 
-/// The loads, a row each.
+/// Returns the loads as CSV, one per row.
 pub(crate) fn csv_text(study: &Study) -> String {
     const FACTS: [&str; 11] = [
         "cell",

@@ -1,13 +1,13 @@
-//! A small writer of SVG. Colours are classes, so that a drawing follows the page's light or dark.
+//! A small writer of SVG. Colours are CSS classes, so that a drawing follows the light or dark theme of the page.
 
 use std::fmt::Write;
 
-/// Rules for everything drawn; in the page once, in a stand-alone file each.
+/// The CSS rules of drawings. The page contains them once; a separate file contains its own copy.
 pub(crate) const RULES: &str = include_str!("plot.css");
-/// The colours of light and dark.
+/// The colours of the light and the dark theme.
 pub(crate) const COLOURS: &str = include_str!("colours.css");
 
-/// Where a text is held.
+/// The anchor of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Anchor {
     Start,
@@ -15,7 +15,7 @@ pub(crate) enum Anchor {
     End,
 }
 
-/// A drawing under way.
+/// A drawing that is being made.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Svg {
     pub(crate) width: f64,
@@ -27,14 +27,14 @@ pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// One decimal, none where it is 0.
+/// Formats a number with one decimal, or without a decimal when the decimal is 0.
 fn n(value: f64) -> String {
     let text = format!("{value:.1}");
     let text = text.strip_suffix(".0").unwrap_or(&text);
     if text == "-0" { "0".into() } else { text.into() }
 }
 
-/// About how wide a text is in a proportional sans serif; rather too wide than too narrow.
+/// Estimates the width of a text in a proportional sans serif font. The estimate is rather too wide than too narrow.
 pub(crate) fn text_width(text: &str, size: f64) -> f64 {
     let width = |c: char| match c {
         'i' | 'j' | 'l' | 't' | 'f' | 'r' | ' ' | '.' | ',' | ':' | '|' | '\'' | '/' | '(' | ')' => 0.37,
@@ -61,7 +61,7 @@ impl Svg {
         self.push(format_args!(r#"<line class="{class}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>"#));
     }
 
-    /// A shape with what it stands for, shown on hovering where `title` is not empty.
+    /// Draws a rectangle. If `title` is not empty, the title is shown on hovering.
     pub(crate) fn rect(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64), title: &str) {
         let (x, y, width, height) = (n(x), n(y), n(width.max(0.0)), n(height.max(0.0)));
         let title = hint(title);
@@ -70,7 +70,7 @@ impl Svg {
         ));
     }
 
-    /// Rounded corners.
+    /// Draws a rectangle with rounded corners.
     pub(crate) fn panel(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64)) {
         let (x, y, width, height) = (n(x), n(y), n(width), n(height));
         self.push(format_args!(
@@ -93,7 +93,7 @@ impl Svg {
         self.push(format_args!(r#"<polygon class="{class}" points="{}"/>"#, points.join(" ")));
     }
 
-    /// An arrow along the points.
+    /// Draws an arrow along the points.
     pub(crate) fn arrow(&mut self, class: &str, points: &[(f64, f64)]) {
         let text: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", n(*x), n(*y))).collect();
         self.push(format_args!(r#"<polyline class="arrow {class}" points="{}"/>"#, text.join(" ")));
@@ -114,7 +114,7 @@ impl Svg {
         self.push(format_args!(r#"<text class="{class}" x="{x}" y="{y}"{anchor}>{text}</text>"#));
     }
 
-    /// Drawings one below the other.
+    /// Puts drawings one below the other.
     pub(crate) fn stacked(parts: &[Svg]) -> Svg {
         let mut whole = Svg::new(parts.iter().map(|part| part.width).fold(0.0, f64::max), 0.0);
         for part in parts {
@@ -127,7 +127,7 @@ impl Svg {
         whole
     }
 
-    /// For a page that carries [`RULES`] and [`COLOURS`] itself. `label` is for those who cannot see it.
+    /// Returns the drawing for a page that contains [`RULES`] and [`COLOURS`]. Screen readers read `label`.
     pub(crate) fn inline(&self, label: &str) -> String {
         let (width, height) = (n(self.width), n(self.height));
         let label = escape(label);
@@ -137,7 +137,7 @@ impl Svg {
         )
     }
 
-    /// A file of its own.
+    /// Returns the drawing as a separate file.
     pub(crate) fn standalone(&self, label: &str) -> String {
         let (width, height) = (n(self.width), n(self.height));
         format!(

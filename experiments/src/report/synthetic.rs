@@ -1,4 +1,4 @@
-//! Results that nobody measured, for tests: raw files of a whole plan, from a simple model of each target.
+//! Synthetic results for tests: the raw files of a whole plan, from a simple model of each target.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::raw::{self, RawPrograms, RawSystem, Started};
 use crate::sockets::RawSockets;
 use crate::targets;
 
-/// A directory with a run in it, gone when it is dropped.
+/// A temporary directory with a run, removed on drop.
 #[derive(Debug)]
 pub(crate) struct Run(pub(crate) PathBuf);
 
@@ -30,7 +30,7 @@ impl Drop for Run {
 }
 
 impl Run {
-    /// The plan of this scale over every target that there is, measured by nobody. `name` keeps tests apart.
+    /// Makes synthetic results for the plan of this scale over every target. Each test has its own `name`.
     pub(crate) fn new(name: &str, scale: Scale) -> Self {
         let others = targets::others(2).into_iter().map(|(_, target)| target);
         let targets: Vec<Target> = targets::own().into_iter().chain(others).collect();
@@ -99,7 +99,7 @@ fn manifest(plan: &Plan) -> Manifest {
     }
 }
 
-/// Between -1 and 1, by the cell and what is asked for.
+/// Returns a number between -1 and 1 that depends on the cell and on `what`.
 fn jitter(cell: &Cell, what: &str) -> f64 {
     let text = format!("{}{what}", cell.id);
     let hash =
@@ -107,7 +107,7 @@ fn jitter(cell: &Cell, what: &str) -> f64 {
     (hash >> 11) as f64 / (1u64 << 52) as f64 - 1.0
 }
 
-/// CPU microseconds of the target a request.
+/// Returns the CPU microseconds of the target per request.
 fn cpu_us(target: &Target) -> f64 {
     let of_id = |id: &str| match id {
         "async" => 13.0,
@@ -127,7 +127,7 @@ fn cpu_us(target: &Target) -> f64 {
     }
 }
 
-/// Requests a second, when two CPUs are shared by all.
+/// Returns the requests per second when all programs share two CPUs.
 fn rate(target: &Target, cell: &Cell) -> f64 {
     let client = 9.0 + f64::from(cell.threads) * 0.04 + if cell.keep_alive { 0.0 } else { 30.0 };
     let backends = if target.kind.forwards() { 7.0 } else { 0.0 };

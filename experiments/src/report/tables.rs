@@ -1,4 +1,4 @@
-//! Items 1, 3 and 4: the assignment's table, the web servers and the peers, all in the same columns.
+//! Items 1, 3 and 4 of the report: the table of the assignment, the web servers and the peers, with the same columns.
 
 use crate::model::{Failures, Section, TargetKind, Validity};
 use crate::report::about::reasons;
@@ -28,7 +28,7 @@ const DEFINITIONS: &str = "Each number is the median of the repetitions that may
     each request; wrk does not measure it. **transfer/sec** in KB. **valid**: `yes`, `yes, see` gates with a remark, or \
     `NO` with the gates that failed; such a row is shown and not ranked. Gates are explained in part 9.";
 
-/// Rows in the order given.
+/// Makes a table of loads, with the rows in the given order.
 pub(crate) fn load_table(study: &Study, groups: &[Group<'_>], first: &str) -> Table {
     let mut table = Table::new(2, &COLUMNS);
     table.head[0] = first.into();
@@ -57,7 +57,7 @@ pub(crate) fn load_table(study: &Study, groups: &[Group<'_>], first: &str) -> Ta
     table
 }
 
-/// Failures of all runs by class, in one sentence.
+/// Describes the failures of all runs by class, in one sentence.
 fn failure_classes(groups: &[Group<'_>]) -> String {
     let mut sum = Failures::default();
     let runs = groups.iter().flat_map(|group| &group.runs).filter_map(|record| load(record));
@@ -79,7 +79,7 @@ fn failure_classes(groups: &[Group<'_>]) -> String {
     }
 }
 
-/// What failed its gates, a line each.
+/// Lists the groups that failed a gate, one per line.
 fn invalid_reasons(study: &Study, groups: &[Group<'_>]) -> Vec<String> {
     let invalid = groups.iter().filter(|group| !group.is_ranked());
     invalid
@@ -139,7 +139,7 @@ pub(crate) fn assignment(study: &Study) -> Vec<Block> {
     blocks
 }
 
-/// Best first; what is not ranked last.
+/// Sorts groups: the best first, and groups that are not ranked last.
 fn ranked(groups: &mut [Group<'_>]) {
     let rate = |group: &Group<'_>| group.median(measure::rate).unwrap_or(0.0);
     groups.sort_by(|a, b| {
@@ -165,23 +165,23 @@ pub(crate) fn servers(study: &Study) -> Vec<Block> {
     blocks
 }
 
-/// One of ours against one of theirs by one measure.
+/// A comparison of one of our targets with another program, by one measure.
 struct Comparison {
     words: [String; 4],
     ours: f64,
     theirs: f64,
-    /// Above 1: ours is better.
+    /// The ratio; above 1 means that ours is better.
     gain: Ratio,
 }
 
-/// What is compared: its name, the measure, and whether more is better.
+/// The compared measures: name, measure, and true when a larger value is better.
 const COMPARED: [(&str, Measure, bool); 3] = [
     ("requests/s", measure::rate, true),
     ("waiting, p99 (ms)", measure::waiting_p99_ms, false),
     ("CPU of the balancer (µs/request)", measure::cpu_us, false),
 ];
 
-/// So many losses are seen at once; the others on demand.
+/// Number of losses that are always shown. More losses are shown on demand.
 const SHOWN_LOSSES: usize = 12;
 
 fn compare(study: &Study) -> Vec<Comparison> {
@@ -198,7 +198,7 @@ fn compare(study: &Study) -> Vec<Comparison> {
     found
 }
 
-/// None where no pair may be ranked.
+/// Compares two groups. None when no pair may be ranked.
 fn comparison(
     study: &Study,
     ours: &Group<'_>,
@@ -216,7 +216,7 @@ fn comparison(
     })
 }
 
-/// Kilobytes by idle connection, as one more comparison.
+/// Compares the KB per idle connection.
 fn compare_memory(study: &Study) -> Vec<Comparison> {
     let groups = study.section(Section::Memory);
     let kb = |group: &Group<'_>| {
@@ -255,7 +255,7 @@ fn said(gain: f64) -> String {
     if gain >= 1.0 { format!("{} better", ratio(gain)) } else { format!("{} worse", ratio(1.0 / gain)) }
 }
 
-/// Item 4: losses first.
+/// Item 4, with the losses first.
 pub(crate) fn peers(study: &Study) -> Vec<Block> {
     let mut blocks = vec![Block::part("peers", "4. The peers")];
     let mut groups = study.section(Section::Peers);

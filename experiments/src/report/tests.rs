@@ -1,4 +1,4 @@
-//! Whole reports over results that nobody measured.
+//! Tests of whole reports over synthetic results.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::report::verdict::headline;
 use crate::stats::Verdict;
 use crate::{raw, targets};
 
-/// Tags that are closed, in order; `None` where they are not.
+/// True when every tag is closed in the right order.
 fn well_formed(xml: &str) -> bool {
     const VOID: [&str; 2] = ["meta", "!doctype"];
     let mut open: Vec<&str> = Vec::new();
@@ -98,7 +98,7 @@ fn a_short_plan_says_what_it_lacks() {
     }
 }
 
-/// Every combination of one section alone must give a page.
+/// A run with only one section must give a page.
 #[test]
 fn each_section_alone_is_a_page() {
     let whole = plan::build(Scale::Bench, 1, targets::own());

@@ -1,4 +1,4 @@
-//! Item 2: thread against async.
+//! Item 2 of the report: the thread engine against the async engine.
 
 use crate::model::{Cell, Section, Validity, Work};
 use crate::report::measure;
@@ -8,27 +8,27 @@ use crate::report::study::{Group, Study};
 use crate::stats::{ENOUGH_BLOCKS, Ratio, Verdict, sign_test, verdict};
 use crate::targets::{AGAIN, ASYNC, THREAD};
 
-/// What the repeated blocks say.
+/// The result of the repeated blocks.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Headline {
     pub(crate) load: String,
-    /// async / thread.
+    /// The ratio async / thread.
     pub(crate) ratio: Ratio,
-    /// thread again / thread.
+    /// The ratio thread again / thread.
     pub(crate) control: Option<Ratio>,
-    /// Blocks of the plan, and those of them in which both engines may be ranked.
+    /// Number of blocks in the plan, and number of blocks in which both engines may be ranked.
     pub(crate) planned: usize,
     pub(crate) verdict: Verdict,
 }
 
 impl Headline {
-    /// The greatest factor by which the control differs from itself.
+    /// Returns the greatest factor by which the control differs from itself.
     pub(crate) fn noise_floor(&self) -> f64 {
         self.control.as_ref().map_or(1.0, Ratio::reach)
     }
 }
 
-/// None where the plan has no such blocks, or none in which both may be ranked.
+/// Computes the headline. None when the plan has no blocks in which both engines may be ranked.
 pub(crate) fn headline(study: &Study) -> Option<Headline> {
     let groups = study.section(Section::Headline);
     let of = |target: &str| groups.iter().find(|group| group.cell.target == target);
@@ -45,7 +45,7 @@ pub(crate) fn headline(study: &Study) -> Option<Headline> {
     })
 }
 
-/// The one plain sentence.
+/// Returns the verdict in one sentence.
 pub(crate) fn sentence(headline: &Headline) -> String {
     let Headline { load, ratio, verdict, .. } = headline;
     let n = ratio.blocks.len();
@@ -114,7 +114,7 @@ fn headline_blocks(headline: &Headline) -> Vec<Block> {
     ]
 }
 
-/// Loads under which both engines ran, with the ratio of each.
+/// Returns the loads with which both engines ran, and the ratio for each load.
 pub(crate) fn conditions(study: &Study) -> Vec<(Group<'_>, Ratio)> {
     let ranked = |c: &Cell| c.target == ASYNC && c.section != Section::Headline && c.work == Work::Load;
     let mut found = Vec::new();
@@ -174,7 +174,7 @@ pub(crate) fn part(study: &Study) -> Vec<Block> {
     blocks
 }
 
-/// Why there is no verdict.
+/// Returns the reason why there is no verdict.
 fn missing(study: &Study) -> &'static str {
     let groups = study.section(Section::Headline);
     if groups.iter().any(|group| group.validity() == Validity::Invalid) {

@@ -1,4 +1,4 @@
-//! Item 5: what a request costs each engine, and whether that explains the rates.
+//! Item 5 of the report: the cost of a request on each engine, and whether the cost explains the rates.
 
 use crate::model::{Measured, Record, Section, Syscalls};
 use crate::report::measure;
@@ -9,7 +9,7 @@ use crate::report::verdict::headline;
 use crate::stats::{Ratio, median};
 use crate::targets::{ASYNC, THREAD};
 
-/// What is shown of each target, a line each.
+/// The shown costs of each target, one per line.
 const COSTS: [(&str, Measure); 13] = [
     ("CPU, user (µs)", measure::user_us),
     ("CPU, system (µs)", measure::system_us),
@@ -33,7 +33,7 @@ pub(crate) fn syscalls(record: &Record) -> Option<&Syscalls> {
     }
 }
 
-/// Median over a target's runs of a part that is not about load.
+/// Returns the median of a value over a target's runs in a section without load.
 fn other(study: &Study, section: Section, target: &str, value: fn(&Record) -> Option<f64>) -> Option<f64> {
     let groups = study.groups(|cell| cell.section == section && cell.target == target);
     median(
@@ -41,7 +41,7 @@ fn other(study: &Study, section: Section, target: &str, value: fn(&Record) -> Op
     )
 }
 
-/// The pair of groups that the explanation is about: the headline's where it was measured, else the nearest thing.
+/// Returns the pair of groups to explain: from the headline if measured, else from another section.
 fn pair(study: &Study) -> Option<(Group<'_>, Group<'_>)> {
     use Section::{Assignment, Concurrency, Headline, Peers, ThreadsControl};
     [Headline, ThreadsControl, Peers, Concurrency, Assignment].into_iter().find_map(|section| {
@@ -74,7 +74,7 @@ fn cost_table(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> Ta
     table.caption("Medians. A dash: not counted there, or not measured in this run.")
 }
 
-/// A ratio that the CPU time predicts, and whether the measured one agrees.
+/// A ratio that the CPU time predicts, and its agreement with the measured ratio.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Prediction {
     pub(crate) name: &'static str,
@@ -83,16 +83,16 @@ pub(crate) struct Prediction {
     pub(crate) agrees: bool,
 }
 
-/// Within the measured interval, widened to the noise floor around the measured ratio.
+/// True when the prediction lies within the measured interval. The interval is at least as wide as the noise floor.
 fn agrees(predicted: f64, measured: &Ratio, noise_floor: f64) -> bool {
     let (low, high) = measured.interval.unwrap_or((measured.ratio, measured.ratio));
     let (low, high) = (low.min(measured.ratio / noise_floor), high.max(measured.ratio * noise_floor));
     (low..=high).contains(&predicted)
 }
 
-/// Two budgets. With the balancer alone on its CPUs its rate is inverse to its CPU time a request. With all roles
-/// on the same CPUs it is inverse to the sum; the other roles' time is taken as equal (the mean of both), so that
-/// the prediction is not the measured rate in other words.
+/// Predicts the ratio with two budgets. If the balancer has its CPUs for itself, its rate is inverse to its CPU time
+/// per request. If all roles share the CPUs, the rate is inverse to the sum of all CPU times. The CPU time of the other
+/// roles is assumed equal for both engines (the mean). Otherwise the prediction would only restate the measured rate.
 pub(crate) fn predictions(
     thread: &Group<'_>,
     asynchronous: &Group<'_>,
@@ -161,7 +161,7 @@ fn explanation(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> V
     vec![Block::Table(table), Block::text(busy), Block::text(conclusion)]
 }
 
-/// System calls by name, most frequent first.
+/// Makes the table of system calls by name, the most frequent first.
 fn calls_table(study: &Study) -> Option<Block> {
     let groups = study.section(Section::Syscalls);
     let records = groups.iter().filter_map(|group| group.runs.first().copied());
