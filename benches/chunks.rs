@@ -1,4 +1,4 @@
-//! The chunked coding: 64 KiB of data in chunks of several sizes, whole and in the parts that a socket gives.
+//! Benchmarks of the chunked coding: 64 KiB of data in chunks of several sizes, whole and in fragments.
 
 use std::hint::black_box;
 
@@ -15,7 +15,7 @@ fn main() {
     common::run();
 }
 
-/// Counts the data of a body that has arrived up to `arrived`, from the piece at `at` on.
+/// Scans the pieces from offset `at` to the end of `arrived`, and returns the number of data bytes.
 fn scan(scan: &mut ChunkScan, arrived: &[u8], at: &mut usize) -> usize {
     let mut data = 0;
     while let Some(piece) = scan.next(black_box(&arrived[*at..])).unwrap() {
@@ -39,7 +39,7 @@ fn whole(bencher: Bencher, chunk: usize) {
     });
 }
 
-/// In parts of 1448 bytes, what one segment carries.
+/// Scans a body in fragments of 1448 bytes, the payload of one TCP segment.
 #[divan::bench(args = CHUNK_BYTES, sample_size = 10)]
 fn in_segments(bencher: Bencher, chunk: usize) {
     let body = common::chunked(DATA_BYTES, chunk);
@@ -52,7 +52,7 @@ fn in_segments(bencher: Bencher, chunk: usize) {
     });
 }
 
-/// The size lines that are put in front of what is sent on.
+/// Writes the size lines of chunks.
 #[divan::bench(args = CHUNK_BYTES, sample_size = 10)]
 fn write(bencher: Bencher, chunk: usize) {
     let mut out = Vec::new();

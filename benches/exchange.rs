@@ -1,5 +1,5 @@
-//! Whole exchanges on byte slices: a request comes in, is rewritten and sent on, its response comes back and leaves
-//! for the client. What an engine does, without sockets; the copies stand for those of the system.
+//! Benchmarks of whole exchanges in memory: a request arrives and is forwarded, and its response is sent to the client.
+//! The benchmark does the work of an engine without sockets. It copies the bytes that the system would copy.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -45,7 +45,7 @@ impl<A: App> Worker<A> {
         Worker { app, view, settings, listener, buffers, now, client, exchange }
     }
 
-    /// One exchange from idle to idle; how many bytes left for the backend and for the client.
+    /// Runs one exchange from idle to idle. Returns the number of bytes sent to the backend and to the client.
     fn carry(&mut self, mut request: &[u8], mut response: &[u8]) -> [usize; 2] {
         let mut left = [0, 0];
         self.exchange.renew(&self.settings.limits, self.now.instant);
@@ -112,7 +112,7 @@ fn measure(bencher: Bencher, app: impl App, now: Instant, request: &[u8], respon
     bencher.counter(BytesCount::new(bytes)).bench_local(|| worker.carry(request, response));
 }
 
-/// A kept connection, a kept backend connection, 128 bytes of body.
+/// A request on a kept client connection and a kept backend connection, with a response body of 128 bytes.
 #[divan::bench(args = [SMALL_REQUEST, BROWSER_REQUEST], sample_size = 10)]
 fn balance_get_128_bytes(bencher: Bencher, request: Message) {
     let now = Instant::now();
@@ -121,7 +121,7 @@ fn balance_get_128_bytes(bencher: Bencher, request: Message) {
     measure(bencher, balance(now), now, request.bytes.as_bytes(), &response);
 }
 
-/// A response of 64 KiB in chunks of this size.
+/// A response of 64 KiB in chunks of `size` bytes.
 #[divan::bench(args = [64, 4096, 65536], sample_size = 10)]
 fn balance_chunked_64_kib(bencher: Bencher, chunk: usize) {
     let now = Instant::now();
@@ -130,7 +130,7 @@ fn balance_chunked_64_kib(bencher: Bencher, chunk: usize) {
     measure(bencher, balance(now), now, SMALL_REQUEST.bytes.as_bytes(), &response);
 }
 
-/// The file of 128 bytes, answered from memory.
+/// A request for a file of 128 bytes, served from memory.
 #[divan::bench(args = [SMALL_REQUEST], sample_size = 10)]
 fn files_get_128_bytes(bencher: Bencher, request: Message) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/site");

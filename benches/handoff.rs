@@ -1,8 +1,7 @@
-//! What it costs to have work done by another thread. `direct` does it on the spot, which is what every hand-off is to
-//! be compared with.
+//! Benchmarks of handing work to another thread. `direct` does the work on the same thread, as the baseline.
 //!
-//! `busy`: 1024 jobs are handed over in batches and waited for together, so that the worker is awake for nearly all of
-//! them. `asleep`: one batch goes to a worker that sleeps, and wakes who waits for it: the price of an idle pool.
+//! `busy` hands over 1024 jobs in batches and waits for all of them, so the worker is awake for nearly all jobs.
+//! `asleep` hands one batch to a sleeping worker and waits for it: the cost of an idle pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,20 +18,20 @@ const BUSY_JOBS: usize = 1024;
 const BATCHES: [usize; 2] = [1, 32];
 const JOB_BYTES: usize = 128;
 
-/// Longer than a worker looks for more before it sleeps.
+/// Longer than an idle worker spins before it sleeps.
 const UNTIL_ASLEEP: Duration = Duration::from_micros(200);
 
 fn main() {
     common::run();
 }
 
-/// About as much work as reading a small head.
+/// A job with about the work of reading a small head.
 struct Job {
     bytes: [u8; JOB_BYTES],
     round: Arc<Round>,
 }
 
-/// Jobs that are waited for together.
+/// A group of jobs. The sender waits for the whole group.
 struct Round {
     left: AtomicUsize,
     done: Sender<()>,
@@ -65,7 +64,7 @@ fn measure(bencher: Bencher, jobs: usize, batch: usize, before: fn(), hand_over:
     });
 }
 
-/// A worker on a channel that ends when the sender is dropped.
+/// Runs `body` with a channel to a worker. The worker ends when the sender is dropped.
 fn with_channel(body: impl FnOnce(&Sender<Batch>)) {
     thread::scope(|scope| {
         let (sender, receiver): (_, Receiver<Batch>) = crossbeam_channel::unbounded();
@@ -75,12 +74,12 @@ fn with_channel(body: impl FnOnce(&Sender<Batch>)) {
     });
 }
 
-/// A rayon pool of one worker; a batch is one spawn.
+/// Makes a rayon pool with one worker. Each batch is one spawn.
 fn pool() -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap()
 }
 
-/// Inputs are made ahead of a sample, so a sample is one round.
+/// The inputs of a sample are made before the sample, so a sample is one round.
 #[divan::bench_group(sample_size = 1)]
 mod busy {
     use super::*;

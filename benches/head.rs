@@ -1,4 +1,4 @@
-//! Heads: read and judged, and written anew for the other side.
+//! Benchmarks of heads: parsing and checking a head, and rewriting it for the other side.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -70,7 +70,7 @@ fn response_rewrite(bencher: Bencher, message: Message) {
     });
 }
 
-/// A head that comes in pieces of 64 bytes, as over a slow link: every piece is looked at once.
+/// A head that arrives in fragments of 64 bytes, as over a slow link.
 #[divan::bench(sample_size = 100)]
 fn request_in_pieces(bencher: Bencher) {
     let (bytes, limits) = (BROWSER_REQUEST.bytes.as_bytes(), HeadLimits::default());
@@ -87,7 +87,7 @@ fn request_in_pieces(bencher: Bencher) {
     });
 }
 
-/// How the field that frames a body is taken in, by what the table calls it.
+/// The method that adds a framing field.
 type TakeIn = fn(&mut FramingFields, &[u8]) -> Result<(), HeadError>;
 const FRAMINGS: [(&str, &[u8], TakeIn); 3] = [
     ("Content-Length: 128", b"128", FramingFields::content_length),

@@ -1,4 +1,4 @@
-//! The choice of a backend, by every policy, among few and many, while each has some requests.
+//! Benchmarks of picking a backend: every policy, with few and with many backends that have requests in flight.
 
 use std::fmt;
 use std::hint::black_box;

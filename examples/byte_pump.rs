@@ -1,9 +1,9 @@
-//! A byte pump: copies bytes between clients and backends and parses nothing. It is the least a balancer can do.
+//! A byte pump: copies bytes between clients and backends and parses nothing. No balancer can do less work.
 //!
-//! Each core runs one edge-triggered loop over a listener of its own. Each client gets a backend connection of its own,
-//! and the backends take turns. A request and its response cost two reads and two writes. The byte pump shares no
-//! backend connection, replaces no failed connection and has no deadline. The CPU time that an engine needs beyond the
-//! byte pump's is the cost of its protocol work.
+//! Each core runs one edge-triggered loop over its own listener. Each client gets its own backend connection, and the
+//! backends take turns. A request and its response cost two reads and two writes. The byte pump shares no backend
+//! connection, replaces no failed connection and has no deadline. The difference between the CPU times of an engine and
+//! of the byte pump is the cost of the engine's protocol work.
 //!
 //!     cargo run --release --example byte_pump -- LISTEN BACKEND...
 
@@ -22,7 +22,7 @@ const BUFFER_BYTES: usize = 96 * 1024;
 const BACKLOG: i32 = 4096;
 const EVENTS_MAX: usize = 256;
 
-/// A client and its backend, in this order, with the bytes that each of them could not take yet.
+/// A client and its backend, in this order. Each has the bytes that it could not take yet.
 struct Pair {
     streams: [TcpStream; 2],
     unsent: [Vec<u8>; 2],
@@ -106,7 +106,7 @@ impl Core {
     fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
         loop {
             match listener.accept() {
-                // Drops the client when connecting to its backend fails at once.
+                // If connecting to the backend fails at once, the client is dropped.
                 Ok((client, _)) => drop(self.open(client)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
@@ -135,7 +135,8 @@ impl Core {
         Ok(())
     }
 
-    /// Copies what one stream has to the other, and what waited for this stream to it. The end of one stream ends both.
+    /// Copies the bytes of one stream to the other stream, and the waiting bytes to this stream. The end of one stream
+    /// ends both.
     fn handle(&mut self, place: usize, side: usize, event: &Event) {
         let Some(pair) = &mut self.pairs[place] else { return };
         let ended = event.is_read_closed() || event.is_error();
@@ -154,8 +155,8 @@ impl Core {
 }
 
 impl Pair {
-    /// Copies from one side to the other until a read or a write would block. Returns an error at the end of the stream.
-    /// A short read emptied the socket, except at the end of the stream.
+    /// Copies from one side to the other until a read or a write would block. Returns an error at the end of the
+    /// stream. After a short read the socket is empty, except at the end of the stream.
     fn pass_on(&mut self, from: usize, buffer: &mut [u8], ended: bool) -> io::Result<()> {
         let to = 1 - from;
         loop {

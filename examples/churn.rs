@@ -1,12 +1,12 @@
 //! Replaces the members of a cluster every 10 ms while `wrk` sends requests, on both engines.
 //!
 //! Eight origins run in this process; four of them are members at a time. Every 10 ms one member leaves and another
-//! origin takes its place, so an origin is a member for 40 ms and then is none for 40 ms. The program checks that
+//! origin takes its place. So an origin is a member for 40 ms, and then not a member for 40 ms. The program checks that
 //!
 //! - no request fails;
-//! - a removed backend gets no new request. Each worker may be within one pick at the moment of the removal, and the
-//!   requests in flight may still arrive;
-//! - the memory of the process is level.
+//! - a removed backend gets no new request, except one request per worker that picked the backend during the removal,
+//!   and the requests in flight;
+//! - the memory of the process does not grow.
 //!
 //! The exit code is 1 when a check fails. Needs wrk.
 //!
@@ -35,7 +35,7 @@ const MEMBERS: usize = 4;
 const PERIOD: Duration = Duration::from_millis(10);
 const DESCRIPTORS: usize = 20_000;
 
-/// How much more memory the second half of a run may use than the first half.
+/// Maximum growth of the memory in KB from the first half of a run to the second half.
 const GROWTH_KB_MAX: u64 = 2048;
 
 fn main() -> ExitCode {
@@ -120,18 +120,19 @@ impl Origins {
     }
 }
 
-/// An origin that is no member at the moment, as it was when it was removed.
+/// An origin that is not a member now, with its counters at the time of its removal.
 struct Removed {
     origin: usize,
     backend: Arc<Backend>,
     started: u64,
-    /// Requests in flight to the origin, those of its earlier memberships included.
+    /// Requests in flight to the origin, including requests of its earlier memberships.
     in_flight: u64,
     requests: u64,
 }
 
 impl Removed {
-    /// `earlier` are the backends that the origin has been; those without a request in flight are dropped.
+    /// Reads the counters at the removal. `earlier` has the backends of the origin's earlier memberships; backends
+    /// without a request in flight are dropped.
     fn new(
         origin: usize,
         backend: &Arc<Backend>,
@@ -146,7 +147,7 @@ impl Removed {
         Removed { origin, backend: Arc::clone(backend), started, in_flight, requests }
     }
 
-    /// The attempts, and the requests at the origin, since the removal that nothing explains.
+    /// Returns the number of forbidden attempts, and of forbidden requests at the origin, since the removal.
     fn unexplained(&self, origins: &Origins, workers: u64) -> u64 {
         let attempts = self.backend.counts().started - self.started;
         let requests = origins.counts[self.origin].requests.load(Relaxed) - self.requests;
@@ -154,19 +155,19 @@ impl Removed {
     }
 }
 
-/// What one engine did.
+/// The results of one engine.
 struct Report {
     replaced: u64,
     requests: u64,
     failed: u64,
-    /// Requests that a removed backend got and should not have got.
+    /// Forbidden requests at removed backends.
     late: u64,
     /// Resident memory in KB after a quarter, a half and the whole of the run.
     memory_kb: [u64; 3],
 }
 
 impl Report {
-    /// Prints the report and says whether everything is as it should be.
+    /// Prints the report. Returns true when all checks passed.
     fn print(&self, engine: &str) -> bool {
         let [start, middle, end] = self.memory_kb;
         let level = end.saturating_sub(middle) <= GROWTH_KB_MAX;
@@ -249,7 +250,7 @@ fn wrk(url: &str, seconds: u64, connections: u64) -> std::io::Result<Output> {
     command.arg(url).stderr(Stdio::inherit()).output()
 }
 
-/// The requests that wrk reports, and the failures of all kinds.
+/// Parses wrk's report: the number of requests, and the number of failures of all kinds.
 fn counts(report: &str) -> Option<(u64, u64)> {
     let numbers = |line: &str| -> Vec<u64> {
         line.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
@@ -257,7 +258,7 @@ fn counts(report: &str) -> Option<(u64, u64)> {
     let line = |part: &str| report.lines().find(|line| line.contains(part)).map(numbers);
     let requests = *line(" requests in ")?.first()?;
     let sockets = line("Socket errors:").unwrap_or_default().iter().sum::<u64>();
-    // The first two numbers of "Non-2xx or 3xx responses: 5" are no counts.
+    // The first two numbers in "Non-2xx or 3xx responses: 5" are not counts.
     let statuses = line("Non-2xx or 3xx responses:").unwrap_or_default().iter().skip(2).sum::<u64>();
     Some((requests, sockets + statuses))
 }

@@ -30,7 +30,7 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    /// Starts the backends with one worker each, on ports that the kernel chooses.
+    /// Starts the backends with one worker each, on free ports.
     pub(crate) fn start(options: &Options) -> io::Result<Demo> {
         let site = Site::create(&std::env::temp_dir())?;
         let files = Files::open(&site.0, FilesLimits::default()).map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! What the benchmarks share: messages as they are met in the field, and for how long each is measured.
+//! Typical messages and the settings that the benchmarks share.
 #![allow(dead_code)]
 
 use std::fmt;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use divan::Divan;
 
-/// A message and what to call it in the table.
+/// A message with its name in the table.
 #[derive(Clone, Copy)]
 pub(crate) struct Message {
     pub(crate) name: &'static str,
@@ -19,11 +19,11 @@ impl fmt::Display for Message {
     }
 }
 
-/// What wrk sends.
+/// A request of wrk.
 pub(crate) const SMALL_REQUEST: Message =
     Message { name: "small", bytes: "GET /index.html HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n" };
 
-/// Twenty fields, as a browser sends them for a page behind a log-in.
+/// A request of a browser with a session: twenty fields.
 pub(crate) const BROWSER_REQUEST: Message = Message {
     name: "browser",
     bytes: concat!(
@@ -52,7 +52,7 @@ pub(crate) const BROWSER_REQUEST: Message = Message {
     ),
 };
 
-/// What a file server answers, without its body of 128 bytes.
+/// The response head of a file server for a body of 128 bytes.
 pub(crate) const SMALL_RESPONSE: Message = Message {
     name: "small",
     bytes: concat!(
@@ -64,7 +64,7 @@ pub(crate) const SMALL_RESPONSE: Message = Message {
     ),
 };
 
-/// Twenty fields, as an application behind a framework answers.
+/// The response head of an application with a web framework: twenty fields.
 pub(crate) const BROWSER_RESPONSE: Message = Message {
     name: "browser",
     bytes: concat!(
@@ -93,7 +93,7 @@ pub(crate) const BROWSER_RESPONSE: Message = Message {
     ),
 };
 
-/// A chunked body of `total` bytes in chunks of `chunk`, without trailers.
+/// Makes a chunked body of `total` bytes in chunks of `chunk` bytes, without trailers.
 pub(crate) fn chunked(total: usize, chunk: usize) -> Vec<u8> {
     let mut body = Vec::new();
     for _ in 0..total / chunk {
@@ -105,7 +105,8 @@ pub(crate) fn chunked(total: usize, chunk: usize) -> Vec<u8> {
     body
 }
 
-/// Runs the benchmarks of a file, each long enough for a steady median; the command line may say otherwise.
+/// Runs the benchmarks of a file, each long enough for a steady median. Arguments of the command line override this
+/// time.
 pub(crate) fn run() {
     Divan::default().min_time(Duration::from_millis(300)).config_with_args().main();
 }

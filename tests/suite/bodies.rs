@@ -1,4 +1,4 @@
-//! Bodies in every framing, in both directions, whole or visibly cut off.
+//! Tests of bodies: every framing, both directions, whole or visibly truncated.
 
 use std::thread;
 
@@ -13,12 +13,12 @@ fn pair(variant: Variant) -> (Backend, Server<Router>) {
     (backend, server)
 }
 
-/// `n` bytes in which every part looks different.
+/// Makes `n` bytes in which every part differs.
 fn bytes(n: usize) -> Vec<u8> {
     (0..n).map(|i| (i / 251 + i) as u8).collect()
 }
 
-/// The same as chunks of different sizes.
+/// Encodes a body in chunks of different sizes.
 fn chunks(mut body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for size in (1..).map(|n: usize| n * n * 7) {
@@ -41,7 +41,7 @@ fn a_response_passes_in_every_framing(variant: Variant) {
         [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat();
     let chunked = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &*chunks(&body)].concat();
     let until_close = [b"HTTP/1.1 200 OK\r\n\r\n", &*body].concat();
-    // response, version of the client, Transfer-Encoding and Connection that it is told
+    // response, version of the client, Transfer-Encoding and Connection for the client
     let cases = [
         (&with_length, "1.1", None, None),
         (&with_length, "1.0", None, Some("close")),
@@ -118,7 +118,7 @@ fn trailers_are_passed_on_both_ways(variant: Variant) {
         (response.field("Trailer"), response.text(), &*response.trailers),
         (Some("Sum"), "ok", "Sum: 7\r\n")
     );
-    // An HTTP/1.0 client gets the body alone.
+    // An HTTP/1.0 client gets the body without chunks.
     let mut client = server.client();
     client.send("GET / HTTP/1.0\r\n\r\n");
     peer.head();
@@ -129,7 +129,7 @@ fn trailers_are_passed_on_both_ways(variant: Variant) {
 fn responses_without_a_body_end_with_their_head(variant: Variant) {
     let (backend, server) = pair(variant);
     let mut client = server.client();
-    // method, response head, Content-Length that the client is told
+    // method, response head, Content-Length for the client
     let cases = [
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Some("5")),
         ("HEAD", "HTTP/1.1 200 OK\r\n\r\n", None),
@@ -173,7 +173,7 @@ fn an_empty_body_until_close_is_whole(variant: Variant) {
     }
 }
 
-/// What a backend does in the middle of a body.
+/// The way in which a backend cuts off a body.
 #[derive(Debug, Clone, Copy)]
 enum Cut {
     Close,
@@ -203,7 +203,7 @@ fn a_response_that_is_cut_off_never_looks_whole(variant: Variant) {
             peer.head();
             peer.send(response);
             if let Cut::Reset = cut {
-                // What a reset overtakes is lost, so it waits until the client has the head.
+                // A reset destroys unread bytes, so the reset waits until the client has the head.
                 assert_eq!(client.head().status(), 200);
                 peer.reset();
             } else {
@@ -211,7 +211,7 @@ fn a_response_that_is_cut_off_never_looks_whole(variant: Variant) {
             }
             let (rest, end) = client.rest();
             let rest = String::from_utf8_lossy(&rest);
-            // To HTTP/1.1 either framing shows what is missing; what HTTP/1.0 gets ends with the connection.
+            // An HTTP/1.1 client sees the missing end in the framing. An HTTP/1.0 client sees only a reset.
             let shows = end == End::Reset || (version == "1.1" && !rest.ends_with("0\r\n\r\n"));
             assert!(shows, "{response:?} {cut:?} {version}: {rest:?} {end:?}");
         }

@@ -1,4 +1,4 @@
-//! Interim responses, `Expect: 100-continue`, and responses that come before the request has.
+//! Tests of interim responses, of `Expect: 100-continue`, and of responses before the end of the request.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ fn the_backend_says_continue(variant: Variant) {
     assert_eq!(peer.body_of(request).text(), "body");
     peer.send(OK);
     assert_eq!(client.message().text(), "ok");
-    // The connection is as good as before.
+    // The connection can be used again.
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     peer.head();
     peer.send(OK);
@@ -80,7 +80,7 @@ fn the_backend_refuses_instead(variant: Variant) {
     peer.send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno");
     let response = client.message();
     assert_eq!((response.status(), response.field("Connection")), (417, Some("close")));
-    // Whether the body follows or the next request is not known, so neither connection is used again.
+    // The next bytes of the client may be the body or another request. So neither connection is used again.
     client.finish();
     client.ends();
     peer.is_gone();
@@ -98,7 +98,7 @@ fn a_backend_that_waits_for_the_body_gets_it(variant: Variant) {
     assert_eq!(client.head().status(), 100, "sent by us when the backend does not");
     client.send("body");
     assert_eq!(peer.body_of(request).text(), "body");
-    // It comes too late, and the client has seen one.
+    // The backend's 100 is late. The client already has a 100, so this 100 is dropped.
     peer.send(format!("HTTP/1.1 100 Continue\r\n\r\n{OK}"));
     assert_eq!(client.message().text(), "ok");
 }
@@ -108,7 +108,7 @@ fn a_client_that_does_not_wait_is_not_made_to(variant: Variant) {
     client.send(format!("{EXPECTS}body"));
     let mut peer = backend.accept();
     assert_eq!(peer.message().text(), "body");
-    // RFC 9110 section 15.2: passed on all the same.
+    // The 100 is forwarded even so (RFC 9110 section 15.2).
     peer.send(format!("HTTP/1.1 100 Continue\r\n\r\n{OK}"));
     assert_eq!([client.message().status(), client.message().status()], [100, 200]);
 }
@@ -126,7 +126,7 @@ fn an_early_response_passes_while_the_upload_runs(variant: Variant) {
     assert_eq!(peer.take(4), b"half");
     peer.send("-late");
     assert_eq!(client.take(5), b"-late");
-    // When the response began the upload was under way: whether the rest would come was not known.
+    // The upload was unfinished when the response began, and its rest might not have come.
     assert_eq!(head.field("Connection"), Some("close"));
     client.finish();
     client.ends();

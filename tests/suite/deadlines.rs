@@ -1,4 +1,4 @@
-//! Every wait ends: at its own deadline, and in a way that says what happened.
+//! Tests of deadlines: every wait ends at its own deadline, with the right answer or close.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ fn pair(variant: Variant, shorten: impl FnOnce(&mut Limits)) -> (Backend, Server
     (backend, server)
 }
 
-/// Writes this byte again and again, faster than any deadline here, until the peer closes or answers.
+/// Writes this byte repeatedly, in intervals shorter than every deadline here, until the peer closes or answers.
 fn drip(client: &mut Wire, byte: u8) {
     client.stream.set_read_timeout(Some(SHORT / 8)).unwrap();
     while client.try_send([byte]).is_ok() && client.stream.peek(&mut [0]).is_err() {}
@@ -55,7 +55,7 @@ fn an_idle_connection_is_closed_without_a_word(variant: Variant) {
     assert_eq!(client.message().text(), "ok");
     client.ends();
     untouched.ends();
-    // So is the kept connection to the backend.
+    // The kept connection to the backend is closed too.
     peer.ends();
 }
 
@@ -79,7 +79,7 @@ fn a_body_that_moves_is_not_given_up(variant: Variant) {
     client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n");
     let mut peer = backend.accept();
     let request = peer.head();
-    // Longer in all than the deadline between two parts: each wait is for something that does not come.
+    // The upload takes longer than the deadline between two parts. Each pause is a read that times out.
     client.stream.set_read_timeout(Some(SHORT / 2)).unwrap();
     for _ in 0..12 {
         client.send("x");
@@ -122,7 +122,7 @@ fn a_backend_that_does_not_answer_is_a_gateway_timeout(variant: Variant) {
     }
 }
 
-/// A listener whose queue is full: the system leaves further attempts to connect without an answer.
+/// A listener with a full queue. The system does not answer further connection attempts.
 struct Full {
     listener: Socket,
     address: SocketAddr,
@@ -141,7 +141,7 @@ impl Full {
         Full { listener, address, queued }
     }
 
-    /// Sockets of this machine that are connecting to the listener.
+    /// Counts the sockets that are connecting to the listener.
     fn attempts(&self) -> usize {
         let (remote, syn_sent) = (format!("0100007F:{:04X}", self.address.port()), "02");
         let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
@@ -173,7 +173,7 @@ fn a_backend_that_refuses_late_is_a_bad_gateway(variant: Variant) {
     let mut client = server.client();
     client.send(GET);
     eventually("the attempt has begun", || full.attempts() == 1);
-    // The system repeats the attempt after a second, and nobody listens any more.
+    // The system repeats the connection attempt after a second. Then no socket listens any more.
     drop((full.listener, full.queued));
     let response = client.message();
     assert_eq!((response.status(), response.field("Connection")), (502, None));

@@ -1,4 +1,4 @@
-//! The file server on the same engines.
+//! Tests of the file server on the engines.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use neraca::files::{Files, FilesLimits};
 
 use crate::harness::{Server, Variant};
 
-/// A directory of its own, removed when it is dropped.
+/// A temporary directory, removed on drop.
 struct Root(PathBuf);
 
 impl Root {
@@ -30,7 +30,7 @@ impl Drop for Root {
     }
 }
 
-/// Too large to be kept in memory.
+/// Makes content that is too large to be kept in memory.
 fn big() -> Vec<u8> {
     (0..3_000_000u32).map(|i| (i / 251 + i) as u8).collect()
 }
@@ -84,14 +84,14 @@ fn an_upload_is_refused_before_it_comes(variant: Variant) {
     assert_eq!((response.status(), response.field("Connection")), (405, Some("close")));
     client.finish();
     client.ends();
-    // One that is sent nevertheless does not destroy the answer.
+    // A body that is sent in spite of the answer does not destroy the answer.
     let mut client = server.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
     client.send(vec![b'x'; 1_000_000]);
     assert_eq!(client.message().status(), 405);
     client.finish();
     client.ends();
-    // A small one that is there already costs no connection.
+    // After a small body that has already arrived, the connection is kept.
     let mut client = server.client();
     client
         .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbodyGET / HTTP/1.1\r\nHost: a\r\n\r\n");

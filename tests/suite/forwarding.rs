@@ -1,4 +1,4 @@
-//! What the backend sees of a request and the client of a response.
+//! Tests of forwarded requests and responses, as backend and client get them.
 
 use crate::harness::scripted::Backend;
 use crate::harness::{Variant, balancer, trusting_balancer};
@@ -109,7 +109,7 @@ fn a_head_may_come_in_any_two_parts(variant: Variant) {
         let got = client.message();
         assert_eq!((got.text(), got.field("X")), ("ok", Some("z")), "cut at {at}");
     }
-    // Byte by byte.
+    // One byte at a time.
     for byte in request.bytes() {
         client.send([byte]);
     }

@@ -1,4 +1,4 @@
-//! Which connections live on, on both sides.
+//! Tests of kept connections on both sides.
 
 use crate::harness::scripted::Backend;
 use crate::harness::wire::Message;
@@ -30,7 +30,7 @@ fn a_connection_carries_one_request_after_the_other_on_both_sides(variant: Varia
 fn the_version_and_the_connection_field_decide(variant: Variant) {
     let backend = Backend::start();
     let server = balancer(variant.options(), &[backend.address()]);
-    // request line and fields, what the response says, whether the connection stays
+    // request line and fields, Connection field of the response, true when the connection is kept
     let cases = [
         ("GET / HTTP/1.1\r\nHost: a\r\n", None, true),
         ("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n", None, true),
@@ -91,7 +91,7 @@ fn a_connection_that_ended_with_its_response_is_not_used_again(variant: Variant)
     let backend = Backend::start();
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
-    // A POST is not sent a second time, so each one shows whether its connection was alive.
+    // A POST is not sent a second time, so each POST shows whether its connection was alive.
     for _ in 0..20 {
         client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
         let mut peer = backend.accept();

@@ -1,4 +1,4 @@
-//! Requests and responses at their limits, and requests that are refused for what they say.
+//! Tests of requests and responses at their limits, and of refused requests.
 
 use crate::harness::scripted::Backend;
 use crate::harness::{Variant, balancer};
@@ -25,7 +25,7 @@ fn heads_up_to_the_limit_pass_and_larger_ones_do_not(variant: Variant) {
     ];
     for (request, status) in cases {
         let (mut client, start) = (server.client(), &request[..50]);
-        // One that is refused need not take all of it.
+        // The server may refuse the request before it has read all of the request.
         let _ = client.try_send(&request);
         if status == 200 {
             let mut peer = backend.accept();
@@ -67,7 +67,7 @@ fn endless_chunk_extensions_and_trailers_are_refused(variant: Variant) {
         let _ = client.try_send(&endless);
         let mut peer = backend.accept();
         assert_eq!(client.message().status(), 400);
-        // Whether the head has left by then is not said.
+        // The head may already have been sent to the backend.
         let (passed, _) = peer.rest();
         assert!(passed.len() < 64 * 1024, "{}", passed.len());
     }

@@ -1,4 +1,4 @@
-//! The socket tests. `thread.rs` and `task.rs` mount them once per variant of their engine: each file ends with
+//! The socket tests. `thread.rs` and `task.rs` run these tests with each variant of their engine. Each file ends with
 //! `each_variant!` and the list of its tests.
 mod bodies;
 mod continues;

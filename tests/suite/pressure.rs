@@ -1,4 +1,4 @@
-//! Requests that wait for others to be answered.
+//! Tests of the limit on requests in flight while the CPUs are saturated.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn all_get_ok(clients: &mut [Wire]) {
     }
 }
 
-/// Answers nobody before twenty connections are there.
+/// Answers all requests at once, after twenty connections have arrived.
 fn answer_once_all_are_there(backend: &Backend) {
     let mut peers: Vec<Wire> = (0..20).map(|_| backend.accept()).collect();
     for peer in &mut peers {
@@ -38,7 +38,7 @@ fn answer_once_all_are_there(backend: &Backend) {
 }
 
 fn all_that_wait_are_answered(variant: Variant) {
-    // The shipped setting too.
+    // The default setting is tested too.
     for concurrency in [ConcurrencyLimit::Always(1), ConcurrencyLimit::default()] {
         let options = Options { concurrency, ..variant.options() };
         let server = balancer(options, &[automatic(|_| Some((Duration::ZERO, OK.as_bytes())))]);
@@ -50,36 +50,36 @@ fn all_that_wait_are_answered(variant: Variant) {
     }
 }
 
-/// The next request at the backend.
+/// Returns the next request at the backend.
 fn next_request(backend: &Backend) -> Wire {
     let mut peer = backend.accept();
     peer.head();
     peer
 }
 
-/// Answers a request and has its connection closed.
+/// Answers a request and closes its connection.
 fn answer(mut peer: Wire) {
     peer.send(OK.replace("200 OK", "200 OK\r\nConnection: close"));
 }
 
-/// The limit as the backend sees it: the next request arrives only after an answer.
+/// At the limit, the next request arrives at the backend only after an answer.
 fn the_backend_sees_no_more_requests_than_the_limit(variant: Variant) {
-    // The textbook pool is limited by its workers, and smol's reactor lets no request wait.
+    // The workers limit the textbook pool, and smol's reactor has no limit.
     if variant.holds_workers() || variant == SMOL {
         return;
     }
     let mut options = one_at_once(variant);
     options.engine_limits.in_flight_epoch = 10 * PATIENCE;
-    // One leader starts all requests, so that none is counted late.
+    // One leader starts all requests, so no request is counted late.
     if let Engine::Thread(Pool::Crossbeam { batch } | Pool::Rayon { batch }) = &mut options.engine {
         *batch = 4096;
     }
-    // The connections of the async engine stay on the first core: they are few.
+    // The async engine keeps so few connections on its first core.
     let limit = if matches!(variant.engine, Engine::Thread(_)) { engine::cores() } else { 1 };
     let backend = Backend::start();
     let server = balancer(options, &[backend.address()]);
     let mut clients: Vec<Wire> = (0..limit + 8).map(|_| server.client()).collect();
-    // Each has been served once, so that its next request has to wait.
+    // Each client is served once, because only later requests have to wait.
     for client in &mut clients {
         client.send(GET);
         answer(next_request(&backend));
@@ -88,8 +88,8 @@ fn the_backend_sees_no_more_requests_than_the_limit(variant: Variant) {
     ask(&mut clients);
     let mut held: VecDeque<Wire> = (0..limit).map(|_| next_request(&backend)).collect();
     for waiting in (0..8).rev() {
-        // Two more clients are accepted one after the other: then the event loop has seen all requests, and has begun as
-        // many as it may.
+        // Two more clients are accepted one after the other. Then the event loop has seen all requests, and has started
+        // as many requests as allowed.
         for _ in 0..2 {
             let accepted = server.stats().accepted;
             let _probe = server.client();
@@ -104,7 +104,7 @@ fn the_backend_sees_no_more_requests_than_the_limit(variant: Variant) {
 }
 
 fn a_backend_that_answers_nobody_holds_up_nobody(variant: Variant) {
-    // A worker of the textbook pool is held for as long as a backend is.
+    // A worker of the textbook pool waits for its backend.
     if variant.holds_workers() {
         return;
     }
@@ -123,7 +123,7 @@ fn what_waits_when_stopping_begins_is_answered(variant: Variant) {
     let backend = Backend::start();
     let server = balancer(one_at_once(variant), &[backend.address()]);
     let mut clients: Vec<Wire> = (0..20).map(|_| server.client()).collect();
-    // Each has been served once, so that what it sends next has to wait.
+    // Each client is served once, because only later requests have to wait.
     for client in &mut clients {
         client.send(GET);
         let mut peer = backend.accept();
@@ -132,7 +132,7 @@ fn what_waits_when_stopping_begins_is_answered(variant: Variant) {
         assert_eq!(client.message().text(), "ok");
     }
     ask(&mut clients);
-    // Whoever accepts one more client has seen what came before it.
+    // When one more client is accepted, the engine has seen all earlier requests.
     let _last = server.client();
     eventually("the last one is there", || server.stats().accepted == 21);
     server.stop();

@@ -1,4 +1,4 @@
-//! Requests that wait in the queue of a cluster.
+//! Tests of requests that wait in the queue of a cluster.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::harness::scripted::Backend;
 use crate::harness::wire::Wire;
 use crate::harness::{Server, Variant, eventually};
 
-/// A balancer over one backend that gets at most `in_flight` requests.
+/// Starts a balancer with one backend and at most `in_flight` requests in flight.
 fn bounded(options: Options, in_flight: usize, waiting: usize) -> (Backend, Server<Router>, Arc<Queue>) {
     let backend = Backend::start();
     let cluster = Cluster::new(&[backend.address()], Policy::RoundRobin, 1, Instant::now());
@@ -20,7 +20,7 @@ fn bounded(options: Options, in_flight: usize, waiting: usize) -> (Backend, Serv
     (backend, server, queue)
 }
 
-/// A client that has sent a request for `/n`.
+/// Connects a client and sends a request for `/n`.
 fn ask(server: &Server<Router>, n: usize) -> Wire {
     let mut client = server.client();
     client.send(format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n"));

@@ -1,4 +1,4 @@
-//! Backends that die, and what becomes of the requests that they had.
+//! Tests of failing backends and of repeated requests.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
 const PUT: &str = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
 
-/// A client and a backend connection on which one request was served.
+/// Starts a balancer, a client and a kept backend connection on which one request was served.
 fn kept(variant: Variant) -> (Backend, Server<Router>, Wire, Wire) {
     let backend = Backend::start();
     let server = balancer(variant.options(), &[backend.address()]);
@@ -27,16 +27,16 @@ fn kept(variant: Variant) -> (Backend, Server<Router>, Wire, Wire) {
     (backend, server, client, peer)
 }
 
-/// How a kept connection ends once a request is on it.
+/// The end of a kept connection.
 #[derive(Debug, Clone, Copy)]
 enum Death {
-    /// It ends, as of a backend that had closed it already.
+    /// An end of the stream after the request was sent, as if the backend had already closed.
     Eof,
-    /// It is reset.
+    /// A reset after the request was sent.
     Reset,
-    /// It is reset while it is idle, so the request is written to a dead connection or not at all.
+    /// A reset while the connection is idle. The request is written to a dead connection, or not written.
     BeforeTheRequest,
-    /// It ends while it is idle.
+    /// An end of the stream while the connection is idle.
     EofBeforeTheRequest,
 }
 
@@ -44,7 +44,7 @@ fn a_request_on_a_kept_connection_that_died_is_sent_once_more(variant: Variant) 
     for death in [Death::Eof, Death::Reset, Death::BeforeTheRequest, Death::EofBeforeTheRequest] {
         for request in [GET, POST, PUT] {
             if request == POST && matches!(death, Death::Eof | Death::Reset) {
-                // The backend may have done what it asks.
+                // The backend may have acted on the POST, so the POST is not repeated.
                 continue;
             }
             let (backend, server, mut client, mut peer) = kept(variant);
@@ -76,7 +76,7 @@ fn a_request_on_a_kept_connection_that_died_is_sent_once_more(variant: Variant) 
 
 fn a_retry_uses_a_fresh_connection(variant: Variant) {
     let (backend, server, mut client, mut peer) = kept(variant);
-    // A second kept connection, as dead as the first.
+    // A second kept connection, which is dead too.
     let mut other = server.client();
     client.send(GET);
     peer.head();
@@ -88,7 +88,7 @@ fn a_retry_uses_a_fresh_connection(variant: Variant) {
         client.message();
     }
     client.send(GET);
-    // Which of the two is used is not said: the one that is not stays open.
+    // The balancer may use either connection. The other connection stays open.
     for wire in [&peer, &second] {
         wire.stream.set_nonblocking(true).unwrap();
     }
@@ -133,7 +133,7 @@ fn a_post_on_a_fresh_connection_is_never_sent_twice(variant: Variant) {
         }
         assert_eq!(client.message().status(), 502);
         assert!(backend.is_untouched(), "sent twice");
-        // The next request is a new one.
+        // The next request is not affected.
         client.send(GET);
         let mut peer = backend.accept();
         peer.head();
@@ -153,7 +153,7 @@ fn a_request_is_sent_twice_at_most(variant: Variant) {
         drop(again);
         assert_eq!(client.message().status(), 502);
         assert!(backend.is_untouched());
-        // A GET is repeated even from a fresh connection, a POST is not.
+        // A GET is repeated even after a new connection failed; a POST is not repeated.
         client.send(request);
         for _ in 0..=fresh_ones {
             drop(backend.accept());
@@ -261,7 +261,7 @@ fn a_client_that_leaves_frees_its_backend(variant: Variant) {
     let mut peer = backend.accept();
     peer.head();
     client.reset();
-    // A reset is noticed when something is written.
+    // The balancer notices the reset when it writes to the client.
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
     peer.is_gone();
     let backend = |server: &Server<Router>| Arc::clone(&server.app.cluster().members().backends()[0]);
@@ -274,7 +274,7 @@ fn a_request_without_a_timely_response_goes_to_another_backend(variant: Variant)
     options.listener.limits.response_timeout = Duration::from_millis(300);
     let server = balancer(options, &[silent.address(), other.address()]);
     let backends = server.app.cluster().members().backends().to_vec();
-    // The backends take turns, and a retry is a turn too: every request begins at the silent one.
+    // The backends take turns, and a retry is a turn too. So every request starts at the silent backend.
     for timeouts in 1..=SILENCES_MAX {
         let before = Instant::now();
         let mut client = server.client();
@@ -310,7 +310,7 @@ fn a_get_is_tried_on_each_backend_and_on_three_at_most(variant: Variant) {
         let server = balancer(variant.options(), &backends.each_ref().map(Backend::address));
         let mut client = server.client();
         client.send(GET);
-        // The backends take turns among those that were not tried.
+        // The untried backends take turns.
         let order = [0, 2, 1].map(|n| &backends[n]);
         for backend in &order[..working] {
             let mut peer = backend.accept();
@@ -365,10 +365,10 @@ fn a_client_that_leaves_while_it_waits_frees_its_backend(variant: Variant) {
             peer.head();
         }
         client.reset();
-        // The backend says nothing, and yet the request at it ends.
+        // The backend sends nothing, but its request ends.
         peer.is_gone();
         eventually("one request is left", || server.app.cluster().members().backends()[0].in_flight() == 1);
-        // A client that only sends no more is answered.
+        // A client that has only ended its sending direction is answered.
         of_half_closed.send(OK.replace("200 OK", "200 OK\r\nConnection: close"));
         assert_eq!(half_closed.message().text(), "ok");
         half_closed.ends();

@@ -1,4 +1,4 @@
-//! The end: `stop`, and what it leaves to those that are there. And a panic, which ends one connection only.
+//! Tests of `stop`, of the drain, and of a panic, which ends only one connection.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -85,8 +85,8 @@ fn is_answered(stream: &mut TcpStream) -> bool {
     true
 }
 
-/// Clients come, and connections move from core to core, until the listener is closed. Whoever was accepted is counted as
-/// closed in the end: the harness checks the counters when the server is dropped.
+/// Clients connect, and connections move from core to core, until the listener is closed. Every accepted connection is
+/// counted as closed at the end: the harness checks the counters when the server is dropped.
 fn a_stop_under_load_loses_no_connection(variant: Variant) {
     let backend = automatic(|_| Some((Duration::ZERO, OK.as_bytes())));
     let server = balancer(variant.options(), &[backend]);
@@ -114,7 +114,7 @@ fn an_engine_without_clients_ends_at_once(variant: Variant) {
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
-/// Panics for one target, and answers the others itself.
+/// An app that panics for one target, and answers all other targets.
 struct Fragile;
 
 impl App for Fragile {

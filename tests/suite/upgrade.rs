@@ -1,4 +1,4 @@
-//! Connections that become a tunnel.
+//! Tests of connections that become a tunnel.
 
 use std::thread;
 
