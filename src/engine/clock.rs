@@ -24,11 +24,11 @@ impl CpuTime {
 /// The load of a worker between the last two readings. Time that the worker spent blocked on its channel does not
 /// count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Load {
+pub struct Load {
     /// Percent of the time in which the thread ran or waited for a CPU.
-    pub(super) ready: u64,
+    pub ready: u64,
     /// Percent of the time in which the thread waited for a CPU.
-    pub(super) waited: u64,
+    pub waited: u64,
 }
 
 /// The minimum observed time for a load. Blocked time does not count. So the observed time of a new leader is only a

@@ -20,6 +20,7 @@ use crate::cluster::{Backend, BackendId};
 use crate::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Keep, Side, Step};
 use crate::http::buffer::BufferPool;
 
+pub use super::clock::Load;
 pub use super::pressure::PressureLimit;
 pub use super::readiness::Readiness;
 pub use super::shared::Shared;

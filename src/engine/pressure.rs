@@ -121,7 +121,7 @@ impl PressureLimit {
     }
 
     /// Decides whether the limit holds, from the load of a worker that handles these requests.
-    pub(super) fn note_load(&self, load: Load) {
+    pub fn note_load(&self, load: Load) {
         let (short, idle) = (load.waited >= SHORT_PERCENT, load.ready < READY_PERCENT);
         let held = self.held.swap(false, Ordering::Relaxed);
         let mut pauses = self.pauses.lock();
@@ -171,7 +171,7 @@ impl PressureLimit {
     }
 
     /// The number of requests that may begin now; unlimited without a limit.
-    pub(super) fn room(&self) -> usize {
+    pub fn room(&self) -> usize {
         let most = match self.concurrency {
             ConcurrencyLimit::Always(each) => each * self.cores,
             ConcurrencyLimit::WhenSaturated(each) if self.limited.load(Ordering::Relaxed) => {

@@ -12,7 +12,7 @@ use super::world::Run;
 pub type Census = BTreeMap<String, u64>;
 
 /// The kinds that must occur, by group. The counters of the engine come on top.
-const EXPECTED: [(&str, &[&str]); 9] = [
+const EXPECTED: [(&str, &[&str]); 11] = [
     (
         "client",
         &[
@@ -50,8 +50,10 @@ const EXPECTED: [(&str, &[&str]); 9] = [
     ),
     ("pool", &["checkout", "connect", "park", "expired", "dead", "full", "removed"]),
     ("driver", &["idle", "yields"]),
+    ("queue", &["waits", "woken", "client left"]),
+    ("pressure", &["held", "held while saturated", "limited", "lifted"]),
     ("close", &["done", "client lost", "timed out", "stalled", "truncated"]),
-    ("world", &["client", "drain", "end all", "replace"]),
+    ("world", &["client", "drain", "end all", "load", "replace"]),
     (
         "fault",
         &[
@@ -61,24 +63,37 @@ const EXPECTED: [(&str, &[&str]); 9] = [
             "cut by reset",
             "silent",
             "deaf",
+            "stall",
             "slow",
             "garbage",
             "close behind",
             "close later",
         ],
     ),
-    ("answer", &["400", "408", "502", "503", "504"]),
+    (
+        "answer",
+        &[
+            "400",
+            "408",
+            "502",
+            "503: no backend is available",
+            "503: no backend was free in time",
+            "503: no connection to a backend can be made",
+            "503: overloaded",
+            "503: too many requests wait for a backend",
+            "504",
+        ],
+    ),
     ("attempt", &["answered", "abandoned"]),
 ];
 
 /// Kinds that cannot occur here, each with the reason.
-const EXEMPT: [(&str, &str); 6] = [
+const EXEMPT: [(&str, &str); 5] = [
     ("counter: wakeups", "the simulated engine has no poller"),
     ("counter: jobs", "the simulated engine has no channel"),
     ("counter: queue_wait_ns", "the simulated engine has no channel"),
     ("counter: accept_paused", "the simulated engine has no listener"),
     ("counter: panics", "a panic fails the seed"),
-    ("attempt: Stalled", "a stall is not reported yet"),
 ];
 
 /// The census of one run.
@@ -102,7 +117,12 @@ pub fn of_run(run: Run) -> Census {
     }
     for response in run.clients.iter().flat_map(|got| responses(&got.received, &got.heads)) {
         if response.status() >= 400 && response.field("x-job").is_none() {
-            count("answer", &response.status().to_string(), 1);
+            let text = String::from_utf8_lossy(&response.body);
+            // The answer to HEAD has no text.
+            match (response.status(), text.trim_end().split_once(": ")) {
+                (503, Some((_, reason))) => count("answer", &format!("503: {reason}"), 1),
+                (status, _) => count("answer", &status.to_string(), 1),
+            }
         }
     }
     for (name, n) in counters(&run) {
@@ -127,6 +147,7 @@ fn fault_name(fault: Fault) -> &'static str {
         Fault::Cut(_, End::Reset) => "cut by reset",
         Fault::Silent => "silent",
         Fault::Deaf => "deaf",
+        Fault::Stall(_) => "stall",
         Fault::Slow(_) => "slow",
         Fault::Garbage => "garbage",
         Fault::CloseBehind => "close behind",

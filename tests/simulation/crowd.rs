@@ -3,16 +3,31 @@ use std::time::Duration;
 
 use neraca::cluster::Policy;
 use neraca::engine::ConcurrencyLimit;
+use neraca::engine::driver::Load;
 
 use super::census;
 use super::chance::{Pace, Rng};
 use super::judge;
+use super::message::{Message, responses};
+use super::peers::Act;
 use super::plots::{Due, Script, spoil_job, spoil_program, spoilt_connect, spoilt_kept};
 use super::sweep;
-use super::world::{Event, Plot, Run, run};
+use super::wire::End;
+use super::world::{Event, Got, Plot, Run, run};
 
 /// A quarter of the seeds has no faults.
 const WITHOUT_FAULTS: u64 = 4;
+
+/// Most clients of a plot.
+const CLIENTS_MAX: usize = 6;
+
+/// The loads that a worker reads: the CPUs are saturated, mostly; the worker is idle.
+const LOADS: [Load; 4] = [
+    Load { ready: 100, waited: 30 },
+    Load { ready: 100, waited: 50 },
+    Load { ready: 100, waited: 5 },
+    Load { ready: 50, waited: 30 },
+];
 
 /// A plot of several clients.
 struct Crowd {
@@ -21,6 +36,7 @@ struct Crowd {
     /// Clients that do something wrong, or one of whose jobs meets a fault.
     spoilt: Vec<bool>,
     drains: bool,
+    faults: bool,
 }
 
 impl Crowd {
@@ -28,13 +44,26 @@ impl Crowd {
         let mut plot = Plot::new(Vec::new(), Vec::new());
         (plot.programs, plot.events) = (Vec::new(), Vec::new());
         let (mut dues, mut spoilt) = (Vec::new(), Vec::new());
-        for client in 0..=rng.up_to(5) {
+        if rng.chance(40) {
+            // Without faults there is a place for every client, and time enough.
+            let waiting = if faults { rng.up_to(2) } else { CLIENTS_MAX };
+            plot.capacity = Some((1 + rng.up_to(2), waiting));
+            if !faults {
+                plot.queue_timeout = Duration::from_secs(600);
+            }
+        }
+        for client in 0..=rng.up_to(CLIENTS_MAX - 1) {
             let mut script = Script::new(rng, client, plot.jobs.len());
             let spoils = faults && rng.chance(40);
             if spoils {
                 script.jobs.iter_mut().for_each(|job| spoil_job(rng, job));
                 if rng.chance(40) {
                     spoil_program(rng, &mut script.program);
+                }
+                if plot.capacity.is_some() && rng.chance(30) {
+                    // It leaves while its first request waits, if the request has to wait.
+                    script.program.truncate(1);
+                    script.program.push(Act::Leave(End::Reset));
                 }
             }
             spoilt.push(spoils);
@@ -54,10 +83,16 @@ impl Crowd {
         plot.time_flows = true;
         plot.workers = 1 + rng.up_to(2);
         plot.kept = rng.up_to(3);
-        plot.limit = match rng.up_to(2) {
+        plot.limit = match rng.up_to(3) {
             0 => ConcurrencyLimit::Unlimited,
+            1 => ConcurrencyLimit::WhenSaturated(1 + rng.up_to(1)),
             _ => ConcurrencyLimit::Always(1 + rng.up_to(3)),
         };
+        if let ConcurrencyLimit::WhenSaturated(_) = plot.limit {
+            for _ in 0..=rng.up_to(4) {
+                plot.events.push((some_time(rng), Event::Load(*rng.pick(&LOADS))));
+            }
+        }
         plot.backends = 1 + rng.up_to(3) as u16;
         for _ in 0..rng.up_to(3) {
             let members: Vec<u16> = (0..5).filter(|_| rng.chance(50)).collect();
@@ -70,13 +105,19 @@ impl Crowd {
             plot.events.extend([(at, Event::Drain), (at + Duration::from_secs(10), Event::EndAll)]);
         }
         plot.events.sort_by_key(|(at, _)| *at);
-        Crowd { plot, dues, spoilt, drains }
+        Crowd { plot, dues, spoilt, drains, faults }
     }
 
     /// The members were none for a while.
     fn lacks_members(&self) -> bool {
         self.plot.events.iter().any(|(_, event)| *event == Event::Replace(Vec::new()))
     }
+}
+
+/// The client got a 503 of ours: another request that met a fault has held its permit for too long.
+fn is_turned_away(got: &Got) -> bool {
+    let ours = |response: &Message| response.status() == 503 && response.field("x-job").is_none();
+    responses(&got.received, &got.heads).iter().any(ours)
 }
 
 fn some_time(rng: &mut Rng) -> Duration {
@@ -95,6 +136,7 @@ fn judge(crowd: &Crowd, run: &Run) -> u64 {
         judge::client(got, jobs, dues);
         jobs.iter().for_each(|job| judge::attempts(run, job));
         let calm = !crowd.spoilt[client] && !got.disturbed && !crowd.drains && !crowd.lacks_members();
+        let calm = calm && !(plot.capacity.is_some() && crowd.faults && is_turned_away(got));
         exact += u64::from(calm);
         if calm {
             let [more, more_tunnels] = judge::undisturbed(got, dues);

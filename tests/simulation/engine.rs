@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Moment};
-use neraca::engine::driver::{Connection, Endpoint, PressureLimit, Readiness, Shared, Turn, WorkerState};
+use neraca::cluster::{Backend, Queue};
+use neraca::engine::driver::{
+    Connection, Endpoint, Load, PressureLimit, Readiness, Shared, Turn, WorkerState,
+};
 use neraca::engine::{ConcurrencyLimit, Options, Snapshot};
 use neraca::exchange::{CloseReason, Interest, Side};
 use neraca::http::buffer::BufferPool;
@@ -41,6 +44,8 @@ struct Held {
     queued: bool,
     /// It has no request.
     idle: bool,
+    /// Its request waits in the queue of the cluster.
+    in_queue: bool,
     waits: usize,
 }
 
@@ -54,14 +59,20 @@ pub struct Engine<A: App> {
     /// By descriptor.
     connections: BTreeMap<usize, Held>,
     /// Descriptors of connections that are to run.
-    queue: VecDeque<usize>,
+    runs: VecDeque<usize>,
     /// Descriptors of clients whose request has come and has not begun.
     waiting: VecDeque<usize>,
+    /// The name of the event that a request waits because of the limit on requests in flight.
+    held: &'static str,
     started: Instant,
     /// The connections that ended: which client's, and why.
     pub ended: Vec<(usize, CloseReason)>,
     /// The app delays answers: a connection may wait for a deadline only.
     pub delays: bool,
+    /// The queue of the cluster. A connection in the queue waits for its waker or its deadline.
+    pub queue: Option<Arc<Queue>>,
+    /// The permits of the queue.
+    pub permits: usize,
 }
 
 impl<A: App> Engine<A> {
@@ -77,15 +88,21 @@ impl<A: App> Engine<A> {
             workers: workers.collect(),
             ports,
             trace,
+            held: match options.concurrency {
+                ConcurrencyLimit::WhenSaturated(_) => "held while saturated",
+                _ => "held",
+            },
             idle_timeout: options.listener.limits.idle_timeout,
             shared: Shared::new(Arc::clone(&app), options),
             app,
             connections: BTreeMap::new(),
-            queue: VecDeque::new(),
+            runs: VecDeque::new(),
             waiting: VecDeque::new(),
             started: now,
             ended: Vec::new(),
             delays: false,
+            queue: None,
+            permits: 0,
         }
     }
 
@@ -98,9 +115,10 @@ impl<A: App> Engine<A> {
         let connection = Connection::new(endpoint, address, deadline);
         self.shared.opened(self.shared.counters(0));
         self.ports.own(fd, Owner::Client(fd));
-        let held = Held { connection, client, deadline, queued: true, idle: false, waits: 0 };
+        let held =
+            Held { connection, client, deadline, queued: true, idle: false, in_queue: false, waits: 0 };
         assert!(self.connections.insert(fd, held).is_none(), "a descriptor has two connections");
-        self.queue.push_back(fd);
+        self.runs.push_back(fd);
     }
 
     /// Takes the events of some sockets. True when some socket has events.
@@ -129,18 +147,22 @@ impl<A: App> Engine<A> {
         held.queued = true;
         match held.idle && !due {
             true => self.waiting.push_back(fd),
-            false => self.queue.push_back(fd),
+            false => self.runs.push_back(fd),
         }
     }
 
     /// A worker runs some of the queued connections. True when one was queued.
     pub fn run(&mut self, pace: &mut Pace, now: Instant) -> bool {
         let begun = self.ports.limit.permit(self.waiting.len());
-        self.queue.extend(self.waiting.drain(..begun));
+        self.runs.extend(self.waiting.drain(..begun));
+        if !self.waiting.is_empty() {
+            self.trace.note("pressure", self.held, begun, self.waiting.len());
+        }
         for fd in self.ports.take_woken() {
+            self.trace.note("queue", "woken", fd, 0);
             self.schedule(fd, true);
         }
-        if self.queue.is_empty() {
+        if self.runs.is_empty() {
             return false;
         }
         let worker = pace.index(self.workers.len());
@@ -151,9 +173,9 @@ impl<A: App> Engine<A> {
             *woken = Some(now);
             state.wake_up_at(&*self.app, Moment { instant: now, date: DATE, clients });
         }
-        while !self.queue.is_empty() {
-            let at = pace.index(self.queue.len());
-            let fd = self.queue.remove(at).expect("a place in the queue");
+        while !self.runs.is_empty() {
+            let at = pace.index(self.runs.len());
+            let fd = self.runs.remove(at).expect("a place in the queue");
             self.run_one(fd, worker, now);
             if !pace.happens(70) {
                 break;
@@ -173,8 +195,13 @@ impl<A: App> Engine<A> {
         let (state, counters) = (&mut self.workers[worker].state, self.shared.counters(worker));
         match held.connection.run(&self.shared, &self.ports, state, counters) {
             Turn::Waits(interest, deadline) => {
-                self.check_wait(&mut held, interest, deadline, now);
+                self.check_wait(fd, &mut held, interest, deadline, now);
                 (held.deadline, held.idle) = (deadline, held.connection.is_idle());
+                let in_queue = self.queue.is_some() && interest == Interest::NONE;
+                if in_queue && !held.in_queue {
+                    self.trace.note("queue", "waits", fd, 0);
+                }
+                held.in_queue = in_queue;
                 held.waits += 1;
                 assert!(held.waits < WAITS_MAX, "waits without end for {interest:?}");
                 if held.idle {
@@ -186,10 +213,13 @@ impl<A: App> Engine<A> {
                 self.trace.note("driver", "yields", fd, 0);
                 held.queued = true;
                 self.connections.insert(fd, held);
-                self.queue.push_back(fd);
+                self.runs.push_back(fd);
             }
             Turn::Ends(reason) => {
                 self.trace.note("close", reason_name(reason), fd, 0);
+                if held.in_queue && reason == CloseReason::ClientLost {
+                    self.trace.note("queue", "client left", fd, 0);
+                }
                 self.ended.push((held.client, reason));
                 held.connection.end(reason, &self.ports, state, counters);
                 self.shared.closed();
@@ -198,9 +228,11 @@ impl<A: App> Engine<A> {
     }
 
     /// Checks what must hold when a connection waits: somebody will wake it.
-    fn check_wait(&self, held: &mut Held, interest: Interest, deadline: Instant, now: Instant) {
+    fn check_wait(&self, fd: usize, held: &mut Held, interest: Interest, deadline: Instant, now: Instant) {
         assert!(deadline > now, "waits for {interest:?} with a deadline that has passed");
-        assert!(self.delays || interest != Interest::NONE, "waits for nothing");
+        let in_queue =
+            self.queue.as_ref().is_some_and(|queue| queue.waiting() > 0 || self.ports.is_woken(fd));
+        assert!(self.delays || in_queue || interest != Interest::NONE, "waits for nothing");
         let ports = &self.ports;
         let check = |end: &Endpoint<SimTransport>, side| {
             let fd = end.transport.fd();
@@ -230,6 +262,34 @@ impl<A: App> Engine<A> {
             self.connections.iter().filter(|(_, held)| held.deadline <= now).map(|(fd, _)| *fd).collect();
         due.into_iter().for_each(|fd| self.schedule(fd, true));
         self.ports.expire(now, self.idle_timeout);
+    }
+
+    /// A worker has read its load.
+    pub fn note_load(&self, load: Load) {
+        let limit = &self.ports.limit;
+        let before = limit.room() == usize::MAX;
+        limit.note_load(load);
+        match (before, limit.room() == usize::MAX) {
+            (true, false) => self.trace.note("pressure", "limited", 0, 0),
+            (false, true) => self.trace.note("pressure", "lifted", 0, 0),
+            _ => {}
+        }
+    }
+
+    /// Checks the queue of the cluster, whose members have these backends.
+    pub fn check_queue(&self, backends: &[Arc<Backend>]) {
+        let Some(queue) = &self.queue else { return };
+        let in_flight = backends.iter().map(|backend| backend.in_flight() as usize).sum::<usize>();
+        assert!(
+            in_flight <= queue.in_use(),
+            "{in_flight} requests in flight with {} permits",
+            queue.in_use()
+        );
+        assert!(queue.in_use() <= self.permits, "more permits than there are");
+        assert!(
+            queue.waiting() == 0 || queue.in_use() == self.permits,
+            "a request waits beside a free permit"
+        );
     }
 
     /// Begins a drain: every connection runs once.

@@ -93,6 +93,8 @@ pub enum Fault {
     Cut(usize, End),
     /// The backend never says anything.
     Silent,
+    /// The backend sends this number of bytes of its reply, then no byte and no end.
+    Stall(usize),
     /// The backend reads nothing behind the head, and says nothing.
     Deaf,
     /// The backend waits this long before it replies.
@@ -321,7 +323,12 @@ impl Conn {
             Fault::Silent => self.silent = true,
             Fault::Deaf => (self.silent, self.wire.socket().stalled) = (true, true),
             Fault::Slow(time) => self.paused_until = Some(now + time),
-            Fault::None | Fault::Cut(..) | Fault::Garbage | Fault::CloseBehind | Fault::CloseLater(_) => {}
+            Fault::None
+            | Fault::Cut(..)
+            | Fault::Stall(_)
+            | Fault::Garbage
+            | Fault::CloseBehind
+            | Fault::CloseLater(_) => {}
         }
         if job.continues && !self.silent && self.then.is_none() {
             self.says.extend(b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -343,6 +350,10 @@ impl Conn {
             Fault::Cut(at, end) => {
                 self.says.truncate(at);
                 self.then = Some((end, false));
+            }
+            Fault::Stall(at) => {
+                self.says.truncate(at);
+                (self.silent, self.closes_at) = (true, None);
             }
             Fault::CloseLater(time) => self.closes_at = Some(now + time),
             Fault::CloseBehind => self.then = Some((End::Eof, true)),

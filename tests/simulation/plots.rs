@@ -104,6 +104,8 @@ pub fn spoil_job(rng: &mut Rng, job: &mut Job) {
             7 => Fault::Slow(Duration::from_secs(*rng.pick(&[1, 20, 59, 61]))),
             8 if !job.tunnel => Fault::CloseBehind,
             9 if !job.tunnel => Fault::CloseLater(Duration::from_millis(*rng.pick(&[0, 1, 5, 100, 30_000]))),
+            // A whole reply would leave a connection that is kept and silent.
+            10 => Fault::Stall(rng.up_to(job.reply.len() - 1)),
             _ => Fault::None,
         });
     }

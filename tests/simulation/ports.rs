@@ -148,6 +148,11 @@ impl Ports {
         std::mem::take(&mut self.woken.0.lock().expect("no thread panicked"))
     }
 
+    /// The client of this descriptor was woken and has not run since.
+    pub fn is_woken(&self, fd: usize) -> bool {
+        self.woken.0.lock().expect("no thread panicked").contains(&fd)
+    }
+
     pub fn begin_run(&self, client: usize, now: Instant) {
         self.running.set((client, now));
         self.attaches.set(0);

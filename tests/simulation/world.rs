@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use neraca::app::{App, Limits, ListenerSettings};
 use neraca::cluster::{AttemptCounts, Backend, Cluster, Policy};
+use neraca::engine::driver::Load;
 use neraca::engine::{ConcurrencyLimit, Engine as Kind, EngineLimits, Options, Pool, Snapshot};
 use neraca::exchange::{AttachError, CloseReason, Side};
 use neraca::router::Router;
@@ -30,6 +31,8 @@ pub enum Event {
     EndAll,
     /// The cluster gets these members, by port.
     Replace(Vec<u16>),
+    /// A worker reads this load.
+    Load(Load),
 }
 
 /// What is to happen in a run.
@@ -48,6 +51,9 @@ pub struct Plot {
     pub policy: Policy,
     pub workers: usize,
     pub limit: ConcurrencyLimit,
+    /// Maximum requests in flight at all backends, and maximum requests that wait for them. None: unlimited.
+    pub capacity: Option<(usize, usize)>,
+    pub queue_timeout: Duration,
     /// Most connections kept to each backend.
     pub kept: usize,
     pub buffer_bytes: usize,
@@ -72,6 +78,8 @@ impl Plot {
             policy: Policy::RoundRobin,
             workers: 1,
             limit: ConcurrencyLimit::Unlimited,
+            capacity: None,
+            queue_timeout: Limits::default().queue_timeout,
             kept: 1024,
             buffer_bytes: 64 * 1024,
             draining: false,
@@ -85,7 +93,7 @@ impl Plot {
     }
 
     fn options(&self) -> Options {
-        let mut limits = Limits::default();
+        let mut limits = Limits { queue_timeout: self.queue_timeout, ..Limits::default() };
         limits.head.head_bytes = limits.head.head_bytes.min(self.buffer_bytes / 2);
         Options {
             engine: Kind::Thread(Pool::Crossbeam { batch: 1 }),
@@ -169,11 +177,20 @@ fn addresses(ports: impl IntoIterator<Item = u16>) -> Vec<SocketAddr> {
 pub fn run(plot: &Plot, pace: Pace) -> Run {
     let start = Instant::now();
     let cluster = Cluster::new(&addresses(0..plot.backends), plot.policy, 1, start);
+    let cluster = match plot.capacity {
+        Some((in_flight, waiting)) => cluster.with_capacity(in_flight, waiting),
+        None => cluster,
+    };
     let mut world = World::new(Arc::new(Router::new(cluster)), start, plot, pace);
     world.replace = replace;
+    world.engine.queue = world.engine.app.cluster().queue().cloned();
+    world.engine.permits = plot.capacity.map_or(0, |(in_flight, _)| in_flight);
     world.roll.all.extend(world.engine.app.cluster().members().backends().iter().cloned());
     world.live();
     world.roll.check();
+    if let Some(queue) = &world.engine.queue {
+        assert_eq!((queue.in_use(), queue.waiting()), (0, 0), "permits and waiters at the end");
+    }
     world.end().0
 }
 
@@ -252,6 +269,7 @@ impl<A: App> World<A> {
             }
             let mut busy = self.engine.poll(&mut self.pace);
             busy |= self.engine.run(&mut self.pace, self.now);
+            self.engine.check_queue(&self.roll.all);
             if self.engine.is_idle() {
                 self.engine.check_buffers();
             }
@@ -309,6 +327,10 @@ impl<A: App> World<A> {
                 Event::EndAll => {
                     self.trace.note("world", "end all", 0, 0);
                     self.engine.end_all();
+                }
+                Event::Load(load) => {
+                    self.trace.note("world", "load", load.ready as usize, load.waited as usize);
+                    self.engine.note_load(*load);
                 }
                 Event::Replace(ports) => {
                     self.trace.note("world", "replace", 0, ports.len());
