@@ -70,7 +70,7 @@ fn the_next_clients_are_served_soon(server: &Server<Router>) {
 
 fn a_thousand_kept_connections_are_all_served(variant: Variant) {
     raise_descriptors(6000);
-    let server = balancer(variant.options(), &[automatic(reply)]);
+    let server = balancer(variant.options(), &[automatic(variant, reply)]);
     let mut clients: Vec<Wire> = (0..1000).map(|_| server.client()).collect();
     for _ in 0..2 {
         for client in &mut clients {
@@ -87,7 +87,7 @@ fn a_thousand_kept_connections_are_all_served(variant: Variant) {
 
 fn slow_clients_hold_up_nobody(variant: Variant) {
     raise_descriptors(6000);
-    let server = balancer(variant.options(), &[automatic(reply)]);
+    let server = balancer(variant.options(), &[automatic(variant, reply)]);
     let mut crowd = vec![(300, "GET / HTTP/1.1\r\nHo")];
     // A worker of the textbook pool is held for as long as a backend is.
     if !variant.holds_workers() {
@@ -114,7 +114,7 @@ fn a_slow_backend_holds_up_nobody(variant: Variant) {
         return;
     }
     raise_descriptors(10_000);
-    let server = balancer(variant.options(), &[automatic(reply)]);
+    let server = balancer(variant.options(), &[automatic(variant, reply)]);
     let start = Instant::now();
     let mut clients: Vec<Wire> = (0..1000).map(|_| server.client()).collect();
     for client in &mut clients {
@@ -133,7 +133,7 @@ fn a_slow_backend_holds_up_nobody(variant: Variant) {
 fn connections_beyond_the_limit_wait_for_their_turn(variant: Variant) {
     let mut options = variant.options();
     options.engine_limits.connections = 5;
-    let server = balancer(options, &[automatic(reply)]);
+    let server = balancer(options, &[automatic(variant, reply)]);
     let mut clients: Vec<Wire> = (0..12).map(|_| server.client()).collect();
     for client in &mut clients {
         client.send(GET);

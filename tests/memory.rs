@@ -73,7 +73,7 @@ impl Bytes {
 }
 
 fn passes(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let program = Program::start("balance", variant, &["--backend", &backend.address().to_string()]);
     let bytes = Bytes::new();
     let raw = |wire: &Wire| -> TcpStream { wire.stream.try_clone().unwrap() };

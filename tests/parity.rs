@@ -78,7 +78,7 @@ fn outcomes_of_requests(variant: Variant) -> Vec<String> {
     let single = REQUESTS.iter().map(|case| (case.bytes, vec![status(case.fate)], case.error.is_some()));
     let streams = STREAMS.iter().map(|(bytes, due)| (*bytes, due.to_vec(), false));
     let outcome = |(request, due, refused_by_head): (&[u8], Vec<u16>, bool)| {
-        let backend = Backend::start();
+        let backend = Backend::start(variant);
         let server = balancer(variant.options(), &[backend.address()]);
         let mut client = server.client();
         // A request that is refused early may find the connection closed.
@@ -105,7 +105,7 @@ fn outcomes_of_responses(variant: Variant) -> Vec<String> {
     let (mut outcomes, mut servers) = (Vec::new(), Servers::default());
     for case in RESPONSES {
         for version in ["1.1", "1.0"] {
-            let backend = Backend::start();
+            let backend = Backend::start(variant);
             let server = balancer(variant.options(), &[backend.address()]);
             let mut client = server.client();
             // BREW is not idempotent, so it is sent once.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use harness::program::{Program, raise_descriptors};
 use harness::scripted::{Reply, automatic};
 use harness::wire::Wire;
-use harness::{VARIANTS, eventually};
+use harness::{CROSSBEAM, VARIANTS, eventually};
 use rustix::process::Signal;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -65,7 +65,7 @@ fn help_and_version_are_printed_on_stdout() {
 #[test]
 fn a_first_signal_lets_requests_end_with_a_thousand_connections_open() {
     raise_descriptors(4000);
-    let backend = automatic(reply).to_string();
+    let backend = automatic(CROSSBEAM, reply).to_string();
     for variant in VARIANTS {
         for signal in [Signal::TERM, Signal::INT] {
             let mut program = Program::start("balance", variant, &["--backend", &backend]);
@@ -103,7 +103,7 @@ fn a_first_signal_lets_requests_end_with_a_thousand_connections_open() {
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let backend = automatic(reply).to_string();
+    let backend = automatic(CROSSBEAM, reply).to_string();
     for variant in VARIANTS {
         let mut program = Program::start("balance", variant, &["--backend", &backend]);
         let mut client = program.client();
@@ -123,7 +123,7 @@ fn a_second_signal_ends_it_at_once() {
 #[test]
 fn without_descriptors_it_lives_on_and_serves_again() {
     raise_descriptors(4000);
-    let backend = automatic(reply).to_string();
+    let backend = automatic(CROSSBEAM, reply).to_string();
     for variant in VARIANTS {
         let arguments = ["--backend", &backend, "--connections", "1000"];
         let mut program = Program::with_descriptors(128, variant, &arguments);

@@ -51,6 +51,16 @@ pub trait Backends<T> {
     /// Closes a connection to a client or to a backend.
     fn close(&self, connection: Endpoint<T>);
 
+    /// Closes a connection to a backend that has no request. The end marker of its transport is sent if the socket has
+    /// room for it.
+    fn close_unused(&self, mut connection: Endpoint<T>)
+    where
+        T: Transport,
+    {
+        connection.finish();
+        self.close(connection);
+    }
+
     /// The limit on the requests in flight, with their count.
     fn pressure(&self) -> &PressureLimit;
 
@@ -425,7 +435,8 @@ impl<T: Transport> Active<T> {
             (Keep::Park, Some(attempt)) if connection.is_reusable() => {
                 backends.park(connection, attempt.backend(), now);
             }
-            _ => backends.close(connection),
+            (Keep::Park, _) => backends.close_unused(connection),
+            (Keep::Drop, _) => backends.close(connection),
         }
     }
 

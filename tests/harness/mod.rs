@@ -4,11 +4,12 @@
 //! became of it. Every read waits a bounded time, so a test that would hang fails.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod masked;
 pub(crate) mod program;
 pub(crate) mod scripted;
 pub(crate) mod wire;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -21,6 +22,7 @@ use neraca::engine::{
 };
 use neraca::router::Router;
 
+use masked::Role;
 use wire::Wire;
 
 /// Longer than anything takes on a busy machine: only a failure waits so long.
@@ -30,20 +32,31 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Variant {
     pub(crate) engine: Engine,
+    /// A transform stands between each socket and its exchange, on both sides.
+    pub(crate) transforms: bool,
 }
 
-pub(crate) const CROSSBEAM: Variant = Variant { engine: Engine::Thread(Pool::Crossbeam { batch: 32 }) };
-pub(crate) const RAYON: Variant = Variant { engine: Engine::Thread(Pool::Rayon { batch: 32 }) };
-pub(crate) const TEXTBOOK: Variant = Variant { engine: Engine::Thread(Pool::Textbook) };
-pub(crate) const EDGE: Variant = Variant { engine: Engine::Async(ReactorKind::Edge) };
-pub(crate) const SMOL: Variant = Variant { engine: Engine::Async(ReactorKind::Smol) };
+pub(crate) const CROSSBEAM: Variant = Variant::of(Engine::Thread(Pool::Crossbeam { batch: 32 }));
+pub(crate) const RAYON: Variant = Variant::of(Engine::Thread(Pool::Rayon { batch: 32 }));
+pub(crate) const TEXTBOOK: Variant = Variant::of(Engine::Thread(Pool::Textbook));
+pub(crate) const EDGE: Variant = Variant::of(Engine::Async(ReactorKind::Edge));
+pub(crate) const SMOL: Variant = Variant::of(Engine::Async(ReactorKind::Smol));
 
 pub(crate) const VARIANTS: [Variant; 5] = [CROSSBEAM, RAYON, TEXTBOOK, EDGE, SMOL];
 
 impl Variant {
+    const fn of(engine: Engine) -> Self {
+        Variant { engine, transforms: false }
+    }
+
+    /// The same engine with a transform on both sides.
+    pub(crate) const fn with_transforms(self) -> Self {
+        Variant { transforms: true, ..self }
+    }
+
     /// The textbook pool, in which a worker holds an exchange with a backend to its end.
     pub(crate) fn holds_workers(self) -> bool {
-        self == TEXTBOOK
+        self.engine == TEXTBOOK.engine
     }
 
     /// Options with limits that no test meets by accident; a test shortens those that it is about.
@@ -63,8 +76,8 @@ impl Variant {
             engine_limits: EngineLimits { drain: Duration::from_secs(5), ..EngineLimits::default() },
             concurrency: ConcurrencyLimit::Always(64),
             receive_bytes: usize::MAX,
-            client_transform: None,
-            backend_transform: None,
+            client_transform: self.transforms.then(|| masked::factory(Role::Server)),
+            backend_transform: self.transforms.then(|| masked::factory(Role::Client)),
         }
     }
 
@@ -85,6 +98,8 @@ pub(crate) struct Server<A> {
     pub(crate) app: Arc<A>,
     running: Arc<EngineHandle>,
     address: SocketAddr,
+    /// Its clients have a transform for this role.
+    role: Option<Role>,
     /// Exchanges that the test makes panic.
     pub(crate) panics: u64,
 }
@@ -92,10 +107,11 @@ pub(crate) struct Server<A> {
 impl<A: App> Server<A> {
     pub(crate) fn start(app: A, options: Options) -> Self {
         let listeners = engine::listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap();
+        let role = options.client_transform.is_some().then_some(Role::Client);
         let app = Arc::new(app);
         let running = Arc::new(engine::start(Arc::clone(&app), listeners, options).unwrap());
         let address = running.addresses()[0];
-        Server { app, running, address, panics: 0 }
+        Server { app, running, address, role, panics: 0 }
     }
 }
 
@@ -106,7 +122,12 @@ impl<A> Server<A> {
 
     /// A new client of it.
     pub(crate) fn client(&self) -> Wire {
-        Wire::connect(self.address)
+        self.try_client().expect("the handshake fails")
+    }
+
+    /// A new client of it, unless it has stopped.
+    pub(crate) fn try_client(&self) -> Option<Wire> {
+        Wire::with_transform(TcpStream::connect(self.address).ok()?, self.role)
     }
 
     /// What comes back to these bytes until the connection ends.

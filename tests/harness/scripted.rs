@@ -7,25 +7,29 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpListener as AsyncListener;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::PATIENCE;
+use super::masked::{Masked, Role};
 use super::wire::Wire;
+use super::{PATIENCE, Variant};
+use neraca::engine::Transform;
 
 /// A backend whose connections the test accepts and answers itself.
 #[derive(Debug)]
 pub(crate) struct Backend {
     listener: TcpListener,
+    /// Its connections have a transform for this role.
+    role: Option<Role>,
 }
 
 impl Backend {
-    pub(crate) fn start() -> Self {
-        Backend::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    pub(crate) fn start(variant: Variant) -> Self {
+        Backend::at(SocketAddr::from(([127, 0, 0, 1], 0)), variant)
     }
 
     /// On a reserved address.
-    pub(crate) fn at(address: SocketAddr) -> Self {
+    pub(crate) fn at(address: SocketAddr, variant: Variant) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).unwrap();
-        Backend { listener }
+        Backend { listener, role: variant.transforms.then_some(Role::Server) }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -34,7 +38,8 @@ impl Backend {
 
     /// The balancer's next connection.
     pub(crate) fn accept(&self) -> Wire {
-        Wire::new(self.listener.accept().expect("the balancer does not connect").0)
+        let stream = self.listener.accept().expect("the balancer does not connect").0;
+        Wire::with_transform(stream, self.role).expect("the handshake fails")
     }
 
     /// Whether a connection is waiting that was not accepted.
@@ -68,7 +73,7 @@ pub(crate) type Reply = (Duration, &'static [u8]);
 
 /// A backend on which `reply` answers a head by its target, or says nothing, on any number of connections. It does not
 /// look at bodies, and lives as long as the process.
-pub(crate) fn automatic(reply: fn(&str) -> Option<Reply>) -> SocketAddr {
+pub(crate) fn automatic(variant: Variant, reply: fn(&str) -> Option<Reply>) -> SocketAddr {
     let listener = smol::block_on(AsyncListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     SockRef::from(&listener).listen(4096).unwrap();
@@ -76,17 +81,31 @@ pub(crate) fn automatic(reply: fn(&str) -> Option<Reply>) -> SocketAddr {
         let executor = smol::LocalExecutor::new();
         smol::block_on(executor.run(async {
             while let Ok((stream, _)) = listener.accept().await {
-                executor.spawn(reply_to(stream, reply)).detach();
+                let transform = variant.transforms.then(|| Masked::new(Role::Server));
+                executor.spawn(reply_to(stream, transform, reply)).detach();
             }
         }));
     });
     address
 }
 
-async fn reply_to(mut stream: smol::net::TcpStream, reply: fn(&str) -> Option<Reply>) {
+async fn reply_to(
+    mut stream: smol::net::TcpStream,
+    mut transform: Option<Masked>,
+    reply: fn(&str) -> Option<Reply>,
+) {
     let (mut part, mut seen) = ([0; 2048], Vec::new());
     while let Ok(n @ 1..) = stream.read(&mut part).await {
-        seen.extend_from_slice(&part[..n]);
+        match &mut transform {
+            None => seen.extend_from_slice(&part[..n]),
+            Some(transform) => {
+                let mut out = Vec::new();
+                let decoded = transform.decode(&part[..n], &mut seen, &mut out);
+                if decoded.is_err() || stream.write_all(&out).await.is_err() {
+                    return;
+                }
+            }
+        }
         while let Some(at) = seen.windows(4).position(|window| window == b"\r\n\r\n") {
             let head: Vec<u8> = seen.drain(..at + 4).collect();
             let target = String::from_utf8_lossy(&head).split(' ').nth(1).map(str::to_owned);
@@ -94,6 +113,14 @@ async fn reply_to(mut stream: smol::net::TcpStream, reply: fn(&str) -> Option<Re
             if !delay.is_zero() {
                 smol::Timer::after(delay).await;
             }
+            let mut out = Vec::new();
+            let response = match &mut transform {
+                None => response,
+                Some(transform) => {
+                    transform.encode(response, &mut out).expect("a complete handshake");
+                    &out
+                }
+            };
             if stream.write_all(response).await.is_err() {
                 return;
             }

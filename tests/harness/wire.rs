@@ -2,17 +2,23 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use neraca::engine::Transform;
+use parking_lot::Mutex;
 use socket2::SockRef;
 
 use super::PATIENCE;
+use super::masked::{Masked, Role};
 
 /// How a stream came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Eof,
     Reset,
+    /// The stream ended without the end marker of its transform.
+    Cut,
 }
 
 /// A message as it came: its head to the empty line, its body without chunks, and its trailers.
@@ -53,6 +59,8 @@ impl Message {
 pub(crate) struct Wire {
     pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
+    /// Encodes and decodes, if the engine's end has a transform.
+    transform: Option<Arc<Mutex<Masked>>>,
 }
 
 impl Wire {
@@ -60,7 +68,25 @@ impl Wire {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Wire { stream, buffer: Vec::new() }
+        Wire { stream, buffer: Vec::new(), transform: None }
+    }
+
+    /// With a transform for this role, unless None. Returns when the handshake is complete; None when it fails.
+    pub(crate) fn with_transform(stream: TcpStream, role: Option<Role>) -> Option<Self> {
+        let mut wire = Wire::new(stream);
+        wire.transform = role.map(|role| Arc::new(Mutex::new(Masked::new(role))));
+        while wire.transform.as_ref().is_some_and(|transform| transform.lock().is_handshaking()) {
+            wire.try_send([]).ok()?;
+            wire.try_fill().ok().filter(Option::is_none)?;
+        }
+        Some(wire)
+    }
+
+    /// The same connection once more, for another thread. Bytes are read by one of the two only.
+    pub(crate) fn another(&self) -> Self {
+        let mut wire = Wire::new(self.stream.try_clone().unwrap());
+        wire.transform.clone_from(&self.transform);
+        wire
     }
 
     pub(crate) fn connect(address: SocketAddr) -> Self {
@@ -68,16 +94,45 @@ impl Wire {
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).unwrap();
+        self.try_send(bytes).unwrap();
     }
 
     /// Writes as far as the peer lets it.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
+        let bytes = bytes.as_ref();
+        match &self.transform {
+            None => self.stream.write_all(bytes),
+            Some(transform) => {
+                let mut out = Vec::new();
+                transform.lock().encode(bytes, &mut out)?;
+                self.stream.write_all(&out)
+            }
+        }
     }
 
     /// No more will be written.
     pub(crate) fn finish(&self) {
+        self.send_end_marker();
+        let shut = self.stream.shutdown(Shutdown::Write);
+        // A peer that has closed answers an end marker with a reset.
+        assert!(shut.is_ok() || self.transform.is_some(), "{shut:?}");
+    }
+
+    /// Sends the end marker of the transform, once.
+    fn send_end_marker(&self) {
+        let Some(transform) = &self.transform else { return };
+        let mut out = Vec::new();
+        let mut transform = transform.lock();
+        if !transform.has_ended() {
+            transform.end(&mut out);
+        }
+        // The peer may be gone.
+        let _ = (&self.stream).write_all(&out);
+    }
+
+    /// Ends the stream without its end marker.
+    pub(crate) fn cut_off(&self) {
+        self.transform.iter().for_each(|transform| transform.lock().forget_end());
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
@@ -89,21 +144,65 @@ impl Wire {
 
     /// Closes with a reset.
     pub(crate) fn reset(self) {
+        self.transform.iter().for_each(|transform| transform.lock().forget_end());
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Reads more; how the stream ended when it did.
     fn fill(&mut self) -> Option<End> {
-        let mut part = [0; 16 * 1024];
-        match self.stream.read(&mut part) {
-            Ok(0) => Some(End::Eof),
-            Ok(n) => {
-                self.buffer.extend_from_slice(&part[..n]);
-                None
-            }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Some(End::Reset),
+        match self.try_fill() {
+            Ok(end) => end,
             Err(error) => panic!("{error} behind {:?}", String::from_utf8_lossy(&self.buffer)),
         }
+    }
+
+    fn try_fill(&mut self) -> io::Result<Option<End>> {
+        let mut part = [0; 16 * 1024];
+        match (self.stream.read(&mut part), &self.transform) {
+            (Ok(0), Some(transform)) if !transform.lock().peer_has_ended() => Ok(Some(End::Cut)),
+            (Ok(0), _) => Ok(Some(End::Eof)),
+            (Ok(n), None) => {
+                self.buffer.extend_from_slice(&part[..n]);
+                Ok(None)
+            }
+            (Ok(n), Some(transform)) => {
+                let mut out = Vec::new();
+                transform.lock().decode(&part[..n], &mut self.buffer, &mut out)?;
+                self.stream.write_all(&out)?;
+                Ok(None)
+            }
+            (Err(error), _) if error.kind() == ErrorKind::ConnectionReset => Ok(Some(End::Reset)),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Reads until the bytes end with `mark`, and forgets them. False when the stream ends or fails before.
+    pub(crate) fn comes_to(&mut self, mark: &[u8]) -> bool {
+        while !self.buffer.ends_with(mark) {
+            if !matches!(self.try_fill(), Ok(None)) {
+                return false;
+            }
+        }
+        self.buffer.clear();
+        true
+    }
+
+    /// True when neither a byte nor the end comes within this time.
+    pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let mut part = [0; 16 * 1024];
+        let silent = loop {
+            if !self.buffer.is_empty() {
+                break false;
+            }
+            match self.stream.peek(&mut part) {
+                Ok(0) => break false,
+                Ok(_) => assert_eq!(self.fill(), None),
+                Err(error) => break matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            }
+        };
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        silent
     }
 
     fn need(&mut self) {
@@ -217,5 +316,14 @@ impl Wire {
             false => line.escape_ascii().to_string(),
         });
         format!("{}{end:?}", lines.collect::<String>())
+    }
+}
+
+/// Closing a connection is a clean end, as for any client.
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.transform.as_ref().is_some_and(|transform| Arc::strong_count(transform) == 1) {
+            self.send_end_marker();
+        }
     }
 }

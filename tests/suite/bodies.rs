@@ -3,12 +3,12 @@
 use std::thread;
 
 use crate::harness::scripted::Backend;
-use crate::harness::wire::{End, Message, Wire};
+use crate::harness::wire::{End, Message};
 use crate::harness::{Server, Variant, balancer};
 use neraca::router::Router;
 
 fn pair(variant: Variant) -> (Backend, Server<Router>) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     (backend, server)
 }
@@ -83,7 +83,7 @@ fn a_request_passes_in_every_framing(variant: Variant) {
         [format!("PUT / HTTP/1.0\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat();
     for (request, coding) in [(with_length, None), (chunked, Some("chunked")), (old, None)] {
         let mut client = server.client();
-        let mut writer = Wire::new(client.stream.try_clone().unwrap());
+        let mut writer = client.another();
         thread::scope(|scope| {
             scope.spawn(|| writer.send(&request));
             let mut peer = backend.accept();

@@ -11,7 +11,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const EXPECTS: &str = "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
 
 fn pair(variant: Variant) -> (Backend, Server<Router>, Wire) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let client = server.client();
     (backend, server, client)
@@ -87,7 +87,7 @@ fn the_backend_refuses_instead(variant: Variant) {
 }
 
 fn a_backend_that_waits_for_the_body_gets_it(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let mut options = variant.options();
     options.listener.limits.continue_timeout = Duration::from_millis(100);
     let server = balancer(options, &[backend.address()]);

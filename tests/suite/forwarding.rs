@@ -6,7 +6,7 @@ use crate::harness::{Variant, balancer, trusting_balancer};
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn fields_for_one_hop_go_no_further(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     client.send(
@@ -47,7 +47,7 @@ fn fields_for_one_hop_go_no_further(variant: Variant) {
 }
 
 fn what_a_client_says_of_itself_is_believed_only_when_trusted(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     for (trust, values) in [
         (&[][..], ["127.0.0.1", "http", "a"]),
         (&["127.0.0.0/8"][..], ["10.0.0.1, 10.0.0.2, 127.0.0.1", "https", "b"]),
@@ -69,7 +69,7 @@ fn what_a_client_says_of_itself_is_believed_only_when_trusted(variant: Variant) 
 }
 
 fn the_target_decides_about_the_host(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     let mut peer = None;
@@ -91,7 +91,7 @@ fn the_target_decides_about_the_host(variant: Variant) {
 }
 
 fn a_head_may_come_in_any_two_parts(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     let request = "\r\nPUT /x HTTP/1.1\r\nHost: a\r\nX: y\r\nContent-Length: 2\r\n\r\nab";

@@ -7,7 +7,7 @@ use crate::harness::{Variant, balancer};
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn a_connection_carries_one_request_after_the_other_on_both_sides(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     client.send("GET /0 HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -28,7 +28,7 @@ fn a_connection_carries_one_request_after_the_other_on_both_sides(variant: Varia
 }
 
 fn the_version_and_the_connection_field_decide(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     // request line and fields, Connection field of the response, true when the connection is kept
     let cases = [
@@ -67,7 +67,7 @@ fn the_version_and_the_connection_field_decide(variant: Variant) {
 }
 
 fn a_backend_that_closes_is_not_used_again_and_the_client_does_not_notice(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     let closing = [
@@ -88,7 +88,7 @@ fn a_backend_that_closes_is_not_used_again_and_the_client_does_not_notice(varian
 }
 
 fn a_connection_that_ended_with_its_response_is_not_used_again(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     // A POST is not sent a second time, so each POST shows whether its connection was alive.
@@ -103,7 +103,7 @@ fn a_connection_that_ended_with_its_response_is_not_used_again(variant: Variant)
 }
 
 fn a_backend_of_http_1_0_is_used_again_when_it_says_so(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -121,7 +121,7 @@ fn a_backend_of_http_1_0_is_used_again_when_it_says_so(variant: Variant) {
 }
 
 fn pipelined_requests_are_answered_in_order(variant: Variant) {
-    let backends = [Backend::start(), Backend::start()];
+    let backends = [Backend::start(variant), Backend::start(variant)];
     let server = balancer(variant.options(), &backends.each_ref().map(Backend::address));
     let mut client = server.client();
     let mut all = String::new();
@@ -146,7 +146,7 @@ fn pipelined_requests_are_answered_in_order(variant: Variant) {
 }
 
 fn pipelined_requests_behind_a_close_are_not_served(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     client.send("GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -162,7 +162,7 @@ fn pipelined_requests_behind_a_close_are_not_served(variant: Variant) {
 }
 
 fn requests_of_a_client_that_sends_no_more_are_all_answered(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");

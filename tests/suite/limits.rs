@@ -6,7 +6,7 @@ use crate::harness::{Variant, balancer};
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn heads_up_to_the_limit_pass_and_larger_ones_do_not(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let field = |n| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(n));
     let line = |n| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(n));
@@ -42,7 +42,7 @@ fn heads_up_to_the_limit_pass_and_larger_ones_do_not(variant: Variant) {
 }
 
 fn response_heads_up_to_the_limit_pass_and_larger_ones_do_not(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     for (bytes, status) in [(30_000, 200), (33_000, 502), (2_000_000, 502)] {
         let mut client = server.client();
@@ -59,7 +59,7 @@ fn response_heads_up_to_the_limit_pass_and_larger_ones_do_not(variant: Variant) 
 }
 
 fn endless_chunk_extensions_and_trailers_are_refused(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     for endless in [format!("5;{}", "x".repeat(1 << 20)), format!("0\r\nX: {}", "x".repeat(1 << 20))] {
         let mut client = server.client();

@@ -1,5 +1,5 @@
-//! The socket tests. `thread.rs` and `task.rs` run these tests with each variant of their engine. Each file ends with
-//! `each_variant!` and the list of its tests.
+//! The socket tests. `thread.rs` and `task.rs` run these tests with each variant of their engine, and once with a
+//! transform between each socket and its exchange. Each file ends with `each_variant!` and the list of its tests.
 mod bodies;
 mod continues;
 mod deadlines;
@@ -11,4 +11,5 @@ mod pressure;
 mod queue;
 mod retry;
 mod stopping;
+mod transforms;
 mod upgrade;

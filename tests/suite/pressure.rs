@@ -41,7 +41,7 @@ fn all_that_wait_are_answered(variant: Variant) {
     // The default setting is tested too.
     for concurrency in [ConcurrencyLimit::Always(1), ConcurrencyLimit::default()] {
         let options = Options { concurrency, ..variant.options() };
-        let server = balancer(options, &[automatic(|_| Some((Duration::ZERO, OK.as_bytes())))]);
+        let server = balancer(options, &[automatic(variant, |_| Some((Duration::ZERO, OK.as_bytes())))]);
         let mut clients: Vec<Wire> = (0..100).map(|_| server.client()).collect();
         for _ in 0..5 {
             ask(&mut clients);
@@ -65,7 +65,7 @@ fn answer(mut peer: Wire) {
 /// At the limit, the next request arrives at the backend only after an answer.
 fn the_backend_sees_no_more_requests_than_the_limit(variant: Variant) {
     // The workers limit the textbook pool, and smol's reactor has no limit.
-    if variant.holds_workers() || variant == SMOL {
+    if variant.holds_workers() || variant.engine == SMOL.engine {
         return;
     }
     let mut options = one_at_once(variant);
@@ -76,7 +76,7 @@ fn the_backend_sees_no_more_requests_than_the_limit(variant: Variant) {
     }
     // The async engine keeps so few connections on its first core.
     let limit = if matches!(variant.engine, Engine::Thread(_)) { engine::cores() } else { 1 };
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(options, &[backend.address()]);
     let mut clients: Vec<Wire> = (0..limit + 8).map(|_| server.client()).collect();
     // Each client is served once, because only later requests have to wait.
@@ -108,7 +108,7 @@ fn a_backend_that_answers_nobody_holds_up_nobody(variant: Variant) {
     if variant.holds_workers() {
         return;
     }
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(one_at_once(variant), &[backend.address()]);
     let mut clients: Vec<Wire> = (0..20).map(|_| server.client()).collect();
     ask(&mut clients);
@@ -120,7 +120,7 @@ fn what_waits_when_stopping_begins_is_answered(variant: Variant) {
     if variant.holds_workers() {
         return;
     }
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(one_at_once(variant), &[backend.address()]);
     let mut clients: Vec<Wire> = (0..20).map(|_| server.client()).collect();
     // Each client is served once, because only later requests have to wait.

@@ -12,8 +12,13 @@ use crate::harness::wire::Wire;
 use crate::harness::{Server, Variant, eventually};
 
 /// Starts a balancer with one backend and at most `in_flight` requests in flight.
-fn bounded(options: Options, in_flight: usize, waiting: usize) -> (Backend, Server<Router>, Arc<Queue>) {
-    let backend = Backend::start();
+fn bounded(
+    variant: Variant,
+    options: Options,
+    in_flight: usize,
+    waiting: usize,
+) -> (Backend, Server<Router>, Arc<Queue>) {
+    let backend = Backend::start(variant);
     let cluster = Cluster::new(&[backend.address()], Policy::RoundRobin, 1, Instant::now());
     let server = Server::start(Router::new(cluster.with_capacity(in_flight, waiting)), options);
     let queue = Arc::clone(server.app.cluster().queue().expect("a bound"));
@@ -35,7 +40,7 @@ fn expect(peer: &mut Wire, n: usize) {
 fn a_request_that_waits_too_long_or_finds_the_queue_full_is_told_to_come_back(variant: Variant) {
     let mut options = variant.options();
     options.listener.limits.queue_timeout = Duration::from_millis(300);
-    let (backend, server, queue) = bounded(options, 1, 1);
+    let (backend, server, queue) = bounded(variant, options, 1, 1);
     let _running = ask(&server, 0);
     let mut peer = backend.accept();
     expect(&mut peer, 0);
@@ -51,7 +56,7 @@ fn a_request_that_waits_too_long_or_finds_the_queue_full_is_told_to_come_back(va
 
 fn requests_wait_in_order_and_a_client_that_leaves_is_passed_over(variant: Variant) {
     const OK: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
-    let (backend, server, queue) = bounded(variant.options(), 1, 100);
+    let (backend, server, queue) = bounded(variant, variant.options(), 1, 100);
     let mut clients = vec![ask(&server, 0)];
     let mut peer = backend.accept();
     expect(&mut peer, 0);

@@ -16,7 +16,7 @@ const PUT: &str = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r
 
 /// Starts a balancer, a client and a kept backend connection on which one request was served.
 fn kept(variant: Variant) -> (Backend, Server<Router>, Wire, Wire) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     client.send(GET);
@@ -89,14 +89,14 @@ fn a_retry_uses_a_fresh_connection(variant: Variant) {
     }
     client.send(GET);
     // The balancer may use either connection. The other connection stays open.
-    for wire in [&peer, &second] {
-        wire.stream.set_nonblocking(true).unwrap();
-    }
-    let mut byte = [0];
+    let mut kept = [peer, second];
+    let mut used = None;
     eventually("a kept connection is used", || {
-        [&peer, &second].iter().any(|p| p.stream.peek(&mut byte).is_ok())
+        used = kept.iter_mut().position(|wire| !wire.is_silent_for(Duration::from_millis(1)));
+        used.is_some()
     });
-    let used = if peer.stream.peek(&mut byte).is_ok() { peer } else { second };
+    let [peer, second] = kept;
+    let (used, _other) = if used == Some(0) { (peer, second) } else { (second, peer) };
     drop(used);
     let mut fresh = backend.accept();
     fresh.head();
@@ -121,7 +121,7 @@ fn a_post_that_left_is_never_sent_twice_even_from_a_kept_connection(variant: Var
 
 fn a_post_on_a_fresh_connection_is_never_sent_twice(variant: Variant) {
     for reset in [false, true] {
-        let backend = Backend::start();
+        let backend = Backend::start(variant);
         let server = balancer(variant.options(), &[backend.address()]);
         let mut client = server.client();
         client.send(POST);
@@ -202,7 +202,7 @@ fn a_body_that_has_left_the_buffer_is_not_repeated(variant: Variant) {
 }
 
 fn who_refuses_is_passed_over(variant: Variant) {
-    let (backend, nobody) = (Backend::start(), [Reserved::new(), Reserved::new()]);
+    let (backend, nobody) = (Backend::start(variant), [Reserved::new(), Reserved::new()]);
     let addresses = [nobody[0].address(), nobody[1].address(), backend.address()];
     let server = balancer(variant.options(), &addresses);
     let mut client = server.client();
@@ -242,7 +242,7 @@ fn a_backend_that_comes_back_is_used_again(variant: Variant) {
     for _ in 0..3 {
         client.send(GET);
         assert_eq!(client.message().status(), 502);
-        let backend = Backend::at(reserved.address());
+        let backend = Backend::at(reserved.address(), variant);
         for _ in 0..2 {
             client.send(GET);
             let mut peer = backend.accept();
@@ -254,7 +254,7 @@ fn a_backend_that_comes_back_is_used_again(variant: Variant) {
 }
 
 fn a_client_that_leaves_frees_its_backend(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     client.send(GET);
@@ -269,7 +269,7 @@ fn a_client_that_leaves_frees_its_backend(variant: Variant) {
 }
 
 fn a_request_without_a_timely_response_goes_to_another_backend(variant: Variant) {
-    let [silent, other] = [Backend::start(), Backend::start()];
+    let [silent, other] = [Backend::start(variant), Backend::start(variant)];
     let mut options = variant.options();
     options.listener.limits.response_timeout = Duration::from_millis(300);
     let server = balancer(options, &[silent.address(), other.address()]);
@@ -292,7 +292,7 @@ fn a_request_without_a_timely_response_goes_to_another_backend(variant: Variant)
 }
 
 fn a_post_without_a_timely_response_is_not_sent_twice(variant: Variant) {
-    let [silent, other] = [Backend::start(), Backend::start()];
+    let [silent, other] = [Backend::start(variant), Backend::start(variant)];
     let mut options = variant.options();
     options.listener.limits.response_timeout = Duration::from_millis(300);
     let server = balancer(options, &[silent.address(), other.address()]);
@@ -306,7 +306,7 @@ fn a_post_without_a_timely_response_is_not_sent_twice(variant: Variant) {
 
 fn a_get_is_tried_on_each_backend_and_on_three_at_most(variant: Variant) {
     for working in [2, 3] {
-        let backends = [(); 4].map(|()| Backend::start());
+        let backends = [(); 4].map(|()| Backend::start(variant));
         let server = balancer(variant.options(), &backends.each_ref().map(Backend::address));
         let mut client = server.client();
         client.send(GET);
@@ -332,7 +332,7 @@ fn a_get_is_tried_on_each_backend_and_on_three_at_most(variant: Variant) {
 }
 
 fn a_stall_within_a_response_is_reported_against_the_backend(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let mut options = variant.options();
     options.listener.limits.response_timeout = Duration::from_millis(300);
     let server = balancer(options, &[backend.address()]);
@@ -347,7 +347,7 @@ fn a_stall_within_a_response_is_reported_against_the_backend(variant: Variant) {
 }
 
 fn a_client_that_leaves_while_it_waits_frees_its_backend(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     for served_before in [false, true] {
         let (mut client, mut half_closed) = (server.client(), server.client());

@@ -1,6 +1,5 @@
 //! Tests of `stop`, of the drain, and of a panic, which ends only one connection.
 
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 fn requests_under_way_end_and_idle_connections_are_closed(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut idle: Vec<Wire> = (0..100).map(|_| server.client()).collect();
     let (mut waiting, mut reading, mut writing) = (server.client(), server.client(), server.client());
@@ -54,7 +53,7 @@ fn requests_under_way_end_and_idle_connections_are_closed(variant: Variant) {
 }
 
 fn what_does_not_end_is_broken_off_at_the_drain_limit(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let mut options = variant.options();
     options.engine_limits.drain = Duration::from_millis(300);
     let server = balancer(options, &[backend.address()]);
@@ -71,32 +70,22 @@ fn what_does_not_end_is_broken_off_at_the_drain_limit(variant: Variant) {
 }
 
 /// Sends a request; true when its whole response came.
-fn is_answered(stream: &mut TcpStream) -> bool {
-    let (mut seen, mut part) = (Vec::new(), [0; 1024]);
-    if stream.write_all(GET.as_bytes()).is_err() {
-        return false;
-    }
-    while !seen.ends_with(b"\r\n\r\nok") {
-        match stream.read(&mut part) {
-            Ok(n @ 1..) => seen.extend_from_slice(&part[..n]),
-            _ => return false,
-        }
-    }
-    true
+fn is_answered(client: &mut Wire) -> bool {
+    client.try_send(GET).is_ok() && client.comes_to(b"\r\n\r\nok")
 }
 
 /// Clients connect, and connections move from core to core, until the listener is closed. Every accepted connection is
 /// counted as closed at the end: the harness checks the counters when the server is dropped.
 fn a_stop_under_load_loses_no_connection(variant: Variant) {
-    let backend = automatic(|_| Some((Duration::ZERO, OK.as_bytes())));
+    let backend = automatic(variant, |_| Some((Duration::ZERO, OK.as_bytes())));
     let server = balancer(variant.options(), &[backend]);
-    let address = server.address();
+    let server_of_all = &server;
     std::thread::scope(|scope| {
         for client in 0..40 {
             scope.spawn(move || {
-                while let Ok(mut stream) = TcpStream::connect(address) {
+                while let Some(mut wire) = server_of_all.try_client() {
                     // Half of the clients keep their connections.
-                    while is_answered(&mut stream) && client % 2 == 0 {}
+                    while is_answered(&mut wire) && client % 2 == 0 {}
                 }
             });
         }

@@ -13,7 +13,7 @@ const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade
                          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 fn tunnel(variant: Variant) -> (Server<Router>, Wire, Wire) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     client.send(UPGRADE);
@@ -61,8 +61,7 @@ fn the_backend_may_finish_first(variant: Variant) {
 fn much_passes_both_ways_at_once(variant: Variant) {
     let (_server, mut client, mut peer) = tunnel(variant);
     let block: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_le_bytes).collect();
-    let [mut client_writes, mut peer_writes] =
-        [&client, &peer].map(|w| Wire::new(w.stream.try_clone().unwrap()));
+    let [mut client_writes, mut peer_writes] = [&client, &peer].map(Wire::another);
     thread::scope(|scope| {
         for writer in [&mut client_writes, &mut peer_writes] {
             let block = &block;
@@ -82,7 +81,7 @@ fn much_passes_both_ways_at_once(variant: Variant) {
 }
 
 fn bytes_behind_the_heads_belong_to_the_tunnel(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     client.send(format!("{UPGRADE}early"));
@@ -95,7 +94,7 @@ fn bytes_behind_the_heads_belong_to_the_tunnel(variant: Variant) {
 }
 
 fn nothing_passes_before_the_backend_agrees(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     let mut client = server.client();
     client.send(format!("{UPGRADE}GET /next HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -111,7 +110,7 @@ fn nothing_passes_before_the_backend_agrees(variant: Variant) {
 }
 
 fn a_switch_that_nobody_asked_for_is_a_bad_gateway(variant: Variant) {
-    let backend = Backend::start();
+    let backend = Backend::start(variant);
     let server = balancer(variant.options(), &[backend.address()]);
     for request in [
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n",

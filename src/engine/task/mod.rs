@@ -325,7 +325,7 @@ impl<A: App, R: Reactor> Core<A, R> {
         let kept_for = self.shared.options.listener.limits.idle_timeout;
         let expired = self.idle_backends.borrow_mut().expire(self.now().instant, kept_for);
         for socket in expired {
-            self.close(socket);
+            self.close_unused(socket);
         }
     }
 }
@@ -355,7 +355,7 @@ impl<A: App, R: Reactor> Backends<Tcp> for Core<A, R> {
         let key = socket.fd();
         let oldest = self.idle_backends.borrow_mut().park(backend, key, socket, now);
         if let Some(oldest) = oldest {
-            self.close(oldest);
+            self.close_unused(oldest);
         }
     }
 

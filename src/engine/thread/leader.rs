@@ -207,7 +207,7 @@ impl<A: App> Engine<A> {
         let kept_for = self.shared.options.listener.limits.idle_timeout;
         let expired = self.idle_backends.lock().expire(now, kept_for);
         for socket in expired {
-            self.close(socket);
+            self.close_unused(socket);
         }
     }
 

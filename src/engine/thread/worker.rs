@@ -175,7 +175,7 @@ impl<A: App> Backends<Tcp> for Engine<A> {
             idle.park(backend, key, socket, now)
         };
         if let Some(oldest) = oldest {
-            self.close(oldest);
+            self.close_unused(oldest);
         }
         if entry.take_ready() != 0 {
             self.drop_parked(key);

@@ -163,7 +163,10 @@ impl<T: Transport> Transport for Layered<T> {
     fn finish(&mut self, ready: &mut Readiness) -> bool {
         match self {
             Layered::Plain(_) => true,
-            Layered::Coded(coded) => coded.finish(ready),
+            Layered::Coded(coded) => {
+                coded.discard_arrived(ready);
+                coded.finish(ready)
+            }
         }
     }
 }
@@ -243,12 +246,14 @@ impl<T> Coded<T> {
         }
     }
 
-    /// A wait for a write is a wait for a read while the handshake needs a message of the peer. Bytes in `out` always
-    /// wait for a write.
+    /// A handshake always waits for a message of the peer, also instead of a write. Bytes in `out` always wait for a
+    /// write.
     fn waits_for(&self, side: Side, mut interest: Interest) -> Interest {
         let (read, write) = (Interest::read(side), Interest::write(side));
         if self.blocked && interest.contains(write) {
             interest.set(write, false);
+        }
+        if self.blocked || self.transform.is_handshaking() {
             interest.set(read, true);
         }
         if self.is_crowded() {
@@ -377,6 +382,14 @@ impl<T: Transport> Coded<T> {
         !matches!(self.flush(ready), Err(error) if is_temporary(&error))
     }
 
+    /// Reads what has arrived once more. A close with unread bytes would be a reset, which can overtake the last bytes
+    /// that were sent. The peer's end marker is such bytes.
+    fn discard_arrived(&mut self, ready: &mut Readiness) {
+        if !self.is_over() {
+            self.fill(ready);
+        }
+    }
+
     fn progress(&mut self, ready: &mut Readiness) {
         if !self.out.is_empty() {
             // A later write returns the error.
@@ -387,6 +400,9 @@ impl<T: Transport> Coded<T> {
     /// True when the peer has sent no plain byte and no end since the last read. Reads and decodes all that has
     /// arrived, because a record of the transform's own is no byte for the exchange.
     pub fn is_quiet(&mut self, ready: &mut Readiness) -> bool {
+        if self.is_over() {
+            return false;
+        }
         ready.insert(Readiness::READABLE);
         while ready.contains(Readiness::READABLE) && !ready.contains(Readiness::BUFFERED) {
             self.fill(ready);
@@ -468,5 +484,347 @@ impl Queue {
         if self.is_empty() {
             *self = Queue::default();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A transform with records of a length byte and up to nine shifted bytes. A byte above nine is a message of its
+    /// own: the handshake ends with `H`, which the transform asks for with `h`, and the stream ends with `E`.
+    #[derive(Debug, Default)]
+    struct Shift {
+        partial: Vec<u8>,
+        asked: bool,
+        greeted: bool,
+        ended: bool,
+    }
+
+    impl Transform for Shift {
+        fn decode(&mut self, received: &[u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> io::Result<()> {
+            self.partial.extend_from_slice(received);
+            while let Some(first) = self.partial.first().copied() {
+                let len = 1 + usize::from(first) * usize::from(first < 10);
+                let Some(record) = self.partial.get(1..len) else { break };
+                plain.extend(record.iter().map(|byte| byte - 1));
+                self.partial.drain(..len);
+                match first {
+                    b'H' => self.greeted = true,
+                    b'E' => self.ended = true,
+                    b'?' => out.push(b'!'),
+                    1..10 => {}
+                    _ => return Err(ErrorKind::InvalidData.into()),
+                }
+            }
+            Ok(())
+        }
+
+        fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<usize> {
+            if !std::mem::replace(&mut self.asked, true) {
+                out.push(b'h');
+            }
+            if !self.greeted {
+                return Ok(0);
+            }
+            for record in plain.chunks(9) {
+                out.push(record.len() as u8);
+                out.extend(record.iter().map(|byte| byte + 1));
+            }
+            Ok(plain.len())
+        }
+
+        fn end(&mut self, out: &mut Vec<u8>) {
+            out.push(b'E');
+        }
+
+        fn is_handshaking(&self) -> bool {
+            !self.greeted
+        }
+
+        fn peer_has_ended(&self) -> bool {
+            self.ended
+        }
+    }
+
+    /// An inner transport in memory.
+    #[derive(Debug, Default)]
+    struct Pipe {
+        arrived: Vec<u8>,
+        at_end: bool,
+        written: Vec<u8>,
+        /// The room for writes.
+        room: usize,
+        broken: bool,
+        shut: bool,
+        abrupt: bool,
+    }
+
+    impl Transport for Pipe {
+        fn read(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
+            let n = self.arrived.len().min(room.len());
+            room[..n].copy_from_slice(&self.arrived[..n]);
+            self.arrived.drain(..n);
+            ready.set(Readiness::READABLE, n == room.len());
+            if n == 0 && !self.at_end { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
+        }
+
+        fn write(&mut self, ready: &mut Readiness, slices: [&[u8]; 2], _: Follows) -> io::Result<usize> {
+            assert!(!self.shut, "a write behind the end");
+            if self.broken {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
+            let bytes = slices.concat();
+            let n = bytes.len().min(self.room);
+            self.room -= n;
+            self.written.extend_from_slice(&bytes[..n]);
+            ready.set(Readiness::WRITABLE, n == bytes.len());
+            if n == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
+        }
+
+        fn send_file(&mut self, _: &mut Readiness, _: &File, _: Range<u64>) -> io::Result<usize> {
+            unreachable!("the kernel cannot encode a file")
+        }
+
+        fn established(&mut self, _: &mut Readiness) -> io::Result<bool> {
+            Ok(true)
+        }
+
+        fn shutdown(&mut self, _: &mut Readiness) {
+            self.shut = true;
+        }
+
+        fn set_abrupt(&mut self) {
+            self.abrupt = true;
+        }
+    }
+
+    struct Rig {
+        line: Layered<Pipe>,
+        ready: Readiness,
+    }
+
+    impl Rig {
+        /// A connection before its handshake.
+        fn new() -> Self {
+            let factory = TransformFactory::new(|| Box::<Shift>::default());
+            let line = Layered::new(Pipe { room: usize::MAX, ..Pipe::default() }, Some(&factory));
+            Rig { line, ready: Readiness::WRITABLE }
+        }
+
+        /// A connection behind its handshake.
+        fn greeted() -> Self {
+            let mut rig = Rig::new();
+            rig.arrive(b"H");
+            assert!(rig.line.established(&mut rig.ready).unwrap());
+            assert_eq!(std::mem::take(&mut rig.pipe().written), b"h");
+            rig
+        }
+
+        fn coded(&mut self) -> &mut Coded<Pipe> {
+            let Layered::Coded(coded) = &mut self.line else { panic!("a transform") };
+            coded
+        }
+
+        fn pipe(&mut self) -> &mut Pipe {
+            &mut self.coded().inner
+        }
+
+        fn arrive(&mut self, bytes: &[u8]) {
+            self.pipe().arrived.extend_from_slice(bytes);
+            self.ready.insert(Readiness::READABLE);
+        }
+
+        fn end(&mut self) {
+            self.pipe().at_end = true;
+            self.ready.insert(Readiness::READABLE);
+        }
+
+        fn give_room(&mut self, room: usize) {
+            self.pipe().room = room;
+            self.ready.insert(Readiness::WRITABLE);
+        }
+
+        fn read(&mut self, most: usize) -> Result<Vec<u8>, ErrorKind> {
+            let mut room = vec![0; most];
+            let n = self.line.read(&mut self.ready, &mut room).map_err(|error| error.kind())?;
+            room.truncate(n);
+            Ok(room)
+        }
+
+        fn write(&mut self, bytes: &[u8], follows: Follows) -> Result<usize, ErrorKind> {
+            self.line.write(&mut self.ready, [bytes, &[]], follows).map_err(|error| error.kind())
+        }
+
+        fn waits_for(&self, interest: Interest) -> Interest {
+            self.line.waits_for(Side::Client, interest)
+        }
+
+        /// The queues own no memory.
+        fn is_small(&mut self) -> bool {
+            let coded = self.coded();
+            coded.plain.bytes.capacity() + coded.out.bytes.capacity() == 0
+        }
+    }
+
+    #[test]
+    fn decoded_bytes_count_as_readable_until_they_are_read() {
+        let mut rig = Rig::greeted();
+        rig.arrive(b"\x03bcd\x02ef\x02g");
+        assert_eq!(rig.read(4), Ok(b"abcd".to_vec()));
+        assert!(rig.ready.contains(Readiness::BUFFERED) && !rig.ready.contains(Readiness::READABLE));
+        assert_eq!(rig.read(9), Ok(b"e".to_vec()), "a short read");
+        assert!(!rig.ready.contains(Readiness::BUFFERED));
+        rig.arrive(b"h");
+        assert_eq!(rig.read(9), Ok(b"fg".to_vec()), "the other half of a record");
+        assert!(rig.is_small());
+    }
+
+    #[test]
+    fn a_write_counts_when_all_its_records_are_sent() {
+        let mut rig = Rig::greeted();
+        rig.give_room(2);
+        assert_eq!(rig.write(b"abc", Follows::Unknown), Err(ErrorKind::WouldBlock));
+        assert_eq!(rig.waits_for(Interest::READ_CLIENT), {
+            let mut both = Interest::READ_CLIENT;
+            both.set(Interest::WRITE_CLIENT, true);
+            both
+        });
+        rig.give_room(9);
+        assert_eq!(rig.write(b"abcd", Follows::Unknown), Ok(3), "the bytes of the first call");
+        assert_eq!(rig.write(b"d", Follows::Unknown), Ok(1));
+        assert_eq!(rig.pipe().written, b"\x03bcd\x01e");
+        assert!(rig.is_small());
+        let large = vec![b'a'; 3 * WRITE_BYTES];
+        rig.give_room(usize::MAX);
+        assert_eq!(rig.write(&large, Follows::End), Ok(WRITE_BYTES));
+        assert!(!rig.pipe().written.ends_with(b"E"), "more bytes follow");
+    }
+
+    #[test]
+    fn a_write_waits_for_a_read_during_the_handshake() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.waits_for(Interest::NONE), Interest::READ_CLIENT);
+        assert_eq!(rig.write(b"a", Follows::Unknown), Err(ErrorKind::WouldBlock));
+        assert_eq!(rig.pipe().written, b"h");
+        assert_eq!(rig.waits_for(Interest::WRITE_CLIENT), Interest::READ_CLIENT);
+        rig.arrive(b"H\x01y");
+        assert_eq!(rig.write(b"a", Follows::Unknown), Ok(1));
+        assert_eq!(rig.waits_for(Interest::WRITE_CLIENT), Interest::WRITE_CLIENT);
+        assert!(rig.ready.contains(Readiness::BUFFERED), "bytes behind the handshake");
+        assert_eq!(rig.read(9), Ok(b"x".to_vec()));
+    }
+
+    #[test]
+    fn a_connection_is_established_behind_its_handshake() {
+        let mut rig = Rig::new();
+        assert!(!rig.line.established(&mut rig.ready).unwrap());
+        assert_eq!(rig.waits_for(Interest::WRITE_CLIENT), Interest::READ_CLIENT);
+        rig.arrive(b"H");
+        assert!(rig.line.established(&mut rig.ready).unwrap());
+        assert_eq!(rig.waits_for(Interest::WRITE_CLIENT), Interest::WRITE_CLIENT);
+        let mut rig = Rig::new();
+        rig.end();
+        assert!(rig.line.established(&mut rig.ready).is_err(), "the peer left");
+    }
+
+    #[test]
+    fn own_bytes_are_sent_while_the_exchange_reads() {
+        let mut rig = Rig::greeted();
+        rig.give_room(0);
+        rig.ready.remove(Readiness::WRITABLE);
+        rig.arrive(b"?\x01b");
+        assert_eq!(rig.read(9), Ok(b"a".to_vec()));
+        assert_ne!(rig.waits_for(Interest::READ_CLIENT), Interest::READ_CLIENT, "the answer has no room");
+        rig.give_room(9);
+        rig.line.progress(&mut rig.ready);
+        assert_eq!(rig.pipe().written, b"!");
+        assert_eq!(rig.waits_for(Interest::READ_CLIENT), Interest::READ_CLIENT);
+        // A peer that asks and never reads is not read any more.
+        rig.give_room(0);
+        rig.arrive(&b"?".repeat(2 * WAITING_MAX_BYTES));
+        assert_eq!(rig.read(9), Err(ErrorKind::WouldBlock));
+        assert_eq!(rig.waits_for(Interest::READ_CLIENT), Interest::WRITE_CLIENT);
+        assert!(rig.coded().out.len() <= WAITING_MAX_BYTES + READ_BYTES);
+    }
+
+    #[test]
+    fn a_stream_ends_with_its_marker_or_was_cut_off() {
+        for (marker, end) in [(&b"E"[..], Ok(Vec::new())), (b"", Err(ErrorKind::UnexpectedEof))] {
+            let mut rig = Rig::greeted();
+            rig.arrive(&[b"\x01b", marker].concat());
+            rig.pipe().at_end = true;
+            assert_eq!(rig.read(9), Ok(b"a".to_vec()));
+            rig.ready.insert(Readiness::READABLE);
+            assert_eq!(rig.read(9), end);
+            assert!(rig.ready.contains(Readiness::ENDED), "not used for another request");
+            rig.ready.insert(Readiness::READABLE);
+            assert_eq!(rig.read(9), Err(ErrorKind::WouldBlock), "the end is told once");
+        }
+        let mut rig = Rig::greeted();
+        rig.arrive(b"\x01bX");
+        assert_eq!((rig.read(9), rig.read(9)), (Ok(b"a".to_vec()), Err(ErrorKind::InvalidData)));
+    }
+
+    #[test]
+    fn the_end_marker_comes_before_the_end() {
+        let mut rig = Rig::greeted();
+        assert_eq!(rig.write(b"a", Follows::End), Ok(1));
+        assert!(rig.line.finish(&mut rig.ready));
+        assert_eq!(rig.pipe().written, b"\x01bE", "one marker, in one write with the last bytes");
+        let mut rig = Rig::greeted();
+        rig.give_room(0);
+        rig.line.shutdown(&mut rig.ready);
+        assert!(!rig.pipe().shut && !rig.line.finish(&mut rig.ready), "no room for the marker");
+        rig.give_room(1);
+        rig.line.progress(&mut rig.ready);
+        assert!(rig.pipe().shut && rig.line.finish(&mut rig.ready));
+        let mut rig = Rig::greeted();
+        rig.line.set_abrupt();
+        assert!(rig.pipe().abrupt && rig.pipe().written.is_empty());
+    }
+
+    #[test]
+    fn a_parked_connection_is_quiet_behind_records_without_bytes() {
+        let mut rig = Rig::greeted();
+        let mut is_quiet = |bytes: &[u8]| {
+            rig.arrive(bytes);
+            let Layered::Coded(coded) = &mut rig.line else { panic!("a transform") };
+            coded.is_quiet(&mut rig.ready)
+        };
+        assert!(is_quiet(b"") && is_quiet(b"?") && is_quiet(b"\x02b"));
+        assert!(!is_quiet(b"c"), "bytes that nobody asked for");
+        let mut rig = Rig::greeted();
+        rig.arrive(b"E");
+        let mut ready = rig.ready;
+        assert!(!rig.coded().is_quiet(&mut ready));
+    }
+
+    #[test]
+    fn bytes_of_a_peer_that_reads_no_more_can_be_read() {
+        let mut rig = Rig::greeted();
+        rig.pipe().broken = true;
+        rig.arrive(b"\x01b");
+        assert_eq!(rig.write(b"a", Follows::Unknown), Err(ErrorKind::BrokenPipe));
+        assert_eq!(rig.waits_for(Interest::NONE), Interest::NONE);
+        assert_eq!(rig.read(9), Ok(b"a".to_vec()));
+        assert!(rig.line.finish(&mut rig.ready), "nothing can be sent");
+    }
+
+    #[test]
+    fn a_file_is_read_once_and_encoded() {
+        let path = std::env::temp_dir().join(format!("neraca-coded-{}", std::process::id()));
+        std::fs::write(&path, "0123456789").unwrap();
+        let file = File::open(&path).unwrap();
+        let mut rig = Rig::greeted();
+        let mut send = |room, range| {
+            rig.give_room(room);
+            rig.line.send_file(&mut rig.ready, &file, range).map_err(|error| error.kind())
+        };
+        assert_eq!(send(2, 2..6), Err(ErrorKind::WouldBlock));
+        assert_eq!(send(9, 2..6), Ok(4));
+        assert_eq!(send(9, 12..20), Ok(0), "the file is shorter");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(rig.pipe().written, b"\x043456");
     }
 }
