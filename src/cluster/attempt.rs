@@ -10,7 +10,7 @@ use super::queue::{Permit, Queue};
 const ATTEMPTS_MAX: u32 = 3;
 
 /// One attempt at one backend. The backend counts the attempt as in flight until the attempt ends. Every attempt ends
-/// exactly once: by [`Attempt::finish`], or as abandoned when the attempt is dropped.
+/// exactly once: with its outcome, or as abandoned when the attempt is dropped.
 #[derive(Debug)]
 pub struct Attempt {
     backend: Arc<Backend>,
@@ -44,7 +44,7 @@ pub struct Outcome {
 
 impl Attempt {
     /// Begins an attempt.
-    pub fn new(backend: &Arc<Backend>, now: Instant) -> Self {
+    pub(crate) fn new(backend: &Arc<Backend>, now: Instant) -> Self {
         backend.count_start();
         let (status, first_byte, end, permit) = (None, None, None, None);
         Attempt { backend: Arc::clone(backend), started: now, status, first_byte, end, permit }
@@ -61,20 +61,20 @@ impl Attempt {
     }
 
     /// Records that a byte of a response has arrived.
-    pub fn note_byte(&mut self, now: Instant) {
+    pub(crate) fn note_byte(&mut self, now: Instant) {
         let started = self.started;
         self.first_byte.get_or_insert_with(|| now.saturating_duration_since(started));
     }
 
     /// Records that the head of the final response has arrived.
-    pub fn note_status(&mut self, status: u16) {
+    pub(crate) fn note_status(&mut self, status: u16) {
         self.status = Some(status);
     }
 
     /// Ends the attempt; later calls do nothing. A connect that is refused or times out ejects the backend.
     /// [`SILENCES_MAX`](super::SILENCES_MAX) attempts in a row without a timely response eject the backend too. A whole
     /// response ends an ejection.
-    pub fn finish(&mut self, end: AttemptEnd, now: Instant) {
+    pub(crate) fn finish(&mut self, end: AttemptEnd, now: Instant) {
         if self.end.is_some() {
             return;
         }
@@ -111,20 +111,20 @@ impl Drop for Attempt {
 
 /// The progress of a request when its attempt fails.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// The method is idempotent (RFC 9110 section 9.2.2).
-    pub idempotent: bool,
+    pub(crate) idempotent: bool,
     /// A byte of the request was sent on the connection that failed.
-    pub sent: bool,
+    pub(crate) sent: bool,
     /// Every sent byte of the request is still in our buffers.
-    pub repeatable: bool,
+    pub(crate) repeatable: bool,
     /// A byte of a response arrived. Interim responses (1xx) count.
-    pub answered: bool,
+    pub(crate) answered: bool,
 }
 
 /// The decision after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Another attempt, at a backend that is not in [`Attempts::tried`]. The request may have to wait first:
     /// [`Start::Wait`].
     Again,
@@ -134,7 +134,7 @@ pub enum Next {
 
 /// The attempts of one request so far. This type alone decides whether a request is tried again.
 #[derive(Debug, Default)]
-pub struct Attempts {
+pub(crate) struct Attempts {
     /// Backends that never get this request again.
     excluded: Tried,
     /// Backends that failed after the connect. Such a backend gets this request again only when no other backend is
@@ -151,7 +151,7 @@ impl Attempts {
     /// A request that is not idempotent is repeated only when no byte of the request was sent. Otherwise the backend
     /// may have acted on the request (RFC 9110 section 9.2.2). A failed kept connection is no exception: the failure
     /// does not show whether the backend has read the request.
-    pub fn failed(&mut self, backend: BackendId, failure: Failure, request: Progress) -> Next {
+    pub(crate) fn failed(&mut self, backend: BackendId, failure: Failure, request: Progress) -> Next {
         if failure.is_of_connect() {
             self.excluded.insert(backend);
             return Next::Again;
@@ -169,7 +169,7 @@ impl Attempts {
     /// The backends that the next attempt avoids, as two sets. The first set holds every backend that failed this
     /// request. The second set holds only the backends that never get this request again. Use the second set when the
     /// first leaves no backend.
-    pub fn tried(&self) -> [Tried; 2] {
+    pub(crate) fn tried(&self) -> [Tried; 2] {
         let mut all = self.excluded.clone();
         all.extend(self.broken.0.iter().copied());
         [all, self.excluded.clone()]
@@ -177,12 +177,12 @@ impl Attempts {
 
     /// True when an attempt has failed after its connect. The next attempt then needs a new connection, not a kept
     /// connection.
-    pub fn need_new_connection(&self) -> bool {
+    pub(crate) fn need_new_connection(&self) -> bool {
         self.reached > 0
     }
 
     /// Forgets all attempts, for the next request.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.excluded.0.clear();
         self.broken.0.clear();
         self.reached = 0;

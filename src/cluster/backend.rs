@@ -46,7 +46,7 @@ pub enum Failure {
 
 impl Failure {
     /// True when no connection was made. Then no byte of the request was sent.
-    pub fn is_of_connect(self) -> bool {
+    pub(crate) fn is_of_connect(self) -> bool {
         matches!(self, Failure::Refused | Failure::ConnectTimeout | Failure::Local)
     }
 
@@ -175,18 +175,18 @@ impl Backend {
     }
 
     /// Ejects the backend for [`super::EJECTED_FOR`].
-    pub fn eject(&self, now: Instant) {
+    pub(crate) fn eject(&self, now: Instant) {
         self.health.eject(now);
     }
 
     /// Counts an attempt without a timely response. [`super::SILENCES_MAX`] of these attempts in a row eject the
     /// backend.
-    pub fn count_silence(&self, now: Instant) {
+    pub(crate) fn count_silence(&self, now: Instant) {
         self.health.count_silence(now);
     }
 
     /// Ends an ejection.
-    pub fn restore(&self) {
+    pub(crate) fn restore(&self) {
         self.health.restore();
     }
 

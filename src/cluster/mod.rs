@@ -15,13 +15,16 @@ mod members;
 mod policy;
 mod queue;
 
-pub use attempt::{Attempt, Attempts, Next, Outcome, Progress, Start, Tried};
+pub use attempt::{Attempt, Outcome, Start, Tried};
+pub(crate) use attempt::{Attempts, Next, Progress};
 pub use backend::{AttemptCounts, AttemptEnd, Backend, BackendId, Failure};
 pub use health::{EJECTED_FOR, SILENCES_MAX};
+#[doc(hidden)]
 pub use idle::IdlePool;
 pub use members::Members;
 pub use policy::{Policy, UnknownPolicy};
-pub use queue::{Entered, Permit, Place, Queue};
+pub(crate) use queue::{Entered, Place};
+pub use queue::{Permit, Queue};
 
 /// A group of backends and the policy that picks one of them. All workers share it; a pick takes no lock.
 #[derive(Debug)]

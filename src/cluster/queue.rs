@@ -30,7 +30,7 @@ struct State {
 
 /// The result of [`Queue::enter`].
 #[derive(Debug)]
-pub enum Entered {
+pub(crate) enum Entered {
     /// A permit: the request may start at once.
     Permit(Permit),
     /// A place in the queue.
@@ -41,12 +41,12 @@ pub enum Entered {
 
 impl Queue {
     /// Makes a queue with `permits` permits and at most `waiting_max` waiters.
-    pub fn new(permits: usize, waiting_max: usize) -> Arc<Self> {
+    pub(crate) fn new(permits: usize, waiting_max: usize) -> Arc<Self> {
         Arc::new(Queue { permits, waiting_max, state: Mutex::default() })
     }
 
     /// Returns a permit if one is free. While a request waits, no permit is free.
-    pub fn try_permit(self: &Arc<Self>) -> Option<Permit> {
+    pub(crate) fn try_permit(self: &Arc<Self>) -> Option<Permit> {
         let mut state = self.state.lock();
         let free = state.in_use < self.permits;
         if free {
@@ -58,7 +58,7 @@ impl Queue {
 
     /// Returns a permit if one is free, else a place in the queue. `waker` is called once, when the place is granted a
     /// permit.
-    pub fn enter(self: &Arc<Self>, waker: Waker) -> Entered {
+    pub(crate) fn enter(self: &Arc<Self>, waker: Waker) -> Entered {
         let mut state = self.state.lock();
         if state.in_use < self.permits {
             state.in_use += 1;
@@ -117,14 +117,14 @@ impl Drop for Permit {
 /// A place in the queue. A waiter that drops its place leaves the queue at once. If the place already has a permit, the
 /// permit goes to the next waiter.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     queue: Arc<Queue>,
     ticket: u64,
 }
 
 impl Place {
     /// Takes the permit, if the place was granted one.
-    pub fn take(&mut self) -> Option<Permit> {
+    pub(crate) fn take(&mut self) -> Option<Permit> {
         let mut state = self.queue.state.lock();
         let at = state.granted.iter().position(|ticket| *ticket == self.ticket)?;
         state.granted.swap_remove(at);

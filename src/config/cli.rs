@@ -55,7 +55,7 @@ const EXPERIMENTS: &str = "Experiments (for measurements only)";
 /// An HTTP/1.1 load balancer and static file server with two interchangeable concurrency engines.
 #[derive(Debug, Parser)]
 #[command(name = "neraca", version, disable_help_subcommand = true, after_help = EXAMPLES)]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }

@@ -2,7 +2,7 @@
 //!
 //! | step | where | what |
 //! |---|---|---|
-//! | 1 | [`cli`] | the arguments of the command line; clap checks the form of each value |
+//! | 1 | `cli` | the arguments of the command line; clap checks the form of each value |
 //! | 2 | [`Config`], [`Balance`], [`Serve`] | the settings as plain data; all other checks, with [`ConfigError`] as their error |
 //! | 3 | [`Balance::router`], [`Serve::files`], [`Balance::options`] | the app and the options for [`engine::start`](crate::engine::start) |
 //!
@@ -21,7 +21,7 @@
 //! let error = config::read(["neraca", "balance", "--demo", "--polcy"].map(Into::into), 1024).unwrap_err();
 //! assert!(error.to_string().starts_with("error: unexpected argument '--polcy' found"));
 //! ```
-pub mod cli;
+mod cli;
 mod error;
 mod meant;
 mod run;

@@ -88,19 +88,19 @@ impl Answer {
 
 /// Returns the answer to a request with an invalid head. The connection is closed, because the end of the request is
 /// unknown.
-pub fn refuse_head(error: HeadError) -> Answer {
+pub(crate) fn refuse_head(error: HeadError) -> Answer {
     Answer::text(status_of(error), error).closing()
 }
 
 /// Returns the answer to a request with an invalid chunked body. The connection is closed.
-pub fn refuse_chunks(error: ChunkError) -> Answer {
+pub(crate) fn refuse_chunks(error: ChunkError) -> Answer {
     Answer::text(400, error).closing()
 }
 
 /// Returns the answer to a TRACE or OPTIONS request with `Max-Forwards: 0` (RFC 9110 section 7.6.2). The answer to
 /// OPTIONS lists the forwarded methods. TRACE gets a 501, as from nginx: a reflected request would show the client the
 /// fields that earlier proxies added.
-pub fn to_last_hop(method: Method) -> Answer {
+pub(crate) fn to_last_hop(method: Method) -> Answer {
     match method {
         Method::Options => {
             let fields = Bytes::Static(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n");
@@ -137,7 +137,7 @@ fn status_of(error: HeadError) -> u16 {
 }
 
 /// Returns the standard reason phrase of a status code; empty for an unknown code.
-pub fn phrase(status: u16) -> &'static str {
+pub(crate) fn phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",
         101 => "Switching Protocols",
@@ -184,7 +184,7 @@ pub fn phrase(status: u16) -> &'static str {
 
 /// Appends the head of `answer` to `out`: status line, fields, Content-Length, Date, and a Connection field for
 /// `persistence`.
-pub fn write_head(answer: &Answer, persistence: Persistence, date: &[u8; 29], out: &mut Vec<u8>) {
+pub(crate) fn write_head(answer: &Answer, persistence: Persistence, date: &[u8; 29], out: &mut Vec<u8>) {
     out.reserve(answer.fields.len() + 192);
     out.extend_from_slice(b"HTTP/1.1 ");
     digits::decimal(u64::from(answer.status), out);

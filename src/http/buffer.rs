@@ -5,6 +5,7 @@ pub const BUFFER_BYTES: usize = 96 * 1024;
 
 /// Received bytes that are not yet sent: a block of fixed size whose part `start..end` is filled.
 #[derive(Debug)]
+#[doc(hidden)]
 pub struct Buffer {
     block: Box<[u8]>,
     start: usize,
@@ -105,6 +106,7 @@ impl BufferPool {
     }
 
     /// Takes an empty buffer from the pool, or allocates one.
+    #[doc(hidden)]
     pub fn take(&mut self) -> Buffer {
         self.buffers.pop().unwrap_or_else(|| Buffer::with_capacity(self.capacity))
     }
@@ -120,6 +122,7 @@ impl BufferPool {
     }
 
     /// Gives a buffer back and drops its content. A full pool frees the buffer.
+    #[doc(hidden)]
     pub fn give(&mut self, mut buffer: Buffer) {
         if self.buffers.len() < self.most {
             buffer.clear();

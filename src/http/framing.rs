@@ -22,6 +22,7 @@ pub enum Framing {
 
 /// The Content-Length and Transfer-Encoding fields of one head, collected field by field.
 #[derive(Debug, Default, Clone, Copy)]
+#[doc(hidden)]
 pub struct FramingFields {
     length: Option<u64>,
     coded: bool,

@@ -85,6 +85,7 @@ impl HeadScan {
     ///
     /// The reason to refuse the head. An invalid byte in an unfinished head is found when the head ends, or earlier
     /// when its length has doubled.
+    #[doc(hidden)]
     pub fn response<'b>(
         &mut self,
         bytes: &'b [u8],

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod buffer;
+#[doc(hidden)]
 pub mod chunks;
 #[cfg(test)]
 #[path = "../../tests/corpus/mod.rs"]
@@ -15,5 +16,6 @@ mod list;
 mod method;
 mod request;
 mod response;
+#[doc(hidden)]
 pub mod rewrite;
 mod target;

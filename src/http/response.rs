@@ -7,6 +7,7 @@ use super::method::{Method, Version};
 
 /// A valid response head.
 #[derive(Debug)]
+#[doc(hidden)]
 pub struct ResponseHead<'b> {
     /// Length of the head in the buffer, in bytes.
     pub len: usize,
