@@ -96,7 +96,7 @@ fn judge(fault: Fault, cell: &Cell, directory: &Path) -> Result<Verdict, String>
     Ok(weigh(fault, cell, load, &probe, gate))
 }
 
-/// Compares the counts. They may differ by the requests in flight when the client stopped.
+/// Compares the report with the true faults.
 fn weigh(
     fault: Fault,
     cell: &Cell,
@@ -104,70 +104,93 @@ fn weigh(
     probe: &RawProbe,
     gate: impl Fn(Gate) -> Option<Validity>,
 ) -> Verdict {
-    let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
-    let (served, truth) = (counter("served"), counter("at_fault"));
-    let slack = u64::from(cell.opened()) + 2;
+    let counts = Counts::of(load, cell);
     let (failures, errors) = (&load.failures, &load.probe.errors);
-    let counted = |reported: u64, rate: f64| {
+    match fault {
+        Fault::None => Verdict {
+            good: failures.total() + errors.total() == 0
+                && counts.served > 0
+                && [Gate::G1, Gate::G3, Gate::G4, Gate::G10].map(&gate) == [Some(Validity::Valid); 4],
+            line: format!(
+                "{} answers, {} failures and {} failed probes reported",
+                counts.served,
+                failures.total(),
+                errors.total()
+            ),
+        },
+        Fault::Status => counts.weigh(failures.status + errors.status, 0.01, gate),
+        Fault::Truncate => counts.weigh(failures.read + errors.truncated, 0.01, gate),
+        Fault::Close => counts.weigh(failures.read + failures.write + errors.read, 0.05, gate),
+        Fault::Down | Fault::Reset | Fault::CloseEach | Fault::Cut => {
+            Verdict { good: false, line: "is not measured".into() }
+        }
+        Fault::Silent => weigh_silence(counts.at_fault, cell, load, gate),
+        Fault::Pause => weigh_pause(probe),
+    }
+}
+
+/// The counts of a server with a fault.
+struct Counts {
+    served: u64,
+    at_fault: u64,
+    /// Requests that may be in flight when the client stops. The counts may differ by this number.
+    slack: u64,
+}
+
+impl Counts {
+    fn of(load: &Load, cell: &Cell) -> Self {
+        let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
+        let slack = u64::from(cell.opened()) + 2;
+        Counts { served: counter("served"), at_fault: counter("at_fault"), slack }
+    }
+
+    /// Checks that the reported faults are the true faults, at this rate, and that gate G4 fails.
+    fn weigh(&self, reported: u64, rate: f64, gate: impl Fn(Gate) -> Option<Validity>) -> Verdict {
+        let Counts { served, at_fault, slack } = *self;
         let seen = reported as f64 / served.max(1) as f64;
         let near =
             (seen / rate - 1.0).abs() < 0.1 || reported.abs_diff((served as f64 * rate) as u64) <= slack;
         Verdict {
             good: reported > 0
-                && reported.abs_diff(truth) <= slack
+                && reported.abs_diff(at_fault) <= slack
                 && near
                 && gate(Gate::G4) == Some(Validity::Invalid),
             line: format!(
-                "{truth} of {served} answers at fault, {reported} reported ({:.2} %)",
+                "{at_fault} of {served} answers at fault, {reported} reported ({:.2} %)",
                 seen * 100.0
             ),
         }
-    };
-    match fault {
-        Fault::None => Verdict {
-            good: failures.total() + errors.total() == 0
-                && served > 0
-                && [Gate::G1, Gate::G3, Gate::G4, Gate::G10].map(&gate) == [Some(Validity::Valid); 4],
-            line: format!(
-                "{served} answers, {} failures and {} failed probes reported",
-                failures.total(),
-                errors.total()
-            ),
-        },
-        Fault::Status => counted(failures.status + errors.status, 0.01),
-        Fault::Truncate => counted(failures.read + errors.truncated, 0.01),
-        Fault::Close => counted(failures.read + failures.write + errors.read, 0.05),
-        Fault::Down | Fault::Reset | Fault::CloseEach | Fault::Cut => {
-            Verdict { good: false, line: "is not measured".into() }
-        }
-        Fault::Silent => {
-            let share = failures.stalled as f64 / f64::from(cell.opened());
-            let probes = errors.timeout as f64 / load.probe.intended.max(1) as f64;
-            let ten = |share: f64| (0.07..=0.13).contains(&share);
-            Verdict {
-                good: (failures.stalled + errors.timeout).abs_diff(truth) <= 2
-                    && ten(share)
-                    && ten(probes)
-                    && gate(Gate::G4) == Some(Validity::Invalid),
-                line: format!(
-                    "{truth} connections never answered, reported {} of {} and {} of {} probes",
-                    failures.stalled,
-                    cell.opened(),
-                    errors.timeout,
-                    load.probe.intended
-                ),
-            }
-        }
-        Fault::Pause => {
-            let slow = probe.total_us.count_from(100_000) as f64 / probe.total_us.count().max(1) as f64;
-            let longest = probe.total_us.max as f64 / 1e3;
-            Verdict {
-                good: (0.14..=0.24).contains(&slow) && (400.0..=700.0).contains(&longest),
-                line: format!(
-                    "{:.0} % of the probes took 100 ms and more (20 % are true), {longest:.0} ms the longest",
-                    slow * 100.0
-                ),
-            }
-        }
+    }
+}
+
+/// Checks that a tenth of the connections and of the probes is reported as never answered.
+fn weigh_silence(truth: u64, cell: &Cell, load: &Load, gate: impl Fn(Gate) -> Option<Validity>) -> Verdict {
+    let (stalled, timeouts) = (load.failures.stalled, load.probe.errors.timeout);
+    let share = stalled as f64 / f64::from(cell.opened());
+    let probes = timeouts as f64 / load.probe.intended.max(1) as f64;
+    let is_a_tenth = |share: f64| (0.07..=0.13).contains(&share);
+    Verdict {
+        good: (stalled + timeouts).abs_diff(truth) <= 2
+            && is_a_tenth(share)
+            && is_a_tenth(probes)
+            && gate(Gate::G4) == Some(Validity::Invalid),
+        line: format!(
+            "{truth} connections never answered, reported {stalled} of {} and {timeouts} of {} probes",
+            cell.opened(),
+            load.probe.intended
+        ),
+    }
+}
+
+/// Checks that a fifth of the probes is slow, and that the slowest probe waits for the whole pause of 500 ms.
+fn weigh_pause(probe: &RawProbe) -> Verdict {
+    let slow = probe.total_us.count_from(100_000) as f64 / probe.total_us.count().max(1) as f64;
+    let longest = probe.total_us.max as f64 / 1e3;
+    Verdict {
+        good: (0.14..=0.24).contains(&slow) && (400.0..=700.0).contains(&longest),
+        line: format!(
+            "{:.0} % of the probes took 100 ms and more (20 % are true), {longest:.0} ms the longest",
+            slow * 100.0
+        ),
     }
 }

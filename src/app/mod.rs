@@ -117,6 +117,32 @@ pub enum Decision {
 }
 
 /// Decides how each request is handled. One app serves all connections of an engine.
+///
+/// ```
+/// use neraca::app::{App, Client, Decision, Moment};
+/// use neraca::cluster::{Permit, Start, Tried};
+/// use neraca::http::answer::Answer;
+/// use neraca::http::head::RequestHead;
+///
+/// /// Answers each request with its target.
+/// struct Echo;
+///
+/// impl App for Echo {
+///     type View = ();
+///
+///     fn view(&self) {}
+///
+///     fn refresh(&self, _: &mut ()) {}
+///
+///     fn decide(&self, _: &mut (), head: &RequestHead<'_>, _: &Client<'_>, _: &Moment) -> Decision {
+///         Decision::Answer(Answer::text(200, head.target))
+///     }
+///
+///     fn retry(&self, _: &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
+///         None // nothing is forwarded, so nothing is tried again
+///     }
+/// }
+/// ```
 pub trait App: Send + Sync + 'static {
     /// One worker's snapshot of the app's changing data. The snapshot saves a lock per request. Use `()` if no data
     /// changes.
@@ -129,7 +155,7 @@ pub trait App: Send + Sync + 'static {
     /// load.
     fn refresh(&self, view: &mut Self::View);
 
-    /// Decides about one valid request head.
+    /// Decides about one valid request head. Must not block, because the call runs on a worker.
     fn decide(
         &self,
         view: &mut Self::View,

@@ -34,7 +34,7 @@ pub enum Failure {
     Local,
     /// The connection was reset.
     Reset,
-    /// The connection ended before the response did.
+    /// The connection ended before the end of the response.
     EndedEarly,
     /// The response was not valid HTTP.
     BadResponse,
@@ -50,7 +50,7 @@ impl Failure {
         matches!(self, Failure::Refused | Failure::ConnectTimeout | Failure::Local)
     }
 
-    /// Every kind of failure.
+    /// All failures.
     pub const ALL: [Failure; 8] = [
         Failure::Refused,
         Failure::ConnectTimeout,
@@ -74,8 +74,8 @@ pub enum AttemptEnd {
     Failed(Failure),
 }
 
-/// One server of a cluster. The fields that every request reads or writes share one cache line. Two backends never
-/// share a cache line.
+/// One server of a cluster, with its health and the counters of its attempts.
+// The fields that every request reads or writes share one cache line. Two backends never share a cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Backend {

@@ -10,19 +10,30 @@ const RETRY_LATER: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nRetry-Af
 
 /// The reason for an answer in place of a backend's response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the text of Display explains each reason")]
 pub enum Reason {
+    /// The request head did not come in time. Status 408; the connection is closed.
     HeadTimeout,
+    /// The request body did not come in time. Status 408; the connection is closed.
     BodyTimeout,
+    /// The backend did not accept the connection in time. Status 504.
     ConnectTimeout,
+    /// The backend did not answer in time. Status 504.
     ResponseTimeout,
+    /// No backend is available. Status 503.
     NoBackend,
+    /// The backend refused the connection or is unreachable. Status 502.
     Unreachable,
+    /// The backend closed the connection before it sent a byte of a response. Status 502.
     BackendClosed,
+    /// The response is invalid, or ended within its head. Status 502.
     BadResponse,
+    /// This host could not make a connection, for example because no port is free. Status 503.
     LocalError,
+    /// The queue of the cluster is full. Status 503 with Retry-After.
     QueueFull,
+    /// The request waited too long in the queue of the cluster. Status 503 with Retry-After.
     QueueTimeout,
+    /// The process has no descriptor or memory left. Status 503; the connection is closed.
     Overloaded,
 }
 

@@ -36,7 +36,7 @@ pub struct Context<'a, A: App> {
 }
 
 impl<'a, A: App> Context<'a, A> {
-    /// The limits of this exchange.
+    /// Returns the limits of this exchange.
     pub fn limits(&self) -> &'a Limits {
         &self.client.settings.limits
     }

@@ -6,16 +6,16 @@ use std::path::PathBuf;
 /// The limits of a file server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilesLimits {
-    /// Maximum size in bytes of a file that is kept in memory. Larger files are sent from the disk.
+    /// Maximum size in bytes of a file that is kept in memory. Larger files are sent from the disk. Default: 1 MiB.
     pub small_file_bytes: u64,
-    /// Maximum bytes of content in memory. The smallest files come first.
+    /// Maximum bytes of content in memory. The smallest files come first. Default: 64 MiB.
     pub memory_bytes: u64,
-    /// Maximum number of files and directories. A root with more is not served. A file costs about 300 bytes of memory
-    /// plus its content (measured with 100,000 files).
+    /// Maximum number of files and directories. A root with more is not served. Default: 200,000. A file costs about
+    /// 300 bytes of memory plus its content (measured with 100,000 files).
     pub files: usize,
     /// Maximum bytes in flight from memory, if each open client connection downloads the requested file. Above this
-    /// limit a file of 64 to 256 KiB is sent from the page cache, even when the file is in memory. The reason: more
-    /// than 32 MiB do not fit the last-level cache of a CPU.
+    /// limit a file of 64 to 256 KiB is sent from the page cache, even when the file is in memory. Default: 32 MiB,
+    /// because more does not fit the last-level cache of a CPU.
     pub copies_bytes: u64,
 }
 
@@ -30,7 +30,7 @@ impl Default for FilesLimits {
     }
 }
 
-/// Why a directory cannot be served.
+/// The reason why a directory cannot be served.
 #[derive(Debug)]
 pub enum FilesError {
     /// The directory cannot be read.

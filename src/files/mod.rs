@@ -4,8 +4,8 @@
 //! look-up in the tree of the last refresh. So a request lists no directory and logs nothing, and a response from
 //! memory needs no system call for its content.
 //!
-//! No file outside the root is ever served, even when a directory is replaced by a symbolic link during a request
-//! (`root`).
+//! No file outside the root is ever served, even when a directory is replaced by a symbolic link during a request.
+//! `root.rs` has the rule.
 mod changes;
 mod conditional;
 mod entry;

@@ -10,12 +10,14 @@ use super::error::{ChunkError, HeadError};
 use super::method::Method;
 use super::rewrite::Persistence;
 
-/// Bytes that are static, shared or owned.
+/// Bytes of a body or of field lines: static, shared or owned.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)]
 pub enum Bytes {
+    /// Bytes in the program.
     Static(&'static [u8]),
+    /// Bytes that several answers share.
     Shared(Arc<[u8]>),
+    /// Bytes of this answer only.
     Owned(Vec<u8>),
 }
 
@@ -57,7 +59,7 @@ impl Body {
     }
 }
 
-/// A response of our own.
+/// A response that Neraca makes itself: status, fields and body.
 #[derive(Debug)]
 pub struct Answer {
     /// The status code.

@@ -2,33 +2,57 @@
 
 use std::fmt;
 
-/// The reason to refuse a request head or a response head.
+/// The reason to refuse a request head or a response head. The statuses are for requests; an invalid response becomes a
+/// 502.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the text of Display explains each reason")]
 pub enum HeadError {
+    /// `chunked` is missing, is repeated, or is not the last transfer coding (RFC 9112 section 6.1). Status 400.
     BadCoding,
+    /// A field name is invalid, or white space is before the name or before the colon (RFC 9112 section 5.1). Status 400.
     BadFieldName,
+    /// A field value has an invalid byte (RFC 9110 section 5.5). Status 400.
     BadFieldValue,
+    /// The host is invalid (RFC 3986 section 3.2.2). Status 400.
     BadHost,
+    /// A Content-Length is not a number of at most 64 bits (RFC 9110 section 8.6). Status 400.
     BadLength,
+    /// A line does not end with CRLF or LF. Status 400.
     BadLineEnd,
+    /// Max-Forwards is not a number, or is repeated (RFC 9110 section 7.6.2). Status 400.
     BadMaxForwards,
+    /// The request line or the status line is invalid. Status 400.
     BadStartLine,
+    /// The request target is invalid (RFC 9112 section 3.2). Status 400.
     BadTarget,
+    /// An HTTP/1.0 message has Transfer-Encoding (RFC 9112 section 6.1). Status 400.
     CodingInHttp10,
+    /// The method is CONNECT, which is not supported. Status 501.
     Connect,
+    /// Too many empty lines come before the start line (RFC 9112 section 2.2). Status 400.
     EmptyLines,
+    /// An expectation is not `100-continue` (RFC 9110 section 10.1.1). Status 417.
     Expectation,
+    /// The request target has a fragment. Status 400.
     Fragment,
+    /// Both Content-Length and Transfer-Encoding are present (RFC 9112 section 6.3). Status 400.
     LengthAndCoding,
+    /// Two Content-Length values differ (RFC 9112 section 6.3). Status 400.
     LengthsDiffer,
+    /// The request line is longer than its limit. Status 414.
     LineTooLong,
+    /// An HTTP/1.1 request has no Host field (RFC 9112 section 3.2). Status 400.
     NoHost,
+    /// There is more than one Host field (RFC 9112 section 3.2). Status 400.
     SeveralHosts,
+    /// The head is larger than its limit. Status 431.
     TooLarge,
+    /// There are more fields than [`FIELDS_MAX`](super::head::FIELDS_MAX). Status 431.
     TooManyFields,
+    /// The Connection fields have too many options. Status 431.
     TooManyOptions,
+    /// A transfer coding is not `chunked` (RFC 9112 section 6.1). Status 501.
     UnknownCoding,
+    /// The version is neither HTTP/1.0 nor HTTP/1.1. Status 505.
     Version,
 }
 
@@ -80,14 +104,20 @@ impl From<httparse::Error> for HeadError {
 
 /// The reason to refuse a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the text of Display explains each reason")]
 pub enum ChunkError {
+    /// A chunk extension is invalid.
     BadExtension,
+    /// A chunk does not end with CRLF.
     BadLineEnd,
+    /// A chunk size is not a hexadecimal number.
     BadSize,
+    /// A trailer field is invalid.
     BadTrailer,
+    /// The chunk extensions of the body are too large.
     ExtensionsTooLarge,
+    /// A chunk size has more than 63 bits.
     SizeTooLarge,
+    /// The trailer section has too many bytes or too many fields.
     TrailersTooLarge,
 }
 

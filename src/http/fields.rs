@@ -9,7 +9,7 @@ use super::list::elements;
 use super::method::{Method, Version};
 use super::target::is_authority;
 
-/// Maximum number of fields in one head.
+/// Maximum number of fields in one head; a request head with more gets 431.
 pub const FIELDS_MAX: usize = 128;
 
 /// Maximum number of options in the Connection fields of one head. The limit bounds the work, because rewriting
@@ -116,7 +116,7 @@ impl Default for FieldSlots<'_> {
 pub struct Field<'b> {
     /// The known name, or [`Name::Other`].
     pub id: Name,
-    /// The name as sent.
+    /// The name, as the sender wrote it.
     pub name: &'b str,
     /// The value without leading and trailing white space.
     pub value: &'b [u8],
@@ -144,13 +144,16 @@ impl<'b> Fields<'b> {
 
 /// The options in the `Connection` fields of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of the options")]
 pub struct ConnectionOptions {
+    /// `close`: the sender closes the connection after this message.
     pub close: bool,
+    /// `keep-alive`: an HTTP/1.0 sender keeps the connection.
     pub keep_alive: bool,
+    /// `upgrade`: the Upgrade field is valid for this connection.
     pub upgrade: bool,
+    /// `te`: the TE field is valid for this connection.
     pub te: bool,
-    /// An option names another field, so this field is hop-by-hop.
+    /// Another option is present. It names a field that is hop-by-hop.
     pub names_others: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Finds the end of a message's body (RFC 9112 section 6).
+//! The framing of a body, which tells where the body ends (RFC 9112 section 6).
 //!
 //! A message is refused when two programs could find different ends. Such a difference allows request smuggling.
 
@@ -7,7 +7,7 @@ use super::error::HeadError;
 use super::list::trim;
 use super::method::{Method, Version};
 
-/// How a body ends.
+/// The end of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// There is no body.

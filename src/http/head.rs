@@ -1,5 +1,4 @@
-//! Finds the end of a head in the received bytes. httparse splits the head; `request.rs` and `response.rs` check the
-//! fields and collect their meaning.
+//! Parses request heads and response heads, which may arrive in fragments.
 
 use httparse::Status;
 
@@ -12,12 +11,12 @@ pub use super::response::ResponseHead;
 /// Maximum number of empty lines before a request line. RFC 9112 section 2.2 requires at least one.
 const EMPTY_LINES_MAX: usize = 4;
 
-/// The limits of a head, in bytes.
+/// The size limits of a head.
 #[derive(Debug, Clone, Copy)]
 pub struct HeadLimits {
-    /// Maximum bytes of a head, including its empty line.
+    /// Maximum bytes of a head, including its empty line; a larger request head gets 431. Default: 32 KiB.
     pub head_bytes: usize,
-    /// Maximum bytes of the request line, without its line end.
+    /// Maximum bytes of the request line, without its line end; a longer line gets 414. Default: 8 KiB.
     pub request_line_bytes: usize,
 }
 
@@ -27,8 +26,8 @@ impl Default for HeadLimits {
     }
 }
 
-/// Remembers how much of an unfinished head is already scanned. The total work is linear in the length of the head, for
-/// any number of fragments.
+/// Parses one head that may arrive in fragments. Remembers how much of the unfinished head is already scanned. So the
+/// total work is linear in the length of the head, for any number of fragments.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct HeadScan {
     /// No empty line ends before this offset.

@@ -23,7 +23,7 @@ pub struct RequestHead<'b> {
     pub version: Version,
     /// The host with its port, from an absolute-form target or else from the Host field. Empty only in HTTP/1.0.
     pub host: &'b str,
-    /// How the body ends.
+    /// The end of the body.
     pub framing: Framing,
     /// The options of the Connection fields.
     pub connection: ConnectionOptions,

@@ -17,7 +17,7 @@ pub struct ResponseHead<'b> {
     pub reason: &'b str,
     /// The version of the backend.
     pub version: Version,
-    /// How the body ends.
+    /// The end of the body.
     pub framing: Framing,
     /// The value of Content-Length, even when no body follows (HEAD, 304).
     pub content_length: Option<u64>,
