@@ -1,6 +1,6 @@
-//! A panic outside of a connection ends the process: a process that is alive and serves nobody would be worse.
+//! A test that a panic outside of a connection ends the process. A process without its event loop would serve nobody.
 //!
-//! A test program of its own: it starts itself as the process that aborts, with this test alone.
+//! This is a separate test program, because it starts itself as the process that aborts.
 mod harness;
 
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use rustix::process::Signal;
 /// Names the variant in the environment of the child process.
 const VARIANT: &str = "NERACA_TEST_ABORT";
 
-/// Panics in the event loop.
+/// An app that panics in the event loop.
 struct Broken;
 
 impl App for Broken {
@@ -46,7 +46,8 @@ fn a_panic_in_the_event_loop_aborts_the_process() {
         let variant = VARIANTS[index.parse::<usize>().unwrap()];
         let listeners = engine::listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap();
         let running = engine::start(Arc::new(Broken), listeners, variant.options()).unwrap();
-        // Nobody stops the engine: where the panic ends a thread alone, it ends or outlasts our patience.
+        // No call stops the engine. If the panic ended only a thread, the engine would end by itself or run until the
+        // timeout.
         let (sender, ended) = mpsc::channel();
         thread::spawn(move || {
             running.wait();

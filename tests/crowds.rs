@@ -1,6 +1,7 @@
-//! Many clients at once, on both engines: nobody waits for somebody else. One test after the other, for they take time.
+//! Tests with many clients on both engines: no client waits for another client. The tests run one after the other.
 //!
-//! A test program of its own: a wait of a client is measured, so no other test may use the cores meanwhile.
+//! This is a separate test program: it measures the wait of a client, so no other test may use the cores at the same
+//! time.
 mod harness;
 
 use std::sync::{LazyLock, Mutex};
@@ -33,7 +34,7 @@ macro_rules! each_variant {
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const SLOW: Duration = Duration::from_millis(1000);
 
-/// More than all the buffers between the backend and a client that does not read.
+/// A body that is larger than all buffers between the backend and a client that does not read.
 static BIG: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut response = b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n".to_vec();
     response.resize(response.len() + 20_000_000, b'x');
@@ -50,7 +51,7 @@ fn reply(target: &str) -> Option<Reply> {
     }
 }
 
-/// How long the next client waits.
+/// Measures the wait of the next client.
 fn wait_of_the_next_client(server: &Server<Router>) -> Duration {
     let start = Instant::now();
     let mut client = server.client();
@@ -59,8 +60,9 @@ fn wait_of_the_next_client(server: &Server<Router>) -> Duration {
     start.elapsed()
 }
 
-/// A promise of the product: a tenth of a second at most waits a client while others are slow. It is measured once what
-/// others sent has been taken in, and one of ten may meet another process on its core.
+/// Checks a promise of the product: a client waits at most a tenth of a second while other clients are slow. The check
+/// starts after the engine has read the bytes of the other clients. One of ten clients may wait longer, because another
+/// process may use its core.
 fn the_next_clients_are_served_soon(server: &Server<Router>) {
     const SOON: Duration = Duration::from_millis(100);
     eventually("somebody is served soon", || wait_of_the_next_client(server) < SOON / 10);
@@ -89,7 +91,7 @@ fn slow_clients_hold_up_nobody(variant: Variant) {
     raise_descriptors(6000);
     let server = balancer(variant.options(), &[automatic(variant, reply)]);
     let mut crowd = vec![(300, "GET / HTTP/1.1\r\nHo")];
-    // A worker of the textbook pool is held for as long as a backend is.
+    // A worker of the textbook pool waits for its backend.
     if !variant.holds_workers() {
         crowd.push((200, "PUT /never HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"));
         crowd.push((40, "GET /big HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -125,7 +127,7 @@ fn a_slow_backend_holds_up_nobody(variant: Variant) {
     for client in &mut clients {
         assert_eq!(client.message().text(), "ok");
     }
-    // One after the other on its workers they would take minutes.
+    // One after the other on the workers, the requests would take minutes.
     let took = start.elapsed();
     assert!(took >= SLOW && took < 3 * SLOW, "{took:?}");
 }
@@ -143,7 +145,7 @@ fn connections_beyond_the_limit_wait_for_their_turn(variant: Variant) {
     }
     eventually("it is full", || server.stats().accept_paused > 0);
     assert_eq!(server.stats().accepted, 5);
-    // Each that leaves makes room for one.
+    // Each client that leaves makes room for one client.
     for client in clients.drain(..5) {
         drop(client);
     }

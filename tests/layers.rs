@@ -1,5 +1,5 @@
-//! Keeps the sources in order: which layer uses which, that no files import each other in a circle, what each layer may
-//! name, and how long a file is.
+//! Checks the structure of the sources: each layer uses only the layers below it, no files import each other in a
+//! circle, each layer names only what it may name, and no file is too long.
 
 #![allow(unreachable_pub, reason = "modules of a test are part of one crate")]
 
@@ -30,13 +30,13 @@ const LAYERS: [(u8, &[&str]); 7] = [
     (7, &["main", "demo", "logger", "experiments"]),
 ];
 
-/// Modules of one layer that use each other, as (user, used). Within the process of layer 7 every module may.
+/// Modules of one layer that use each other, as (user, used). In layer 7 every module may use every other module.
 const WITHIN_A_LAYER: [(&str, &str); 1] = [("exchange", "app")];
 
 /// The layer of the engine. The layers below it are pure: no sockets, clocks and threads.
 const ENGINE: u8 = 5;
 
-/// What only the engine and the layers above it may name: sockets, clocks, threads and the crates for them.
+/// The names that only the engine and the layers above it may use: sockets, clocks, threads and the crates for them.
 const ENGINE_ONLY: [&str; 22] = [
     "std::net::TcpListener",
     "std::net::TcpStream",
@@ -62,8 +62,8 @@ const ENGINE_ONLY: [&str; 22] = [
     "signal_hook",
 ];
 
-/// Exceptions, each as (start of the path, name): the file server reads a directory in parallel and may swap what
-/// it has read, a body in a file is passed on as an open file, and the members of a cluster may be replaced.
+/// Exceptions, each as (start of the path, name). The file server reads a directory in parallel and swaps its tree. A
+/// body in a file is passed as an open file. A cluster locks its members and its queue.
 const ALLOWED: [(&str, &str); 7] = [
     ("cluster/mod.rs", "parking_lot"),
     ("cluster/queue.rs", "parking_lot"),
@@ -93,7 +93,7 @@ fn every_source_file_keeps_to_its_layer() {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
-/// What is wrong with the file at `path` (within src), one line each.
+/// Returns the faults of the file at `path` (within src), one per line.
 fn faults(path: &str, source: &str) -> Vec<String> {
     let code = code(source);
     let mut faults = Vec::new();
@@ -142,7 +142,7 @@ fn layer(module: &str) -> Option<u8> {
     LAYERS.iter().find(|(_, modules)| modules.contains(&module)).map(|(layer, _)| *layer)
 }
 
-/// The table of layers in a text: rows of the form `| 1 | `http/` | ... |`, also in doc comments.
+/// Parses the table of layers in a text or in doc comments: rows of the form `| 1 | `http/` | ... |`.
 fn layers_in(text: &str) -> BTreeSet<(u8, String)> {
     let mut found = BTreeSet::new();
     for line in text.lines() {
@@ -171,7 +171,8 @@ fn the_layers_are_stated_alike_everywhere() {
     }
 }
 
-/// Imports that still close a circle, as (file, what it imports). Each goes when its circle is dissolved; no new one comes.
+/// Imports that still close a circle, as (file, imported file). An import is removed from this list with its circle. No
+/// import may be added.
 const EXEMPT: [(&str, &str); 10] = [
     ("engine/listener.rs", "engine/mod.rs"),
     ("engine/driver.rs", "engine/worker.rs"),
@@ -218,7 +219,7 @@ fn the_checker_finds_circles() {
         found(&[lib, ("a.rs", "use super::b::{self, B};"), ("b.rs", "use super::{a::A, c};")]),
         circle
     );
-    // A child and its parent, by super and by the parent's use of the child.
+    // A child imports its parent by `super`, and the parent uses the child.
     let parent = ("a/mod.rs", "mod c;\nuse c::C;\npub struct A;");
     let of_child = ["a/c.rs -> a/mod.rs -> a/c.rs"];
     assert_eq!(found(&[lib, parent, ("a/c.rs", "use super::A;")]), of_child);
@@ -226,15 +227,15 @@ fn the_checker_finds_circles() {
         found(&[lib, ("a/mod.rs", "mod c;\nfn f() { c::g() }"), ("a/c.rs", "use super::A;")]),
         of_child
     );
-    // A re-export is no import; a name that is re-exported is imported from the file that defines it.
+    // A re-export is not an import. A re-exported name is imported from the file that defines it.
     let exports = ("a/mod.rs", "mod c;\nmod d;\npub use c::C;\npub use d::{\n    D,\n};");
     assert_eq!(found(&[lib, exports, ("a/c.rs", "use super::D;"), ("a/d.rs", "struct D;")]), [""; 0]);
     let circle = ["a/c.rs -> a/d.rs -> a/c.rs"];
     assert_eq!(found(&[lib, exports, ("a/c.rs", "use super::D;"), ("a/d.rs", "use crate::a::C;")]), circle);
-    // Unless the file that re-exports it uses it too.
+    // A file that re-exports a name and uses the name imports it.
     let uses = ("a/mod.rs", "mod c;\npub use c::C;\nfn f(c: C) {}");
     assert_eq!(found(&[lib, uses, ("a/c.rs", "use super::f;")]), of_child);
-    // Neither tests nor comments nor other crates make a circle.
+    // Tests, comments and other crates make no circle.
     let tests = "use crate::b::B;\n// crate::a::A\n#[cfg(test)]\nmod tests { use crate::a::A; }";
     assert_eq!(
         found(&[lib, ("a.rs", "use crate::b::B;\nuse std::a::A;\npub(super) struct S;"), ("b.rs", tests)]),
@@ -242,7 +243,7 @@ fn the_checker_finds_circles() {
     );
 }
 
-/// Whether the code names it: a path in full or through `use`, or, for a method call, as it stands.
+/// True when the code contains the name: as a full path, through `use`, or as a method call.
 fn is_named(code: &str, forbidden: &str) -> bool {
     if forbidden.starts_with('.') {
         return code.contains(forbidden);
@@ -250,7 +251,7 @@ fn is_named(code: &str, forbidden: &str) -> bool {
     names(code).iter().any(|name| {
         let rest = match name.strip_prefix(forbidden) {
             Some(rest) => rest,
-            // `Instant::now` is found behind any path.
+            // `Instant::now` is found with any path before it.
             None => match name.split_once(&format!("::{forbidden}")) {
                 Some((_, rest)) if forbidden.contains("::now") => rest,
                 _ => return false,

@@ -1,6 +1,6 @@
-//! 1 GiB through the real program, either way, in 64 MiB of memory.
+//! A test that the program forwards 1 GiB in each direction with 64 MiB of memory.
 //!
-//! A test program of its own: no other test may use the cores and the memory while these bytes pass.
+//! This is a separate test program, because no other test may use the cores and the memory at the same time.
 mod harness;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,10 +14,10 @@ use harness::{VARIANTS, Variant};
 
 const ALL: usize = 1 << 30;
 const PART: usize = 64 * 1024;
-/// The period of the bytes, which no buffer size divides: bytes lost, repeated or moved do not go unnoticed.
+/// The period of the bytes. No buffer size is a multiple of the period, so lost, repeated or moved bytes are noticed.
 const PERIOD: usize = 65_521;
 
-/// The bytes at an offset: up to `PART` of them.
+/// A source of the expected bytes: up to `PART` bytes at any offset.
 struct Bytes(Vec<u8>);
 
 impl Bytes {
@@ -45,7 +45,7 @@ impl Bytes {
         }
     }
 
-    /// Reads `len` bytes that are to be those at `offset`.
+    /// Reads `len` bytes and compares them with the expected bytes at `offset`.
     fn check(&self, mut input: impl Read, offset: usize, len: usize) {
         let mut part = [0; PART];
         for from in (0..len).step_by(PART) {
@@ -101,7 +101,7 @@ fn passes(variant: Variant) {
 
 #[test]
 fn a_gibibyte_passes_either_way() {
-    // One after the other: each has the machine for itself.
+    // The variants run one after the other, so each variant has the whole machine.
     for variant in VARIANTS {
         passes(variant);
     }

@@ -1,9 +1,10 @@
-//! The run protocol of the thread engine and the queue of permits, under many thousand schedules of a few threads.
+//! Models of the thread engine's run protocol and of the queue of permits, under thousands of schedules of a few
+//! threads.
 //!
-//! The protocol is the shipped file `src/engine/thread/entry.rs`, compiled here over shuttle's atomics. Shuttle and not
-//! loom, because loom treats sequentially consistent loads and stores as acquire and release: loom would report a lost
-//! readiness that the shipped orderings rule out. Every model runs under random schedules, and under schedules with a
-//! few switches of threads at random places, which find most errors of ordering.
+//! The protocol is the shipped file `src/engine/thread/entry.rs`, compiled here over shuttle's atomics. The models do
+//! not use loom, because loom treats sequentially consistent loads and stores as acquire and release. So loom would
+//! report a lost readiness that the shipped orderings prevent. Every model runs under random schedules, and under
+//! schedules with a few thread switches at random places. The second kind finds most errors of ordering.
 
 use std::collections::VecDeque;
 
@@ -16,17 +17,17 @@ mod entry;
 #[path = "model/queue.rs"]
 mod queue;
 
-// The queue imports `parking_lot::Mutex`, which is the lock of the model here.
+// The queue imports `parking_lot::Mutex`. Here this name is the lock of the model.
 extern crate self as parking_lot;
 pub use queue::Mutex;
 
 use atomic::{AtomicBool, AtomicUsize, Ordering};
 use entry::{Entry, Owner};
 
-/// Schedules of each kind for each model. The seed makes a failure repeat.
+/// Number of schedules of each kind for each model. With the seed a failure can be repeated.
 const SCHEDULES: usize = 6000;
 const SEED: u64 = 1;
-/// Switches of threads in a schedule of the second kind.
+/// Number of thread switches in a schedule of the second kind.
 const SWITCHES: usize = 3;
 
 const READABLE: u8 = 1;
@@ -37,7 +38,7 @@ const ENDED: u8 = 4;
 const CLIENT: usize = 0;
 const BACKEND: usize = 1;
 
-/// A client's connection, reduced to what the protocol concerns.
+/// A client's connection, reduced to the state of the protocol.
 #[derive(Debug, Default)]
 struct Connection {
     /// Readiness of the client's descriptor, as far as this connection knows.
@@ -48,13 +49,13 @@ struct Connection {
     plan: Plan,
 }
 
-/// What a connection does when it runs.
+/// The action of a connection when it runs.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Plan {
     /// It waits.
     #[default]
     Wait,
-    /// It yields at its first run, and waits afterwards.
+    /// It yields at its first run, then it waits.
     YieldOnce,
     /// It takes the parked backend connection and waits for the response.
     Checkout,
@@ -79,9 +80,9 @@ struct Engine {
     queue: sync::Mutex<VecDeque<usize>>,
     /// The backend connection is parked.
     parked: sync::Mutex<bool>,
-    /// How often the backend connection was closed.
+    /// Number of times that the backend connection was closed.
     backend_closed: AtomicUsize,
-    /// How often a client's connection was closed.
+    /// Number of times that a client's connection was closed.
     client_closed: AtomicUsize,
 }
 
@@ -101,7 +102,7 @@ impl Engine {
         })
     }
 
-    /// An engine with a client's connection that was accepted and has run once.
+    /// Makes an engine with a client's connection that was accepted and has run once.
     fn with_client(connection: Connection) -> Arc<Self> {
         let engine = Engine::new();
         *lock(&engine.slots[CLIENT].connection) = Some(connection);
@@ -109,7 +110,7 @@ impl Engine {
         engine
     }
 
-    /// As `Leader::admit`.
+    /// Does the work of `Leader::admit`.
     fn admit(&self, connection: Connection) {
         let slot = &self.slots[CLIENT];
         *lock(&slot.connection) = Some(connection);
@@ -123,12 +124,12 @@ impl Engine {
         }
     }
 
-    /// A poller reports an event of the socket that has the number now.
+    /// Reports an event of the socket that has this descriptor number now.
     fn announce(&self, fd: usize, ready: u8) {
         self.announce_of(self.slots[fd].entry.generation(), fd, ready);
     }
 
-    /// As `Engine::announce` of the leader: a poller reports an event of the socket of this generation.
+    /// Does the work of the leader's `Engine::announce`: reports an event of the socket of this generation.
     fn announce_of(&self, generation: u32, fd: usize, ready: u8) {
         match self.slots[fd].entry.announce(generation, ready) {
             Owner::Client(client) => self.schedule(client),
@@ -137,7 +138,7 @@ impl Engine {
         }
     }
 
-    /// A worker: runs queued connections until the queue is empty.
+    /// Runs queued connections like a worker, until the queue is empty.
     fn work(&self) {
         loop {
             let next = lock(&self.queue).pop_front();
@@ -148,7 +149,7 @@ impl Engine {
         }
     }
 
-    /// As `Engine::run` of the workers. True when the connection yields and is still queued.
+    /// Does the work of the workers' `Engine::run`. Returns true when the connection yields and is still queued.
     fn run(&self, fd: usize) -> bool {
         let slot = &self.slots[fd];
         loop {
@@ -173,7 +174,7 @@ impl Engine {
         }
     }
 
-    /// One run of a connection up to its wait. Returns the plan that was followed.
+    /// Runs a connection up to its wait. Returns the executed plan.
     fn step(&self, connection: &mut Connection) -> Plan {
         connection.runs += 1;
         connection.client_ready |= self.slots[CLIENT].entry.take_ready();
@@ -183,7 +184,7 @@ impl Engine {
         let plan = std::mem::take(&mut connection.plan);
         match plan {
             Plan::Checkout => connection.backend_ready = self.checkout(),
-            // A connection whose end is known is closed, not parked.
+            // A connection with a known end is closed, not parked.
             Plan::Park => match connection.backend_ready.take() {
                 Some(ready) if ready & ENDED != 0 => self.close_backend(),
                 _ => self.park(),
@@ -193,7 +194,7 @@ impl Engine {
         plan
     }
 
-    /// As `Backends::checkout`: None when there is no connection, or when it is dead.
+    /// Does the work of `Backends::checkout`. None when there is no connection, or when the connection is dead.
     fn checkout(&self) -> Option<u8> {
         if !std::mem::take(&mut *lock(&self.parked)) {
             return None;
@@ -207,7 +208,7 @@ impl Engine {
         None
     }
 
-    /// As `Backends::park`.
+    /// Does the work of `Backends::park`.
     fn park(&self) {
         let entry = &self.slots[BACKEND].entry;
         let mut parked = lock(&self.parked);
@@ -230,7 +231,7 @@ impl Engine {
         self.backend_closed.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Checks what holds in every model once all threads have ended and the queue is empty.
+    /// Checks the conditions of every model after all threads have ended and the queue is empty.
     fn check_rest(&self) {
         assert!(lock(&self.queue).is_empty());
         assert!(self.slots[CLIENT].entry.schedule(), "a connection is queued, and the queue is empty");
@@ -241,7 +242,7 @@ fn lock<T>(mutex: &sync::Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no thread panicked")
 }
 
-/// Runs `threads` over one engine under many schedules, then works off the queue and calls `check`.
+/// Runs `threads` over one engine under many schedules. Then runs the queued connections and calls `check`.
 fn explore(start: fn() -> Arc<Engine>, threads: &'static [fn(&Engine)], check: fn(&Engine)) {
     let model = move || {
         let engine = start();
@@ -304,7 +305,7 @@ fn no_readiness_is_lost_while_a_connection_yields() {
 
 #[test]
 fn a_connection_is_run_by_one_worker_at_a_time() {
-    // The sweep of deadlines and a poller schedule the same connection, and each has a worker behind it.
+    // The sweep of deadlines and a poller schedule the same connection, and two workers run.
     explore(
         || Engine::with_client(Connection::default()),
         &[
@@ -375,14 +376,15 @@ fn a_number_that_comes_back_for_another_connection_is_not_lost() {
             engine
         },
         &[
-            // The leader: accepts the number as soon as it is free, and reports readiness of the new connection.
+            // The leader accepts the descriptor number as soon as it is free, and reports readiness of the new
+            // connection.
             |engine| {
                 if engine.client_closed.load(Ordering::SeqCst) == 1 {
                     engine.admit(Connection::default());
                     engine.announce(CLIENT, READABLE);
                 }
             },
-            // The sweep of deadlines asks for a run of whichever connection has the number.
+            // The sweep of deadlines schedules the connection that has the descriptor number.
             |engine| engine.schedule(CLIENT),
             Engine::work,
         ],
@@ -406,7 +408,7 @@ fn a_late_event_of_a_closed_socket_does_not_reach_the_next_socket_with_its_numbe
             engine
         },
         &[
-            // The poller has seen the end of the first connection, and reports it when it gets to run.
+            // The poller has seen the end of the first connection, and reports this end later.
             |engine| engine.announce_of(0, CLIENT, ENDED),
             |engine| {
                 if engine.client_closed.load(Ordering::SeqCst) == 1 {

@@ -1,5 +1,5 @@
-//! The raw messages of `tests/corpus` over every variant of both engines. Each message has its due outcome, and all
-//! variants have the same outcomes, byte for byte except dates and ports.
+//! Sends the raw messages of `tests/corpus` over every variant of both engines. Each message must have its expected
+//! outcome. All variants must have equal outcomes, byte for byte except dates and ports.
 #![allow(unreachable_pub, reason = "modules of a test are part of one crate")]
 
 mod corpus;
@@ -16,10 +16,11 @@ use neraca::router::Router;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// Most engines that run at once.
+/// Maximum number of engines that run at once.
 const SERVERS_MAX: usize = 40;
 
-/// Engines that served a case each, and stop together. Each keeps its backend until then, so that no port is used twice.
+/// Engines that each served one case and stop together. Each engine keeps its backend until then, so no port is used
+/// twice.
 #[derive(Default)]
 struct Servers(Vec<(Server<Router>, Backend)>);
 
@@ -62,13 +63,13 @@ fn same(variant: Variant, expected: &[String], got: &[String]) {
     }
 }
 
-/// The status codes in what a client got.
+/// Returns the status codes in the bytes of a client.
 fn statuses(outcome: &str) -> Vec<u16> {
     let starts = outcome.split("HTTP/1.1 ").skip(1);
     starts.filter_map(|start| start.get(..3)?.parse().ok()).collect()
 }
 
-/// What the client gets for each request, and what the backend saw.
+/// Returns the outcome of each request: the bytes of the client and of the backend.
 fn outcomes_of_requests(variant: Variant) -> Vec<String> {
     let mut servers = Servers::default();
     let status = |fate| match fate {
@@ -93,7 +94,7 @@ fn outcomes_of_requests(variant: Variant) -> Vec<String> {
         }
         let got = client.outcome();
         assert_eq!(statuses(&got), due, "{variant:?} {:?}: {got}", request.escape_ascii().to_string());
-        // A head may be passed on before a fault in the body comes.
+        // A head may be forwarded before a fault in the body arrives.
         assert!(!refused_by_head || backend.is_untouched(), "{:?}", request.escape_ascii().to_string());
         servers.push(server, backend);
         outcome + &got
@@ -113,7 +114,7 @@ fn outcomes_of_responses(variant: Variant) -> Vec<String> {
             client.send(format!("{method} / HTTP/{version}\r\nHost: a\r\nConnection: close\r\n\r\n"));
             let mut peer = backend.accept();
             peer.head();
-            // A response that is refused for its head closes the connection, maybe before all bytes are sent.
+            // The balancer closes the connection for an invalid head, perhaps before all bytes are sent.
             let _ = peer.try_send(case.bytes);
             let _ = peer.stream.shutdown(Shutdown::Write);
             let got = client.outcome();
@@ -123,7 +124,7 @@ fn outcomes_of_responses(variant: Variant) -> Vec<String> {
             };
             let interim = version == "1.1" && case.bytes.starts_with(b"HTTP/1.1 103 ");
             let due: Vec<u16> = interim.then_some(103).into_iter().chain([last]).collect();
-            // What a reset overtakes is not compared.
+            // A reset may destroy bytes, so these bytes are not compared.
             let cut = case.reply == Reply::Broken && got.ends_with("Reset");
             assert!(cut || statuses(&got) == due, "{variant:?} {}: {got}", case.name);
             assert!(!got.contains("evil"), "{}: {got}", case.name);

@@ -1,6 +1,6 @@
-//! The program as a process: exit codes, signals, and life without free descriptors.
+//! Tests of the program as a process: exit codes, signals, and no free descriptors.
 //!
-//! A test program of its own: it measures the CPU time of processes and opens thousands of descriptors.
+//! This is a separate test program, because it measures the CPU time of processes and opens thousands of descriptors.
 mod harness;
 
 use std::net::TcpStream;
@@ -25,7 +25,7 @@ fn reply(target: &str) -> Option<Reply> {
     }
 }
 
-/// Runs the program to its end: the exit code, and what it wrote to stdout and stderr.
+/// Runs the program to its end. Returns the exit code, stdout and stderr.
 fn outcome(arguments: &[&str], level: &str) -> (Option<i32>, String, String) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_neraca"));
     let output = program.args(arguments).env("NERACA_LOG", level).stdin(Stdio::null()).output().unwrap();
@@ -81,7 +81,7 @@ fn a_first_signal_lets_requests_end_with_a_thousand_connections_open() {
             for client in &mut busy {
                 client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
             }
-            // This request is served after them, so they are in flight.
+            // This request is served after the other requests, so the other requests are in flight.
             idle[0].send(GET);
             idle[0].message();
             program.signal(signal);

@@ -1,5 +1,6 @@
-//! The properties of `tests/properties` over a bounded number of inputs: the stored inputs of the fuzz targets, the raw
-//! messages of `tests/corpus`, and mutants of them. `fuzz/` runs the same properties without a bound.
+//! Checks the properties of `tests/properties` over a bounded number of inputs: the stored inputs of the fuzz targets,
+//! the raw messages of `tests/corpus`, and mutants of these messages. `fuzz/` checks the same properties without a
+//! bound.
 #![allow(unreachable_pub, reason = "modules of a test are part of one crate")]
 
 mod corpus;
@@ -49,7 +50,7 @@ fn they_hold_for_the_raw_messages() {
     }
 }
 
-/// One change of a message: what, where, and with which byte.
+/// One change of a message: the kind, the place and the byte.
 type Edit = (u8, prop::sample::Index, u8);
 
 fn edit(message: &mut Vec<u8>, (what, at, byte): Edit) {
@@ -67,7 +68,7 @@ fn edit(message: &mut Vec<u8>, (what, at, byte): Edit) {
     }
 }
 
-/// A raw message with up to four changes.
+/// Makes raw messages with up to four changes.
 fn mutant(messages: Vec<&'static [u8]>) -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![any::<u8>(), prop::sample::select(b"\r\n\0 :;,0a\xff".to_vec())];
     let edits = prop::collection::vec((0..4u8, any::<prop::sample::Index>(), byte), 0..4);

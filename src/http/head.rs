@@ -110,7 +110,7 @@ impl HeadScan {
     }
 
     /// True when `head` must be parsed now: at the first call, when the end of the head has arrived, and when the
-    /// length has doubled. Parsing an unfinished head refuses early what is not HTTP.
+    /// length has doubled. Parsing an unfinished head refuses bytes early that are not HTTP.
     fn is_due(&mut self, head: &[u8], full: bool) -> bool {
         let first = self.checked == 0;
         let due = first || full || self.finds_end(head) || head.len() / 2 >= self.checked;

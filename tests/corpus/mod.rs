@@ -1,8 +1,8 @@
-//! The one list of raw messages that servers have disagreed about, each with its outcome here.
+//! The list of raw messages that servers interpret in different ways, each with its expected outcome.
 //!
-//! The classes are those of published advisories: two framings, codings that are lists, lengths that are not numbers,
-//! lenient chunks, line ends, hop-by-hop fields, hosts and targets. The unit tests of `src/http/head.rs`, the simulation,
-//! the properties and the comparison of the engines use this list.
+//! The classes come from published advisories: two framings, lists of codings, invalid lengths, lenient chunks, line
+//! ends, hop-by-hop fields, hosts and targets. The unit tests of `src/http/head.rs`, the simulation, the properties and
+//! the comparison of the engines use this list.
 #![allow(unreachable_pub, dead_code, reason = "a module of several programs, each of which uses a part")]
 
 mod requests;
@@ -28,16 +28,16 @@ pub struct Case {
     pub name: &'static str,
     pub bytes: &'static [u8],
     pub fate: Fate,
-    /// The `HeadError` for which the head is refused. None: the head is accepted.
+    /// The `HeadError` of the head; None for an accepted head.
     pub error: Option<&'static str>,
 }
 
-/// What a client gets of a response.
+/// The outcome of a response for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
     /// A whole response with this status.
     Whole(u16),
-    /// The head, then a connection that breaks off.
+    /// The head; then the connection breaks.
     Broken,
 }
 
@@ -45,15 +45,15 @@ pub enum Reply {
 #[derive(Debug, Clone, Copy)]
 pub struct Response {
     pub name: &'static str,
-    /// It answers HEAD, not GET.
+    /// True for the answer to a HEAD, false for the answer to a GET.
     pub head: bool,
     pub bytes: &'static [u8],
     pub reply: Reply,
-    /// The `HeadError` for which the first head is not believed. None: that head is believed, or it is not whole.
+    /// The `HeadError` of the first head; None for an accepted or an unfinished head.
     pub error: Option<&'static str>,
 }
 
-/// `before`, then `fill` repeated up to the length `N` with `after`, then `after`.
+/// Returns `before`, then `fill` repeated, then `after`, with a total length of `N`.
 const fn padded<const N: usize>(before: &[u8], fill: &[u8], after: &[u8]) -> [u8; N] {
     let (mut bytes, mut at) = ([0; N], 0);
     while at < N {

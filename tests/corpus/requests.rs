@@ -30,7 +30,7 @@ static LONG_EXTENSION: [u8; 6000] = padded(
 static LONG_TRAILER: [u8; 9000] =
     padded(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", b"a", b"\r\n\r\n");
 
-/// Requests, each with nothing behind it.
+/// Requests without further bytes after them.
 pub const REQUESTS: &[Case] = &[
     forwarded("plain", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     forwarded("empty lines in front", b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -189,10 +189,10 @@ pub const REQUESTS: &[Case] = &[
     body_refused("space before the colon of a trailer", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX : y\r\n\r\n"),
 ];
 
-/// Requests sent in one go, with the status codes that are due for them, in order.
+/// Streams of requests, each sent with one write, with the expected status codes in order.
 pub const STREAMS: &[(&[u8], &[u16])] = &[
     (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n", &[200, 200]),
-    // A request behind a body is the next one.
+    // A request after a body is the next request.
     (
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nabGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
         &[200, 200],

@@ -1,4 +1,4 @@
-//! The responses. No byte of a response that is answered with 502 reaches the client: each says `evil`.
+//! The responses. No byte of a response that becomes a 502 may reach the client; each such response contains `evil`.
 
 use super::{Reply, Response, padded};
 
@@ -25,7 +25,7 @@ const fn broken(name: &'static str, bytes: &'static [u8]) -> Response {
 static LONG_RESPONSE_HEAD: [u8; 40_000] =
     padded(b"HTTP/1.1 200 OK\r\nX: ", b"a", b"\r\nContent-Length: 0\r\n\r\n");
 
-/// Responses, each sent as the answer to a plain request. Behind the response the backend ends its stream.
+/// Responses, each sent as the answer to a plain request. After the response the backend ends its stream.
 pub const RESPONSES: &[Response] = &[
     whole(200, "length", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
     whole(200, "length of none", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),

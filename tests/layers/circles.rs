@@ -1,13 +1,13 @@
-//! Which file imports which, and the circles among them.
+//! Finds the imports of each file, and the circles of imports.
 //!
-//! A path is followed to the file that defines the item: a re-export (`pub use`) is looked through. A re-export counts as
-//! an import only when the file uses the name itself.
+//! A path is followed through re-exports (`pub use`) to the file that defines the item. A re-export counts as an import
+//! only if the file uses the name itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::{code, contains_name, names, split_exports};
 
-/// The files of one crate by their path within its source folder, each with its code.
+/// The files of one crate: the path within the source folder, and the code.
 pub struct Sources(BTreeMap<String, Source>);
 
 struct Source {
@@ -16,7 +16,7 @@ struct Source {
 }
 
 impl Sources {
-    /// The files, as pairs of path and source text.
+    /// Takes the files as pairs of path and source text.
     pub fn new<'t>(files: impl IntoIterator<Item = (&'t str, &'t str)>) -> Self {
         let files = files.into_iter().map(|(path, text)| {
             let (exports, rest) = split_exports(&code(text));
@@ -25,7 +25,7 @@ impl Sources {
         Sources(files.collect())
     }
 
-    /// The files that each file imports.
+    /// Returns the files that each file imports.
     pub fn imports(&self) -> BTreeMap<&str, BTreeSet<String>> {
         let imports_of = |(path, source): (&'_ String, &Source)| {
             let used = names(&source.rest).into_iter();
@@ -40,9 +40,9 @@ impl Sources {
         self.0.iter().map(|entry| (entry.0.as_str(), imports_of(entry))).collect()
     }
 
-    /// The file that defines what the file at `path` calls `name`; None for a name from elsewhere.
+    /// Returns the file that defines `name` as used in the file at `path`. None for a name from another crate.
     fn file_of(&self, path: &str, name: &str) -> Option<String> {
-        // `pub(super)` and `pub(crate)` are no paths.
+        // `pub(super)` and `pub(crate)` are not paths.
         if !name.contains("::") {
             return None;
         }
@@ -73,7 +73,7 @@ impl Sources {
         Some(exported.unwrap_or(file))
     }
 
-    /// The file behind a re-export of `item` in `file`.
+    /// Returns the file from which `file` re-exports `item`.
     fn exported_from(&self, file: &str, item: &str) -> Option<String> {
         let exports = self.0[file].exports.iter().flat_map(|statement| names(statement));
         let mut matching =
@@ -81,7 +81,8 @@ impl Sources {
         matching.find_map(|name| self.file_of(file, &name)).filter(|found| found != file)
     }
 
-    /// The file of a module. The root of the file at `from` is `main.rs` where there is one and no `lib.rs` holds it.
+    /// Returns the file of a module. The crate's root for the file at `from` is `main.rs` if it exists and `lib.rs`
+    /// does not contain the file.
     fn file_at(&self, module: &[String], from: &str) -> Option<String> {
         let path = module.join("/");
         let candidates = match module {
@@ -93,10 +94,10 @@ impl Sources {
     }
 }
 
-/// The files of the program, whose `crate` is `main.rs` and not `lib.rs`.
+/// The files of the program: their `crate` is `main.rs`, not `lib.rs`.
 const IN_MAIN: [&str; 4] = ["main.rs", "demo", "experiments", "logger"];
 
-/// The module of a file: `a/b.rs` and `a/b/mod.rs` are `a::b`.
+/// Returns the module of a file: `a/b.rs` and `a/b/mod.rs` are `a::b`.
 fn module_of(path: &str) -> Vec<String> {
     let path = path.trim_end_matches(".rs");
     let path = path.strip_suffix("/mod").unwrap_or(path);
@@ -110,7 +111,7 @@ fn with(module: &[String], child: &str) -> Vec<String> {
     [module, &[child.to_owned()]].concat()
 }
 
-/// Every group of files that import each other in a circle, each as one line: `a.rs -> b.rs -> a.rs`.
+/// Returns every circle of imports as one line: `a.rs -> b.rs -> a.rs`.
 pub fn circles(imports: &BTreeMap<&str, BTreeSet<String>>) -> Vec<String> {
     let mut circles = Vec::new();
     let mut seen = BTreeSet::new();
@@ -126,7 +127,7 @@ pub fn circles(imports: &BTreeMap<&str, BTreeSet<String>>) -> Vec<String> {
     circles
 }
 
-/// A shortest way from `start` back to it.
+/// Returns a shortest path of imports from `start` back to `start`.
 fn way_back(imports: &BTreeMap<&str, BTreeSet<String>>, start: &str) -> Option<Vec<String>> {
     let mut ways = vec![vec![start.to_owned()]];
     let mut reached = BTreeSet::new();

@@ -1,9 +1,9 @@
-//! Reads Rust sources as far as the layer test needs: code without comments, the paths in it, its `use` statements.
+//! Reads Rust sources for the layer test: code without comments, the paths in the code, the `use` statements.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every source file below `directory`, except tests that have a file of their own.
+/// Returns every source file below `directory`, except separate test files.
 pub fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -18,7 +18,7 @@ pub fn rust_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The source before its tests, without comments and without the text of string literals.
+/// Returns the source before its tests, without comments and without the text of string literals.
 pub fn code(source: &str) -> String {
     let before_tests = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let mut code = String::new();
@@ -41,7 +41,7 @@ pub fn code(source: &str) -> String {
     code
 }
 
-/// Every path in the code. Braces are opened: `a::{b, c::D}` gives `a::b` and `a::c::D`.
+/// Returns every path in the code. Braces are expanded: `a::{b, c::D}` gives `a::b` and `a::c::D`.
 pub fn names(code: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut prefixes: Vec<String> = Vec::new();
@@ -69,7 +69,7 @@ pub fn names(code: &str) -> Vec<String> {
     names
 }
 
-/// True when the line contains `word` as a word of its own.
+/// True when the line contains `word` as a separate word.
 pub fn contains_name(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -79,7 +79,7 @@ pub fn contains_name(line: &str, word: &str) -> bool {
     })
 }
 
-/// The code in two parts: each `use` statement that re-exports (`pub use`), and the rest.
+/// Splits the code into the re-exports (`pub use`) and the rest.
 pub fn split_exports(code: &str) -> (Vec<String>, String) {
     let (mut exports, mut rest, mut open) = (Vec::new(), String::new(), None::<String>);
     for line in code.lines() {

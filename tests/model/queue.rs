@@ -1,5 +1,5 @@
-//! The queue of permits under many schedules. It is the shipped file `src/cluster/queue.rs`, over a lock that is a
-//! scheduling point. A lost wake-up leaves a thread that waits for ever, which shuttle reports as a deadlock.
+//! Models of the queue of permits under many schedules. The queue is the shipped file `src/cluster/queue.rs`, with a
+//! lock that is a scheduling point. After a lost wake-up a thread waits for ever, and shuttle reports a deadlock.
 use std::cell::Cell;
 use std::sync::MutexGuard;
 use std::task::{Wake, Waker};
@@ -19,11 +19,12 @@ const PERMITS: usize = 1;
 const PLACES: usize = 8;
 
 thread_local! {
-    /// A model runs on this thread. The unit tests of the file run here too, without one.
+    /// True while a model runs on this thread. The unit tests of the queue run in this program too, without a model.
     static MODELS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The lock in place of parking_lot's, before which other threads may run. Nothing else is scheduled while it is held.
+/// The lock that replaces parking_lot's lock. Other threads may run before the lock is taken, but not while the lock is
+/// held.
 #[derive(Debug, Default)]
 pub struct Mutex<T>(std::sync::Mutex<T>);
 
@@ -43,15 +44,15 @@ struct Signal(std::sync::Mutex<Sender<()>>);
 impl Wake for Signal {
     fn wake(self: std::sync::Arc<Self>) {
         let sender = self.0.lock().expect("no thread panicked").clone();
-        // Nobody receives for a waiter that gave up.
+        // A waiter that gave up has no receiver.
         let _ = sender.send(());
     }
 }
 
-/// The threads of a model and what they share.
+/// The data that the threads of a model share.
 struct Room {
     queue: std::sync::Arc<Queue>,
-    /// Permits that some thread holds.
+    /// Number of permits that threads hold.
     held: AtomicUsize,
 }
 
@@ -66,7 +67,7 @@ impl Room {
         (self.queue.enter(waker), receiver)
     }
 
-    /// Has one request in flight for a while.
+    /// Holds a permit for one request in flight.
     fn hold(&self, permit: Permit) {
         let others = self.held.fetch_add(1, Ordering::SeqCst);
         assert!(others < PERMITS, "{} requests are in flight", others + 1);
@@ -74,14 +75,14 @@ impl Room {
         drop(permit);
     }
 
-    /// Waits until the waker is called, and then has the permit.
+    /// Waits until the waker is called, then takes the permit.
     fn wait(&self, mut place: Place, woken: &Receiver<()>) {
         woken.recv().expect("the waker is called before it is dropped");
         let permit = place.take().expect("a permit behind the wake-up");
         self.hold(permit);
     }
 
-    /// One request that waits as long as it must.
+    /// Runs one request that waits until it has a permit.
     fn patient(&self) {
         match self.enter() {
             (Entered::Permit(permit), _) => self.hold(permit),
@@ -90,7 +91,7 @@ impl Room {
         }
     }
 
-    /// One request that gives up at once when it has to wait.
+    /// Runs one request that gives up at once if it must wait.
     fn impatient(&self) {
         match self.enter() {
             (Entered::Permit(permit), _) => self.hold(permit),
@@ -99,7 +100,7 @@ impl Room {
         }
     }
 
-    /// One request that takes a permit only if that is free.
+    /// Runs one request that takes a permit only if one is free.
     fn newcomer(&self) {
         if let Some(permit) = self.queue.try_permit() {
             self.hold(permit);
@@ -107,7 +108,7 @@ impl Room {
     }
 }
 
-/// Runs the threads under many schedules. Afterwards all permits are free and nobody waits.
+/// Runs the threads under many schedules. At the end all permits must be free and no request may wait.
 fn explore(threads: &'static [fn(&Room)]) {
     super::run(move || {
         MODELS.set(true);

@@ -1,4 +1,5 @@
-//! A chunked body has the same data and the same end however its bytes arrive, and survives being written again.
+//! The property of chunked bodies: data and end do not depend on the fragments. Data that is written in chunks again
+//! can be read again.
 
 use neraca::http::chunks::{ChunkError, ChunkScan, Piece, forbidden_trailer, write_size};
 
@@ -11,11 +12,12 @@ pub struct Body {
     pub data: Vec<u8>,
     /// The trailer section with its empty line.
     pub trailers: Vec<u8>,
-    /// How many bytes the body takes.
+    /// Length of the whole body in bytes.
     pub len: usize,
 }
 
-/// Reads `body` as it grows to each length in `arrivals`: the whole body, or an error, or None while it is unfinished.
+/// Reads `body` while it grows to each length in `arrivals`. Returns the whole body, an error, or None while the body
+/// is unfinished.
 fn read(body: &[u8], arrivals: impl Iterator<Item = usize>) -> Result<Option<Body>, ChunkError> {
     let (mut scan, mut read) = (ChunkScan::default(), Body::default());
     for end in arrivals {
@@ -39,7 +41,7 @@ fn read(body: &[u8], arrivals: impl Iterator<Item = usize>) -> Result<Option<Bod
     Ok(None)
 }
 
-/// The property.
+/// Checks the property.
 pub fn check(bytes: &[u8]) {
     let Some(input) = Input::from_bytes(bytes) else { return };
     let whole = read(input.message, [input.message.len()].into_iter());
@@ -51,7 +53,7 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(again, Ok(Some(Body { data: body.data, trailers, len: written.len() })));
 }
 
-/// A trailer section as it is passed on.
+/// Returns the forwarded trailer section.
 fn without_forbidden(section: &[u8]) -> Vec<u8> {
     let mut section = section.to_vec();
     while let Some((at, len)) = forbidden_trailer(&section) {
@@ -62,7 +64,7 @@ fn without_forbidden(section: &[u8]) -> Vec<u8> {
     section
 }
 
-/// `data` in chunks of `size` bytes.
+/// Writes `data` in chunks of `size` bytes.
 fn write(data: &[u8], size: usize, trailers: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     for (n, chunk) in data.chunks(size).enumerate() {

@@ -1,7 +1,8 @@
-//! A whole exchange ends whatever both sides send, and what is sent on is valid and not longer than its framing says.
+//! The property of whole exchanges: every exchange ends, for any bytes of both sides. The forwarded messages are valid
+//! and not longer than their framing.
 //!
-//! The message is the client's bytes, `\xfe`, the backend's bytes, `\xfe`, and a script. The script decides, byte by byte
-//! and again from its start, how much moves, how an attach ends, and how a side ends.
+//! The message is the client's bytes, `\xfe`, the backend's bytes, `\xfe`, and a script. Each byte of the script
+//! decides how many bytes move, how an attach ends, or how a side ends. The script is repeated.
 
 use std::cell::Cell;
 use std::io;
@@ -30,7 +31,7 @@ const BUFFER_BYTES: usize = 8 * 1024;
 /// Limits that a rewritten head cannot exceed.
 const WIDE: HeadLimits = HeadLimits { head_bytes: 256 * 1024, request_line_bytes: 64 * 1024 };
 
-/// A router that notes the method of every request it decides about.
+/// A router that records the method of every request.
 struct Noted(Router, Mutex<Vec<Method>>);
 
 impl App for Noted {
@@ -66,7 +67,7 @@ impl App for Noted {
     }
 }
 
-/// One decision after another, from the bytes of the script.
+/// The decisions, from the bytes of the script.
 struct Script<'b> {
     bytes: &'b [u8],
     next: Cell<usize>,
@@ -78,7 +79,7 @@ impl Script<'_> {
         self.bytes.get(at % self.bytes.len().max(1)).copied().unwrap_or(255)
     }
 
-    /// How many of at most `most` bytes move now.
+    /// Returns the number of bytes that move now, at most `most`.
     fn share(&self, most: usize) -> usize {
         match self.next() {
             255 => most,
@@ -87,7 +88,7 @@ impl Script<'_> {
     }
 }
 
-/// What a side has sent and was sent.
+/// The bytes that a side has sent and received.
 #[derive(Default)]
 struct Peer<'b> {
     sends: &'b [u8],
@@ -123,7 +124,7 @@ impl Peer<'_> {
     }
 }
 
-/// A connection of a client, with the backend connection that is attached.
+/// A connection of a client, with the attached backend connection.
 struct World<'b> {
     app: Noted,
     settings: ListenerSettings,
@@ -134,11 +135,11 @@ struct World<'b> {
     response: &'b [u8],
     client: Peer<'b>,
     backend: Option<Peer<'b>>,
-    /// What each backend connection got.
+    /// The bytes that each backend connection received.
     seen: Vec<Vec<u8>>,
 }
 
-/// The property.
+/// Checks the property.
 pub fn check(bytes: &[u8]) {
     let Some(input) = Input::from_bytes(bytes) else { return };
     let mut parts = input.message.splitn(3, |&b| b == 0xfe);
@@ -174,7 +175,7 @@ pub fn check(bytes: &[u8]) {
 }
 
 impl<'b> World<'b> {
-    /// Runs one request after another to the end of the connection.
+    /// Runs the requests one after the other, to the end of the connection.
     fn run(&mut self) -> CloseReason {
         let mut exchange = Exchange::new(&self.settings.limits, self.now);
         let (mut view, listener) = (self.app.view(), ListenerId::unused());
@@ -194,7 +195,7 @@ impl<'b> World<'b> {
             match step {
                 Step::Transfer(interest) => {
                     if !self.transfer(&mut exchange, interest) {
-                        // Time passes: as a rule less than a deadline.
+                        // Time passes, usually less than a deadline.
                         let pause = Duration::from_millis(u64::from(self.script.next()));
                         let due = exchange.deadline();
                         self.now = if pause.is_zero() { due } else { due.min(self.now + pause) };
@@ -274,7 +275,7 @@ impl<'b> World<'b> {
     }
 }
 
-/// Reads what the client got; true when a tunnel was opened.
+/// Checks the bytes of the client. Returns true when a tunnel was opened.
 fn check_client(mut bytes: &[u8], methods: &[Method], reason: CloseReason) -> bool {
     let mut methods = methods.iter().copied();
     let mut asked = methods.next();
@@ -301,13 +302,13 @@ fn check_client(mut bytes: &[u8], methods: &[Method], reason: CloseReason) -> bo
     false
 }
 
-/// Reads what a backend connection got: one request at most.
+/// Checks the bytes of a backend connection: at most one request.
 fn check_request(bytes: &[u8], tunnel: bool) {
     let mut slots = FieldSlots::new();
     let head = match HeadScan::default().request(bytes, &WIDE, &mut slots) {
         Ok(Some(head)) => head,
         Ok(None) => return,
-        // An HTTP/1.0 request without Host is sent on with an empty Host.
+        // An HTTP/1.0 request without Host is forwarded with an empty Host.
         Err(HeadError::BadHost) if bytes.windows(10).any(|w| w == b"\r\nHost: \r\n") => return,
         // Rewriting adds fields, and the number of fields is bounded.
         Err(HeadError::TooManyFields) => return,
@@ -322,7 +323,7 @@ fn check_request(bytes: &[u8], tunnel: bool) {
     }
 }
 
-/// The length of the body at the front of `bytes`; None when it is cut.
+/// Returns the length of the body at the front of `bytes`; None when the body is truncated.
 fn body_bytes(framing: Framing, bytes: &[u8]) -> Option<usize> {
     match framing {
         Framing::None => Some(0),

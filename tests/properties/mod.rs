@@ -13,46 +13,46 @@ pub mod rewrite;
 /// The parameters and the message in the bytes of one input.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'b> {
-    /// Selects variants: each property says which bits it reads.
+    /// Selects variants. Each property documents its bits.
     pub flags: u8,
-    /// Size in bytes of the pieces in which the message arrives, 1 to 256.
+    /// Size in bytes of the fragments of the message, 1 to 256.
     pub step: usize,
     /// The message.
     pub message: &'b [u8],
 }
 
 impl<'b> Input<'b> {
-    /// Splits `bytes`; None when they are too short.
+    /// Splits `bytes`; None when there are too few bytes.
     pub fn from_bytes(bytes: &'b [u8]) -> Option<Self> {
         let [flags, step, message @ ..] = bytes else { return None };
         Some(Input { flags: *flags, step: usize::from(*step) + 1, message })
     }
 
-    /// The bytes of an input, the reverse of `from_bytes`.
+    /// Makes the bytes of an input, the reverse of `from_bytes`.
     pub fn to_bytes(flags: u8, step: u8, message: &[u8]) -> Vec<u8> {
         [&[flags, step], message].concat()
     }
 
-    /// How many bytes have arrived after each piece; the last number is the length of the message.
+    /// Returns the number of bytes that have arrived after each fragment. The last number is the length of the message.
     pub fn arrivals(&self) -> impl Iterator<Item = usize> + use<'b> {
         let len = self.message.len();
         (self.step..len).step_by(self.step).chain([len])
     }
 }
 
-/// No byte in it ends a line or a string.
+/// True when no byte ends a line or a string.
 fn is_one_line(bytes: &[u8]) -> bool {
     !bytes.iter().any(|b| matches!(b, b'\r' | b'\n' | 0))
 }
 
-/// The head at the front of `bytes`, as lines without their line ends, read in the simplest way: the independent
-/// reading that the parser is compared with.
+/// Splits the head at the front of `bytes` into lines without their line ends. This independent and simple reading is
+/// compared with the parser.
 fn lines(head: &[u8]) -> Vec<&[u8]> {
     let lines = head.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     lines.skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty()).collect()
 }
 
-/// The values of the fields of this name in `lines`, without the white space around them.
+/// Returns the values of the fields of this name in `lines`, without the white space around the values.
 fn values<'b>(lines: &[&'b [u8]], name: &str) -> Vec<&'b [u8]> {
     let fields = lines.iter().skip(1).filter_map(|line| {
         let colon = line.iter().position(|&b| b == b':')?;

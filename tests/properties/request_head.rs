@@ -1,4 +1,4 @@
-//! A request head means the same however its bytes arrive, and never two things at once.
+//! The property of request heads: the meaning does not depend on the fragments, and is never ambiguous.
 //!
 //! Bit 0 of the flags selects small limits.
 
@@ -7,7 +7,7 @@ use neraca::http::head::{FieldSlots, HeadError, HeadLimits, HeadScan, Method, Re
 
 use super::{Input, is_one_line, lines, values};
 
-/// What a request head means, to compare two readings of one head.
+/// The meaning of a request head, to compare two readings of one head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meaning {
     pub len: usize,
@@ -24,7 +24,7 @@ pub struct Meaning {
 }
 
 impl Meaning {
-    /// The meaning of a parsed head.
+    /// Returns the meaning of a parsed head.
     pub fn of(head: &RequestHead<'_>) -> Self {
         Meaning {
             len: head.len,
@@ -42,7 +42,7 @@ impl Meaning {
     }
 }
 
-/// Reads `message` as it grows to each length in `arrivals`.
+/// Reads `message` while it grows to each length in `arrivals`.
 fn read(
     message: &[u8],
     limits: &HeadLimits,
@@ -59,7 +59,7 @@ fn read(
     Ok(None)
 }
 
-/// The limits that bit 0 of the flags selects.
+/// Returns the limits that bit 0 of the flags selects.
 pub fn limits(flags: u8) -> HeadLimits {
     match flags & 1 {
         0 => HeadLimits::default(),
@@ -67,7 +67,7 @@ pub fn limits(flags: u8) -> HeadLimits {
     }
 }
 
-/// The property.
+/// Checks the property.
 pub fn check(bytes: &[u8]) {
     let Some(input) = Input::from_bytes(bytes) else { return };
     let limits = limits(input.flags);
@@ -80,8 +80,8 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// True when two readings of one message agree. A fault in an unfinished head may be found only when the head has
-/// ended or doubled. Of a head with two faults, one of which is its size, either may be found first.
+/// True when two readings of one message agree. A fault in an unfinished head may be found later, when the head has
+/// ended or doubled. If a head is too large and has another fault, either fault may be found first.
 fn agree(whole: &Result<Option<Meaning>, HeadError>, in_pieces: &Result<Option<Meaning>, HeadError>) -> bool {
     let of_size = |error: &HeadError| matches!(error, HeadError::LineTooLong | HeadError::TooLarge);
     match (whole, in_pieces) {

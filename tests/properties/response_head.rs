@@ -1,4 +1,5 @@
-//! A response head means the same however its bytes arrive, and its framing follows from its fields.
+//! The property of response heads: the meaning does not depend on the fragments, and the framing follows from the
+//! fields.
 //!
 //! Bits 0 and 1 of the flags select the method of the request, bit 2 selects small limits.
 
@@ -7,7 +8,7 @@ use neraca::http::head::{FieldSlots, HeadError, HeadLimits, HeadScan, Method, Re
 
 use super::{Input, is_one_line, lines, values};
 
-/// What a response head means, to compare two readings of one head.
+/// The meaning of a response head, to compare two readings of one head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meaning {
     pub len: usize,
@@ -21,7 +22,7 @@ pub struct Meaning {
 }
 
 impl Meaning {
-    /// The meaning of a parsed head.
+    /// Returns the meaning of a parsed head.
     pub fn of(head: &ResponseHead<'_>) -> Self {
         Meaning {
             len: head.len,
@@ -36,7 +37,7 @@ impl Meaning {
     }
 }
 
-/// The method that bits 0 and 1 of the flags select.
+/// Returns the method that bits 0 and 1 of the flags select.
 pub fn asked(flags: u8) -> Method {
     [Method::Get, Method::Head, Method::Post, Method::Connect][usize::from(flags & 3)]
 }
@@ -48,7 +49,7 @@ fn limits(flags: u8) -> HeadLimits {
     }
 }
 
-/// Reads `message` as it grows to each length in `arrivals`.
+/// Reads `message` while it grows to each length in `arrivals`.
 fn read(
     input: &Input<'_>,
     message: &[u8],
@@ -65,14 +66,13 @@ fn read(
     Ok(None)
 }
 
-/// The property.
+/// Checks the property.
 pub fn check(bytes: &[u8]) {
     let Some(input) = Input::from_bytes(bytes) else { return };
     let whole = read(&input, input.message, [input.message.len()].into_iter());
     let in_pieces = read(&input, input.message, input.arrivals());
-    // A fault in an unfinished head may be found only when the head has ended or doubled.
-    // Of a head with two faults,
-    // one of which is its size, either may be found first.
+    // A fault in an unfinished head may be found later, when the head has ended or doubled. If a head is too large and
+    // has another fault, either fault may be found first.
     let found_later = whole.is_err() && in_pieces == Ok(None);
     let too_large = whole == Err(HeadError::TooLarge) && in_pieces.is_err();
     assert!(whole == in_pieces || found_later || too_large, "whole {whole:?}, in pieces {in_pieces:?}");

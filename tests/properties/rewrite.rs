@@ -1,8 +1,8 @@
-//! A rewritten head means what the original meant, and nothing that concerns one connection only is passed on.
+//! The property of rewriting: a rewritten head has the meaning of the original, and no hop-by-hop field is forwarded.
 //!
-//! Bit 1 of the flags selects a request or a response. Of a request, bit 0 says that the client is trusted, and bit 2 that
-//! its connection is encrypted. Of a response, bit 0 selects the coding, bits 2 and 3 the method of the request, and bits
-//! 4 and 5 what the client is told about its connection.
+//! Bit 1 of the flags selects a request or a response. For a request, bit 0 makes the client trusted, and bit 2 makes
+//! its connection encrypted. For a response, bit 0 selects the coding, bits 2 and 3 the method of the request, and bits
+//! 4 and 5 the Connection field.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,13 +15,13 @@ use super::{Input, lines, values};
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
-/// Limits that a rewritten head cannot exceed: rewriting adds to the head.
+/// Limits that a rewritten head cannot exceed, although rewriting adds fields.
 const WIDE: HeadLimits = HeadLimits { head_bytes: 256 * 1024, request_line_bytes: 64 * 1024 };
 
-/// Fields that concern one connection only (RFC 9110 section 7.6.1), and those of a protocol that is not spoken.
+/// Hop-by-hop fields (RFC 9110 section 7.6.1), and a field of HTTP/2, which is not supported.
 const NEVER_PASSED_ON: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
 
-/// The property.
+/// Checks the property.
 pub fn check(bytes: &[u8]) {
     let Some(input) = Input::from_bytes(bytes) else { return };
     match input.flags & 2 {
@@ -49,14 +49,14 @@ fn check_request(input: &Input<'_>) {
             assert!(!is_forwarding(&name) || own.contains(&name.as_str()), "{name} of an untrusted client");
         }
     }
-    // HTTP/1.0 without Host is sent on with an empty Host, which only we would refuse.
+    // An HTTP/1.0 request without Host is forwarded with an empty Host, which our parser refuses.
     if before.host.is_empty() {
         return;
     }
     let mut slots = FieldSlots::new();
     let after = HeadScan::default().request(&out, &WIDE, &mut slots);
     let Ok(Some(after)) = after else {
-        // Fields are added, and the number of fields is bounded.
+        // Rewriting adds fields, and the number of fields is limited.
         assert!(before.fields.iter().count() > 100, "{after:?}\n{}", out.escape_ascii());
         return;
     };
@@ -127,13 +127,13 @@ fn same_response(before: &ResponseHead<'_>, after: &ResponseHead<'_>, coding: Co
     }
 }
 
-/// The name of a field line in lower case.
+/// Returns the name of a field line in lower case.
 fn name(line: &[u8]) -> String {
     let name = line.split(|&b| b == b':').next().unwrap_or_default();
     String::from_utf8_lossy(name).to_ascii_lowercase()
 }
 
-/// True for the name of a field in which a proxy tells of a client.
+/// True for the name of a field that a proxy adds to describe a client.
 fn is_forwarding(name: &str) -> bool {
     let name = name.replace('_', "-");
     name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
