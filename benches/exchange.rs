@@ -47,7 +47,7 @@ impl<A: App> Worker<A> {
 
     /// Runs one exchange from idle to idle. Returns the number of bytes sent to the backend and to the client.
     fn carry(&mut self, mut request: &[u8], mut response: &[u8]) -> [usize; 2] {
-        let mut left = [0, 0];
+        let mut sent = [0, 0];
         self.exchange.renew(&self.settings.limits, self.now.instant);
         loop {
             let Worker { app, view, settings, listener, buffers, now, client, exchange } = self;
@@ -62,10 +62,10 @@ impl<A: App> Worker<A> {
             };
             match exchange.step(&mut context) {
                 Step::Transfer(interest) => {
-                    left[0] += self.write(Side::Backend, interest);
-                    left[1] += self.write(Side::Client, interest);
+                    sent[0] += self.write(Side::Backend, interest);
+                    sent[1] += self.write(Side::Client, interest);
                     self.read(Side::Client, interest, &mut request);
-                    if left[0] > 0 {
+                    if sent[0] > 0 {
                         self.read(Side::Backend, interest, &mut response);
                     }
                 }
@@ -76,7 +76,7 @@ impl<A: App> Worker<A> {
             }
         }
         self.exchange.retire(&mut self.buffers);
-        left
+        sent
     }
 
     fn write(&mut self, side: Side, interest: Interest) -> usize {

@@ -33,7 +33,7 @@ struct Job {
 
 /// A group of jobs. The sender waits for the whole group.
 struct Round {
-    left: AtomicUsize,
+    remaining: AtomicUsize,
     done: Sender<()>,
 }
 
@@ -42,7 +42,7 @@ type Batch = Vec<Job>;
 fn run(batch: Batch) {
     for job in batch {
         divan::black_box(divan::black_box(&job.bytes).iter().map(|&b| u32::from(b)).sum::<u32>());
-        if job.round.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if job.round.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
             job.round.done.send(()).unwrap();
         }
     }
@@ -50,7 +50,7 @@ fn run(batch: Batch) {
 
 fn measure(bencher: Bencher, jobs: usize, batch: usize, before: fn(), hand_over: impl Fn(Batch)) {
     let (done, is_done) = crossbeam_channel::bounded(1);
-    let round = Arc::new(Round { left: AtomicUsize::new(0), done });
+    let round = Arc::new(Round { remaining: AtomicUsize::new(0), done });
     let batches = || {
         before();
         let job = || Job { bytes: [1; JOB_BYTES], round: Arc::clone(&round) };
@@ -58,7 +58,7 @@ fn measure(bencher: Bencher, jobs: usize, batch: usize, before: fn(), hand_over:
     };
     let counted = bencher.counter(ItemsCount::new(jobs)).counter(BytesCount::new(jobs * JOB_BYTES));
     counted.with_inputs(batches).bench_local_values(|batches| {
-        round.left.store(jobs, Ordering::Release);
+        round.remaining.store(jobs, Ordering::Release);
         batches.into_iter().for_each(&hand_over);
         is_done.recv().unwrap();
     });

@@ -67,7 +67,7 @@ impl<A: App> App for Experiment<A> {
     ) -> Decision {
         let Switches { access_log, list_directory, read_file, delay } = &self.switches;
         if *access_log {
-            let _ = io::stdout().write_all(line(head, client.seen, now).as_bytes());
+            let _ = io::stdout().write_all(line(head, client.peer, now).as_bytes());
         }
         if let Some(directory) = list_directory {
             let _ = fs::read_dir(directory).map(Iterator::count);
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_request_is_one_line() {
-        let said = with_head(|head, client, now| line(head, client.seen, now));
+        let said = with_head(|head, client, now| line(head, client.peer, now));
         assert_eq!(said, "10.0.0.1:5 [Sun, 06 Nov 1994 08:49:37 GMT] Get /a?b\n");
     }
 

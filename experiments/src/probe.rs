@@ -222,10 +222,10 @@ impl Session {
         if let Ok(mut ports) = self.ports.lock() {
             ports.remove(&attempt.port);
         }
-        self.settle(&attempt, end);
+        self.count(&attempt, end);
     }
 
-    fn settle(&mut self, attempt: &Attempt, end: End) {
+    fn count(&mut self, attempt: &Attempt, end: End) {
         let errors = &mut self.raw.errors;
         match end {
             End::Connect => errors.connect += 1,

@@ -93,16 +93,16 @@ pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<PathBuf, Stopp
     let guard = Guard::start(&scratch.0).map_err(|error| format!("the guard does not start: {error}"))?;
     let lab = lab(&options.neraca, &scratch, &guard, stop).map_err(|error| format!("no site: {error}"))?;
 
-    let left: Vec<&Cell> = plan.cells.iter().filter(|cell| !results.done.contains(&cell.seq)).collect();
-    let progress = Progress::new(&left);
+    let remaining: Vec<&Cell> = plan.cells.iter().filter(|cell| !results.done.contains(&cell.seq)).collect();
+    let progress = Progress::new(&remaining);
     progress.say(&format!(
         "{} of {} cells to measure; results go to {}; about {}",
-        left.len(),
+        remaining.len(),
         plan.cells.len(),
         results.directory.display(),
-        duration(plan::seconds(left.iter().copied()))
+        duration(plan::seconds(remaining.iter().copied()))
     ));
-    for (n, cell) in left.iter().enumerate() {
+    for (n, cell) in remaining.iter().enumerate() {
         let target = plan.targets.iter().find(|target| target.id == cell.target);
         let target = target.ok_or_else(|| format!("the plan has no target {}", cell.target))?;
         progress.begin(cell);
@@ -359,8 +359,8 @@ impl Progress {
 
     fn begin(&self, cell: &Cell) {
         if let Some(bar) = &self.bar {
-            let left = bar.length().unwrap_or(0).saturating_sub(bar.position());
-            bar.set_message(format!("{} remaining, now {}", duration(left as f64), cell.id));
+            let remaining = bar.length().unwrap_or(0).saturating_sub(bar.position());
+            bar.set_message(format!("{} remaining, now {}", duration(remaining as f64), cell.id));
         }
     }
 

@@ -66,9 +66,9 @@ impl ListenerSettings {
 #[derive(Debug, Clone, Copy)]
 pub struct Client<'a> {
     /// The address that the connection comes from.
-    pub seen: SocketAddr,
+    pub peer: SocketAddr,
     /// The client address that a proxy in front of us reported.
-    pub told: Option<SocketAddr>,
+    pub reported: Option<SocketAddr>,
     /// Our own address of the connection, if known.
     pub local: Option<SocketAddr>,
     /// True when the connection to us is encrypted.
@@ -81,13 +81,13 @@ pub struct Client<'a> {
 
 impl<'a> Client<'a> {
     /// Makes a client with an unencrypted connection and no address from a proxy.
-    pub fn new(seen: SocketAddr, listener: ListenerId, settings: &'a ListenerSettings) -> Self {
-        Client { seen, told: None, local: None, encrypted: false, listener, settings }
+    pub fn new(peer: SocketAddr, listener: ListenerId, settings: &'a ListenerSettings) -> Self {
+        Client { peer, reported: None, local: None, encrypted: false, listener, settings }
     }
 
-    /// Returns the client's address: `told` if it is known, else `seen`.
+    /// Returns the client's address: `reported` if it is known, else `peer`.
     pub fn address(&self) -> SocketAddr {
-        self.told.unwrap_or(self.seen)
+        self.reported.unwrap_or(self.peer)
     }
 
     /// True when the X-Forwarded fields of this client are kept.

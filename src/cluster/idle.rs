@@ -11,7 +11,7 @@ use super::backend::{Backend, BackendId};
 pub struct IdlePool<S> {
     /// Sorted by the backend's id.
     backends: Vec<Kept<S>>,
-    most_per_backend: usize,
+    max_per_backend: usize,
 }
 
 /// The connections of one backend. The connection that is parked for the longest time is first.
@@ -29,9 +29,9 @@ struct Parked<S> {
 }
 
 impl<S> IdlePool<S> {
-    /// Makes an empty pool for at most `most_per_backend` connections per backend.
-    pub fn new(most_per_backend: usize) -> Self {
-        IdlePool { backends: Vec::new(), most_per_backend }
+    /// Makes an empty pool for at most `max_per_backend` connections per backend.
+    pub fn new(max_per_backend: usize) -> Self {
+        IdlePool { backends: Vec::new(), max_per_backend }
     }
 
     /// Keeps a connection. Returns a connection that the caller must close: the same connection when its backend was
@@ -47,7 +47,7 @@ impl<S> IdlePool<S> {
         });
         let parked = &mut self.backends[at].parked;
         parked.push_back(Parked { key, since: now, stream });
-        let oldest = if parked.len() > self.most_per_backend { parked.pop_front() } else { None };
+        let oldest = if parked.len() > self.max_per_backend { parked.pop_front() } else { None };
         oldest.map(|parked| parked.stream)
     }
 

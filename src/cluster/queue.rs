@@ -137,11 +137,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.queue.state.lock();
         let at = state.waiting.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket);
-        let left = at.ok().and_then(|at| state.waiting.remove(at));
+        let removed = at.ok().and_then(|at| state.waiting.remove(at));
         drop(state);
         // A waker may own the task that it wakes, and that task may use the queue. So the lock is released before the
         // waker is dropped.
-        if left.is_none() {
+        if removed.is_none() {
             drop(self.take());
         }
     }

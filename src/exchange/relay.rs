@@ -130,12 +130,12 @@ impl Exchange {
         cx: &Context<'_, A>,
     ) -> Result<(), Invalid> {
         self.state.interims += 1;
-        let told = head.status == 100 && self.state.continued;
+        let repeated = head.status == 100 && self.state.continued;
         if head.status == 100 {
             self.info.awaits_continue = false;
         }
         // An HTTP/1.0 client gets no interim response (RFC 9110 section 15.2).
-        if self.info.version == Version::Http11 && !told {
+        if self.info.version == Version::Http11 && !repeated {
             let out = self.response.prefix();
             rewrite::response(head, Coding::Verbatim, Persistence::Implied, &cx.now.date, out);
         }

@@ -95,14 +95,14 @@ impl Buffer {
 #[derive(Debug)]
 pub struct BufferPool {
     buffers: Vec<Buffer>,
-    most: usize,
+    max: usize,
     capacity: usize,
 }
 
 impl BufferPool {
-    /// Makes a pool that keeps at most `most` empty buffers of `capacity` bytes.
-    pub fn new(most: usize, capacity: usize) -> Self {
-        BufferPool { buffers: Vec::new(), most, capacity }
+    /// Makes a pool that keeps at most `max` empty buffers of `capacity` bytes.
+    pub fn new(max: usize, capacity: usize) -> Self {
+        BufferPool { buffers: Vec::new(), max, capacity }
     }
 
     /// Takes an empty buffer from the pool, or allocates one.
@@ -124,7 +124,7 @@ impl BufferPool {
     /// Gives a buffer back and drops its content. A full pool frees the buffer.
     #[doc(hidden)]
     pub fn give(&mut self, mut buffer: Buffer) {
-        if self.buffers.len() < self.most {
+        if self.buffers.len() < self.max {
             buffer.clear();
             self.buffers.push(buffer);
         }

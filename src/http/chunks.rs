@@ -71,7 +71,7 @@ pub struct ChunkScan {
     /// Number of digits of the current size.
     digits: u8,
     /// The current size, then the remaining bytes of the chunk's data.
-    left: u64,
+    remaining: u64,
     extension_bytes: usize,
 }
 
@@ -92,9 +92,9 @@ impl ChunkScan {
     }
 
     fn data(&mut self, available: usize) -> Option<Piece> {
-        let n = usize::try_from(self.left).map_or(available, |left| left.min(available));
-        self.left -= n as u64;
-        if self.left == 0 {
+        let n = usize::try_from(self.remaining).map_or(available, |remaining| remaining.min(available));
+        self.remaining -= n as u64;
+        if self.remaining == 0 {
             self.state = State::DataEnd;
         }
         (n > 0).then_some(Piece::Data(n))
@@ -112,7 +112,7 @@ impl ChunkScan {
         for &byte in &bytes[self.scanned..] {
             self.scanned += 1;
             if self.state == State::LineFeed && byte == b'\n' {
-                let then = if self.left == 0 { State::Trailers } else { State::Data };
+                let then = if self.remaining == 0 { State::Trailers } else { State::Data };
                 return Ok(Some(self.framing(then, self.scanned)));
             }
             self.state = self.line_byte(byte)?;
@@ -157,8 +157,8 @@ impl ChunkScan {
     fn digit(&mut self, byte: u8) -> Result<State, ChunkError> {
         let value = (byte as char).to_digit(16).ok_or(ChunkError::BadSize)?;
         self.digits += 1;
-        self.left = (self.left << 4) | u64::from(value);
-        if self.digits > SIZE_DIGITS_MAX || self.left > i64::MAX as u64 {
+        self.remaining = (self.remaining << 4) | u64::from(value);
+        if self.digits > SIZE_DIGITS_MAX || self.remaining > i64::MAX as u64 {
             return Err(ChunkError::SizeTooLarge);
         }
         Ok(State::Size)

@@ -82,15 +82,19 @@ impl FramingFields {
         Ok(self.body(version)?.unwrap_or(Framing::None))
     }
 
-    /// Returns the framing of a response with these fields. `asked` is the method of the request. The fields are
-    /// checked even when no body follows.
+    /// Returns the framing of a response with these fields. The fields are checked even when no body follows.
     ///
     /// # Errors
     ///
     /// The reason why the framing is refused.
-    pub fn response(&self, version: Version, status: u16, asked: Method) -> Result<Framing, HeadError> {
+    pub fn response(
+        &self,
+        version: Version,
+        status: u16,
+        request_method: Method,
+    ) -> Result<Framing, HeadError> {
         let framing = self.body(version)?.unwrap_or(Framing::UntilClose);
-        Ok(if has_no_body(status, asked) { Framing::None } else { framing })
+        Ok(if has_no_body(status, request_method) { Framing::None } else { framing })
     }
 
     /// Returns the framing that the fields state (RFC 9112 section 6.3, rules 3 to 6); None without a field. A transfer
@@ -117,11 +121,11 @@ impl FramingFields {
 
 /// True when no body follows, even if the fields state a body (RFC 9112 section 6.3, rules 1 and 2). The bytes after a
 /// 101, or after a 2xx to CONNECT, are a tunnel and not a body.
-fn has_no_body(status: u16, asked: Method) -> bool {
+fn has_no_body(status: u16, request_method: Method) -> bool {
     status < 200
         || matches!(status, 204 | 304)
-        || asked == Method::Head
-        || (asked == Method::Connect && status < 300)
+        || request_method == Method::Head
+        || (request_method == Method::Connect && status < 300)
 }
 
 #[cfg(test)]
@@ -224,10 +228,10 @@ mod tests {
             (200, Method::Get, &[], &[], Ok(UntilClose)),
             (404, Method::Post, &[], &[], Ok(UntilClose)),
         ];
-        for (status, asked, lengths, codings, expected) in cases {
-            let framing =
-                collect(lengths, codings).and_then(|fields| fields.response(Http11, *status, *asked));
-            assert_eq!(framing, *expected, "{status} {asked:?} {lengths:?} {codings:?}");
+        for (status, request_method, lengths, codings, expected) in cases {
+            let framing = collect(lengths, codings)
+                .and_then(|fields| fields.response(Http11, *status, *request_method));
+            assert_eq!(framing, *expected, "{status} {request_method:?} {lengths:?} {codings:?}");
         }
         let coded = collect(&[], &["chunked"]).unwrap();
         assert_eq!(coded.response(Http10, 200, Method::Get), Err(CodingInHttp10));

@@ -77,8 +77,7 @@ impl HeadScan {
         if full { Err(HeadError::TooLarge) } else { Ok(None) }
     }
 
-    /// Returns the response head at the front of `bytes`, or None while the head is unfinished. `asked` is the method
-    /// of the request.
+    /// Returns the response head at the front of `bytes`, or None while the head is unfinished.
     ///
     /// # Errors
     ///
@@ -88,7 +87,7 @@ impl HeadScan {
     pub fn response<'b>(
         &mut self,
         bytes: &'b [u8],
-        asked: Method,
+        request_method: Method,
         limits: &HeadLimits,
         slots: &'b mut FieldSlots<'b>,
     ) -> Result<Option<ResponseHead<'b>>, HeadError> {
@@ -103,7 +102,7 @@ impl HeadScan {
             let status = parser.parse_response_with_uninit_headers(&mut parsed, head, &mut slots.slots)?;
             if let Status::Complete(len) = status {
                 *self = HeadScan::default();
-                return ResponseHead::from_parsed(len, parsed, asked, &mut slots.names).map(Some);
+                return ResponseHead::from_parsed(len, parsed, request_method, &mut slots.names).map(Some);
             }
         }
         if full { Err(HeadError::TooLarge) } else { Ok(None) }
@@ -202,14 +201,16 @@ mod tests {
 
     fn tell<T>(
         bytes: &[u8],
-        asked: Method,
+        request_method: Method,
         step: usize,
         f: impl Fn(&ResponseHead<'_>) -> T,
     ) -> Result<Option<T>, HeadError> {
         let mut scan = HeadScan::default();
         for end in (step..bytes.len()).step_by(step).chain([bytes.len()]) {
             let mut slots = FieldSlots::new();
-            if let Some(head) = scan.response(&bytes[..end], asked, &HeadLimits::default(), &mut slots)? {
+            if let Some(head) =
+                scan.response(&bytes[..end], request_method, &HeadLimits::default(), &mut slots)?
+            {
                 return Ok(Some(f(&head)));
             }
         }
@@ -228,11 +229,11 @@ mod tests {
 
     fn response<T: PartialEq + fmt::Debug>(
         bytes: &[u8],
-        asked: Method,
+        request_method: Method,
         f: impl Fn(&ResponseHead<'_>) -> T,
     ) -> Result<Option<T>, HeadError> {
-        let whole = tell(bytes, asked, usize::MAX, &f);
-        assert_eq!(whole, tell(bytes, asked, 1, &f), "{:?}", String::from_utf8_lossy(bytes));
+        let whole = tell(bytes, request_method, usize::MAX, &f);
+        assert_eq!(whole, tell(bytes, request_method, 1, &f), "{:?}", String::from_utf8_lossy(bytes));
         whole
     }
 
@@ -332,8 +333,8 @@ mod tests {
     #[test]
     fn each_raw_response_is_believed_or_not_for_its_reason() {
         for case in RESPONSES {
-            let asked = if case.head { Method::Head } else { Method::Get };
-            let seen = response(case.bytes, asked, |head| head.status);
+            let request_method = if case.head { Method::Head } else { Method::Get };
+            let seen = response(case.bytes, request_method, |head| head.status);
             assert_eq!(error_of(&seen).as_deref(), case.error, "{}", case.name);
             if let (Reply::Whole(status), Ok(Some(seen))) = (case.reply, seen) {
                 let interim = seen < 200;
@@ -425,9 +426,9 @@ mod tests {
                 (103, "Early Hints", Framing::None, true),
             ),
         ];
-        for (text, asked, expected) in cases {
+        for (text, request_method, expected) in cases {
             let bytes = format!("{text}\r\nrest");
-            let seen = response(bytes.as_bytes(), *asked, |head| {
+            let seen = response(bytes.as_bytes(), *request_method, |head| {
                 assert_eq!(head.len, text.len() + 2);
                 (head.status, head.reason.to_owned(), head.framing, head.keep_alive)
             });

@@ -30,12 +30,11 @@ pub struct ResponseHead<'b> {
 }
 
 impl<'b> ResponseHead<'b> {
-    /// Checks a head of `len` bytes that httparse has split into a start line and fields. `asked` is the method of the
-    /// request.
+    /// Checks a head of `len` bytes that httparse has split into a start line and fields.
     pub(super) fn from_parsed(
         len: usize,
         parsed: httparse::Response<'b, 'b>,
-        asked: Method,
+        request_method: Method,
         names: &'b mut [Name; FIELDS_MAX],
     ) -> Result<Self, HeadError> {
         let status = parsed.code.unwrap_or_default();
@@ -46,7 +45,7 @@ impl<'b> ResponseHead<'b> {
         let lines: &'b [httparse::Header<'b>] = parsed.headers;
         let names = &mut names[..lines.len()];
         let summary = FieldSummary::collect(lines, names)?;
-        let framing = summary.framing.response(version, status, asked)?;
+        let framing = summary.framing.response(version, status, request_method)?;
         Ok(ResponseHead {
             len,
             status,
