@@ -4,8 +4,8 @@
 //! origin takes its place. So an origin is a member for 40 ms, and then not a member for 40 ms. The program checks that
 //!
 //! - no request fails;
-//! - a removed backend gets no new request, except one request per worker that picked the backend during the removal,
-//!   and the requests in flight;
+//! - a removed backend gets no new request. Allowed are requests in flight, and one request per worker that picked the
+//!   backend during the removal;
 //! - the memory of the process does not grow.
 //!
 //! The exit code is 1 when a check fails. Needs wrk.

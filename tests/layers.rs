@@ -1,5 +1,5 @@
-//! Checks the structure of the sources: each layer uses only the layers below it, no files import each other in a
-//! circle, each layer names only what it may name, and no file is too long.
+//! Checks the structure of the sources. Each layer uses only the layers below it. No files import each other in a
+//! circle. Sockets, clocks and threads are named only in the engine and above it. No file is too long.
 
 #![allow(unreachable_pub, reason = "modules of a test are part of one crate")]
 

@@ -2,7 +2,7 @@
 //! this process.
 //!
 //! With `kernel.sched_autogroup_enabled` the kernel shares the CPU time between sessions. Programs in one session would
-//! share the session's time per thread, so a balancer with two processes would get twice the time of a balancer with
+//! share the session's time per thread. So a balancer with two processes would get twice the time of a balancer with
 //! one thread.
 //!
 //! A guard process gets the list of groups over a pipe. When this process dies, the pipe ends, and the guard kills the

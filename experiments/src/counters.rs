@@ -15,8 +15,8 @@ type Row = BTreeMap<String, u64>;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RawCounters {
     pub(crate) names: Vec<String>,
-    /// The time at which the row was read, in seconds since the start of the client, and the counters in the order of
-    /// `names`.
+    /// Each row has the time at which it was read, in seconds since the start of the client, and the counters in the
+    /// order of `names`.
     pub(crate) rows: Vec<(f64, Vec<u64>)>,
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Update {
 /// Lists the directories in `changes` and all new directories, and makes a tree.
 ///
 /// # Errors
-/// When the root cannot be listed, when the process has no descriptor or memory left, and when there are more files and
+/// When the root cannot be listed, or the process has no descriptor or memory left. When there are more files and
 /// directories than the limit.
 pub(super) fn update(
     before: Option<&Tree>,
