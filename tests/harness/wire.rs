@@ -172,6 +172,7 @@ impl Wire {
                 Ok(None)
             }
             (Err(error), _) if error.kind() == ErrorKind::ConnectionReset => Ok(Some(End::Reset)),
+            (Err(error), _) if error.kind() == ErrorKind::Interrupted => Ok(None),
             (Err(error), _) => Err(error),
         }
     }

@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::harness::scripted::Backend;
 use crate::harness::wire::{End, Wire};
-use crate::harness::{Server, Variant, balancer, eventually};
+use crate::harness::{PATIENCE, Server, Variant, balancer, eventually};
 use neraca::exchange::Limits;
 use neraca::router::Router;
 
@@ -141,7 +141,9 @@ impl Full {
     fn attempts(&self) -> usize {
         let (remote, syn_sent) = (format!("0100007F:{:04X}", self.address.port()), "02");
         let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        // The table may have thousands of lines.
+        let lines = sockets.lines().filter(|line| line.contains(&remote));
+        let fields = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
         fields.filter(|fields| fields[2] == remote && fields[3] == syn_sent).count()
     }
 }
@@ -165,11 +167,14 @@ fn a_backend_that_does_not_take_connections_is_a_gateway_timeout(variant: Varian
 
 fn a_backend_that_refuses_late_is_a_bad_gateway(variant: Variant) {
     let full = Full::start();
-    let server = balancer(variant.options(), &[full.address]);
+    let mut options = variant.options();
+    // The default of 3 s is when the system repeats the attempt for the second time.
+    options.listener.limits.connect_timeout = PATIENCE;
+    let server = balancer(options, &[full.address]);
     let mut client = server.client();
     client.send(GET);
     eventually("the attempt has begun", || full.attempts() == 1);
-    // The system repeats the connection attempt after a second. Then no socket listens any more.
+    // The system repeats the connection attempt after 1, 3 and 7 seconds. Then no socket listens any more.
     drop((full.listener, full.queued));
     let response = client.message();
     assert_eq!((response.status(), response.field("Connection")), (502, None));
