@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::scripted::Backend;
+use crate::harness::scripted::{Backend, Reserved};
 use crate::harness::wire::{End, Wire};
 use crate::harness::{PATIENCE, Server, Variant, balancer, eventually};
 use neraca::exchange::Limits;
@@ -120,26 +120,33 @@ fn a_backend_that_does_not_answer_is_a_gateway_timeout(variant: Variant) {
 
 /// A listener with a full queue. The system does not answer further connection attempts.
 struct Full {
+    /// No other test gets the port when the listener is closed.
+    reserved: Reserved,
     listener: Socket,
-    address: SocketAddr,
     queued: Vec<TcpStream>,
 }
 
 impl Full {
     fn start() -> Self {
+        let reserved = Reserved::new();
+        let address = reserved.address();
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.set_reuse_address(true).unwrap();
+        listener.bind(&address.into()).unwrap();
         listener.listen(0).unwrap();
-        let address = listener.local_addr().unwrap().as_socket().unwrap();
         let queued: Vec<_> =
             std::iter::from_fn(|| TcpStream::connect_timeout(&address, SHORT).ok()).take(100).collect();
         assert!((1..100).contains(&queued.len()), "{} in the queue", queued.len());
-        Full { listener, address, queued }
+        Full { reserved, listener, queued }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.reserved.address()
     }
 
     /// Counts the sockets that are connecting to the listener.
     fn attempts(&self) -> usize {
-        let (remote, syn_sent) = (format!("0100007F:{:04X}", self.address.port()), "02");
+        let (remote, syn_sent) = (format!("0100007F:{:04X}", self.address().port()), "02");
         let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
         // The table may have thousands of lines.
         let lines = sockets.lines().filter(|line| line.contains(&remote));
@@ -152,7 +159,7 @@ fn a_backend_that_does_not_take_connections_is_a_gateway_timeout(variant: Varian
     let full = Full::start();
     let mut options = variant.options();
     options.listener.limits.connect_timeout = SHORT;
-    let server = balancer(options, &[full.address]);
+    let server = balancer(options, &[full.address()]);
     let mut client = server.client();
     for attempt in 1..=2 {
         let start = Instant::now();
@@ -170,7 +177,7 @@ fn a_backend_that_refuses_late_is_a_bad_gateway(variant: Variant) {
     let mut options = variant.options();
     // The default of 3 s is when the system repeats the attempt for the second time.
     options.listener.limits.connect_timeout = PATIENCE;
-    let server = balancer(options, &[full.address]);
+    let server = balancer(options, &[full.address()]);
     let mut client = server.client();
     client.send(GET);
     eventually("the attempt has begun", || full.attempts() == 1);
