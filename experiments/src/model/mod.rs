@@ -4,8 +4,8 @@
 //! experiments/results/<date>-<host>/
 //!     manifest.json       Manifest: host, programs, binary, topology
 //!     plan.json           Plan: seed, targets, cells in the order in which they run
-//!     cells.ndjson one Record per line, appended at the end of a cell
-//!     raw/<NNN>-<cell>/ the raw files of each cell (`file`); `DONE` is written last
+//!     cells.ndjson        one Record per line, appended at the end of a cell
+//!     raw/<NNN>-<cell>/   the raw files of each cell (`file`); `DONE` is written last
 //! ```
 //!
 //! A [`Record`] is a pure function of its raw directory and the plan ([`crate::raw::derive`]). So every number can be
