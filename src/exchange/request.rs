@@ -184,6 +184,7 @@ mod tests {
     use super::super::tests::{GET, POST, Rig};
     use super::*;
     use crate::cluster::{Cluster, Policy};
+    use crate::router::Router;
 
     #[test]
     fn a_head_in_parts_is_forwarded_once_it_is_whole() {
@@ -269,9 +270,9 @@ mod tests {
     fn queued<const N: usize>() -> [Rig; N] {
         let start = Instant::now();
         let cluster = Cluster::new(&[([127, 0, 0, 1], 9000).into()], Policy::RoundRobin, 1, start);
-        let cluster = Arc::new(cluster.with_capacity(1, 2));
+        let router = Arc::new(Router::new(cluster.with_capacity(1, 2)));
         std::array::from_fn(|_| {
-            let mut rig = Rig::over(Arc::clone(&cluster), start);
+            let mut rig = Rig::over(Arc::clone(&router), start);
             rig.read(Side::Client, GET);
             rig
         })

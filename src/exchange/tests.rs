@@ -5,52 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::reason::Reason;
 use super::state::{Context, Exchange};
 use super::step::{Side, Step};
-use crate::app::{App, Client, Decision, Limits, ListenerId, ListenerSettings, Moment, Plan};
-use crate::cluster::{Backend, Cluster, Members, Permit, Policy, Queue, Start, Tried};
+use crate::app::{App, Client, Limits, ListenerId, ListenerSettings, Moment};
+use crate::cluster::{Backend, Cluster, Members, Policy, Queue};
 use crate::http::buffer::BufferPool;
-use crate::http::head::RequestHead;
+use crate::router::Router;
 
 pub(super) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 pub(super) const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
 
-/// Forwards every request to a backend of a cluster.
-struct Balancer(Arc<Cluster>);
-
-impl App for Balancer {
-    type View = Arc<Members>;
-
-    fn view(&self) -> Arc<Members> {
-        self.0.members()
-    }
-
-    fn refresh(&self, view: &mut Arc<Members>) {
-        self.0.refresh(view);
-    }
-
-    fn decide(&self, view: &mut Arc<Members>, _: &RequestHead<'_>, _: &Client<'_>, now: &Moment) -> Decision {
-        match self.0.start(view, &Tried::default(), &mut None, now.instant) {
-            Some(start) => Decision::Forward(Plan { start, trusted: false }),
-            None => Decision::Answer(Reason::NoBackend.answer()),
-        }
-    }
-
-    fn retry(
-        &self,
-        view: &mut Arc<Members>,
-        tried: &Tried,
-        permit: &mut Option<Permit>,
-        now: &Moment,
-    ) -> Option<Start> {
-        self.0.start(view, tried, permit, now.instant)
-    }
-}
-
 pub(super) struct Rig {
     pub(super) exchange: Exchange,
-    app: Balancer,
+    app: Arc<Router>,
     view: Arc<Members>,
     settings: ListenerSettings,
     buffers: BufferPool,
@@ -73,12 +40,12 @@ impl Rig {
     pub(super) fn new(backends: u16) -> Self {
         let start = Instant::now();
         let addresses: Vec<_> = (0..backends).map(|n| ([127, 0, 0, 1], 9000 + n).into()).collect();
-        Rig::over(Arc::new(Cluster::new(&addresses, Policy::RoundRobin, 1, start)), start)
+        let cluster = Cluster::new(&addresses, Policy::RoundRobin, 1, start);
+        Rig::over(Arc::new(Router::new(cluster)), start)
     }
 
-    /// Makes an exchange over this cluster.
-    pub(super) fn over(cluster: Arc<Cluster>, start: Instant) -> Self {
-        let app = Balancer(cluster);
+    /// Makes an exchange over this balancer.
+    pub(super) fn over(app: Arc<Router>, start: Instant) -> Self {
         let settings = ListenerSettings::default();
         Rig {
             exchange: Exchange::new(&settings.limits, start),
@@ -105,7 +72,7 @@ impl Rig {
 
     pub(super) fn step(&mut self) -> Step {
         self.exchange.step(&mut Context {
-            app: &self.app,
+            app: &*self.app,
             view: &mut self.view,
             client: &Client::new(([192, 0, 2, 1], 5000).into(), ListenerId::unused(), &self.settings),
             buffers: &mut self.buffers,
@@ -146,7 +113,7 @@ impl Rig {
     }
 
     pub(super) fn queue(&self) -> Option<&Arc<Queue>> {
-        self.app.0.queue()
+        self.app.cluster().queue()
     }
 
     pub(super) fn backends(&self) -> &[Arc<Backend>] {
