@@ -22,6 +22,9 @@ mod crowd;
 mod engine;
 #[path = "simulation/judge.rs"]
 mod judge;
+#[path = "harness/masked.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod masked;
 #[path = "simulation/message.rs"]
 mod message;
 #[path = "simulation/peers.rs"]
@@ -77,7 +80,9 @@ fn essence(run: &Run, heads: &[bool]) -> (Vec<Message>, Vec<(Message, bool)>, Cl
         message
     };
     let got = responses(run.received(), heads).into_iter().map(bare).collect();
-    let seen = run.seen.iter().map(|seen| (bare(seen.message.clone()), seen.reused)).collect();
+    // A connection is not kept while a note has no room.
+    let reused = |seen: &peers::Seen| seen.reused && run.clients[0].marked.is_none();
+    let seen = run.seen.iter().map(|seen| (bare(seen.message.clone()), reused(seen))).collect();
     (got, seen, run.reason())
 }
 
@@ -245,7 +250,8 @@ fn mutants_of_the_corpus_end_and_what_is_sent_on_is_valid() {
         let reply = mutant(rng.pick(RESPONSES).bytes, &mut rng);
         let job = Job { ends: rng.chance(50), early: rng.chance(50), ..Job::get(&reply) };
         let program = vec![send(&request), Act::AwaitFinals(1), Act::Leave(End::Eof)];
-        let run = run(&Plot::new(program, vec![job]), Pace::Chance(rng));
+        let transforms = rng.chance(plots::WITH_TRANSFORMS_PERCENT);
+        let run = run(&Plot { transforms, ..Plot::new(program, vec![job]) }, Pace::Chance(rng));
         let _valid = responses(run.received(), &[]);
         Census::new()
     });

@@ -78,8 +78,9 @@ fn answers_leave_whole_and_in_order() {
     let requests: String = asked.map(|(m, t)| format!("{m} {t} HTTP/1.1\r\nHost: a\r\n\r\n")).concat();
     let program = vec![Act::Send(requests.into_bytes()), Act::AwaitFinals(asked.len()), Act::Leave(End::Eof)];
     let jobs = asked.map(|(method, _)| Job { method, ..Job::get(b"") }).to_vec();
-    for pace in [Pace::Whole, Pace::Chance(Rng::new(1)), Pace::Chance(Rng::new(2))] {
-        let plot = Plot { delays: true, ..Plot::new(program.clone(), jobs.clone()) };
+    let paces = [Pace::Whole, Pace::Chance(Rng::new(1)), Pace::Chance(Rng::new(2))];
+    for (pace, transforms) in paces.into_iter().flat_map(|pace| [(pace.clone(), false), (pace, true)]) {
+        let plot = Plot { delays: true, transforms, ..Plot::new(program.clone(), jobs.clone()) };
         let (run, app) = run_app(Answers::new(), Instant::now(), &plot, pace);
         let got = responses(run.received(), &asked.map(|(method, _)| method == "HEAD"));
         assert_eq!(
@@ -100,10 +101,14 @@ fn answers_leave_whole_and_in_order() {
 #[test]
 fn a_file_that_has_shrunk_breaks_the_response_off() {
     let request = b"GET /short HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
-    let plot = Plot::new(vec![Act::Send(request)], vec![Job::get(b"")]);
-    let (run, _app) = run_app(Answers::new(), Instant::now(), &plot, Pace::Whole);
-    let got = responses(run.received(), &[]);
-    assert_eq!((got[0].whole, run.reason()), (Some(false), CloseReason::Truncated));
+    for transforms in [false, true] {
+        let request = request.clone();
+        let plot = Plot { transforms, ..Plot::new(vec![Act::Send(request)], vec![Job::get(b"")]) };
+        let (run, _app) = run_app(Answers::new(), Instant::now(), &plot, Pace::Whole);
+        let got = responses(run.received(), &[]);
+        assert_eq!((got[0].whole, run.reason()), (Some(false), CloseReason::Truncated));
+        assert_ne!(run.clients[0].marked, Some(true), "an end marker behind half a response");
+    }
 }
 
 #[test]

@@ -10,7 +10,9 @@ use super::chance::{Pace, Rng};
 use super::judge;
 use super::message::{Message, responses};
 use super::peers::Act;
-use super::plots::{Due, Script, spoil_job, spoil_program, spoilt_connect, spoilt_kept};
+use super::plots::{
+    Due, Script, WITH_TRANSFORMS_PERCENT, spoil_job, spoil_program, spoilt_connect, spoilt_kept,
+};
 use super::sweep;
 use super::wire::End;
 use super::world::{Event, Got, Plot, Run, run};
@@ -93,6 +95,7 @@ impl Crowd {
                 plot.events.push((some_time(rng), Event::Load(*rng.pick(&LOADS))));
             }
         }
+        plot.transforms = rng.chance(WITH_TRANSFORMS_PERCENT);
         plot.backends = 1 + rng.up_to(3) as u16;
         for _ in 0..rng.up_to(3) {
             let members: Vec<u16> = (0..5).filter(|_| rng.chance(50)).collect();

@@ -16,7 +16,7 @@ use neraca::http::buffer::BufferPool;
 use super::chance::Pace;
 use super::ports::{Owner, Ports};
 use super::trace::Trace;
-use super::wire::{SimTransport, Wire};
+use super::wire::{SimLine, Wire};
 
 /// Empty buffers of a worker at the start. They are all back when no connection has a request.
 const SPARE_BUFFERS: usize = 4;
@@ -31,13 +31,13 @@ pub const DATE: [u8; 29] = *b"Sun, 06 Nov 1994 08:49:37 GMT";
 
 /// A worker, and when it woke up last.
 struct Worker<V> {
-    state: WorkerState<V, SimTransport>,
+    state: WorkerState<V, SimLine>,
     woken: Option<Instant>,
 }
 
 /// A client's connection at the engine.
 struct Held {
-    connection: Connection<SimTransport>,
+    connection: Connection<SimLine>,
     client: usize,
     deadline: Instant,
     /// It waits in a run queue.
@@ -110,7 +110,7 @@ impl<A: App> Engine<A> {
     pub fn accept(&mut self, wire: &Wire, client: usize, now: Instant) {
         let fd = wire.socket().fd;
         let address = SocketAddr::from(([192, 0, 2, 1], 5000 + client as u16));
-        let endpoint = Endpoint::new(SimTransport::new(wire));
+        let endpoint = Endpoint::new(self.ports.line(wire, Side::Client));
         let deadline = now + self.idle_timeout;
         let connection = Connection::new(endpoint, address, deadline);
         self.shared.opened(self.shared.counters(0));
@@ -189,7 +189,7 @@ impl<A: App> Engine<A> {
         held.queued = false;
         held.connection.client().ready.insert(self.ports.take_ready(fd));
         if let Some(backend) = held.connection.backend() {
-            backend.ready.insert(self.ports.take_ready(backend.transport.fd()));
+            backend.ready.insert(self.ports.take_ready(backend.transport.inner().fd()));
         }
         self.ports.begin_run(held.client, now);
         let (state, counters) = (&mut self.workers[worker].state, self.shared.counters(worker));
@@ -234,13 +234,14 @@ impl<A: App> Engine<A> {
             self.queue.as_ref().is_some_and(|queue| queue.waiting() > 0 || self.ports.is_woken(fd));
         assert!(self.delays || in_queue || interest != Interest::NONE, "waits for nothing");
         let ports = &self.ports;
-        let check = |end: &Endpoint<SimTransport>, side| {
-            let fd = end.transport.fd();
+        let check = |end: &Endpoint<SimLine>, side| {
+            let fd = end.transport.inner().fd();
             let (reads, writes) =
                 (interest.contains(Interest::read(side)), interest.contains(Interest::write(side)));
             let known = end.ready.contains(Readiness::READABLE) || ports.is_ready(fd);
-            let socket = end.transport.wire().socket();
+            let socket = end.transport.inner().wire().socket();
             assert!(!socket.end_is_due(), "waits behind the last bytes");
+            assert!(!reads || !end.ready.contains(Readiness::BUFFERED), "waits for bytes that are decoded");
             assert!(
                 !reads || known || !socket.has_unread() || socket.has_events(),
                 "readiness to read is lost"

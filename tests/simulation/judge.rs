@@ -37,7 +37,13 @@ fn one_response(response: &Message, job: &Job, due: &Due, got: &Got, last: bool)
     assert!(from == b"101" || from == job.id.to_string().as_bytes(), "the response to another request");
     assert_eq!(response.status(), due.status);
     assert!(due.body.starts_with(&response.body), "a body that nobody sent");
-    let cut_by_end = job.faults.iter().any(|fault| matches!(fault, Fault::Cut(_, End::Eof))) && due.unframed;
+    let looks_whole = |fault: &Fault| match fault {
+        Fault::Cut(_, End::Eof) => true,
+        // With a transform, the end marker is missing.
+        Fault::Cut(_, End::Torn) => got.marked.is_none(),
+        _ => false,
+    };
+    let cut_by_end = job.faults.iter().any(looks_whole) && due.unframed;
     let sizes = (response.body.len(), due.body.len(), response.whole, reason);
     let fine = !whole || cut_by_end || job.tunnel || response.body == due.body;
     assert!(fine, "truncated, and it looks whole: {sizes:?} {:?}", response.start);
@@ -51,7 +57,7 @@ pub fn attempts(run: &Run, job: &Job) {
     for (n, pair) in attempts.windows(2).enumerate() {
         assert!(idempotent, "{} sent once more", job.method);
         assert!(!pair[1].reused, "sent once more on a kept connection");
-        let answered = matches!(job.faults.get(n), Some(Fault::Cut(1.., End::Eof)));
+        let answered = matches!(job.faults.get(n), Some(Fault::Cut(1.., End::Eof | End::Torn)));
         assert!(
             !answered || pair[0].message.whole != Some(true),
             "sent once more behind a byte of an answer"
@@ -71,6 +77,7 @@ pub fn undisturbed(got: &Got, dues: &[Due]) -> [u64; 2] {
     let dues = &dues[..super::plots::served(dues)];
     let reason = got.reason.expect("a client that connected");
     assert!(!reason.is_abrupt(), "{reason:?}");
+    assert_ne!(got.marked, Some(false), "an end without its marker");
     let finals: Vec<_> = all.iter().filter(|r| r.status() >= 200 || r.status() == 101).collect();
     let statuses: Vec<_> = finals.iter().map(|r| r.status()).collect();
     assert_eq!(statuses, dues.iter().map(|due| due.status).collect::<Vec<_>>(), "{reason:?}");

@@ -8,6 +8,9 @@ use super::peers::{Act, Fault, Job};
 use super::wire::End;
 use super::world::Plot;
 
+/// Percentage of the plots in which a transform stands between each connection and its exchange.
+pub const WITH_TRANSFORMS_PERCENT: usize = 10;
+
 /// What a client is to get for a job, if nothing goes wrong.
 #[derive(Debug, Clone)]
 pub struct Due {
@@ -66,7 +69,8 @@ impl Script {
 pub fn peaceful(rng: &mut Rng) -> (Plot, Vec<Due>) {
     let Script { jobs, dues, program } = Script::new(rng, 0, 0);
     let buffer_bytes = *rng.pick(&[700, 2048, 64 * 1024]);
-    (Plot { buffer_bytes, ..Plot::new(program, jobs) }, dues)
+    let transforms = rng.chance(WITH_TRANSFORMS_PERCENT);
+    (Plot { buffer_bytes, transforms, ..Plot::new(program, jobs) }, dues)
 }
 
 /// How many of the jobs are served before the connection closes.
@@ -94,7 +98,7 @@ pub fn troubled(rng: &mut Rng) -> (Plot, Vec<Due>) {
 pub fn spoil_job(rng: &mut Rng, job: &mut Job) {
     job.early |= !job.body.is_empty() && rng.chance(15);
     for _ in 0..3 {
-        let end = *rng.pick(&[End::Eof, End::Reset]);
+        let end = *rng.pick(&End::ALL);
         job.faults.push(match rng.up_to(18) {
             0 | 1 => Fault::Leave(end),
             2 | 3 => Fault::Cut(rng.up_to(job.reply.len()), end),
@@ -124,7 +128,7 @@ pub fn spoilt_connect(rng: &mut Rng) -> Option<AttachError> {
 
 /// How a kept connection dies when it is used again; None: it lives.
 pub fn spoilt_kept(rng: &mut Rng) -> Option<End> {
-    let end = *rng.pick(&[End::Eof, End::Reset]);
+    let end = *rng.pick(&End::ALL);
     rng.chance(30).then_some(end)
 }
 
@@ -134,8 +138,7 @@ pub fn spoil_program(rng: &mut Rng, program: &mut Vec<Act>) {
     let seconds = [1, 5, 20, 45, 100];
     let act = match rng.up_to(4) {
         0 => Act::Stall,
-        1 => Act::Leave(End::Eof),
-        2 => Act::Leave(End::Reset),
+        1 | 2 => Act::Leave(*rng.pick(&End::ALL)),
         _ => Act::Pause(Duration::from_secs(*rng.pick(&seconds))),
     };
     if let Act::Send(bytes) = &mut program[at] {

@@ -8,15 +8,16 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use neraca::cluster::{Backend, BackendId, IdlePool};
-use neraca::engine::driver::{Backends, Endpoint, PressureLimit, Readiness};
+use neraca::engine::driver::{Backends, Endpoint, Layered, PressureLimit, Readiness, Transport};
 use neraca::exchange::{AttachError, Side};
 
 use super::chance::Pace;
+use super::masked::Role;
 use super::peers::Conn;
 use super::trace::Trace;
-use super::wire::{Connect, End, SimTransport, Wire};
+use super::wire::{Connect, End, SimLine, SimTransport, Wire, factory};
 
-type Socket = Endpoint<SimTransport>;
+type Socket = Endpoint<SimLine>;
 
 /// Most calls for a backend connection in one run of a client's connection.
 const ATTACHES_MAX: usize = 24;
@@ -48,6 +49,8 @@ pub struct Fortune {
     /// How the kept connections die when they are used again. None: the connection lives.
     pub deaths: VecDeque<Option<End>>,
     pub pace: Pace,
+    /// A transform stands between each connection and its exchange.
+    pub transforms: bool,
 }
 
 pub struct Ports {
@@ -57,6 +60,7 @@ pub struct Ports {
     entries: RefCell<Vec<Entry>>,
     pool: RefCell<IdlePool<Socket>>,
     pub fortune: RefCell<Fortune>,
+    transforms: bool,
     /// The backends' ends of all connections.
     pub conns: RefCell<Vec<Conn>>,
     /// The clients whose attempts met a failed connect or a dead connection.
@@ -86,6 +90,7 @@ impl Ports {
             limit,
             entries: RefCell::default(),
             pool: RefCell::new(IdlePool::new(kept)),
+            transforms: fortune.transforms,
             fortune: RefCell::new(fortune),
             conns: RefCell::default(),
             disturbed: RefCell::default(),
@@ -100,7 +105,8 @@ impl Ports {
         let mut entries = self.entries.borrow_mut();
         let free = entries.iter().position(|entry| entry.wire.socket().closed.is_some());
         let fd = free.unwrap_or(entries.len());
-        let wire = Wire::new(fd, side, connect, &self.trace);
+        let role = if side == Side::Client { Role::Client } else { Role::Server };
+        let wire = Wire::new(fd, side, connect, &self.trace, self.transforms.then_some(role));
         let entry = Entry { wire: wire.clone(), owner: Owner::Nobody, ready: Readiness::NONE, address };
         match free {
             Some(fd) => entries[fd] = entry,
@@ -162,8 +168,8 @@ impl Ports {
     pub fn expire(&self, now: Instant, kept_for: Duration) {
         let expired = self.pool.borrow_mut().expire(now, kept_for);
         for socket in expired {
-            self.trace.note("pool", "expired", socket.transport.fd(), 0);
-            self.close(socket);
+            self.trace.note("pool", "expired", socket.transport.inner().fd(), 0);
+            self.close_unused(socket);
         }
     }
 
@@ -174,11 +180,17 @@ impl Ports {
     }
 
     fn drop_parked(&self, fd: usize) {
-        let dead = self.pool.borrow_mut().remove_if(fd, |socket| !socket.transport.is_quiet());
+        let dead = self.pool.borrow_mut().remove_if(fd, |socket| !is_quiet(socket));
         if let Some(socket) = dead {
             self.trace.note("pool", "dead", fd, 0);
             self.close(socket);
         }
+    }
+
+    /// The engine's end of a connection.
+    pub fn line(&self, wire: &Wire, side: Side) -> SimLine {
+        let role = if side == Side::Client { Role::Server } else { Role::Client };
+        Layered::new(SimTransport::new(wire), self.transforms.then(|| factory(role)).as_ref())
     }
 
     fn disturb(&self) {
@@ -191,22 +203,31 @@ impl Ports {
     }
 }
 
-impl Backends<SimTransport> for Ports {
+/// True when no byte for the exchange and no end has arrived since the last read.
+fn is_quiet(socket: &mut Socket) -> bool {
+    match &mut socket.transport {
+        Layered::Plain(transport) => transport.is_quiet(),
+        Layered::Coded(coded) => coded.is_quiet(&mut socket.ready),
+    }
+}
+
+impl Backends<SimLine> for Ports {
     fn checkout(&self, backend: BackendId, client: &Socket) -> Option<Socket> {
         self.count_attach();
         let mut socket = self.pool.borrow_mut().checkout(backend)?;
-        let fd = socket.transport.fd();
+        let fd = socket.transport.inner().fd();
         // The poller has told the pool of every event that it took.
-        let quiet = socket.transport.is_quiet() || socket.transport.wire().socket().has_events();
+        let quiet =
+            socket.transport.inner().is_quiet() || socket.transport.inner().wire().socket().has_events();
         assert!(quiet, "a parked connection with an end or bytes that are known");
         self.trace.note("pool", "checkout", fd, 0);
-        self.own(fd, Owner::Client(client.transport.fd()));
+        self.own(fd, Owner::Client(client.transport.inner().fd()));
         socket.ready.insert(self.take_ready(fd));
         let dies = self.fortune.borrow_mut().deaths.pop_front().flatten();
         let mut conns = self.conns.borrow_mut();
-        let conn = conns.iter_mut().find(|conn| conn.wire.is(socket.transport.wire()));
+        let conn = conns.iter_mut().find(|conn| conn.wire.is(socket.transport.inner().wire()));
         let conn = conn.expect("a connection in use");
-        let has_left = socket.transport.wire().socket().has_left();
+        let has_left = socket.transport.inner().wire().socket().has_left();
         if dies.is_some() || has_left || conn.closes_later() {
             self.disturb();
         }
@@ -223,7 +244,10 @@ impl Backends<SimTransport> for Ports {
             self.disturb();
         }
         let at_once = fortune.pace.happens(50);
+        // A handshake that fails is a failed connect, too.
+        let breaks = self.transforms && error.is_some() && fortune.pace.happens(50);
         let connect = match (error, at_once) {
+            (Some(AttachError::TimedOut | AttachError::Refused), _) if breaks => Connect::Soon,
             (None, true) => Connect::Done,
             (None, false) => Connect::Soon,
             (Some(AttachError::TimedOut), _) => Connect::Never,
@@ -232,21 +256,25 @@ impl Backends<SimTransport> for Ports {
             (Some(AttachError::Exhausted), _) => return Err(rustix::io::Errno::MFILE.into()),
             (Some(AttachError::Local), _) => return Err(rustix::io::Errno::ADDRNOTAVAIL.into()),
         };
-        drop(fortune);
         let wire = self.open(Side::Backend, Some(address), connect);
+        if breaks && connect == Connect::Soon {
+            let end = if at_once { End::Torn } else { End::Reset };
+            wire.socket().break_handshake(Some(end).filter(|_| error == Some(AttachError::Refused)));
+        }
+        drop(fortune);
         let fd = wire.socket().fd;
         self.trace.note("pool", "connect", fd, connect as usize);
-        self.own(fd, Owner::Client(client.transport.fd()));
+        self.own(fd, Owner::Client(client.transport.inner().fd()));
         self.conns.borrow_mut().push(Conn::new(wire.clone()));
-        let mut socket = Endpoint::new(SimTransport::new(&wire));
+        let mut socket = Endpoint::new(self.line(&wire, Side::Backend));
         socket.ready = Readiness::NONE;
-        socket.ready.set(Readiness::WRITABLE, connect == Connect::Done);
-        Ok((socket, connect == Connect::Done))
+        let established = socket.transport.established(&mut socket.ready)?;
+        Ok((socket, established))
     }
 
     fn park(&self, socket: Socket, backend: &Arc<Backend>, now: Instant) {
-        let fd = socket.transport.fd();
-        assert!(!socket.transport.wire().socket().shut, "parked behind an end");
+        let fd = socket.transport.inner().fd();
+        assert!(!socket.transport.inner().wire().socket().shut, "parked behind an end");
         assert!(!socket.has_ended(), "parked with a known end");
         assert_eq!(self.entries.borrow()[fd].address, Some(backend.address()), "parked at another backend");
         self.trace.note("pool", "park", fd, 0);
@@ -254,7 +282,7 @@ impl Backends<SimTransport> for Ports {
         let oldest = self.pool.borrow_mut().park(backend, fd, socket, now);
         if let Some(oldest) = oldest {
             self.trace.note("pool", if backend.is_removed() { "removed" } else { "full" }, fd, 0);
-            self.close(oldest);
+            self.close_unused(oldest);
         }
         if self.is_ready(fd) {
             self.take_ready(fd);
@@ -263,8 +291,8 @@ impl Backends<SimTransport> for Ports {
     }
 
     fn close(&self, socket: Socket) {
-        self.own(socket.transport.fd(), Owner::Nobody);
-        self.take_ready(socket.transport.fd());
+        self.own(socket.transport.inner().fd(), Owner::Nobody);
+        self.take_ready(socket.transport.inner().fd());
     }
 
     fn pressure(&self) -> &PressureLimit {
@@ -272,6 +300,6 @@ impl Backends<SimTransport> for Ports {
     }
 
     fn waker(&self, client: &Socket) -> Waker {
-        Arc::new(Client(client.transport.fd(), Arc::clone(&self.woken))).into()
+        Arc::new(Client(client.transport.inner().fd(), Arc::clone(&self.woken))).into()
     }
 }

@@ -8,10 +8,11 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-use neraca::engine::driver::{Follows, Readiness, Transport};
+use neraca::engine::driver::{Follows, Layered, Readiness, Transform, TransformFactory, Transport};
 use neraca::exchange::Side;
 
 use super::chance::Pace;
+use super::masked::{Masked, Role};
 use super::trace::Trace;
 
 /// Bytes of a blocked write that are remembered: the next write must begin with them.
@@ -22,6 +23,12 @@ const OFFERED_BYTES: usize = 64;
 pub enum End {
     Eof,
     Reset,
+    /// The stream ends without the end marker of its transform. Without a transform this is the same as `Eof`.
+    Torn,
+}
+
+impl End {
+    pub const ALL: [End; 3] = [End::Eof, End::Reset, End::Torn];
 }
 
 /// How far a connection is that the engine makes.
@@ -47,6 +54,14 @@ pub struct Socket {
     failed: bool,
     /// Bytes that the peer sent and that have not arrived.
     in_transit: VecDeque<u8>,
+    /// The peer's transform, if the connection has one.
+    transform: Option<Masked>,
+    /// Bytes of the peer that wait for the handshake.
+    unsent: Vec<u8>,
+    /// The end of the peer's stream, once `unsent` is empty.
+    leaves_later: Option<(End, bool)>,
+    /// The peer takes no part in the handshake.
+    mute: bool,
     /// The end of the peer's stream, behind `in_transit`.
     leaves: Option<End>,
     /// The end arrives in one packet with the last bytes.
@@ -57,7 +72,7 @@ pub struct Socket {
     end: Option<End>,
     /// The engine has read the end.
     end_told: bool,
-    /// All bytes that the engine wrote; the peer has them at once.
+    /// All bytes that the engine wrote, decoded; the peer has them at once.
     pub written: Vec<u8>,
     /// How many bytes the peer takes before it is asked again.
     window: usize,
@@ -81,18 +96,82 @@ pub struct Socket {
 impl Socket {
     /// Sends bytes towards the engine.
     pub fn send(&mut self, bytes: impl IntoIterator<Item = u8>) {
-        assert!(self.leaves.is_none(), "a peer sends behind its end");
-        self.in_transit.extend(bytes);
+        assert!(!self.has_left(), "a peer sends behind its end");
+        self.unsent.extend(bytes);
+        self.pump();
+    }
+
+    /// Sends what the transform permits.
+    fn pump(&mut self) {
+        if self.leaves.is_some() || self.mute {
+            return;
+        }
+        let mut out = Vec::new();
+        let taken = match &mut self.transform {
+            None => {
+                out.append(&mut self.unsent);
+                0
+            }
+            Some(transform) => transform.encode(&self.unsent, &mut out).expect("a working transform"),
+        };
+        self.unsent.drain(..taken);
+        self.in_transit.extend(out);
+        if let Some((end, joined)) = self.leaves_later.take() {
+            self.leave(end, joined);
+        }
+    }
+
+    /// The peer gets bytes that the engine wrote.
+    fn receive(&mut self, bytes: &[u8]) {
+        let Some(transform) = &mut self.transform else { return self.written.extend_from_slice(bytes) };
+        if self.mute {
+            return;
+        }
+        let mut out = Vec::new();
+        let valid = transform.decode(bytes, &mut self.written, &mut out);
+        valid.expect("whole and valid records from the engine");
+        if self.leaves.is_none() {
+            self.in_transit.extend(out);
+        }
+        self.pump();
+    }
+
+    fn is_handshaking(&self) -> bool {
+        self.transform.as_ref().is_some_and(Masked::is_handshaking)
+    }
+
+    /// The engine's end marker has come. None: the connection has no transform.
+    pub fn is_marked(&self) -> Option<bool> {
+        self.transform.as_ref().map(Masked::peer_has_ended)
+    }
+
+    /// The peer leaves in the middle of the handshake.
+    pub fn break_handshake(&mut self, end: Option<End>) {
+        self.note("breaks handshake", end.map_or(9, |end| end as usize));
+        (self.mute, self.leaves) = (true, end);
     }
 
     /// Ends the peer's stream. `joined`: the end arrives in one packet with the last bytes.
     pub fn leave(&mut self, end: End, joined: bool) {
+        if end == End::Eof && (self.is_handshaking() || !self.unsent.is_empty()) {
+            self.leaves_later = Some((end, joined));
+            return;
+        }
         self.note(if joined { "leaves joined" } else { "leaves" }, end as usize);
         (self.leaves, self.joined) = (Some(end), joined);
+        if let Some(transform) = &mut self.transform {
+            let mut marker = Vec::new();
+            match end {
+                End::Eof if transform.has_ended() => {}
+                End::Eof => transform.end(&mut marker),
+                End::Reset | End::Torn => transform.forget_end(),
+            }
+            self.in_transit.extend(marker);
+        }
     }
 
     pub fn has_left(&self) -> bool {
-        self.leaves.is_some()
+        self.leaves.is_some() || self.leaves_later.is_some()
     }
 
     /// Some bytes, the end, or the result of the connect arrive. True when something changed.
@@ -212,8 +291,8 @@ impl Socket {
         }
         self.window -= n;
         let first = n.min(bytes[0].len());
-        self.written.extend_from_slice(&bytes[0][..first]);
-        self.written.extend_from_slice(&bytes[1][..n - first]);
+        self.receive(&bytes[0][..first]);
+        self.receive(&bytes[1][..n - first]);
         Ok(n)
     }
 }
@@ -228,14 +307,19 @@ fn broken() -> Readiness {
 pub struct Wire(Rc<RefCell<Socket>>);
 
 impl Wire {
-    pub fn new(fd: usize, side: Side, connect: Connect, trace: &Trace) -> Self {
-        Wire(Rc::new(RefCell::new(Socket {
+    /// A connection, with a transform of the peer in this role if it has one.
+    pub fn new(fd: usize, side: Side, connect: Connect, trace: &Trace, role: Option<Role>) -> Self {
+        let wire = Wire(Rc::new(RefCell::new(Socket {
             fd,
             side,
             trace: trace.clone(),
             connect,
             failed: false,
             in_transit: VecDeque::new(),
+            transform: role.map(Masked::with_notes),
+            unsent: Vec::new(),
+            leaves_later: None,
+            mute: false,
             leaves: None,
             joined: false,
             arrived: VecDeque::new(),
@@ -251,7 +335,9 @@ impl Wire {
             abrupt: false,
             closed: None,
             events: Readiness::NONE,
-        })))
+        })));
+        wire.socket().pump();
+        wire
     }
 
     pub fn socket(&self) -> RefMut<'_, Socket> {
@@ -264,7 +350,15 @@ impl Wire {
     }
 }
 
-/// The engine's end of a connection. Dropping it closes the connection.
+/// The engine's end of a connection, with the shipped code for a transform if it has one.
+pub type SimLine = Layered<SimTransport>;
+
+/// Makes the engine's transforms. They send notes, as the peers' transforms do.
+pub fn factory(role: Role) -> TransformFactory {
+    TransformFactory::new(move || Box::new(Masked::with_notes(role)))
+}
+
+/// The engine's end of a connection without its transform. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct SimTransport(Wire);
 
@@ -344,6 +438,7 @@ impl Transport for SimTransport {
         let mut socket = self.0.socket();
         socket.note("shutdown", 0);
         assert!(!socket.shut, "the stream is ended twice");
+        assert_ne!(socket.is_marked(), Some(false), "an end without its marker");
         (socket.shut, socket.end_is_due) = (true, false);
     }
 
@@ -356,6 +451,15 @@ impl Drop for SimTransport {
     fn drop(&mut self) {
         let mut socket = self.0.socket();
         socket.closed = Some(socket.abrupt);
+        assert!(
+            !socket.abrupt || socket.shut || socket.is_marked() != Some(true),
+            "a reset behind an end marker"
+        );
+        match socket.is_marked() {
+            Some(true) => socket.note("closed marked", 0),
+            Some(false) => socket.note("closed unmarked", 0),
+            None => {}
+        }
         socket.note(if socket.abrupt { "reset by us" } else { "close" }, socket.arrived.len());
     }
 }

@@ -63,6 +63,8 @@ pub struct Plot {
     pub delays: bool,
     /// Time goes on now and then while bytes are under way.
     pub time_flows: bool,
+    /// A transform stands between each connection and its exchange.
+    pub transforms: bool,
 }
 
 impl Plot {
@@ -85,6 +87,7 @@ impl Plot {
             draining: false,
             delays: false,
             time_flows: false,
+            transforms: false,
         }
     }
 
@@ -118,6 +121,8 @@ pub struct Got {
     pub reason: Option<CloseReason>,
     /// An attempt for one of its requests met a failed connect or a dead connection.
     pub disturbed: bool,
+    /// The end marker came before the end. None: the connection has no transform.
+    pub marked: Option<bool>,
 }
 
 /// What came of a run.
@@ -239,6 +244,7 @@ impl<A: App> World<A> {
             connects: plot.connects.clone().into(),
             deaths: plot.deaths.clone().into(),
             pace: pace.clone(),
+            transforms: plot.transforms,
         };
         let ports = Ports::new(&trace, pressure(plot.limit), plot.kept, fortune, start);
         let mut engine = Engine::new(app, ports, plot.options(), plot.buffer_bytes, start);
@@ -370,6 +376,7 @@ impl<A: App> World<A> {
         assert_eq!(counters.accepted, counters.closed, "accepted and closed connections");
         let disturbed = engine.ports.disturbed.take();
         let got = clients.into_iter().enumerate().map(|(n, client)| Got {
+            marked: client.as_ref().and_then(|client| client.wire.socket().is_marked()),
             received: client
                 .map_or_else(Vec::new, |client| std::mem::take(&mut client.wire.socket().written)),
             heads: plot.heads(n),

@@ -180,8 +180,9 @@ pub struct Coded<T> {
     plain: Queue,
     /// Encoded bytes that the inner transport has not taken.
     out: Queue,
-    /// Plain bytes whose encoding is in `out`. They count as written when `out` is empty, so that the exchange takes no
-    /// byte for sent that is not.
+    /// Plain bytes whose encoding is in `out`, and which do not count as written yet. All but one byte count when the
+    /// inner transport has taken a part of `out`: a request of which some bytes were sent is not sent again. The last
+    /// byte counts when `out` is empty: the response is not over before.
     unreported: usize,
     /// The inner transport is established.
     connected: bool,
@@ -305,8 +306,13 @@ impl<T: Transport> Coded<T> {
                 self.make_end();
             }
         }
-        self.flush(ready)?;
-        Ok(std::mem::take(&mut self.unreported))
+        match self.flush(ready) {
+            Ok(()) => Ok(std::mem::take(&mut self.unreported)),
+            Err(error) if is_temporary(&error) && self.out.taken > 0 && self.unreported > 1 => {
+                Ok(std::mem::replace(&mut self.unreported, 1) - 1)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Encodes the first bytes of the slices into `out`, which is empty. Advances the handshake first.
@@ -423,7 +429,12 @@ impl<T: Transport> Coded<T> {
 
     fn decode(&mut self, received: &[u8], ready: &mut Readiness) {
         self.blocked = false;
+        let before = self.out.bytes.len();
         let result = self.transform.decode(received, &mut self.plain.bytes, &mut self.out.bytes);
+        if self.ended {
+            // Nothing may follow the end marker.
+            self.out.bytes.truncate(before);
+        }
         // Bytes that the inner transport does not take now are sent when it is writable.
         self.progress(ready);
         match result {
@@ -681,17 +692,20 @@ mod tests {
     }
 
     #[test]
-    fn a_write_counts_when_all_its_records_are_sent() {
+    fn the_last_byte_of_a_write_counts_when_all_its_records_are_sent() {
         let mut rig = Rig::greeted();
-        rig.give_room(2);
+        rig.give_room(0);
         assert_eq!(rig.write(b"abc", Follows::Unknown), Err(ErrorKind::WouldBlock));
+        rig.give_room(2);
+        assert_eq!(rig.write(b"abc", Follows::Unknown), Ok(2), "a part was sent");
+        assert_eq!(rig.write(b"cd", Follows::Unknown), Err(ErrorKind::WouldBlock));
         assert_eq!(rig.waits_for(Interest::READ_CLIENT), {
             let mut both = Interest::READ_CLIENT;
             both.set(Interest::WRITE_CLIENT, true);
             both
         });
         rig.give_room(9);
-        assert_eq!(rig.write(b"abcd", Follows::Unknown), Ok(3), "the bytes of the first call");
+        assert_eq!(rig.write(b"cd", Follows::Unknown), Ok(1), "the bytes of the first call");
         assert_eq!(rig.write(b"d", Follows::Unknown), Ok(1));
         assert_eq!(rig.pipe().written, b"\x03bcd\x01e");
         assert!(rig.is_small());
@@ -821,8 +835,8 @@ mod tests {
             rig.give_room(room);
             rig.line.send_file(&mut rig.ready, &file, range).map_err(|error| error.kind())
         };
-        assert_eq!(send(2, 2..6), Err(ErrorKind::WouldBlock));
-        assert_eq!(send(9, 2..6), Ok(4));
+        assert_eq!(send(2, 2..6), Ok(3));
+        assert_eq!(send(9, 5..6), Ok(1));
         assert_eq!(send(9, 12..20), Ok(0), "the file is shorter");
         std::fs::remove_file(&path).unwrap();
         assert_eq!(rig.pipe().written, b"\x043456");
