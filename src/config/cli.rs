@@ -79,11 +79,11 @@ pub(super) struct BalanceArguments {
     /// Start three file servers in this process and use them as backends.
     #[arg(long)]
     pub(super) demo: bool,
-    /// How to choose the backend of a request.
+    /// Policy that picks the backend of a request.
     #[arg(long, default_value_t, value_parser = policy())]
     pub(super) policy: Policy,
-    /// Network of trusted proxies; repeat it for each network. Their Forwarded and X-Forwarded fields are kept. These
-    /// fields of all other clients are removed, and X-Forwarded-For is set anew.
+    /// Network of trusted proxies; repeat it for each network. Their Forwarded and X-Forwarded fields are kept. For all
+    /// other clients these fields are removed, and X-Forwarded-For gets the client's address.
     #[arg(long, value_name = "CIDR", value_parser = network)]
     pub(super) trust: Vec<IpNet>,
     /// Maximum requests in flight per core, while the CPUs are saturated. Further requests wait. 0 means no limit
@@ -98,7 +98,7 @@ pub(super) struct BalanceArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArguments {
-    /// Directory whose files are served.
+    /// Directory to serve.
     #[arg(long, value_name = "DIR")]
     pub(super) root: PathBuf,
     #[command(flatten)]
@@ -115,7 +115,7 @@ pub(super) struct CommonArguments {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = HostPort::from_str,
           display_order = FIRST)]
     pub(super) listen: Vec<HostPort>,
-    /// File to append counters to, as one JSON object a line, every second and at the end.
+    /// File to append counters to, as one JSON object per line, every second and at the end.
     #[arg(long, value_name = "FILE", display_order = LAST)]
     pub(super) stats: Option<PathBuf>,
     #[command(flatten)]
@@ -129,7 +129,7 @@ pub(super) struct CommonArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Engine")]
 pub(super) struct EngineArguments {
-    /// How connections are handled: by a pool of worker threads, or as tasks on one executor per core.
+    /// Engine: a pool of worker threads, or tasks on one executor per core.
     #[arg(long, value_enum, default_value_t = EngineName::Async)]
     pub(super) engine: EngineName,
     /// Number of worker threads [default: 1 per core (async); 2 per core, at least 4 (thread)].
@@ -143,7 +143,7 @@ pub(super) struct EngineArguments {
     /// least 16].
     #[arg(long, value_name = "N", value_parser = number)]
     pub(super) batch: Option<u64>,
-    /// Async engine: what reports that a socket is ready: an edge-triggered reactor per core, or smol's own reactor
+    /// Async engine: the reactor that reports ready sockets: an edge-triggered reactor per core, or smol's own reactor
     /// [default: edge].
     #[arg(long, value_enum)]
     pub(super) reactor: Option<ReactorName>,
@@ -167,7 +167,7 @@ pub(super) struct LimitArguments {
     /// Time to receive a whole request head; then 408.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().head_timeout), value_parser = number)]
     pub(super) head_timeout_ms: u64,
-    /// Maximum pause while the client sends a body (then 408) or reads one (then a close).
+    /// Maximum time between two bytes of a body that the client sends (then 408) or reads (then a close).
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().body_timeout), value_parser = number)]
     pub(super) body_timeout_ms: u64,
     /// Time to keep a client connection open without a request.
@@ -186,11 +186,11 @@ pub(super) struct LimitArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct BackendLimitArguments {
-    /// Time to connect to a backend. Then the next backend is tried. If no backend is left: 504.
+    /// Time to connect to a backend. Then another backend is tried; if none is left, 504.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().connect_timeout), value_parser = number)]
     pub(super) connect_timeout_ms: u64,
     /// Time to wait for the response head, and for each further part of the response. Without a head, an idempotent
-    /// request goes to another backend; if none is left: 504. Within a response: the connection breaks.
+    /// request goes to another backend; if none is left, 504. Within a response, the client's connection is reset.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().response_timeout), value_parser = number)]
     pub(super) response_timeout_ms: u64,
     /// Time for a backend to answer `Expect: 100-continue`; then the balancer sends 100 Continue.

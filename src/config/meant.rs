@@ -73,7 +73,7 @@ pub enum Backends {
 pub struct Serve {
     /// Listeners, engine and limits.
     pub common: Common,
-    /// The directory whose files are served.
+    /// The directory to serve.
     pub root: PathBuf,
     /// The limits of the file server.
     pub limits: FilesLimits,
