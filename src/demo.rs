@@ -46,7 +46,7 @@ impl Demo {
 
     /// The addresses of the backends.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.running.iter().flat_map(EngineHandle::addresses).copied().collect()
+        self.running.iter().flat_map(EngineHandle::addresses).collect()
     }
 }
 

@@ -132,32 +132,51 @@ fn a_slow_backend_holds_up_nobody(variant: Variant) {
     assert!(took >= SLOW && took < 3 * SLOW, "{took:?}");
 }
 
-fn connections_beyond_the_limit_wait_for_their_turn(variant: Variant) {
+fn idle_clients_make_room_for_new_clients(variant: Variant) {
     let mut options = variant.options();
     options.engine_limits.connections = 5;
     let server = balancer(options, &[automatic(variant, reply)]);
-    let mut clients: Vec<Wire> = (0..12).map(|_| server.client()).collect();
+    let mut clients: Vec<Wire> = (0..5).map(|_| server.client()).collect();
     for client in &mut clients {
         client.send(GET);
-    }
-    for client in &mut clients[..5] {
         assert_eq!(client.message().text(), "ok");
     }
-    eventually("it is full", || server.stats().accept_paused > 0);
-    assert_eq!(server.stats().accepted, 5);
-    // Each client that leaves makes room for one client.
-    for client in clients.drain(..5) {
-        drop(client);
-    }
-    for mut client in clients {
+    // The client that has been idle for the longest time leaves, and nobody else.
+    let mut newcomer = server.client();
+    newcomer.send(GET);
+    assert_eq!(newcomer.message().text(), "ok");
+    clients.remove(0).ends();
+    for client in clients.iter_mut().chain([&mut newcomer]) {
+        client.send(GET);
         assert_eq!(client.message().text(), "ok");
     }
-    assert_eq!(server.stats().accepted, 12);
+    // A worker of the textbook pool is held for as long as a backend is.
+    if variant.holds_workers() {
+        return;
+    }
+    // Without an idle client the newcomers wait for their turn.
+    for client in &mut clients {
+        client.send("GET /never HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    newcomer.send("GET /never HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut waiting: Vec<Wire> = (0..7).map(|_| server.client()).collect();
+    for client in &mut waiting {
+        client.send(GET);
+    }
+    let paused = server.stats().accept_paused;
+    eventually("it is full", || server.stats().accept_paused > paused);
+    assert_eq!(server.stats().accepted, 6);
+    // Each one that leaves makes room for one.
+    clients.into_iter().chain([newcomer]).for_each(Wire::reset);
+    for mut client in waiting {
+        assert_eq!(client.message().text(), "ok");
+    }
+    assert_eq!(server.stats().accepted, 13);
 }
 
 each_variant! {
     a_thousand_kept_connections_are_all_served
     slow_clients_hold_up_nobody
     a_slow_backend_holds_up_nobody
-    connections_beyond_the_limit_wait_for_their_turn
+    idle_clients_make_room_for_new_clients
 }

@@ -171,21 +171,6 @@ fn the_layers_are_stated_alike_everywhere() {
     }
 }
 
-/// Imports that still close a circle, as (file, imported file). An import is removed from this list with its circle. No
-/// import may be added.
-const EXEMPT: [(&str, &str); 10] = [
-    ("engine/listener.rs", "engine/mod.rs"),
-    ("engine/driver.rs", "engine/worker.rs"),
-    ("engine/mod.rs", "engine/task/mod.rs"),
-    ("engine/mod.rs", "engine/thread/mod.rs"),
-    ("engine/shared.rs", "engine/mod.rs"),
-    ("engine/task/edge.rs", "engine/task/mod.rs"),
-    ("engine/task/session.rs", "engine/task/mod.rs"),
-    ("engine/task/stock.rs", "engine/task/mod.rs"),
-    ("engine/thread/entry.rs", "engine/thread/mod.rs"),
-    ("engine/thread/leader.rs", "engine/thread/mod.rs"),
-];
-
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     for folder in ["src", "experiments/src"] {
@@ -194,17 +179,9 @@ fn no_files_import_each_other_in_a_circle() {
         let texts: Vec<_> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
         let paths = files.iter().map(|file| file.strip_prefix(&root).unwrap().to_str().unwrap());
         let sources = Sources::new(paths.zip(texts.iter().map(String::as_str)));
-        let mut imports = sources.imports();
+        let imports = sources.imports();
         assert!(imports.values().map(BTreeSet::len).sum::<usize>() > 50, "the imports were not found");
-        let mut faults = Vec::new();
-        for (file, imported) in EXEMPT.into_iter().filter(|_| folder == "src") {
-            if !imports.get_mut(file).is_some_and(|files| files.remove(imported)) {
-                faults.push(format!(
-                    "{file} does not import {imported} any more: remove this line from EXEMPT"
-                ));
-            }
-        }
-        faults.extend(circles(&imports));
+        let faults = circles(&imports);
         assert!(faults.is_empty(), "{folder}:\n{}", faults.join("\n"));
     }
 }

@@ -1,8 +1,8 @@
 //! Models of the thread engine's run protocol and of the queue of permits, under thousands of schedules of a few
 //! threads.
 //!
-//! The protocol is the shipped file `src/engine/thread/entry.rs`, compiled here over shuttle's atomics. The models do
-//! not use loom, because loom treats sequentially consistent loads and stores as acquire and release. So loom would
+//! The protocol is in the shipped files `src/engine/entry.rs` and `src/engine/thread/schedule.rs`, compiled here over
+//! shuttle's atomics. The models do not use loom, because loom treats sequentially consistent loads and stores as acquire and release. So loom would
 //! report a lost readiness that the shipped orderings prevent. Every model runs under random schedules, and under
 //! schedules with a few thread switches at random places. The second kind finds most errors of ordering.
 
@@ -12,10 +12,17 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::{self, Arc, MutexGuard, atomic};
 use shuttle::{Config, Runner, thread};
 
-#[path = "../src/engine/thread/entry.rs"]
+#[allow(dead_code, reason = "the model runs the protocol and has no deadlines")]
+#[path = "../src/engine/entry.rs"]
 mod entry;
 #[path = "model/queue.rs"]
 mod queue;
+/// `thread/schedule.rs` imports the atomics from two levels above.
+#[path = "."]
+mod thread_engine {
+    #[path = "../src/engine/thread/schedule.rs"]
+    pub(crate) mod schedule;
+}
 
 // The queue imports `parking_lot::Mutex`. Here this name is the lock of the model.
 extern crate self as parking_lot;
@@ -23,6 +30,7 @@ pub use queue::Mutex;
 
 use atomic::{AtomicBool, AtomicUsize, Ordering};
 use entry::{Entry, Owner};
+use thread_engine::schedule::Schedule;
 
 /// Number of schedules of each kind for each model. With the seed a failure can be repeated.
 const SCHEDULES: usize = 6000;
@@ -68,6 +76,7 @@ enum Plan {
 #[derive(Debug)]
 struct Slot {
     entry: Entry,
+    schedule: Schedule,
     connection: sync::Mutex<Option<Connection>>,
     running: AtomicBool,
 }
@@ -90,6 +99,7 @@ impl Engine {
     fn new() -> Arc<Self> {
         let slot = || Slot {
             entry: Entry::new(),
+            schedule: Schedule::new(),
             connection: sync::Mutex::new(None),
             running: AtomicBool::new(false),
         };
@@ -110,7 +120,7 @@ impl Engine {
         engine
     }
 
-    /// Does the work of `Leader::admit`.
+    /// Does the work of `LeaderSink::admit`.
     fn admit(&self, connection: Connection) {
         let slot = &self.slots[CLIENT];
         *lock(&slot.connection) = Some(connection);
@@ -119,7 +129,7 @@ impl Engine {
     }
 
     fn schedule(&self, fd: usize) {
-        if self.slots[fd].entry.schedule() {
+        if self.slots[fd].schedule.claim() {
             lock(&self.queue).push_back(fd);
         }
     }
@@ -129,7 +139,7 @@ impl Engine {
         self.announce_of(self.slots[fd].entry.generation(), fd, ready);
     }
 
-    /// Does the work of the leader's `Engine::announce`: reports an event of the socket of this generation.
+    /// Does the work of `EventLoop::take_events`: reports an event of the socket of this generation.
     fn announce_of(&self, generation: u32, fd: usize, ready: u8) {
         match self.slots[fd].entry.announce(generation, ready) {
             Owner::Client(client) => self.schedule(client),
@@ -149,7 +159,7 @@ impl Engine {
         }
     }
 
-    /// Does the work of the workers' `Engine::run`. Returns true when the connection yields and is still queued.
+    /// Does the work of `ThreadEngine::run`. Returns true when the connection yields and is still queued.
     fn run(&self, fd: usize) -> bool {
         let slot = &self.slots[fd];
         loop {
@@ -168,7 +178,7 @@ impl Engine {
             if plan == Some(Plan::YieldOnce) {
                 return true;
             }
-            if slot.entry.rest() {
+            if slot.schedule.rest() {
                 return false;
             }
         }
@@ -234,7 +244,7 @@ impl Engine {
     /// Checks the conditions of every model after all threads have ended and the queue is empty.
     fn check_rest(&self) {
         assert!(lock(&self.queue).is_empty());
-        assert!(self.slots[CLIENT].entry.schedule(), "a connection is queued, and the queue is empty");
+        assert!(self.slots[CLIENT].schedule.claim(), "a connection is queued, and the queue is empty");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The defaults of an engine, with their reasons.
-use super::{ConcurrencyLimit, Engine, EngineLimits, Options, Pool, ReactorKind, cores};
+use super::options::{Engine, EngineLimits, Options, Pool, ReactorKind, cores};
+use super::pressure::ConcurrencyLimit;
 use crate::app::ListenerSettings;
 
 impl Default for Engine {

@@ -1,44 +1,118 @@
-//! Listening sockets: binding, registering and accepting, for both engines.
+//! Listeners: their sockets, their identity and their settings, and what an accepted connection knows of its listener.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SocketFlags;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Type};
 
-use super::Shared;
-use super::stats::Counters;
+use super::options::Options;
+use super::transport::{Socket, TransformFactory};
+use crate::app::{Client, ListenerId, ListenerSettings};
 
 /// Maximum connections in the kernel's accept queue. A burst of a thousand clients must fit. The kernel reduces the
 /// number to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
-/// Maximum connections accepted at a time from one listener. The bound keeps a flood of new clients from delaying the
-/// existing clients.
-const ACCEPTED_AT_ONCE: usize = 64;
+/// The token of all listeners: after an event the engine accepts from each of them.
+pub(super) const LISTENERS: Token = Token(usize::MAX - 1);
 
-/// The token of an engine's waker. The tokens of listeners count down from just below this token. The token of a socket
-/// is its descriptor.
-pub(super) const WAKE: Token = Token(usize::MAX);
-const FIRST_LISTENER: usize = usize::MAX - 1;
+/// The identity, the address and the settings of a listener.
+#[derive(Debug)]
+pub struct Listener {
+    id: ListenerId,
+    address: SocketAddr,
+    settings: ListenerSettings,
+    transform: Option<TransformFactory>,
+}
+
+impl Listener {
+    /// A listener with an identity of its own. `transform` makes the transforms of its connections.
+    pub fn new(
+        address: SocketAddr,
+        settings: ListenerSettings,
+        transform: Option<TransformFactory>,
+    ) -> Arc<Self> {
+        Arc::new(Listener { id: ListenerId::unused(), address, settings, transform })
+    }
+
+    /// The identity.
+    pub fn id(&self) -> ListenerId {
+        self.id
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &ListenerSettings {
+        &self.settings
+    }
+}
+
+/// The origin of a client's connection: its addresses and its listener. Small, because each idle connection has one.
+#[derive(Debug)]
+pub struct Origin {
+    address: IpAddr,
+    port: u16,
+    /// Our own address of the connection, if the listener is bound to all addresses of the machine.
+    local: Option<Box<SocketAddr>>,
+    listener: Arc<Listener>,
+}
+
+impl Origin {
+    /// The origin of a connection from `address`.
+    pub fn new(address: SocketAddr, listener: Arc<Listener>) -> Self {
+        Origin { address: address.ip(), port: address.port(), local: None, listener }
+    }
+
+    /// The listener that accepted the connection.
+    pub fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// The facts about the client for an app.
+    pub fn client(&self) -> Client<'_> {
+        let seen = SocketAddr::new(self.address, self.port);
+        let local = self.local.as_deref().copied().unwrap_or(self.listener.address);
+        Client { local: Some(local), ..Client::new(seen, self.listener.id, &self.listener.settings) }
+    }
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    stream: TcpStream,
+    origin: Origin,
+}
+
+impl Arrival {
+    /// The socket, with the transform that the listener makes for it, and the origin.
+    pub(super) fn into_parts(self) -> (Socket, Origin) {
+        let transform = self.origin.listener.transform.as_ref();
+        (Socket::accepted(self.stream, transform), self.origin)
+    }
+}
+
+/// A listener with its socket.
+#[derive(Debug)]
+pub(super) struct Bound {
+    socket: TcpListener,
+    listener: Arc<Listener>,
+}
 
 /// Bound listeners, not yet used by an engine.
 #[derive(Debug)]
-pub struct Listeners(pub(super) Vec<TcpListener>);
+pub struct Listeners(Vec<TcpListener>);
 
 /// Binds each address.
 ///
 /// # Errors
 /// When an address is in use or not local. The message contains the address.
 pub fn listen(addresses: &[SocketAddr]) -> io::Result<Listeners> {
-    let bind_one = |address: &SocketAddr| {
-        bind(*address)
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
-    };
-    addresses.iter().map(bind_one).collect::<io::Result<_>>().map(Listeners)
+    addresses.iter().map(|address| bind(*address)).collect::<io::Result<_>>().map(Listeners)
 }
 
 impl Listeners {
@@ -49,92 +123,96 @@ impl Listeners {
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.0.iter().map(TcpListener::local_addr).collect()
     }
+
+    /// Gives each listener its identity, and what the options say of listeners.
+    ///
+    /// # Errors
+    /// When the kernel cannot report the address of a socket.
+    pub(super) fn with_options(self, options: &Options) -> io::Result<Vec<Bound>> {
+        let bound = |socket| Bound::new(socket, options.listener.clone(), options.client_transform.clone());
+        self.0.into_iter().map(bound).collect()
+    }
+}
+
+impl Bound {
+    /// Binds an address for a new listener.
+    ///
+    /// # Errors
+    /// When the address is in use or not local. The message contains the address.
+    pub(super) fn bind(
+        address: SocketAddr,
+        settings: ListenerSettings,
+        transform: Option<TransformFactory>,
+    ) -> io::Result<Self> {
+        Bound::new(bind(address)?, settings, transform)
+    }
+
+    fn new(
+        socket: TcpListener,
+        settings: ListenerSettings,
+        transform: Option<TransformFactory>,
+    ) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        Ok(Bound { socket, listener: Listener::new(address, settings, transform) })
+    }
+
+    pub(super) fn id(&self) -> ListenerId {
+        self.listener.id
+    }
+
+    /// The address, with the port that the kernel chose.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.listener.address
+    }
+
+    pub(super) fn socket(&self) -> &TcpListener {
+        &self.socket
+    }
+
+    /// Registers the listener edge-triggered with a poller.
+    pub(super) fn watch(&self, registry: &Registry) -> io::Result<()> {
+        registry.register(&mut SourceFd(&self.socket.as_raw_fd()), LISTENERS, Interest::READABLE)
+    }
+
+    /// Accepts the next client. One system call also makes the socket non-blocking.
+    pub(super) fn accept(&self) -> io::Result<Arrival> {
+        let (socket, address): (OwnedFd, _) =
+            rustix::net::acceptfrom_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+        let address = address.and_then(|any| SocketAddr::try_from(any).ok());
+        let stream = TcpStream::from(socket);
+        let address = match address {
+            Some(address) => address,
+            None => stream.peer_addr()?,
+        };
+        let mut origin = Origin::new(address, Arc::clone(&self.listener));
+        if self.listener.address.ip().is_unspecified() {
+            origin.local = Some(Box::new(stream.local_addr()?));
+        }
+        Ok(Arrival { stream, origin })
+    }
+
+    /// True when a client waits to be accepted.
+    pub(super) fn has_waiting(&self) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0)
+    }
 }
 
 /// Binds one address and listens. TCP_NODELAY is set here, because on Linux every accepted connection inherits the
 /// option.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// Registers the listeners with a poller. [`is_listener`] recognizes their tokens.
-pub(super) fn watch(listeners: &[TcpListener], registry: &Registry) -> io::Result<()> {
-    listeners.iter().enumerate().try_for_each(|(i, listener)| {
-        registry.register(&mut SourceFd(&listener.as_raw_fd()), Token(FIRST_LISTENER - i), Interest::READABLE)
-    })
-}
-
-/// True for the token of a listener. `listeners` is the number of listeners.
-pub(super) fn is_listener(token: Token, listeners: usize) -> bool {
-    token != WAKE && token.0 > FIRST_LISTENER - listeners
-}
-
-/// The result of accepting the waiting clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Accepted {
-    All,
-    /// More clients may be waiting. The existing clients come first.
-    Some,
-    /// The limit of connections or descriptors is reached, or accepting failed. The engine tries again at the next
-    /// sweep.
-    Paused,
-}
-
-/// Accepts waiting clients, a bounded number at a time, and passes each client to `admit`. Each client is counted as
-/// open before `admit` is called.
-pub(super) fn accept_waiting<A>(
-    listeners: &[TcpListener],
-    shared: &Shared<A>,
-    counters: &Counters,
-    mut admit: impl FnMut(TcpStream, SocketAddr),
-) -> Accepted {
-    let mut accepted = Accepted::All;
-    for listener in listeners {
-        for left in (0..ACCEPTED_AT_ONCE).rev() {
-            if shared.is_full() {
-                counters.accept_paused.add(1);
-                return Accepted::Paused;
-            }
-            match accept(listener) {
-                Ok((stream, address)) => {
-                    shared.opened(counters);
-                    admit(stream, address);
-                    if left == 0 {
-                        accepted = Accepted::Some;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // The client left before it was accepted.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    if !is_exhausted(&error) {
-                        log::warn!("accepting failed: {error}");
-                    }
-                    counters.accept_paused.add(1);
-                    return Accepted::Paused;
-                }
-            }
-        }
-    }
-    accepted
-}
-
-/// Accepts the next client. One system call also makes the socket non-blocking.
-fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (socket, address): (OwnedFd, _) =
-        rustix::net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    let address = address.and_then(|any| SocketAddr::try_from(any).ok());
-    let stream = TcpStream::from(socket);
-    let address = match address {
-        Some(address) => address,
-        None => stream.peer_addr()?,
+    let bound = || {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
     };
-    Ok((stream, address))
+    bound().map_err(|error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
 }
 
 /// True when the system has no descriptor or memory left for one more connection. A later attempt may succeed.

@@ -22,9 +22,6 @@ impl Readiness {
     pub(super) const WATCHED_READ: Readiness = Readiness(32);
     /// A poller watches the socket for room to write.
     pub(super) const WATCHED_WRITE: Readiness = Readiness(64);
-    /// The connection must run although its sockets report nothing new: a deadline has passed, or another thread woke
-    /// the connection.
-    pub(super) const WOKEN: Readiness = Readiness(128);
 
     /// The facts of an event. A read or a write finds the end or the error of a socket, so both count as readiness.
     pub(super) fn of_event(event: &mio::event::Event) -> Self {

@@ -1,27 +1,54 @@
 //! The state that all workers of an engine share, for both engines.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::Options;
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+
+use super::alarm::Alarm;
+use super::listener::Bound;
+use super::options::Options;
 use super::stats::Counters;
 use crate::app::ListenerId;
+
+/// The phases of an engine.
+const SERVING: u8 = 0;
+/// Clients are accepted, and every connection is closed after its response.
+const DRAINING: u8 = 1;
+/// No client is accepted, and every connection is closed after its response.
+const STOPPING: u8 = 2;
+
+/// A command of the engine's handle for the event loop that accepts clients.
+#[derive(Debug)]
+pub(super) enum Command {
+    Add(Bound),
+    /// Remove the listener with this identity, then send.
+    Remove(ListenerId, Sender<()>),
+}
 
 /// The state that all workers of an engine share.
 #[derive(Debug)]
 pub struct Shared<A> {
     pub(super) app: Arc<A>,
     pub(super) options: Options,
-    pub(super) listener: ListenerId,
     pub(super) counters: Box<[Counters]>,
     /// Open client connections.
     pub(super) open: AtomicUsize,
-    pub(super) draining: AtomicBool,
+    phase: AtomicU8,
     /// The drain limit has passed: the remaining connections end, and unfinished responses end with a reset.
     ending: AtomicBool,
     /// The listeners are closed, so no connection is accepted any more.
     accepted_last: AtomicBool,
+    /// The acceptor waits until a connection closes.
+    awaits_vacancy: AtomicBool,
+    /// A connection has closed while the acceptor waited.
+    vacancy: AtomicBool,
+    /// The commands that the acceptor has not obeyed yet. None after the listeners are closed.
+    commands: Mutex<Option<Vec<Command>>>,
+    /// The alarms of all event loops. The event loop of the first alarm accepts clients.
+    alarms: OnceLock<Box<[Arc<Alarm>]>>,
 }
 
 impl<A> Shared<A> {
@@ -31,11 +58,14 @@ impl<A> Shared<A> {
             app,
             counters: (0..options.workers.max(1)).map(|_| Counters::default()).collect(),
             options,
-            listener: ListenerId::unused(),
             open: AtomicUsize::new(0),
-            draining: AtomicBool::new(false),
+            phase: AtomicU8::new(SERVING),
             ending: AtomicBool::new(false),
             accepted_last: AtomicBool::new(false),
+            awaits_vacancy: AtomicBool::new(false),
+            vacancy: AtomicBool::new(false),
+            commands: Mutex::new(Some(Vec::new())),
+            alarms: OnceLock::new(),
         }
     }
 
@@ -44,24 +74,63 @@ impl<A> Shared<A> {
         &self.counters[worker]
     }
 
+    /// Sets the alarms of the event loops, once. The event loop of the first alarm accepts clients.
+    pub(super) fn set_alarms(&self, alarms: Box<[Arc<Alarm>]>) {
+        let first = self.alarms.set(alarms);
+        debug_assert!(first.is_ok(), "an engine starts once");
+    }
+
+    /// Wakes every event loop.
+    fn ring_all(&self) {
+        self.alarms.get().into_iter().flatten().for_each(|alarm| alarm.ring());
+    }
+
+    /// Wakes the event loop that accepts clients.
+    fn ring_acceptor(&self) {
+        if let Some(alarm) = self.alarms.get().and_then(|alarms| alarms.first()) {
+            alarm.ring();
+        }
+    }
+
     /// Counts an accepted client connection.
     pub fn opened(&self, counters: &Counters) {
         counters.accepted.add(1);
         self.open.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a closed client connection. Returns the number of open client connections.
-    pub fn closed(&self) -> usize {
-        self.open.fetch_sub(1, Ordering::SeqCst) - 1
+    /// Counts a closed client connection. Wakes the event loops that wait for it.
+    pub fn closed(&self) {
+        let left = self.open.fetch_sub(1, Ordering::SeqCst) - 1;
+        if self.awaits_vacancy.load(Ordering::SeqCst) && self.awaits_vacancy.swap(false, Ordering::SeqCst) {
+            self.vacancy.store(true, Ordering::SeqCst);
+            self.ring_acceptor();
+        }
+        if left == 0 && self.is_stopping() {
+            self.ring_all();
+        }
     }
 
-    /// Begins or ends a drain. During a drain, connections are closed after their response.
+    /// Begins or ends a drain. During a drain, connections are closed after their response. Does nothing when the engine
+    /// is stopping.
     pub fn set_draining(&self, on: bool) {
-        self.draining.store(on, Ordering::Relaxed);
+        let (from, to) = if on { (SERVING, DRAINING) } else { (DRAINING, SERVING) };
+        if self.phase.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            self.ring_all();
+        }
+    }
+
+    /// Begins to stop: a drain in which no client is accepted.
+    pub fn stop(&self) {
+        self.phase.store(STOPPING, Ordering::SeqCst);
+        self.ring_all();
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.phase.load(Ordering::Relaxed) >= DRAINING
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == STOPPING
     }
 
     /// Makes every connection end at its next run.
@@ -83,9 +152,10 @@ impl<A> Shared<A> {
     }
 
     /// Records that the listeners are closed.
-    /// Returns true the first time.
-    pub(super) fn stop_accepting(&self) -> bool {
-        !self.accepted_last.swap(true, Ordering::SeqCst)
+    pub(super) fn stop_accepting(&self) {
+        *self.commands.lock() = None;
+        self.accepted_last.store(true, Ordering::SeqCst);
+        self.ring_all();
     }
 
     /// True when no connection is open and no connection will be accepted. A connection on its way from one core to
@@ -96,6 +166,36 @@ impl<A> Shared<A> {
 
     pub(super) fn is_full(&self) -> bool {
         self.open.load(Ordering::Relaxed) >= self.options.engine_limits.connections
+    }
+
+    /// Asks for a wake-up of the acceptor when a connection closes.
+    pub(super) fn await_vacancy(&self) {
+        self.awaits_vacancy.store(true, Ordering::SeqCst);
+    }
+
+    /// True when a connection has closed since `await_vacancy`.
+    pub(super) fn take_vacancy(&self) -> bool {
+        self.vacancy.load(Ordering::Relaxed) && self.vacancy.swap(false, Ordering::SeqCst)
+    }
+
+    /// Sends a command to the event loop that accepts clients. False when the engine has closed its listeners.
+    pub(super) fn command(&self, command: Command) -> bool {
+        let mut commands = self.commands.lock();
+        let Some(waiting) = commands.as_mut() else { return false };
+        waiting.push(command);
+        drop(commands);
+        self.ring_acceptor();
+        true
+    }
+
+    /// True when the acceptor must obey commands.
+    pub(super) fn has_commands(&self) -> bool {
+        self.commands.lock().as_ref().is_some_and(|commands| !commands.is_empty())
+    }
+
+    /// Takes out the commands.
+    pub(super) fn take_commands(&self) -> Vec<Command> {
+        self.commands.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 }
 
@@ -124,15 +224,40 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_drain_ends_and_a_stop_does_not() {
+        let shared = Shared::new(Arc::new(()), Options::default());
+        let phase = || (shared.is_draining(), shared.is_stopping());
+        shared.set_draining(true);
+        assert_eq!(phase(), (true, false));
+        shared.set_draining(false);
+        assert_eq!(phase(), (false, false));
+        shared.stop();
+        shared.set_draining(false);
+        assert_eq!(phase(), (true, true));
+    }
+
+    #[test]
+    fn the_acceptor_learns_of_a_vacancy_once() {
+        let shared = Shared::new(Arc::new(()), Options::default());
+        (0..3).for_each(|_| shared.opened(shared.counters(0)));
+        shared.closed();
+        assert!(!shared.take_vacancy(), "nobody asked");
+        shared.await_vacancy();
+        shared.closed();
+        shared.closed();
+        assert!(shared.take_vacancy() && !shared.take_vacancy());
+    }
+
+    #[test]
     fn it_is_over_when_the_last_accepted_connection_is_closed() {
         let shared = Shared::new(Arc::new(()), Options::default());
         assert!(!shared.is_over(), "clients may come");
-        shared.set_draining(true);
-        assert!(!shared.is_over(), "the acceptor does not know of the drain yet");
-        shared.open.fetch_add(1, Ordering::SeqCst);
-        assert!(shared.stop_accepting() && !shared.stop_accepting());
+        shared.stop();
+        assert!(!shared.is_over(), "the acceptor does not know of the stop yet");
+        shared.opened(shared.counters(0));
+        shared.stop_accepting();
         assert!(!shared.is_over(), "the last client may be on its way to its core");
-        assert_eq!(shared.closed(), 0);
+        shared.closed();
         assert!(shared.is_over());
     }
 }

@@ -28,10 +28,16 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub $name: u64,)+
         }
 
+        impl std::iter::Sum for Snapshot {
+            fn sum<I: Iterator<Item = Snapshot>>(snapshots: I) -> Self {
+                snapshots.fold(Snapshot::default(), |sum, one| Snapshot { $($name: sum.$name + one.$name,)+ })
+            }
+        }
+
         impl Snapshot {
-            /// Adds the counters of one worker.
-            pub fn add(&mut self, counters: &Counters) {
-                $(self.$name += counters.$name.0.load(Relaxed);)+
+            /// The counters of one worker.
+            pub fn of(counters: &Counters) -> Self {
+                Snapshot { $($name: counters.$name.0.load(Relaxed),)+ }
             }
 
             /// The counters as one JSON object on one line.

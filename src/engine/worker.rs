@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use super::active::Active;
 use super::clock::{Clock, RunQueueStat};
-use super::driver::Active;
 use crate::app::{App, Limits, Moment};
 use crate::http::buffer::{BUFFER_BYTES, BufferPool};
 

@@ -125,6 +125,12 @@ impl<A> Server<A> {
         self.try_client().expect("the handshake fails")
     }
 
+    /// A new client of another of its listeners.
+    pub(crate) fn client_at(&self, address: SocketAddr) -> Wire {
+        let stream = TcpStream::connect(address).expect("nobody listens");
+        Wire::with_transform(stream, self.role).expect("the handshake fails")
+    }
+
     /// A new client of it, unless it has stopped.
     pub(crate) fn try_client(&self) -> Option<Wire> {
         Wire::with_transform(TcpStream::connect(self.address).ok()?, self.role)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use neraca::app::{App, Moment};
 use neraca::cluster::{Backend, Queue};
 use neraca::engine::driver::{
-    Connection, Endpoint, Load, PressureLimit, Readiness, Shared, Turn, WorkerState,
+    Connection, Endpoint, Listener, Load, Origin, PressureLimit, Readiness, Shared, Turn, WorkerState,
 };
 use neraca::engine::{ConcurrencyLimit, Options, Snapshot};
 use neraca::exchange::{CloseReason, Interest, Side};
@@ -55,7 +55,7 @@ pub struct Engine<A: App> {
     trace: Trace,
     shared: Shared<A>,
     workers: Vec<Worker<A::View>>,
-    idle_timeout: Duration,
+    listener: Arc<Listener>,
     /// By descriptor.
     connections: BTreeMap<usize, Held>,
     /// Descriptors of connections that are to run.
@@ -92,7 +92,7 @@ impl<A: App> Engine<A> {
                 ConcurrencyLimit::WhenSaturated(_) => "held while saturated",
                 _ => "held",
             },
-            idle_timeout: options.listener.limits.idle_timeout,
+            listener: Listener::new(SocketAddr::from(([192, 0, 2, 9], 80)), options.listener.clone(), None),
             shared: Shared::new(Arc::clone(&app), options),
             app,
             connections: BTreeMap::new(),
@@ -111,8 +111,9 @@ impl<A: App> Engine<A> {
         let fd = wire.socket().fd;
         let address = SocketAddr::from(([192, 0, 2, 1], 5000 + client as u16));
         let endpoint = Endpoint::new(self.ports.line(wire, Side::Client));
-        let deadline = now + self.idle_timeout;
-        let connection = Connection::new(endpoint, address, deadline);
+        let deadline = now + self.listener.settings().limits.idle_timeout;
+        let origin = Origin::new(address, Arc::clone(&self.listener));
+        let connection = Connection::new(endpoint, origin, now);
         self.shared.opened(self.shared.counters(0));
         self.ports.own(fd, Owner::Client(fd));
         let held =
@@ -262,7 +263,7 @@ impl<A: App> Engine<A> {
         let due: Vec<_> =
             self.connections.iter().filter(|(_, held)| held.deadline <= now).map(|(fd, _)| *fd).collect();
         due.into_iter().for_each(|fd| self.schedule(fd, true));
-        self.ports.expire(now, self.idle_timeout);
+        self.ports.expire(now, self.listener.settings().limits.idle_timeout);
     }
 
     /// A worker has read its load.
@@ -295,7 +296,7 @@ impl<A: App> Engine<A> {
 
     /// Begins a drain: every connection runs once.
     pub fn drain(&mut self) {
-        self.shared.set_draining(true);
+        self.shared.stop();
         let all: Vec<_> = self.connections.keys().copied().collect();
         all.into_iter().for_each(|fd| self.schedule(fd, true));
     }
@@ -332,9 +333,7 @@ impl<A: App> Engine<A> {
     }
 
     pub fn counters(&self) -> Snapshot {
-        let mut sum = Snapshot::default();
-        (0..self.workers.len()).for_each(|worker| sum.add(self.shared.counters(worker)));
-        sum
+        (0..self.workers.len()).map(|worker| Snapshot::of(self.shared.counters(worker))).sum()
     }
 }
 

@@ -5,6 +5,7 @@ mod continues;
 mod deadlines;
 mod files;
 mod forwarding;
+mod handle;
 mod keepalive;
 mod limits;
 mod pressure;

@@ -1,76 +1,172 @@
 //! smol's reactor, used as an ordinary application of smol uses it. All cores share one reactor, and an
 //! `Async<TcpStream>` is registered again for every wait. The module exists to measure the cost of this design.
 
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use smol::channel::Receiver;
 use smol::future::FutureExt;
 use smol::{Async, LocalExecutor, Timer};
 
-use super::{Acceptor, Core, CoreHandle, Ends, Handoff, Listeners, Reactor, Shared};
-use crate::app::App;
-use crate::engine::SWEEP;
-use crate::engine::driver::Connection;
+use super::core::{Core, CoreHandle, Handoff, Reactor, launch};
+use crate::app::{App, ListenerId};
+use crate::cluster::{Backend, BackendId, IdlePool};
+use crate::engine::acceptor::Acceptor;
+use crate::engine::driver::{Backends, Connection};
+use crate::engine::event_loop::room_at_once;
+use crate::engine::listener::Bound;
+use crate::engine::options::{Options, SWEEP};
+use crate::engine::pressure::PressureLimit;
 use crate::engine::readiness::Readiness;
-use crate::engine::transport::{Socket, Tcp};
+use crate::engine::shared::Shared;
+use crate::engine::transport::{Socket, Tcp, TransformFactory};
+use crate::engine::worker::WorkerState;
 use crate::exchange::{Interest, Side};
 
-pub(super) struct Stock;
+/// The connections of one core on smol's reactor.
+pub(super) struct Stock {
+    kept: RefCell<IdlePool<Socket>>,
+    pressure: PressureLimit,
+    /// Makes the transforms of the connections to backends.
+    transform: Option<TransformFactory>,
+    /// The idle clients of this core, and since when.
+    idle: RefCell<HashMap<usize, Instant>>,
+    /// The idle clients that must leave. Each one notices at the end of its wait, at most one sweep later.
+    leaving: RefCell<HashSet<usize>>,
+}
 
-pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, listeners: Listeners) -> io::Result<Ends> {
+impl Stock {
+    fn new(options: &Options) -> Self {
+        let limits = &options.engine_limits;
+        Stock {
+            kept: RefCell::new(IdlePool::new(limits.idle_backend_connections)),
+            pressure: PressureLimit::with_epoch(options.concurrency, 1, limits.in_flight_epoch),
+            transform: options.backend_transform.clone(),
+            idle: RefCell::default(),
+            leaving: RefCell::default(),
+        }
+    }
+
+    /// As [`make_room`](crate::engine::event_loop::make_room) of the event loop.
+    fn make_room(&self, now: Instant, most: usize) {
+        let idle = self.idle.borrow();
+        let mut long: Vec<_> = idle.iter().filter(|(_, since)| **since + SWEEP <= now).collect();
+        long.sort_unstable_by_key(|(_, since)| **since);
+        self.leaving.borrow_mut().extend(long.iter().take(most).map(|(client, _)| **client));
+    }
+}
+
+/// Starts one core per worker. Returns a function that waits for their end.
+///
+/// # Errors
+/// When the system cannot create a thread.
+pub(super) fn start<A: App>(
+    shared: &Arc<Shared<A>>,
+    listeners: Vec<Bound>,
+) -> io::Result<Box<dyn FnOnce() + Send>> {
     let (mut handles, mut inboxes) = (Vec::new(), Vec::new());
     for _ in 0..shared.counters.len() {
         let (sender, receiver) = smol::channel::unbounded();
         // A core waits on its channel, so a message wakes the core.
-        handles.push(CoreHandle {
-            sender,
-            woken: Default::default(),
-            open: Default::default(),
-            busy: Default::default(),
-            wake: Box::new(|| {}),
-        });
+        handles.push(CoreHandle::new(sender, None));
         inboxes.push(receiver);
     }
     let cores: Arc<[CoreHandle]> = handles.into();
-    let mut listeners = Some(listeners.0);
+    let mut listeners = Some(listeners);
     let mut bodies: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
     for (index, inbox) in inboxes.into_iter().enumerate() {
-        let listeners = listeners.take();
+        let acceptor = match listeners.take() {
+            Some(listeners) => Acceptor::new(listeners, None)?,
+            None => Acceptor::without_listeners(),
+        };
         let (shared, cores) = (Arc::clone(shared), Arc::clone(&cores));
         bodies.push(Box::new(move || {
             let executor = LocalExecutor::new();
-            let core = Core::new(index, shared, Stock, cores);
-            smol::block_on(executor.run(serve(&core, &executor, listeners.unwrap_or_default(), &inbox)));
+            let stock = Stock::new(&shared.options);
+            let core = Core::new(index, shared, stock, cores);
+            smol::block_on(executor.run(serve(&core, &executor, acceptor, &inbox)));
         }));
     }
-    super::launch(shared, &cores, bodies)
+    launch(bodies)
+}
+
+/// The listeners, registered with smol's reactor.
+#[derive(Default)]
+struct Watched(Vec<(ListenerId, Async<TcpListener>)>);
+
+impl Watched {
+    /// Registers new listeners and drops removed listeners.
+    fn update(&mut self, listeners: &[Bound]) {
+        if listeners.iter().map(Bound::id).eq(self.0.iter().map(|(id, _)| *id)) {
+            return;
+        }
+        let watch = |listener: &Bound| Async::new(listener.socket().try_clone()?);
+        let watched = listeners.iter().filter_map(|listener| match watch(listener) {
+            Ok(socket) => Some((listener.id(), socket)),
+            Err(error) => {
+                log::error!("cannot accept clients on {}: {error}", listener.address());
+                None
+            }
+        });
+        self.0 = watched.collect();
+    }
+
+    /// Returns when any of the listeners has a client. Never returns without listeners.
+    async fn readable(&self) -> Option<Handoff> {
+        let mut waits: Vec<_> = self.0.iter().map(|(_, listener)| listener.readable()).collect();
+        poll_fn(|cx| match waits.iter_mut().any(|wait| Pin::new(wait).poll(cx).is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+        None
+    }
 }
 
 /// The main task of one core: new connections, and the sweep.
 async fn serve<A: App>(
     core: &Rc<Core<A, Stock>>,
     executor: &LocalExecutor<'static>,
-    listeners: Vec<TcpListener>,
+    mut acceptor: Acceptor,
     inbox: &Receiver<Handoff>,
 ) {
     let mut drained_from = None;
-    let mut watched: Vec<_> = listeners.iter().filter_map(|l| Async::new(l.try_clone().ok()?).ok()).collect();
-    let mut acceptor = Acceptor { accepting: true, listeners, paused: false };
+    let mut watched = Watched::default();
     let mut sweep = Timer::interval(SWEEP);
     loop {
-        if core.is_drained(&mut acceptor.listeners) {
+        core.worker.borrow_mut().wake_up(&*core.shared.app);
+        // The sockets of removed listeners must be closed when their removal is reported.
+        if core.shared.has_commands() || core.shared.is_stopping() {
+            watched.0.clear();
+        }
+        acceptor.attend(&core.shared);
+        if core.shared.is_over() {
             return;
         }
-        if core.shared.is_draining() {
-            watched.clear();
+        if core.shared.is_stopping() {
             core.shared.limit_drain(&mut drained_from, Instant::now());
         }
-        if acceptor.accepting && !acceptor.listeners.is_empty() {
-            core.accept(executor, &mut acceptor);
+        let to_leave = core.cores[core.index].to_leave.swap(0, Ordering::Relaxed);
+        core.reactor.make_room(core.now(), to_leave);
+        if acceptor.is_accepting() {
+            // A core that got a connection reads its inbox, so it needs no other wake-up.
+            let full = acceptor.accept(&core.shared, core.counters(), |client| {
+                core.deal(executor, client);
+            });
+            if full {
+                let fullest = &core.cores[core.fullest_core()];
+                let count = room_at_once(&core.shared.options);
+                fullest.to_leave.fetch_add(count, Ordering::Relaxed);
+            }
             smol::future::yield_now().await;
             continue;
         }
@@ -79,34 +175,21 @@ async fn serve<A: App>(
             None
         };
         let of_others = async { inbox.recv().await.ok() };
+        watched.update(acceptor.listeners());
         let of_listeners = async {
-            match acceptor.paused || acceptor.listeners.is_empty() {
+            match acceptor.is_paused() {
                 true => std::future::pending().await,
-                false => readable(&watched).await,
+                false => watched.readable().await,
             }
         };
-        let connection = of_listeners.or(of_others).or(of_time).await;
-        core.worker.borrow_mut().wake_up(&*core.shared.app);
-        acceptor.accepting = true;
-        acceptor.paused = false;
-        if let Some(connection) = connection {
-            core.admit(executor, connection);
+        if let Some(handoff) = of_listeners.or(of_others).or(of_time).await {
+            core.admit(executor, handoff);
         }
-        core.expire_parked();
+        acceptor.begin();
+        let kept_for = core.shared.options.listener.limits.idle_timeout;
+        let expired = core.reactor.kept.borrow_mut().expire(core.now(), kept_for);
+        expired.into_iter().for_each(|socket| core.reactor.close_unused(socket));
     }
-}
-
-/// Returns when any of the listeners has a client.
-async fn readable(listeners: &[Async<TcpListener>]) -> Option<Handoff> {
-    let mut waits: Vec<_> = listeners.iter().map(Async::readable).collect();
-    std::future::poll_fn(|cx| {
-        match waits.iter_mut().any(|wait| std::pin::Pin::new(wait).poll(cx).is_ready()) {
-            true => std::task::Poll::Ready(()),
-            false => std::task::Poll::Pending,
-        }
-    })
-    .await;
-    None
 }
 
 /// Waits for the transfers of `interest` on one side; forever when there are none.
@@ -134,14 +217,37 @@ async fn ready(socket: Option<&Socket>, side: Side, interest: Interest) -> Readi
 }
 
 impl Reactor for Stock {
-    const WAKES_SINGLY: bool = true;
     const HANDS_OVER: bool = false;
 
-    fn wrap(&self, socket: Socket) -> io::Result<Socket> {
-        Ok(Socket { transport: socket.transport.into_smol()?, ..socket })
+    fn admit(&self, client: Socket) -> io::Result<Socket> {
+        into_smol(client)
     }
 
-    async fn wait(&self, connection: &mut Connection<Tcp>, interest: Interest, deadline: Instant) {
+    /// Reads the clock, because smol wakes tasks one by one.
+    fn begin_run<A: App>(
+        &self,
+        connection: &mut Connection<Tcp>,
+        app: &A,
+        worker: &mut WorkerState<A::View, Tcp>,
+    ) {
+        worker.wake_up(app);
+        if self.leaving.borrow_mut().remove(&connection.client().fd()) {
+            connection.leave();
+        }
+    }
+
+    async fn wait(
+        &self,
+        connection: &mut Connection<Tcp>,
+        interest: Interest,
+        deadline: Instant,
+        now: Instant,
+    ) {
+        let client = connection.client().fd();
+        match connection.is_idle() {
+            true => *self.idle.borrow_mut().entry(client).or_insert(now),
+            false => self.idle.borrow_mut().remove(&client).unwrap_or(now),
+        };
         let (client, backend) = connection.ends();
         let none = Readiness::NONE;
         let of_client = async { (ready(Some(client), Side::Client, interest).await, none) };
@@ -161,19 +267,51 @@ impl Reactor for Stock {
         }
     }
 
-    fn adopt(&self, _: &Socket, _: usize) {}
-
-    fn park(&self, _: &mut Socket) -> bool {
-        true
+    fn forget(&self, client: usize) {
+        self.idle.borrow_mut().remove(&client);
+        self.leaving.borrow_mut().remove(&client);
     }
 
-    fn unpark(&self, socket: &mut Socket, _: usize) -> bool {
-        socket.is_quiet()
+    fn release(&self, _: Socket) -> io::Result<Socket> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+fn into_smol(socket: Socket) -> io::Result<Socket> {
+    Ok(Socket { transport: socket.transport.into_smol()?, ..socket })
+}
+
+impl Backends<Tcp> for Stock {
+    fn checkout(&self, backend: BackendId, _: &Socket) -> Option<Socket> {
+        loop {
+            let mut socket = self.kept.borrow_mut().checkout(backend)?;
+            if socket.is_quiet() {
+                return Some(socket);
+            }
+        }
     }
 
-    fn forget(&self, _: &Socket) {}
+    fn connect(&self, address: SocketAddr, _: &Socket) -> io::Result<(Socket, bool)> {
+        let (socket, established) = Tcp::connect(address, self.transform.as_ref())?;
+        Ok((into_smol(socket)?, established))
+    }
 
-    fn release(&self, _: Socket) -> Option<Socket> {
-        None
+    fn park(&self, socket: Socket, backend: &Arc<Backend>, now: Instant) {
+        let fd = socket.fd();
+        let oldest = self.kept.borrow_mut().park(backend, fd, socket, now);
+        if let Some(oldest) = oldest {
+            self.close_unused(oldest);
+        }
+    }
+
+    fn close(&self, _: Socket) {}
+
+    fn pressure(&self) -> &PressureLimit {
+        &self.pressure
+    }
+
+    /// No waker is needed: every wait ends after a sweep.
+    fn waker(&self, _: &Socket) -> Waker {
+        Waker::noop().clone()
     }
 }

@@ -5,73 +5,46 @@
 //! connections beyond the batch as jobs and gives the leadership away. So under light load one worker does all the work
 //! and no other worker is woken. A connection belongs to no worker.
 
-mod entry;
 mod leader;
-mod table;
+mod place;
+mod pool;
+mod run;
+mod schedule;
 mod textbook;
-mod worker;
 
 use std::io;
-use std::sync::{Arc, Weak, atomic};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender};
-use mio::{Poll, Registry, Waker};
+use crossbeam_channel::Receiver;
+use mio::Poll;
 use parking_lot::Mutex;
-use rustix::process::{Resource, getrlimit};
 
-use super::listener::WAKE;
-use super::pressure::PressureLimit;
-use super::shared::AbortOnPanic;
-use super::timers::Timers;
-use super::transport::{Socket, Tcp};
+use super::acceptor::Acceptor;
+use super::alarm::Alarm;
+use super::event_loop::EventLoop;
+use super::listener::Bound;
+use super::options::{Pool, cores};
+use super::shared::{AbortOnPanic, Shared};
+use super::sockets::Sockets;
 use super::worker::WorkerState;
-use super::{Ends, Listeners, Pool, Shared};
 use crate::app::App;
-use crate::cluster::IdlePool;
-use leader::Leader;
-use table::Table;
+use pool::{Feed, Job, Leader, ThreadEngine};
 
-/// A job of the channel.
-enum Job {
-    /// The leadership.
-    Lead(Box<Leader>),
-    /// Clients' descriptors whose connections are ready, and the time when the job was sent.
-    Batch(Vec<usize>, Instant),
-    /// The engine has ended.
-    Stop,
-}
-
-struct Engine<A: App> {
-    myself: Weak<Engine<A>>,
-    shared: Arc<Shared<A>>,
+/// Starts the engine. Returns a function that waits for its end.
+///
+/// # Errors
+/// When the system cannot create a poller or a thread.
+pub(super) fn start<A: App>(
+    shared: &Arc<Shared<A>>,
     pool: Pool,
-    table: Table,
-    registry: Registry,
-    waker: Waker,
-    /// Clients whose connections another thread wants to run.
-    woken: Mutex<Vec<usize>>,
-    idle_backends: Mutex<IdlePool<Socket>>,
-    timers: Mutex<Timers>,
-    pressure: PressureLimit,
-    started: Instant,
-    workers: Box<[Mutex<Worker<A>>]>,
-    feed: Feed,
-}
-
-/// The state of one worker.
-type Worker<A> = WorkerState<<A as App>::View, Tcp>;
-
-/// The way jobs reach the workers.
-enum Feed {
-    Channel(Sender<Job>),
-    Rayon(rayon::ThreadPool),
-}
-
-pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: Listeners) -> io::Result<Ends> {
+    listeners: Vec<Bound>,
+) -> io::Result<Box<dyn FnOnce() + Send>> {
     let poll = Poll::new()?;
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20).min(1 << 20) as usize;
+    let alarm = Alarm::new(poll.registry())?;
+    shared.set_alarms(Box::new([Arc::clone(&alarm)]));
+    let sockets = Sockets::new(poll.registry().try_clone()?, alarm, &shared.options, cores());
     let count = shared.counters.len();
     let (sender, receiver) = crossbeam_channel::unbounded();
     let feed = match pool {
@@ -82,28 +55,17 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: List
             Feed::Rayon(rayon.map_err(io::Error::other)?)
         }
     };
-    let (registry, waker) = (poll.registry().try_clone()?, Waker::new(poll.registry(), WAKE)?);
-    let engine = Arc::new_cyclic(|myself| Engine {
-        myself: Weak::clone(myself),
+    let engine = Arc::new(ThreadEngine {
         shared: Arc::clone(shared),
         pool,
-        table: Table::new(descriptors),
-        registry,
-        waker,
-        woken: Mutex::default(),
-        idle_backends: Mutex::new(IdlePool::new(shared.options.engine_limits.idle_backend_connections)),
-        timers: Mutex::default(),
-        pressure: PressureLimit::with_epoch(
-            shared.options.concurrency,
-            super::cores(),
-            shared.options.engine_limits.in_flight_epoch,
-        ),
-        started: Instant::now(),
+        sockets: if pool == Pool::Textbook { sockets.with_late_reports() } else { sockets },
         workers: (0..count).map(|_| Mutex::new(WorkerState::new(shared.app.view()))).collect(),
         feed,
     });
+    let acceptor = Acceptor::new(listeners, Some(poll.registry().try_clone()?))?;
+    // One batch for the leader, and one job for another worker.
+    let event_loop = EventLoop::new(poll, 2 * pool.batch(), acceptor);
     let (ended, end) = crossbeam_channel::bounded(1);
-    let leader = Leader::new(poll, listeners, pool.batch(), ended)?;
     let mut threads = Vec::new();
     if let Feed::Channel(_) = engine.feed {
         for index in 0..count {
@@ -115,13 +77,8 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: List
             threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(body)?);
         }
     }
-    engine.submit(Job::Lead(Box::new(leader)));
-    let stopping = Arc::clone(&engine);
-    let stop = move || {
-        stopping.shared.set_draining(true);
-        stopping.wake();
-    };
-    let wait = move || {
+    engine.submit(Job::Lead(Box::new(Leader { event_loop, ready: Vec::new(), ended })));
+    Ok(Box::new(move || {
         // The leader sends once. The channel closes without a message only if a leader panics.
         if end.recv().is_err() {
             AbortOnPanic::abort();
@@ -132,11 +89,10 @@ pub(super) fn start<A: App>(shared: &Arc<Shared<A>>, pool: Pool, listeners: List
             }
         }
         drop(engine);
-    };
-    Ok((Box::new(stop), Box::new(wait)))
+    }))
 }
 
-impl<A: App> Engine<A> {
+impl<A: App> ThreadEngine<A> {
     /// The loop of one of our own workers: takes jobs until the engine ends.
     fn work(self: &Arc<Self>, index: usize, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
@@ -148,20 +104,20 @@ impl<A: App> Engine<A> {
     }
 
     fn perform(self: &Arc<Self>, job: Job, index: usize) {
-        let counters = &self.shared.counters[index];
         let mut worker = self.workers[index].lock();
         worker.wake_up(&*self.shared.app);
-        let now = worker.clock.now().instant;
+        let now = worker.now();
         worker.run_queue.resume(now);
         match job {
-            Job::Lead(leader) => self.lead(leader, &mut worker, counters),
+            Job::Lead(leader) => self.lead(leader, index, &mut worker),
             Job::Batch(mut batch, sent) => {
+                let counters = self.shared.counters(index);
                 counters.jobs.add(1);
-                let waited = worker.clock.now().instant.saturating_duration_since(sent);
+                let waited = worker.now().saturating_duration_since(sent);
                 counters.queue_wait_ns.add(waited.as_nanos() as u64);
-                batch.retain(|fd| self.run(*fd, &mut worker, counters));
+                batch.retain(|client| self.run(*client, index, &mut worker));
                 if !batch.is_empty() {
-                    self.submit(Job::Batch(batch, worker.clock.now().instant));
+                    self.submit(Job::Batch(batch, worker.now()));
                 }
             }
             Job::Stop => {}
@@ -184,17 +140,5 @@ impl<A: App> Engine<A> {
                 });
             }
         }
-    }
-
-    /// Wakes the leader before its next sweep.
-    fn wake(&self) {
-        if let Err(error) = self.waker.wake() {
-            log::error!("cannot wake the leader: {error}");
-        }
-    }
-
-    /// Milliseconds since the engine's start.
-    fn milliseconds(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.started).as_millis() as u64
     }
 }

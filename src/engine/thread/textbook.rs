@@ -5,11 +5,16 @@ use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::engine::SWEEP;
 use crate::engine::driver::Connection;
+use crate::engine::options::{Pool, SWEEP};
 use crate::engine::readiness::Readiness;
 use crate::engine::transport::Tcp;
 use crate::exchange::{Interest, Side};
+
+/// True when the worker waits for this connection itself.
+pub(super) fn holds(pool: Pool, connection: &mut Connection<Tcp>) -> bool {
+    pool == Pool::Textbook && connection.backend().is_some()
+}
 
 /// Waits until a transfer of `interest` may be possible, at most for the time of a sweep.
 pub(super) fn hold(connection: &mut Connection<Tcp>, interest: Interest) {

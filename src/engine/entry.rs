@@ -1,17 +1,15 @@
-//! The state of one descriptor: its readiness, its owner, and whether a run is queued. The owner runs when the
-//! descriptor becomes ready.
+//! The state of one descriptor: its readiness, its owner and its deadline. Both engines use it. The owner hears of the
+//! descriptor's readiness.
 //!
-//! Four rules, each of which `tests/model.rs` checks over many schedules of a few threads:
+//! Three rules, each of which `tests/model.rs` checks over many schedules of a few threads:
 //! - No readiness is lost. A poller stores the readiness first and loads the owner second ([`Entry::announce`]). A new
 //!   owner stores itself first and loads the readiness second ([`Entry::own`], [`Entry::take_ready`]).
 //! - No readiness reaches another socket. A descriptor's number returns for another socket, and a poller may report an
 //!   event of the closed socket late. So each use of the number has a generation, and an event carries the generation
 //!   under which its socket was registered.
-//! - One worker runs a connection at a time: the worker that moved it from at rest to queued ([`Entry::schedule`]).
-//! - A descriptor's number may return for another connection while the first connection's worker has not left
-//!   ([`Entry::rest`] is false). This worker then runs the other connection.
+//! - A client that is asked to leave while it begins a request stays ([`Entry::ask_to_leave`]).
 //!
-//! The model replaces `super::atomic` with the atomics of its scheduler.
+//! The model replaces `engine/atomic.rs` with the atomics of its scheduler.
 
 use super::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -24,19 +22,27 @@ const NOBODY: u32 = u32::MAX;
 /// The owner is the pool of kept backend connections.
 const PARKED: u32 = u32::MAX - 1;
 
-const AT_REST: u8 = 0;
-const QUEUED: u8 = 1;
-const QUEUED_AGAIN: u8 = 2;
+/// No deadline.
+const NEVER: u64 = u64::MAX;
 
-/// The state of one descriptor, shared by pollers and workers.
+/// The states of `Entry::wait`.
+const NO_WAIT: u8 = 0;
+const WAITS: u8 = 1;
+const IDLE: u8 = 2;
+const LEAVES: u8 = 3;
+
+/// The state of one descriptor, shared by pollers and workers. 24 bytes, because each idle connection has an entry.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// The readiness, and the generation above it. The generation wraps around after 16 million uses of the number.
     ready: AtomicU32,
-    run: AtomicU8,
     owner: AtomicU32,
-    /// Milliseconds since the engine's start; `u64::MAX` for none.
-    pub(super) deadline_ms: AtomicU64,
+    /// The deadline of a client's connection in milliseconds since the start of its engine.
+    deadline_ms: AtomicU64,
+    /// The begin of its wait, in the same unit. Wraps around after 49 days.
+    since_ms: AtomicU32,
+    /// The wait of a client's connection.
+    wait: AtomicU8,
 }
 
 /// The receiver of a descriptor's readiness.
@@ -53,9 +59,10 @@ impl Entry {
     pub(super) fn new() -> Self {
         Entry {
             ready: AtomicU32::new(0),
-            run: AtomicU8::new(AT_REST),
             owner: AtomicU32::new(NOBODY),
-            deadline_ms: AtomicU64::new(u64::MAX),
+            deadline_ms: AtomicU64::new(NEVER),
+            since_ms: AtomicU32::new(0),
+            wait: AtomicU8::new(NO_WAIT),
         }
     }
 
@@ -106,26 +113,56 @@ impl Entry {
         self.own(Owner::Nobody);
         let next = |known: u32| Some((known | READY).wrapping_add(1));
         let _ = self.ready.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
-        self.deadline_ms.store(u64::MAX, Ordering::Relaxed);
+        self.deadline_ms.store(NEVER, Ordering::Relaxed);
+        self.wait.store(NO_WAIT, Ordering::Relaxed);
     }
 
-    /// Asks for a run. True when the connection was at rest; then the caller must queue the connection.
-    pub(super) fn schedule(&self) -> bool {
-        let next = |run| match run {
-            AT_REST => Some(QUEUED),
-            QUEUED => Some(QUEUED_AGAIN),
-            _ => None,
-        };
-        self.run.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) == Ok(AT_REST)
+    /// Records that the client's connection waits from now until the deadline. `idle` says that it has no request.
+    pub(super) fn begin_wait(&self, now_ms: u64, deadline_ms: u64, idle: bool) {
+        self.since_ms.store(now_ms as u32, Ordering::Relaxed);
+        self.deadline_ms.store(deadline_ms, Ordering::Relaxed);
+        self.wait.store(if idle { IDLE } else { WAITS }, Ordering::Relaxed);
     }
 
-    /// Ends a run, after which the connection waits or has ended. False when another thread asked for a run meanwhile;
-    /// then the caller must run the connection again.
-    pub(super) fn rest(&self) -> bool {
-        let rested = self.run.compare_exchange(QUEUED, AT_REST, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        if !rested {
-            self.run.store(QUEUED, Ordering::SeqCst);
+    /// True while the client's connection waits and nothing has called it.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.wait.load(Ordering::Relaxed), WAITS | IDLE)
+    }
+
+    /// Ends the wait of a client's connection. True when the connection was idle.
+    pub(super) fn end_wait(&self) -> bool {
+        let wait = self.wait.load(Ordering::Relaxed);
+        if wait != LEAVES {
+            self.wait.store(NO_WAIT, Ordering::Relaxed);
         }
-        rested
+        wait == IDLE
+    }
+
+    /// True when the deadline of a waiting client's connection has passed.
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        self.deadline_ms.load(Ordering::Relaxed) <= now_ms
+    }
+
+    /// The time for which a client's connection has been idle, in milliseconds. None while it is not idle.
+    pub(super) fn idle_for_ms(&self, now_ms: u64) -> Option<u32> {
+        let since = self.since_ms.load(Ordering::Relaxed);
+        (self.wait.load(Ordering::Relaxed) == IDLE).then(|| (now_ms as u32).wrapping_sub(since))
+    }
+
+    /// Asks an idle client's connection to close. False when the connection is not idle.
+    pub(super) fn ask_to_leave(&self) -> bool {
+        self.wait.compare_exchange(IDLE, LEAVES, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Begins a run of the client's connection. True when the connection was asked to close.
+    pub(super) fn begin_run(&self) -> bool {
+        match self.wait.load(Ordering::Relaxed) {
+            NO_WAIT => false,
+            LEAVES => self.wait.swap(NO_WAIT, Ordering::Relaxed) == LEAVES,
+            _ => {
+                self.wait.store(NO_WAIT, Ordering::Relaxed);
+                false
+            }
+        }
     }
 }

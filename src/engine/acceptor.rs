@@ -1,0 +1,152 @@
+//! Accepting clients: when, from which listeners, and how many at a time.
+
+use std::io;
+
+use mio::Registry;
+
+use super::listener::{Arrival, Bound, is_exhausted};
+use super::shared::{Command, Shared};
+use super::stats::Counters;
+
+/// Maximum connections accepted at a time from one listener. The bound keeps a flood of new clients from delaying the
+/// existing clients.
+const ACCEPTED_AT_ONCE: usize = 64;
+
+/// The listeners of an engine, and whether it accepts. Only one event loop of an engine has listeners.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    listeners: Vec<Bound>,
+    /// The poller of the listeners. None with smol's reactor.
+    registry: Option<Registry>,
+    /// More clients may be waiting.
+    accepting: bool,
+    /// Accepting is paused until a connection closes or until the next sweep, because a limit was reached or accepting
+    /// failed.
+    paused: bool,
+    stopped: bool,
+}
+
+impl Acceptor {
+    /// An acceptor of these listeners.
+    ///
+    /// # Errors
+    /// When a listener cannot be watched.
+    pub(super) fn new(listeners: Vec<Bound>, registry: Option<Registry>) -> io::Result<Self> {
+        if let Some(registry) = &registry {
+            listeners.iter().try_for_each(|listener| listener.watch(registry))?;
+        }
+        Ok(Acceptor { listeners, registry, accepting: true, paused: false, stopped: false })
+    }
+
+    /// An acceptor for an event loop that gets its clients from another event loop.
+    pub(super) fn without_listeners() -> Self {
+        Acceptor { listeners: Vec::new(), registry: None, accepting: false, paused: false, stopped: true }
+    }
+
+    pub(super) fn listeners(&self) -> &[Bound] {
+        &self.listeners
+    }
+
+    /// Records that clients may be waiting.
+    pub(super) fn begin(&mut self) {
+        self.accepting = true;
+    }
+
+    /// Ends a pause.
+    pub(super) fn retry(&mut self) {
+        self.accepting |= std::mem::take(&mut self.paused);
+    }
+
+    pub(super) fn is_accepting(&self) -> bool {
+        self.accepting && !self.listeners.is_empty()
+    }
+
+    /// True when a new client is no reason to wake up.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Obeys the commands of the engine's handle, closes the listeners when the engine stops, and ends a pause when a
+    /// connection has closed.
+    pub(super) fn attend<A>(&mut self, shared: &Shared<A>) {
+        if self.stopped {
+            return;
+        }
+        if shared.is_stopping() {
+            self.listeners.clear();
+            self.stopped = true;
+            shared.stop_accepting();
+            return;
+        }
+        if shared.take_vacancy() {
+            self.retry();
+        }
+        for command in shared.take_commands() {
+            self.obey(command);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Add(listener) => {
+                let watched = self.registry.as_ref().map_or(Ok(()), |registry| listener.watch(registry));
+                if let Err(error) = watched {
+                    log::error!("cannot accept clients on {}: {error}", listener.address());
+                }
+                self.listeners.push(listener);
+                self.accepting = true;
+            }
+            Command::Remove(id, done) => {
+                self.listeners.retain(|listener| listener.id() != id);
+                // Sending fails only when the caller has stopped waiting.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Accepts waiting clients, a bounded number at a time, and passes each client to `admit`. Each client is counted as
+    /// open before `admit` is called. True when the limit of connections is reached and clients wait.
+    pub(super) fn accept<A>(
+        &mut self,
+        shared: &Shared<A>,
+        counters: &Counters,
+        mut admit: impl FnMut(Arrival),
+    ) -> bool {
+        self.accepting = false;
+        for listener in &self.listeners {
+            for left in (0..ACCEPTED_AT_ONCE).rev() {
+                if shared.is_full() {
+                    if !listener.has_waiting() {
+                        break;
+                    }
+                    self.pause(shared, counters);
+                    return true;
+                }
+                match listener.accept() {
+                    Ok(arrival) => {
+                        shared.opened(counters);
+                        admit(arrival);
+                        self.accepting |= left == 0;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // The client left before it was accepted.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        if !is_exhausted(&error) {
+                            log::warn!("accepting failed: {error}");
+                        }
+                        self.pause(shared, counters);
+                        return false;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    fn pause<A>(&mut self, shared: &Shared<A>, counters: &Counters) {
+        self.paused = true;
+        counters.accept_paused.add(1);
+        shared.await_vacancy();
+    }
+}

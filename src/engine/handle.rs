@@ -1,0 +1,151 @@
+//! Starting an engine, and the handle of a running engine.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::listener::{Bound, Listeners};
+use super::options::{Engine, Options};
+use super::shared::{Command, Shared};
+use super::stats::Snapshot;
+use super::transport::TransformFactory;
+use super::{task, thread};
+use crate::app::{App, ListenerId, ListenerSettings};
+
+/// Waits for the end of an engine's threads.
+pub(super) type Wait = Box<dyn FnOnce() + Send>;
+
+/// A running engine. Dropping the handle stops nothing: call `stop`, then `wait`.
+///
+/// The app's data is replaced through the app itself, for example with [`Cluster::replace`](crate::Cluster::replace). Each
+/// worker sees the new data at its next wake-up ([`App::refresh`]).
+pub struct EngineHandle {
+    listeners: Mutex<Vec<(ListenerId, SocketAddr)>>,
+    control: Box<dyn Control>,
+    wait: Mutex<Option<Wait>>,
+}
+
+/// The functions of [`Shared`] that do not depend on the app's type.
+trait Control: Send + Sync {
+    fn command(&self, command: Command) -> bool;
+    fn set_draining(&self, on: bool);
+    fn stop(&self);
+    fn snapshots(&self) -> Vec<Snapshot>;
+}
+
+impl<A: App> Control for Arc<Shared<A>> {
+    fn command(&self, command: Command) -> bool {
+        Shared::command(self, command)
+    }
+
+    fn set_draining(&self, on: bool) {
+        Shared::set_draining(self, on);
+    }
+
+    fn stop(&self) {
+        Shared::stop(self);
+    }
+
+    fn snapshots(&self) -> Vec<Snapshot> {
+        self.counters.iter().map(Snapshot::of).collect()
+    }
+}
+
+impl EngineHandle {
+    /// The addresses of the listeners. The listeners of the start come first, in their order.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.lock().iter().map(|(_, address)| *address).collect()
+    }
+
+    /// The identities and addresses of the listeners.
+    pub fn listeners(&self) -> Vec<(ListenerId, SocketAddr)> {
+        self.listeners.lock().clone()
+    }
+
+    /// Adds a listener while the engine runs. `transform` makes the transforms of its connections. The kernel chooses the port for port 0; see [`EngineHandle::listeners`].
+    ///
+    /// # Errors
+    /// When the address is in use or not local, or the engine is stopping. The message contains the address.
+    pub fn add_listener(
+        &self,
+        address: SocketAddr,
+        settings: ListenerSettings,
+        transform: Option<TransformFactory>,
+    ) -> io::Result<ListenerId> {
+        let bound = Bound::bind(address, settings, transform)?;
+        let entry = (bound.id(), bound.address());
+        let mut listeners = self.listeners.lock();
+        if !self.control.command(Command::Add(bound)) {
+            let message = format!("cannot listen on {address}: the engine is stopping");
+            return Err(io::Error::new(io::ErrorKind::NotConnected, message));
+        }
+        listeners.push(entry);
+        Ok(entry.0)
+    }
+
+    /// Removes a listener, and waits until its socket is closed. Its open connections go on. False when there is no such
+    /// listener.
+    pub fn remove_listener(&self, id: ListenerId) -> bool {
+        let mut listeners = self.listeners.lock();
+        let Some(at) = listeners.iter().position(|(known, _)| *known == id) else { return false };
+        listeners.remove(at);
+        drop(listeners);
+        let (done, is_done) = crossbeam_channel::bounded(1);
+        // An engine that stops closes all its listeners, and drops the command.
+        if self.control.command(Command::Remove(id, done)) {
+            let _ = is_done.recv();
+        }
+        true
+    }
+
+    /// Starts a drain: each running request is answered with `Connection: close`, and idle connections are closed. Clients are
+    /// still accepted, and their first request is answered in the same way. So a balancer in front can move its traffic
+    /// away without a failed request.
+    pub fn start_drain(&self) {
+        self.control.set_draining(true);
+    }
+
+    /// Ends a drain: connections are kept again. Does nothing after `stop`.
+    pub fn end_drain(&self) {
+        self.control.set_draining(false);
+    }
+
+    /// Stops accepting. Running requests are answered with `Connection: close`, within the drain limit.
+    pub fn stop(&self) {
+        self.control.stop();
+    }
+
+    /// Waits until all connections and threads have ended after `stop`.
+    pub fn wait(&self) {
+        if let Some(wait) = self.wait.lock().take() {
+            wait();
+        }
+    }
+
+    /// The counters of each worker since the start.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        self.control.snapshots()
+    }
+
+    /// The sum of the counters of all workers since the start.
+    pub fn stats(&self) -> Snapshot {
+        self.snapshots().into_iter().sum()
+    }
+}
+
+/// Starts an engine over `app`.
+///
+/// # Errors
+/// When the system cannot create a poller or a thread.
+pub fn start<A: App>(app: Arc<A>, listeners: Listeners, options: Options) -> io::Result<EngineHandle> {
+    let bound = listeners.with_options(&options)?;
+    let known = bound.iter().map(|listener| (listener.id(), listener.address())).collect();
+    let shared = Arc::new(Shared::new(app, options));
+    let wait = match shared.options.engine {
+        Engine::Thread(pool) => thread::start(&shared, pool, bound)?,
+        Engine::Async(reactor) => task::start(&shared, reactor, bound)?,
+    };
+    Ok(EngineHandle { listeners: Mutex::new(known), control: Box::new(shared), wait: Mutex::new(Some(wait)) })
+}

@@ -1,0 +1,49 @@
+//! The loop over the turns of a connection, in the async engine. `thread/run.rs` is the same loop in the thread engine.
+
+use std::rc::Rc;
+
+use super::core::{Core, Reactor};
+use crate::app::App;
+use crate::engine::driver::{Connection, Turn};
+use crate::engine::transport::Tcp;
+use crate::exchange::CloseReason;
+
+/// The task of a client's connection: runs the connection to its end.
+///
+/// The size of this future is the memory of an idle connection. So the future holds nothing across the wait that only a
+/// request needs.
+#[expect(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice")]
+pub(super) fn run<A: App, R: Reactor>(
+    core: Rc<Core<A, R>>,
+    mut connection: Connection<Tcp>,
+) -> impl Future<Output = ()> {
+    async move {
+        loop {
+            match core.turn(&mut connection) {
+                Turn::Waits(..) if core.has_excess(&connection) => return core.hand_over(connection),
+                Turn::Waits(interest, deadline) => {
+                    core.reactor.wait(&mut connection, interest, deadline, core.now()).await;
+                }
+                Turn::Yields => {
+                    core.yielded.set(true);
+                    smol::future::yield_now().await;
+                }
+                Turn::Ends(reason) => return core.end(connection, reason),
+            }
+        }
+    }
+}
+
+impl<A: App, R: Reactor> Core<A, R> {
+    fn turn(&self, connection: &mut Connection<Tcp>) -> Turn {
+        let mut worker = self.worker.borrow_mut();
+        self.reactor.begin_run(connection, &*self.shared.app, &mut worker);
+        connection.turn(&self.shared, &self.reactor, &mut worker, self.counters())
+    }
+
+    fn end(&self, mut connection: Connection<Tcp>, reason: CloseReason) {
+        self.reactor.forget(connection.client().fd());
+        connection.end(reason, &self.reactor, &mut self.worker.borrow_mut(), self.counters());
+        self.closed();
+    }
+}

@@ -1,0 +1,180 @@
+//! What the handle of a running engine changes: listeners, a drain, and the counters of each worker.
+
+use std::net::{SocketAddr, TcpStream};
+
+use neraca::app::{App, Client, Decision, ListenerSettings, Moment};
+use neraca::cluster::{Permit, Start, Tried};
+use neraca::engine::Snapshot;
+use neraca::http::answer::Answer;
+use neraca::http::head::RequestHead;
+
+use crate::harness::scripted::{Backend, automatic};
+use crate::harness::{Server, Variant, balancer, eventually};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn ok(_: &str) -> Option<crate::harness::scripted::Reply> {
+    Some((std::time::Duration::ZERO, OK.as_bytes()))
+}
+
+/// Answers with what it knows of the client: the listener, our own address, and the limit of the listener.
+struct Mirror;
+
+impl App for Mirror {
+    type View = ();
+
+    fn view(&self) {}
+
+    fn refresh(&self, (): &mut ()) {}
+
+    fn decide(&self, (): &mut (), _: &RequestHead<'_>, client: &Client<'_>, _: &Moment) -> Decision {
+        let (local, limit) = (client.local.unwrap(), client.settings.limits.head.head_bytes);
+        Decision::Answer(Answer::text(200, format!("{} {local} {limit}", client.listener)))
+    }
+
+    fn retry(&self, (): &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
+        None
+    }
+}
+
+fn settings(variant: Variant, head_bytes: usize) -> ListenerSettings {
+    let mut settings = variant.options().listener;
+    settings.limits.head.head_bytes = head_bytes;
+    settings
+}
+
+fn a_listener_has_an_identity_and_settings_of_its_own(variant: Variant) {
+    let server = Server::start(Mirror, variant.options());
+    let loopback = server
+        .add_listener(
+            "127.0.0.1:0".parse().unwrap(),
+            settings(variant, 1111),
+            variant.options().client_transform,
+        )
+        .unwrap();
+    let any = server
+        .add_listener(
+            "0.0.0.0:0".parse().unwrap(),
+            settings(variant, 2222),
+            variant.options().client_transform,
+        )
+        .unwrap();
+    let listeners = server.listeners();
+    let [_, of_loopback, of_any] = listeners.as_slice() else { panic!("{listeners:?}") };
+    assert_eq!((of_loopback.0, of_any.0), (loopback, any));
+    // The listener on all addresses tells the address that the client used.
+    let reached = SocketAddr::from(([127, 0, 0, 2], of_any.1.port()));
+    for (address, local, id, limit) in
+        [(of_loopback.1, of_loopback.1, loopback, 1111), (reached, reached, any, 2222)]
+    {
+        let mut client = server.client_at(address);
+        client.send(GET);
+        assert_eq!(client.message().text(), format!("200 OK: {id} {local} {limit}\n"));
+    }
+}
+
+fn a_removed_listener_is_closed_and_its_connections_go_on(variant: Variant) {
+    let server = balancer(variant.options(), &[automatic(variant, ok)]);
+    let id = server
+        .add_listener(
+            "127.0.0.1:0".parse().unwrap(),
+            settings(variant, 8192),
+            variant.options().client_transform,
+        )
+        .unwrap();
+    let address = server.listeners()[1].1;
+    let mut client = server.client_at(address);
+    client.send(GET);
+    assert_eq!(client.message().text(), "ok");
+    assert!(server.remove_listener(id));
+    assert!(TcpStream::connect(address).is_err(), "the listener is still there");
+    assert!(!server.remove_listener(id), "it was removed already");
+    client.send(GET);
+    assert_eq!(client.message().text(), "ok");
+    let mut other = server.client();
+    other.send(GET);
+    assert_eq!(other.message().text(), "ok");
+    // The address is free again.
+    server.add_listener(address, settings(variant, 8192), variant.options().client_transform).unwrap();
+    let mut client = server.client_at(address);
+    client.send(GET);
+    assert_eq!(client.message().text(), "ok");
+}
+
+fn a_listener_that_cannot_be_added_is_refused(variant: Variant) {
+    let server = balancer(variant.options(), &[automatic(variant, ok)]);
+    let error = server
+        .add_listener(server.address(), settings(variant, 8192), variant.options().client_transform)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(&format!("cannot listen on {}", server.address())), "{error}");
+    server.stop();
+    server.wait();
+    let error = server
+        .add_listener(
+            "127.0.0.1:0".parse().unwrap(),
+            settings(variant, 8192),
+            variant.options().client_transform,
+        )
+        .unwrap_err();
+    assert!(error.to_string().contains("the engine is stopping"), "{error}");
+    let (id, _) = server.listeners()[0];
+    assert!(server.remove_listener(id), "a stopped engine has closed its listeners");
+}
+
+fn a_drain_closes_connections_after_a_response_and_ends(variant: Variant) {
+    let backend = Backend::start(variant);
+    let server = balancer(variant.options(), &[backend.address()]);
+    let (mut idle, mut running) = (server.client(), server.client());
+    idle.send(GET);
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send(OK);
+    idle.message();
+    running.send(GET);
+    peer.head();
+    server.start_drain();
+    idle.ends();
+    peer.send(OK);
+    assert_eq!(running.message().field("Connection"), Some("close"));
+    running.ends();
+    // A new client is served in the same way.
+    let mut newcomer = server.client();
+    eventually("it is accepted", || server.stats().accepted == 3);
+    newcomer.send(GET);
+    peer.head();
+    peer.send(OK);
+    assert_eq!(newcomer.message().field("Connection"), Some("close"));
+    newcomer.ends();
+    server.end_drain();
+    let mut kept = server.client();
+    for _ in 0..2 {
+        kept.send(GET);
+        peer.head();
+        peer.send(OK);
+        assert_eq!(kept.message().field("Connection"), None);
+    }
+}
+
+fn each_worker_has_counters_of_its_own(variant: Variant) {
+    let server = balancer(variant.options(), &[automatic(variant, ok)]);
+    for _ in 0..20 {
+        let mut client = server.client();
+        client.send(GET);
+        client.message();
+    }
+    assert_eq!(server.snapshots().len(), variant.options().workers);
+    eventually("all are served and closed", || {
+        let sum: Snapshot = server.snapshots().into_iter().sum();
+        (sum.accepted, sum.served, sum.closed) == (20, 20, 20)
+    });
+}
+
+each_variant! {
+    a_listener_has_an_identity_and_settings_of_its_own
+    a_removed_listener_is_closed_and_its_connections_go_on
+    a_listener_that_cannot_be_added_is_refused
+    a_drain_closes_connections_after_a_response_and_ends
+    each_worker_has_counters_of_its_own
+}
