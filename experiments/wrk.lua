@@ -1,6 +1,6 @@
--- Writes what wrk knows at the end as one JSON object to the file named by LAB_WRK_JSON.
--- Only `done` is defined, so that nothing is added to a request. The latencies are wrk's own, which it has
--- already altered when `done` is called; `percentile(100)` is always 0, hence `max`.
+-- Writes the results of wrk as one JSON object to the file named by LAB_WRK_JSON.
+-- Only `done` is defined, so this script adds no work to a request. The latencies are the values after wrk's correction.
+-- `percentile(100)` is always 0, so `max` is used.
 
 local function number(x)
   if x ~= x or x < 0 or x > 1e18 then return "null" end
