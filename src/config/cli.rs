@@ -154,7 +154,7 @@ pub(super) struct EngineArguments {
 #[command(next_help_heading = "Limits")]
 pub(super) struct LimitArguments {
     #[arg(long, value_name = "N", value_parser = number,
-          help = format!("Maximum client connections [default: {}, or 3/4 of the open files limit (ulimit -n) if that is less]",
+          help = format!("Maximum client connections; beyond it, the longest idle clients are closed [default: {}, or 3/4 of the open files limit (ulimit -n) if that is less]",
                          EngineLimits::default().connections))]
     pub(super) connections: Option<u64>,
     /// Maximum size of a message head. A larger request head gets 431, a larger response head becomes 502.

@@ -1,12 +1,13 @@
 //! The loop over the turns of a connection, in the async engine. `thread/run.rs` is the same loop in the thread engine.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::core::{Core, Reactor};
 use crate::app::App;
 use crate::engine::driver::{Connection, Turn};
 use crate::engine::transport::Tcp;
-use crate::exchange::CloseReason;
+use crate::exchange::{CloseReason, Interest};
 
 /// The task of a client's connection: runs the connection to its end.
 ///
@@ -21,13 +22,8 @@ pub(super) fn run<A: App, R: Reactor>(
         loop {
             match core.turn(&mut connection) {
                 Turn::Waits(..) if core.has_excess(&connection) => return core.hand_over(connection),
-                Turn::Waits(interest, deadline) => {
-                    core.reactor.wait(&mut connection, interest, deadline, core.now()).await;
-                }
-                Turn::Yields => {
-                    core.yielded.set(true);
-                    smol::future::yield_now().await;
-                }
+                Turn::Waits(interest, deadline) => core.wait(&mut connection, interest, deadline).await,
+                Turn::Yields => core.yield_now().await,
                 Turn::Ends(reason) => return core.end(connection, reason),
             }
         }
@@ -39,6 +35,21 @@ impl<A: App, R: Reactor> Core<A, R> {
         let mut worker = self.worker.borrow_mut();
         self.reactor.begin_run(connection, &*self.shared.app, &mut worker);
         connection.turn(&self.shared, &self.reactor, &mut worker, self.counters())
+    }
+
+    fn wait(
+        &self,
+        connection: &mut Connection<Tcp>,
+        interest: Interest,
+        deadline: Instant,
+    ) -> impl Future<Output = ()> {
+        self.reactor.wait(connection, interest, deadline, self.now())
+    }
+
+    /// Lets other tasks run, and lets the event loop poll before this task continues.
+    fn yield_now(&self) -> impl Future<Output = ()> {
+        self.yielded.set(true);
+        smol::future::yield_now()
     }
 
     fn end(&self, mut connection: Connection<Tcp>, reason: CloseReason) {

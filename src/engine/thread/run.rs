@@ -1,11 +1,13 @@
 //! The loop over the turns of a connection, in the thread engine. `task/run.rs` is the same loop in the async engine.
 
+use std::time::Instant;
+
 use super::pool::{ThreadEngine, Worker};
 use super::textbook;
 use crate::app::App;
 use crate::engine::driver::{Connection, Turn};
 use crate::engine::transport::Tcp;
-use crate::exchange::CloseReason;
+use crate::exchange::{CloseReason, Interest};
 
 impl<A: App> ThreadEngine<A> {
     /// Runs the connection of a client until it waits, yields or ends. The caller has claimed the connection, so no other
@@ -16,9 +18,7 @@ impl<A: App> ThreadEngine<A> {
             let mut held = place.connection.lock();
             if let Some(connection) = held.as_deref_mut() {
                 match self.turn(connection, index, worker) {
-                    Turn::Waits(interest, deadline) => {
-                        self.sockets.begin_wait(connection, interest, deadline, worker.now());
-                    }
+                    Turn::Waits(interest, deadline) => self.wait(connection, interest, deadline, worker),
                     Turn::Yields => return true,
                     Turn::Ends(reason) => self.end(held.take(), reason, index, worker),
                 }
@@ -43,6 +43,16 @@ impl<A: App> ThreadEngine<A> {
                 turn => return turn,
             }
         }
+    }
+
+    fn wait(
+        &self,
+        connection: &mut Connection<Tcp>,
+        interest: Interest,
+        deadline: Instant,
+        worker: &Worker<A>,
+    ) {
+        self.sockets.begin_wait(connection, interest, deadline, worker.now());
     }
 
     fn end(
