@@ -86,23 +86,12 @@ impl<T: Transport> Connection<T> {
         worker: &mut WorkerState<A::View, T>,
         counters: &Counters,
     ) -> Turn {
-        if shared.is_ending() {
-            let idle = self.active.is_none();
-            return Turn::Ends(if idle { CloseReason::Done } else { CloseReason::Truncated });
-        }
         let now = Moment { clients: shared.open.load(Ordering::Relaxed), ..worker.clock.now() };
-        self.progress();
-        if let Some(reason) = self.closing {
-            return self.close(reason, now.instant);
+        if let Some(last) = self.resume(shared, now.instant) {
+            return last;
         }
         let client = self.origin.client();
-        let settings = client.settings;
-        if self.client.ready.contains(Readiness::FAILED)
-            && let Some(active) = &mut self.active
-        {
-            active.connecting = false;
-            active.exchange.received(Side::Client, Err(io::ErrorKind::ConnectionReset.into()));
-        }
+        let limits = &client.settings.limits;
         let mut transfers = 0;
         loop {
             if transfers == TRANSFERS_MAX {
@@ -110,16 +99,10 @@ impl<T: Transport> Connection<T> {
             }
             if self.active.is_none() {
                 if !self.client.is_readable() {
-                    let linger = settings.limits.linger_timeout;
-                    if self.may_wait(shared, now.instant) {
-                        let interest = self.client.waits_for(Side::Client, Interest::READ_CLIENT);
-                        return Turn::Waits(interest, self.idle_until);
-                    }
-                    self.idle_until = now.instant + linger;
-                    return self.close(CloseReason::TimedOut, now.instant);
+                    return self.wait_for_request(shared, now.instant);
                 }
                 self.leaves = false;
-                self.active = Some(worker.lend(&settings.limits));
+                self.active = Some(worker.lend(limits));
             }
             let Some(active) = self.active.as_deref_mut() else { return Turn::Ends(CloseReason::Truncated) };
             let step = match active.connecting {
@@ -160,19 +143,37 @@ impl<T: Transport> Connection<T> {
                 Step::Idle => {
                     retire(&mut self.active, worker, counters);
                     self.is_new = false;
-                    self.idle_until = now.instant + settings.limits.idle_timeout;
+                    self.idle_until = now.instant + limits.idle_timeout;
                 }
                 Step::Close(reason) if reason.is_abrupt() || self.client.finish() => {
                     return Turn::Ends(reason);
                 }
                 Step::Close(reason) => {
-                    self.idle_until = now.instant + settings.limits.linger_timeout;
                     self.drop_backend(backends);
                     retire(&mut self.active, worker, counters);
-                    return self.close(reason, now.instant);
+                    return self.close_within_linger(reason, now.instant);
                 }
             }
         }
+    }
+
+    /// Begins a run with what happened since the last run. Some when the connection has ended or is closing.
+    fn resume<A>(&mut self, shared: &Shared<A>, now: Instant) -> Option<Turn> {
+        if shared.is_ending() {
+            let idle = self.active.is_none();
+            return Some(Turn::Ends(if idle { CloseReason::Done } else { CloseReason::Truncated }));
+        }
+        self.progress();
+        if let Some(reason) = self.closing {
+            return Some(self.close(reason, now));
+        }
+        if self.client.ready.contains(Readiness::FAILED)
+            && let Some(active) = &mut self.active
+        {
+            active.connecting = false;
+            active.exchange.received(Side::Client, Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        None
     }
 
     /// Closes the client's connection and the backend connection. An abrupt reason makes the close a reset.
@@ -243,10 +244,19 @@ impl<T: Transport> Connection<T> {
         self.leaves = true;
     }
 
-    /// True while an idle connection may wait for a request. During a drain, a new connection may still send one request.
-    fn may_wait<A>(&mut self, shared: &Shared<A>, now: Instant) -> bool {
+    /// Waits for a request, or closes the connection. During a drain, a new connection may still send one request.
+    fn wait_for_request<A>(&mut self, shared: &Shared<A>, now: Instant) -> Turn {
         let drains = shared.is_stopping() || (shared.is_draining() && !self.is_new);
-        !(std::mem::take(&mut self.leaves) || drains || now >= self.idle_until)
+        if std::mem::take(&mut self.leaves) || drains || now >= self.idle_until {
+            return self.close_within_linger(CloseReason::TimedOut, now);
+        }
+        Turn::Waits(self.client.waits_for(Side::Client, Interest::READ_CLIENT), self.idle_until)
+    }
+
+    /// Closes the connection. The client has the linger time to take the end marker.
+    fn close_within_linger(&mut self, reason: CloseReason, now: Instant) -> Turn {
+        self.idle_until = now + self.origin.listener().settings().limits.linger_timeout;
+        self.close(reason, now)
     }
 
     /// Ends the connection when its end marker is sent, or when the socket has no room for it in time. Without the end
