@@ -194,6 +194,8 @@ impl<C: Default> Backends<Tcp> for Sockets<C> {
         // A connection that never waited is not watched yet, and its end would not be noticed.
         let watched = self.watch(&mut socket, false).is_ok();
         let Some(slot) = self.table.slot(fd).filter(|_| watched) else { return self.close(socket) };
+        // A read that filled its room leaves this fact behind. No event reports bytes that arrived before.
+        let may_have_bytes = socket.ready.contains(Readiness::READABLE);
         let oldest = {
             let mut kept = self.kept.lock();
             slot.own(Owner::Parked);
@@ -202,7 +204,7 @@ impl<C: Default> Backends<Tcp> for Sockets<C> {
         if let Some(oldest) = oldest {
             self.close_unused(oldest);
         }
-        if slot.take_ready() != 0 {
+        if slot.take_ready() != 0 || may_have_bytes {
             self.check_kept(fd);
         }
     }

@@ -279,12 +279,13 @@ impl Backends<SimLine> for Ports {
         assert_eq!(self.entries.borrow()[fd].address, Some(backend.address()), "parked at another backend");
         self.trace.note("pool", "park", fd, 0);
         self.own(fd, Owner::Parked);
+        let may_have_bytes = socket.ready.contains(Readiness::READABLE);
         let oldest = self.pool.borrow_mut().park(backend, fd, socket, now);
         if let Some(oldest) = oldest {
             self.trace.note("pool", if backend.is_removed() { "removed" } else { "full" }, fd, 0);
             self.close_unused(oldest);
         }
-        if self.is_ready(fd) {
+        if self.is_ready(fd) || may_have_bytes {
             self.take_ready(fd);
             self.drop_parked(fd);
         }

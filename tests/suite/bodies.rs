@@ -5,6 +5,7 @@ use std::thread;
 use crate::harness::scripted::Backend;
 use crate::harness::wire::{End, Message};
 use crate::harness::{Server, Variant, balancer};
+use neraca::engine::Options;
 use neraca::router::Router;
 
 fn pair(variant: Variant) -> (Backend, Server<Router>) {
@@ -295,6 +296,25 @@ fn a_backend_that_speaks_unasked_is_not_listened_to(variant: Variant) {
     assert_eq!(client.message().text(), "good");
 }
 
+/// A full read does not tell whether more bytes have arrived, and no event tells either: they came with the response.
+fn bytes_behind_a_response_that_fills_the_read_never_reach_a_client(variant: Variant) {
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let backend = Backend::start(variant);
+    let options = Options { receive_bytes: OK.len(), ..variant.options() };
+    let server = balancer(options, &[backend.address()]);
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send([OK, &OK.replace("ok", "no")].concat());
+    assert_eq!(client.message().text(), "ok");
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut other = backend.accept();
+    other.head();
+    other.send(OK);
+    assert_eq!(client.message().text(), "ok");
+}
+
 each_variant! {
     a_response_passes_in_every_framing
     a_request_passes_in_every_framing
@@ -305,4 +325,5 @@ each_variant! {
     a_request_that_is_cut_off_never_looks_whole
     bytes_behind_a_response_never_reach_a_client
     a_backend_that_speaks_unasked_is_not_listened_to
+    bytes_behind_a_response_that_fills_the_read_never_reach_a_client
 }
