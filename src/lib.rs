@@ -48,7 +48,8 @@
 //!
 //! # Layers
 //!
-//! A module uses the layers below its own. `tests/layers.rs` checks this.
+//! A module uses only lower layers. Two exceptions: `exchange` uses `app`, and the modules of layer 7 use each other.
+//! `tests/layers.rs` checks this.
 //!
 //! | layer | modules | what |
 //! |---|---|---|

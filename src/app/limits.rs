@@ -11,23 +11,24 @@ pub struct Limits {
     pub head: HeadLimits,
     /// Time to receive a whole request head; then 408. Default: 10 s.
     pub head_timeout: Duration,
-    /// Maximum time between two bytes of a body that the client sends (then 408) or reads (then a close). Default: 30
-    /// s.
+    /// Maximum time without a byte while the client sends a body (then 408) or reads a response (then a reset).
+    /// Default: 30 s.
     pub body_timeout: Duration,
     /// Time to connect to a backend. Then another backend is tried; when none is left, 504. Default: 3 s.
     pub connect_timeout: Duration,
     /// Time that a request waits in the queue of a cluster; then 503. Default: 5 s.
     pub queue_timeout: Duration,
-    /// Time from the whole request to the response head, and maximum time between two bytes of the response. Without a
-    /// head, an idempotent request goes to another backend, or gets a 504. Within a response the connection is reset.
-    /// Default: 60 s.
+    /// Maximum time without a byte while the exchange waits for the backend. If no byte of the response came, an
+    /// idempotent request goes to another backend, or gets a 504. Within a response the connection is reset. Default:
+    /// 60 s.
     pub response_timeout: Duration,
-    /// Time to keep a connection without a request. Default: 60 s.
+    /// Time to keep a client's connection without a request. The engine keeps idle backend connections for the same
+    /// time. Default: 60 s.
     pub idle_timeout: Duration,
-    /// Maximum time between two bytes of a tunnel, in either direction. Default: 1 h.
+    /// A tunnel ends when no byte moves in any direction for this time. Default: 1 h.
     pub tunnel_timeout: Duration,
-    /// Time for a client to read the last response before its connection is closed. The client's bytes are discarded
-    /// during this time. Default: 2 s.
+    /// After the last response a client may still send. Its bytes are discarded for this time, then the connection is
+    /// closed. Default: 2 s.
     pub linger_timeout: Duration,
     /// Time for a backend to answer `Expect: 100-continue`; then the client gets a 100 from us. Default: 1 s.
     pub continue_timeout: Duration,

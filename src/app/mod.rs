@@ -71,7 +71,7 @@ pub struct Client<'a> {
     pub reported: Option<SocketAddr>,
     /// Our own address of the connection, if known.
     pub local: Option<SocketAddr>,
-    /// True when the connection to us is encrypted.
+    /// True when the connection to us is encrypted. No listener sets it yet.
     pub encrypted: bool,
     /// The listener that accepted the connection.
     pub listener: ListenerId,
@@ -144,8 +144,8 @@ pub enum Decision {
 /// }
 /// ```
 pub trait App: Send + Sync + 'static {
-    /// One worker's snapshot of the app's changing data. The snapshot saves a lock per request. Use `()` if no data
-    /// changes.
+    /// One worker's snapshot of the app's changing data. With the snapshot, a request takes no lock. Use `()` if no
+    /// data changes.
     type View: fmt::Debug + Send + 'static;
 
     /// Makes the view of a new worker.

@@ -138,8 +138,7 @@ pub(crate) struct Attempts {
     /// Backends that never get this request again.
     excluded: Tried,
     /// Backends that failed after the connect. Such a backend gets this request again only when no other backend is
-    /// left. The repeated attempt uses a new connection, because a kept connection often fails without a fault of its
-    /// backend.
+    /// left. The next attempt uses a new connection. A kept connection can fail although its backend is healthy.
     broken: Tried,
     /// Attempts that reached a backend.
     reached: u32,

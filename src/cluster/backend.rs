@@ -89,7 +89,7 @@ pub struct Backend {
     failed: [AtomicU64; Failure::ALL.len()],
 }
 
-/// The numbers of attempts at one backend since the backend was added, by their ends.
+/// The counts of the attempts at one backend since it was added: one count per result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AttemptCounts {
     /// Attempts that began.
@@ -141,8 +141,7 @@ impl Backend {
     /// Returns the number of attempts that have begun and have not ended. An attempt that ends during the call may
     /// still be counted.
     pub fn in_flight(&self) -> u32 {
-        // `ended` is loaded first. So an attempt that begins and ends between the loads makes the result too high,
-        // never too low.
+        // `ended` is loaded first. An attempt that begins and ends between the two loads makes the result too high.
         let ended = self.ended.load(Relaxed);
         self.started.load(Relaxed).saturating_sub(ended) as u32
     }

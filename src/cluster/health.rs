@@ -4,8 +4,8 @@
 //! - **One failed connect.** A dead backend refuses at once, so a dead backend always has the fewest requests in
 //!   flight. Without the ejection the least-requests policy would send every request to the dead backend.
 //! - **[`SILENCES_MAX`] attempts in a row without a timely response.** A single timeout proves little: one slow
-//!   endpoint of a healthy backend causes a timeout too. A whole response of the backend resets the count, so a slow
-//!   endpoint ejects only a backend that answers nothing else. (nginx has `max_fails`, Envoy
+//!   endpoint of a healthy backend causes a timeout too. Each whole response resets the count. So a slow resource does
+//!   not eject a backend that still answers other requests. (nginx has `max_fails`, Envoy
 //!   `consecutive_gateway_failure`.)
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};

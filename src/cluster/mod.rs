@@ -96,8 +96,8 @@ impl Cluster {
         outdated
     }
 
-    /// Begins an attempt like [`Cluster::pick`], or returns the queue when all permits are in use. The attempt takes
-    /// `permit`, which a request has after it waited. Returns None when no backend is left.
+    /// Begins an attempt like [`Cluster::pick`], or returns the queue when all permits are in use. A request that
+    /// waited in the queue has a permit, and the attempt takes this permit. Returns None when no backend is left.
     pub fn start(
         &self,
         members: &Members,
@@ -117,8 +117,8 @@ impl Cluster {
     }
 
     /// Begins an attempt at a backend that is not in `tried`. The policy picks among the available backends. When every
-    /// backend is ejected, the backend whose ejection ends first is picked. A refused client is worse than one more
-    /// failed connect. Returns None when no backend is left.
+    /// backend is ejected, the backend whose ejection ends first is picked. One more failed connect costs less than an
+    /// error for the client. Returns None when no backend is left.
     pub fn pick(&self, members: &Members, tried: &Tried, now: Instant) -> Option<Attempt> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let untried = members.backends().iter().filter(|b| !b.is_removed() && !tried.contains(b.id()));

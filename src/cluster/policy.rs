@@ -40,8 +40,8 @@ impl Policy {
     }
 }
 
-/// Counts turns over the candidates only. With turns over all backends, the next backend would get the share of an
-/// ejected backend.
+/// Counts turns over the candidates only. If ejected backends counted too, the backend after an ejected one would get a
+/// double share.
 fn round_robin<'a, I>(mut candidates: I, turn: u64) -> Option<&'a Arc<Backend>>
 where
     I: Iterator<Item = &'a Arc<Backend>> + Clone,
@@ -74,8 +74,8 @@ fn least_requests<'a>(
     picked
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): a counter and a mixing function. Each turn has its own stream, so workers share
-/// only the turn.
+/// SplitMix64 (Steele, Lea, Flood 2014): a counter and a mixing function. Each turn seeds its own random numbers. So
+/// workers share only the turn counter.
 struct Random(u64);
 
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;

@@ -139,8 +139,8 @@ impl Drop for Place {
         let at = state.waiting.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket);
         let removed = at.ok().and_then(|at| state.waiting.remove(at));
         drop(state);
-        // A waker may own the task that it wakes, and that task may use the queue. So the lock is released before the
-        // waker is dropped.
+        // Dropping a waker may drop its task, and that task may lock the queue. So the lock is released first. So the
+        // lock is released before the waker is dropped.
         if removed.is_none() {
             drop(self.take());
         }

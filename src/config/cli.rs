@@ -135,8 +135,8 @@ pub(super) struct EngineArguments {
     /// Number of worker threads [default: 1 per core (async); 2 per core, at least 4 (thread)].
     #[arg(long, value_name = "N", value_parser = number)]
     pub(super) workers: Option<u64>,
-    /// Thread engine: the pool of workers. A worker of the textbook pool keeps one request until the response is
-    /// complete [default: crossbeam].
+    /// Thread engine: the pool of workers. In the textbook pool, a worker handles one request at a time and waits
+    /// itself for the backend [default: crossbeam].
     #[arg(long, value_enum)]
     pub(super) pool: Option<PoolName>,
     /// Thread engine: maximum ready connections that a worker takes at once [default: 512 divided by the cores, at
@@ -160,20 +160,21 @@ pub(super) struct LimitArguments {
     /// Maximum size of a message head. A larger request head gets 431, a larger response head becomes 502.
     #[arg(long, value_name = "BYTES", default_value_t = HeadLimits::default().head_bytes as u64, value_parser = number)]
     pub(super) head_bytes: u64,
-    /// Maximum size of a request line; then 414.
+    /// Maximum size of a request line. A longer line gets 414.
     #[arg(long, value_name = "BYTES", default_value_t = HeadLimits::default().request_line_bytes as u64,
           value_parser = number)]
     pub(super) request_line_bytes: u64,
     /// Time to receive a whole request head; then 408.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().head_timeout), value_parser = number)]
     pub(super) head_timeout_ms: u64,
-    /// Maximum time between two bytes of a body that the client sends (then 408) or reads (then a close).
+    /// Maximum time without a byte while the client sends a body (then 408) or reads a response (then a reset).
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().body_timeout), value_parser = number)]
     pub(super) body_timeout_ms: u64,
-    /// Time to keep a client connection open without a request.
+    /// Time to keep a client or backend connection open without a request.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().idle_timeout), value_parser = number)]
     pub(super) idle_timeout_ms: u64,
-    /// Time for a client to read the last response before its connection is closed.
+    /// After the last response a client may still send. Its bytes are discarded for this time, then the connection is
+    /// closed.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().linger_timeout), value_parser = number)]
     pub(super) linger_timeout_ms: u64,
     /// Time for running requests to end after the first SIGTERM or SIGINT.
@@ -189,8 +190,9 @@ pub(super) struct BackendLimitArguments {
     /// Time to connect to a backend. Then another backend is tried; if none is left, 504.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().connect_timeout), value_parser = number)]
     pub(super) connect_timeout_ms: u64,
-    /// Time to wait for the response head, and for each further part of the response. Without a head, an idempotent
-    /// request goes to another backend; if none is left, 504. Within a response, the client's connection is reset.
+    /// Maximum time without a byte while the balancer waits for the backend. If no byte of the response came, an
+    /// idempotent request goes to another backend; if none is left, 504. Within a response, the client's connection is
+    /// reset.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().response_timeout), value_parser = number)]
     pub(super) response_timeout_ms: u64,
     /// Time for a backend to answer `Expect: 100-continue`; then the balancer sends 100 Continue.

@@ -61,12 +61,12 @@ impl Acceptor {
         self.accepting && !self.listeners.is_empty()
     }
 
-    /// True when a new client is no reason to wake up.
+    /// True while accepting is paused. Then the core does not wait for new clients.
     pub(super) fn is_paused(&self) -> bool {
         self.paused
     }
 
-    /// Obeys the commands of the engine's handle, closes the listeners when the engine stops, and ends a pause when a
+    /// Executes the commands of the engine's handle. Closes the listeners when the engine stops. Ends a pause when a
     /// connection has closed.
     pub(super) fn attend<A>(&mut self, shared: &Shared<A>) {
         if self.stopped {

@@ -34,8 +34,8 @@ pub trait Backends<T> {
     /// Closes a connection to a client or to a backend.
     fn close(&self, connection: Endpoint<T>);
 
-    /// Closes a connection to a backend that has no request. The end marker of its transport is sent if the socket has
-    /// room for it.
+    /// Closes a backend connection that no request uses. The end marker of its transport is sent if the socket has room
+    /// for it.
     fn close_unused(&self, mut connection: Endpoint<T>)
     where
         T: Transport,

@@ -34,8 +34,8 @@ impl Alarm {
         std::mem::take(&mut *self.called.lock())
     }
 
-    /// A waker that runs the connection of a client's descriptor. If the descriptor's number has returned for another
-    /// connection, the other connection runs once for nothing, which does no harm.
+    /// A waker that runs the connection of a client's descriptor. If another connection has the descriptor's number by
+    /// then, it runs once without need. This does no harm.
     pub(super) fn waker_of(self: &Arc<Self>, client: usize) -> Waker {
         Waker::from(Arc::new(Call { alarm: Arc::clone(self), client }))
     }

@@ -45,9 +45,9 @@ pub enum Turn {
 pub struct Connection<T> {
     client: Endpoint<T>,
     active: Option<Box<Active<T>>>,
-    /// The end of the wait for a request, or for the room of the end marker while `closing`.
+    /// The deadline for the next request. While `closing`: the deadline for sending the end marker.
     idle_until: Instant,
-    /// The connection has ended. Only the end marker of its transport is not sent yet.
+    /// The connection has ended. Only the end marker of its transport (such as TLS close_notify) is not sent yet.
     closing: Option<CloseReason>,
     origin: Origin,
     /// No request has been served yet.
@@ -157,7 +157,7 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Begins a run with what happened since the last run. Some when the connection has ended or is closing.
+    /// Handles what happened since the last run. Some when the connection has ended or is closing.
     fn resume<A>(&mut self, shared: &Shared<A>, now: Instant) -> Option<Turn> {
         if shared.is_ending() {
             let idle = self.active.is_none();
@@ -211,10 +211,10 @@ impl<T: Transport> Connection<T> {
             && self.client.waits_for(Side::Client, Interest::NONE) == Interest::NONE
     }
 
-    /// True when the poller must watch the client's socket during a wait for `interest`. During a wait for the backend
-    /// alone, the client's socket is watched only after a run without a transfer, at most one sweep later. So a reset
-    /// of the client is noticed within a sweep. Most waits are shorter and save the registration, which is a system
-    /// call.
+    /// True when the poller must watch the client's socket during a wait for `interest`. While only the backend is
+    /// awaited, the client's socket is not registered at first, and the connection runs again after at most one sweep.
+    /// If that run moves no byte, the socket is registered. So a reset of the client is noticed within a sweep. Most
+    /// waits are shorter and save the registration, which is a system call.
     pub(super) fn watches_client(&self, interest: Interest) -> bool {
         interest.concerns(Side::Client) || self.active.as_ref().is_some_and(|active| active.waits_again)
     }
@@ -234,9 +234,12 @@ impl<T: Transport> Connection<T> {
         (&mut self.client, self.active.as_mut().and_then(|active| active.backend.as_mut()))
     }
 
-    /// The client's end and the origin of an idle connection.
-    pub(super) fn into_idle(self) -> (Endpoint<T>, Origin) {
-        (self.client, self.origin)
+    /// The same connection over a changed socket.
+    pub(super) fn with_client(
+        self,
+        change: impl FnOnce(Endpoint<T>) -> io::Result<Endpoint<T>>,
+    ) -> io::Result<Self> {
+        Ok(Connection { client: change(self.client)?, ..self })
     }
 
     /// Makes room for another client: closes the connection at its next run, unless a request has arrived by then.
@@ -259,8 +262,8 @@ impl<T: Transport> Connection<T> {
         self.close(reason, now)
     }
 
-    /// Ends the connection when its end marker is sent, or when the socket has no room for it in time. Without the end
-    /// marker the stream looks cut off.
+    /// Ends the connection after its end marker was sent, or at the deadline. Without the end marker the stream looks
+    /// cut off.
     fn close(&mut self, reason: CloseReason, now: Instant) -> Turn {
         self.closing = Some(reason);
         match self.client.finish() || now >= self.idle_until {
@@ -269,7 +272,7 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Sends the bytes of both transports' own.
+    /// Sends waiting bytes that the two transports made themselves, for example for a handshake.
     fn progress(&mut self) {
         self.client.progress();
         if let Some(backend) = self.backend() {

@@ -1,15 +1,15 @@
-//! The state of one descriptor: its readiness, its owner and its deadline. Both engines use it. The owner hears of the
-//! descriptor's readiness.
+//! The state of one descriptor: its readiness, its owner and its deadline. Both engines use it. The readiness of a
+//! descriptor is reported to its owner.
 //!
-//! Three rules, each of which `tests/model.rs` checks over many schedules of a few threads:
+//! `tests/model.rs` checks the first two of these rules under many interleavings of a few threads:
 //! - No readiness is lost. A poller stores the readiness first and loads the owner second ([`Entry::announce`]). A new
 //!   owner stores itself first and loads the readiness second ([`Entry::own`], [`Entry::take_ready`]).
-//! - No readiness reaches another socket. A descriptor's number returns for another socket, and a poller may report an
-//!   event of the closed socket late. So each use of the number has a generation, and an event carries the generation
-//!   under which its socket was registered.
-//! - A client that is asked to leave while it begins a request stays ([`Entry::ask_to_leave`]).
+//! - No readiness reaches another socket. The kernel reuses a descriptor's number for another socket, and a poller may
+//!   report an event of the closed socket late. So each use of the number has a generation, and an event carries the
+//!   generation under which its socket was registered.
+//! - A client that begins a request stays, even if it was asked to leave at the same time ([`Entry::ask_to_leave`]).
 //!
-//! The model replaces `engine/atomic.rs` with the atomics of its scheduler.
+//! The model compiles this file with the atomics of shuttle instead of those of `engine/atomic.rs`.
 
 use super::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -39,7 +39,7 @@ pub(super) struct Entry {
     owner: AtomicU32,
     /// The deadline of a client's connection in milliseconds since the start of its engine.
     deadline_ms: AtomicU64,
-    /// The begin of its wait, in the same unit. Wraps around after 49 days.
+    /// The start of the connection's wait, in the same unit. Wraps around after 49 days.
     since_ms: AtomicU32,
     /// The wait of a client's connection.
     wait: AtomicU8,
@@ -138,7 +138,7 @@ impl Entry {
         wait == IDLE
     }
 
-    /// True when the deadline of a waiting client's connection has passed.
+    /// True when the deadline of a client's connection has passed.
     pub(super) fn is_due(&self, now_ms: u64) -> bool {
         self.deadline_ms.load(Ordering::Relaxed) <= now_ms
     }

@@ -1,6 +1,6 @@
-//! The event loop of both engines: waits for readiness, accepts clients, checks deadlines, and feeds a [`Sink`] with the
-//! connections that must run. The thread engine has one event loop, which its leader drives. The async engine has one
-//! per core.
+//! The event loop of both engines (not of smol's reactor): waits for readiness, accepts clients, checks deadlines, and
+//! reports to a [`Sink`] the connections that must run. The thread engine has one event loop, which its leader drives.
+//! The async engine has one per core.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -24,7 +24,7 @@ use crate::app::App;
 pub(super) trait Sink {
     /// The app of the engine.
     type App: App;
-    /// The engine's content of a slot.
+    /// The data that the engine keeps in each slot of the table.
     type Content: Default;
 
     fn shared(&self) -> &Arc<Shared<Self::App>>;
@@ -36,7 +36,7 @@ pub(super) trait Sink {
     /// Begins a turn after a wait: reads the clock and brings the worker's view up to date.
     fn wake_up(&mut self) -> Instant;
 
-    /// Asks for a run of a waiting client's connection. False when a run is already queued.
+    /// Asks for a run of a client's connection. False when a run is already queued, so that nothing must be done.
     fn claim(&mut self, client: usize) -> bool;
 
     /// Queues a claimed run.
@@ -48,7 +48,7 @@ pub(super) trait Sink {
     /// Closes idle clients, because new clients wait and the engine is full.
     fn make_room(&mut self, now: Instant);
 
-    /// Handles the sweep: what the engine does at an interval. `since` is the time of the last sweep.
+    /// Does the engine's periodic work. `since` is the time of the last sweep.
     fn sweep(&mut self, since: Instant, now: Instant);
 }
 
@@ -100,7 +100,8 @@ impl EventLoop {
         }
     }
 
-    /// Queues the waiting requests that the limit on requests in flight permits. True when there are any.
+    /// Queues the waiting requests that the limit on requests in flight permits. True when at least one request was
+    /// queued.
     pub(super) fn begin_waiting(&mut self, sink: &mut impl Sink) -> bool {
         let begun = sink.sockets().pressure.permit(self.waiting.len());
         self.waiting.drain(..begun).for_each(|client| sink.queue(client));
@@ -177,8 +178,8 @@ fn rouse(sink: &mut impl Sink, client: usize) {
     rouse_if(sink, client, false);
 }
 
-/// Queues a run of a client's connection, unless the connection was idle and `holds` is set: then the caller holds its
-/// request until the limit on requests in flight permits it. True when the caller must do so.
+/// Queues a run of a client's connection. If the connection was idle and `holds` is set, nothing is queued and the
+/// result is true. Then the caller keeps the client until the limit on requests in flight permits its request.
 fn rouse_if(sink: &mut impl Sink, client: usize, holds: bool) -> bool {
     if !sink.claim(client) {
         return false;

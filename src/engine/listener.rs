@@ -124,7 +124,7 @@ impl Listeners {
         self.0.iter().map(TcpListener::local_addr).collect()
     }
 
-    /// Gives each listener its identity, and what the options say of listeners.
+    /// Gives each listener an identity, and the settings and the transform from the options.
     ///
     /// # Errors
     /// When the kernel cannot report the address of a socket.

@@ -1,8 +1,8 @@
 //! The two engines. Only the engine and the layers above it use sockets, clocks and threads.
 //!
-//! `thread` is a fixed pool of workers fed by a channel of ready work. `task` is an executor and a reactor per core.
-//! Both run the same [`Exchange`](crate::exchange::Exchange) over the same transport, and both are fed by the same event
-//! loop.
+//! `thread` is a fixed pool of workers that take ready connections from a queue. `task` is an executor and a reactor
+//! per core. Both run the same [`Exchange`](crate::exchange::Exchange) over the same transport. The same event loop
+//! reports to both (smol's reactor has its own).
 
 mod acceptor;
 mod active;

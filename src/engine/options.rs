@@ -9,9 +9,9 @@ use crate::app::ListenerSettings;
 /// The choice of an engine, with the options of this engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// A fixed pool of workers fed by a channel of ready work.
+    /// A fixed pool of workers that take ready connections from a queue.
     Thread(Pool),
-    /// An executor and a reactor per core.
+    /// An executor per core, with a reactor of its own or with smol's.
     Async(ReactorKind),
 }
 
@@ -28,7 +28,8 @@ pub enum Pool {
         /// Ready connections per job; at least 1.
         batch: usize,
     },
-    /// The textbook pool: a worker takes one ready connection and holds the exchange to its end.
+    /// The textbook pool: a worker takes one ready connection. While a backend is attached, the worker itself waits for
+    /// the sockets.
     Textbook,
 }
 
@@ -48,11 +49,11 @@ pub enum ReactorKind {
     /// Our own edge-triggered reactor, one per core.
     #[default]
     Edge,
-    /// smol's reactor, one for the process.
+    /// smol's reactor, one for the process. It exists to measure the cost of this design.
     Smol,
 }
 
-/// The resource limits of the process.
+/// The resource limits of an engine.
 #[derive(Debug, Clone)]
 pub struct EngineLimits {
     /// The maximum of open client connections. At the maximum, the clients that have been idle for the longest time make
@@ -62,8 +63,8 @@ pub struct EngineLimits {
     pub idle_backend_connections: usize,
     /// The time that requests in flight have to end after `stop`.
     pub drain: Duration,
-    /// The time for which [`ConcurrencyLimit`] counts a request, and up to twice as long; at least 1 ms. An older request is not
-    /// counted, so that a few slow requests do not delay the rest.
+    /// The epoch of [`ConcurrencyLimit`]; at least 1 ms. A request is counted for one to two epochs. An older request
+    /// is not counted, so that a few slow requests do not delay the rest.
     pub in_flight_epoch: Duration,
 }
 
@@ -89,13 +90,13 @@ pub struct Options {
     pub concurrency: ConcurrencyLimit,
     /// The settings of the listeners that the engine starts with.
     pub listener: ListenerSettings,
-    /// The limits of the process.
+    /// The resource limits.
     pub engine_limits: EngineLimits,
     /// Maximum bytes of a single read. Only experiments set less than a whole buffer, to measure the cost of small
     /// reads.
     pub receive_bytes: usize,
-    /// Makes the transforms of the clients' connections, on the listeners that the engine starts with. None: their bytes
-    /// are HTTP.
+    /// Makes a transform, for example for encryption, for each client connection of the listeners that the engine
+    /// starts with. None: the bytes on the sockets are HTTP.
     pub client_transform: Option<TransformFactory>,
     /// Makes the transforms of the connections to backends. None: their bytes are HTTP.
     pub backend_transform: Option<TransformFactory>,

@@ -6,10 +6,10 @@
 //! 20, and the origins 10.6 instead of 12. While limited, new requests stay unread in their sockets, and responses are handled
 //! first.
 //!
-//! Slow backends are the other case. There the limit costs answers: 1000 clients of backends that take 5 milliseconds got a
-//! third of the answers. The sign is a worker with nothing to do while requests wait. Then the limit is lifted for a while,
-//! twice as long each time. A request that is not answered within one or two epochs is not counted any more, so that a few
-//! slow requests do not delay the rest.
+//! Slow backends are the other case. There the limit lowers the throughput: with backends that take 5 milliseconds,
+//! 1000 clients got a third of the responses. The sign is a worker with nothing to do while requests wait. Then the
+//! limit is lifted for a while, twice as long each time. A request that is not answered within one or two epochs is not
+//! counted any more, so that a few slow requests do not delay the rest.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,10 +18,10 @@ use parking_lot::Mutex;
 
 use super::clock::Load;
 
-/// The default time for which a request is counted, and up to twice as long.
+/// The default epoch. A request is counted for one to two epochs.
 pub(super) const EPOCH: Duration = Duration::from_millis(10);
 
-/// The longest wait of an event loop while requests wait: these may begin when an epoch ends.
+/// Maximum wait of an event loop while requests are held back. They may begin when an epoch ends.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// The CPUs are saturated when a worker waits for one in this share of the time, in percent.
@@ -29,7 +29,8 @@ const SHORT_PERCENT: u64 = 10;
 /// A worker is idle when it is ready to run in less than this share of the time, in percent. With 1000 clients and everything
 /// on two CPUs the workers were ready for 91 to 100 %, limited or not.
 const READY_PERCENT: u64 = 85;
-/// The pause after a limit that left workers idle, at first and at most, in loads noted: 1 s and 1 minute.
+/// The first and the longest pause after the limit left a worker idle. The unit is one load measurement, about 200 ms:
+/// so they are 1 s and 1 minute.
 const PAUSE_MIN: u32 = 5;
 const PAUSE_MAX: u32 = 300;
 
@@ -60,7 +61,7 @@ pub struct PressureLimit {
     /// A request is counted for one to two epochs.
     epoch_ms: u64,
     limited: AtomicBool,
-    /// A request had to wait since the last load.
+    /// A request was held back since the last load measurement.
     held: AtomicBool,
     pauses: Mutex<Pauses>,
     epoch: AtomicU64,
@@ -75,7 +76,7 @@ struct Pauses {
     remaining: u32,
     /// The length of the next pause.
     next: u32,
-    /// Loads since the limit last left a worker idle.
+    /// Load measurements in which the limit held and left no worker idle, since the last pause.
     worked: u32,
 }
 

@@ -24,7 +24,7 @@ const STOPPING: u8 = 2;
 #[derive(Debug)]
 pub(super) enum Command {
     Add(Bound),
-    /// Remove the listener with this identity, then send.
+    /// Remove the listener with this identity, then send a message on the channel.
     Remove(ListenerId, Sender<()>),
 }
 
@@ -199,8 +199,8 @@ impl<A> Shared<A> {
     }
 }
 
-/// Aborts the process when its thread panics outside of a connection. A panic inside a connection is caught and ends
-/// only this connection. A process without its event loop would be alive and serve nobody.
+/// Aborts the process when the thread that holds this guard panics outside of a connection. A panic inside a connection
+/// is caught and ends only this connection. A process without its event loop would be alive and serve nobody.
 pub(super) struct AbortOnPanic;
 
 impl AbortOnPanic {

@@ -35,7 +35,7 @@ pub(super) struct Sockets<C> {
     pub(super) pressure: PressureLimit,
     registry: Registry,
     kept: Mutex<IdlePool<Socket>>,
-    /// A kept connection that is quiet by the poller's report is checked nevertheless, because the poller is late.
+    /// Every kept connection is checked before its reuse, because the poller may report too late.
     checks_kept: bool,
     /// Makes the transforms of the connections to backends.
     transform: Option<TransformFactory>,
@@ -43,7 +43,7 @@ pub(super) struct Sockets<C> {
 }
 
 impl<C: Default> Sockets<C> {
-    /// No sockets yet. The poller of `registry` will watch them, and `cores` CPUs will serve them.
+    /// Makes an empty set. The poller of `registry` watches its sockets. `cores` is the number of CPUs that serve them.
     pub(super) fn new(registry: Registry, alarm: Arc<Alarm>, options: &Options, cores: usize) -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS_MAX).min(DESCRIPTORS_MAX);
         let limits = &options.engine_limits;
@@ -65,7 +65,7 @@ impl<C: Default> Sockets<C> {
         Sockets { checks_kept: true, ..self }
     }
 
-    /// Makes the client with this socket its own owner. None when the descriptor is beyond the table.
+    /// Adds a client's socket to the table: its events go to this client. None when the descriptor is beyond the table.
     pub(super) fn admit(&self, client: &Socket) -> Option<&Slot<C>> {
         let slot = self.table.admit(client.fd())?;
         slot.own(Owner::Client(client.fd()));
@@ -152,13 +152,13 @@ impl<C: Default> Sockets<C> {
         expired.into_iter().for_each(|socket| self.close_unused(socket));
     }
 
-    /// Milliseconds from the start of the engine to `at`.
+    /// Milliseconds from the start of this set of sockets to `at`.
     pub(super) fn milliseconds(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.started).as_millis() as u64
     }
 
-    /// Clears the slot of a socket. Must be called before the socket is closed, because its descriptor's number may
-    /// return at once.
+    /// Clears the slot of a socket. Call this before the socket is closed, because the kernel may reuse the
+    /// descriptor's number at once.
     fn forget(&self, socket: &Socket) {
         if let Some(slot) = self.table.slot(socket.fd()) {
             slot.forget();

@@ -1,4 +1,5 @@
-//! All open descriptors of an event loop, by number: the one table of who owns a descriptor, for both engines.
+//! A table of all open descriptors of an event loop, by number. Both engines use the table to find the owner of a
+//! descriptor.
 
 use std::cmp::Reverse;
 use std::ops::Deref;
@@ -51,7 +52,8 @@ impl<C: Default> Table<C> {
         }
     }
 
-    /// The slot of a descriptor. None when the number is beyond the table.
+    /// Returns the slot of a descriptor, and allocates its chunk at the first use. None when the number is beyond the
+    /// table.
     pub(super) fn admit(&self, fd: usize) -> Option<&Slot<C>> {
         let slot = || Slot { entry: Entry::new(), content: C::default() };
         let chunk = self.chunks.get(fd / CHUNK)?.get_or_init(|| (0..CHUNK).map(|_| slot()).collect());
@@ -68,7 +70,7 @@ impl<C> Table<C> {
         Some(&self.chunks.get(fd / CHUNK)?.get()?[fd % CHUNK])
     }
 
-    /// The name of an admitted descriptor's socket for the poller: the descriptor below, and its generation above.
+    /// The poller's token for a descriptor. The low bits are the descriptor, the high bits are its generation.
     pub(super) fn token(&self, fd: usize) -> Token {
         Token(fd | (self.slot(fd).map_or(0, |slot| slot.generation()) as usize) << FD_BITS)
     }

@@ -27,8 +27,8 @@ pub(super) enum Wait {
     Delay,
 }
 
-/// The deadline of an exchange. Each byte that moves restarts the limit on a gap between bytes, but never the limit on
-/// a whole wait.
+/// The deadline of an exchange. A byte that moves restarts a limit between two bytes. It does not restart a limit on a
+/// whole wait.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     wait: Wait,

@@ -76,7 +76,7 @@ impl Flow {
         }
     }
 
-    /// Prepares for the next message. Bytes that arrived after the last message stay.
+    /// Prepares for the next message. Bytes of the next message that have already arrived stay.
     pub(super) fn reset(&mut self) {
         self.release();
         if let Some(input) = &mut self.input {
@@ -365,8 +365,8 @@ impl Flow {
     }
 
     /// Copies a small body, or a small ready part, behind the prefix, so that one send takes both. Stops when the
-    /// prefix is longer than `PREFIX_KEPT_BYTES`. Then the body stays in `input`, and the bound of `input` gives
-    /// backpressure.
+    /// prefix is longer than `PREFIX_KEPT_BYTES`. Then the body stays in `input`. When `input` is full, no more bytes
+    /// are read.
     pub(super) fn join(&mut self) {
         let waits = self.prefix_sent < self.prefix.len();
         if !waits || self.prefix.len() > PREFIX_KEPT_BYTES || self.resendable > 0 {

@@ -40,7 +40,7 @@ impl Exchange {
     }
 
     pub(super) fn step_respond<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
-        // No error is possible here: an invalid chunk was found when the chunk arrived.
+        // No error is possible here. An invalid chunk is refused when it arrives.
         let _ = self.response.advance();
         if !self.response.is_done() {
             return Some(Step::Transfer(Interest::WRITE_CLIENT));

@@ -29,7 +29,7 @@ pub struct Context<'a, A: App> {
     pub buffers: &'a mut BufferPool,
     /// The time of this wake-up.
     pub now: Moment,
-    /// True while the process stops: then no connection is kept.
+    /// True during a drain or a stop of the engine. Then no connection is kept.
     pub draining: bool,
     /// Makes a waker that runs the connection again. Called only when the request must wait in a queue.
     pub waker: &'a dyn Fn() -> Waker,
@@ -75,7 +75,8 @@ pub(super) struct RequestInfo {
     pub(super) upgrade: bool,
 }
 
-/// One request and its response. The exchange is reused for the next request. An idle connection owns no exchange.
+/// One request and its response. An exchange is reused for the next request of the same or of another client. An idle
+/// connection owns no exchange.
 #[derive(Debug)]
 pub struct Exchange {
     pub(super) phase: Phase,

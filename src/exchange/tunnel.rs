@@ -31,7 +31,8 @@ impl Exchange {
         Some(())
     }
 
-    /// Shuts down a side once its other side has ended and all bytes were sent. Closes when both sides are shut down.
+    /// Shuts down one side when the other side has ended and all of its bytes were sent. Closes when both sides are
+    /// shut down.
     pub(super) fn step_tunnel<A: App>(&mut self, cx: &Context<'_, A>) -> Option<Step> {
         for (side, done) in [(Side::Backend, self.request.is_done()), (Side::Client, self.response.is_done())]
         {

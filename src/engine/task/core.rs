@@ -13,7 +13,6 @@ use smol::channel::Sender;
 use crate::app::App;
 use crate::engine::alarm::Alarm;
 use crate::engine::driver::{Backends, Connection};
-use crate::engine::listener::Origin;
 use crate::engine::shared::{AbortOnPanic, Shared};
 use crate::engine::stats::Counters;
 use crate::engine::transport::{Socket, Tcp};
@@ -22,7 +21,7 @@ use crate::exchange::Interest;
 
 /// A reactor wakes tasks when a socket is ready, and makes and keeps the connections to backends.
 pub(super) trait Reactor: Backends<Tcp> + 'static {
-    /// Cores report their load, and hand connections over.
+    /// True when cores report their load and hand idle connections over.
     const HANDS_OVER: bool;
 
     /// Prepares a client's socket for waits on this reactor.
@@ -74,12 +73,9 @@ pub(super) struct Core<A: App, R: Reactor> {
     pub(super) cores: Arc<[CoreHandle]>,
 }
 
-/// A client's connection for a core.
-pub(super) type Handoff = (Socket, Origin);
-
 /// The inbox of a core, its number of connections, and its load.
 pub(super) struct CoreHandle {
-    pub(super) sender: Sender<Handoff>,
+    pub(super) sender: Sender<Connection<Tcp>>,
     /// The alarm of the core's event loop. None with smol's reactor, where a message wakes the core.
     pub(super) alarm: Option<Arc<Alarm>>,
     pub(super) open: AtomicUsize,
@@ -90,7 +86,7 @@ pub(super) struct CoreHandle {
 }
 
 impl CoreHandle {
-    pub(super) fn new(sender: Sender<Handoff>, alarm: Option<Arc<Alarm>>) -> Self {
+    pub(super) fn new(sender: Sender<Connection<Tcp>>, alarm: Option<Arc<Alarm>>) -> Self {
         CoreHandle {
             sender,
             alarm,

@@ -14,7 +14,7 @@ use mio::Poll;
 use smol::LocalExecutor;
 use smol::channel::Receiver;
 
-use super::core::{Core, CoreHandle, Handoff, Reactor, launch};
+use super::core::{Core, CoreHandle, Reactor, launch};
 use crate::app::App;
 use crate::engine::acceptor::Acceptor;
 use crate::engine::alarm::Alarm;
@@ -90,7 +90,7 @@ pub(super) fn start<A: App>(
 }
 
 /// The loop of one core: drives the event loop and runs the ready tasks.
-fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut event_loop: EventLoop, inbox: &Receiver<Handoff>) {
+fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut event_loop: EventLoop, inbox: &Receiver<Connection<Tcp>>) {
     let executor = LocalExecutor::new();
     let (cpu_time, dealt_to) = (CpuTime::default(), vec![false; core.cores.len()]);
     let mut sink = CoreSink { core, executor: &executor, inbox, cpu_time, dealt_to };
@@ -124,7 +124,7 @@ impl<A: App> Core<A, Edge> {
 struct CoreSink<'a, A: App> {
     core: &'a Rc<Core<A, Edge>>,
     executor: &'a LocalExecutor<'static>,
-    inbox: &'a Receiver<Handoff>,
+    inbox: &'a Receiver<Connection<Tcp>>,
     cpu_time: CpuTime,
     /// The cores that got a connection in this turn.
     dealt_to: Vec<bool>,

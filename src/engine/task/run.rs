@@ -11,7 +11,7 @@ use crate::exchange::{CloseReason, Interest};
 
 /// The task of a client's connection: runs the connection to its end.
 ///
-/// The size of this future is the memory of an idle connection. So the future holds nothing across the wait that only a
+/// The size of this future is the memory of an idle connection. So across a wait, the future holds nothing that only a
 /// request needs.
 #[expect(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice")]
 pub(super) fn run<A: App, R: Reactor>(

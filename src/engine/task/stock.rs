@@ -17,7 +17,7 @@ use smol::channel::Receiver;
 use smol::future::FutureExt;
 use smol::{Async, LocalExecutor, Timer};
 
-use super::core::{Core, CoreHandle, Handoff, Reactor, launch};
+use super::core::{Core, CoreHandle, Reactor, launch};
 use crate::app::{App, ListenerId};
 use crate::cluster::{Backend, BackendId, IdlePool};
 use crate::engine::acceptor::Acceptor;
@@ -121,7 +121,7 @@ impl Watched {
     }
 
     /// Returns when any of the listeners has a client. Never returns without listeners.
-    async fn readable(&self) -> Option<Handoff> {
+    async fn readable(&self) -> Option<Connection<Tcp>> {
         let mut waits: Vec<_> = self.0.iter().map(|(_, listener)| listener.readable()).collect();
         poll_fn(|cx| match waits.iter_mut().any(|wait| Pin::new(wait).poll(cx).is_ready()) {
             true => Poll::Ready(()),
@@ -137,7 +137,7 @@ async fn serve<A: App>(
     core: &Rc<Core<A, Stock>>,
     executor: &LocalExecutor<'static>,
     mut acceptor: Acceptor,
-    inbox: &Receiver<Handoff>,
+    inbox: &Receiver<Connection<Tcp>>,
 ) {
     let mut drained_from = None;
     let mut watched = Watched::default();
@@ -158,7 +158,7 @@ async fn serve<A: App>(
         let to_leave = core.cores[core.index].to_leave.swap(0, Ordering::Relaxed);
         core.reactor.make_room(core.now(), to_leave);
         if acceptor.is_accepting() {
-            // A core that got a connection reads its inbox, so it needs no other wake-up.
+            // The message in its inbox wakes the other core.
             let full = acceptor.accept(&core.shared, core.counters(), |client| {
                 core.deal(executor, client);
             });
@@ -182,9 +182,10 @@ async fn serve<A: App>(
                 false => watched.readable().await,
             }
         };
-        if let Some(handoff) = of_listeners.or(of_others).or(of_time).await {
-            core.admit(executor, handoff);
+        if let Some(connection) = of_listeners.or(of_others).or(of_time).await {
+            core.admit(executor, connection);
         }
+        acceptor.retry();
         acceptor.begin();
         let kept_for = core.shared.options.listener.limits.idle_timeout;
         let expired = core.reactor.kept.borrow_mut().expire(core.now(), kept_for);

@@ -28,7 +28,7 @@ pub(super) enum Job {
     Stop,
 }
 
-/// The state of the leader, which passes on with the leadership.
+/// The leader's state. It moves to the next leader.
 #[derive(Debug)]
 pub(super) struct Leader {
     pub(super) event_loop: EventLoop,

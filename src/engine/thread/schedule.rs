@@ -1,11 +1,11 @@
-//! Which connection runs, and which connection runs again: one worker runs a connection at a time.
+//! Decides which connection runs and which runs again. At most one worker runs a connection at a time.
 //!
 //! `tests/model.rs` checks two rules over many schedules of a few threads:
-//! - The worker that moved a connection from at rest to queued runs the connection ([`Schedule::claim`]).
-//! - A descriptor's number may return for another connection while the first connection's worker has not left
-//!   ([`Schedule::rest`] is false). This worker then runs the other connection.
+//! - One claim moves a connection from at rest to queued, and its caller queues exactly one run ([`Schedule::claim`]).
+//! - The kernel may reuse a descriptor's number while a worker still runs the old connection. [`Schedule::rest`] is
+//!   then false, and this worker also runs the new connection.
 //!
-//! The model replaces `engine/atomic.rs` with the atomics of its scheduler.
+//! The model compiles this file with the atomics of shuttle instead of those of `engine/atomic.rs`.
 
 use super::super::atomic::{AtomicU8, Ordering};
 

@@ -1,5 +1,5 @@
-//! The textbook pool: a worker keeps an exchange to its end, and so it waits itself for the two sockets of the exchange. The other
-//! pools put a waiting connection back into the table.
+//! The textbook pool: while a backend is attached, the worker itself polls the two sockets of the exchange. In the
+//! other pools a waiting connection rests in the table.
 
 use std::os::fd::AsFd;
 
@@ -20,7 +20,7 @@ pub(super) fn holds(pool: Pool, connection: &mut Connection<Tcp>) -> bool {
 pub(super) fn hold(connection: &mut Connection<Tcp>, interest: Interest) {
     let flags = |side| {
         let mut flags = PollFlags::empty();
-        // The end of a stream that is not read yet would end every wait at once.
+        // RDHUP is asked for only if this side is read. Otherwise an ended stream would end every poll at once.
         flags.set(PollFlags::IN | PollFlags::RDHUP, interest.contains(Interest::read(side)));
         flags.set(PollFlags::OUT, interest.contains(Interest::write(side)));
         flags

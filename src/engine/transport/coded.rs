@@ -1,4 +1,4 @@
-//! A transform between a transport and the exchange, as TLS is one.
+//! A transform, such as TLS, between a transport and the exchange.
 //!
 //! [`Coded`] is a transport over another transport. The exchange reads and writes plain bytes; the inner transport moves
 //! encoded bytes. The engine knows no record and no handshake: a [`Transform`] encodes and decodes without I/O.

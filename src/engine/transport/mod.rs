@@ -24,8 +24,8 @@ pub enum Follows {
     End,
 }
 
-/// A non-blocking connection that moves bytes. Each call clears the readiness that it found exhausted, and fails with
-/// `WouldBlock` when no byte moves.
+/// A non-blocking connection that moves bytes. A call that finds the socket empty or full removes this readiness. A
+/// call that moves no byte fails with `WouldBlock`.
 pub trait Transport {
     /// Reads into `room`, which must not be empty. Returns 0 at the clean end of the stream.
     ///
@@ -58,7 +58,7 @@ pub trait Transport {
     /// Makes the later close a reset. The peer cannot mistake a reset for the end of a message.
     fn set_abrupt(&mut self);
 
-    /// Sends bytes of the transport's own that wait for room in the socket, for example of a handshake.
+    /// Sends waiting bytes that the transport itself made, for example for a handshake.
     fn progress(&mut self, _ready: &mut Readiness) {}
 
     /// The socket transfers to wait for when the exchange waits for `interest`. A transport with a handshake may have

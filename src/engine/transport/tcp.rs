@@ -175,8 +175,8 @@ impl Transport for Stream {
         Ok(result?)
     }
 
-    /// Writes with MSG_MORE if more data follow. The kernel then holds the bytes back and sends both in one packet. For
-    /// a connection per request this saves one packet, and 4 to 5 of 35 microseconds.
+    /// Writes with MSG_MORE if more data follow. The kernel then holds the bytes back and sends both in one packet.
+    /// With one request per connection, this saves one packet, and 4 to 5 of the 35 microseconds per request.
     fn write(&mut self, ready: &mut Readiness, slices: [&[u8]; 2], follows: Follows) -> io::Result<usize> {
         let most = slices[0].len() + slices[1].len();
         let mut flags = SendFlags::NOSIGNAL;
