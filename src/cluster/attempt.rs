@@ -118,7 +118,7 @@ pub(crate) struct Progress {
     pub(crate) sent: bool,
     /// Every sent byte of the request is still in our buffers.
     pub(crate) repeatable: bool,
-    /// A byte of a response arrived. Interim responses (1xx) count.
+    /// A whole head of a response arrived, final or interim, or bytes that are no head.
     pub(crate) answered: bool,
 }
 
@@ -352,7 +352,7 @@ mod tests {
                 [GET, POST, Progress { repeatable: false, ..unsent }, answered, unsent],
                 [again, give_up, give_up, give_up, again],
             ),
-            // These failures come after a byte of the response.
+            // These failures come after the head of a response.
             (&[BadResponse, Stalled], [answered; 5], [give_up; 5]),
         ];
         let id = backend(Instant::now()).id();

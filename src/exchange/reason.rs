@@ -38,14 +38,14 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Returns the reason for the client after the last attempt failed. `answered` is true when a byte of a response
+    /// Returns the reason for the client after the last attempt failed. `begun` is true when a byte of a response
     /// came.
-    pub(super) fn of_failure(failure: Failure, answered: bool) -> Self {
+    pub(super) fn of_failure(failure: Failure, begun: bool) -> Self {
         match failure {
             Failure::Refused => Reason::Unreachable,
             Failure::ConnectTimeout => Reason::ConnectTimeout,
             Failure::Local => Reason::LocalError,
-            Failure::Reset | Failure::EndedEarly if !answered => Reason::BackendClosed,
+            Failure::Reset | Failure::EndedEarly if !begun => Reason::BackendClosed,
             Failure::Reset | Failure::EndedEarly | Failure::BadResponse => Reason::BadResponse,
             Failure::ResponseTimeout | Failure::Stalled => Reason::ResponseTimeout,
         }

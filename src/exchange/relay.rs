@@ -86,15 +86,19 @@ impl Exchange {
                 return Ok(());
             }
             let Some(input) = self.response.take_input() else { return Ok(()) };
-            if !self.state.answered {
-                self.state.answered = true;
+            if !self.state.begun {
+                self.state.begun = true;
                 self.attempt.iter_mut().for_each(|attempt| attempt.note_byte(cx.now.instant));
-                self.request.release();
                 self.scan = HeadScan::default();
             }
             let mut slots = FieldSlots::new();
             let parsed = self.scan.response(input.filled(), self.info.method, &cx.limits().head, &mut slots);
+            if !matches!(parsed, Ok(None)) && !self.state.answered {
+                self.state.answered = true;
+                self.request.release();
+            }
             let (result, len) = match parsed {
+                // Until its head is whole, a response is no answer, and the request may be repeated.
                 Ok(None) => {
                     self.response.put_input(input);
                     return Ok(());

@@ -102,14 +102,16 @@ impl Exchange {
         };
         let failed = self.attempt.as_ref().map(|attempt| attempt.backend().id());
         let next = failed.map(|backend| self.attempts.failed(backend, failure, progress));
+        let begun = std::mem::take(&mut self.state.begun);
         if next == Some(Next::Again) {
             self.request.rewind();
+            self.response.discard();
             self.state.backend_end = None;
             if self.retry(&mut None, cx) {
                 return;
             }
         }
-        self.answer(Reason::of_failure(failure, progress.answered), cx);
+        self.answer(Reason::of_failure(failure, begun), cx);
     }
 
     /// Begins an attempt at a backend that this request may still use. Returns false when there is no such backend.

@@ -116,6 +116,8 @@ pub(super) struct ExchangeState {
     /// We sent a 100 in place of the backend. A later 100 of the backend is dropped.
     pub(super) continued: bool,
     /// A byte of a response arrived from the backend.
+    pub(super) begun: bool,
+    /// A whole head of a response, final or interim, arrived from the backend, or bytes that are no head.
     pub(super) answered: bool,
     /// The head of the final response is on its way to the client.
     pub(super) started: bool,
