@@ -34,8 +34,8 @@ impl Health {
         Health { ejected_until: AtomicU64::new(0), silences: AtomicU32::new(0), epoch }
     }
 
-    /// True when the backend may get a request. After an ejection for silence, one request at a time probes the backend
-    /// until a response comes: each probe may cost a client the whole response timeout.
+    /// True when the backend may get a request. After an ejection for silence, the backend gets one request at a time
+    /// until it responds. Each of these requests may wait for the whole response timeout.
     pub(super) fn is_healthy(&self, now: Instant, in_flight: impl FnOnce() -> u32) -> bool {
         let until = self.ejected_until();
         let ended = || self.since_epoch(now) >= until;

@@ -34,9 +34,9 @@ impl<S> IdlePool<S> {
         IdlePool { backends: Vec::new(), max_per_backend }
     }
 
-    /// Keeps a connection. Returns a connection that the caller must close: the same connection when its backend was
-    /// removed, or the longest parked connection of the backend when the pool is full. For one backend, `now` must not
-    /// go backwards.
+    /// Keeps a connection. Returns a connection that the caller must close. If the backend was removed, it is this
+    /// connection. If the backend already has the maximum, it is the backend's oldest connection. For one backend,
+    /// `now` must not go backwards.
     pub fn park(&mut self, backend: &Arc<Backend>, key: usize, stream: S, now: Instant) -> Option<S> {
         if backend.is_removed() {
             return Some(stream);

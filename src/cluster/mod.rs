@@ -69,8 +69,8 @@ impl Cluster {
     }
 
     /// Replaces the members while requests run. A backend whose address stays keeps its counters, its health and its
-    /// connections. A backend whose address is gone gets no new request; its running requests end, and its kept
-    /// connections are closed at the next sweep.
+    /// connections. A removed backend gets no new request. Its running requests go on to their end. The engine closes
+    /// its kept connections at its next periodic check.
     pub fn replace(&self, addresses: &[SocketAddr]) {
         let mut members = self.members.lock();
         *members = Arc::new(members.replaced_by(addresses, self.epoch));

@@ -12,7 +12,7 @@ impl Readiness {
     pub const READABLE: Readiness = Readiness(1);
     /// The socket may take bytes.
     pub const WRITABLE: Readiness = Readiness(2);
-    /// The peer sends no more. After this fact a short read does not mean that everything was read.
+    /// The peer sends no more. A short read then leaves one thing to read: the end of the stream.
     pub const ENDED: Readiness = Readiness(4);
     /// The connection is broken, for example by a reset.
     pub const FAILED: Readiness = Readiness(8);

@@ -137,8 +137,9 @@ impl<C: Default> Sockets<C> {
         Ok(socket)
     }
 
-    /// Handles a poller's report about a kept connection. A quiet connection stays: its bytes were read before it was
-    /// kept. Otherwise the connection is closed, because it is dead or its backend has sent bytes without a request.
+    /// Handles a poller's report about a kept connection. A connection without unread bytes stays: the report was about
+    /// bytes that were already read. Otherwise the connection is closed, because it is dead or its backend has sent
+    /// bytes without a request.
     pub(super) fn check_kept(&self, fd: usize) {
         let dead = self.kept.lock().remove_if(fd, |socket| !socket.is_quiet());
         if let Some(socket) = dead {

@@ -19,7 +19,7 @@ enum Rest {
     Chunks(ChunkScan),
     /// All bytes until the stream ends.
     UntilClose,
-    /// Nothing. We add chunks, and the last chunk is not written yet.
+    /// No more bytes arrive. We send the body as chunks, and the last chunk is not written yet.
     LastChunk,
     /// Nothing.
     Done,

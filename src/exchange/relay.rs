@@ -81,7 +81,7 @@ impl Exchange {
     /// Forwards the response heads that have arrived.
     fn read_response_heads<A: App>(&mut self, cx: &mut Context<'_, A>) -> Result<(), Invalid> {
         while !self.state.started {
-            // After a read that found the end of the stream, the buffer is empty.
+            // A read at the end of the stream leaves an empty buffer. This is no byte of a response.
             if self.response.unread().is_empty() {
                 return Ok(());
             }

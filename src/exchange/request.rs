@@ -165,9 +165,9 @@ impl Exchange {
         }
     }
 
-    /// Detaches the backend connection. With `Keep::Park` the attempt stays, because the engine asks it for the
-    /// backend. In the phase `Attach` the attempt stays too, because it is a new attempt. In other cases the attempt is
-    /// dropped; if it has not ended, it counts as abandoned.
+    /// Detaches the backend connection. With `Keep::Park` the attempt stays: the engine reads the backend from it to
+    /// park the connection. In the phase `Attach` the attempt stays too, because it is a new attempt. In other cases
+    /// the attempt is dropped; if it has not ended, it counts as abandoned.
     pub(super) fn detach(&mut self, keep: Keep) -> Step {
         self.state.attached = false;
         if self.phase != Phase::Attach && keep == Keep::Drop {

@@ -107,7 +107,7 @@ pub(super) struct ExchangeState {
     /// A backend connection is attached.
     pub(super) attached: bool,
     pub(super) attach_error: Option<AttachError>,
-    /// The end of the backend's stream, once the stream has ended.
+    /// How the backend's stream ended. None while it is open.
     pub(super) backend_end: Option<End>,
     /// The backend stopped reading. Its response may still be read.
     pub(super) send_failed: bool,

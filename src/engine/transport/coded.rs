@@ -18,8 +18,8 @@ use crate::exchange::{Interest, Side};
 const READ_BYTES: usize = 16 * 1024;
 /// Maximum plain bytes that are encoded for one write.
 const WRITE_BYTES: usize = 16 * 1024;
-/// Maximum decoded bytes, and maximum encoded bytes, that wait. Beyond this number no more bytes are read, so a peer
-/// that does not take the transform's answers cannot fill the memory.
+/// The limit of waiting bytes in each of the two queues, decoded and encoded. Reading stops above it. Beyond this
+/// number no more bytes are read, so a peer that does not take the transform's answers cannot fill the memory.
 const WAITING_MAX_BYTES: usize = 64 * 1024;
 
 /// Encodes and decodes the bytes of one connection. Does no I/O.
@@ -389,7 +389,7 @@ impl<T: Transport> Coded<T> {
     }
 
     /// Reads what has arrived once more. A close with unread bytes would be a reset, which can overtake the last bytes
-    /// that were sent. The peer's end marker is such bytes.
+    /// that were sent. The peer's end marker can be such unread bytes.
     fn discard_arrived(&mut self, ready: &mut Readiness) {
         if !self.is_over() {
             self.fill(ready);
@@ -404,7 +404,7 @@ impl<T: Transport> Coded<T> {
     }
 
     /// True when the peer has sent no plain byte and no end since the last read. Reads and decodes all that has
-    /// arrived, because a record of the transform's own is no byte for the exchange.
+    /// arrived. Records without plain bytes do not count.
     pub fn is_quiet(&mut self, ready: &mut Readiness) -> bool {
         if self.is_over() {
             return false;
