@@ -180,9 +180,9 @@ pub struct Coded<T> {
     plain: Queue,
     /// Encoded bytes that the inner transport has not taken.
     out: Queue,
-    /// Plain bytes whose encoding is in `out`, and which do not count as written yet. All but one byte count when the
-    /// inner transport has taken a part of `out`: a request of which some bytes were sent is not sent again. The last
-    /// byte counts when `out` is empty: the response is not over before.
+    /// Plain bytes whose encoding is in `out`, and which do not count as written yet. When the inner transport has
+    /// taken a part of `out`, all bytes but one count as written. So the exchange knows that bytes were sent. The last
+    /// byte counts when `out` is empty. So a response does not end before all of it is sent.
     unreported: usize,
     /// The inner transport is established.
     connected: bool,
@@ -247,8 +247,8 @@ impl<T> Coded<T> {
         }
     }
 
-    /// A handshake always waits for a message of the peer, also instead of a write. Bytes in `out` always wait for a
-    /// write.
+    /// During a handshake, the transport waits to read, even if the exchange wants to write. Bytes in `out` always wait
+    /// for a write.
     fn waits_for(&self, side: Side, mut interest: Interest) -> Interest {
         let (read, write) = (Interest::read(side), Interest::write(side));
         if self.blocked && interest.contains(write) {
