@@ -171,6 +171,43 @@ fn the_layers_are_stated_alike_everywhere() {
     }
 }
 
+/// The layers of the laboratory from the ground up. `grade` and `capacity` are commands in folders of their own.
+const LABORATORY: [&[&str]; 6] =
+    [&["plans"], &["run"], &["judge"], &["report"], &["commands", "grade", "capacity"], &["main"]];
+
+/// The layers of the laboratory that do no I/O.
+const LABORATORY_PURE: [&str; 2] = ["plans", "judge"];
+
+#[test]
+fn the_laboratory_keeps_to_its_layers() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/src");
+    let layer = |module: &str| LABORATORY.iter().position(|modules| modules.contains(&module));
+    let mut faults = Vec::new();
+    for file in rust_files(&root) {
+        let path = file.strip_prefix(&root).unwrap().to_str().unwrap();
+        let module = path.split(['/', '.']).next().unwrap_or_default();
+        let code = code(&fs::read_to_string(&file).unwrap());
+        let Some(own) = layer(module) else {
+            faults.push(format!("{path}: the module {module} has no layer"));
+            continue;
+        };
+        for name in names(&code) {
+            let Some(used) = name.strip_prefix("crate::").and_then(|rest| rest.split("::").next()) else {
+                continue;
+            };
+            if layer(used).is_some_and(|used| used > own) {
+                faults.push(format!("{path}: {name} is not below the layer of {module}"));
+            }
+        }
+        if LABORATORY_PURE.contains(&module) {
+            let forbidden = ENGINE_ONLY.iter().filter(|name| **name != "rayon");
+            let named = forbidden.filter(|name| is_named(&code, name));
+            faults.extend(named.map(|name| format!("{path}: {name} belongs to the layer of run")));
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     for folder in ["src", "experiments/src"] {

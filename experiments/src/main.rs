@@ -10,38 +10,17 @@ use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use faulty::Fault;
-use plan::Scale;
-use run::Stopped;
+use commands::{bench, chaos, check, compare, peers, selftest};
+use plans::build::Scale;
+use run::faulty::{self, Fault};
+use run::lab::Stopped;
+use run::{child, doctor};
 
-mod bench;
-mod chaos;
-mod check;
-mod child;
-mod compare;
-mod counters;
-mod doctor;
-mod faulty;
-mod gates;
-mod histogram;
-mod lab;
-mod model;
-mod peers;
-mod plan;
-mod probe;
-mod proc;
-mod raw;
-mod reply;
+mod commands;
+mod judge;
+mod plans;
 mod report;
-mod rng;
 mod run;
-mod selftest;
-mod site;
-mod sockets;
-mod stats;
-mod targets;
-mod text_table;
-mod wrk;
 
 /// Measures Neraca's engines against each other and against other balancers.
 #[derive(Parser)]
@@ -145,9 +124,9 @@ fn main() -> ExitCode {
         }
         Command::Run { plan: scale, out, resume, seed, targets, only, common } => {
             let Common { neraca, host } = common;
-            let options = run::Options { scale, out, resume, seed, host, neraca, targets, only };
+            let options = bench::Options { scale, out, resume, seed, host, neraca, targets, only };
             until_stopped(|stop| {
-                let directory = run::run(&options, stop)?;
+                let directory = bench::run(&options, stop)?;
                 println!("measured: {}", directory.display());
                 Ok(())
             })
@@ -176,12 +155,7 @@ fn main() -> ExitCode {
             }
             Err(said) => complain(&said, 1),
         },
-        Command::Selftest => match stop_flag().map(|stop| selftest::run(&stop)) {
-            Ok(Ok(true)) => ExitCode::SUCCESS,
-            Ok(Ok(false)) => complain("a fault was not reported correctly", 1),
-            Ok(Err(said)) => complain(&said, 1),
-            Err(error) => complain(&error.to_string(), 1),
-        },
+        Command::Selftest => until_judged(selftest::run, "a fault was not reported correctly"),
         Command::Faulty { fault, listen, body, stats } => match faulty::serve(fault, listen, &body, &stats) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string(), 1),

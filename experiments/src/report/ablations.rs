@@ -1,11 +1,11 @@
 //! Item 6 of the report: the cost of each design choice, and of extra overheads.
 
-use crate::model::{Cell, Section, TargetKind};
-use crate::report::measure;
+use crate::judge::measure;
+use crate::judge::stats::Ratio;
+use crate::judge::study::{Group, Study};
+use crate::plans::model::{Cell, Section, TargetKind};
 use crate::report::number::{change, load_name, maybe};
 use crate::report::page::{Block, Table, Tone};
-use crate::report::study::{Group, Study};
-use crate::stats::Ratio;
 
 /// A change and its baseline.
 #[derive(Debug, Clone)]

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Gate, Measured, Record, Section, Validity};
+use crate::judge::record::{Measured, Record};
+use crate::judge::study::Study;
+use crate::judge::verdict::{Gate, Validity};
+use crate::plans::model::Section;
 use crate::report::page::{Block, Table, Tone};
-use crate::report::study::Study;
 
 /// Returns the reasons why a record is invalid or has a remark.
 pub(crate) fn reasons(record: &Record) -> Vec<String> {

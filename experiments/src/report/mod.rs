@@ -1,36 +1,35 @@
 //! The report of a run: summary, tables, plots and pages. The report is made from the raw files only.
 //!
-//! Equal raw files give an equal report, because the report reads no clock and the bootstrap has a fixed seed.
+//! Equal raw files give an equal report, because the report reads no clock.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::judge::study::Study;
 use page::{Block, Page};
-use study::Study;
 
-use crate::model::MANIFEST;
+use crate::plans::model::SCHEMA;
+use crate::run::files::{self, MANIFEST, PLAN};
+use crate::run::manifest::Manifest;
 
 mod ablations;
 mod about;
 mod chart;
 mod html;
 mod markdown;
-mod measure;
 mod number;
 mod page;
 mod panels;
 mod picture;
 mod plots;
 mod shapes;
-pub(crate) mod study;
 pub(crate) mod summary;
 mod svg;
-#[cfg(test)]
-mod synthetic;
 mod tables;
 #[cfg(test)]
 mod tests;
+pub(crate) mod text_table;
 mod verdict;
 mod why;
 
@@ -86,10 +85,26 @@ fn page(study: &Study) -> Page {
     Page { title: "Neraca, measured".into(), blocks }
 }
 
+/// Reads a run.
+pub(crate) fn load(results: &Path) -> Result<Study, String> {
+    let text = files::raw_text(results)?;
+    let raws = files::parse_raw(&text).map_err(|error| format!("{}: {error}", results.display()))?;
+    let manifest: Manifest = files::read_json(&results.join(MANIFEST))?;
+    if manifest.schema != SCHEMA {
+        return Err(format!(
+            "{}: the layout of this run has version {}, and this program reads version {SCHEMA}; \
+             the commit that the run's {MANIFEST} names can read it",
+            results.display(),
+            manifest.schema
+        ));
+    }
+    Study::new(manifest, files::read_json(&results.join(PLAN))?, &raws, &text)
+}
+
 /// Makes the report of the named run, or of the newest run.
 pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
     let results = choose(directory)?;
-    let study = Study::load(&results)?;
+    let study = load(&results)?;
     let said = |path: &Path| {
         let path = path.display().to_string();
         move |error: std::io::Error| format!("{path}: {error}")
@@ -119,8 +134,7 @@ pub(crate) fn choose(directory: Option<&Path>) -> Result<PathBuf, String> {
     }
     let entries = fs::read_dir(RESULTS).map_err(|error| format!("{RESULTS}: {error}"))?;
     let runs = entries.filter_map(|entry| Some(entry.ok()?.path())).filter_map(|path| {
-        let text = fs::read_to_string(path.join(MANIFEST)).ok()?;
-        let manifest: crate::model::Manifest = serde_json::from_str(&text).ok()?;
+        let manifest: Manifest = files::read_json(&path.join(MANIFEST)).ok()?;
         Some((manifest.started, path))
     });
     let newest = runs.max().map(|(_, path)| path);

@@ -1,6 +1,6 @@
 //! Formats numbers and loads.
 
-use crate::model::Cell;
+use crate::plans::model::Cell;
 
 /// Formats a number with three significant digits. Large numbers have their thousands grouped by a thin space.
 pub(crate) fn short(value: f64) -> String {

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Role, Section};
-use crate::report::measure;
+use crate::judge::measure;
+use crate::judge::stats::{Ratio, median};
+use crate::judge::study::{Group, Study, load};
+use crate::plans::model::Section;
+use crate::plans::targets::THREAD;
 use crate::report::number::{bytes, load_name, short};
 use crate::report::page::{Block, Figure};
 use crate::report::plots;
 use crate::report::shapes::{Bar, Line, Map, Square, bars, map, ratios};
-use crate::report::study::{Group, Study, load};
 use crate::report::svg::Svg;
 use crate::report::verdict::{conditions, headline};
-use crate::stats::{Ratio, median};
-use crate::targets::THREAD;
+use crate::run::raw::Role;
 
 /// The names and the CSS classes of the parts of a bar.
 const PARTS: [(&str, &str); 4] = [

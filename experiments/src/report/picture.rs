@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Section, TargetKind, Topology};
+use crate::judge::study::Study;
+use crate::plans::model::{Section, TargetKind};
 use crate::report::number::bytes;
 use crate::report::page::{Block, Figure};
-use crate::report::study::Study;
 use crate::report::svg::{Anchor, Svg, text_width};
+use crate::run::manifest::Topology;
 
 const WIDTH: f64 = 980.0;
 const LEFT: (f64, f64) = (14.0, 206.0);

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Cell, Distribution, Section};
+use crate::judge::measure;
+use crate::judge::study::{Group, Measure, Study};
+use crate::plans::model::{Cell, Section};
+use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
 use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
-use crate::report::measure;
 use crate::report::number::load_name;
 use crate::report::page::Figure;
-use crate::report::study::{Group, Measure, Study};
 use crate::report::svg::Svg;
-use crate::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
+use crate::run::histogram::Distribution;
 
 /// Returns the colour of a target, which is the same in every plot.
 pub(crate) fn colour(target: &str) -> usize {
@@ -156,7 +157,7 @@ fn percentiles(group: &Group<'_>) -> Vec<(f64, f64)> {
             .filter_map(|run| run.percentiles.iter().find(|(f, _)| (f - fraction).abs() < 1e-9))
             .map(|(_, us)| *us as f64 / 1e3)
             .collect();
-        (values.len() * 2 > runs.len()).then(|| crate::stats::median(&values)).flatten()
+        (values.len() * 2 > runs.len()).then(|| crate::judge::stats::median(&values)).flatten()
     };
     fractions.filter_map(|fraction| Some((fraction, of(fraction)?))).filter(|(_, ms)| *ms > 0.0).collect()
 }
@@ -198,7 +199,9 @@ pub(crate) fn p99_by_rate(study: &Study) -> Figure {
     let mut groups = study.groups(|c| {
         matches!(c.section, Section::Concurrency | Section::Peers) && c.keep_alive && c.body_bytes == 128
     });
-    groups.retain(|group| study.kind(&group.cell.target).is_some_and(crate::model::TargetKind::forwards));
+    groups.retain(|group| {
+        study.kind(&group.cell.target).is_some_and(crate::plans::model::TargetKind::forwards)
+    });
     let mut series = curves(study, &groups, |cell| f64::from(cell.connections), measure::waiting_p99_ms);
     for one in &mut series {
         let target = groups.iter().find(|group| study.title(&group.cell.target) == one.name);
@@ -289,7 +292,7 @@ pub(crate) fn rate_over_time(study: &Study) -> Figure {
 
 /// Returns the rates per second of each shown run with at least two rates.
 fn series_of(group: &Group<'_>) -> Vec<Vec<(f64, f64)>> {
-    let of = |load: &crate::model::Load| load.target.as_ref().map(|counted| counted.series.clone());
+    let of = |load: &crate::judge::record::Load| load.target.as_ref().map(|counted| counted.series.clone());
     group.loads().into_iter().filter_map(|(_, load)| of(load)).filter(|series| series.len() > 1).collect()
 }
 
@@ -300,10 +303,11 @@ pub(crate) fn per_connection(study: &Study) -> Figure {
     for group in groups.iter().filter(|group| group.cell.target != AGAIN) {
         let known = group.loads().into_iter().find_map(|(_, load)| load.per_connection.as_ref());
         let Some(counts) = known.filter(|counts| counts.len() > 1) else { continue };
-        let fair = crate::stats::jain(counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
+        let fair =
+            crate::judge::stats::jain(counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
         let values: Vec<f64> = counts.iter().map(|n| *n as f64).collect();
         let at = |i: u32| {
-            Some(Point::new(crate::stats::quantile(&values, f64::from(i) / 40.0)?, f64::from(i) * 2.5))
+            Some(Point::new(crate::judge::stats::quantile(&values, f64::from(i) / 40.0)?, f64::from(i) * 2.5))
         };
         series.push(Series {
             name: study.title(&group.cell.target) + &fair,
@@ -332,7 +336,7 @@ pub(crate) fn memory(study: &Study) -> Figure {
     let mut series: Vec<Series> = Vec::new();
     for group in &groups {
         let idle = group.runs.iter().find_map(|record| match &record.measured {
-            crate::model::Measured::Idle(idle) => Some(idle),
+            crate::judge::record::Measured::Idle(idle) => Some(idle),
             _ => None,
         });
         let Some(idle) = idle else { continue };

@@ -2,12 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{Measured, Record, SCHEMA};
+use crate::judge::measure;
+use crate::judge::record::{Measured, Record};
+use crate::judge::stats::{Ratio, rounded};
+use crate::judge::study::{Measure, Study};
+use crate::plans::model::SCHEMA;
 use crate::report::about::reasons;
-use crate::report::measure;
-use crate::report::study::{Measure, Study};
 use crate::report::verdict::headline;
-use crate::stats::{Ratio, rounded};
 
 /// The columns with numbers of a load.
 const NUMBERS: [(&str, Measure); 26] = [
@@ -43,7 +44,7 @@ fn number(value: Option<f64>) -> Value {
     value.filter(|v| v.is_finite()).map_or(Value::Null, |v| json!(rounded(v)))
 }
 
-fn of_record(study: &Study, record: &Record) -> Value {
+fn of_record(record: &Record) -> Value {
     let cell = &record.cell;
     let mut row = Map::new();
     row.insert("cell".into(), json!(cell.id));
@@ -71,7 +72,6 @@ fn of_record(study: &Study, record: &Record) -> Value {
         }
         Measured::Failed { .. } => {}
     }
-    row.insert("raw_sha256".into(), json!(study.digests.get(&cell.id)));
     Value::Object(row)
 }
 
@@ -83,8 +83,7 @@ fn of_ratio(ratio: &Ratio) -> Value {
 
 /// Returns the summary as JSON, with one line per cell, so that differences are easy to see.
 pub(crate) fn json_text(study: &Study) -> String {
-    let cells: Vec<String> =
-        study.records.iter().map(|record| of_record(study, record).to_string()).collect();
+    let cells: Vec<String> = study.records.iter().map(|record| of_record(record).to_string()).collect();
     let headline = headline(study).map(|h| {
         json!({
             "load": h.load,
@@ -95,9 +94,10 @@ pub(crate) fn json_text(study: &Study) -> String {
     });
     let manifest = serde_json::to_string(&study.manifest).unwrap_or_default();
     format!(
-        "{{\"schema\":{SCHEMA},\n\"plan\":{},\n\"manifest_sha256\":\"{}\",\n\"missing\":{},\n\"headline\":{},\n\"cells\":[\n{}\n]}}\n",
+        "{{\"schema\":{SCHEMA},\n\"plan\":{},\n\"manifest_sha256\":\"{}\",\n\"raw_sha256\":\"{}\",\n\"missing\":{},\n\"headline\":{},\n\"cells\":[\n{}\n]}}\n",
         json!(study.plan.hash),
         sha256(&manifest),
+        study.raw_sha256,
         study.missing.len(),
         json!(headline),
         cells.join(",\n")
@@ -106,7 +106,7 @@ pub(crate) fn json_text(study: &Study) -> String {
 
 fn sha256(text: &str) -> String {
     use sha2::{Digest, Sha256};
-    crate::plan::hex(&Sha256::digest(text))
+    crate::plans::build::hex(&Sha256::digest(text))
 }
 
 /// Returns the loads as CSV, one per row.
@@ -131,7 +131,7 @@ pub(crate) fn csv_text(study: &Study) -> String {
     columns.push("reasons".into());
     let mut text = columns.join(",") + "\n";
     for record in study.records.iter().filter(|record| matches!(record.measured, Measured::Load(_))) {
-        let row = of_record(study, record);
+        let row = of_record(record);
         let values = columns.iter().map(|column| match column.strip_prefix("failed_") {
             Some(class) => field(&row["failures"][class]),
             None => field(&row[column.as_str()]),

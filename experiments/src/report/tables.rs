@@ -1,12 +1,14 @@
 //! Items 1, 3 and 4 of the report: the table of the assignment, the web servers and the peers, with the same columns.
 
-use crate::model::{Failures, Section, TargetKind, Validity};
+use crate::judge::measure;
+use crate::judge::record::Failures;
+use crate::judge::stats::{Ratio, median};
+use crate::judge::study::{Group, Measure, Study, load};
+use crate::judge::verdict::Validity;
+use crate::plans::model::{Section, TargetKind};
 use crate::report::about::reasons;
-use crate::report::measure;
 use crate::report::number::{bytes, change, grouped, load_name, maybe, maybe_grouped, ratio, short};
 use crate::report::page::{Block, Table, Tone};
-use crate::report::study::{Group, Measure, Study, load};
-use crate::stats::{Ratio, median};
 
 const COLUMNS: [&str; 10] = [
     "Load balancer",

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
-use super::study::Study;
-use super::synthetic::Run;
 use super::{page, render};
-use crate::check;
-use crate::model::{Cell, Section, Work, file};
-use crate::plan::{self, Scale};
+use crate::commands::check;
+use crate::judge::stats::Verdict;
+use crate::judge::synthetic::Run;
+use crate::plans::build::{self, Scale};
+use crate::plans::model::{Cell, Section};
+use crate::plans::targets;
 use crate::report::page::Block;
 use crate::report::verdict::headline;
-use crate::stats::Verdict;
-use crate::{raw, targets};
+use crate::run::files::{self, MANIFEST, PLAN, RAW};
+use crate::run::raw::Found;
 
 /// True when every tag is closed in the right order.
 fn well_formed(xml: &str) -> bool {
@@ -40,10 +42,10 @@ fn well_formed(xml: &str) -> bool {
 
 #[test]
 fn a_whole_plan_has_every_part_and_plot() {
-    let run = Run::new("whole", Scale::Bench);
-    let study = Study::load(&run.0).unwrap();
+    let run = Run::new(Scale::Bench);
+    let study = run.study();
     let files = render(&study);
-    assert_eq!(files, render(&Study::load(&run.0).unwrap()));
+    assert_eq!(files, render(&run.study()));
     let (html, markdown) = (&files["report/index.html"], &files["report/README.md"]);
     assert!(well_formed(html));
     for part in
@@ -69,8 +71,8 @@ fn a_whole_plan_has_every_part_and_plot() {
 
 #[test]
 fn the_headline_finds_the_difference_that_was_made() {
-    let run = Run::new("headline", Scale::Bench);
-    let headline = headline(&Study::load(&run.0).unwrap()).unwrap();
+    let run = Run::new(Scale::Bench);
+    let headline = headline(&run.study()).unwrap();
     assert_eq!((headline.verdict, headline.ratio.blocks.len()), (Verdict::Faster, 6));
     let made = (9.08 + 7.0 + 14.0) / (9.08 + 7.0 + 13.0);
     assert!((headline.ratio.ratio / made - 1.0).abs() < 0.02, "{headline:?}");
@@ -79,8 +81,8 @@ fn the_headline_finds_the_difference_that_was_made() {
 
 #[test]
 fn a_short_plan_says_what_it_lacks() {
-    let run = Run::new("short", Scale::Smoke);
-    let study = Study::load(&run.0).unwrap();
+    let run = Run::new(Scale::Smoke);
+    let study = run.study();
     let files = render(&study);
     let html = &files["report/index.html"];
     assert!(well_formed(html));
@@ -101,7 +103,7 @@ fn a_short_plan_says_what_it_lacks() {
 /// A run with only one section must give a page.
 #[test]
 fn each_section_alone_is_a_page() {
-    let whole = plan::build(Scale::Bench, 1, targets::own());
+    let whole = build::build(Scale::Bench, 1, targets::own());
     let mut sections: BTreeMap<Section, Vec<Cell>> = BTreeMap::new();
     for cell in &whole.cells {
         sections.entry(cell.section).or_default().push(cell.clone());
@@ -111,9 +113,8 @@ fn each_section_alone_is_a_page() {
         for (seq, cell) in cells.iter_mut().enumerate() {
             cell.seq = seq;
         }
-        let name = format!("section-{section:?}");
-        let run = Run::of(&name, &plan::of_cells("part", 1, targets::own(), cells));
-        let study = Study::load(&run.0).unwrap();
+        let run = Run::of(build::of_cells("part", 1, targets::own(), cells));
+        let study = run.study();
         let files = render(&study);
         assert!(well_formed(&files["report/index.html"]), "{section:?}");
         let empty = |block: &Block| matches!(block, Block::Table(table) if table.rows.is_empty());
@@ -123,19 +124,13 @@ fn each_section_alone_is_a_page() {
 
 #[test]
 fn a_cell_that_failed_is_shown_marked_and_not_ranked() {
-    let run = Run::new("failed", Scale::Smoke);
-    let study = Study::load(&run.0).unwrap();
-    let cell = |target: &str| {
-        let of = |cell: &&Cell| cell.section == Section::Peers && cell.target == target;
-        study.plan.cells.iter().find(of).unwrap().clone()
-    };
-    let directory = raw::directory(&run.0, &cell("haproxy"));
-    fs::write(directory.join(file::FAILED), "haproxy does not listen\n").unwrap();
-    let directory = raw::directory(&run.0, &cell("nginx"));
-    let path = directory.join(file::PROBE);
-    let text = fs::read_to_string(&path).unwrap().replace("\"corrupt\":0", "\"corrupt\":3");
-    fs::write(&path, text).unwrap();
-    let markdown = &render(&Study::load(&run.0).unwrap())["report/README.md"];
+    let mut run = Run::new(Scale::Smoke);
+    let peer =
+        |target: &'static str| move |cell: &Cell| cell.section == Section::Peers && cell.target == target;
+    run.load_of(peer("haproxy")).found = Found::Failed("haproxy does not listen".into());
+    let Found::Load(load) = &mut run.load_of(peer("nginx")).found else { panic!("it is no load") };
+    load.probe.errors.corrupt = 3;
+    let markdown = &render(&run.study())["report/README.md"];
     for expected in
         ["NO: not measured", "haproxy does not listen", "NO: G10", "3 of 200 probes got a wrong body"]
     {
@@ -143,49 +138,43 @@ fn a_cell_that_failed_is_shown_marked_and_not_ranked() {
     }
 }
 
-fn made(name: &str) -> Run {
-    let run = Run::new(name, Scale::Smoke);
-    super::run(Some(&run.0)).unwrap();
-    run
+/// A stored run, removed on drop.
+struct Stored(PathBuf);
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn stored(name: &str) -> Stored {
+    let run = Run::new(Scale::Smoke);
+    let path = std::env::temp_dir().join(format!("neraca-lab-{name}-{}", std::process::id()));
+    fs::create_dir_all(&path).unwrap();
+    files::write_json(&path.join(PLAN), &run.plan).unwrap();
+    files::write_json(&path.join(MANIFEST), &run.manifest).unwrap();
+    fs::write(path.join(RAW), run.text()).unwrap();
+    super::run(Some(&path)).unwrap();
+    Stored(path)
 }
 
 #[test]
 fn an_edited_number_fails_the_check() {
-    let run = made("edited");
+    let run = stored("edited");
     check::run(Some(&run.0)).unwrap();
-    let study = Study::load(&run.0).unwrap();
-    let cell = study.plan.cells.iter().find(|cell| cell.work == Work::Load).unwrap();
-    let directory = raw::directory(&run.0, cell);
-    for (name, from, to) in [
-        (file::WRK_JSON, "\"requests\":", "\"requests\":1"),
-        (file::WRK_JSON, "\"timeout\":0", "\"timeout\":1"),
-        (file::PROBE, "\"sum\":", "\"sum\":1"),
-        (file::SYSTEM, "\"peak_kb\":12000", "\"peak_kb\":12001"),
-        (file::COUNTERS, "\"rows\":[[0.3,[0,", "\"rows\":[[0.3,[1,"),
-        (file::SOCKETS, "\"min\":0", "\"min\":1"),
-        (file::STARTED, "wrk -c", "wrk -C"),
-    ] {
-        let path = directory.join(name);
-        let before = fs::read_to_string(&path).unwrap();
-        let after = before.replacen(from, to, 1);
-        assert_ne!(before, after, "{name} has no {from}");
-        fs::write(&path, after).unwrap();
-        let said = check::run(Some(&run.0)).unwrap_err();
-        assert!(said.contains(&cell.id), "{name}, {from}: {said}");
-        fs::write(&path, before).unwrap();
-    }
+    files::pack(&run.0).unwrap();
     check::run(Some(&run.0)).unwrap();
-}
-
-#[test]
-fn what_is_derived_must_be_what_the_raw_files_give() {
-    let run = made("derived");
+    fs::write(run.0.join(RAW), files::raw_text(&run.0).unwrap()).unwrap();
+    fs::remove_file(run.0.join(files::PACKED)).unwrap();
     for (name, from, to, expected) in [
+        (RAW, "\"requests\":", "\"requests\":1", "requests_per_second"),
+        (RAW, "\"timeout\":0", "\"timeout\":1", "failures: timeout"),
+        (RAW, "\"peak_kb\":12000", "\"peak_kb\":12900", "raw_sha256"),
+        (RAW, "wrk -c", "wrk -C", "raw_sha256"),
         ("summary.json", "\"requests_per_second\":", "\"requests_per_second\":1", "summary.json: cells"),
         ("summary.csv", ",thread,", ",threat,", "summary.csv"),
-        ("cells.ndjson", "\"requests\":", "\"requests\":1", "cells.ndjson"),
-        ("plan.json", "\"seed\":1", "\"seed\":2", "plan.json"),
-        ("manifest.json", "\"memory_mb\":8000", "\"memory_mb\":9000", "manifest"),
+        (PLAN, "\"seed\": 1", "\"seed\": 2", "plan.json"),
+        (MANIFEST, "\"memory_mb\": 8000", "\"memory_mb\": 9000", "manifest"),
         ("report/README.md", "requests/sec", "requests/second", "report/README.md"),
     ] {
         let path = run.0.join(name);
@@ -194,7 +183,7 @@ fn what_is_derived_must_be_what_the_raw_files_give() {
         assert_ne!(before, after, "{name} has no {from}");
         fs::write(&path, after).unwrap();
         let said = check::run(Some(&run.0)).unwrap_err();
-        assert!(said.contains(expected), "{name}: {said}");
+        assert!(said.contains(expected), "{name}, {from}: {said}");
         fs::write(&path, before).unwrap();
     }
     check::run(Some(&run.0)).unwrap();
@@ -202,11 +191,9 @@ fn what_is_derived_must_be_what_the_raw_files_give() {
 
 #[test]
 fn a_run_that_was_cut_short_is_reported_as_far_as_it_went() {
-    let run = Run::new("cut", Scale::Smoke);
-    let study = Study::load(&run.0).unwrap();
-    let cell = &study.plan.cells[3];
-    fs::remove_file(raw::directory(&run.0, cell).join(file::DONE)).unwrap();
-    let study = Study::load(&run.0).unwrap();
+    let mut run = Run::new(Scale::Smoke);
+    let raw = run.raws.remove(3);
+    let study = run.study();
     assert_eq!(study.missing.len(), 1);
-    assert!(render(&study)["report/README.md"].contains(&format!("- `{}`", cell.id)));
+    assert!(render(&study)["report/README.md"].contains(&format!("- `{}`", raw.cell.id)));
 }

@@ -1,12 +1,13 @@
 //! Item 2 of the report: the thread engine against the async engine.
 
-use crate::model::{Cell, Section, Validity, Work};
-use crate::report::measure;
+use crate::judge::measure;
+use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict, sign_test, verdict};
+use crate::judge::study::{Group, Study};
+use crate::judge::verdict::Validity;
+use crate::plans::model::{Cell, Section, Work};
+use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 use crate::report::number::{bytes, change, load_name, maybe, ratio};
 use crate::report::page::{Block, Table, Tone};
-use crate::report::study::{Group, Study};
-use crate::stats::{ENOUGH_BLOCKS, Ratio, Verdict, sign_test, verdict};
-use crate::targets::{AGAIN, ASYNC, THREAD};
 
 /// The result of the repeated blocks.
 #[derive(Debug, Clone, PartialEq)]

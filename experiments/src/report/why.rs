@@ -1,13 +1,14 @@
 //! Item 5 of the report: the cost of a request on each engine, and whether the cost explains the rates.
 
-use crate::model::{Measured, Record, Section, Syscalls};
-use crate::report::measure;
+use crate::judge::measure;
+use crate::judge::record::{Measured, Record, Syscalls};
+use crate::judge::stats::{Ratio, median};
+use crate::judge::study::{Group, Measure, Study};
+use crate::plans::model::Section;
+use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::number::{load_name, maybe, ratio, short};
 use crate::report::page::{Block, Table, Tone};
-use crate::report::study::{Group, Measure, Study};
 use crate::report::verdict::headline;
-use crate::stats::{Ratio, median};
-use crate::targets::{ASYNC, THREAD};
 
 /// The shown costs of each target, one per line.
 const COSTS: [(&str, Measure); 13] = [

@@ -1,0 +1,97 @@
+//! Instructions per request of an exchange in memory, counted by callgrind.
+//!
+//! The counted program is benches/exchange.rs, because older commits have it too. Each bench runs twice, with two
+//! numbers of requests. The difference of the two counts, divided by the difference of the two numbers, is the cost of
+//! one request. The result does not depend on the load of the machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::report::text_table::TextTable;
+
+/// A bench of benches/exchange.rs, and the smaller number of requests; the larger number is three times as large.
+const BENCHES: [(&str, u64); 4] = [
+    ("balance_get_128_bytes::small", 2000),
+    ("balance_get_128_bytes::browser", 2000),
+    ("balance_chunked_64_kib::4096", 200),
+    ("files_get_128_bytes::small", 2000),
+];
+
+/// Minimum instructions of a request. A smaller count means that the bench did not run.
+const INSTRUCTIONS_MIN: f64 = 100.0;
+
+/// True when valgrind is installed. Prints a message when valgrind is missing.
+pub(super) fn can_count() -> bool {
+    let found = Command::new("valgrind").arg("--version").output().is_ok();
+    if !found {
+        eprintln!(
+            "valgrind is not installed, so no instructions are counted; `make bench-setup` installs it"
+        );
+    }
+    found
+}
+
+/// Counts both programs and prints a table. Without an older program, `base` is the reason.
+///
+/// # Errors
+/// When a bench of the newer build cannot be counted. The error names the bench.
+pub(super) fn report(base: Result<&PathBuf, &String>, new: &Path) -> Result<(), String> {
+    if let Err(reason) = base {
+        println!("instructions per request of the new build only: {reason}");
+    }
+    let mut lines = vec![["instructions per request", "base", "new", "ratio"].map(String::from).to_vec()];
+    for (bench, requests) in BENCHES {
+        let newer = per_request(new, bench, requests)?;
+        let older = base.ok().and_then(|program| {
+            per_request(program, bench, requests).inspect_err(|reason| eprintln!("base: {reason}")).ok()
+        });
+        lines.push(vec![
+            bench.into(),
+            older.map_or("-".into(), |older| format!("{older:.0}")),
+            format!("{newer:.0}"),
+            older.map_or("-".into(), |older| format!("{:.3}", newer / older)),
+        ]);
+    }
+    print!("{}", TextTable { words: 1, lines }.text());
+    Ok(())
+}
+
+fn per_request(program: &Path, bench: &str, requests: u64) -> Result<f64, String> {
+    let (few, many) = (count(program, bench, requests)?, count(program, bench, 3 * requests)?);
+    let instructions = many.saturating_sub(few) as f64 / (2 * requests) as f64;
+    if instructions < INSTRUCTIONS_MIN {
+        return Err(format!("{} has no bench {bench}", program.display()));
+    }
+    Ok(instructions)
+}
+
+/// Counts all instructions of the program that runs one bench.
+fn count(program: &Path, bench: &str, requests: u64) -> Result<u64, String> {
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program);
+    command.args(["--bench", "--sample-count", "1", "--min-time", "0", "--sample-size"]);
+    command.arg(requests.to_string()).args(["--exact", &format!("exchange::{bench}")]);
+    let output = command.output().map_err(|error| format!("valgrind: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    collected(&said).ok_or_else(|| {
+        format!("valgrind counted nothing of {bench}: {}", said.lines().last().unwrap_or_default())
+    })
+}
+
+/// Returns the number in callgrind's line `==12== Collected : 345`.
+fn collected(said: &str) -> Option<u64> {
+    said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_is_read_from_what_callgrind_prints() {
+        let said =
+            "==1== Events    : Ir\n==1== Collected : 114207858\n==1== \n==1== I   refs:      114,207,858\n";
+        assert_eq!(collected(said), Some(114_207_858));
+        assert_eq!(collected("==1== Events    : Ir\n"), None);
+    }
+}

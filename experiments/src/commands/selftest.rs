@@ -1,0 +1,186 @@
+//! The self-test of the laboratory. It measures servers with a known fault, and the laboratory must report the true
+//! rate of each fault. For a server without a fault the laboratory must report nothing.
+
+use std::sync::atomic::AtomicBool;
+
+use clap::ValueEnum;
+
+use crate::judge::derive::derive;
+use crate::judge::record::{Load, Measured};
+use crate::judge::verdict::{Gate, Validity};
+use crate::plans::build::FILES;
+use crate::plans::model::{Cell, Section, Target, TargetKind, Work};
+use crate::run::faulty::Fault;
+use crate::run::lab::{self, Stopped};
+use crate::run::probe::RawProbe;
+use crate::run::raw::{Found, Raw};
+
+const CONNECTIONS: u32 = 50;
+
+/// The comparison of the reported faults with the true faults.
+struct Verdict {
+    good: bool,
+    line: String,
+}
+
+/// Measures every fault. Returns true when all were reported correctly.
+pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Stopped> {
+    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+    // This program is the server, so it takes the place of the balancer.
+    lab::with(&this, stop, |lab| {
+        let mut all_good = true;
+        for fault in &Fault::MEASURED {
+            let cell = cell(*fault);
+            let raw = lab.measure(&target(*fault), &cell)?;
+            let verdict = judge(*fault, &cell, &raw)?;
+            all_good &= verdict.good;
+            println!("{:<8} {:<4} {}", name(*fault), if verdict.good { "ok" } else { "BAD" }, verdict.line);
+        }
+        Ok(all_good)
+    })
+}
+
+fn name(fault: Fault) -> String {
+    fault.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+fn target(fault: Fault) -> Target {
+    let line =
+        format!("{{neraca}} faulty --fault {} --body {{root}}/{} --stats {{stats}}", name(fault), FILES[1].0);
+    Target {
+        id: name(fault),
+        title: name(fault),
+        kind: TargetKind::Server,
+        baseline: None,
+        command: line.split(' ').map(Into::into).collect(),
+        config: None,
+        backend_arguments: Vec::new(),
+    }
+}
+
+fn cell(fault: Fault) -> Cell {
+    Cell {
+        seq: 0,
+        id: name(fault),
+        section: Section::Servers,
+        block: 0,
+        target: name(fault),
+        work: Work::Load,
+        connections: CONNECTIONS,
+        threads: 2,
+        path: FILES[1].0.into(),
+        body_bytes: FILES[1].1,
+        keep_alive: true,
+        delay_ms: 0,
+        warm_s: 0.0,
+        seconds: if fault == Fault::Pause { 4.0 } else { 3.0 },
+    }
+}
+
+fn judge(fault: Fault, cell: &Cell, raw: &Raw) -> Result<Verdict, String> {
+    let record = derive(raw);
+    let (Measured::Load(load), Found::Load(found)) = (&record.measured, &raw.found) else {
+        return Err(format!("{}: {:?}", name(fault), record.measured));
+    };
+    let gate = |gate| record.gates.iter().find(|result| result.gate == gate).map(|result| result.verdict);
+    Ok(weigh(fault, cell, load, &found.probe, gate))
+}
+
+/// Compares the report with the true faults.
+fn weigh(
+    fault: Fault,
+    cell: &Cell,
+    load: &Load,
+    probe: &RawProbe,
+    gate: impl Fn(Gate) -> Option<Validity>,
+) -> Verdict {
+    let counts = Counts::of(load, cell);
+    let (failures, errors) = (&load.failures, &load.probe.errors);
+    match fault {
+        Fault::None => Verdict {
+            good: failures.total() + errors.total() == 0
+                && counts.served > 0
+                && [Gate::G1, Gate::G3, Gate::G4, Gate::G10].map(&gate) == [Some(Validity::Valid); 4],
+            line: format!(
+                "{} answers, {} failures and {} failed probes reported",
+                counts.served,
+                failures.total(),
+                errors.total()
+            ),
+        },
+        Fault::Status => counts.weigh(failures.status + errors.status, 0.01, gate),
+        Fault::Truncate => counts.weigh(failures.read + errors.truncated, 0.01, gate),
+        Fault::Close => counts.weigh(failures.read + failures.write + errors.read, 0.05, gate),
+        Fault::Down | Fault::Reset | Fault::CloseEach | Fault::Cut => {
+            Verdict { good: false, line: "is not measured".into() }
+        }
+        Fault::Silent => weigh_silence(counts.at_fault, cell, load, gate),
+        Fault::Pause => weigh_pause(probe),
+    }
+}
+
+/// The counts of a server with a fault.
+struct Counts {
+    served: u64,
+    at_fault: u64,
+    /// Requests that may be in flight when the client stops. The counts may differ by this number.
+    slack: u64,
+}
+
+impl Counts {
+    fn of(load: &Load, cell: &Cell) -> Self {
+        let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
+        let slack = u64::from(cell.opened()) + 2;
+        Counts { served: counter("served"), at_fault: counter("at_fault"), slack }
+    }
+
+    /// Checks that the reported faults are the true faults, at this rate, and that gate G4 fails.
+    fn weigh(&self, reported: u64, rate: f64, gate: impl Fn(Gate) -> Option<Validity>) -> Verdict {
+        let Counts { served, at_fault, slack } = *self;
+        let seen = reported as f64 / served.max(1) as f64;
+        let near =
+            (seen / rate - 1.0).abs() < 0.1 || reported.abs_diff((served as f64 * rate) as u64) <= slack;
+        Verdict {
+            good: reported > 0
+                && reported.abs_diff(at_fault) <= slack
+                && near
+                && gate(Gate::G4) == Some(Validity::Invalid),
+            line: format!(
+                "{at_fault} of {served} answers at fault, {reported} reported ({:.2} %)",
+                seen * 100.0
+            ),
+        }
+    }
+}
+
+/// Checks that a tenth of the connections and of the probes is reported as never answered.
+fn weigh_silence(truth: u64, cell: &Cell, load: &Load, gate: impl Fn(Gate) -> Option<Validity>) -> Verdict {
+    let (stalled, timeouts) = (load.failures.stalled, load.probe.errors.timeout);
+    let share = stalled as f64 / f64::from(cell.opened());
+    let probes = timeouts as f64 / load.probe.intended.max(1) as f64;
+    let is_a_tenth = |share: f64| (0.07..=0.13).contains(&share);
+    Verdict {
+        good: (stalled + timeouts).abs_diff(truth) <= 2
+            && is_a_tenth(share)
+            && is_a_tenth(probes)
+            && gate(Gate::G4) == Some(Validity::Invalid),
+        line: format!(
+            "{truth} connections never answered, reported {stalled} of {} and {timeouts} of {} probes",
+            cell.opened(),
+            load.probe.intended
+        ),
+    }
+}
+
+/// Checks that a fifth of the probes is slow, and that the slowest probe waits for the whole pause of 500 ms.
+fn weigh_pause(probe: &RawProbe) -> Verdict {
+    let slow = probe.total_us.count_from(100_000) as f64 / probe.total_us.count().max(1) as f64;
+    let longest = probe.total_us.max() as f64 / 1e3;
+    Verdict {
+        good: (0.14..=0.24).contains(&slow) && (400.0..=700.0).contains(&longest),
+        line: format!(
+            "{:.0} % of the probes took 100 ms and more (20 % are true), {longest:.0} ms the longest",
+            slow * 100.0
+        ),
+    }
+}

@@ -1,0 +1,277 @@
+//! Derives the record of a cell from what was measured. No other input is used, so the record is always the same.
+
+use std::collections::BTreeMap;
+
+use crate::judge::gates;
+use crate::judge::record::{
+    Conservation, Counted, Failures, HostUse, Load, Measured, Probe, Record, Syscalls, Use,
+};
+use crate::plans::model::{Cell, TargetKind};
+use crate::run::counters::RawCounters;
+use crate::run::probe::RawProbe;
+use crate::run::proc::{GroupCounters, HostCounters};
+use crate::run::raw::{Found, Raw, RawLoad, RawSystem};
+use crate::run::sockets::RawSockets;
+use crate::run::wrk::Client;
+
+/// Derives the record of one cell.
+pub(crate) fn derive(raw: &Raw) -> Record {
+    let cell = raw.cell.clone();
+    let measured = match &raw.found {
+        Found::Failed(reason) => Measured::Failed { reason: reason.clone() },
+        Found::Load(load) => Measured::Load(Box::new(of_load(load, &cell, raw.kind))),
+        Found::Idle(idle) => Measured::Idle(idle.clone()),
+        Found::Syscalls { client, strace } => match parse_strace(strace) {
+            (calls, _) if calls.is_empty() => Measured::Failed { reason: "strace wrote no table".into() },
+            (calls, errors) => Measured::Syscalls(Syscalls { requests: client.requests, calls, errors }),
+        },
+    };
+    let gates = gates::judge(&cell, &measured);
+    let validity = gates::validity(&gates, &measured);
+    Record { cell, started: raw.started.clone(), commands: raw.commands.clone(), measured, gates, validity }
+}
+
+fn of_load(raw: &RawLoad, cell: &Cell, kind: TargetKind) -> Load {
+    let RawLoad { client, warm, probe, system, programs, sockets } = raw;
+    let end = client.duration_us as f64 / 1e6;
+    let derive = |raw: &Option<RawCounters>| raw.as_ref().and_then(|raw| counted(raw, end));
+    let (target, backends) = (derive(&programs.target), derive(&programs.backends));
+    let sockets = sockets.as_ref().filter(|_| cell.keep_alive);
+    Load {
+        conservation: conservation(cell, kind, client, warm.as_ref(), probe, (&target, &backends)),
+        per_connection: sockets.map(|sockets| per_connection(sockets, client)),
+        probe: summary(probe),
+        failures: failures(client, sockets, cell),
+        roles: system.roles.iter().map(|(role, pair)| (*role, system.used(*pair))).collect(),
+        host: system.host_use(),
+        target,
+        backends,
+        client: client.clone(),
+    }
+}
+
+fn summary(probe: &RawProbe) -> Probe {
+    Probe {
+        rate_hz: probe.rate_hz,
+        intended: probe.intended,
+        ok: probe.total_us.count(),
+        errors: probe.errors,
+        connect_us: probe.connect_us.summary(),
+        waiting_us: probe.waiting_us.summary(),
+        total_us: probe.total_us.summary(),
+    }
+}
+
+/// Returns the counts of the whole rows between 0 and `end` seconds.
+fn counted(raw: &RawCounters, end: f64) -> Option<Counted> {
+    let row = |values: &[u64]| -> BTreeMap<String, u64> {
+        raw.names.iter().cloned().zip(values.iter().copied()).collect()
+    };
+    let whole = row(&raw.rows.last()?.1);
+    let inside: Vec<_> = raw.rows.iter().filter(|(at, _)| (0.0..=end).contains(at)).collect();
+    let mut found = Counted { seconds: 0.0, during: BTreeMap::new(), whole, series: Vec::new() };
+    let (Some(first), Some(last)) = (inside.first(), inside.last()) else { return Some(found) };
+    found.seconds = last.0 - first.0;
+    let difference =
+        |a: &[u64], b: &[u64]| -> Vec<u64> { a.iter().zip(b).map(|(a, b)| b.saturating_sub(*a)).collect() };
+    found.during = row(&difference(&first.1, &last.1));
+    let served = raw.names.iter().position(|name| name == "served")?;
+    for pair in inside.windows(2) {
+        let seconds = pair[1].0 - pair[0].0;
+        let n = pair[1].1.get(served)?.saturating_sub(*pair[0].1.get(served)?);
+        if seconds > 0.5 {
+            found.series.push((pair[1].0, n as f64 / seconds));
+        }
+    }
+    Some(found)
+}
+fn failures(client: &Client, sockets: Option<&RawSockets>, cell: &Cell) -> Failures {
+    let e = client.errors;
+    let silent_ms = (cell.seconds * 500.0) as u64;
+    let stalled = sockets.map_or(0, |sockets| sockets.silent_ms.count_from(silent_ms));
+    Failures {
+        connect: e.connect,
+        read: e.read,
+        write: e.write,
+        status: e.status,
+        timeout: e.timeout,
+        stalled,
+    }
+}
+
+/// Returns quantiles of the answers per connection, estimated from the received bytes and the mean length of an answer.
+fn per_connection(sockets: &RawSockets, client: &Client) -> Vec<u64> {
+    let answer = client.bytes as f64 / client.requests.max(1) as f64;
+    sockets
+        .received
+        .quantiles(100)
+        .iter()
+        .map(|bytes| (*bytes as f64 / answer.max(1.0)).round() as u64)
+        .collect()
+}
+
+/// Compares the counts of client, target and backends. The request that checks the body before the warm-up counts as a
+/// request of the client.
+fn conservation(
+    cell: &Cell,
+    kind: TargetKind,
+    client: &Client,
+    warm: Option<&Client>,
+    probe: &RawProbe,
+    (target, backends): (&Option<Counted>, &Option<Counted>),
+) -> Option<Conservation> {
+    let served = |counted: &Option<Counted>| counted.as_ref()?.whole.get("served").copied();
+    let runs = || warm.into_iter().chain([client]);
+    let errors = |run: &Client| run.errors.connect + run.errors.read + run.errors.write;
+    let conservation = Conservation {
+        client: 1
+            + runs().map(|run| run.requests).sum::<u64>()
+            + probe.total_us.count()
+            + probe.errors.status,
+        target: served(target),
+        backends: if kind.forwards() { served(backends) } else { None },
+        slack: runs().map(|run| u64::from(cell.opened()) + errors(run)).sum::<u64>() + probe.errors.total(),
+    };
+    (conservation.target.is_some() || conservation.backends.is_some()).then_some(conservation)
+}
+
+impl RawSystem {
+    fn seconds_of(&self, ticks: u64) -> f64 {
+        ticks as f64 / self.ticks_per_second.max(1) as f64
+    }
+
+    fn used(&self, (before, after): (GroupCounters, GroupCounters)) -> Use {
+        Use {
+            processes: after.processes,
+            threads: after.threads,
+            user_s: self.seconds_of(after.user_ticks.saturating_sub(before.user_ticks)),
+            system_s: self.seconds_of(after.system_ticks.saturating_sub(before.system_ticks)),
+            voluntary_switches: after.voluntary_switches.saturating_sub(before.voluntary_switches),
+            involuntary_switches: after.involuntary_switches.saturating_sub(before.involuntary_switches),
+            run_delay_s: after.run_delay_ns.saturating_sub(before.run_delay_ns) as f64 / 1e9,
+            peak_kb: after.peak_kb,
+            pss_kb: after.pss_kb,
+        }
+    }
+
+    fn host_use(&self) -> HostUse {
+        let (before, after) = &self.host;
+        let seconds = |of: fn(&HostCounters) -> u64| self.seconds_of(of(after).saturating_sub(of(before)));
+        let count = |of: fn(&HostCounters) -> u64| of(after).saturating_sub(of(before));
+        let processes = seconds(|host| host.process_ticks);
+        let ours: f64 = self.roles.values().map(|pair| self.used(*pair)).map(|u| u.user_s + u.system_s).sum();
+        HostUse {
+            seconds: self.seconds,
+            cpus: self.cpus,
+            busy_s: processes + seconds(|host| host.interrupt_ticks),
+            idle_s: seconds(|host| host.idle_ticks),
+            steal_s: seconds(|host| host.steal_ticks),
+            foreign_s: (processes - ours).max(0.0),
+            swapped_pages: count(|host| host.swapped_pages),
+            listen_overflows: count(|host| host.listen_overflows),
+            listen_drops: count(|host| host.listen_drops),
+        }
+    }
+}
+
+/// Parses the table of `strace -c`: % time, seconds, usecs/call, calls, errors (may be empty), name.
+fn parse_strace(text: &str) -> (BTreeMap<String, u64>, u64) {
+    let mut calls = BTreeMap::new();
+    let mut errors = 0;
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (count, failed, name) = match words[..] {
+            [_, _, _, count, name] => (count, "0", name),
+            [_, _, _, count, failed, name] => (count, failed, name),
+            _ => continue,
+        };
+        if let (Ok(count), Ok(failed)) = (count.parse::<u64>(), failed.parse::<u64>())
+            && name != "total"
+        {
+            *calls.entry(name.to_owned()).or_insert(0) += count;
+            errors += failed;
+        }
+    }
+    (calls, errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plans::build::tests::cell;
+    use crate::run::histogram::Histogram;
+    use crate::run::raw::Role;
+
+    #[test]
+    fn the_table_of_strace() {
+        let text = "% time     seconds  usecs/call     calls    errors syscall\n\
+                    ------ ----------- ----------- --------- --------- ----------------\n \
+                    46.38    0.061000           1     40000         5 recvfrom\n \
+                    30.00    0.040000           1     20000           writev\n\
+                    ------ ----------- ----------- --------- --------- ----------------\n\
+                    100.00    0.131000           1     60000         5 total\n";
+        let (calls, errors) = parse_strace(text);
+        assert_eq!(calls, BTreeMap::from([("recvfrom".into(), 40000), ("writev".into(), 20000)]));
+        assert_eq!(errors, 5);
+    }
+
+    #[test]
+    fn only_whole_rows_inside_the_run_count() {
+        let rows = [(-0.5, 5), (0.5, 10), (1.5, 110), (2.5, 310), (3.5, 320), (3.6, 333)];
+        let raw = RawCounters {
+            names: vec!["accepted".into(), "served".into()],
+            rows: rows.iter().map(|(at, n)| (*at, vec![1, *n])).collect(),
+        };
+        let counted = super::counted(&raw, 3.0).unwrap();
+        assert_eq!(
+            (counted.during["served"], counted.during["accepted"], counted.whole["served"]),
+            (300, 0, 333)
+        );
+        assert_eq!(counted.series, [(1.5, 100.0), (2.5, 200.0)]);
+        assert!((counted.seconds - 2.0).abs() < 1e-9);
+        assert_eq!(counted.per_request("served"), Some(1.0));
+        assert_eq!(counted.per_request("jobs"), None);
+        let empty = super::counted(&raw, 0.1).unwrap();
+        assert!(empty.during.is_empty() && empty.series.is_empty());
+        assert_eq!(super::counted(&RawCounters::default(), 1.0), None);
+    }
+
+    #[test]
+    fn a_silent_connection_is_stalled() {
+        let client: Client = serde_json::from_str(
+            r#"{"duration_us":4000000,"requests":100,"bytes":1000,"latency_us":{},
+                "errors":{"connect":1,"read":0,"write":0,"status":2,"timeout":0}}"#,
+        )
+        .unwrap();
+        let mut cell = cell("thread");
+        cell.seconds = 4.0;
+        let sockets = RawSockets {
+            received: Histogram::of(&[0, 100, 206, 300]),
+            silent_ms: Histogram::of(&[0, 1900, 2000, 3000]),
+        };
+        let failures = failures(&client, Some(&sockets), &cell);
+        assert_eq!((failures.stalled, failures.total()), (2, 5));
+        let quantiles = per_connection(&sockets, &client);
+        assert_eq!((quantiles.len(), quantiles[0], quantiles[50], quantiles[100]), (101, 0, 10, 30));
+    }
+
+    #[test]
+    fn what_no_role_used_is_foreign() {
+        let group =
+            |user, system| GroupCounters { user_ticks: user, system_ticks: system, ..Default::default() };
+        let host =
+            |process, idle| HostCounters { process_ticks: process, idle_ticks: idle, ..Default::default() };
+        let system = RawSystem {
+            seconds: 4.0,
+            cpus: 2,
+            ticks_per_second: 100,
+            roles: BTreeMap::from([
+                (Role::Client, (group(0, 0), group(100, 50))),
+                (Role::Target, (group(10, 10), group(20, 40))),
+            ]),
+            host: (host(1000, 0), host(1300, 500)),
+        };
+        let used = system.host_use();
+        assert!((used.foreign_s - 1.1).abs() < 1e-9 && (used.idle_s - 5.0).abs() < 1e-9, "{used:?}");
+    }
+}

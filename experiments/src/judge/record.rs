@@ -1,0 +1,193 @@
+//! The results of a cell.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::judge::verdict::{GateResult, Validity};
+use crate::plans::model::Cell;
+use crate::run::histogram::Distribution;
+use crate::run::probe::ProbeErrors;
+use crate::run::raw::{IdleMemory, Role};
+use crate::run::wrk::Client;
+
+/// The result of a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) cell: Cell,
+    /// UTC.
+    pub(crate) started: String,
+    /// The commands by role: `client`, `target`, `backends`. Scratch paths are shortened to `{dir}`.
+    pub(crate) commands: BTreeMap<String, String>,
+    pub(crate) measured: Measured,
+    /// The gates that need this cell only. G6, G9 and G11 need other cells: [`crate::judge::gates::across`].
+    pub(crate) gates: Vec<GateResult>,
+    pub(crate) validity: Validity,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(crate) enum Measured {
+    Load(Box<Load>),
+    Idle(IdleMemory),
+    Syscalls(Syscalls),
+    /// The cell could not be measured.
+    Failed {
+        reason: String,
+    },
+}
+
+/// The results of a load cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Load {
+    pub(crate) client: Client,
+    pub(crate) probe: Probe,
+    pub(crate) failures: Failures,
+    /// The use of resources during the measured seconds, by role.
+    pub(crate) roles: BTreeMap<Role, Use>,
+    pub(crate) host: HostUse,
+    /// Counters of a target of ours, over the whole seconds within the measured time. A counter divided by `served` is
+    /// per request.
+    pub(crate) target: Option<Counted>,
+    /// The sums of the backends' counters.
+    pub(crate) backends: Option<Counted>,
+    pub(crate) conservation: Option<Conservation>,
+    /// Answered requests per connection of the client: minimum, 99 percentiles, maximum. Only with keep-alive; the
+    /// error is at most 1.6 %.
+    pub(crate) per_connection: Option<Vec<u64>>,
+}
+
+impl Load {
+    /// Returns the number of good answers. wrk counts late and wrong answers too, so these are subtracted.
+    pub(crate) fn success(&self) -> u64 {
+        let e = &self.client.errors;
+        self.client.requests.saturating_sub(e.status + e.timeout)
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.client.duration_us as f64 / 1e6
+    }
+
+    pub(crate) fn requests_per_second(&self) -> f64 {
+        self.client.requests as f64 / self.seconds()
+    }
+
+    /// Returns the mean latency by Little's law: connections / rate. Independent of wrk's correction, but assumes that
+    /// no connection is idle (gate G2).
+    pub(crate) fn latency_ms(&self, opened: u32) -> f64 {
+        f64::from(opened) / self.requests_per_second() * 1e3
+    }
+}
+
+/// The failures by class. The sum is the column *failed* of the tables.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failures {
+    pub(crate) connect: u64,
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+    pub(crate) status: u64,
+    pub(crate) timeout: u64,
+    /// Connections of the client that received nothing during the last half of the measured time.
+    pub(crate) stalled: u64,
+}
+
+impl Failures {
+    pub(crate) fn total(&self) -> u64 {
+        self.connect + self.read + self.write + self.status + self.timeout + self.stalled
+    }
+}
+
+/// The results of the open-loop prober, which sends each request at its intended time on a new connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Probe {
+    pub(crate) rate_hz: f64,
+    pub(crate) intended: u64,
+    pub(crate) ok: u64,
+    pub(crate) errors: ProbeErrors,
+    /// Time to connect, of the answered probes.
+    pub(crate) connect_us: Distribution,
+    /// *Waiting*: from writing the request to the first byte of the response.
+    pub(crate) waiting_us: Distribution,
+    /// From the intended time to the last byte: the time that a user would have waited.
+    pub(crate) total_us: Distribution,
+}
+
+/// The resources that the processes of a role used during the measured seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Use {
+    pub(crate) processes: u64,
+    pub(crate) threads: u64,
+    pub(crate) user_s: f64,
+    pub(crate) system_s: f64,
+    pub(crate) voluntary_switches: u64,
+    pub(crate) involuntary_switches: u64,
+    /// Time in which threads were ready and waited for a CPU.
+    pub(crate) run_delay_s: f64,
+    /// Sum of the peak memory of each process since its start (`VmHWM`).
+    pub(crate) peak_kb: u64,
+    /// Proportional set size at the end, if the kernel reports it.
+    pub(crate) pss_kb: Option<u64>,
+}
+
+/// The machine during the measured seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HostUse {
+    pub(crate) seconds: f64,
+    pub(crate) cpus: u64,
+    pub(crate) busy_s: f64,
+    pub(crate) idle_s: f64,
+    pub(crate) steal_s: f64,
+    /// CPU time of foreign processes.
+    pub(crate) foreign_s: f64,
+    pub(crate) swapped_pages: u64,
+    pub(crate) listen_overflows: u64,
+    pub(crate) listen_drops: u64,
+}
+
+/// Counters of one of our programs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    /// Length of the time that `during` covers.
+    pub(crate) seconds: f64,
+    /// The counters by the program's names: `served`, `would_blocks`, `wakeups`, `jobs`, `queue_wait_ns`, ... ...
+    pub(crate) during: BTreeMap<String, u64>,
+    /// From the program's start to its end.
+    pub(crate) whole: BTreeMap<String, u64>,
+    /// Requests per second in each measured second, as (seconds since the start, rate).
+    pub(crate) series: Vec<(f64, f64)>,
+}
+
+impl Counted {
+    pub(crate) fn per_request(&self, counter: &str) -> Option<f64> {
+        let served = *self.during.get("served")?;
+        let n = *self.during.get(counter)?;
+        (served > 0).then(|| n as f64 / served as f64)
+    }
+}
+
+/// Requests over the whole life of the target, warm-up and probes included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Conservation {
+    /// Answers to wrk (including the warm-up) and to the prober.
+    pub(crate) client: u64,
+    pub(crate) target: Option<u64>,
+    pub(crate) backends: Option<u64>,
+    /// Answers that may have been in flight when wrk stopped, and errors.
+    pub(crate) slack: u64,
+}
+
+/// System calls of the target in a short run under strace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Syscalls {
+    pub(crate) requests: u64,
+    /// By name.
+    pub(crate) calls: BTreeMap<String, u64>,
+    /// System calls that returned an error (mostly `WouldBlock`).
+    pub(crate) errors: u64,
+}
+
+impl Syscalls {
+    pub(crate) fn per_request(&self) -> f64 {
+        self.calls.values().sum::<u64>() as f64 / self.requests.max(1) as f64
+    }
+}

@@ -1,0 +1,254 @@
+//! Synthetic results for tests: the measurements of a whole plan, from a simple model of each target.
+
+use std::collections::BTreeMap;
+
+use crate::judge::study::Study;
+use crate::plans::build::{self, FILES, Scale};
+use crate::plans::model::SCHEMA;
+use crate::plans::model::{Cell, Plan, Target, TargetKind, Work};
+use crate::plans::targets;
+use crate::run::counters::RawCounters;
+use crate::run::histogram::Histogram;
+use crate::run::manifest::{Binary, Host, Manifest, Topology};
+use crate::run::probe::RawProbe;
+use crate::run::proc::{GroupCounters, HostCounters};
+use crate::run::raw::{Found, IdleMemory, Raw, RawLoad, RawPrograms, RawSystem, Role};
+use crate::run::sockets::RawSockets;
+use crate::run::wrk::{Client, ClientErrors};
+
+/// A run that was not measured.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) manifest: Manifest,
+    pub(crate) plan: Plan,
+    pub(crate) raws: Vec<Raw>,
+}
+
+impl Run {
+    /// Makes synthetic results for the plan of this scale over every target.
+    pub(crate) fn new(scale: Scale) -> Self {
+        let others = targets::others(2).into_iter().map(|(_, target)| target);
+        let targets: Vec<Target> = targets::own().into_iter().chain(others).collect();
+        Run::of(build::build(scale, 1, targets))
+    }
+
+    pub(crate) fn of(plan: Plan) -> Self {
+        let target = |cell: &Cell| plan.targets.iter().find(|target| target.id == cell.target).unwrap();
+        let raws = plan.cells.iter().map(|cell| measure(target(cell), cell)).collect();
+        Run { manifest: manifest(&plan), raws, plan }
+    }
+
+    /// Returns the lines of raw.ndjson.
+    pub(crate) fn text(&self) -> String {
+        self.raws.iter().map(|raw| serde_json::to_string(raw).unwrap() + "\n").collect()
+    }
+
+    pub(crate) fn study(&self) -> Study {
+        Study::new(self.manifest.clone(), self.plan.clone(), &self.raws, &self.text()).unwrap()
+    }
+
+    /// Returns the measurements of a load.
+    pub(crate) fn load_of(&mut self, of: impl Fn(&Cell) -> bool) -> &mut Raw {
+        let is_load = |raw: &&mut Raw| matches!(raw.found, Found::Load(_)) && of(&raw.cell);
+        self.raws.iter_mut().find(is_load).unwrap()
+    }
+}
+
+fn manifest(plan: &Plan) -> Manifest {
+    Manifest {
+        schema: SCHEMA,
+        started: "2026-01-31T12:00:00Z".into(),
+        host: Host {
+            name: "synthetic".into(),
+            cpu: "A CPU that does not exist".into(),
+            cpus: 2,
+            memory_mb: 8000,
+            kernel: "Linux 6.1".into(),
+            governor: None,
+            descriptors: 20_000,
+            somaxconn: 4096,
+            port_range: (32_768, 60_999),
+            fingerprint: "none".into(),
+        },
+        neraca: Binary {
+            version: "neraca 0.1.0".into(),
+            sha256: "0".repeat(64),
+            commit: Some("abc+".into()),
+        },
+        tools: BTreeMap::from([("wrk".into(), "4.1.0".into()), ("haproxy".into(), "2.6.12".into())]),
+        topology: Topology {
+            backends: 3,
+            backend_command: "neraca serve".into(),
+            thread_workers: 4,
+            async_workers: 2,
+            batch: 32,
+            placement: "shared".into(),
+            probe_rate_hz: 100.0,
+            probe_nice: 0,
+            files: FILES.map(|(name, bytes)| (name.to_owned(), bytes)).into(),
+        },
+        plan_hash: plan.hash.clone(),
+        command: vec!["neraca-lab".into(), "run".into()],
+        warnings: vec!["the CPU has <no> governor".into()],
+    }
+}
+
+/// Returns a number between -1 and 1 that depends on the cell and on `what`.
+fn jitter(cell: &Cell, what: &str) -> f64 {
+    let text = format!("{}{what}", cell.id);
+    let hash =
+        text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    (hash >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+}
+
+/// Returns the CPU microseconds of the target per request.
+fn cpu_us(target: &Target) -> f64 {
+    let of_id = |id: &str| match id {
+        "async" => 13.0,
+        "nginx-direct" => 6.0,
+        "serve-thread" | "serve-async" => 9.0,
+        "haproxy" => 24.0,
+        "nginx" => 12.0,
+        "caddy" => 80.0,
+        "apache" => 120.0,
+        _ => 14.0,
+    };
+    let base = of_id(target.baseline.as_deref().unwrap_or(&target.id));
+    match target.kind {
+        TargetKind::Variant => base * 1.6,
+        TargetKind::Ablation => base * 2.1,
+        _ => of_id(&target.id),
+    }
+}
+
+/// Returns the requests per second when all programs share two CPUs.
+fn rate(target: &Target, cell: &Cell) -> f64 {
+    let client = 9.0 + f64::from(cell.threads) * 0.04 + if cell.keep_alive { 0.0 } else { 30.0 };
+    let backends = if target.kind.forwards() { 7.0 } else { 0.0 };
+    let body = cell.body_bytes as f64 * 0.0006;
+    let busy = 2e6 / (client + backends + cpu_us(target) + body);
+    let latency_s = 0.000_15 + cell.delay_ms as f64 / 1e3;
+    let most = f64::from(cell.opened()) / latency_s;
+    busy.min(most) * (1.0 + 0.02 * jitter(cell, "rate"))
+}
+
+fn measure(target: &Target, cell: &Cell) -> Raw {
+    let commands = BTreeMap::from([
+        ("target".to_owned(), target.command.join(" ")),
+        ("client".to_owned(), format!("wrk -c {} -t {}", cell.connections, cell.threads)),
+    ]);
+    let found = match cell.work {
+        Work::Load => Found::Load(Box::new(load(target, cell))),
+        Work::Idle => Found::Idle(idle(target, cell)),
+        Work::Syscalls => Found::Syscalls {
+            client: client(1000, cell),
+            strace: format!("50.0 0.1 1 {} 5 recvfrom\n50.0 0.1 1 2000 writev\n", 2000 + cell.id.len()),
+        },
+    };
+    let started = "2026-01-31T12:00:00Z".to_owned();
+    Raw { cell: cell.clone(), kind: target.kind, started, commands, found }
+}
+
+fn idle(target: &Target, cell: &Cell) -> IdleMemory {
+    let each_kb = cpu_us(target) / 20.0;
+    let point = |n: u64| (n, 2000 + (n as f64 * each_kb) as u64);
+    let all = u64::from(cell.connections);
+    IdleMemory { points: vec![point(0), point(all / 2), point(all)], alive: 10, tried: 10 }
+}
+
+fn client(requests: u64, cell: &Cell) -> Client {
+    let seconds = cell.seconds;
+    let mean_us = f64::from(cell.opened()) / (requests as f64 / seconds) * 1e6;
+    Client {
+        duration_us: (seconds * 1e6) as u64,
+        requests,
+        bytes: requests * (cell.body_bytes + 150),
+        errors: ClientErrors::default(),
+        latency_us: BTreeMap::from([("mean".into(), Some(mean_us)), ("min".into(), None)]),
+    }
+}
+
+fn load(target: &Target, cell: &Cell) -> RawLoad {
+    let rate = rate(target, cell);
+    let requests = (rate * cell.seconds) as u64;
+    let probe = probe(cell, f64::from(cell.opened()) / rate * 1e6);
+    let asked = requests + 1 + probe.total_us.count();
+    let ours = target.command.iter().any(|word| word.contains("{neraca}"));
+    let programs = RawPrograms {
+        target: ours.then(|| counters(cell, rate, asked)),
+        backends: target.kind.forwards().then(|| counters(cell, rate, asked)),
+    };
+    let sockets = cell.keep_alive.then(|| {
+        let each = requests * (cell.body_bytes + 150) / u64::from(cell.opened());
+        let spread = if target.id == "thread-textbook" { 0.9 } else { 0.1 };
+        let of = |i: u32| (each as f64 * (1.0 + spread * f64::from(i % 21).mul_add(0.1, -1.0))) as u64;
+        let received: Vec<u64> = (0..cell.opened()).map(of).collect();
+        let silent: Vec<u64> = (0..cell.opened()).map(u64::from).map(|i| i % 10).collect();
+        RawSockets { received: Histogram::of(&received), silent_ms: Histogram::of(&silent) }
+    });
+    let system = system(target, cell, requests);
+    RawLoad { client: client(requests, cell), warm: None, probe, system, programs, sockets }
+}
+
+fn probe(cell: &Cell, mean_us: f64) -> RawProbe {
+    let count = (100.0 * cell.seconds) as u64;
+    let waits: Vec<u64> = (0..count)
+        .map(|i| (mean_us * (0.3 - (1.0 - (i as f64 + 0.5) / count as f64).ln() * 0.7)) as u64 + 40)
+        .collect();
+    let later: Vec<u64> = waits.iter().map(|us| us + 60).collect();
+    RawProbe {
+        rate_hz: 100.0,
+        intended: count,
+        connect_us: Histogram::of(&vec![50; count as usize]),
+        waiting_us: Histogram::of(&waits),
+        total_us: Histogram::of(&later),
+        ..RawProbe::default()
+    }
+}
+
+fn counters(cell: &Cell, rate: f64, asked: u64) -> RawCounters {
+    let names = ["jobs", "queue_wait_ns", "served", "wakeups", "would_blocks"].map(Into::into).to_vec();
+    let row = |served: u64| vec![served / 20, served * 3000, served, served / 12, served / 50];
+    let mut rows: Vec<(f64, Vec<u64>)> = Vec::new();
+    let mut served = 0.0;
+    for second in 0..cell.seconds as u32 {
+        rows.push((f64::from(second) + 0.3, row(served as u64)));
+        served += rate * (1.0 + 0.02 * jitter(cell, &second.to_string()));
+    }
+    rows.push((cell.seconds + 0.5, row(asked)));
+    RawCounters { names, rows }
+}
+
+fn group(cpu_s: f64, requests: u64) -> (GroupCounters, GroupCounters) {
+    let after = GroupCounters {
+        processes: 1,
+        threads: 4,
+        user_ticks: (cpu_s * 30.0) as u64,
+        system_ticks: (cpu_s * 70.0) as u64,
+        voluntary_switches: requests / 3,
+        involuntary_switches: requests / 40,
+        run_delay_ns: requests * 9000,
+        peak_kb: 12_000,
+        pss_kb: Some(9000),
+    };
+    (GroupCounters::default(), after)
+}
+
+fn system(target: &Target, cell: &Cell, requests: u64) -> RawSystem {
+    let n = requests as f64 / 1e6;
+    let mut roles = BTreeMap::from([
+        (Role::Client, group(n * (9.0 + f64::from(cell.threads) * 0.04), requests)),
+        (Role::Target, group(n * cpu_us(target), requests)),
+        (Role::Lab, group(0.02, 10)),
+    ]);
+    if target.kind.forwards() {
+        roles.insert(Role::Backends, group(n * 7.0, requests));
+    }
+    let ticks = |(_, after): &(GroupCounters, GroupCounters)| after.user_ticks + after.system_ticks;
+    let used: u64 = roles.values().map(ticks).sum();
+    let all = (cell.seconds * 200.0) as u64;
+    let after =
+        HostCounters { process_ticks: used, idle_ticks: all.saturating_sub(used), ..HostCounters::default() };
+    let host = (HostCounters::default(), after);
+    RawSystem { seconds: cell.seconds, cpus: 2, ticks_per_second: 100, roles, host }
+}

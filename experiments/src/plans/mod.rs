@@ -1,0 +1,6 @@
+//! What is measured: targets, loads, and the order of the cells.
+
+pub(crate) mod build;
+pub(crate) mod model;
+pub(crate) mod rng;
+pub(crate) mod targets;

@@ -1,0 +1,141 @@
+//! A plan: the cells to measure, and the targets.
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the layout of plans and results.
+pub(crate) const SCHEMA: u32 = 2;
+
+/// The cells to measure, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) schema: u32,
+    /// `smoke`, `bench` or `full`.
+    pub(crate) name: String,
+    pub(crate) seed: u64,
+    /// SHA-256 over name, seed, targets and cells.
+    pub(crate) hash: String,
+    pub(crate) targets: Vec<Target>,
+    /// The cells in the order of the run. `seq` counts from 0 in this order.
+    pub(crate) cells: Vec<Cell>,
+}
+
+/// A measured program that answers HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Target {
+    /// Unique, such as `thread`, `async`, `serve-thread`, `haproxy`, `thread-textbook`, `ablate-access-log`.
+    pub(crate) id: String,
+    /// The name in the report, such as `Neraca, thread engine`.
+    pub(crate) title: String,
+    pub(crate) kind: TargetKind,
+    /// The id of the target without the change, for variants, ablations and `thread-again`.
+    pub(crate) baseline: Option<String>,
+    /// The command; `{port} {o1} {o2} {o3} {root} {dir} {neraca} {stats} {delay}` are replaced.
+    pub(crate) command: Vec<String>,
+    /// The configuration file, with the same placeholders, stored as `{dir}/{id}.conf`.
+    pub(crate) config: Option<String>,
+    /// Extra arguments of the backends (ablations of the file server).
+    pub(crate) backend_arguments: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum TargetKind {
+    /// One of the two engines, without a change.
+    Engine,
+    /// Our file server, without a balancer.
+    Server,
+    /// Another file server, without a balancer: the upper limit of the rate.
+    Ceiling,
+    /// Another balancer over the same backends.
+    Peer,
+    /// One of our engines with another design choice.
+    Variant,
+    /// One of our programs with an extra overhead.
+    Ablation,
+    /// The same engine under a second name (A/A).
+    Control,
+    /// Given with `--target`.
+    User,
+}
+
+impl TargetKind {
+    /// True when the target forwards to backends. Then a direct server is its ceiling.
+    pub(crate) fn forwards(self) -> bool {
+        !matches!(self, TargetKind::Server | TargetKind::Ceiling)
+    }
+}
+
+/// One measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cell {
+    pub(crate) seq: usize,
+    /// Unique in the plan and valid as a directory name, such as `assignment-thread-c1000-t150`.
+    pub(crate) id: String,
+    pub(crate) section: Section,
+    /// Number of the repetition, from 0. Cells of one section and block are compared with each other.
+    pub(crate) block: usize,
+    pub(crate) target: String,
+    pub(crate) work: Work,
+    /// Connections and threads of wrk (`-c` and `-t`).
+    pub(crate) connections: u32,
+    pub(crate) threads: u32,
+    /// The requested file without the slash, and its length in bytes.
+    pub(crate) path: String,
+    pub(crate) body_bytes: u64,
+    /// False for a new connection per request.
+    pub(crate) keep_alive: bool,
+    /// Delay of the backends' responses in milliseconds.
+    pub(crate) delay_ms: u64,
+    pub(crate) warm_s: f64,
+    pub(crate) seconds: f64,
+}
+
+impl Cell {
+    /// Returns the number of connections that wrk opens. wrk gives each thread the same number and drops the remainder.
+    pub(crate) fn opened(&self) -> u32 {
+        self.connections / self.threads.max(1) * self.threads
+    }
+}
+
+/// The question that a cell answers. The report has a part for each section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Section {
+    /// `-c 1000`, `-t` 10 to 200.
+    Assignment,
+    /// The same with `-t 2`: the cost of the client's threads.
+    ThreadsControl,
+    /// Few threads, connections from 10 to 1000.
+    Concurrency,
+    /// Thread, async and thread again, in repeated blocks.
+    Headline,
+    /// File servers without a balancer.
+    Servers,
+    /// Other balancers.
+    Peers,
+    /// 128 bytes to 1 MB.
+    Bodies,
+    /// A new connection per request.
+    Reuse,
+    /// Backend latency x concurrency x body size.
+    Crossover,
+    /// Our engines with other design choices.
+    Variants,
+    /// Our programs with extra overheads.
+    Ablations,
+    /// Idle connections (`Work::Idle`).
+    Memory,
+    /// System calls per request (`Work::Syscalls`).
+    Syscalls,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Work {
+    /// wrk, the prober and the collectors.
+    Load,
+    /// `connections` idle keep-alive connections.
+    Idle,
+    /// Counts of system calls, under strace, without times.
+    Syscalls,
+}

@@ -1,0 +1,175 @@
+//! Measures one cell: starts the programs, measures, and stops the programs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::plans::model::{Cell, Target, Work};
+use crate::run::child::Program;
+use crate::run::lab::{Lab, STRACE, Server, Trouble, ask, cpus, failed};
+use crate::run::probe::{Prober, Spec};
+use crate::run::proc::{GroupCounters, HostCounters};
+use crate::run::raw::{Found, IdleMemory, Raw, RawLoad, RawPrograms, RawSystem, Role};
+use crate::run::reply::Verdict;
+use crate::run::sockets;
+
+/// Probes per second: far below one percent of the load.
+pub(crate) const PROBE_HZ: f64 = 100.0;
+
+/// Time between the snapshot of the client's connections and threads, and the end of the client.
+const BEFORE_END: Duration = Duration::from_millis(350);
+
+impl<'a> Lab<'a> {
+    /// Measures a cell. A cell that fails is a measurement too, with the reason.
+    pub(crate) fn measure(&self, target: &Target, cell: &Cell) -> Result<Raw, Trouble> {
+        let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let mut commands = BTreeMap::new();
+        let found = match self.carry_out(target, cell, &mut commands) {
+            Err(Trouble::Failed(reason)) => Found::Failed(self.shorten(&reason)),
+            found => found?,
+        };
+        Ok(Raw { cell: cell.clone(), kind: target.kind, started, commands, found })
+    }
+
+    fn carry_out(
+        &self,
+        target: &Target,
+        cell: &Cell,
+        commands: &mut BTreeMap<String, String>,
+    ) -> Result<Found, Trouble> {
+        let mut values = self.values();
+        let backends =
+            if target.kind.forwards() { Some(self.backends(target, cell, &mut values)?) } else { None };
+        let server = self.target(target, cell, values)?;
+        for (role, server) in [("target", Some(&server)), ("backends", backends.as_ref())] {
+            if let Some(server) = server {
+                commands.insert(role.into(), self.shorten(&server.command));
+            }
+        }
+        let address = server.address()?;
+        self.verify(address, cell)?;
+        match cell.work {
+            Work::Load => {
+                let words = self.wrk_words(cell, cell.seconds, address).join(" ");
+                commands.insert("client".into(), self.shorten(&words));
+                Ok(Found::Load(Box::new(self.load(cell, server, backends)?)))
+            }
+            Work::Idle => Ok(Found::Idle(self.idle(cell, address, &server.program)?)),
+            Work::Syscalls => {
+                let (client, _) = self.load_once(cell, cell.seconds, address)?;
+                server.program.stop().map_err(failed("strace"))?;
+                let strace = fs::read_to_string(self.scratch.join(STRACE)).map_err(failed("strace"))?;
+                Ok(Found::Syscalls { client, strace })
+            }
+        }
+    }
+
+    /// Warms up, then runs wrk, the prober and the collectors at the same time.
+    fn load(
+        &self,
+        cell: &Cell,
+        server: Server<'a>,
+        backends: Option<Server<'a>>,
+    ) -> Result<RawLoad, Trouble> {
+        let address = server.address()?;
+        let warm = if cell.warm_s > 0.0 { Some(self.load_once(cell, cell.warm_s, address)?.0) } else { None };
+        let groups = (server.program.group(), backends.as_ref().map(|backends| backends.program.group()));
+        let (mut stats, mut backend_stats) = (server.stats, backends.map(|b| (b.program, b.stats)));
+        let seconds = (cell.seconds - 0.2).max(0.1);
+        let (path, body) = (cell.path.clone(), self.body(cell)?);
+        let late = Duration::from_secs_f64(cell.seconds).saturating_sub(BEFORE_END);
+        let mut late_look = None;
+
+        let (before, host, start) = (roles(groups), HostCounters::read(), Instant::now());
+        let client = self.wrk(cell, cell.seconds, address)?;
+        let prober = Prober::start(Spec { address, path, body, rate_hz: PROBE_HZ, seconds });
+        self.wait(&client, cell.seconds, |client| {
+            stats.look();
+            backend_stats.iter_mut().for_each(|(_, stats)| stats.look());
+            if late_look.is_none() && start.elapsed() >= late {
+                let connections = sockets::snapshot(address, &prober.ports());
+                late_look = Some((connections, GroupCounters::of_group(client.group())));
+            }
+        })?;
+        let (seconds, host) = (start.elapsed().as_secs_f64(), (host, HostCounters::read()));
+        let mut after = roles(groups);
+        let (connections, threads) = late_look.unwrap_or_default();
+        after.insert(Role::Client, GroupCounters::of_group(client.group()).with_threads_of(threads));
+        let client = self.wrk_report(client)?;
+        let probe = prober.finish().map_err(failed("the prober"))?;
+
+        let roles = after
+            .into_iter()
+            .map(|(role, now)| (role, (before.get(&role).copied().unwrap_or_default(), now)));
+        let system = RawSystem {
+            seconds,
+            cpus: cpus(),
+            ticks_per_second: rustix::param::clock_ticks_per_second(),
+            roles: roles.collect(),
+            host,
+        };
+        server.program.stop().map_err(failed("the target"))?;
+        let backends = match backend_stats {
+            Some((program, stats)) => {
+                program.stop().map_err(failed("the backends"))?;
+                stats.finish(start)
+            }
+            None => None,
+        };
+        let programs = RawPrograms { target: stats.finish(start), backends };
+        let sockets = connections.filter(|_| cell.keep_alive);
+        Ok(RawLoad { client, warm, probe, system, programs, sockets })
+    }
+
+    /// Opens connections step by step. Each connection gets one answer and is then idle. Reads the target's memory
+    /// after each step.
+    pub(crate) fn idle(
+        &self,
+        cell: &Cell,
+        address: SocketAddr,
+        target: &Program<'_>,
+    ) -> Result<IdleMemory, Trouble> {
+        const STEPS: u32 = 4;
+        const REST: Duration = Duration::from_millis(300);
+        let body = self.body(cell)?;
+        let asked = format!("GET /{} HTTP/1.1\r\nHost: {address}\r\n\r\n", cell.path).into_bytes();
+        let memory = || GroupCounters::of_group(target.group()).pss_kb;
+        for _ in 0..50 {
+            self.verify(address, cell)?;
+        }
+        self.pause(REST)?;
+        let unknown = || Trouble::Failed("the kernel does not report the memory of a process".into());
+        let mut points = vec![(0, memory().ok_or_else(unknown)?)];
+        let mut open = Vec::new();
+        for step in 1..=STEPS {
+            while open.len() < (cell.connections * step / STEPS) as usize {
+                self.pause(Duration::ZERO)?;
+                let mut stream = TcpStream::connect(address).map_err(failed("a connection"))?;
+                ask(&mut stream, &asked, &body).map_err(failed("an answer"))?;
+                open.push(stream);
+            }
+            self.pause(REST)?;
+            points.push((open.len() as u64, memory().ok_or_else(unknown)?));
+        }
+        let tried: Vec<&mut TcpStream> = open.iter_mut().step_by(20).collect();
+        let mut idle = IdleMemory { points, alive: 0, tried: tried.len() as u64 };
+        for stream in tried {
+            self.pause(Duration::ZERO)?;
+            idle.alive += u64::from(ask(stream, &asked, &body).is_ok_and(|verdict| verdict == Verdict::Good));
+        }
+        Ok(idle)
+    }
+}
+
+/// Reads the counters of the target, of the backends and of this process.
+fn roles((target, backends): (u32, Option<u32>)) -> BTreeMap<Role, GroupCounters> {
+    let mut roles = BTreeMap::from([
+        (Role::Target, GroupCounters::of_group(target)),
+        (Role::Lab, GroupCounters::of_this_process()),
+    ]);
+    if let Some(backends) = backends {
+        roles.insert(Role::Backends, GroupCounters::of_group(backends));
+    }
+    roles
+}

@@ -1,0 +1,222 @@
+//! Checks the machine before a measurement.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sha2::{Digest, Sha256};
+
+use crate::plans::build::hex;
+use crate::run::lab::cpus;
+use crate::run::manifest::{Binary, Host};
+use crate::run::proc::HostCounters;
+
+/// Maximum number of descriptors that a balancer needs: two for each of 2000 connections, and some more.
+const DESCRIPTORS: u64 = 4500;
+/// Number of connections that may arrive at once.
+const BACKLOG: u64 = 1024;
+
+/// The used programs: name, arguments that print the version, and true for a program that every run needs.
+const TOOLS: [(&str, &[&str], bool); 8] = [
+    ("wrk", &["-v"], true),
+    ("ss", &["-V"], true),
+    ("haproxy", &["-v"], false),
+    ("nginx", &["-v"], false),
+    ("caddy", &["version"], false),
+    ("apache2", &["-v"], false),
+    ("strace", &["-V"], false),
+    ("curl", &["-V"], false),
+];
+
+/// The result of the checks.
+#[derive(Debug)]
+pub(crate) struct Diagnosis {
+    pub(crate) tools: BTreeMap<String, String>,
+    pub(crate) host: Host,
+    pub(crate) neraca: Option<Binary>,
+    /// The problems that prevent a run.
+    pub(crate) fatal: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Makes all checks. Also raises our own descriptor limit; the started programs inherit this limit.
+pub(crate) fn examine(neraca: &Path, host_name: Option<&str>) -> Diagnosis {
+    let descriptors = raise_descriptor_limit();
+    let (mut fatal, mut warnings) = (Vec::new(), Vec::new());
+    let mut tools = BTreeMap::new();
+    for (name, arguments, needed) in TOOLS {
+        match version(name, arguments) {
+            Some(version) => drop(tools.insert(name.to_owned(), version)),
+            None if needed => fatal.push(format!("{name} is missing; `make bench-setup` installs it")),
+            None => warnings
+                .push(format!("{name} is missing, so its part is left out; `make bench-setup` installs it")),
+        }
+    }
+    let host = host(host_name, descriptors);
+    if descriptors < DESCRIPTORS {
+        let remedy = format!(
+            "`ulimit -Hn` must be at least {DESCRIPTORS} (limits.conf, or LimitNOFILE of the service)"
+        );
+        fatal.push(format!("the limit of open files is {descriptors}; {remedy}"));
+    }
+    if host.somaxconn < BACKLOG {
+        let remedy =
+            format!("`sysctl net.core.somaxconn={BACKLOG}` or more allows all clients to connect at once");
+        warnings.push(format!("a listen queue holds only {} connections; {remedy}", host.somaxconn));
+    }
+    if let Some(governor) = host.governor.as_deref().filter(|governor| *governor != "performance") {
+        warnings.push(format!(
+            "the CPU governor is {governor}; `cpupower frequency-set -g performance` steadies it"
+        ));
+    }
+    let (foreign, steal) = noise();
+    if foreign > 5.0 {
+        warnings.push(format!("other programs use {foreign:.0} % of the CPU; end them first"));
+    }
+    if steal > 1.0 {
+        warnings.push(format!("{steal:.0} % of the CPU is stolen by other machines on this host"));
+    }
+    let binary = binary(neraca);
+    if let Err(problem) = &binary {
+        fatal.push(problem.clone());
+    }
+    Diagnosis { tools, host, neraca: binary.ok(), fatal, warnings }
+}
+
+/// Returns the first line that a program prints about its version.
+fn version(name: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(name).args(arguments).output().ok()?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    Some(said.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised =
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_ok();
+    (if raised { limit.maximum } else { limit.current }).unwrap_or(u64::MAX)
+}
+
+/// Measures the CPU time of other programs and the stolen CPU time, in percent, while this process sleeps.
+fn noise() -> (f64, f64) {
+    let before = HostCounters::read();
+    std::thread::sleep(Duration::from_millis(500));
+    let after = HostCounters::read();
+    let ticks = |of: fn(&HostCounters) -> u64| of(&after).saturating_sub(of(&before)) as f64;
+    let (busy, steal) = (ticks(|host| host.process_ticks), ticks(|host| host.steal_ticks));
+    let all = busy + steal + ticks(|host| host.idle_ticks) + ticks(|host| host.interrupt_ticks);
+    (busy / all.max(1.0) * 100.0, steal / all.max(1.0) * 100.0)
+}
+
+fn line(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.lines().next()?.trim().to_owned())
+}
+
+fn host(name: Option<&str>, descriptors: u64) -> Host {
+    let value = |path: &str, name: &str| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
+        line.map(|(_, value)| value.trim().to_owned())
+    };
+    let cpu = value("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into());
+    let memory = value("/proc/meminfo", "MemTotal").unwrap_or_default();
+    let memory_mb = memory.split(' ').next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024;
+    let kernel = line("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let range = line("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ports = range.split_whitespace().map(|port| port.parse().unwrap_or(0));
+    let cpus = cpus() as usize;
+    let fingerprint = hex(&Sha256::digest(format!("{cpu}|{cpus}|{memory_mb}|{kernel}")))[..16].to_owned();
+    Host {
+        name: name.map_or_else(|| neutral_name(&cpu, cpus), Into::into),
+        cpu,
+        cpus,
+        memory_mb,
+        kernel,
+        governor: line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        descriptors,
+        somaxconn: line("/proc/sys/net/core/somaxconn").and_then(|n| n.parse().ok()).unwrap_or(0),
+        port_range: (ports.next().unwrap_or(0), ports.next().unwrap_or(0)),
+        fingerprint,
+    }
+}
+
+/// Names the machine after its CPU. The host name could reveal more than its owner wants.
+fn neutral_name(cpu: &str, cpus: usize) -> String {
+    const FAMILIES: [&str; 8] = ["epyc", "xeon", "ryzen", "core", "neoverse", "graviton", "apple", "arm"];
+    let cpu = cpu.to_lowercase();
+    let family = FAMILIES.iter().find(|family| cpu.contains(**family)).unwrap_or(&"host");
+    format!("{family}-{cpus}core")
+}
+
+/// Identifies the program under test by its contents.
+fn binary(path: &Path) -> Result<Binary, String> {
+    let remedy = "build it with `cargo build --release`, or name another program with --neraca";
+    let bytes = fs::read(path).map_err(|error| format!("{}: {error}; {remedy}", path.display()))?;
+    let version = Command::new(path).arg("--version").output();
+    let version = version.map_err(|error| format!("{}: {error}; {remedy}", path.display()))?;
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let changed = git(&["status", "--porcelain", "--", "src", "Cargo.toml", "Cargo.lock"]);
+    let mark = if changed.is_none_or(|changes| changes.is_empty()) { "" } else { "+" };
+    Ok(Binary {
+        version: String::from_utf8_lossy(&version.stdout).trim().to_owned(),
+        sha256: hex(&Sha256::digest(&bytes)),
+        commit: git(&["rev-parse", "--short=12", "HEAD"]).map(|commit| commit + mark),
+    })
+}
+
+impl Diagnosis {
+    /// Returns the result as text.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let host = &self.host;
+        let mut lines = vec![
+            format!(
+                "host      {}: {}, {} CPUs, {} MB, Linux {}",
+                host.name, host.cpu, host.cpus, host.memory_mb, host.kernel
+            ),
+            format!(
+                "limits    {} descriptors, listen queue {}, ports {}-{}",
+                host.descriptors, host.somaxconn, host.port_range.0, host.port_range.1
+            ),
+        ];
+        if let Some(neraca) = &self.neraca {
+            let commit = neraca.commit.as_deref().unwrap_or("unknown commit");
+            lines.push(format!("neraca    {}, {commit}, sha256 {}", neraca.version, &neraca.sha256[..12]));
+        }
+        lines.extend(self.tools.iter().map(|(name, version)| format!("{name:<9} {version}")));
+        lines.extend(self.warnings.iter().map(|warning| format!("warning   {warning}")));
+        lines.extend(self.fatal.iter().map(|fatal| format!("FATAL     {fatal}")));
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_named_after_its_cpu() {
+        let cases = [
+            ("AMD EPYC 7B13 64-Core Processor", 2, "epyc-2core"),
+            ("Intel(R) Core(TM) i5-8250U", 8, "core-8core"),
+            ("Cortex-A72", 4, "host-4core"),
+        ];
+        for (cpu, cpus, name) in cases {
+            assert_eq!(neutral_name(cpu, cpus), name);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_its_remedy() {
+        let diagnosis = examine(Path::new("/no/such/neraca"), Some("here"));
+        assert!(diagnosis.fatal.iter().any(|line| line.contains("cargo build --release")), "{diagnosis:?}");
+        assert_eq!(diagnosis.host.name, "here");
+        assert_eq!(version("no-such-program", &[]), None);
+    }
+}

@@ -1,0 +1,371 @@
+//! Starts and configures the programs of a measurement, and waits for them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::plans::model::{Cell, Target, Work};
+use crate::plans::targets;
+use crate::run::child::{Guard, Program};
+use crate::run::counters::Follower;
+use crate::run::probe::request;
+use crate::run::proc::GroupCounters;
+use crate::run::reply::{Reply, Verdict};
+use crate::run::site;
+use crate::run::wrk::{self, Client};
+
+/// Time between two looks at files and processes during a run.
+const LOOK: Duration = Duration::from_millis(10);
+/// The file with the table of strace, in the scratch directory.
+pub(crate) const STRACE: &str = "strace.txt";
+
+/// Maximum time for a program to start listening.
+const START: Duration = Duration::from_secs(10);
+
+/// The reason why a measurement gave no numbers.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// A signal asked us to stop.
+    Interrupted,
+    /// The cell failed; the text becomes the cell's result.
+    Failed(String),
+    /// The laboratory itself cannot continue.
+    Broken(String),
+}
+
+/// The reason why a command is not complete.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    Interrupted(String),
+    Refused(String),
+}
+
+impl From<String> for Stopped {
+    fn from(said: String) -> Self {
+        Stopped::Refused(said)
+    }
+}
+
+impl From<Trouble> for Stopped {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Interrupted => Stopped::Interrupted("interrupted".into()),
+            Trouble::Failed(said) | Trouble::Broken(said) => Stopped::Refused(said),
+        }
+    }
+}
+
+pub(crate) fn broken(what: &Path) -> impl Fn(std::io::Error) -> Trouble + '_ {
+    move |error| Trouble::Broken(format!("{}: {error}", what.display()))
+}
+
+pub(crate) fn failed(what: &str) -> impl Fn(std::io::Error) -> Trouble + '_ {
+    move |error| Trouble::Failed(format!("{what}: {error}"))
+}
+
+/// The data that all cells share.
+#[derive(Debug)]
+pub(crate) struct Lab<'a> {
+    pub(crate) neraca: PathBuf,
+    /// A directory for configurations, logs and the served files (`root`). No other process deletes files in it.
+    pub(crate) scratch: PathBuf,
+    pub(crate) guard: &'a Guard,
+    pub(crate) stop: &'a AtomicBool,
+    /// Contents of the served files by name.
+    pub(crate) bodies: BTreeMap<String, Arc<[u8]>>,
+}
+
+/// Makes the laboratory in a temporary directory, and runs work in it. Afterwards no program runs and the directory is
+/// removed.
+pub(crate) fn with<T>(
+    neraca: &Path,
+    stop: &AtomicBool,
+    work: impl FnOnce(&Lab<'_>) -> Result<T, Stopped>,
+) -> Result<T, Stopped> {
+    let scratch = std::env::temp_dir().join(format!("neraca-lab-{}", std::process::id()));
+    let cannot = |error: std::io::Error| format!("{}: {error}", scratch.display());
+    fs::create_dir_all(&scratch).map_err(cannot)?;
+    // The guard removes the directory.
+    let guard = Guard::start(&scratch).map_err(|error| format!("the guard does not start: {error}"))?;
+    let bodies = site::make(&scratch.join("root")).map_err(cannot)?;
+    fs::write(scratch.join("wrk.lua"), wrk::SCRIPT).map_err(cannot)?;
+    let neraca = fs::canonicalize(neraca).map_err(|error| format!("{}: {error}", neraca.display()))?;
+    work(&Lab { neraca, scratch: scratch.clone(), guard: &guard, stop, bodies })
+}
+
+/// A running program that listens.
+pub(crate) struct Server<'a> {
+    pub(crate) program: Program<'a>,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) stats: Follower,
+    pub(crate) command: String,
+}
+
+impl Server<'_> {
+    pub(crate) fn address(&self) -> Result<SocketAddr, Trouble> {
+        self.addresses.first().copied().ok_or_else(|| Trouble::Failed("it has no address".into()))
+    }
+}
+
+impl<'a> Lab<'a> {
+    /// The values of the placeholders that every command may have.
+    pub(crate) fn values(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([
+            ("neraca", self.neraca.display().to_string()),
+            ("root", self.scratch.join("root").display().to_string()),
+            ("dir", self.scratch.display().to_string()),
+            ("backend_stats", self.scratch.join("backends.stats").display().to_string()),
+        ])
+    }
+
+    /// Replaces the paths of this machine, which must not be in results.
+    pub(crate) fn shorten(&self, text: &str) -> String {
+        let text = text.replace(&self.scratch.display().to_string(), "{dir}");
+        text.replace(&self.neraca.display().to_string(), "neraca")
+    }
+
+    pub(crate) fn backends(
+        &self,
+        target: &Target,
+        cell: &Cell,
+        values: &mut BTreeMap<&'static str, String>,
+    ) -> Result<Server<'a>, Trouble> {
+        let mut words: Vec<String> = targets::BACKENDS.split_whitespace().map(Into::into).collect();
+        words.extend(target.backend_arguments.iter().cloned());
+        if cell.delay_ms > 0 {
+            words.extend(["--delay-ms".into(), cell.delay_ms.to_string()]);
+        }
+        let server = self.start("backends", &words, values, None)?;
+        for (name, address) in ["o1", "o2", "o3"].into_iter().zip(&server.addresses) {
+            values.insert(name, address.port().to_string());
+        }
+        Ok(server)
+    }
+
+    /// Configures a target with these values and with its port, and starts it.
+    pub(crate) fn target(
+        &self,
+        target: &Target,
+        cell: &Cell,
+        mut values: BTreeMap<&'static str, String>,
+    ) -> Result<Server<'a>, Trouble> {
+        let conf = self.scratch.join(format!("{}.conf", target.id));
+        let port = free_port().map_err(failed("no free port"))?;
+        values.extend([
+            ("port", port.to_string()),
+            ("stats", self.scratch.join("target.stats").display().to_string()),
+            ("conf", conf.display().to_string()),
+        ]);
+        if let Some(config) = &target.config {
+            fs::write(&conf, fill(config, &values)).map_err(broken(&conf))?;
+        }
+        let mut words = target.command.clone();
+        if cell.work == Work::Syscalls {
+            let output = self.scratch.join(STRACE).display().to_string();
+            words.splice(0..0, ["strace".into(), "-c".into(), "-f".into(), "-o".into(), output]);
+        }
+        let texts = target.command.iter().chain(&target.config);
+        let given = texts.into_iter().any(|text| text.contains("{port}")).then_some(port);
+        self.start("target", &words, &values, given)
+    }
+
+    /// Starts a server and waits until it listens. It listens on `port`, or else on the addresses that it prints, one
+    /// for each `--listen`.
+    fn start(
+        &self,
+        name: &str,
+        words: &[String],
+        values: &BTreeMap<&str, String>,
+        port: Option<u16>,
+    ) -> Result<Server<'a>, Trouble> {
+        let words: Vec<String> = words.iter().map(|word| fill(word, values)).collect();
+        let [out, err, stats] = ["out", "err", "stats"].map(|end| self.scratch.join(format!("{name}.{end}")));
+        for path in [&out, &stats] {
+            let _ = fs::remove_file(path);
+        }
+        let command = words.join(" ");
+        let program = Program::start(&words, &[], &out, &err, self.guard).map_err(failed(&command))?;
+        let deadline = Instant::now() + START;
+        let listeners = words.iter().filter(|word| *word == "--listen").count().max(1);
+        loop {
+            let addresses = match port {
+                Some(port) => {
+                    let address = SocketAddr::from(([127, 0, 0, 1], port));
+                    TcpStream::connect(address).map(|_| vec![address]).unwrap_or_default()
+                }
+                None => Some(listening(&fs::read_to_string(&out).unwrap_or_default()))
+                    .filter(|addresses| addresses.len() >= listeners)
+                    .unwrap_or_default(),
+            };
+            if !addresses.is_empty() && !program.has_ended() {
+                return Ok(Server { program, addresses, stats: Follower::new(&stats), command });
+            }
+            if program.has_ended() || Instant::now() > deadline {
+                let said = fs::read_to_string(&err).unwrap_or_default();
+                let said = said.lines().last().unwrap_or("it printed nothing");
+                return Err(Trouble::Failed(format!("{command} does not listen: {said}")));
+            }
+            self.pause(LOOK)?;
+        }
+    }
+
+    /// Checks that the target serves the right body, before any measurement.
+    pub(crate) fn verify(&self, address: SocketAddr, cell: &Cell) -> Result<(), Trouble> {
+        let mut stream = TcpStream::connect(address).map_err(failed("the first connection"))?;
+        let body = self.body(cell)?;
+        match ask(&mut stream, &request(&cell.path, address), &body) {
+            Ok(Verdict::Good) => Ok(()),
+            Ok(verdict) => Err(Trouble::Failed(format!("the first answer is wrong: {verdict:?}"))),
+            Err(error) => Err(Trouble::Failed(format!("the first answer: {error}"))),
+        }
+    }
+
+    pub(crate) fn body(&self, cell: &Cell) -> Result<Arc<[u8]>, Trouble> {
+        let body = self.bodies.get(&cell.path).cloned();
+        body.ok_or_else(|| Trouble::Broken(format!("there is no file {}", cell.path)))
+    }
+
+    /// Starts wrk.
+    pub(crate) fn wrk(&self, cell: &Cell, seconds: f64, address: SocketAddr) -> Result<Program<'a>, Trouble> {
+        let words = self.wrk_words(cell, seconds, address);
+        let [json, out, err] = ["wrk.json", "wrk.out", "wrk.err"].map(|name| self.scratch.join(name));
+        let _ = fs::remove_file(&json);
+        let environment: [(&str, &OsStr); 1] = [(wrk::JSON_VARIABLE, json.as_os_str())];
+        Program::start(&words, &environment, &out, &err, self.guard).map_err(failed("wrk"))
+    }
+
+    /// Returns the report of a wrk that has ended.
+    pub(crate) fn wrk_report(&self, client: Program<'_>) -> Result<Client, Trouble> {
+        let code = client.stop().map_err(failed("wrk"))?;
+        let Ok(json) = fs::read_to_string(self.scratch.join("wrk.json")) else {
+            let said = fs::read_to_string(self.scratch.join("wrk.err")).unwrap_or_default();
+            return Err(Trouble::Failed(format!("wrk reported nothing ({code}): {}", said.trim())));
+        };
+        wrk::parse(&json).map_err(Trouble::Failed)
+    }
+
+    /// Runs wrk to its end. Returns its report and its kernel counters.
+    pub(crate) fn load_once(
+        &self,
+        cell: &Cell,
+        seconds: f64,
+        address: SocketAddr,
+    ) -> Result<(Client, GroupCounters), Trouble> {
+        let client = self.wrk(cell, seconds, address)?;
+        self.wait(&client, seconds, |_| ())?;
+        let counters = GroupCounters::of_group(client.group());
+        Ok((self.wrk_report(client)?, counters))
+    }
+
+    pub(crate) fn wrk_words(&self, cell: &Cell, seconds: f64, address: SocketAddr) -> Vec<String> {
+        let url = format!("http://{address}/{}", cell.path);
+        wrk::command(cell, seconds, &self.scratch.join("wrk.lua"), &url)
+    }
+
+    pub(crate) fn pause(&self, time: Duration) -> Result<(), Trouble> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Trouble::Interrupted);
+        }
+        thread::sleep(time);
+        Ok(())
+    }
+
+    /// Waits for the end of the client, and calls `look` while it waits.
+    pub(crate) fn wait(
+        &self,
+        client: &Program<'_>,
+        seconds: f64,
+        mut look: impl FnMut(&Program<'_>),
+    ) -> Result<(), Trouble> {
+        let deadline = Instant::now() + Duration::from_secs_f64(seconds) + START;
+        while !client.has_ended() {
+            if Instant::now() > deadline {
+                return Err(Trouble::Failed("wrk did not end".into()));
+            }
+            look(client);
+            self.pause(LOOK)?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends one request and reads the whole response.
+pub(crate) fn ask(stream: &mut TcpStream, request: &[u8], body: &Arc<[u8]>) -> std::io::Result<Verdict> {
+    stream.set_read_timeout(Some(START))?;
+    stream.write_all(request)?;
+    let mut reply = Reply::new(Arc::clone(body));
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return Ok(reply.ended()),
+            n => {
+                if let Some(verdict) = reply.received(&buffer[..n]) {
+                    return Ok(verdict);
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn cpus() -> u64 {
+    thread::available_parallelism().map_or(1, |n| n.get() as u64)
+}
+
+/// Finds a free port below the range of ports that the kernel gives to connections. In that range one of thousands of
+/// connections would often take the port before the program does. Each process begins the search at another port.
+pub(crate) fn free_port() -> std::io::Result<u16> {
+    const PORTS: std::ops::Range<u32> = 10_000..30_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut taken = None;
+    for _ in PORTS {
+        let n = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = (PORTS.start + n % (PORTS.end - PORTS.start)) as u16;
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => taken = Some(error),
+        }
+    }
+    Err(taken.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
+}
+
+/// Replaces each `{name}` by its value.
+fn fill(text: &str, values: &BTreeMap<&str, String>) -> String {
+    values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+}
+
+/// Returns the addresses in lines of the form `listening on http://ADDRESS`.
+fn listening(text: &str) -> Vec<SocketAddr> {
+    let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
+    complete.lines().filter_map(|line| line.strip_prefix("listening on http://")?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_filled_and_others_left() {
+        let values = BTreeMap::from([("port", "80".to_owned()), ("o1", "81".to_owned())]);
+        assert_eq!(fill("a {port}:{o1} {o2} events { x }", &values), "a 80:81 {o2} events { x }");
+    }
+
+    #[test]
+    fn addresses_are_read_from_whole_lines() {
+        let cases = [
+            ("", 0),
+            ("listening on http://127.0.0.1:80", 0),
+            ("listening on http://127.0.0.1:80\n", 1),
+            ("listening on http://127.0.0.1:80\nlistening on http://[::1]:81\ntry this\n", 2),
+        ];
+        for (text, count) in cases {
+            assert_eq!(listening(text).len(), count, "{text}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Measures: starts the programs of a cell, puts load on them, and collects what the kernel and they themselves count.
+
+pub(crate) mod cell;
+pub(crate) mod child;
+pub(crate) mod counters;
+pub(crate) mod doctor;
+pub(crate) mod faulty;
+pub(crate) mod files;
+pub(crate) mod histogram;
+pub(crate) mod lab;
+pub(crate) mod manifest;
+pub(crate) mod probe;
+pub(crate) mod proc;
+pub(crate) mod raw;
+pub(crate) mod reply;
+mod site;
+pub(crate) mod sockets;
+pub(crate) mod wrk;

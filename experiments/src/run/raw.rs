@@ -1,0 +1,99 @@
+//! Everything that was measured in one cell. A record is a pure function of it ([`crate::judge::derive`]).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plans::model::{Cell, TargetKind};
+use crate::run::counters::RawCounters;
+use crate::run::probe::RawProbe;
+use crate::run::proc::{GroupCounters, HostCounters};
+use crate::run::sockets::RawSockets;
+use crate::run::wrk::Client;
+
+/// One line of raw.ndjson.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Raw {
+    pub(crate) cell: Cell,
+    pub(crate) kind: TargetKind,
+    /// UTC.
+    pub(crate) started: String,
+    /// The commands by role: `client`, `target`, `backends`. Scratch paths are shortened to `{dir}`.
+    pub(crate) commands: BTreeMap<String, String>,
+    pub(crate) found: Found,
+}
+
+/// The measurements of a cell, by its work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Found {
+    Load(Box<RawLoad>),
+    Idle(IdleMemory),
+    Syscalls {
+        client: Client,
+        /// The table that strace printed.
+        strace: String,
+    },
+    /// The reason why the cell has no numbers.
+    Failed(String),
+}
+
+/// The measurements of a load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RawLoad {
+    pub(crate) client: Client,
+    /// The report of wrk about the warm-up.
+    pub(crate) warm: Option<Client>,
+    pub(crate) probe: RawProbe,
+    pub(crate) system: RawSystem,
+    pub(crate) programs: RawPrograms,
+    pub(crate) sockets: Option<RawSockets>,
+}
+
+/// Kernel counters before and after the measured seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RawSystem {
+    pub(crate) seconds: f64,
+    pub(crate) cpus: u64,
+    pub(crate) ticks_per_second: u64,
+    pub(crate) roles: BTreeMap<Role, (GroupCounters, GroupCounters)>,
+    pub(crate) host: (HostCounters, HostCounters),
+}
+
+/// Counters of our programs in this cell.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RawPrograms {
+    pub(crate) target: Option<RawCounters>,
+    pub(crate) backends: Option<RawCounters>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Role {
+    /// wrk.
+    Client,
+    /// The measured program: a balancer, or a server without a balancer.
+    Target,
+    /// The servers behind a balancer.
+    Backends,
+    /// The prober and the collectors.
+    Lab,
+}
+
+/// Memory of the target with idle keep-alive connections. Each connection had one request answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct IdleMemory {
+    /// (open connections, PSS of the target in KB), in ascending order from 0 connections.
+    pub(crate) points: Vec<(u64, u64)>,
+    /// Tried connections that still answered at the end.
+    pub(crate) alive: u64,
+    pub(crate) tried: u64,
+}
+
+impl IdleMemory {
+    /// Returns the KB per connection, from the first point to the last point.
+    pub(crate) fn per_connection_kb(&self) -> Option<f64> {
+        let (&(n0, kb0), &(n1, kb1)) = (self.points.first()?, self.points.last()?);
+        (n1 > n0).then(|| (kb1 as f64 - kb0 as f64) / (n1 - n0) as f64)
+    }
+}

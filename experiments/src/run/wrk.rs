@@ -1,0 +1,91 @@
+//! The load generator wrk: its command, and its report through experiments/wrk.lua.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plans::model::Cell;
+
+/// The script that runs inside wrk. It writes one JSON object to the file named by [`JSON_VARIABLE`].
+pub(crate) const SCRIPT: &str = include_str!("../../wrk.lua");
+pub(crate) const JSON_VARIABLE: &str = "LAB_WRK_JSON";
+
+/// wrk's timeout in seconds. wrk ignores the latency of later answers, so the timeout is longer than any run.
+const TIMEOUT_S: u64 = 30;
+
+/// The report of wrk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Client {
+    pub(crate) duration_us: u64,
+    /// Complete responses, including responses of status 400 and above, and late responses.
+    pub(crate) requests: u64,
+    /// Bytes of heads and bodies.
+    pub(crate) bytes: u64,
+    pub(crate) errors: ClientErrors,
+    /// The latencies that wrk reports. wrk corrects the values, so the report must say so when it shows them.
+    pub(crate) latency_us: BTreeMap<String, Option<f64>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClientErrors {
+    pub(crate) connect: u64,
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+    /// Status 400 and above.
+    pub(crate) status: u64,
+    /// Answered too late.
+    pub(crate) timeout: u64,
+}
+
+/// Returns the command of wrk. wrk accepts only whole seconds.
+pub(crate) fn command(cell: &Cell, seconds: f64, script: &Path, url: &str) -> Vec<String> {
+    let mut words = vec!["wrk".into()];
+    words.extend(["-c".into(), cell.connections.to_string(), "-t".into(), cell.threads.to_string()]);
+    words.extend(["-d".into(), format!("{}s", seconds.ceil().max(1.0))]);
+    words.extend(["--timeout".into(), format!("{TIMEOUT_S}s"), "--latency".into()]);
+    words.extend(["-s".into(), script.display().to_string()]);
+    if !cell.keep_alive {
+        words.extend(["-H".into(), "Connection: close".into()]);
+    }
+    words.push(url.into());
+    words
+}
+
+/// Parses the output of the script.
+pub(crate) fn parse(json: &str) -> Result<Client, String> {
+    serde_json::from_str(json).map_err(|error| format!("wrk's report cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plans::build::tests::cell;
+
+    #[test]
+    fn a_report_is_read() {
+        let json = r#"{"duration_us":2000123,"requests":10,"bytes":2340,
+            "errors":{"connect":1,"read":2,"write":3,"status":4,"timeout":5},
+            "latency_us":{"min":null,"mean":12.500,"p99.9":7.000}}"#;
+        let client = parse(json).unwrap();
+        let e = client.errors;
+        assert_eq!((client.duration_us, client.requests, client.bytes), (2_000_123, 10, 2340));
+        assert_eq!((e.connect, e.read, e.write, e.status, e.timeout), (1, 2, 3, 4, 5));
+        assert_eq!(client.latency_us["mean"], Some(12.5));
+        assert_eq!(client.latency_us["min"], None);
+        for json in ["", "{}", "{\"duration_us\":-1}", "nonsense"] {
+            assert!(parse(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn the_command_says_what_the_cell_says() {
+        let mut cell = cell("thread");
+        (cell.connections, cell.threads, cell.keep_alive) = (1000, 150, false);
+        let line = command(&cell, 2.5, Path::new("wrk.lua"), "http://127.0.0.1:1/x").join(" ");
+        let expected = "wrk -c 1000 -t 150 -d 3s --timeout 30s --latency -s wrk.lua -H Connection: close http://127.0.0.1:1/x";
+        assert_eq!(line, expected);
+        cell.keep_alive = true;
+        assert!(!command(&cell, 2.5, Path::new("wrk.lua"), "u").join(" ").contains("close"));
+    }
+}
