@@ -9,7 +9,7 @@ use crate::judge::derive::derive;
 use crate::judge::record::{Load, Measured};
 use crate::judge::verdict::{Gate, Validity};
 use crate::plans::build::FILES;
-use crate::plans::model::{Cell, Section, Target, TargetKind, Work};
+use crate::plans::model::{Cell, Section, Target, TargetKind, What, Work};
 use crate::run::faulty::Fault;
 use crate::run::lab::{self, Stopped};
 use crate::run::probe::RawProbe;
@@ -50,7 +50,8 @@ fn target(fault: Fault) -> Target {
     Target {
         id: name(fault),
         title: name(fault),
-        kind: TargetKind::Server,
+        what: What::Server,
+        kind: TargetKind::User,
         baseline: None,
         command: line.split(' ').map(Into::into).collect(),
         config: None,

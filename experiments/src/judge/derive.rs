@@ -6,7 +6,7 @@ use crate::judge::gates;
 use crate::judge::record::{
     Conservation, Counted, Failures, HostUse, Load, Measured, Probe, Record, Syscalls, Use,
 };
-use crate::plans::model::{Cell, TargetKind};
+use crate::plans::model::{Cell, What};
 use crate::run::counters::RawCounters;
 use crate::run::probe::RawProbe;
 use crate::run::proc::{GroupCounters, HostCounters};
@@ -19,7 +19,7 @@ pub(crate) fn derive(raw: &Raw) -> Record {
     let cell = raw.cell.clone();
     let measured = match &raw.found {
         Found::Failed(reason) => Measured::Failed { reason: reason.clone() },
-        Found::Load(load) => Measured::Load(Box::new(of_load(load, &cell, raw.kind))),
+        Found::Load(load) => Measured::Load(Box::new(of_load(load, &cell, raw.what))),
         Found::Idle(idle) => Measured::Idle(idle.clone()),
         Found::Syscalls { client, strace } => match parse_strace(strace) {
             (calls, _) if calls.is_empty() => Measured::Failed { reason: "strace wrote no table".into() },
@@ -31,14 +31,14 @@ pub(crate) fn derive(raw: &Raw) -> Record {
     Record { cell, started: raw.started.clone(), commands: raw.commands.clone(), measured, gates, validity }
 }
 
-fn of_load(raw: &RawLoad, cell: &Cell, kind: TargetKind) -> Load {
+fn of_load(raw: &RawLoad, cell: &Cell, what: What) -> Load {
     let RawLoad { client, warm, probe, system, programs, sockets } = raw;
     let end = client.duration_us as f64 / 1e6;
     let derive = |raw: &Option<RawCounters>| raw.as_ref().and_then(|raw| counted(raw, end));
     let (target, backends) = (derive(&programs.target), derive(&programs.backends));
     let sockets = sockets.as_ref().filter(|_| cell.keep_alive);
     Load {
-        conservation: conservation(cell, kind, client, warm.as_ref(), probe, (&target, &backends)),
+        conservation: conservation(cell, what, client, warm.as_ref(), probe, (&target, &backends)),
         per_connection: sockets.map(|sockets| per_connection(sockets, client)),
         probe: summary(probe),
         failures: failures(client, sockets, cell),
@@ -114,7 +114,7 @@ fn per_connection(sockets: &RawSockets, client: &Client) -> Vec<u64> {
 /// request of the client.
 fn conservation(
     cell: &Cell,
-    kind: TargetKind,
+    what: What,
     client: &Client,
     warm: Option<&Client>,
     probe: &RawProbe,
@@ -129,7 +129,7 @@ fn conservation(
             + probe.total_us.count()
             + probe.errors.status,
         target: served(target),
-        backends: if kind.forwards() { served(backends) } else { None },
+        backends: if what == What::Balancer { served(backends) } else { None },
         slack: runs().map(|run| u64::from(cell.opened()) + errors(run)).sum::<u64>() + probe.errors.total(),
     };
     (conservation.target.is_some() || conservation.backends.is_some()).then_some(conservation)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::judge::record::{Load, Measured, Record};
 use crate::judge::verdict::{Gate, GateResult, Validity};
-use crate::plans::model::{Cell, Section, TargetKind, Work};
+use crate::plans::model::{Cell, Section, What, Work};
 use crate::run::raw::Role;
 
 use Validity::{Invalid, Note, Valid};
@@ -180,20 +180,18 @@ fn worst<const N: usize>(checks: [Judged; N]) -> Judged {
     (verdict, reasons.join("; "))
 }
 
-/// Evaluates the gates that need other cells. The keys are the cells' `seq`; `kind` returns the kind of a target.
+/// Evaluates the gates that need other cells. The keys are the cells' `seq`; `what` returns what a target does.
 pub(crate) fn across(
     records: &[Record],
-    kind: impl Fn(&str) -> Option<TargetKind>,
+    what: impl Fn(&str) -> Option<What>,
 ) -> BTreeMap<usize, Vec<GateResult>> {
     let loads: Vec<(&Cell, &Load)> = records.iter().filter_map(load_of).collect();
-    let direct = |cell: &Cell| {
-        matches!(kind(&cell.target), Some(TargetKind::Server | TargetKind::Ceiling)) && cell.delay_ms == 0
-    };
+    let direct = |cell: &Cell| what(&cell.target) == Some(What::Server) && cell.delay_ms == 0;
     let direct: Vec<(&Cell, &Load)> = loads.iter().copied().filter(|(cell, _)| direct(cell)).collect();
     let control = control(&loads);
     let mut results = BTreeMap::new();
     for (cell, load) in &loads {
-        let forwards = kind(&cell.target).is_some_and(TargetKind::forwards);
+        let forwards = what(&cell.target) == Some(What::Balancer);
         let judged = [
             (Gate::G6, if forwards { ceiling(cell, load, &direct) } else { None }),
             (Gate::G9, repeatable(cell, &loads)),
@@ -391,12 +389,11 @@ mod tests {
     }
 
     fn found(records: &[Record], seq: usize, gate: Gate) -> Option<(Validity, String)> {
-        let kind = |target: &str| match target {
-            "direct" => Some(TargetKind::Ceiling),
-            "thread" | "async" => Some(TargetKind::Engine),
-            _ => Some(TargetKind::Control),
+        let what = |target: &str| match target {
+            "direct" => Some(What::Server),
+            _ => Some(What::Balancer),
         };
-        let results = across(records, kind);
+        let results = across(records, what);
         results[&seq].iter().find(|r| r.gate == gate).map(|r| (r.verdict, r.reason.clone()))
     }
 

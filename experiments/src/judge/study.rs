@@ -10,7 +10,7 @@ use crate::judge::record::{Load, Measured, Record};
 use crate::judge::stats::median;
 use crate::judge::verdict::{Gate, Validity};
 use crate::plans::build;
-use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, Work};
+use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What, Work};
 use crate::run::manifest::Manifest;
 use crate::run::raw::Raw;
 
@@ -49,9 +49,9 @@ impl Study {
     }
 
     fn judge_across(&mut self) {
-        let kinds: BTreeMap<&str, TargetKind> =
-            self.plan.targets.iter().map(|target| (target.id.as_str(), target.kind)).collect();
-        let mut across = gates::across(&self.records, |id| kinds.get(id).copied());
+        let whats: BTreeMap<&str, What> =
+            self.plan.targets.iter().map(|target| (target.id.as_str(), target.what)).collect();
+        let mut across = gates::across(&self.records, |id| whats.get(id).copied());
         for record in &mut self.records {
             record.gates.extend(across.remove(&record.cell.seq).unwrap_or_default());
             record.gates.sort_by_key(|result| result.gate);
@@ -72,6 +72,10 @@ impl Study {
             }
             _ => target.title.clone(),
         }
+    }
+
+    pub(crate) fn what(&self, id: &str) -> Option<What> {
+        self.target(id).map(|target| target.what)
     }
 
     pub(crate) fn kind(&self, id: &str) -> Option<TargetKind> {
@@ -204,5 +208,35 @@ impl<'a> Group<'a> {
             text += &format!(" ({} of {} runs)", shown.len(), self.runs.len());
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::synthetic::Run;
+    use crate::plans::build::Scale;
+
+    /// A file server has no backends, whatever the reason to measure it.
+    #[test]
+    fn requests_are_conserved_in_every_ablation_of_the_file_server() {
+        let mut run = Run::new(Scale::Smoke);
+        let idle = |raw: &mut Raw| {
+            let crate::run::raw::Found::Load(load) = &mut raw.found else { return };
+            // The backends of an earlier program that counts nothing.
+            load.programs.backends.get_or_insert_with(|| crate::run::counters::RawCounters {
+                names: vec!["served".into()],
+                rows: vec![(0.5, vec![0])],
+            });
+        };
+        run.raws.iter_mut().filter(|raw| raw.cell.target.ends_with("read-file")).for_each(idle);
+        let study = run.study();
+        let ablations: Vec<_> =
+            study.records.iter().filter(|r| r.cell.target.ends_with("read-file")).collect();
+        assert_eq!(ablations.len(), 2);
+        for record in ablations {
+            let conserved = record.gates.iter().find(|result| result.gate == Gate::G3).unwrap();
+            assert_eq!(conserved.verdict, Validity::Valid, "{}: {}", record.cell.id, conserved.reason);
+        }
     }
 }

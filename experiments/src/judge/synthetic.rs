@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::judge::study::Study;
 use crate::plans::build::{self, FILES, Scale};
 use crate::plans::model::SCHEMA;
-use crate::plans::model::{Cell, Plan, Target, TargetKind, Work};
+use crate::plans::model::{Cell, Plan, Target, TargetKind, What, Work};
 use crate::plans::targets;
 use crate::run::counters::RawCounters;
 use crate::run::histogram::Histogram;
@@ -124,7 +124,7 @@ fn cpu_us(target: &Target) -> f64 {
 /// Returns the requests per second when all programs share two CPUs.
 fn rate(target: &Target, cell: &Cell) -> f64 {
     let client = 9.0 + f64::from(cell.threads) * 0.04 + if cell.keep_alive { 0.0 } else { 30.0 };
-    let backends = if target.kind.forwards() { 7.0 } else { 0.0 };
+    let backends = if target.what == What::Balancer { 7.0 } else { 0.0 };
     let body = cell.body_bytes as f64 * 0.0006;
     let busy = 2e6 / (client + backends + cpu_us(target) + body);
     let latency_s = 0.000_15 + cell.delay_ms as f64 / 1e3;
@@ -146,7 +146,7 @@ fn measure(target: &Target, cell: &Cell) -> Raw {
         },
     };
     let started = "2026-01-31T12:00:00Z".to_owned();
-    Raw { cell: cell.clone(), kind: target.kind, started, commands, found }
+    Raw { cell: cell.clone(), what: target.what, started, commands, found }
 }
 
 fn idle(target: &Target, cell: &Cell) -> IdleMemory {
@@ -176,7 +176,7 @@ fn load(target: &Target, cell: &Cell) -> RawLoad {
     let ours = target.command.iter().any(|word| word.contains("{neraca}"));
     let programs = RawPrograms {
         target: ours.then(|| counters(cell, rate, asked)),
-        backends: target.kind.forwards().then(|| counters(cell, rate, asked)),
+        backends: (target.what == What::Balancer).then(|| counters(cell, rate, asked)),
     };
     let sockets = cell.keep_alive.then(|| {
         let each = requests * (cell.body_bytes + 150) / u64::from(cell.opened());
@@ -241,7 +241,7 @@ fn system(target: &Target, cell: &Cell, requests: u64) -> RawSystem {
         (Role::Target, group(n * cpu_us(target), requests)),
         (Role::Lab, group(0.02, 10)),
     ]);
-    if target.kind.forwards() {
+    if target.what == What::Balancer {
         roles.insert(Role::Backends, group(n * 7.0, requests));
     }
     let ticks = |(_, after): &(GroupCounters, GroupCounters)| after.user_ticks + after.system_ticks;

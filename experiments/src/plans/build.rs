@@ -6,7 +6,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::plans::model::SCHEMA;
-use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, Work};
+use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What, Work};
 use crate::plans::rng::Rng;
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
 
@@ -134,8 +134,11 @@ impl Builder<'_> {
         self.group(Section::Assignment, Work::Load, 1, &engines, short(1000, 10, 2.0));
         self.group(Section::ThreadsControl, Work::Load, 1, &engines, short(1000, 2, 1.0));
         self.group(Section::Servers, Work::Load, 1, &[SERVE_THREAD, SERVE_ASYNC, DIRECT], short(100, 2, 2.0));
-        let peers: Vec<&str> =
-            targets.iter().filter(|t| t.kind == TargetKind::Peer).map(|t| t.id.as_str()).collect();
+        let peers: Vec<&str> = targets
+            .iter()
+            .filter(|t| t.kind == TargetKind::Peer && t.what == What::Balancer)
+            .map(|t| t.id.as_str())
+            .collect();
         self.group(Section::Peers, Work::Load, 1, &peers, short(100, 2, 2.0));
         for (section, kind) in
             [(Section::Variants, TargetKind::Variant), (Section::Ablations, TargetKind::Ablation)]
@@ -152,7 +155,11 @@ impl Builder<'_> {
         let (twice, once) = (repeat(2), repeat(1));
         let targets = self.targets;
         let of_kind = |kinds: &[TargetKind]| -> Vec<&str> {
-            targets.iter().filter(|t| kinds.contains(&t.kind)).map(|t| t.id.as_str()).collect()
+            targets
+                .iter()
+                .filter(|t| t.what == What::Balancer && kinds.contains(&t.kind))
+                .map(|t| t.id.as_str())
+                .collect()
         };
         let engines = of_kind(&[TargetKind::Engine, TargetKind::User]);
         let load = Work::Load;

@@ -26,6 +26,7 @@ pub(crate) struct Target {
     pub(crate) id: String,
     /// The name in the report, such as `Neraca, thread engine`.
     pub(crate) title: String,
+    pub(crate) what: What,
     pub(crate) kind: TargetKind,
     /// The id of the target without the change, for variants, ablations and `thread-again`.
     pub(crate) baseline: Option<String>,
@@ -37,32 +38,33 @@ pub(crate) struct Target {
     pub(crate) backend_arguments: Vec<String>,
 }
 
+/// What a target does. It says nothing about why the target is measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum What {
+    /// Forwards to backends, so backends run behind it and count its requests.
+    #[default]
+    Balancer,
+    /// Answers itself. The best of them is the upper limit of the rate of a balancer.
+    Server,
+}
+
+/// Why a target is measured. It says nothing about what the target does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum TargetKind {
-    /// One of the two engines, without a change.
+    /// One of our two engines, without a change.
     Engine,
-    /// Our file server, without a balancer.
-    Server,
-    /// Another file server, without a balancer: the upper limit of the rate.
-    Ceiling,
-    /// Another balancer over the same backends.
+    /// Another program that does the same.
     Peer,
-    /// One of our engines with another design choice.
+    /// One of our programs with another design choice.
     Variant,
     /// One of our programs with an extra overhead.
     Ablation,
     /// The same engine under a second name (A/A).
     Control,
-    /// Given with `--target`.
+    /// Given by the user.
     User,
-}
-
-impl TargetKind {
-    /// True when the target forwards to backends. Then a direct server is its ceiling.
-    pub(crate) fn forwards(self) -> bool {
-        !matches!(self, TargetKind::Server | TargetKind::Ceiling)
-    }
 }
 
 /// One measurement.

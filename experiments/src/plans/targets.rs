@@ -4,7 +4,7 @@
 //! difference between balancers. The other balancers are configured as their manuals advise for such a load: kept
 //! backend connections, one process or thread per CPU, no access log.
 
-use crate::plans::model::{Target, TargetKind};
+use crate::plans::model::{Target, TargetKind, What};
 
 pub(crate) const THREAD: &str = "thread";
 pub(crate) const ASYNC: &str = "async";
@@ -31,6 +31,7 @@ fn target(id: &str, title: &str, kind: TargetKind, line: &str) -> Target {
     Target {
         id: id.into(),
         title: title.into(),
+        what: What::Balancer,
         kind,
         baseline: None,
         command: words(line),
@@ -40,7 +41,8 @@ fn target(id: &str, title: &str, kind: TargetKind, line: &str) -> Target {
 }
 
 fn ours(id: &str, title: &str, kind: TargetKind, program: &str, engine: &str) -> Target {
-    target(id, title, kind, &program.replace("ENGINE", engine))
+    let what = if program == SERVE { What::Server } else { What::Balancer };
+    Target { what, ..target(id, title, kind, &program.replace("ENGINE", engine)) }
 }
 
 /// Makes a target of ours with a change.
@@ -59,14 +61,14 @@ fn changed(
 
 /// Returns our programs, without and with changes.
 pub(crate) fn own() -> Vec<Target> {
-    use TargetKind::{Ablation, Control, Engine, Server, Variant};
+    use TargetKind::{Ablation, Control, Engine, Variant};
     let (thread, asynchronous) = ((BALANCE, THREAD), (BALANCE, ASYNC));
     let mut targets = vec![
         ours(THREAD, "Neraca, thread engine", Engine, BALANCE, "thread"),
         ours(ASYNC, "Neraca, async engine", Engine, BALANCE, "async"),
         changed(AGAIN, "Neraca, thread engine again", Control, thread, ""),
-        ours(SERVE_THREAD, "Neraca file server, thread engine", Server, SERVE, "thread"),
-        ours(SERVE_ASYNC, "Neraca file server, async engine", Server, SERVE, "async"),
+        ours(SERVE_THREAD, "Neraca file server, thread engine", Engine, SERVE, "thread"),
+        ours(SERVE_ASYNC, "Neraca file server, async engine", Engine, SERVE, "async"),
         changed("thread-textbook", "one exchange per worker", Variant, thread, "--pool textbook"),
         changed("thread-rayon", "rayon for the channel", Variant, thread, "--pool rayon"),
         changed("async-smol", "smol's stock reactor", Variant, asynchronous, "--reactor smol"),
@@ -88,7 +90,7 @@ pub(crate) fn own() -> Vec<Target> {
 
 /// Returns the targets of other programs, each with its executable.
 pub(crate) fn others(cpus: usize) -> Vec<(&'static str, Target)> {
-    use TargetKind::{Ceiling, Peer};
+    use TargetKind::Peer;
     let cpus = cpus.to_string();
     let configured = |id: &str, title: &str, kind, line: &str, config: &str| {
         let mut target = target(id, title, kind, line);
@@ -98,7 +100,10 @@ pub(crate) fn others(cpus: usize) -> Vec<(&'static str, Target)> {
     let nginx = |server: &str| NGINX.replace("{server}", server);
     let nginx_line = "nginx -e stderr -c {conf}";
     vec![
-        ("nginx", configured(DIRECT, "nginx, asked directly", Ceiling, nginx_line, &nginx(NGINX_FILES))),
+        ("nginx", {
+            let nginx = configured(DIRECT, "nginx, asked directly", Peer, nginx_line, &nginx(NGINX_FILES));
+            Target { what: What::Server, ..nginx }
+        }),
         ("haproxy", configured("haproxy", "HAProxy", Peer, "haproxy -db -f {conf}", HAPROXY)),
         ("nginx", configured("nginx", "nginx", Peer, nginx_line, &nginx(NGINX_PROXY))),
         ("caddy", configured("caddy", "Caddy", Peer, "caddy run --config {conf} --adapter caddyfile", CADDY)),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::judge::study::Study;
-use crate::plans::model::{Section, TargetKind};
+use crate::plans::model::{Section, TargetKind, What};
 use crate::report::number::bytes;
 use crate::report::page::{Block, Figure};
 use crate::report::svg::{Anchor, Svg, text_width};
@@ -161,10 +161,13 @@ fn loads(study: &Study) -> String {
     format!("-c 1000 with -t {threads}; elsewhere few threads with -c {connections}")
 }
 
-fn titles(study: &Study, kinds: &[TargetKind]) -> Vec<String> {
+fn titles(study: &Study, what: What, kinds: &[TargetKind]) -> Vec<String> {
     let measured: BTreeSet<&str> = study.plan.cells.iter().map(|cell| cell.target.as_str()).collect();
-    let fits =
-        study.plan.targets.iter().filter(|t| kinds.contains(&t.kind) && measured.contains(t.id.as_str()));
+    let fits = study
+        .plan
+        .targets
+        .iter()
+        .filter(|t| t.what == what && kinds.contains(&t.kind) && measured.contains(t.id.as_str()));
     fits.map(|target| target.title.clone()).collect()
 }
 
@@ -197,7 +200,7 @@ fn right(sketch: &mut Sketch, study: &Study, top: f64) -> (f64, f64, f64) {
         backends.push("a delay before each answer, where the plan says so".to_owned());
     }
     let end = sketch.boxed("box", RIGHT, top, "backends", &backends);
-    let direct = titles(study, &[TargetKind::Server, TargetKind::Ceiling]);
+    let direct = titles(study, What::Server, &[TargetKind::Engine, TargetKind::Peer, TargetKind::User]);
     if direct.is_empty() {
         return (end, end, end);
     }
@@ -263,7 +266,7 @@ pub(crate) fn draw(study: &Study) -> Svg {
     let (client_end, prober, left_end) = left(&mut sketch, study, top);
     let (backends_end, direct, right_end) = right(&mut sketch, study, top);
 
-    let peers = titles(study, &[TargetKind::Peer, TargetKind::User]);
+    let peers = titles(study, What::Balancer, &[TargetKind::Peer, TargetKind::User]);
     let others = match peers.is_empty() {
         true => "no other balancer was measured".to_owned(),
         false => format!("in the same place, one at a time: {}", peers.join(", ")),
@@ -308,7 +311,7 @@ pub(crate) fn mermaid(study: &Study) -> String {
         let chain: Vec<String> = (0..steps.len()).map(|n| format!("e{i}s{n}")).collect();
         text += &format!("      {}\n    end\n", chain.join(" --> "));
     }
-    let peers = titles(study, &[TargetKind::Peer, TargetKind::User]);
+    let peers = titles(study, What::Balancer, &[TargetKind::Peer, TargetKind::User]);
     if !peers.is_empty() {
         text += &format!("    peers[\"in the same place: {}\"]\n", peers.join(", "));
     }
@@ -316,7 +319,7 @@ pub(crate) fn mermaid(study: &Study) -> String {
     text += &format!("  backends[\"backends<br/>{} addresses of one neraca serve\"]\n", topology.backends);
     text += "  wrk -->|load| balancer\n  prober -->|t0 intended, t1 sent, t2 first byte, t3 last byte| balancer\n";
     text += "  balancer -->|forwards| backends\n";
-    let direct = titles(study, &[TargetKind::Server, TargetKind::Ceiling]);
+    let direct = titles(study, What::Server, &[TargetKind::Engine, TargetKind::Peer, TargetKind::User]);
     if !direct.is_empty() {
         text +=
             &format!("  direct[\"asked directly: {}\"]\n  wrk -.->|the ceiling| direct\n", direct.join(", "));

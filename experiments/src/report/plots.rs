@@ -199,9 +199,7 @@ pub(crate) fn p99_by_rate(study: &Study) -> Figure {
     let mut groups = study.groups(|c| {
         matches!(c.section, Section::Concurrency | Section::Peers) && c.keep_alive && c.body_bytes == 128
     });
-    groups.retain(|group| {
-        study.kind(&group.cell.target).is_some_and(crate::plans::model::TargetKind::forwards)
-    });
+    groups.retain(|group| study.what(&group.cell.target) == Some(crate::plans::model::What::Balancer));
     let mut series = curves(study, &groups, |cell| f64::from(cell.connections), measure::waiting_p99_ms);
     for one in &mut series {
         let target = groups.iter().find(|group| study.title(&group.cell.target) == one.name);

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::plans::model::{Cell, Target, Work};
+use crate::plans::model::{Cell, Target, What, Work};
 use crate::run::child::Program;
 use crate::run::lab::{Lab, STRACE, Server, Trouble, ask, cpus, failed};
 use crate::run::probe::{Prober, Spec};
@@ -29,7 +29,7 @@ impl<'a> Lab<'a> {
             Err(Trouble::Failed(reason)) => Found::Failed(self.shorten(&reason)),
             found => found?,
         };
-        Ok(Raw { cell: cell.clone(), kind: target.kind, started, commands, found })
+        Ok(Raw { cell: cell.clone(), what: target.what, started, commands, found })
     }
 
     fn carry_out(
@@ -39,8 +39,11 @@ impl<'a> Lab<'a> {
         commands: &mut BTreeMap<String, String>,
     ) -> Result<Found, Trouble> {
         let mut values = self.values();
-        let backends =
-            if target.kind.forwards() { Some(self.backends(target, cell, &mut values)?) } else { None };
+        let backends = if target.what == What::Balancer {
+            Some(self.backends(target, cell, &mut values)?)
+        } else {
+            None
+        };
         let server = self.target(target, cell, values)?;
         for (role, server) in [("target", Some(&server)), ("backends", backends.as_ref())] {
             if let Some(server) = server {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plans::model::{Cell, TargetKind};
+use crate::plans::model::{Cell, What};
 use crate::run::counters::RawCounters;
 use crate::run::probe::RawProbe;
 use crate::run::proc::{GroupCounters, HostCounters};
@@ -15,7 +15,8 @@ use crate::run::wrk::Client;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Raw {
     pub(crate) cell: Cell,
-    pub(crate) kind: TargetKind,
+    /// What the target does.
+    pub(crate) what: What,
     /// UTC.
     pub(crate) started: String,
     /// The commands by role: `client`, `target`, `backends`. Scratch paths are shortened to `{dir}`.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::plans::model::{Target, TargetKind};
+use crate::plans::model::{Target, TargetKind, What};
 use crate::plans::targets;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +185,7 @@ pub(crate) fn target(id: &str, line: &str, config: Option<String>) -> Target {
     Target {
         id: id.into(),
         title: id.into(),
+        what: What::Balancer,
         kind: TargetKind::Peer,
         baseline: None,
         command: line.split_whitespace().map(Into::into).collect(),
