@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::judge::record::{Load, Measured, Record};
+use crate::judge::stats::jain;
 use crate::judge::verdict::{Gate, GateResult, Validity};
 use crate::plans::model::{Cell, Section, What, Work};
 use crate::run::raw::Role;
@@ -31,7 +32,7 @@ pub(crate) fn judge(cell: &Cell, measured: &Measured) -> Vec<GateResult> {
     let Measured::Load(load) = measured else { return Vec::new() };
     let judged = [
         (Gate::G1, connections(cell)),
-        (Gate::G2, little(cell, load)),
+        (Gate::G2, starvation(cell, load)),
         (Gate::G3, conservation(load)),
         (Gate::G4, failures(cell, load)),
         (Gate::G5, generator(cell, load)),
@@ -63,22 +64,39 @@ fn connections(cell: &Cell) -> Judged {
     )
 }
 
-fn little(cell: &Cell, load: &Load) -> Judged {
-    let Some(mean_us) = load.client.latency_us.get("mean").copied().flatten() else {
-        return (Invalid, "no latency was measured".into());
+/// Compares the connections with each other. A connection is starved when others get more than ten times as much.
+/// Little's law alone does not show it: wrk's mean misses the answers that wrk corrects away, and the time to connect.
+fn starvation(cell: &Cell, load: &Load) -> Judged {
+    let Some(answers) = load.per_connection.as_ref().filter(|answers| answers.len() > 10) else {
+        return if cell.keep_alive {
+            (Note, "the answers per connection are not known".into())
+        } else {
+            valid()
+        };
     };
-    let in_flight = load.requests_per_second() * mean_us / 1e6;
-    let opened = f64::from(cell.opened());
-    let said = format!("rate x wrk's mean latency gives {in_flight:.0} of {opened:.0} connections at work");
-    match in_flight / opened {
-        rho if rho > 1.1 => {
-            (Note, format!("{said}: wrk's correction, so the mean shown is connections / rate"))
-        }
-        rho if rho >= 0.9 => valid(),
-        // wrk does not measure the time to connect.
-        _ if !cell.keep_alive => (Note, format!("{said}: the others were connecting")),
-        _ => (Invalid, format!("{said}: the others were starved or dead")),
+    let at = |fraction| quantile_u64(answers, fraction);
+    let (tenth, median) = (at(0.1), at(0.5));
+    let jain = jain(answers).unwrap_or(0.0);
+    let said = || {
+        let mean_us = load.client.latency_us.get("mean").copied().flatten().unwrap_or(0.0);
+        format!(
+            "the slowest tenth of the connections got at most {tenth} answers, the median {median} (Jain's index \
+             {jain:.2}); rate x wrk's mean latency gives {:.0} of {} connections at work",
+            load.requests_per_second() * mean_us / 1e6,
+            cell.opened()
+        )
+    };
+    match (tenth * 10 < median, jain) {
+        (true, _) => (Invalid, said()),
+        (_, jain) if jain < 0.5 => (Invalid, said()),
+        (_, jain) if jain < 0.8 => (Note, said()),
+        _ => valid(),
     }
+}
+
+fn quantile_u64(sorted: &[u64], fraction: f64) -> u64 {
+    let at = (fraction * sorted.len().saturating_sub(1) as f64).round() as usize;
+    sorted.get(at).copied().unwrap_or(0)
 }
 
 fn conservation(load: &Load) -> Judged {
@@ -321,7 +339,7 @@ mod tests {
                 backends: None,
                 slack: 100,
             }),
-            per_connection: None,
+            per_connection: Some(vec![400; 101]),
         }
     }
 
@@ -329,13 +347,18 @@ mod tests {
 
     #[test]
     fn each_gate_has_its_reason() {
-        let cases: [(&str, Gate, Validity, Change); 18] = [
+        let cases: [(&str, Gate, Validity, Change); 20] = [
             ("900 connections", Gate::G1, Note, |cell, _| (cell.connections, cell.threads) = (100, 30)),
-            ("at work", Gate::G2, Invalid, |_, load| load.client.requests = 30_000),
-            ("correction", Gate::G2, Note, |_, load| load.client.requests = 48_000),
-            ("connecting", Gate::G2, Note, |cell, load| {
-                (cell.keep_alive, load.client.requests) = (false, 30_000);
+            ("at most 3 answers", Gate::G2, Invalid, |_, load| {
+                load.per_connection = Some([[3; 20].as_slice(), &[400; 81]].concat());
             }),
+            ("Jain's index 0.7", Gate::G2, Note, |_, load| {
+                load.per_connection = Some([[40; 50].as_slice(), &[200; 51]].concat());
+            }),
+            ("not known", Gate::G2, Note, |_, load| load.per_connection = None),
+            // wrk's mean says that 75 of 100 connections were at work, but all got the same.
+            ("", Gate::G2, Valid, |_, load| load.client.requests = 30_000),
+            ("", Gate::G2, Valid, |cell, load| (cell.keep_alive, load.per_connection) = (false, None)),
             ("served 39000", Gate::G3, Invalid, |_, load| {
                 load.conservation.as_mut().unwrap().target = Some(39_000);
             }),

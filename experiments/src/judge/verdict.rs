@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Gate {
     /// wrk opened as many connections as requested.
     G1,
-    /// Little's law: rate x latency = connections.
+    /// No connection of the client was starved.
     G2,
     /// Client, target and backends count the same number of requests.
     G3,
@@ -48,7 +48,7 @@ impl Gate {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Gate::G1 => "connections really opened",
-            Gate::G2 => "Little's law",
+            Gate::G2 => "no connection starved",
             Gate::G3 => "conservation of requests",
             Gate::G4 => "failures",
             Gate::G5 => "load generator not saturated",
