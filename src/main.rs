@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use neraca::app::App;
 use neraca::config::{self, Backends, Balance, Common, Config, Serve};
@@ -191,8 +191,11 @@ impl Service {
     }
 
     fn write_stats(&mut self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let counters = self.running.stats().to_json();
+        let row = format!("{{\"unix_ms\":{},{}\n", now.as_millis(), counters.trim_start_matches('{'));
         if let Some(file) = &mut self.stats
-            && let Err(error) = file.write_all(format!("{}\n", self.running.stats().to_json()).as_bytes())
+            && let Err(error) = file.write_all(row.as_bytes())
         {
             log::warn!("cannot write the counters: {error}");
         }

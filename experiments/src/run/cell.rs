@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::plans::model::{Cell, Target, What, Work};
 use crate::run::child::Program;
+use crate::run::counters::RawCounters;
 use crate::run::lab::{Lab, STRACE, Server, Trouble, ask, cpus, failed};
 use crate::run::probe::{Prober, Spec};
 use crate::run::proc::{GroupCounters, HostCounters};
@@ -78,18 +79,16 @@ impl<'a> Lab<'a> {
         let address = server.address()?;
         let warm = if cell.warm_s > 0.0 { Some(self.load_once(cell, cell.warm_s, address)?.0) } else { None };
         let groups = (server.program.group(), backends.as_ref().map(|backends| backends.program.group()));
-        let (mut stats, mut backend_stats) = (server.stats, backends.map(|b| (b.program, b.stats)));
         let seconds = (cell.seconds - 0.2).max(0.1);
         let (path, body) = (cell.path.clone(), self.body(cell)?);
         let late = Duration::from_secs_f64(cell.seconds).saturating_sub(BEFORE_END);
         let mut late_look = None;
 
         let (before, host, start) = (roles(groups), HostCounters::read(), Instant::now());
+        let stamp = SystemTime::now();
         let client = self.wrk(cell, cell.seconds, address)?;
         let prober = Prober::start(Spec { address, path, body, rate_hz: PROBE_HZ, seconds });
         self.wait(&client, cell.seconds, |client| {
-            stats.look();
-            backend_stats.iter_mut().for_each(|(_, stats)| stats.look());
             if late_look.is_none() && start.elapsed() >= late {
                 let connections = sockets::snapshot(address, &prober.ports());
                 late_look = Some((connections, GroupCounters::of_group(client.group())));
@@ -113,14 +112,11 @@ impl<'a> Lab<'a> {
             host,
         };
         server.program.stop().map_err(failed("the target"))?;
-        let backends = match backend_stats {
-            Some((program, stats)) => {
-                program.stop().map_err(failed("the backends"))?;
-                stats.finish(start)
-            }
-            None => None,
-        };
-        let programs = RawPrograms { target: stats.finish(start), backends };
+        let mut programs = RawPrograms { target: RawCounters::read(&server.stats, stamp), backends: None };
+        if let Some(backends) = backends {
+            backends.program.stop().map_err(failed("the backends"))?;
+            programs.backends = RawCounters::read(&backends.stats, stamp);
+        }
         let sockets = connections.filter(|_| cell.keep_alive);
         Ok(RawLoad { client, warm, probe, system, programs, sockets })
     }

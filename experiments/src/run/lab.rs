@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use crate::plans::model::{Cell, Target, Work};
 use crate::plans::targets;
 use crate::run::child::{Guard, Program};
-use crate::run::counters::Follower;
 use crate::run::probe::request;
 use crate::run::proc::GroupCounters;
 use crate::run::reply::{Reply, Verdict};
@@ -104,7 +103,8 @@ pub(crate) fn with<T>(
 pub(crate) struct Server<'a> {
     pub(crate) program: Program<'a>,
     pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) stats: Follower,
+    /// The file of the program's counters, if it writes one.
+    pub(crate) stats: PathBuf,
     pub(crate) command: String,
 }
 
@@ -205,7 +205,7 @@ impl<'a> Lab<'a> {
                     .unwrap_or_default(),
             };
             if !addresses.is_empty() && !program.has_ended() {
-                return Ok(Server { program, addresses, stats: Follower::new(&stats), command });
+                return Ok(Server { program, addresses, stats, command });
             }
             if program.has_ended() || Instant::now() > deadline {
                 let said = fs::read_to_string(&err).unwrap_or_default();
