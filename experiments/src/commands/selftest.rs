@@ -10,10 +10,11 @@ use crate::judge::record::{Load, Measured};
 use crate::judge::verdict::{Gate, Validity};
 use crate::plans::build::FILES;
 use crate::plans::model::{Cell, Section, Target, TargetKind, What, Work};
-use crate::run::faulty::Fault;
+use crate::run::faulty::{Fault, POOL};
 use crate::run::lab::{self, Stopped};
 use crate::run::probe::RawProbe;
 use crate::run::raw::{Found, Raw};
+use crate::run::wrk::Client;
 
 const CONNECTIONS: u32 = 50;
 
@@ -73,7 +74,7 @@ fn cell(fault: Fault) -> Cell {
         body_bytes: FILES[1].1,
         keep_alive: true,
         delay_ms: 0,
-        warm_s: 0.0,
+        warm_s: 1.0,
         seconds: if fault == Fault::Pause { 4.0 } else { 3.0 },
     }
 }
@@ -83,8 +84,20 @@ fn judge(fault: Fault, cell: &Cell, raw: &Raw) -> Result<Verdict, String> {
     let (Measured::Load(load), Found::Load(found)) = (&record.measured, &raw.found) else {
         return Err(format!("{}: {:?}", name(fault), record.measured));
     };
+    let load = with_warm_up(load, found.warm.as_ref());
     let gate = |gate| record.gates.iter().find(|result| result.gate == gate).map(|result| result.verdict);
-    Ok(weigh(fault, cell, load, &found.probe, gate))
+    Ok(weigh(fault, cell, &load, &found.probe, gate))
+}
+
+/// Adds the errors of the warm-up, because a server counts its faults from its start.
+fn with_warm_up(load: &Load, warm: Option<&Client>) -> Load {
+    let mut load = load.clone();
+    if let Some(warm) = warm {
+        load.failures.read += warm.errors.read;
+        load.failures.write += warm.errors.write;
+        load.failures.status += warm.errors.status;
+    }
+    load
 }
 
 /// Compares the report with the true faults.
@@ -115,6 +128,7 @@ fn weigh(
         Fault::Down | Fault::Reset | Fault::CloseEach | Fault::Cut => {
             Verdict { good: false, line: "is not measured".into() }
         }
+        Fault::Starve => weigh_starvation(cell, load, gate),
         Fault::Silent => weigh_silence(counts.at_fault, cell, load, gate),
         Fault::Pause => weigh_pause(probe),
     }
@@ -131,7 +145,7 @@ struct Counts {
 impl Counts {
     fn of(load: &Load, cell: &Cell) -> Self {
         let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
-        let slack = u64::from(cell.opened()) + 2;
+        let slack = 2 * u64::from(cell.opened()) + 2;
         Counts { served: counter("served"), at_fault: counter("at_fault"), slack }
     }
 
@@ -160,6 +174,8 @@ fn weigh_silence(truth: u64, cell: &Cell, load: &Load, gate: impl Fn(Gate) -> Op
     let share = stalled as f64 / f64::from(cell.opened());
     let probes = timeouts as f64 / load.probe.intended.max(1) as f64;
     let is_a_tenth = |share: f64| (0.07..=0.13).contains(&share);
+    // A tenth of the connections of the warm-up was silent too.
+    let truth = truth.saturating_sub(u64::from(cell.opened() / 10));
     Verdict {
         good: (stalled + timeouts).abs_diff(truth) <= 2
             && is_a_tenth(share)
@@ -169,6 +185,19 @@ fn weigh_silence(truth: u64, cell: &Cell, load: &Load, gate: impl Fn(Gate) -> Op
             "{truth} connections never answered, reported {stalled} of {} and {timeouts} of {} probes",
             cell.opened(),
             load.probe.intended
+        ),
+    }
+}
+
+/// Checks that every connection beyond the pool counts as failed. Probes take places of the pool too.
+fn weigh_starvation(cell: &Cell, load: &Load, gate: impl Fn(Gate) -> Option<Validity>) -> Verdict {
+    let (stalled, opened) = (load.failures.stalled, u64::from(cell.opened()));
+    Verdict {
+        good: stalled >= opened - POOL as u64
+            && stalled <= opened
+            && gate(Gate::G4) == Some(Validity::Invalid),
+        line: format!(
+            "{stalled} of {opened} connections reported as never answered; {POOL} workers hold a connection each"
         ),
     }
 }

@@ -88,7 +88,7 @@ fn counted(raw: &RawCounters, end: f64) -> Option<Counted> {
 fn failures(client: &Client, sockets: Option<&RawSockets>, cell: &Cell) -> Failures {
     let e = client.errors;
     let silent_ms = (cell.seconds * 500.0) as u64;
-    let stalled = sockets.map_or(0, |sockets| sockets.silent_ms.count_from(silent_ms));
+    let stalled = sockets.map_or(0, |sockets| sockets.silent_ms.count_from(silent_ms) + sockets.unopened);
     Failures {
         connect: e.connect,
         read: e.read,
@@ -248,9 +248,10 @@ mod tests {
         let sockets = RawSockets {
             received: Histogram::of(&[0, 100, 206, 300]),
             silent_ms: Histogram::of(&[0, 1900, 2000, 3000]),
+            unopened: 7,
         };
         let failures = failures(&client, Some(&sockets), &cell);
-        assert_eq!((failures.stalled, failures.total()), (2, 5));
+        assert_eq!((failures.stalled, failures.total()), (9, 12));
         let quantiles = per_connection(&sockets, &client);
         assert_eq!((quantiles.len(), quantiles[0], quantiles[50], quantiles[100]), (101, 0, 10, 30));
     }

@@ -87,7 +87,8 @@ pub(crate) struct Failures {
     pub(crate) write: u64,
     pub(crate) status: u64,
     pub(crate) timeout: u64,
-    /// Connections of the client that received nothing during the last half of the measured time.
+    /// Connections of the client that received nothing during the last half of the measured time, wherever they got
+    /// stuck: in the listen queue, accepted, or half way.
     pub(crate) stalled: u64,
 }
 

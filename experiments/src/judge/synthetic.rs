@@ -184,7 +184,7 @@ fn load(target: &Target, cell: &Cell) -> RawLoad {
         let of = |i: u32| (each as f64 * (1.0 + spread * f64::from(i % 21).mul_add(0.1, -1.0))) as u64;
         let received: Vec<u64> = (0..cell.opened()).map(of).collect();
         let silent: Vec<u64> = (0..cell.opened()).map(u64::from).map(|i| i % 10).collect();
-        RawSockets { received: Histogram::of(&received), silent_ms: Histogram::of(&silent) }
+        RawSockets { received: Histogram::of(&received), silent_ms: Histogram::of(&silent), unopened: 0 }
     });
     let system = system(target, cell, requests);
     RawLoad { client: client(requests, cell), warm: None, probe, system, programs, sockets }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The fault of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -24,6 +24,9 @@ pub(crate) enum Fault {
     Pause,
     /// Every twentieth answer is followed by a close without `Connection: close`.
     Close,
+    /// A fixed pool: each worker holds a connection until the client closes it. The other connections wait in a short
+    /// listen queue.
+    Starve,
     /// Does not run: `chaos` starts no process. A server with this fault has no fault.
     Down,
     /// Every request is answered with a reset.
@@ -36,12 +39,23 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// The faults whose rates the self-test measures.
-    pub(crate) const MEASURED: [Fault; 6] =
-        [Fault::None, Fault::Status, Fault::Truncate, Fault::Silent, Fault::Pause, Fault::Close];
+    pub(crate) const MEASURED: [Fault; 7] = [
+        Fault::None,
+        Fault::Status,
+        Fault::Truncate,
+        Fault::Silent,
+        Fault::Pause,
+        Fault::Close,
+        Fault::Starve,
+    ];
 }
 
 /// Length of a cut response in bytes; the cut is within the status line and the first field.
 const CUT_AFTER: usize = 24;
+
+/// Workers of the fixed pool, and the length of its listen queue.
+pub(crate) const POOL: usize = 20;
+const QUEUE: i32 = 8;
 
 pub(crate) const PAUSE_EVERY: Duration = Duration::from_secs(2);
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
@@ -57,7 +71,10 @@ impl Counts {
     fn json(&self) -> String {
         let [accepted, served, at_fault] =
             [&self.accepted, &self.served, &self.at_fault].map(|n| n.load(Relaxed));
-        format!("{{\"accepted\":{accepted},\"served\":{served},\"at_fault\":{at_fault}}}\n")
+        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        format!(
+            "{{\"unix_ms\":{unix_ms},\"accepted\":{accepted},\"served\":{served},\"at_fault\":{at_fault}}}\n"
+        )
     }
 }
 
@@ -67,17 +84,24 @@ pub(crate) fn serve(fault: Fault, listen: SocketAddr, body: &Path, stats: &Path)
     let handle = stop.handle();
     let body: Arc<[u8]> = std::fs::read(body)?.into();
     let listener = TcpListener::bind(listen)?;
+    if fault == Fault::Starve {
+        rustix::net::listen(&listener, QUEUE)?;
+    }
     let counts = Arc::new(Counts::default());
     let start = Instant::now();
     println!("listening on http://{}", listener.local_addr()?);
-    let shared = Arc::clone(&counts);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let number = shared.accepted.fetch_add(1, Relaxed);
-            let (counts, body) = (Arc::clone(&shared), Arc::clone(&body));
-            thread::spawn(move || converse(stream, fault, number, start, &counts, &body));
-        }
-    });
+    let pool = if fault == Fault::Starve { POOL } else { 1 };
+    for _ in 0..pool {
+        let (listener, counts, body) = (listener.try_clone()?, Arc::clone(&counts), Arc::clone(&body));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let number = counts.accepted.fetch_add(1, Relaxed);
+                let (counts, body) = (Arc::clone(&counts), Arc::clone(&body));
+                let talk = move || converse(stream, fault, number, start, &counts, &body);
+                if fault == Fault::Starve { talk() } else { drop(thread::spawn(talk)) }
+            }
+        });
+    }
     let path = stats.to_owned();
     let writing = Arc::clone(&counts);
     let note = move |counts: &Counts| {
@@ -114,7 +138,7 @@ fn converse(stream: TcpStream, fault: Fault, connection: u64, start: Instant, co
             Fault::Status | Fault::Truncate => number % 100 == 99,
             Fault::Close => number % 20 == 19,
             Fault::Reset | Fault::CloseEach | Fault::Cut => true,
-            Fault::None | Fault::Silent | Fault::Pause | Fault::Down => false,
+            Fault::None | Fault::Silent | Fault::Pause | Fault::Starve | Fault::Down => false,
         };
         counts.at_fault.fetch_add(u64::from(at_fault), Relaxed);
         if fault == Fault::Reset {

@@ -35,6 +35,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
+    #[cfg(test)]
     pub(crate) fn of(values: &[u64]) -> Self {
         let mut histogram = Histogram::default();
         values.iter().for_each(|value| histogram.record(*value));

@@ -16,23 +16,29 @@ pub(crate) struct RawSockets {
     pub(crate) received: Histogram,
     /// Milliseconds since the last received byte, or since the connection was opened.
     pub(crate) silent_ms: Histogram,
+    /// Connections that are not established although the client has asked more than once (a SYN each second): the
+    /// listen queue of the target is full.
+    pub(crate) unopened: u64,
 }
 
 /// Takes a snapshot of the connections to an address, without the connections from the ports `not_from`. None without
 /// `ss`.
 pub(crate) fn snapshot(to: SocketAddr, not_from: &BTreeSet<u16>) -> Option<RawSockets> {
     let filter = format!("dst = {to}");
-    let output = Command::new("ss").args(["-tinH", "state", "established", &filter]).output().ok()?;
+    let output = Command::new("ss")
+        .args(["-tinH", "state", "established", "state", "syn-sent", &filter])
+        .output()
+        .ok()?;
     output.status.success().then(|| parse(&String::from_utf8_lossy(&output.stdout), not_from))
 }
 
-/// Parses the output of `ss`. A connection has two lines: the addresses, then indented words `name:value`. Values of 0
-/// are omitted.
+/// Parses the output of `ss`. A connection has two lines: its state, queues and addresses, then indented words
+/// `name:value`. Values of 0 are omitted.
 fn parse(text: &str, not_from: &BTreeSet<u16>) -> RawSockets {
-    let (mut received, mut silent_ms) = (Vec::new(), Vec::new());
+    let mut found = RawSockets::default();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
-        let port = line.split_whitespace().nth(2).and_then(|from| from.rsplit_once(':')?.1.parse().ok());
+        let port = line.split_whitespace().nth(3).and_then(|from| from.rsplit_once(':')?.1.parse().ok());
         let Some(info) = lines.next_if(|next| next.starts_with(char::is_whitespace)) else { continue };
         if port.is_none_or(|port| not_from.contains(&port)) {
             continue;
@@ -40,10 +46,14 @@ fn parse(text: &str, not_from: &BTreeSet<u16>) -> RawSockets {
         let number = |name: &str| {
             info.split_whitespace().find_map(|word| word.strip_prefix(name)?.parse::<u64>().ok())
         };
-        received.push(number("bytes_received:").unwrap_or(0));
-        silent_ms.push(number("lastrcv:").unwrap_or(0));
+        if line.starts_with("SYN-SENT") {
+            found.unopened += u64::from(info.contains(" retrans:"));
+        } else {
+            found.received.record(number("bytes_received:").unwrap_or(0));
+            found.silent_ms.record(number("lastrcv:").unwrap_or(0));
+        }
     }
-    RawSockets { received: Histogram::of(&received), silent_ms: Histogram::of(&silent_ms) }
+    found
 }
 
 #[cfg(test)]
@@ -52,14 +62,17 @@ mod tests {
 
     #[test]
     fn a_connection_is_two_lines() {
-        let text = "0 54 127.0.0.1:1001 127.0.0.1:80\n\t bbr rto:204 bytes_received:234 lastsnd:1 lastrcv:12\n\
-                    0 0  127.0.0.1:1002 127.0.0.1:80\n\t bbr rto:204 lastsnd:1 lastrcv:3000\n\
-                    0 0  127.0.0.1:1003 127.0.0.1:80\n\t bbr bytes_received:9 lastrcv:1\n\
-                    0 0  127.0.0.1:1004 127.0.0.1:80\n\t bbr bytes_received:300\n\
+        let text = "ESTAB 0 54 127.0.0.1:1001 127.0.0.1:80\n\t bbr rto:204 bytes_received:234 lastsnd:1 lastrcv:12\n\
+                    ESTAB 0 0  127.0.0.1:1002 127.0.0.1:80\n\t bbr rto:204 lastsnd:1 lastrcv:3000\n\
+                    ESTAB 0 0  127.0.0.1:1003 127.0.0.1:80\n\t bbr bytes_received:9 lastrcv:1\n\
+                    ESTAB 0 0  127.0.0.1:1004 127.0.0.1:80\n\t bbr bytes_received:300\n\
+                    SYN-SENT 0 1 127.0.0.1:1005 127.0.0.1:80\n\t bbr rto:1000 lastsnd:600 lastrcv:4000 unacked:1 retrans:1/2 lost:1\n\
+                    SYN-SENT 0 1 127.0.0.1:1006 127.0.0.1:80\n\t bbr rto:1000 lastsnd:1\n\
                     garbage\n";
         let sockets = parse(text, &BTreeSet::from([1003]));
         assert_eq!(sockets.received, Histogram::of(&[0, 234, 300]));
         assert_eq!(sockets.silent_ms, Histogram::of(&[0, 12, 3000]));
+        assert_eq!(sockets.unopened, 1);
         assert_eq!(parse("", &BTreeSet::new()), RawSockets::default());
     }
 }
