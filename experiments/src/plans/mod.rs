@@ -2,5 +2,4 @@
 
 pub(crate) mod build;
 pub(crate) mod model;
-pub(crate) mod rng;
 pub(crate) mod targets;

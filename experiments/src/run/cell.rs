@@ -40,11 +40,8 @@ impl<'a> Lab<'a> {
         commands: &mut BTreeMap<String, String>,
     ) -> Result<Found, Trouble> {
         let mut values = self.values();
-        let backends = if target.what == What::Balancer {
-            Some(self.backends(target, cell, &mut values)?)
-        } else {
-            None
-        };
+        let backends =
+            if target.what == What::Balancer { Some(self.backends(cell, &mut values)?) } else { None };
         let server = self.target(target, cell, values)?;
         for (role, server) in [("target", Some(&server)), ("backends", backends.as_ref())] {
             if let Some(server) = server {

@@ -121,6 +121,7 @@ impl<'a> Lab<'a> {
             ("neraca", self.neraca.display().to_string()),
             ("root", self.scratch.join("root").display().to_string()),
             ("dir", self.scratch.display().to_string()),
+            ("cpus", cpus().to_string()),
             ("backend_stats", self.scratch.join("backends.stats").display().to_string()),
         ])
     }
@@ -133,12 +134,10 @@ impl<'a> Lab<'a> {
 
     pub(crate) fn backends(
         &self,
-        target: &Target,
         cell: &Cell,
         values: &mut BTreeMap<&'static str, String>,
     ) -> Result<Server<'a>, Trouble> {
         let mut words: Vec<String> = targets::BACKENDS.split_whitespace().map(Into::into).collect();
-        words.extend(target.backend_arguments.iter().cloned());
         if cell.delay_ms > 0 {
             words.extend(["--delay-ms".into(), cell.delay_ms.to_string()]);
         }
