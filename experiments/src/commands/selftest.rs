@@ -121,7 +121,7 @@ fn weigh(
             Verdict { good: false, line: "is not measured".into() }
         }
         Fault::Starve => weigh_starvation(cell, load, gate),
-        Fault::Silent => weigh_silence(counts.at_fault, cell, load, gate),
+        Fault::Silent => weigh_silence(counts.at_fault, cell, load, probe, gate),
         Fault::Pause => weigh_pause(probe),
     }
 }
@@ -161,22 +161,30 @@ impl Counts {
 }
 
 /// Checks that a tenth of the connections and of the probes is reported as never answered.
-fn weigh_silence(truth: u64, cell: &Cell, load: &Load, gate: impl Fn(Gate) -> Option<Validity>) -> Verdict {
-    let (stalled, timeouts) = (load.failures.stalled, load.probe.errors.timeout);
+fn weigh_silence(
+    truth: u64,
+    cell: &Cell,
+    load: &Load,
+    probe: &RawProbe,
+    gate: impl Fn(Gate) -> Option<Validity>,
+) -> Verdict {
+    let (stalled, timeouts, kept) =
+        (load.failures.stalled, probe.fresh.errors.timeout, probe.kept.errors.timeout);
     let share = stalled as f64 / f64::from(cell.opened());
-    let probes = timeouts as f64 / load.probe.intended.max(1) as f64;
+    let probes = timeouts as f64 / probe.intended.max(1) as f64;
     let is_a_tenth = |share: f64| (0.07..=0.13).contains(&share);
     // A tenth of the connections of the warm-up was silent too.
     let truth = truth.saturating_sub(u64::from(cell.opened() / 10));
     Verdict {
-        good: (stalled + timeouts).abs_diff(truth) <= 2
+        good: (stalled + timeouts + kept).abs_diff(truth) <= 2
             && is_a_tenth(share)
             && is_a_tenth(probes)
             && gate(Gate::G4) == Some(Validity::Invalid),
         line: format!(
-            "{truth} connections never answered, reported {stalled} of {} and {timeouts} of {} probes",
+            "{truth} connections never answered, reported {stalled} of {}, {timeouts} of {} probes on new \
+             connections, {kept} kept connections",
             cell.opened(),
-            load.probe.intended
+            probe.intended
         ),
     }
 }
@@ -196,8 +204,9 @@ fn weigh_starvation(cell: &Cell, load: &Load, gate: impl Fn(Gate) -> Option<Vali
 
 /// Checks that a fifth of the probes is slow, and that the slowest probe waits for the whole pause of 500 ms.
 fn weigh_pause(probe: &RawProbe) -> Verdict {
-    let slow = probe.total_us.count_from(100_000) as f64 / probe.total_us.count().max(1) as f64;
-    let longest = probe.total_us.max() as f64 / 1e3;
+    let total_us = &probe.fresh.total_us;
+    let slow = total_us.count_from(100_000) as f64 / total_us.count().max(1) as f64;
+    let longest = total_us.max() as f64 / 1e3;
     Verdict {
         good: (0.14..=0.24).contains(&slow) && (400.0..=700.0).contains(&longest),
         line: format!(

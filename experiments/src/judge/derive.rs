@@ -54,11 +54,13 @@ fn summary(probe: &RawProbe) -> Probe {
     Probe {
         rate_hz: probe.rate_hz,
         intended: probe.intended,
-        ok: probe.total_us.count(),
-        errors: probe.errors,
-        connect_us: probe.connect_us.summary(),
-        waiting_us: probe.waiting_us.summary(),
-        total_us: probe.total_us.summary(),
+        ok: probe.fresh.total_us.count() + probe.kept.total_us.count(),
+        errors: probe.fresh.errors.plus(&probe.kept.errors),
+        connect_us: probe.fresh.connect_us.summary(),
+        waiting_us: probe.fresh.waiting_us.summary(),
+        total_us: probe.fresh.total_us.summary(),
+        kept_waiting_us: probe.kept.waiting_us.summary(),
+        kept_connections: probe.kept_connections,
     }
 }
 
@@ -126,11 +128,12 @@ fn conservation(
     let conservation = Conservation {
         client: 1
             + runs().map(|run| run.requests).sum::<u64>()
-            + probe.total_us.count()
-            + probe.errors.status,
+            + [&probe.fresh, &probe.kept].map(|t| t.total_us.count() + t.errors.status).iter().sum::<u64>(),
         target: served(target),
         backends: if what == What::Balancer { served(backends) } else { None },
-        slack: runs().map(|run| u64::from(cell.opened()) + errors(run)).sum::<u64>() + probe.errors.total(),
+        slack: runs().map(|run| u64::from(cell.opened()) + errors(run)).sum::<u64>()
+            + probe.fresh.errors.total()
+            + probe.kept.errors.total(),
     };
     (conservation.target.is_some() || conservation.backends.is_some()).then_some(conservation)
 }

@@ -184,11 +184,11 @@ fn bodies(load: &Load) -> Judged {
     let errors = &load.probe.errors;
     let wrong = errors.truncated + errors.corrupt;
     if wrong > 0 {
-        return (Invalid, format!("{wrong} of {} probes got a wrong body", load.probe.intended));
+        return (Invalid, format!("{wrong} of {} probes got a wrong body", 2 * load.probe.intended));
     }
     let failed = errors.total();
-    let share = failed as f64 / load.probe.intended.max(1) as f64;
-    above(share, 0.0, 0.01, || format!("{failed} of {} probes failed", load.probe.intended))
+    let share = failed as f64 / (2 * load.probe.intended).max(1) as f64;
+    above(share, 0.0, 0.01, || format!("{failed} of {} probes failed", 2 * load.probe.intended))
 }
 
 /// Returns the worst verdict, with every reason.
@@ -318,7 +318,9 @@ mod tests {
                 errors: ProbeErrors::default(),
                 connect_us: times.clone(),
                 waiting_us: times.clone(),
-                total_us: times,
+                total_us: times.clone(),
+                kept_waiting_us: times,
+                kept_connections: 1,
             },
             failures: Failures::default(),
             roles: BTreeMap::from([(Role::Client, Use { user_s: 1.0, ..Use::default() })]),

@@ -36,9 +36,15 @@ fn percentile_ms(times: &Distribution, fraction: f64) -> Option<f64> {
     found.map(|(_, us)| *us as f64 / 1e3)
 }
 
-/// Mean time to the first byte in milliseconds, from the prober.
+/// Mean time to the first byte in milliseconds, from the prober on new connections.
 pub(crate) fn waiting_ms(_: &Cell, load: &Load) -> Option<f64> {
     let waiting = &load.probe.waiting_us;
+    (waiting.count > 0).then_some(waiting.mean / 1e3)
+}
+
+/// The same on kept connections, as the load has them.
+pub(crate) fn kept_waiting_ms(_: &Cell, load: &Load) -> Option<f64> {
+    let waiting = &load.probe.kept_waiting_us;
     (waiting.count > 0).then_some(waiting.mean / 1e3)
 }
 

@@ -98,7 +98,7 @@ impl Failures {
     }
 }
 
-/// The results of the open-loop prober, which sends each request at its intended time on a new connection.
+/// The results of the open-loop prober, which sends each request at its intended time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Probe {
     pub(crate) rate_hz: f64,
@@ -107,10 +107,13 @@ pub(crate) struct Probe {
     pub(crate) errors: ProbeErrors,
     /// Time to connect, of the answered probes.
     pub(crate) connect_us: Distribution,
-    /// *Waiting*: from writing the request to the first byte of the response.
+    /// *Waiting* on a new connection: from writing the request to the first byte of the response.
     pub(crate) waiting_us: Distribution,
     /// From the intended time to the last byte: the time that a user would have waited.
     pub(crate) total_us: Distribution,
+    /// *Waiting* of the requests on kept connections.
+    pub(crate) kept_waiting_us: Distribution,
+    pub(crate) kept_connections: u64,
 }
 
 /// The resources that the processes of a role used during the measured seconds.

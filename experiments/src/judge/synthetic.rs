@@ -9,7 +9,7 @@ use crate::plans::model::{Cell, Plan, Target, TargetKind, What, Work};
 use crate::run::counters::RawCounters;
 use crate::run::histogram::Histogram;
 use crate::run::manifest::{Binary, Host, Manifest, Topology};
-use crate::run::probe::RawProbe;
+use crate::run::probe::{RawProbe, Times};
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::raw::{Found, IdleMemory, Raw, RawLoad, RawPrograms, RawSystem, Role};
 use crate::run::sockets::RawSockets;
@@ -44,7 +44,7 @@ impl Run {
     }
 
     pub(crate) fn study(&self) -> Study {
-        Study::new(self.manifest.clone(), self.plan.clone(), &self.raws, &self.text()).unwrap()
+        Study::new(self.manifest.clone(), self.plan.clone(), &self.raws, "").unwrap()
     }
 
     /// Returns the measurements of a load.
@@ -172,7 +172,7 @@ fn load(target: &Target, cell: &Cell) -> RawLoad {
     let rate = rate(target, cell);
     let requests = (rate * cell.seconds) as u64;
     let probe = probe(cell, f64::from(cell.opened()) / rate * 1e6);
-    let asked = requests + 1 + probe.total_us.count();
+    let asked = requests + 1 + 2 * probe.fresh.total_us.count();
     let ours = target.command.iter().any(|word| word.contains("{neraca}"));
     let programs = RawPrograms {
         target: ours.then(|| counters(cell, rate, asked)),
@@ -196,14 +196,13 @@ fn probe(cell: &Cell, mean_us: f64) -> RawProbe {
         .map(|i| (mean_us * (0.3 - (1.0 - (i as f64 + 0.5) / count as f64).ln() * 0.7)) as u64 + 40)
         .collect();
     let later: Vec<u64> = waits.iter().map(|us| us + 60).collect();
-    RawProbe {
-        rate_hz: 100.0,
-        intended: count,
+    let times = Times {
         connect_us: Histogram::of(&vec![50; count as usize]),
         waiting_us: Histogram::of(&waits),
         total_us: Histogram::of(&later),
-        ..RawProbe::default()
-    }
+        ..Times::default()
+    };
+    RawProbe { rate_hz: 100.0, intended: count, fresh: times.clone(), kept: times, kept_connections: 4 }
 }
 
 fn counters(cell: &Cell, rate: f64, asked: u64) -> RawCounters {

@@ -13,12 +13,13 @@ use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::about::reasons;
 
 /// The columns with numbers of a load.
-const NUMBERS: [(&str, Measure); 26] = [
+const NUMBERS: [(&str, Measure); 27] = [
     ("requests_per_second", measure::rate),
     ("success", measure::success),
     ("failed", measure::failed),
     ("latency_ms", measure::latency_ms),
     ("waiting_ms", measure::waiting_ms),
+    ("kept_waiting_ms", measure::kept_waiting_ms),
     ("waiting_p99_ms", measure::waiting_p99_ms),
     ("total_p99_ms", measure::total_p99_ms),
     ("total_max_ms", measure::total_max_ms),
@@ -91,6 +92,7 @@ fn assignment(study: &Study) -> Vec<Value> {
             "failed": failed,
             "latency_ms": of(measure::latency_ms),
             "waiting_ms": of(measure::waiting_ms),
+            "kept_waiting_ms": of(measure::kept_waiting_ms),
             "ranked": group.is_ranked(),
         })
     };
@@ -219,7 +221,11 @@ mod tests {
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(summary["commit"], "abc+");
         let cases = [
-            ("assignment", 15, "failed latency_ms opened ranked requests_per_s target threads waiting_ms"),
+            (
+                "assignment",
+                15,
+                "failed kept_waiting_ms latency_ms opened ranked requests_per_s target threads waiting_ms",
+            ),
             ("verdicts", 5, "blocks control high low ratio sentence threads"),
             ("overheads", 14, "change engine high low ranked ratio what"),
         ];

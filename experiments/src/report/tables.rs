@@ -10,13 +10,14 @@ use crate::report::about::reasons;
 use crate::report::number::{bytes, change, grouped, load_name, maybe, maybe_grouped, ratio, short};
 use crate::report::page::{Block, Table, Tone};
 
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "Load balancer",
     "concurrency (connections opened)",
     "success",
     "failed",
     "average latency (ms)",
-    "waiting (ms)",
+    "waiting (ms), new connection",
+    "kept connection",
     "total transfer (KB)",
     "requests/sec",
     "transfer/sec",
@@ -27,8 +28,8 @@ const DEFINITIONS: &str = "Each number is the median of all repetitions (a repet
     something else); **failed** is the sum over all \
     of them. **success**: answers below status 400 that came in time. **failed**: connect + read + write + status + \
     timeout errors + stalled connections. **average latency**: connections / rate (Little's law), because wrk alters \
-    its own mean. **waiting**: mean time from request sent to first byte, from the prober, which opens a connection for \
-    each request; wrk does not measure it. **transfer/sec** in KB. **valid**: `yes`, `yes, see` gates with a remark, or \
+    its own mean. **waiting**: mean time from request sent to first byte, from the prober; wrk does not measure it. The \
+    prober sends on a new connection and on kept connections, as the load does. **transfer/sec** in KB. **valid**: `yes`, `yes, see` gates with a remark, or \
     `NO` with the gates that failed; such a row is shown and not ranked. Gates are explained in part 9.";
 
 /// Makes a table of loads, with the rows in the given order.
@@ -50,6 +51,7 @@ pub(crate) fn load_table(study: &Study, groups: &[Group<'_>], first: &str) -> Ta
                 if measured { grouped(failed) } else { "–".into() },
                 maybe(median(measure::latency_ms)),
                 maybe(median(measure::waiting_ms)),
+                maybe(median(measure::kept_waiting_ms)),
                 maybe_grouped(median(measure::transferred_kb)),
                 maybe_grouped(median(measure::rate)),
                 maybe_grouped(median(measure::transfer_kb_s)),

@@ -116,10 +116,10 @@ fn a_cell_that_failed_is_shown_marked_and_not_ranked() {
         |target: &'static str| move |cell: &Cell| cell.section == Section::Peers && cell.target == target;
     run.load_of(peer("haproxy")).found = Found::Failed("haproxy does not listen".into());
     let Found::Load(load) = &mut run.load_of(peer("nginx")).found else { panic!("it is no load") };
-    load.probe.errors.corrupt = 3;
+    load.probe.fresh.errors.corrupt = 3;
     let markdown = &render(&run.study())["report/README.md"];
     for expected in
-        ["NO: not measured", "haproxy does not listen", "NO: G10", "3 of 200 probes got a wrong body"]
+        ["NO: not measured", "haproxy does not listen", "NO: G10", "3 of 400 probes got a wrong body"]
     {
         assert!(markdown.contains(expected), "{expected}");
     }

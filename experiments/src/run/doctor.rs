@@ -72,13 +72,8 @@ pub(crate) fn examine(neraca: &Path, host_name: Option<&str>) -> Diagnosis {
             "the CPU governor is {governor}; `cpupower frequency-set -g performance` steadies it"
         ));
     }
-    let (foreign, steal) = noise();
-    if foreign > 5.0 {
-        warnings.push(format!("other programs use {foreign:.0} % of the CPU; end them first"));
-    }
-    if steal > 1.0 {
-        warnings.push(format!("{steal:.0} % of the CPU is stolen by other machines on this host"));
-    }
+    let noise = Noise::measure();
+    warnings.extend(noise.warning());
     let binary = binary(neraca);
     if let Err(problem) = &binary {
         fatal.push(problem.clone());
@@ -101,15 +96,42 @@ fn raise_descriptor_limit() -> u64 {
     (if raised { limit.maximum } else { limit.current }).unwrap_or(u64::MAX)
 }
 
-/// Measures the CPU time of other programs and the stolen CPU time, in percent, while this process sleeps.
-fn noise() -> (f64, f64) {
-    let before = HostCounters::read();
-    std::thread::sleep(Duration::from_millis(500));
-    let after = HostCounters::read();
-    let ticks = |of: fn(&HostCounters) -> u64| of(&after).saturating_sub(of(&before)) as f64;
-    let (busy, steal) = (ticks(|host| host.process_ticks), ticks(|host| host.steal_ticks));
-    let all = busy + steal + ticks(|host| host.idle_ticks) + ticks(|host| host.interrupt_ticks);
-    (busy / all.max(1.0) * 100.0, steal / all.max(1.0) * 100.0)
+/// Time for which the noise is measured.
+const NOISE: Duration = Duration::from_secs(5);
+
+/// What uses the CPUs while this process sleeps, in percent of all CPU time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Noise {
+    pub(crate) foreign: f64,
+    pub(crate) steal: f64,
+}
+
+impl Noise {
+    fn measure() -> Self {
+        let before = HostCounters::read();
+        std::thread::sleep(if cfg!(test) { Duration::from_millis(50) } else { NOISE });
+        Self::between(&before, &HostCounters::read())
+    }
+
+    fn between(before: &HostCounters, after: &HostCounters) -> Self {
+        let ticks = |of: fn(&HostCounters) -> u64| of(after).saturating_sub(of(before)) as f64;
+        let (busy, steal) = (ticks(|host| host.process_ticks), ticks(|host| host.steal_ticks));
+        let all = busy + steal + ticks(|host| host.idle_ticks) + ticks(|host| host.interrupt_ticks);
+        Noise { foreign: busy / all.max(1.0) * 100.0, steal: steal / all.max(1.0) * 100.0 }
+    }
+
+    /// Returns what the noise means; None when the machine is quiet.
+    fn warning(self) -> Option<String> {
+        let Noise { foreign, steal } = self;
+        let share = match (foreign, steal) {
+            (f, s) if f > 10.0 || s > 5.0 => "cells are likely to be left out as noisy (gate G7)",
+            (f, s) if f > 2.0 || s > 1.0 => "intervals get wider; more blocks (--blocks) narrow them",
+            _ => return None,
+        };
+        Some(format!(
+            "other programs use {foreign:.1} % of the CPU and other machines on this host {steal:.1} %: {share}"
+        ))
+    }
 }
 
 fn line(path: &str) -> Option<String> {
@@ -192,6 +214,11 @@ impl Diagnosis {
         lines.extend(self.tools.iter().map(|(name, version)| format!("{name:<9} {version}")));
         lines.extend(self.warnings.iter().map(|warning| format!("warning   {warning}")));
         lines.extend(self.fatal.iter().map(|fatal| format!("FATAL     {fatal}")));
+        lines.push(match (self.fatal.len(), self.warnings.len()) {
+            (0, 0) => "ready     yes".into(),
+            (0, n) => format!("ready     yes, with {n} warnings"),
+            _ => "ready     NO: a run cannot start".into(),
+        });
         lines
     }
 }
@@ -199,6 +226,27 @@ impl Diagnosis {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn noise_says_what_it_means() {
+        let host = |process, idle, steal| HostCounters {
+            process_ticks: process,
+            idle_ticks: idle,
+            steal_ticks: steal,
+            ..HostCounters::default()
+        };
+        let cases = [((1, 99, 0), None), ((4, 96, 0), Some("wider")), ((1, 90, 9), Some("left out"))];
+        for ((process, idle, steal), expected) in cases {
+            let said = Noise::between(&host(0, 0, 0), &host(process, idle, steal)).warning();
+            assert!(
+                match expected {
+                    None => said.is_none(),
+                    Some(part) => said.as_ref().is_some_and(|said| said.contains(part)),
+                },
+                "{said:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_machine_is_named_after_its_cpu() {
@@ -216,6 +264,7 @@ mod tests {
     fn what_is_missing_is_said_with_its_remedy() {
         let diagnosis = examine(Path::new("/no/such/neraca"), Some("here"));
         assert!(diagnosis.fatal.iter().any(|line| line.contains("cargo build --release")), "{diagnosis:?}");
+        assert_eq!(diagnosis.lines().last().unwrap(), "ready     NO: a run cannot start");
         assert_eq!(diagnosis.host.name, "here");
         assert_eq!(version("no-such-program", &[]), None);
     }

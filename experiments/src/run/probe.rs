@@ -1,5 +1,6 @@
 //! The prober measures latency beside the load. It sends each request at its intended time, even when earlier responses
-//! are late (open loop). Each request has its own connection, and every body is compared byte by byte.
+//! are late (open loop), and compares every body byte by byte. At each intended time it sends two requests: one on a new
+//! connection, and one on a kept connection, as the load does. It opens as many kept connections as are in use at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -48,6 +49,18 @@ pub(crate) struct ProbeErrors {
 }
 
 impl ProbeErrors {
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        ProbeErrors {
+            connect: self.connect + other.connect,
+            read: self.read + other.read,
+            write: self.write + other.write,
+            status: self.status + other.status,
+            timeout: self.timeout + other.timeout,
+            truncated: self.truncated + other.truncated,
+            corrupt: self.corrupt + other.corrupt,
+        }
+    }
+
     pub(crate) fn total(&self) -> u64 {
         self.connect + self.read + self.write + self.status + self.timeout + self.truncated + self.corrupt
     }
@@ -57,10 +70,23 @@ impl ProbeErrors {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RawProbe {
     pub(crate) rate_hz: f64,
+    /// Requests on new connections, and as many on kept connections.
     pub(crate) intended: u64,
+    pub(crate) fresh: Times,
+    pub(crate) kept: Times,
+    /// Kept connections that were opened.
+    pub(crate) kept_connections: u64,
+}
+
+/// The results of the requests on one kind of connection, in microseconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Times {
     pub(crate) errors: ProbeErrors,
+    /// Time to connect; 0 for a connection that was open.
     pub(crate) connect_us: Histogram,
+    /// From writing the request to the first byte of the response.
     pub(crate) waiting_us: Histogram,
+    /// From the intended time to the last byte.
     pub(crate) total_us: Histogram,
 }
 
@@ -102,8 +128,14 @@ impl Prober {
     }
 }
 
+/// Maximum number of kept connections. A further probe on a kept connection fails as a timeout.
+const KEPT: u64 = 256;
+
 /// One request in flight.
 struct Attempt {
+    is_kept: bool,
+    /// True when the server has closed the connection.
+    closed: bool,
     stream: TcpStream,
     port: u16,
     intended: Instant,
@@ -118,6 +150,10 @@ struct Attempt {
 struct Session {
     spec: Spec,
     request: Vec<u8>,
+    kept_request: Vec<u8>,
+    /// Kept connections without a request: token, connection and local port.
+    idle: Vec<(usize, TcpStream, u16)>,
+    next_token: usize,
     poll: Poll,
     timer: OwnedFd,
     ports: Arc<Mutex<BTreeSet<u16>>>,
@@ -132,8 +168,12 @@ impl Session {
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         let request = request(&spec.path, spec.address);
+        let kept_request =
+            format!("GET /{} HTTP/1.1\r\nHost: {}\r\n\r\n", spec.path, spec.address).into_bytes();
+        let (idle, next_token) = (Vec::new(), 0);
         let raw = RawProbe { rate_hz: spec.rate_hz, ..RawProbe::default() };
-        Ok(Session { spec, request, poll, timer, ports, attempts: BTreeMap::new(), raw })
+        let attempts = BTreeMap::new();
+        Ok(Session { spec, request, kept_request, idle, next_token, poll, timer, ports, attempts, raw })
     }
 
     fn run(mut self) -> io::Result<RawProbe> {
@@ -146,7 +186,10 @@ impl Session {
         loop {
             let now = Instant::now();
             while self.raw.intended < last && intended(self.raw.intended) <= now {
-                self.launch(intended(self.raw.intended));
+                let at = intended(self.raw.intended);
+                self.raw.intended += 1;
+                self.launch(at, false);
+                self.launch(at, true);
             }
             let sending = self.raw.intended < last;
             if !sending && (self.attempts.is_empty() || now >= end) {
@@ -159,7 +202,10 @@ impl Session {
                 }
             }
         }
-        self.raw.errors.timeout += self.attempts.len() as u64;
+        for attempt in self.attempts.values() {
+            let times = if attempt.is_kept { &mut self.raw.kept } else { &mut self.raw.fresh };
+            times.errors.timeout += 1;
+        }
         Ok(self.raw)
     }
 
@@ -176,46 +222,89 @@ impl Session {
         }
     }
 
-    fn launch(&mut self, intended: Instant) {
-        let id = self.raw.intended as usize;
-        self.raw.intended += 1;
-        if self.attempts.len() >= UNDER_WAY {
-            self.raw.errors.timeout += 1;
+    fn times(&mut self, is_kept: bool) -> &mut Times {
+        if is_kept { &mut self.raw.kept } else { &mut self.raw.fresh }
+    }
+
+    fn launch(&mut self, intended: Instant, is_kept: bool) {
+        let started = Instant::now();
+        if is_kept && let Some((token, stream, port)) = self.idle.pop() {
+            let connected = Some(started);
+            self.begin(token, stream, port, (intended, started, connected), is_kept);
+            // The connection is writable already, so no event will come.
+            return self.advance(token);
+        }
+        if self.attempts.len() >= UNDER_WAY || (is_kept && self.raw.kept_connections >= KEPT) {
+            self.times(is_kept).errors.timeout += 1;
             return;
         }
-        let started = Instant::now();
+        let token = self.next_token;
+        self.next_token += 1;
         let opened = TcpStream::connect(self.spec.address).and_then(|mut stream| {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut stream, Token(id), interest)?;
+            self.poll.registry().register(&mut stream, Token(token), interest)?;
             let port = stream.local_addr()?.port();
             Ok((stream, port))
         });
         let Ok((stream, port)) = opened else {
-            self.raw.errors.connect += 1;
+            self.times(is_kept).errors.connect += 1;
             return;
         };
+        self.raw.kept_connections += u64::from(is_kept);
         if let Ok(mut ports) = self.ports.lock() {
             ports.insert(port);
         }
-        let (connected, sent, first) = (None, None, None);
-        let reply = Reply::new(Arc::clone(&self.spec.body));
-        let attempt =
-            Attempt { stream, port, intended, started, connected, sent_bytes: 0, sent, first, reply };
-        self.attempts.insert(id, attempt);
+        self.begin(token, stream, port, (intended, started, None), is_kept);
     }
 
-    fn advance(&mut self, id: usize) {
-        let Some(attempt) = self.attempts.get_mut(&id) else { return };
-        let Some(end) = attempt.advance(&self.request) else { return };
-        let Some(attempt) = self.attempts.remove(&id) else { return };
-        if let Ok(mut ports) = self.ports.lock() {
+    fn begin(
+        &mut self,
+        token: usize,
+        stream: TcpStream,
+        port: u16,
+        (intended, started, connected): (Instant, Instant, Option<Instant>),
+        is_kept: bool,
+    ) {
+        let reply = Reply::new(Arc::clone(&self.spec.body));
+        let (sent_bytes, sent, first, closed) = (0, None, None, false);
+        let attempt = Attempt {
+            is_kept,
+            closed,
+            stream,
+            port,
+            intended,
+            started,
+            connected,
+            sent_bytes,
+            sent,
+            first,
+            reply,
+        };
+        self.attempts.insert(token, attempt);
+    }
+
+    fn advance(&mut self, token: usize) {
+        let Some(attempt) = self.attempts.get_mut(&token) else {
+            // The server has closed an idle connection, unless nothing can be read.
+            let is_open = |stream: &TcpStream| {
+                stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            };
+            return self.idle.retain(|(idle, stream, _)| *idle != token || is_open(stream));
+        };
+        let request = if attempt.is_kept { &self.kept_request } else { &self.request };
+        let Some(end) = attempt.advance(request) else { return };
+        let Some(attempt) = self.attempts.remove(&token) else { return };
+        self.count(&attempt, &end);
+        if attempt.is_kept && !attempt.closed && matches!(end, End::Reply(Verdict::Good)) {
+            self.idle.push((token, attempt.stream, attempt.port));
+        } else if let Ok(mut ports) = self.ports.lock() {
             ports.remove(&attempt.port);
         }
-        self.count(&attempt, end);
     }
 
-    fn count(&mut self, attempt: &Attempt, end: End) {
-        let errors = &mut self.raw.errors;
+    fn count(&mut self, attempt: &Attempt, end: &End) {
+        let times = self.times(attempt.is_kept);
+        let errors = &mut times.errors;
         match end {
             End::Connect => errors.connect += 1,
             End::Write => errors.write += 1,
@@ -229,9 +318,9 @@ impl Session {
                 if let (Some(connected), Some(sent), Some(first)) =
                     (attempt.connected, attempt.sent, attempt.first)
                 {
-                    self.raw.connect_us.record(micros(attempt.started, connected));
-                    self.raw.waiting_us.record(micros(sent, first));
-                    self.raw.total_us.record(micros(attempt.intended, Instant::now()));
+                    times.connect_us.record(micros(attempt.started, connected));
+                    times.waiting_us.record(micros(sent, first));
+                    times.total_us.record(micros(attempt.intended, Instant::now()));
                 }
             }
         }
@@ -277,7 +366,10 @@ impl Attempt {
         let mut buffer = [0; 16 * 1024];
         loop {
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Some(End::Reply(self.reply.ended())),
+                Ok(0) => {
+                    self.closed = true;
+                    return Some(End::Reply(self.reply.ended()));
+                }
                 Ok(n) => {
                     self.first.get_or_insert_with(Instant::now);
                     if let Some(verdict) = self.reply.received(&buffer[..n]) {
@@ -289,5 +381,39 @@ impl Attempt {
                 Err(_) => return Some(End::Reply(self.reply.ended())),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers with an empty body. Closes a connection when the request asks for it.
+    fn serve(mut stream: std::net::TcpStream) {
+        let mut buffer = [0; 1000];
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            if buffer[..n].windows(5).any(|window| window == b"close") {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn requests_go_out_on_new_and_on_kept_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                thread::spawn(move || serve(stream));
+            }
+        });
+        let spec = Spec { address, path: "x".into(), body: Arc::from([]), rate_hz: 200.0, seconds: 0.2 };
+        let raw = Prober::start(spec).finish().unwrap();
+        assert_eq!((raw.intended, raw.fresh.total_us.count(), raw.kept.total_us.count()), (40, 40, 40));
+        assert!((1..40).contains(&raw.kept_connections), "{raw:?}");
+        assert_eq!(raw.fresh.errors.total() + raw.kept.errors.total(), 0);
     }
 }
