@@ -17,6 +17,7 @@ const TIMEOUT_S: u64 = 30;
 /// The report of wrk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Client {
+    /// From the start of the first thread to the end of the last thread.
     pub(crate) duration_us: u64,
     /// Complete responses, including responses of status 400 and above, and late responses.
     pub(crate) requests: u64,
