@@ -157,9 +157,10 @@ fn plan(file: &PlanFile, options: &Bench, diagnosis: &Diagnosis) -> Result<Plan,
         only: options.only.clone(),
     };
     let mut plan = file.plan(all, &known, &changes)?;
-    if !diagnosis.tools.contains_key("strace") {
-        plan.cells.retain(|cell| cell.work != Work::Syscalls);
-    }
+    let missing = |tool| !diagnosis.tools.contains_key(tool);
+    plan.cells.retain(|cell| {
+        !(cell.work == Work::Syscalls && missing("strace") || cell.work == Work::Profile && missing("perf"))
+    });
     Ok(build::of_cells(&plan.name, plan.targets, plan.cells))
 }
 
@@ -330,6 +331,7 @@ fn describe(n: usize, of: usize, record: &Record) -> String {
             format!("{each:>8} KB per idle connection")
         }
         Measured::Syscalls(calls) => format!("{:>8.2} system calls per request", calls.per_request()),
+        Measured::Profile(folded) => format!("{:>8} sampled stacks", folded.lines().count()),
         Measured::Failed { .. } => "NOT MEASURED".into(),
     };
     let line = format!("{n:>3}/{of:<3} {:<42} {result} {}", record.cell.id, bad.join(" "));

@@ -21,6 +21,7 @@ pub(crate) fn derive(raw: &Raw) -> Record {
         Found::Failed(reason) => Measured::Failed { reason: reason.clone() },
         Found::Load(load) => Measured::Load(Box::new(of_load(load, &cell, raw.what))),
         Found::Idle(idle) => Measured::Idle(idle.clone()),
+        Found::Profile { folded, .. } => Measured::Profile(folded.clone()),
         Found::Syscalls { client, strace } => match parse_strace(strace) {
             (calls, _) if calls.is_empty() => Measured::Failed { reason: "strace wrote no table".into() },
             (calls, errors) => Measured::Syscalls(Syscalls { requests: client.requests, calls, errors }),

@@ -31,6 +31,8 @@ pub(crate) enum Measured {
     Load(Box<Load>),
     Idle(IdleMemory),
     Syscalls(Syscalls),
+    /// The sampled stacks, a line for each.
+    Profile(String),
     /// The cell could not be measured.
     Failed {
         reason: String,

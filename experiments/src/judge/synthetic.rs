@@ -144,6 +144,10 @@ fn measure(target: &Target, cell: &Cell) -> Raw {
             client: client(1000, cell),
             strace: format!("50.0 0.1 1 {} 5 recvfrom\n50.0 0.1 1 2000 writev\n", 2000 + cell.id.len()),
         },
+        Work::Profile => Found::Profile {
+            client: client(1000, cell),
+            folded: format!("{};run;write;entry_SYSCALL_64_[k];tcp_sendmsg_[k] 900\nmain;parse 100\n", target.id),
+        },
     };
     let started = "2026-01-31T12:00:00Z".to_owned();
     Raw { cell: cell.clone(), what: target.what, started, commands, found }

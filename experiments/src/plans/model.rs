@@ -128,6 +128,8 @@ pub(crate) enum Section {
     Memory,
     /// System calls per request (`Work::Syscalls`).
     Syscalls,
+    /// Where the CPU time goes (`Work::Profile`).
+    Profile,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,4 +141,6 @@ pub(crate) enum Work {
     Idle,
     /// Counts of system calls, under strace, without times.
     Syscalls,
+    /// Sampled stacks, under perf.
+    Profile,
 }

@@ -13,7 +13,7 @@ use crate::run::probe::{Prober, Spec};
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::raw::{Found, IdleMemory, Raw, RawLoad, RawPrograms, RawSystem, Role};
 use crate::run::reply::Verdict;
-use crate::run::sockets;
+use crate::run::{profile, sockets};
 
 /// Probes per second: far below one percent of the load.
 pub(crate) const PROBE_HZ: f64 = 100.0;
@@ -62,6 +62,12 @@ impl<'a> Lab<'a> {
                 server.program.stop().map_err(failed("strace"))?;
                 let strace = fs::read_to_string(self.scratch.join(STRACE)).map_err(failed("strace"))?;
                 Ok(Found::Syscalls { client, strace })
+            }
+            Work::Profile => {
+                let (client, _) = self.load_once(cell, cell.seconds, address)?;
+                server.program.stop().map_err(failed("perf"))?;
+                let folded = profile::read(&self.scratch.join(profile::FILE)).map_err(Trouble::Failed)?;
+                Ok(Found::Profile { client, folded })
             }
         }
     }

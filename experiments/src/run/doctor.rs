@@ -20,7 +20,7 @@ const DESCRIPTORS: u64 = 4500;
 const BACKLOG: u64 = 1024;
 
 /// The used programs: name, arguments that print the version, and true for a program that every run needs.
-const TOOLS: [(&str, &[&str], bool); 8] = [
+const TOOLS: [(&str, &[&str], bool); 9] = [
     ("wrk", &["-v"], true),
     ("ss", &["-V"], true),
     ("haproxy", &["-v"], false),
@@ -28,6 +28,7 @@ const TOOLS: [(&str, &[&str], bool); 8] = [
     ("caddy", &["version"], false),
     ("apache2", &["-v"], false),
     ("strace", &["-V"], false),
+    ("perf", &["--version"], false),
     ("curl", &["-V"], false),
 ];
 

@@ -17,8 +17,8 @@ use crate::run::child::{Guard, Program};
 use crate::run::probe::request;
 use crate::run::proc::GroupCounters;
 use crate::run::reply::{Reply, Verdict};
-use crate::run::site;
 use crate::run::wrk::{self, Client};
+use crate::run::{profile, site};
 
 /// Time between two looks at files and processes during a run.
 const LOOK: Duration = Duration::from_millis(10);
@@ -166,10 +166,13 @@ impl<'a> Lab<'a> {
             fs::write(&conf, fill(config, &values)).map_err(broken(&conf))?;
         }
         let mut words = target.command.clone();
-        if cell.work == Work::Syscalls {
-            let output = self.scratch.join(STRACE).display().to_string();
-            words.splice(0..0, ["strace".into(), "-c".into(), "-f".into(), "-o".into(), output]);
-        }
+        let output = |name| self.scratch.join(name).display().to_string();
+        let observer = match cell.work {
+            Work::Syscalls => vec!["strace".into(), "-c".into(), "-f".into(), "-o".into(), output(STRACE)],
+            Work::Profile => profile::recorder(&output(profile::FILE)),
+            Work::Load | Work::Idle => Vec::new(),
+        };
+        words.splice(0..0, observer);
         let texts = target.command.iter().chain(&target.config);
         let given = texts.into_iter().any(|text| text.contains("{port}")).then_some(port);
         self.start("target", &words, &values, given)

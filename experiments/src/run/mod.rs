@@ -11,6 +11,7 @@ pub(crate) mod lab;
 pub(crate) mod manifest;
 pub(crate) mod probe;
 pub(crate) mod proc;
+pub(crate) mod profile;
 pub(crate) mod raw;
 pub(crate) mod reply;
 mod site;

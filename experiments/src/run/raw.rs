@@ -35,6 +35,11 @@ pub(crate) enum Found {
         /// The table that strace printed.
         strace: String,
     },
+    Profile {
+        client: Client,
+        /// A line for each stack: the functions, and the number of samples ([`crate::run::profile`]).
+        folded: String,
+    },
     /// The reason why the cell has no numbers.
     Failed(String),
 }

@@ -62,7 +62,7 @@ impl<'a> Bench<'a> {
         self.lab.verify(address, cell)?;
         let sample = match cell.work {
             Work::Idle => self.idle(cell, address, &server)?,
-            Work::Load | Work::Syscalls => self.load(cell, address, &server)?,
+            Work::Load | Work::Syscalls | Work::Profile => self.load(cell, address, &server)?,
         };
         if server.program.has_ended() {
             return Err(Trouble::Failed("it ended by itself".into()));
