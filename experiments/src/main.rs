@@ -11,6 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use commands::{bench, chaos, check, compare, peers, selftest};
+use report::words::Lang;
 use run::faulty::{self, Fault};
 use run::lab::Stopped;
 use run::{child, doctor};
@@ -56,6 +57,9 @@ enum Command {
     Report {
         /// A run's directory [default: the newest under experiments/results].
         directory: Option<PathBuf>,
+        /// Language of the page and of the verdicts; the parts of the Indonesian page are in English.
+        #[arg(long, value_enum, default_value = "en")]
+        lang: Lang,
     },
     /// Recompute the summary from the raw results, and fail on any difference.
     Check {
@@ -101,7 +105,7 @@ fn main() -> ExitCode {
         }
         Command::Chaos(chaos) => until_judged(|stop| chaos::run(&chaos, stop), "GETs failed"),
         Command::Instructions(instructions) => until_stopped(|_| compare::instructions(&instructions)),
-        Command::Report { directory } => match report::run(directory.as_deref()) {
+        Command::Report { directory, lang } => match report::run(directory.as_deref(), lang) {
             Ok(page) => {
                 println!("report: {}", page.display());
                 ExitCode::SUCCESS

@@ -84,7 +84,7 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Stopped> {
     let results = Results::open(options, &plan, manifest)?;
     lab::with(neraca, stop, |lab| measure(lab, &plan, &results, deadline))?;
     let directory = results.finish()?;
-    let page = report::run(Some(&directory))?;
+    let page = report::run(Some(&directory), report::words::Lang::En)?;
     for line in summary(&report::load(&directory)?) {
         println!("{line}");
     }

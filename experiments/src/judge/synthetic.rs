@@ -146,7 +146,10 @@ fn measure(target: &Target, cell: &Cell) -> Raw {
         },
         Work::Profile => Found::Profile {
             client: client(1000, cell),
-            folded: format!("{};run;write;entry_SYSCALL_64_[k];tcp_sendmsg_[k] 900\nmain;parse 100\n", target.id),
+            folded: format!(
+                "{};run;write;entry_SYSCALL_64_[k];tcp_sendmsg_[k] 900\nmain;parse 100\n",
+                target.id
+            ),
         },
     };
     let started = "2026-01-31T12:00:00Z".to_owned();

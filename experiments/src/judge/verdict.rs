@@ -62,6 +62,33 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Returns when a cell gets a remark, and when it fails.
+    pub(crate) fn limits(self) -> [&'static str; 2] {
+        match self {
+            Gate::G1 => ["fewer connections than asked for", "never"],
+            Gate::G2 => [
+                "Jain's index under 0.8",
+                "the slowest tenth has under a tenth of the median, or Jain's index under 0.5",
+            ],
+            Gate::G3 => ["only the client counted", "the counts differ by more than was in flight"],
+            Gate::G4 => ["any failure", "more than 0.1 % failed, or of the connections never answered"],
+            Gate::G5 => ["never", "wrk used over 85 % of the CPU that its threads can have"],
+            Gate::G6 => ["over 80 % of the direct rate", "over 95 % of the direct rate"],
+            Gate::G7 => [
+                "over 1 % of the CPU stolen, over 5 % used by others, swapping, or a full listen queue",
+                "over 5 % stolen, over 10 % used by others, or over 1000 pages swapped",
+            ],
+            Gate::G8 => {
+                ["the halves differ by over 5 %, or too short", "by over 20 %, or a second without an answer"]
+            }
+            Gate::G9 => ["repetitions vary by over 15 %", "by over 30 %"],
+            Gate::G10 => ["a probe failed", "a wrong body, or over 1 % of the probes failed"],
+            Gate::G11 => ["the same engine twice differs", "never"],
+        }
+    }
+}
+
 /// Ordered from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

@@ -2,75 +2,77 @@
 
 use crate::judge::measure;
 use crate::judge::stats::Ratio;
-use crate::judge::study::{Group, Study};
+use crate::judge::study::{Group, Measure, Study};
 use crate::judge::verdicts::{Cost, costs};
-use crate::report::number::{change, load_name, maybe};
-use crate::report::page::{Block, Table, Tone};
+use crate::report::doc::{Doc, Table, plain};
+use crate::report::number::{change, interval_change, load_name, maybe, maybe_grouped};
+use crate::report::tables::mark;
+use crate::report::why;
 
 /// Item 6.
-pub(crate) fn part(study: &Study) -> Vec<Block> {
-    let mut blocks = vec![Block::part("ablations", "6. What each choice costs")];
+pub(crate) fn part(study: &Study, doc: &mut Doc) {
+    doc.part("6. What each choice costs");
     let mut costs = costs(study);
     if costs.is_empty() {
-        blocks.push(Block::text(
-            "This run has no cell with an overhead switched on or a choice made otherwise.",
-        ));
-        return blocks;
+        doc.text("This run has no cell with an overhead switched on or a choice made otherwise.");
+        return;
     }
     let order = |cost: &Cost<'_>| cost.ratio.as_ref().map_or(f64::INFINITY, |ratio| ratio.ratio);
     costs.sort_by(|a, b| order(a).total_cmp(&order(b)));
-    blocks.push(Block::text(
-        "Each change alone, against the same program without it, measured beside it; dearest first. The overheads are \
-         switches that exist for this experiment and are off by default.",
-    ));
+    doc.text(
+        "Each change alone, against the same program without it in the same block; the dearest first. The overheads are \
+         switches that exist for this experiment and are off by default. CPU is that of the balancer, or of the server asked \
+         directly. System calls are from short runs of their own under strace; their number hardly varies.",
+    );
     let head = [
         "change",
         "load",
-        "requests/s",
-        "without",
         "rate",
         "95 % interval",
-        "CPU (µs/request)",
-        "without",
-        "valid",
+        "pairs",
+        "requests/s, without",
+        "with",
+        "CPU µs/request, without",
+        "with",
+        "system calls/request, without",
+        "with",
+        "ranked",
     ];
-    let mut table = Table::new(2, &head);
+    let mut table = Table::new("Cost of each change", 2, &head);
     for cost in &costs {
-        let of = |group: Option<&Group<'_>>, measure| maybe(group.and_then(|group| group.median(measure)));
+        let of = |group: Option<&Group<'_>>, measure: Measure| group.and_then(|group| group.median(measure));
         let (changed, baseline) = (Some(&cost.changed), cost.baseline.as_ref());
-        let interval = cost.ratio.as_ref().and_then(|ratio| ratio.interval);
-        let tone = if cost.changed.is_ranked() { Tone::Plain } else { Tone::Invalid };
-        table.push(
-            tone,
-            vec![
-                cost.name.clone(),
-                load_name(cost.changed.cell),
-                of(changed, measure::rate),
-                of(baseline, measure::rate),
-                said(cost.ratio.as_ref()),
-                interval.map_or("–".into(), |(a, b)| format!("{} to {}", change(a), change(b))),
-                of(changed, measure::cpu_us),
-                of(baseline, measure::cpu_us),
-                cost.changed.mark(),
-            ],
-        );
+        let calls = |group: Option<&Group<'_>>| {
+            let group = group.filter(|group| group.cell.keep_alive);
+            maybe(group.and_then(|group| why::calls_of(study, &group.cell.target)))
+        };
+        let row = vec![
+            plain(&cost.name),
+            load_name(cost.changed.cell),
+            said(cost.ratio.as_ref()),
+            cost.ratio.as_ref().map_or("–".into(), interval_change),
+            cost.ratio.as_ref().map_or(0, |ratio| ratio.blocks.len()).to_string(),
+            maybe_grouped(of(baseline, measure::rate)),
+            maybe_grouped(of(changed, measure::rate)),
+            maybe(of(baseline, measure::cpu_us)),
+            maybe(of(changed, measure::cpu_us)),
+            calls(baseline),
+            calls(changed),
+            mark(study, &cost.changed),
+        ];
+        table.push_marked(!cost.changed.is_ranked(), row);
     }
-    blocks.push(Block::Table(table.caption(
-        "CPU is that of the balancer, or of the server asked directly. An interval needs repetitions.",
-    )));
+    doc.table(&table);
     let alone = costs.iter().filter(|cost| cost.ratio.is_none()).count();
     if alone > 0 {
-        blocks.push(Block::text(format!(
-            "{} of {} changes have no ratio: the same program without the change was not measured beside it in this plan, \
-             or one of the two failed a gate.",
-            alone,
+        doc.text(format!(
+            "{alone} of {} changes have no ratio, because the same program without the change was not measured beside it.",
             costs.len()
-        )));
+        ));
     }
-    blocks
 }
 
-/// Returns the change in percent. A ratio without an interval gets no percentage, because one pair proves nothing.
+/// Returns the change in per cent. A ratio without an interval gets no percentage, because one pair proves nothing.
 fn said(ratio: Option<&Ratio>) -> String {
     match ratio {
         None => "–".into(),

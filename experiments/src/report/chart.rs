@@ -181,8 +181,9 @@ impl Chart {
         let mut last = f64::INFINITY;
         for (value, text) in &self.y.ticks {
             let y = top + (1.0 - self.y.place(*value)) * self.inside;
-            svg.line("grid", (LEFT, y), (WIDTH - RIGHT, y));
+            // A tick without room for its label is left out.
             if last - y >= 13.0 {
+                svg.line("grid", (LEFT, y), (WIDTH - RIGHT, y));
                 svg.text("muted", (LEFT - 6.0, y + 4.0), Anchor::End, text);
                 last = y;
             }
@@ -190,10 +191,10 @@ impl Chart {
         let mut free = 0.0;
         for (value, text) in &self.x.ticks {
             let (x, _) = self.place(top, *value, 0.0);
-            svg.line("axis", (x, bottom), (x, bottom + 4.0));
             let half = text_width(text, 11.0) / 2.0;
             let at = x.min(WIDTH - half - 1.0);
             if at - half >= free {
+                svg.line("axis", (x, bottom), (x, bottom + 4.0));
                 svg.text("muted", (at, bottom + 16.0), Anchor::Middle, text);
                 free = at + half + 4.0;
             }
@@ -206,14 +207,17 @@ impl Chart {
     fn curve(&self, svg: &mut Svg, top: f64, series: &Series) {
         let colour = format!("s{}", series.colour);
         let places: Vec<(f64, f64)> = series.points.iter().map(|p| self.place(top, p.x, p.y)).collect();
-        let spread = |pick: fn((f64, f64)) -> f64| -> Vec<(f64, f64)> {
-            let known = series.points.iter().filter_map(|p| Some((p.x, pick(p.spread?))));
-            known.map(|(x, y)| self.place(top, x, y)).collect()
-        };
-        let mut around = spread(|(low, _)| low);
-        if around.len() > 1 {
-            around.extend(spread(|(_, high)| high).into_iter().rev());
-            svg.polygon(&format!("area {colour}"), &around);
+        // A band joins only neighbours that both have a spread.
+        for points in series.points.chunk_by(|a, b| a.spread.is_some() == b.spread.is_some()) {
+            let side = |pick: fn((f64, f64)) -> f64| {
+                let known = points.iter().filter_map(move |p| Some((p.x, pick(p.spread?))));
+                known.map(|(x, y)| self.place(top, x, y)).collect::<Vec<_>>()
+            };
+            let mut around = side(|(low, _)| low);
+            around.extend(side(|(_, high)| high).into_iter().rev());
+            if around.len() > 2 {
+                svg.polygon(&format!("area {colour}"), &around);
+            }
         }
         let stroke = match series.stroke {
             Stroke::Solid => "",

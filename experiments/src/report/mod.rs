@@ -7,19 +7,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::judge::study::Study;
-use page::{Block, Page};
-
 use crate::plans::model::SCHEMA;
 use crate::run::files::{self, MANIFEST, PACKED, PLAN};
 use crate::run::manifest::Manifest;
+use doc::{Doc, Drawing};
+use words::Lang;
 
 mod ablations;
 mod about;
 mod chart;
+mod doc;
+mod first;
+mod flames;
 mod html;
-mod markdown;
+mod losses;
 mod number;
-mod page;
 mod panels;
 mod picture;
 mod plots;
@@ -30,56 +32,65 @@ mod tables;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text_table;
-mod verdict;
+mod versus;
 mod why;
+pub(crate) mod words;
 
 /// The default directory of the runs.
 pub(crate) const RESULTS: &str = "experiments/results";
 
+/// Headings that other parts of the page link to.
+const PEERS_PART: &str = "4. The other load balancers";
+const LOSSES_PART: &str = "Where we lose";
+const GATES_PART: &str = "The gates: which numbers cannot be trusted";
+
 /// Returns the files of the report, by the path below the run's directory.
 pub(crate) fn render(study: &Study) -> BTreeMap<String, String> {
-    let page = page(study);
     let mut files = BTreeMap::from([
         ("summary.json".to_owned(), summary::json_text(study)),
         ("summary.csv".to_owned(), summary::csv_text(study)),
-        ("report/index.html".to_owned(), html::render(&page)),
-        ("report/README.md".to_owned(), markdown::render(&page)),
-        ("report/experiment.mmd".to_owned(), picture::mermaid(study)),
     ]);
-    for figure in page::drawn(&page.blocks) {
-        if let Ok(svg) = &figure.svg {
-            let label = format!("{}. {}", figure.title, figure.reading);
-            files.insert(format!("report/{}.svg", figure.name), svg.standalone(&label));
+    for lang in Lang::ALL {
+        let doc = page(study, lang);
+        files.insert(format!("report/{}.html", lang.page()), html::render(&doc, lang.code()));
+        for (name, drawing) in &doc.drawings {
+            let text = match drawing {
+                Drawing::Ours(svg) => svg.standalone(name),
+                Drawing::File(text) => text.clone(),
+            };
+            files.insert(format!("report/{name}"), text);
         }
+        // The Markdown is read beside its translation, so a link to a page is a link to its Markdown.
+        let text = Lang::ALL.iter().fold(doc.text, |text, lang| {
+            text.replace(&format!("({}.html", lang.page()), &format!("({}", lang.readme()))
+        });
+        files.insert(format!("report/{}", lang.readme()), text);
     }
     files
 }
 
-/// Makes the page with items 1 to 9.
-fn page(study: &Study) -> Page {
-    let manifest = &study.manifest;
-    let mut blocks = vec![Block::text(format!(
-        "Plan `{}` on {} ({} CPUs), {}: {}. Everything here is derived from the raw results beside it.",
-        study.plan.name,
-        manifest.host.name,
-        manifest.host.cpus,
-        manifest.started,
-        about::size(study)
-    ))];
-    blocks.extend(verdict::assignment(study).iter().map(|of| Block::Verdict(verdict::sentence(of))));
-    let parts = [
-        tables::assignment,
-        verdict::part,
-        tables::servers,
-        tables::peers,
-        why::part,
-        ablations::part,
-        panels::part,
-        picture::part,
-        about::part,
-    ];
-    blocks.extend(parts.iter().flat_map(|part| part(study)));
-    Page { title: "Neraca, measured".into(), blocks }
+/// Makes the page. The page in Indonesian has the first screen and the glossary; the parts are in English.
+fn page(study: &Study, lang: Lang) -> Doc {
+    let mut doc = Doc::default();
+    first::write(study, lang, &mut doc);
+    if lang == Lang::En {
+        let parts = [
+            tables::assignment,
+            versus::part,
+            tables::servers,
+            losses::part,
+            why::part,
+            ablations::part,
+            panels::part,
+            picture::part,
+            about::part,
+        ];
+        parts.iter().for_each(|part| part(study, &mut doc));
+    } else {
+        doc.figure(picture::figure(study), " class=\"wide\"");
+    }
+    first::glossary(lang, &mut doc);
+    doc.finish()
 }
 
 /// Reads a run.
@@ -98,8 +109,8 @@ pub(crate) fn load(results: &Path) -> Result<Study, String> {
     Study::new(manifest, files::read_json(&results.join(PLAN))?, &raws, &text)
 }
 
-/// Makes the report of the named run, or of the newest run.
-pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
+/// Makes the report of the named run, or of the newest run. Returns the page in this language.
+pub(crate) fn run(directory: Option<&Path>, lang: Lang) -> Result<PathBuf, String> {
     let results = choose(directory)?;
     let study = load(&results)?;
     let said = |path: &Path| {
@@ -115,12 +126,11 @@ pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
         let path = results.join(name);
         fs::write(&path, text).map_err(said(&path))?;
     }
-    for verdict in verdict::assignment(&study) {
-        println!("{}", verdict::sentence(&verdict).replace("**", "").replace('`', ""));
+    for sentence in first::verdicts(&study, lang) {
+        println!("{}", sentence.replace("**", "").replace('`', ""));
     }
-    Ok(report.join("index.html"))
+    Ok(report.join(format!("{}.html", lang.page())))
 }
-
 /// Returns the named directory, or the newest complete run of the whole plan, or else the newest run.
 pub(crate) fn choose(directory: Option<&Path>) -> Result<PathBuf, String> {
     if let Some(directory) = directory {

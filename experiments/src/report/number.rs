@@ -1,5 +1,6 @@
 //! Formats numbers and loads.
 
+use crate::judge::stats::Ratio;
 use crate::plans::model::Cell;
 
 /// Formats a number with three significant digits. Large numbers have their thousands grouped by a thin space.
@@ -45,20 +46,35 @@ pub(crate) fn ratio(value: f64) -> String {
     match value {
         v if v >= 99.5 => format!("{v:.0}×"),
         v if v >= 9.95 => format!("{v:.1}×"),
-        v if v < 0.1 => format!("{v:.4}×"),
+        v if v < 0.1 => format!("{}×", short(v)),
         v => format!("{v:.3}×"),
+    }
+}
+
+/// Formats a factor as a change in per cent, such as `+12.3`.
+pub(crate) fn signed(factor: f64) -> String {
+    let percent = (factor - 1.0) * 100.0;
+    match percent {
+        p if p.abs() < 0.05 => "0".into(),
+        p if p.abs() >= 99.5 => format!("{}{}", if p < 0.0 { "−" } else { "+" }, grouped(p.abs())),
+        p if p < 0.0 => format!("−{:.1}", -p),
+        p => format!("+{p:.1}"),
     }
 }
 
 /// Formats a factor as a change, such as `+12.3 %`, without a possible line break.
 pub(crate) fn change(factor: f64) -> String {
-    let percent = (factor - 1.0) * 100.0;
-    match percent {
-        p if p.abs() < 0.05 => "0\u{a0}%".into(),
-        p if p.abs() >= 99.5 => format!("{}{}\u{a0}%", if p < 0.0 { "−" } else { "+" }, grouped(p.abs())),
-        p if p < 0.0 => format!("−{:.1}\u{a0}%", -p),
-        p => format!("+{p:.1}\u{a0}%"),
-    }
+    signed(factor) + "\u{a0}%"
+}
+
+/// Formats the interval of a ratio as factors.
+pub(crate) fn interval(of: &Ratio) -> String {
+    of.interval.map_or("one pair".into(), |(low, high)| format!("{} to {}", ratio(low), ratio(high)))
+}
+
+/// Formats the interval of a ratio as changes.
+pub(crate) fn interval_change(of: &Ratio) -> String {
+    of.interval.map_or("one pair".into(), |(low, high)| format!("{} to {}", signed(low), change(high)))
 }
 
 pub(crate) fn bytes(n: u64) -> String {
@@ -71,9 +87,13 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
-/// Describes the load of a cell: `-c 1000 -t 150 (900)`, then the differences from the usual load.
+/// Describes the load of a cell: `-c 1000 -t 150 (900)`, then the differences from the usual load. The number in
+/// brackets is the number of opened connections, if fewer than asked for.
 pub(crate) fn load_name(cell: &Cell) -> String {
-    let mut text = format!("-c {} -t {} ({})", cell.connections, cell.threads, cell.opened());
+    let mut text = format!("-c {} -t {}", cell.connections, cell.threads);
+    if cell.opened() != cell.connections {
+        text += &format!(" ({})", cell.opened());
+    }
     if !cell.keep_alive {
         text += ", a connection per request";
     }
@@ -113,6 +133,7 @@ mod tests {
         for (factor, expected) in cases {
             assert_eq!(change(factor).replace('\u{a0}', " "), expected);
         }
+        assert_eq!(ratio(0.000_02), "2.0e-5×");
         assert_eq!([ratio(1.2345), ratio(12.0), ratio(0.05)], ["1.234×", "12.0×", "0.0500×"]);
         assert_eq!(
             [bytes(128), bytes(10_240), bytes(76_800), bytes(1 << 20)],

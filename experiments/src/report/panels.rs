@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use crate::judge::measure;
-use crate::judge::stats::{Ratio, median};
+use crate::judge::stats::{Ratio, Verdict, median};
 use crate::judge::study::{Group, Study, load};
-use crate::judge::verdicts::LoadVerdict;
+use crate::judge::verdicts;
 use crate::plans::model::Section;
 use crate::plans::targets::THREAD;
+use crate::report::doc::{Doc, Figure};
 use crate::report::number::{bytes, load_name, short};
-use crate::report::page::{Block, Figure};
 use crate::report::plots;
 use crate::report::shapes::{Bar, Line, Map, Square, bars, map, ratios};
 use crate::report::svg::Svg;
-use crate::report::verdict::{assignment, conditions};
+use crate::report::versus::conditions;
 use crate::run::raw::Role;
 
 /// The names and the CSS classes of the parts of a bar.
@@ -63,7 +63,7 @@ fn cpu_by_role(study: &Study) -> Figure {
         bars("CPU microseconds per request", &PARTS, &rows)
     };
     let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
-    plots::figure(
+    Figure::new(
         "cpu-by-role",
         "CPU per request, by role",
         &format!(
@@ -81,22 +81,21 @@ fn line(label: String, colour: usize, ratio: &Ratio) -> Line {
 }
 
 fn ratio_plot(study: &Study) -> Figure {
-    let verdicts = assignment(study);
-    let mut lines: Vec<Line> =
-        verdicts.iter().map(|verdict| line(load_name(verdict.cell), 1, &verdict.ratio)).collect();
-    let noise = verdicts.iter().filter(|v| v.control.is_some()).map(LoadVerdict::noise).reduce(f64::max);
-    let band = noise.map(|noise| (1.0 / noise, noise));
-    let shown = [Section::Concurrency, Section::Bodies, Section::Reuse];
+    let verdicts = verdicts::by_load(study, Section::Assignment);
+    let mut lines: Vec<Line> = verdicts.iter().map(|v| line(load_name(v.cell), 1, &v.ratio)).collect();
+    let noise = verdicts.iter().map(verdicts::LoadVerdict::noise).fold(1.0, f64::max);
+    let band = (noise > 1.0).then_some((1.0 / noise, noise));
+    let shown = [Section::Peers, Section::Concurrency, Section::Bodies, Section::Reuse];
     for (group, ratio) in conditions(study).iter().filter(|(group, _)| shown.contains(&group.cell.section)) {
         let label = format!("{}, {}", load_name(group.cell), bytes(group.cell.body_bytes));
         lines.push(line(label, 9, ratio));
     }
     let title = "async / thread in requests/s (logarithmic; right: async is faster)";
-    plots::figure(
+    Figure::new(
         "ratios",
         "Async against thread, load by load",
-        "Right of 1× the async engine is faster, left of it the thread engine; hollow points are single blocks, the bar is \
-         the 95 % interval, and within the grey band (A/A) nothing can be told apart.",
+        "Right of 1× the async engine is faster, left of it the thread engine. Hollow points are single blocks, the bar is \
+         the 95 % interval; without a bar there are too few blocks. The grey band is the widest interval of the A/A control.",
         (!lines.is_empty()).then(|| ratios(title, &lines, band)),
         "Not in this run: no load has both engines ranked.",
     )
@@ -118,12 +117,11 @@ fn crossover(study: &Study) -> Figure {
         let of =
             |thread: bool| groups.iter().filter(here).find(|group| (group.cell.target == THREAD) == thread);
         let (Some(thread), Some(asynchronous)) = (of(true), of(false)) else {
-            return Square { ratio: None, ranked: false };
+            return Square { ratio: None, is_sure: false };
         };
-        let ranked =
-            Ratio::of_blocks(&study.paired(asynchronous, thread, measure::rate)).map(|ratio| ratio.ratio);
-        let any = || Some(asynchronous.median(measure::rate)? / thread.median(measure::rate)?);
-        Square { ranked: ranked.is_some(), ratio: ranked.or_else(any) }
+        let ratio = Ratio::of_blocks(&study.paired(asynchronous, thread, measure::rate));
+        let is_sure = ratio.as_ref().is_some_and(|ratio| ratio.verdict() != Verdict::TooFew);
+        Square { is_sure, ratio: ratio.map(|ratio| ratio.ratio) }
     };
     let draw = || {
         let maps = bodies.iter().map(|body| Map {
@@ -137,11 +135,11 @@ fn crossover(study: &Study) -> Figure {
         });
         Svg::stacked(&maps.map(|one| map(&one, "backend")).collect::<Vec<_>>())
     };
-    plots::figure(
+    Figure::new(
         "crossover",
         "Crossover map: concurrency, backend latency and body size",
         "Each square is async / thread in requests/s: orange where async is faster, blue where thread is, the stronger the \
-         more; in brackets what failed a gate.",
+         more. A square without a colour has too few pairs for a verdict.",
         (!groups.is_empty()).then(draw),
         "Not in this run: its plan has no backend latencies.",
     )
@@ -178,7 +176,7 @@ fn failures(study: &Study) -> Option<Figure> {
     rows.truncate(12);
     let rows: Vec<Bar> = rows.into_iter().map(|(_, bar)| bar).collect();
     (!rows.is_empty()).then(|| {
-        plots::figure(
+        Figure::new(
             "failures",
             "Failures by class",
             "The loads with the most failures, at most twelve; what is not listed failed less, or not at all.",
@@ -189,7 +187,7 @@ fn failures(study: &Study) -> Option<Figure> {
 }
 
 /// Item 7.
-pub(crate) fn part(study: &Study) -> Vec<Block> {
+pub(crate) fn part(study: &Study, doc: &mut Doc) {
     let mut figures = vec![
         plots::rate_by_concurrency(study),
         plots::latency_by_concurrency(study),
@@ -204,5 +202,6 @@ pub(crate) fn part(study: &Study) -> Vec<Block> {
         crossover(study),
     ];
     figures.extend(failures(study));
-    vec![Block::part("plots", "7. Plots"), Block::Figures(figures)]
+    doc.part("7. Plots");
+    doc.figures(figures);
 }

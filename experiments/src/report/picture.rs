@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use crate::judge::study::Study;
 use crate::plans::model::{Section, TargetKind, What};
+use crate::report::doc::{Doc, Figure};
 use crate::report::number::bytes;
-use crate::report::page::{Block, Figure};
 use crate::report::svg::{Anchor, Svg, text_width};
 use crate::run::manifest::Topology;
 
@@ -327,21 +327,18 @@ pub(crate) fn mermaid(study: &Study) -> String {
     text
 }
 
+/// Returns the picture with its title.
+pub(crate) fn figure(study: &Study) -> Figure {
+    let reading = "Drawn from the manifest of this run. Everything is on one machine and speaks over the loopback interface; \
+                   black circles are the instants that are measured.";
+    Figure::new("experiment", "Client, balancer, backends", reading, Some(draw(study)), "")
+}
+
 /// Item 8.
-pub(crate) fn part(study: &Study) -> Vec<Block> {
-    let figure = Figure {
-        name: "experiment",
-        title: "Client, balancer, backends".into(),
-        reading: "Drawn from the manifest of this run. Everything is on one machine and speaks over the loopback interface; \
-                  black circles are the instants that are measured."
-            .into(),
-        svg: Ok(draw(study)),
-    };
-    let copy = Block::Folded {
-        summary: "The same as a Mermaid diagram".into(),
-        blocks: vec![Block::Code("mermaid", mermaid(study))],
-    };
-    vec![Block::part("experiment", "8. The experiment"), Block::Wide(figure), copy]
+pub(crate) fn part(study: &Study, doc: &mut Doc) {
+    doc.part("8. The experiment");
+    doc.figure(figure(study), " class=\"wide\"");
+    doc.folded("The same as a Mermaid diagram", |doc| doc.block("mermaid", &mermaid(study)));
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use crate::judge::study::{Group, Measure, Study};
 use crate::plans::model::{Cell, Section};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
 use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
+use crate::report::doc::Figure;
 use crate::report::number::load_name;
-use crate::report::page::Figure;
 use crate::report::svg::Svg;
 use crate::run::histogram::Distribution;
 
@@ -28,16 +28,6 @@ pub(crate) fn stroke(target: &str) -> Stroke {
         AGAIN => Stroke::Dotted,
         _ => Stroke::Solid,
     }
-}
-
-pub(crate) fn figure(
-    name: &'static str,
-    title: &str,
-    reading: &str,
-    svg: Option<Svg>,
-    missing: &str,
-) -> Figure {
-    Figure { name, title: title.into(), reading: reading.into(), svg: svg.ok_or_else(|| missing.to_owned()) }
 }
 
 /// Returns the targets of the groups, in their order, without duplicates.
@@ -96,7 +86,7 @@ pub(crate) fn rate_by_concurrency(study: &Study) -> Figure {
         let y = Axis::from_zero("requests/s", ys(&series));
         Chart::new(connections_axis(&series), y, series.clone()).draw()
     };
-    figure(
+    Figure::new(
         "rate-by-concurrency",
         "Requests per second by concurrency",
         "Higher is better; the dashed curves are the servers asked directly, which no balancer over them can exceed. Points \
@@ -122,7 +112,7 @@ pub(crate) fn latency_by_concurrency(study: &Study) -> Figure {
         let y = Axis::log("milliseconds (logarithmic)", ys(&series));
         Chart::new(connections_axis(&series), y, series.clone()).draw()
     };
-    figure(
+    Figure::new(
         "latency-by-concurrency",
         "Latency by concurrency",
         "Lower is better; solid is the mean by Little's law, dashed the prober's 99th percentile of waiting; where the two \
@@ -132,9 +122,10 @@ pub(crate) fn latency_by_concurrency(study: &Study) -> Figure {
     )
 }
 
-/// Returns the groups of the assignment's last load, or the best replacement.
+/// Returns the groups of the heaviest load of the assignment, or the best replacement if it was not measured.
 fn best_groups(study: &Study) -> Vec<Group<'_>> {
-    for section in [Section::Assignment, Section::Concurrency, Section::Peers] {
+    use Section::{Assignment, Concurrency, Peers};
+    for section in [Assignment, Concurrency, Peers] {
         let mut groups = study.section(section);
         let most = groups.iter().map(|group| (group.cell.connections, group.cell.threads)).max();
         groups.retain(|group| Some((group.cell.connections, group.cell.threads)) == most);
@@ -183,7 +174,7 @@ pub(crate) fn percentile_curve(study: &Study) -> Figure {
         Chart::new(x, y, series.clone()).draw()
     };
     let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
-    figure(
+    Figure::new(
         "percentiles",
         "Latency percentiles",
         &format!(
@@ -215,7 +206,7 @@ pub(crate) fn p99_by_rate(study: &Study) -> Figure {
         let y = Axis::log("waiting, p99 (ms)", ys(&series));
         Chart { joined: false, ..Chart::new(x, y, series.clone()) }.draw()
     };
-    figure(
+    Figure::new(
         "p99-by-rate",
         "99th percentile by requests per second",
         "A point for each number of connections; down and to the right is better: more requests, and less waiting for the \
@@ -245,7 +236,7 @@ pub(crate) fn threads_sweep(study: &Study) -> Figure {
         above.inside = 150.0;
         Svg::stacked(&[above.draw(), below.draw()])
     };
-    figure(
+    Figure::new(
         "threads-sweep",
         "Threads of the client, and what they cost",
         "Above the rate, below the share of the machine that wrk itself used: where the lower curve rises as the upper falls, \
@@ -256,13 +247,8 @@ pub(crate) fn threads_sweep(study: &Study) -> Figure {
 }
 
 pub(crate) fn rate_over_time(study: &Study) -> Figure {
-    // The blocks of a verdict are too short for a rate by the second.
-    let long = [best_groups(study), study.section(Section::Concurrency)];
-    let steady = |groups: &Vec<Group<'_>>| groups.iter().any(|group| !series_of(group).is_empty());
-    let mut groups = long.into_iter().find(steady).unwrap_or_default();
-    let most = groups.iter().map(|group| group.cell.connections).max();
-    groups.retain(|group| Some(group.cell.connections) == most && !series_of(group).is_empty());
-    groups.truncate(4);
+    let groups: Vec<Group<'_>> =
+        best_groups(study).into_iter().filter(|group| !series_of(group).is_empty()).take(4).collect();
     let draw = || {
         let all: Vec<(f64, f64)> = groups.iter().flat_map(series_of).flatten().collect();
         let parts = groups.iter().map(|group| {
@@ -282,7 +268,7 @@ pub(crate) fn rate_over_time(study: &Study) -> Figure {
         });
         Svg::stacked(&parts.collect::<Vec<_>>())
     };
-    figure(
+    Figure::new(
         "rate-over-time",
         "Requests per second over time",
         "A line for each repetition, counted by the balancer itself each second; flat is steady, a dip is a pause that an \
@@ -315,7 +301,7 @@ pub(crate) fn per_connection(study: &Study) -> Figure {
             name: study.title(&group.cell.target) + &fair,
             colour: colour(&group.cell.target),
             stroke: Stroke::Thin,
-            points: (0..=40).filter_map(at).collect(),
+            points: (1..40).filter_map(at).collect(),
         });
     }
     let draw = || {
@@ -323,11 +309,12 @@ pub(crate) fn per_connection(study: &Study) -> Figure {
         let y = Axis::from_zero("% of connections with at most so many", [100.0]);
         Chart::new(x, y, series.clone()).draw()
     };
-    figure(
+    Figure::new(
         "per-connection",
         "Requests per connection: is anybody starved?",
-        "A steep curve treats all connections alike; one that starts at 0 requests has starved connections, which wrk's own \
-         numbers do not show. Jain's index is 1 when all got the same.",
+        "A steep curve treats all connections alike. The height at which a curve leaves 0 requests is the share of connections \
+         that got nothing; wrk's own numbers do not show it. The slowest and the fastest 2.5 % are left out, because a \
+         connection opens late or closes early. Jain's index is 1 when all got the same.",
         (!series.is_empty()).then(draw),
         "Not in this run: the client's connections were not looked at.",
     )
@@ -354,7 +341,7 @@ pub(crate) fn memory(study: &Study) -> Figure {
         let x = Axis::from_zero("idle connections, each after one answer", xs(&series));
         Chart::new(x, Axis::from_zero("memory of the balancer (MB)", ys(&series)), series.clone()).draw()
     };
-    figure(
+    Figure::new(
         "memory",
         "Memory by idle connections",
         "The slope is what one idle connection costs; where the curve starts is what the program costs without any.",

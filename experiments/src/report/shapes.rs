@@ -128,11 +128,12 @@ fn ratio_ticks(reach: f64) -> Vec<f64> {
     set.iter().copied().filter(|t| t.ln().abs() <= reach).collect()
 }
 
-/// A square of the map: a ratio, or the reason why it is missing.
+/// A square of the map.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Square {
     pub(crate) ratio: Option<f64>,
-    pub(crate) ranked: bool,
+    /// True with enough pairs for a verdict. Only such a square has a colour.
+    pub(crate) is_sure: bool,
 }
 
 /// A map. Rows and columns have names; the squares are stored by row.
@@ -166,14 +167,10 @@ pub(crate) fn map(map: &Map, column_title: &str) -> Svg {
             let x = left + j as f64 * width;
             let (inside, size) = ((x + 1.5, y + 1.5), (width - 3.0, ROW - 3.0));
             svg.rect("inner", inside, size, "");
-            if let Some(ratio) = square.ratio.filter(|_| square.ranked) {
+            if let Some(ratio) = square.ratio.filter(|_| square.is_sure) {
                 svg.rect(&shade(ratio), inside, size, "");
             }
-            let text = match (square.ratio, square.ranked) {
-                (Some(ratio), true) => number::ratio(ratio),
-                (Some(ratio), false) => format!("({})", number::ratio(ratio)),
-                (None, _) => "–".into(),
-            };
+            let text = square.ratio.map_or("–".into(), number::ratio);
             svg.text("small", (x + width / 2.0, y + ROW / 2.0 + 4.0), Anchor::Middle, &text);
         }
     }

@@ -73,7 +73,7 @@ fn of_record(record: &Record) -> Value {
         Measured::Syscalls(calls) => {
             row.insert("syscalls_per_request".into(), number(Some(calls.per_request())));
         }
-        Measured::Failed { .. } => {}
+        Measured::Profile(_) | Measured::Failed { .. } => {}
     }
     Value::Object(row)
 }

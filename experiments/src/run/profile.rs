@@ -23,7 +23,8 @@ pub(crate) fn recorder(output: &str) -> Vec<String> {
 /// Reads what `perf record` wrote. Returns one line for each stack: the functions, and the number of samples.
 pub(crate) fn read(file: &Path) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("perf script: {error}");
-    let output = Command::new("perf").args(["script", "--no-inline", "-i"]).arg(file).output().map_err(failed)?;
+    let output =
+        Command::new("perf").args(["script", "--no-inline", "-i"]).arg(file).output().map_err(failed)?;
     let mut options = Options::default();
     options.annotate_kernel = true;
     let mut folded = Vec::new();

@@ -1,0 +1,201 @@
+//! The report as Markdown. The text is written once; [`crate::report::html`] renders the same text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::report::svg::Svg;
+
+/// A page: its text, and the drawings that the text names as `NAME.svg`.
+#[derive(Debug, Default)]
+pub(crate) struct Doc {
+    pub(crate) text: String,
+    pub(crate) drawings: BTreeMap<String, Drawing>,
+}
+
+/// A drawing of ours, or a complete SVG file.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Drawing {
+    Ours(Svg),
+    File(String),
+}
+
+/// A plot or picture, or the sentence that says why it is missing.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Figure {
+    /// Name of the drawing's file, without `.svg`.
+    pub(crate) name: String,
+    pub(crate) title: String,
+    /// How to read the figure.
+    pub(crate) reading: String,
+    pub(crate) drawing: Result<Drawing, String>,
+}
+
+impl Figure {
+    pub(crate) fn new(name: &str, title: &str, reading: &str, svg: Option<Svg>, missing: &str) -> Figure {
+        let drawing = svg.map(Drawing::Ours).ok_or_else(|| missing.to_owned());
+        Figure { name: name.into(), title: title.into(), reading: reading.into(), drawing }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Table {
+    /// The title of the table, one line.
+    pub(crate) caption: String,
+    pub(crate) head: Vec<String>,
+    /// Number of columns with words, at the left. The other columns have numbers.
+    pub(crate) words: usize,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new<T: AsRef<str>>(caption: &str, words: usize, head: &[T]) -> Self {
+        let head = head.iter().map(|name| name.as_ref().to_owned()).collect();
+        Table { caption: caption.into(), head, words, rows: Vec::new() }
+    }
+
+    pub(crate) fn push<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Adds a row that failed a gate. The mark in the first cell shows it.
+    pub(crate) fn push_marked(&mut self, is_invalid: bool, mut cells: Vec<String>) {
+        if let (Some(first), true) = (cells.first_mut(), is_invalid) {
+            *first = format!("~~{first}~~");
+        }
+        self.rows.push(cells);
+    }
+}
+
+/// Escapes a text from outside, so that no character has a meaning in Markdown.
+pub(crate) fn plain(text: &str) -> String {
+    let special = |c: char| "\\`*_[]<>~#&".contains(c);
+    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+/// Makes code of a text from outside.
+pub(crate) fn code(text: &str) -> String {
+    format!("`{}`", text.replace('`', "'"))
+}
+
+/// Returns the anchor of a heading, by the rule of the usual hosts of Markdown.
+pub(crate) fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+impl Doc {
+    fn push(&mut self, text: std::fmt::Arguments<'_>) {
+        let _ = self.text.write_fmt(text);
+        self.text.push_str("\n\n");
+    }
+
+    pub(crate) fn title(&mut self, text: &str) {
+        self.push(format_args!("# {text}"));
+    }
+
+    pub(crate) fn part(&mut self, text: &str) {
+        self.push(format_args!("## {text}"));
+    }
+
+    pub(crate) fn heading(&mut self, text: &str) {
+        self.push(format_args!("### {text}"));
+    }
+
+    pub(crate) fn text(&mut self, text: impl AsRef<str>) {
+        self.push(format_args!("{}", text.as_ref()));
+    }
+
+    pub(crate) fn list<T: AsRef<str>>(&mut self, items: &[T]) {
+        let lines: Vec<String> = items.iter().map(|item| format!("- {}", item.as_ref())).collect();
+        if !lines.is_empty() {
+            self.push(format_args!("{}", lines.join("\n")));
+        }
+    }
+
+    /// Writes a preformatted text, with a fence that is longer than every fence in it.
+    pub(crate) fn block(&mut self, language: &str, text: &str) {
+        let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+        let fence = "`".repeat(longest.max(2) + 1);
+        self.push(format_args!("{fence}{language}\n{}\n{fence}", text.trim_end()));
+    }
+
+    pub(crate) fn table(&mut self, table: &Table) {
+        if table.rows.is_empty() {
+            return;
+        }
+        let row = |cells: &[String]| {
+            let cells = cells.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " "));
+            format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
+        };
+        let rule = |i| if i < table.words { "---".to_owned() } else { "---:".to_owned() };
+        let rules: Vec<String> = (0..table.head.len()).map(rule).collect();
+        let rows: String = table.rows.iter().map(|cells| row(cells)).collect();
+        self.push(format_args!(
+            "*{}*\n\n{}{}{}",
+            table.caption,
+            row(&table.head),
+            row(&rules),
+            rows.trim_end()
+        ));
+    }
+
+    /// Writes a figure with its title, or the reason why it is missing.
+    pub(crate) fn figure(&mut self, figure: Figure, class: &str) {
+        let Figure { name, title, reading, drawing } = figure;
+        match drawing {
+            Ok(drawing) => {
+                self.push(format_args!(
+                    "<figure{class}>\n\n### {title}\n\n![{title}]({name}.svg)\n\n{reading}"
+                ));
+                self.push(format_args!("</figure>"));
+                self.drawings.insert(format!("{name}.svg"), drawing);
+            }
+            Err(missing) => self.push(format_args!("**{title}.** {missing}")),
+        }
+    }
+
+    /// Writes figures side by side, then the sentences about the missing ones.
+    pub(crate) fn figures(&mut self, figures: Vec<Figure>) {
+        let (drawn, missing): (Vec<Figure>, Vec<Figure>) =
+            figures.into_iter().partition(|f| f.drawing.is_ok());
+        if !drawn.is_empty() {
+            self.text("<div class=\"figures\">");
+            drawn.into_iter().for_each(|figure| self.figure(figure, ""));
+            self.text("</div>");
+        }
+        missing.into_iter().for_each(|figure| self.figure(figure, ""));
+    }
+
+    /// Writes what is shown on demand.
+    pub(crate) fn folded(&mut self, summary: &str, inside: impl FnOnce(&mut Doc)) {
+        self.push(format_args!("<details><summary>{summary}</summary>"));
+        inside(self);
+        self.push(format_args!("</details>"));
+    }
+
+    /// Ends the text with one line feed.
+    pub(crate) fn finish(mut self) -> Doc {
+        self.text.truncate(self.text.trim_end().len());
+        self.text.push('\n');
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_keep_their_columns_and_code_its_fence() {
+        let mut table = Table::new("what", 1, &["a", "b"]);
+        table.push(["x|y", "1"]);
+        table.push_marked(true, vec![plain("<z>"), "2".into()]);
+        let mut doc = Doc::default();
+        doc.table(&table);
+        doc.block("text", "```\nx");
+        let expected = "*what*\n\n| a | b |\n| --- | ---: |\n| x\\|y | 1 |\n| ~~\\<z\\>~~ | 2 |\n\n````text\n```\nx\n````\n";
+        assert_eq!(doc.finish().text, expected);
+        assert_eq!(anchor("9. Where we lose (3 of 7)"), "9-where-we-lose-3-of-7");
+    }
+}

@@ -1,0 +1,125 @@
+//! Flame graphs: where the CPU time of each balancer goes, and where the engines differ.
+
+use inferno::differential;
+use inferno::flamegraph::color::{BackgroundColor, BasicPalette, Palette};
+use inferno::flamegraph::{self, Options};
+
+use crate::judge::record::Measured;
+use crate::judge::study::Study;
+use crate::plans::targets::{ASYNC, THREAD};
+use crate::report::doc::{Doc, Drawing, Figure, plain};
+use crate::report::number::load_name;
+
+/// Narrower functions are not drawn, in per cent.
+const LEAST: f64 = 0.5;
+
+/// Returns the profile of each target: its id, the load and its folded stacks.
+fn profiles(study: &Study) -> Vec<(&str, String, &str)> {
+    let mut found: Vec<(&str, String, &str)> = Vec::new();
+    for record in &study.records {
+        let Measured::Profile(folded) = &record.measured else { continue };
+        if !found.iter().any(|(id, ..)| *id == record.cell.target) {
+            found.push((&record.cell.target, load_name(&record.cell), folded));
+        }
+    }
+    found.sort_by_key(|(id, ..)| study.plan.targets.iter().position(|target| target.id == *id));
+    found
+}
+
+fn draw<'a>(title: &str, lines: impl Iterator<Item = &'a str>) -> Result<Drawing, String> {
+    let mut options = Options::default();
+    options.title = title.into();
+    options.image_width = Some(1180);
+    options.min_width = LEAST;
+    options.deterministic = true;
+    options.colors = Palette::Basic(BasicPalette::Aqua);
+    options.bgcolors = Some(BackgroundColor::Flat((255, 255, 255).into()));
+    options.font_type = "system-ui, sans-serif".into();
+    let mut svg = Vec::new();
+    flamegraph::from_lines(&mut options, lines, &mut svg).map_err(|error| error.to_string())?;
+    String::from_utf8(svg).map(Drawing::File).map_err(|error| error.to_string())
+}
+
+/// Makes the stacks of two engines comparable: below a system call everything is the kernel's, above it the engines have
+/// nothing in common but the function that runs.
+fn aligned(folded: &str) -> String {
+    let line = |line: &str| {
+        let (stack, count) = line.rsplit_once(' ')?;
+        let names: Vec<&str> = stack.split(';').collect();
+        let entry =
+            names.iter().position(|name| name.starts_with("entry_SYSCALL") || name.starts_with("asm_"));
+        let kept = match entry {
+            Some(at) => format!("kernel;{}", names.get(at + 1..).unwrap_or_default().join(";")),
+            None => format!("program;{}", names.last()?),
+        };
+        Some(format!("{} {count}\n", kept.trim_end_matches(';')))
+    };
+    folded.lines().filter_map(line).collect()
+}
+
+fn difference(thread: &str, asynchronous: &str) -> Result<Drawing, String> {
+    let (before, after) = (aligned(thread), aligned(asynchronous));
+    let options = differential::Options { normalize: true, strip_hex: false };
+    let mut lines = Vec::new();
+    differential::from_readers(options, before.as_bytes(), after.as_bytes(), &mut lines)
+        .map_err(|error| error.to_string())?;
+    let lines = String::from_utf8(lines).map_err(|error| error.to_string())?;
+    draw("async compared with thread: red is more in async, blue is less", lines.lines())
+}
+
+/// Writes the flame graphs of the engines and their difference, then those of the other programs.
+pub(crate) fn write(study: &Study, doc: &mut Doc) {
+    doc.heading("Flame graphs");
+    let profiles = profiles(study);
+    if profiles.is_empty() {
+        doc.text(match study.manifest.tools.contains_key("perf") {
+            true => "This run has no profile: its plan has none, or perf was not allowed to record.",
+            false => "This run has no profile, because perf is not installed on the machine.",
+        });
+        return;
+    }
+    doc.text(format!(
+        "Stacks of the running functions, sampled by perf in runs of their own. A box is a function, its width is its share of \
+         the CPU time, below it is its caller. Boxes under {LEAST} % are counted with their callers. Each picture is also a \
+         file of its own, with search and zoom."
+    ));
+    let figure =
+        |name: String, title: String, reading: String, drawing| Figure { name, title, reading, drawing };
+    let mut others = Vec::new();
+    for (id, load, folded) in &profiles {
+        let title = plain(&study.title(id));
+        let drawing = draw(&study.title(id), folded.lines());
+        let flame = figure(format!("flame-{id}"), title, format!("Under `{load}`."), drawing);
+        match [THREAD, ASYNC].contains(id) {
+            true => doc.figure(flame, " class=\"wide\""),
+            false => others.push(flame),
+        }
+    }
+    let of = |wanted: &str| profiles.iter().find(|(id, ..)| *id == wanted).map(|(.., folded)| *folded);
+    if let Some((thread, asynchronous)) = of(THREAD).zip(of(ASYNC)) {
+        let title = "The difference between the engines".to_owned();
+        let reading = "The widths are those of the async engine. The stacks begin at the system call, because above it the \
+                       engines call different functions.";
+        let drawing = difference(thread, asynchronous);
+        doc.figure(figure("flame-difference".into(), title, reading.into(), drawing), " class=\"wide\"");
+    }
+    if !others.is_empty() {
+        doc.folded("Flame graphs of the other programs", |doc| {
+            others.into_iter().for_each(|flame| doc.figure(flame, " class=\"wide\""));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_of_both_engines_begin_at_the_system_call() {
+        let folded = "worker;run;write;entry_SYSCALL_64_[k];tcp_sendmsg_[k] 7\nworker;run;parse 3\nx;asm_sysvec_[k] 1\n";
+        assert_eq!(aligned(folded), "kernel;tcp_sendmsg_[k] 7\nprogram;parse 3\nkernel 1\n");
+        let Ok(Drawing::File(svg)) = difference(folded, folded) else { panic!() };
+        assert!(svg.contains("tcp_sendmsg"));
+        assert_eq!(Ok(Drawing::File(svg)), difference(folded, folded));
+    }
+}
