@@ -18,7 +18,7 @@ ONLY ?=
 
 neraca = $(or $(CARGO_TARGET_DIR),target)/release/neraca
 lab = $(or $(CARGO_TARGET_DIR),target)/lab/neraca-lab
-bench_packages = wrk haproxy nginx caddy apache2 strace iproute2 curl valgrind
+bench_packages = wrk haproxy nginx caddy apache2 strace linux-perf iproute2 curl valgrind
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:

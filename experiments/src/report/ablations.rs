@@ -5,7 +5,7 @@ use crate::judge::stats::Ratio;
 use crate::judge::study::{Group, Measure, Study};
 use crate::judge::verdicts::{Cost, costs};
 use crate::report::doc::{Doc, Table, plain};
-use crate::report::number::{change, interval_change, load_name, maybe, maybe_grouped};
+use crate::report::number::{change, interval_change, load_cell, maybe, maybe_grouped};
 use crate::report::tables::mark;
 use crate::report::why;
 
@@ -48,7 +48,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
         };
         let row = vec![
             plain(&cost.name),
-            load_name(cost.changed.cell),
+            load_cell(cost.changed.cell),
             said(cost.ratio.as_ref()),
             cost.ratio.as_ref().map_or("–".into(), interval_change),
             cost.ratio.as_ref().map_or(0, |ratio| ratio.blocks.len()).to_string(),

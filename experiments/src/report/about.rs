@@ -91,12 +91,10 @@ fn worst(study: &Study, gate: Gate) -> Option<(&Record, &GateResult)> {
 fn gates(study: &Study, doc: &mut Doc) {
     doc.heading(GATES_PART);
     let all = study.records.len();
-    let count = |validity| study.records.iter().filter(|record| record.validity == validity).count();
-    let (noted_cells, invalid) = (count(Validity::Note), count(Validity::Invalid));
+    let [noted, invalid] = [Validity::Note, Validity::Invalid].map(|verdict| cells(study, verdict).len());
     doc.text(format!(
-        "A gate is a check. A cell that fails one is shown and not ranked. Of {all} cells {} pass every gate, {noted_cells} have \
-         a remark, {invalid} failed.",
-        all - noted_cells - invalid
+        "A gate is a check. A cell that fails one is shown and not ranked. Of {all} cells {invalid} failed a gate, and {noted} \
+         have a remark that tells something about the cell."
     ));
     let head =
         ["gate", "checks", "remark when", "fails when", "worst value in this run", "remarks", "failed"];

@@ -210,7 +210,7 @@ impl<'a> Page<'a> {
                     let (open, close) = match (in_head, column) {
                         (true, _) => (format!("<th scope=\"col\"{class}>"), "</th>"),
                         (false, 0) => (format!("<th scope=\"row\" data-label=\"{name}\">"), "</th>"),
-                        _ => (format!("<td{class} data-label=\"{name}\">"), "</td>"),
+                        _ => (format!("<td{class} data-label=\"{name}\"><span>"), "</span></td>"),
                     };
                     self.html(open);
                     let marks = |event: &&Event<'a>| {
@@ -278,7 +278,7 @@ mod tests {
             "aria-label=\"of b\"",
             "<caption><em>of <strong>b</strong></em></caption>",
             "<th scope=\"col\" class=\"n\">b</th>",
-            "<tr class=\"invalid\"><th scope=\"row\" data-label=\"a\">&lt;z&gt;</th><td class=\"n\" data-label=\"b\">2</td></tr>",
+            "<tr class=\"invalid\"><th scope=\"row\" data-label=\"a\">&lt;z&gt;</th><td class=\"n\" data-label=\"b\"><span>2</span></td></tr>",
         ] {
             assert!(html.contains(expected), "{expected} in {html}");
         }

@@ -103,6 +103,11 @@ pub(crate) fn load_name(cell: &Cell) -> String {
     text
 }
 
+/// Describes the load of a cell for a table, without a line break inside of the options.
+pub(crate) fn load_cell(cell: &Cell) -> String {
+    load_name(cell).replace(" -", "\u{a0}-").replace("-c ", "-c\u{a0}").replace("-t ", "-t\u{a0}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use crate::judge::verdict::{Gate, Validity};
 use crate::plans::model::Section;
 use crate::report::about::{common, reasons_from};
 use crate::report::doc::{Doc, Table, anchor, code, plain};
-use crate::report::number::{grouped, load_name, maybe, maybe_grouped};
+use crate::report::number::{grouped, load_cell, load_name, maybe, maybe_grouped};
 use crate::report::{GATES_PART, first};
 
 const COLUMNS: [&str; 10] = [
@@ -38,7 +38,7 @@ fn load_table(study: &Study, groups: &[Group<'_>], caption: &str) -> Table {
         let measured = group.runs.iter().any(|record| load(record).is_some());
         let row = vec![
             plain(&study.title(&group.cell.target)),
-            load_name(group.cell),
+            load_cell(group.cell),
             maybe_grouped(median(measure::success)),
             if measured { grouped(first::failed(group) as f64) } else { "–".into() },
             maybe(median(measure::latency_ms)),

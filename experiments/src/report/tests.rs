@@ -69,7 +69,7 @@ fn a_whole_plan_has_every_part_and_plot() {
     }
     let most: usize = files.values().map(String::len).sum();
     assert!(most < 2_000_000, "{most} bytes");
-    assert!(markdown.contains("-c 1000 -t 150 (900)"));
+    assert!(markdown.replace('\u{a0}', " ").contains("-c 1000 -t 150 (900)"));
 }
 
 /// The questions of the assignment are answered before the first part.

@@ -7,7 +7,7 @@ use crate::judge::verdicts::{self, LoadVerdict, Workers};
 use crate::plans::model::{Cell, Section, Work};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Table, plain};
-use crate::report::number::{bytes, grouped, interval, load_name, maybe, ratio};
+use crate::report::number::{bytes, grouped, interval, load_cell, maybe, ratio};
 
 /// Returns the other loads with which both engines ran, and the ratio for each.
 pub(crate) fn conditions(study: &Study) -> Vec<(Group<'_>, Ratio)> {
@@ -39,7 +39,7 @@ fn by_load(verdicts: &[LoadVerdict<'_>]) -> Table {
     for verdict in verdicts {
         let of = &verdict.ratio;
         table.push([
-            load_name(verdict.cell),
+            load_cell(verdict.cell),
             verdict.sentence(),
             ratio(of.ratio),
             interval(of),
@@ -75,7 +75,7 @@ fn workers(study: &Study, doc: &mut Doc) {
         {
             let (a, b) = (plain(a), plain(b));
             table.push([
-                load_name(cell),
+                load_cell(cell),
                 a.clone(),
                 b.clone(),
                 of.sentence(&a, &b),
@@ -91,7 +91,7 @@ fn workers(study: &Study, doc: &mut Doc) {
     let mut rates = Table::new("The rates behind the ratios", 2, &["program", "load", "requests/s"]);
     for group in study.section(Section::Workers) {
         let rate = group.median(measure::rate).map_or("–".into(), grouped);
-        rates.push([plain(&study.title(&group.cell.target)), load_name(group.cell), rate]);
+        rates.push([plain(&study.title(&group.cell.target)), load_cell(group.cell), rate]);
     }
     doc.folded("The rates of both tables", |doc| doc.table(&rates));
 }
@@ -108,7 +108,7 @@ fn others(study: &Study, doc: &mut Doc) {
         let thread = study.twin(group.cell, THREAD);
         let p99 = |group: &Group<'_>| group.median(measure::waiting_p99_ms);
         table.push([
-            load_name(group.cell),
+            load_cell(group.cell),
             bytes(group.cell.body_bytes),
             ratio(of.ratio),
             interval(of),

@@ -99,7 +99,7 @@ mod tests {
     fn names_are_short() {
         let cases = [
             ("neraca::active::Active<T>::transfer", "neraca::active::Active::transfer"),
-            ("<a::Stream as a::Transport>::write", "write"),
+            ("<a::Stream as a::Transport>::write", "a::Transport::write"),
             ("tcp_sendmsg_[k]", "tcp_sendmsg_[k]"),
             ("<x>", "<x>"),
         ];
