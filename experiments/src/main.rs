@@ -12,11 +12,14 @@ use signal_hook::flag;
 
 use commands::{bench, chaos, check, compare, peers, selftest};
 use plans::build::Scale;
+use plans::given::Given;
 use run::faulty::{self, Fault};
 use run::lab::Stopped;
 use run::{child, doctor};
 
+mod capacity;
 mod commands;
+mod grade;
 mod judge;
 mod plans;
 mod report;
@@ -51,9 +54,8 @@ enum Command {
         /// Seed of the order of the cells.
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
-        /// Another balancer; it listens on `{port}`, its backends are on `{o1} {o2} {o3}`, the files are in `{root}`.
-        #[arg(long = "target", value_name = "NAME=COMMAND")]
-        targets: Vec<String>,
+        #[command(flatten)]
+        given: Given,
         /// Only cells whose names contain this.
         #[arg(long, value_name = "TEXT")]
         only: Vec<String>,
@@ -72,6 +74,10 @@ enum Command {
     },
     /// Give one of three backends at a time a fault, and count the failed GETs; exit code 1 when a GET fails.
     Chaos(chaos::Chaos),
+    /// Give any HTTP/1.1 load balancer a scorecard of 100 points, and write a page about it.
+    Grade(grade::Grade),
+    /// Find the highest rate of requests at which the latency holds an objective.
+    Capacity(capacity::Capacity),
     /// Count the instructions of a request in two builds with callgrind.
     Instructions(compare::Instructions),
     /// Make the summary, tables, plots and pages from the raw results.
@@ -122,9 +128,9 @@ fn main() -> ExitCode {
             }
             if diagnosis.fatal.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Command::Run { plan: scale, out, resume, seed, targets, only, common } => {
+        Command::Run { plan: scale, out, resume, seed, given, only, common } => {
             let Common { neraca, host } = common;
-            let options = bench::Options { scale, out, resume, seed, host, neraca, targets, only };
+            let options = bench::Options { scale, out, resume, seed, host, neraca, given, only };
             until_stopped(|stop| {
                 let directory = bench::run(&options, stop)?;
                 println!("measured: {}", directory.display());
@@ -140,6 +146,14 @@ fn main() -> ExitCode {
             until_judged(|stop| compare::selftest(&neraca, stop), "the comparison gave a wrong verdict")
         }
         Command::Chaos(chaos) => until_judged(|stop| chaos::run(&chaos, stop), "GETs failed"),
+        Command::Grade(grade) => until_stopped(|stop| {
+            println!("scorecards: {}", grade::run(&grade, stop)?.display());
+            Ok(())
+        }),
+        Command::Capacity(capacity) => until_stopped(|stop| {
+            println!("capacity: {}", capacity::run(&capacity, stop)?.display());
+            Ok(())
+        }),
         Command::Instructions(instructions) => until_stopped(|_| compare::instructions(&instructions)),
         Command::Report { directory } => match report::run(directory.as_deref()) {
             Ok(page) => {

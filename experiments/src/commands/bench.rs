@@ -13,6 +13,7 @@ use crate::judge::derive::derive;
 use crate::judge::record::{Measured, Record};
 use crate::judge::verdict::Validity;
 use crate::plans::build::{self, FILES, Scale};
+use crate::plans::given::Given;
 use crate::plans::model::{Cell, Plan, SCHEMA};
 use crate::plans::targets;
 use crate::run::cell::PROBE_HZ;
@@ -31,7 +32,7 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) host: Option<String>,
     pub(crate) neraca: PathBuf,
-    pub(crate) targets: Vec<String>,
+    pub(crate) given: Given,
     /// Only cells whose names contain one of these texts.
     pub(crate) only: Vec<String>,
 }
@@ -85,13 +86,7 @@ fn plan(options: &Options, diagnosis: &Diagnosis) -> Result<Plan, String> {
     let mut all = targets::own();
     let others = targets::others(diagnosis.host.cpus).into_iter();
     all.extend(others.filter(|(tool, _)| diagnosis.tools.contains_key(*tool)).map(|(_, target)| target));
-    for given in &options.targets {
-        let target = targets::user(given)?;
-        if all.iter().any(|other| other.id == target.id) {
-            return Err(format!("--target {:?}: there is already a target of this name", target.id));
-        }
-        all.push(target);
-    }
+    all.extend(options.given.targets().map_err(|error| error.to_string())?);
     let mut plan = build::build(options.scale, options.seed, all);
     if !diagnosis.tools.contains_key("strace") {
         plan.cells.retain(|cell| cell.work != crate::plans::model::Work::Syscalls);

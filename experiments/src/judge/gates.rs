@@ -183,7 +183,8 @@ fn bodies(load: &Load) -> Judged {
     let errors = &load.probe.errors;
     let wrong = errors.truncated + errors.corrupt;
     if wrong > 0 {
-        return (Invalid, format!("{wrong} of {} probes got a wrong body", load.probe.intended));
+        let difference = load.probe.difference.as_ref().map_or_else(String::new, |said| format!(": {said}"));
+        return (Invalid, format!("{wrong} of {} probes got a wrong body{difference}", load.probe.intended));
     }
     let failed = errors.total();
     let share = failed as f64 / load.probe.intended.max(1) as f64;
@@ -322,6 +323,7 @@ mod tests {
                 connect_us: times.clone(),
                 waiting_us: times.clone(),
                 total_us: times,
+                difference: None,
             },
             failures: Failures::default(),
             roles: BTreeMap::from([(Role::Client, Use { user_s: 1.0, ..Use::default() })]),

@@ -111,6 +111,9 @@ pub(crate) struct Probe {
     pub(crate) waiting_us: Distribution,
     /// From the intended time to the last byte: the time that a user would have waited.
     pub(crate) total_us: Distribution,
+    /// The difference of the first response with a wrong status or body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) difference: Option<String>,
 }
 
 /// The resources that the processes of a role used during the measured seconds.

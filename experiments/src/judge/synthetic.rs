@@ -202,6 +202,7 @@ fn probe(cell: &Cell, mean_us: f64) -> RawProbe {
         connect_us: Histogram::of(&vec![50; count as usize]),
         waiting_us: Histogram::of(&waits),
         total_us: Histogram::of(&later),
+        difference: None,
         ..RawProbe::default()
     }
 }

@@ -128,12 +128,17 @@ impl Builder<'_> {
     fn smoke(&mut self) {
         let short = |connections, threads, seconds| Shape { seconds, ..Shape::new(connections, threads) };
         let targets = self.targets;
-        let user: Vec<&str> =
-            targets.iter().filter(|t| t.kind == TargetKind::User).map(|t| t.id.as_str()).collect();
+        let user: Vec<&str> = targets
+            .iter()
+            .filter(|t| t.kind == TargetKind::User && t.what == What::Balancer)
+            .map(|t| t.id.as_str())
+            .collect();
         let engines: Vec<&str> = [THREAD, ASYNC].into_iter().chain(user).collect();
         self.group(Section::Assignment, Work::Load, 1, &engines, short(1000, 10, 2.0));
         self.group(Section::ThreadsControl, Work::Load, 1, &engines, short(1000, 2, 1.0));
-        self.group(Section::Servers, Work::Load, 1, &[SERVE_THREAD, SERVE_ASYNC, DIRECT], short(100, 2, 2.0));
+        let servers: Vec<&str> =
+            [SERVE_THREAD, SERVE_ASYNC, DIRECT].into_iter().chain(user_servers(targets)).collect();
+        self.group(Section::Servers, Work::Load, 1, &servers, short(100, 2, 2.0));
         let peers: Vec<&str> = targets
             .iter()
             .filter(|t| t.kind == TargetKind::Peer && t.what == What::Balancer)
@@ -176,7 +181,9 @@ impl Builder<'_> {
         let peers = of_kind(&[TargetKind::Engine, TargetKind::Peer, TargetKind::User]);
         for connections in [100, 1000] {
             let shape = Shape::new(connections, 2);
-            self.group(Section::Servers, load, twice, &[SERVE_THREAD, SERVE_ASYNC, DIRECT], shape);
+            let servers: Vec<&str> =
+                [SERVE_THREAD, SERVE_ASYNC, DIRECT].into_iter().chain(user_servers(targets)).collect();
+            self.group(Section::Servers, load, twice, &servers, shape);
             self.group(Section::Peers, load, twice, &peers, shape);
             for ids in self.with_baselines(TargetKind::Variant) {
                 let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -231,6 +238,11 @@ impl Builder<'_> {
         }
         cells
     }
+}
+
+/// Returns the names of the web servers of the user.
+fn user_servers(targets: &[Target]) -> impl Iterator<Item = &str> {
+    targets.iter().filter(|t| t.kind == TargetKind::User && t.what == What::Server).map(|t| t.id.as_str())
 }
 
 /// Makes the plan for the available targets.
@@ -289,7 +301,7 @@ pub(crate) mod tests {
 
     fn all() -> Vec<Target> {
         let others = targets::others(2).into_iter().map(|(_, target)| target);
-        let user = targets::user("mine=x {port}").unwrap();
+        let user = crate::plans::given::balancer("mine=x {port}").unwrap();
         targets::own().into_iter().chain(others).chain([user]).collect()
     }
 

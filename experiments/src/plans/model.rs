@@ -36,6 +36,20 @@ pub(crate) struct Target {
     pub(crate) config: Option<String>,
     /// Extra arguments of the backends (ablations of the file server).
     pub(crate) backend_arguments: Vec<String>,
+    /// Only for programs of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fixed: Option<Fixed>,
+}
+
+/// Fixed ports of a program, and the command of its backends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fixed {
+    /// The port of the program; None when its command has `{port}`.
+    pub(crate) listens: Option<u16>,
+    /// The ports of the backends; empty for free ports.
+    pub(crate) backends: Vec<u16>,
+    /// The shell command of one backend, which listens on `{port}`.
+    pub(crate) backend_command: Option<String>,
 }
 
 /// What a target does. It says nothing about why the target is measured.

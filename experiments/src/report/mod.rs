@@ -15,17 +15,17 @@ use crate::run::manifest::Manifest;
 
 mod ablations;
 mod about;
-mod chart;
-mod html;
-mod markdown;
-mod number;
-mod page;
+pub(crate) mod chart;
+pub(crate) mod html;
+pub(crate) mod markdown;
+pub(crate) mod number;
+pub(crate) mod page;
 mod panels;
 mod picture;
 mod plots;
 mod shapes;
 pub(crate) mod summary;
-mod svg;
+pub(crate) mod svg;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -62,6 +62,9 @@ pub(crate) struct RawProbe {
     pub(crate) connect_us: Histogram,
     pub(crate) waiting_us: Histogram,
     pub(crate) total_us: Histogram,
+    /// The difference of the first response with a wrong status or body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) difference: Option<String>,
 }
 
 /// The request, its rate and the duration.
@@ -215,6 +218,9 @@ impl Session {
     }
 
     fn count(&mut self, attempt: &Attempt, end: End) {
+        if matches!(end, End::Reply(Verdict::Status | Verdict::Corrupt)) {
+            self.raw.difference.get_or_insert_with(|| attempt.reply.difference());
+        }
         let errors = &mut self.raw.errors;
         match end {
             End::Connect => errors.connect += 1,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::plans::model::{Target, TargetKind, What};
-use crate::plans::targets;
+use crate::plans::{given, targets};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -113,7 +113,7 @@ impl Found {
         found.add_engines();
         found.add_installed(cpus, &wanted);
         for given in given {
-            let target = targets::user(given)?;
+            let target = given::balancer(given)?;
             found.balancers.push(Subject::new(&target.id.clone(), Kind::Peer, target));
         }
         if byte_pump.exists() {
@@ -191,6 +191,7 @@ pub(crate) fn target(id: &str, line: &str, config: Option<String>) -> Target {
         command: line.split_whitespace().map(Into::into).collect(),
         config,
         backend_arguments: Vec::new(),
+        fixed: None,
     }
 }
 
