@@ -75,16 +75,13 @@ bench-doctor: bench-build ## check whether this machine is ready to measure
 	@$(lab) doctor --neraca $(neraca)
 
 bench-smoke: bench-build ## measure every target once, in less than a minute
-	@$(lab) run --plan smoke --neraca $(neraca) $(ORIGINAL) $(BENCH)
-	@$(lab) report
+	@exec $(lab) run --plan smoke --neraca $(neraca) $(ORIGINAL) $(BENCH)
 
-bench: bench-build ## measure everything and write the report, in about 20 minutes
-	@$(lab) run --plan bench --neraca $(neraca) $(BENCH)
-	@$(lab) report
+bench: bench-build ## measure everything and write the report, in at most 40 minutes (BENCH='--only servers --blocks 4')
+	@exec $(lab) run --plan bench --neraca $(neraca) $(BENCH)
 
-bench-full: bench-build ## the same with six repetitions, in about 80 minutes
-	@$(lab) run --plan full --neraca $(neraca) $(BENCH)
-	@$(lab) report
+bench-full: bench-build ## the same with eight times as many blocks, for narrow intervals, in about 5 hours
+	@exec $(lab) run --plan bench --blocks 96 --minutes 0 --neraca $(neraca) $(BENCH)
 
 grade: bench-build ## give balancers a scorecard of 100 points: both engines, HAProxy and nginx (GRADE= for another one)
 	@exec $(lab) grade --neraca $(neraca) $(GRADE)
@@ -95,7 +92,7 @@ capacity: bench-build ## find the highest rate that holds a latency (SLO= GRADE=
 bench-selftest: bench-build ## check that the laboratory reports known faults at their rates
 	@exec $(lab) selftest
 
-report: ## write the tables, plots and pages of the newest run again (or RUN=directory)
+report: ## write the tables, plots and pages of the newest complete run again (or RUN=directory)
 	cargo build --profile lab --package neraca-lab --quiet
 	@$(lab) report $(RUN)
 

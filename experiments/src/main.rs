@@ -11,8 +11,6 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use commands::{bench, chaos, check, compare, peers, selftest};
-use plans::build::Scale;
-use plans::given::Given;
 use run::faulty::{self, Fault};
 use run::lab::Stopped;
 use run::{child, doctor};
@@ -38,30 +36,10 @@ enum Command {
     /// Check whether this machine is ready to measure, and print what to do if not.
     Doctor {
         #[command(flatten)]
-        common: Common,
+        common: bench::Common,
     },
     /// Measure. Resumes a run that was interrupted.
-    Run {
-        /// Size of the run.
-        #[arg(long, value_enum, default_value = "smoke")]
-        plan: Scale,
-        /// Directory for the results [default: a new directory in experiments/results].
-        #[arg(long, value_name = "DIR")]
-        out: Option<PathBuf>,
-        /// Only resume an existing run.
-        #[arg(long)]
-        resume: bool,
-        /// Seed of the order of the cells.
-        #[arg(long, value_name = "N", default_value_t = 1)]
-        seed: u64,
-        #[command(flatten)]
-        given: Given,
-        /// Only cells whose names contain this.
-        #[arg(long, value_name = "TEXT")]
-        only: Vec<String>,
-        #[command(flatten)]
-        common: Common,
-    },
+    Run(bench::Bench),
     /// Compare both engines with other programs, and with the goals of each engine.
     Peers(peers::Peers),
     /// Compare two builds of Neraca under the same load; exit code 1 when the newer build is worse.
@@ -109,16 +87,6 @@ enum Command {
     Guard { scratch: PathBuf },
 }
 
-#[derive(clap::Args)]
-struct Common {
-    /// The program under test.
-    #[arg(long, value_name = "FILE", default_value = "target/release/neraca")]
-    neraca: PathBuf,
-    /// Name of this machine in the results [default: after its CPU].
-    #[arg(long, value_name = "NAME")]
-    host: Option<String>,
-}
-
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Doctor { common } => {
@@ -128,15 +96,7 @@ fn main() -> ExitCode {
             }
             if diagnosis.fatal.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Command::Run { plan: scale, out, resume, seed, given, only, common } => {
-            let Common { neraca, host } = common;
-            let options = bench::Options { scale, out, resume, seed, host, neraca, given, only };
-            until_stopped(|stop| {
-                let directory = bench::run(&options, stop)?;
-                println!("measured: {}", directory.display());
-                Ok(())
-            })
-        }
+        Command::Run(options) => until_stopped(|stop| bench::run(&options, stop)),
         Command::Peers(peers) => until_stopped(|stop| peers::run(&peers, stop)),
         Command::Compare(compare) => until_judged(
             |stop| compare::run(&compare, stop),

@@ -20,7 +20,6 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-use crate::plans::rng::Rng;
 use crate::run::message::{self, Progress};
 use crate::run::probe::NICE;
 
@@ -325,7 +324,7 @@ impl Times {
             Pace::Closed => (None, 1.0),
             Pace::Open(rate_hz) => (Some(start), rate_hz),
         };
-        Times { next, rate_hz, rng: Rng::new(1) }
+        Times { next, rate_hz, rng: Rng(1) }
     }
 
     /// Returns the next intended time if it is not after `now`.
@@ -336,10 +335,23 @@ impl Times {
     }
 }
 
+/// Random numbers with a seed (SplitMix64), which are the same on every machine.
+pub(crate) struct Rng(pub(crate) u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
 /// Returns a random number with an exponential distribution and the mean 1.
 pub(crate) fn exponential(rng: &mut Rng) -> f64 {
     const STEPS: u64 = 1 << 53;
-    -(1.0 - rng.below(STEPS) as f64 / STEPS as f64).ln()
+    -(1.0 - (rng.next() % STEPS) as f64 / STEPS as f64).ln()
 }
 
 impl Slot {

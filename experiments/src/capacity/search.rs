@@ -88,8 +88,7 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
-    use crate::capacity::load::exponential;
-    use crate::plans::rng::Rng;
+    use crate::capacity::load::{Rng, exponential};
 
     #[test]
     fn objectives_are_read() {
@@ -172,7 +171,7 @@ mod tests {
         let objective: Objective = "p99=20ms".parse().unwrap();
         for service_hz in [1000.0, 5000.0, 40_000.0] {
             let expected = service_hz - 100f64.ln() / objective.limit.as_secs_f64();
-            let mut rng = Rng::new(7);
+            let mut rng = Rng(7);
             let found = highest(RANGE, |rate| {
                 let latency_s = queue(&mut rng, rate, service_hz, objective.share);
                 Ok::<_, Infallible>(latency_s <= objective.limit.as_secs_f64())

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::commands::peers::rows;
-use crate::commands::peers::subjects::target;
 use crate::plans::model::Cell;
-use crate::plans::targets;
+use crate::plans::targets::{self, simple as target};
 use crate::run::child::Program;
 use crate::run::faulty::Fault;
 use crate::run::lab::{self, Lab, Stopped, Trouble, free_port};

@@ -39,8 +39,8 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// Compares the plan with its own hash and with the hash in the manifest.
 fn plan(study: &Study) -> Vec<String> {
-    let Plan { name, seed, targets, cells, hash, .. } = study.plan.clone();
-    let fresh = of_cells(&name, seed, targets, cells).hash;
+    let Plan { name, targets, cells, hash, .. } = study.plan.clone();
+    let fresh = of_cells(&name, targets, cells).hash;
     let same = fresh == hash && fresh == study.manifest.plan_hash;
     if same {
         Vec::new()

@@ -13,10 +13,9 @@ use std::sync::atomic::AtomicBool;
 
 use crate::commands::peers::measure::{Bench, Sample};
 use crate::commands::peers::rows::{self, Metric, Row, WARM_S};
-use crate::commands::peers::subjects::target;
 use crate::plans::build::AROUND_S;
 use crate::plans::model::Target;
-use crate::plans::targets;
+use crate::plans::targets::{self, simple as target};
 use crate::run::doctor;
 use crate::run::lab::{self, Stopped, Trouble};
 use verdict::Compared;

@@ -15,12 +15,13 @@ use std::time::SystemTime;
 
 use crate::plans::build::AROUND_S;
 use crate::plans::model::Work;
+use crate::plans::targets::simple as target;
 use crate::run::doctor::{self, Diagnosis};
 use crate::run::lab::{self, Stopped, Trouble};
 use measure::{Bench, Sample};
 use results::Results;
 use rows::{Metric, Row, WARM_S};
-use subjects::{Found, Kind, ORIGINS, Subject, target};
+use subjects::{Found, Kind, ORIGINS, Subject};
 
 /// The arguments of `neraca-lab peers`.
 #[derive(Debug, clap::Args)]

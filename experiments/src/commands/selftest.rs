@@ -9,7 +9,8 @@ use crate::judge::derive::derive;
 use crate::judge::record::{Load, Measured};
 use crate::judge::verdict::{Gate, Validity};
 use crate::plans::build::FILES;
-use crate::plans::model::{Cell, Section, Target, TargetKind, What, Work};
+use crate::plans::model::{Cell, Section, Target, What, Work};
+use crate::plans::targets::simple;
 use crate::run::faulty::{Fault, POOL};
 use crate::run::lab::{self, Stopped};
 use crate::run::probe::RawProbe;
@@ -48,17 +49,7 @@ fn name(fault: Fault) -> String {
 fn target(fault: Fault) -> Target {
     let line =
         format!("{{neraca}} faulty --fault {} --body {{root}}/{} --stats {{stats}}", name(fault), FILES[1].0);
-    Target {
-        id: name(fault),
-        title: name(fault),
-        what: What::Server,
-        kind: TargetKind::User,
-        baseline: None,
-        command: line.split(' ').map(Into::into).collect(),
-        config: None,
-        backend_arguments: Vec::new(),
-        fixed: None,
-    }
+    Target { what: What::Server, ..simple(&name(fault), &line, None) }
 }
 
 fn cell(fault: Fault) -> Cell {

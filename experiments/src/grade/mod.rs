@@ -98,10 +98,9 @@ pub(crate) fn chosen(
     let user: Vec<Target> = given.targets().map_err(|error| error.to_string())?;
     let user: Vec<Target> = user.into_iter().filter(|target| target.what == What::Balancer).collect();
     let built_in = user.is_empty() || !only.is_empty();
-    let others = targets::others(lab::cpus() as usize).into_iter();
-    let others = others.filter(|(tool, _)| installed.contains_key(*tool)).map(|(_, target)| target);
-    let mut all: Vec<Target> = targets::own().into_iter().chain(others).collect();
+    let mut all = targets::all();
     all.retain(|target| built_in && target.what == What::Balancer);
+    all.retain(|target| target.needs.as_ref().is_none_or(|tool| installed.contains_key(tool)));
     all.extend(user);
     let known = all.iter().map(|target| target.id.clone()).collect::<Vec<_>>();
     if let Some(wrong) = only.iter().find(|name| !known.contains(name)) {
@@ -128,7 +127,7 @@ pub(crate) fn run(arguments: &Grade, stop: &AtomicBool) -> Result<PathBuf, Stopp
     let corpus = Corpus::load()?;
     let diagnosis = doctor::examine(&arguments.neraca, None);
     let chosen = chosen(&arguments.given, &arguments.only, &diagnosis.tools)?;
-    let reference = targets::own().into_iter().find(|target| target.id == arguments.reference);
+    let reference = targets::all().into_iter().find(|target| target.id == arguments.reference);
     let reference =
         reference.or_else(|| chosen.iter().find(|target| target.id == arguments.reference).cloned());
     let reference = reference.filter(|target| target.what == What::Balancer).ok_or_else(|| {

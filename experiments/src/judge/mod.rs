@@ -9,3 +9,4 @@ pub(crate) mod study;
 #[cfg(test)]
 pub(crate) mod synthetic;
 pub(crate) mod verdict;
+pub(crate) mod verdicts;

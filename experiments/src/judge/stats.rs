@@ -1,37 +1,35 @@
-//! The statistics of the report. Equal inputs give equal results, because the bootstrap has a fixed seed.
-
-use rayon::prelude::*;
-
-use crate::plans::rng::Rng;
-
-/// Number of resamples of the bootstrap, and number of resamples that share a generator.
-const RESAMPLES: u64 = 20_000;
-const PER_SEED: u64 = 500;
+//! The statistics of the report: paired ratios with the interval of Student's t, the exact sign test, fairness.
 
 /// A ratio from paired blocks. With more than one block it has a 95 % interval.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ratio {
     /// Geometric mean over the blocks.
     pub(crate) ratio: f64,
+    /// Student's t over the logarithms of the blocks' ratios. It holds for few blocks too.
     pub(crate) interval: Option<(f64, f64)>,
     /// The ratio of each block.
     pub(crate) blocks: Vec<f64>,
 }
 
-impl Ratio {
-    /// Computes the ratio with a bootstrap interval; None without blocks. A block whose ratio is not a positive number
-    /// is left out.
-    pub(crate) fn of_blocks(ratios: &[f64]) -> Option<Ratio> {
-        let blocks: Vec<f64> = ratios.iter().copied().filter(|r| r.is_finite() && *r > 0.0).collect();
-        let logs: Vec<f64> = blocks.iter().map(|r| r.ln()).collect();
-        let ratio = mean(&logs)?.exp();
-        let interval = bootstrap_mean(&logs).map(|(low, high)| (low.exp(), high.exp()));
-        Some(Ratio { ratio, interval, blocks })
-    }
+/// The verdict about `a / b`. The bounds are factors above 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Verdict {
+    /// There are fewer than [`ENOUGH_BLOCKS`] blocks.
+    TooFew,
+    /// `a` is faster by these factors.
+    Faster(f64, f64),
+    /// `b` is faster by these factors.
+    Slower(f64, f64),
+    /// The interval contains 1: any difference is smaller than this factor.
+    Within(f64),
+}
 
-    /// Computes the ratio with the interval of Student's t. This interval holds for few blocks too, if the logarithms
-    /// of the ratios are normal.
-    pub(crate) fn of_pairs(ratios: &[f64]) -> Option<Ratio> {
+/// Minimum number of blocks for a verdict. With fewer blocks the interval is too wide to say anything.
+pub(crate) const ENOUGH_BLOCKS: usize = 4;
+
+impl Ratio {
+    /// Computes the ratio; None without blocks. A block whose ratio is not a positive number is left out.
+    pub(crate) fn of_blocks(ratios: &[f64]) -> Option<Ratio> {
         let blocks: Vec<f64> = ratios.iter().copied().filter(|r| r.is_finite() && *r > 0.0).collect();
         let logs: Vec<f64> = blocks.iter().map(|r| r.ln()).collect();
         let mean = mean(&logs)?;
@@ -44,33 +42,30 @@ impl Ratio {
         let (low, high) = self.interval.unwrap_or((self.ratio, self.ratio));
         (1.0 / low).max(high).max(1.0)
     }
-}
 
-/// The verdict of paired blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// There are fewer blocks than [`ENOUGH_BLOCKS`].
-    TooFew,
-    /// The interval contains 1, or the ratio lies within the noise floor.
-    NotDistinguishable,
-    Faster,
-    Slower,
-}
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self.interval.filter(|_| self.blocks.len() >= ENOUGH_BLOCKS) {
+            None => Verdict::TooFew,
+            Some((low, high)) if low > 1.0 => Verdict::Faster(low, high),
+            Some((low, high)) if high < 1.0 => Verdict::Slower(1.0 / high, 1.0 / low),
+            Some(_) => Verdict::Within(self.reach()),
+        }
+    }
 
-/// Minimum number of blocks for a verdict. All of this number fall on one side by chance in less than 5 % of cases.
-pub(crate) const ENOUGH_BLOCKS: usize = 6;
-
-/// Returns the verdict. `noise_floor` is the reach of the A/A control, or 1 without a control.
-pub(crate) fn verdict(ratio: &Ratio, noise_floor: f64) -> Verdict {
-    let Some((low, high)) = ratio.interval.filter(|_| ratio.blocks.len() >= ENOUGH_BLOCKS) else {
-        return Verdict::TooFew;
-    };
-    let within_noise = ratio.ratio.max(1.0 / ratio.ratio) <= noise_floor;
-    match (low, high) {
-        _ if within_noise => Verdict::NotDistinguishable,
-        (low, _) if low > 1.0 => Verdict::Faster,
-        (_, high) if high < 1.0 => Verdict::Slower,
-        _ => Verdict::NotDistinguishable,
+    /// Returns the verdict in words.
+    pub(crate) fn sentence(&self, a: &str, b: &str) -> String {
+        let percent = |factor: f64| (factor - 1.0) * 100.0;
+        let by = |name: &str, low: f64, high: f64| {
+            format!("{name} is faster by {:.1} to {:.1} %", percent(low), percent(high))
+        };
+        match self.verdict() {
+            Verdict::TooFew => {
+                format!("no verdict: {} of at least {ENOUGH_BLOCKS} blocks were measured", self.blocks.len())
+            }
+            Verdict::Faster(low, high) => by(a, low, high),
+            Verdict::Slower(low, high) => by(b, low, high),
+            Verdict::Within(factor) => format!("any difference is within ±{:.1} %", percent(factor)),
+        }
     }
 }
 
@@ -110,26 +105,6 @@ fn student_half_width(values: &[f64]) -> Option<f64> {
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / freedom as f64;
     let quantile = STUDENT[freedom.min(STUDENT.len()) - 1];
     Some(quantile * (variance / values.len() as f64).sqrt())
-}
-
-/// Returns the 95 % percentile interval of the mean. None for fewer than two values.
-fn bootstrap_mean(values: &[f64]) -> Option<(f64, f64)> {
-    if values.len() < 2 {
-        return None;
-    }
-    let resample = |rng: &mut Rng| {
-        let sum: f64 = (0..values.len()).map(|_| values[rng.below(values.len() as u64) as usize]).sum();
-        sum / values.len() as f64
-    };
-    let chunks = (0..RESAMPLES / PER_SEED).into_par_iter();
-    let mut means: Vec<f64> = chunks
-        .flat_map_iter(|seed| {
-            let mut rng = Rng::new(seed);
-            (0..PER_SEED).map(move |_| resample(&mut rng))
-        })
-        .collect();
-    means.par_sort_unstable_by(f64::total_cmp);
-    Some((quantile_of_sorted(&means, 0.025)?, quantile_of_sorted(&means, 0.975)?))
 }
 
 /// Computes the two-sided sign test: the probability that at least this number of blocks lies on one side of 1 by
@@ -174,53 +149,51 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_a_geometric_mean_with_an_interval_around_it() {
-        let ratio = Ratio::of_blocks(&[0.5, 2.0]).unwrap();
-        assert!(near(ratio.ratio, 1.0));
-        let ratios = [1.08, 1.12, 1.10, 1.09, 1.13, 1.08];
-        let (ratio, again) = (Ratio::of_blocks(&ratios).unwrap(), Ratio::of_blocks(&ratios).unwrap());
-        assert_eq!(ratio, again);
-        let (low, high) = ratio.interval.unwrap();
-        assert!(1.08 < low && low < ratio.ratio && ratio.ratio < high && high < 1.13, "{ratio:?}");
-        assert!(near(ratio.reach(), high));
-        assert_eq!(Ratio::of_blocks(&[1.5]).unwrap().interval, None);
-        assert_eq!(Ratio::of_blocks(&[f64::NAN, 0.0, f64::INFINITY]), None);
-    }
-
-    #[test]
-    fn the_interval_of_the_mean_is_as_wide_as_theory_says() {
-        let values: Vec<f64> = (0..400).map(f64::from).collect();
-        let (low, high) = bootstrap_mean(&values).unwrap();
-        let half = 1.96 * (400.0 * 400.0 / 12.0f64).sqrt() / 20.0;
-        assert!((199.5 - low - half).abs() < 0.6 && (high - 199.5 - half).abs() < 0.6, "{low} {high} {half}");
-    }
-
-    #[test]
-    fn pairs_have_the_interval_of_student() {
+    fn ratios_have_the_interval_of_student() {
         // The mean of 1, 2, 3 is 2, its standard error 1 / sqrt(3), and t(2) is 4.303.
         assert!(near(student_half_width(&[1.0, 2.0, 3.0]).unwrap(), 4.303 / 3f64.sqrt()));
         let thirty_one = [[0.0; 31].as_slice(), &[1.0; 31]].concat();
         let half = student_half_width(&thirty_one).unwrap();
         assert!(near(half, 2.042 * (15.5 / 61.0 / 62.0f64).sqrt()), "{half}");
         assert_eq!(student_half_width(&[1.0]), None);
-        let ratio = Ratio::of_pairs(&[0.9, 1.0 / 0.9, f64::NAN]).unwrap();
+        let ratio = Ratio::of_blocks(&[0.9, 1.0 / 0.9, f64::NAN]).unwrap();
         let (low, high) = ratio.interval.unwrap();
         assert!(near(ratio.ratio, 1.0) && near(low * high, 1.0) && ratio.blocks.len() == 2);
         assert!(near(high.ln(), 12.706 * (1.0 / 0.9f64).ln()), "{high}");
+        assert_eq!(Ratio::of_blocks(&[f64::NAN, 0.0, f64::INFINITY]), None);
+    }
+
+    /// Draws blocks from a known ratio, many times, and counts how often the interval contains it.
+    #[test]
+    fn the_interval_of_six_blocks_covers_95_of_100_studies() {
+        const STUDIES: usize = 4000;
+        let mut state = 7u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as f64 / f64::from(1u32 << 31)
+        };
+        // The sum of twelve uniform numbers is nearly normal.
+        let mut normal = || (0..12).map(|_| uniform()).sum::<f64>() - 6.0;
+        let covers = |normal: &mut dyn FnMut() -> f64| {
+            let blocks: Vec<f64> = (0..6).map(|_| 1.1 * (0.05 * normal()).exp()).collect();
+            let (low, high) = Ratio::of_blocks(&blocks).unwrap().interval.unwrap();
+            (low..high).contains(&1.1)
+        };
+        let covered = (0..STUDIES).filter(|_| covers(&mut normal)).count() as f64 / STUDIES as f64;
+        assert!((0.94..0.96).contains(&covered), "{covered}");
     }
 
     #[test]
-    fn verdicts() {
-        let cases: [(&[f64], f64, Verdict); 6] = [
-            (&[1.1; 6], 1.0, Verdict::Faster),
-            (&[0.9; 6], 1.02, Verdict::Slower),
-            (&[1.1; 6], 1.2, Verdict::NotDistinguishable),
-            (&[0.9; 6], 1.2, Verdict::NotDistinguishable),
-            (&[0.9, 1.1, 0.95, 1.05, 1.0, 1.0], 1.0, Verdict::NotDistinguishable),
-            (&[1.5; 5], 1.0, Verdict::TooFew),
+    fn verdicts_in_words() {
+        let cases: [(&[f64], &str); 5] = [
+            (&[1.1, 1.1, 1.1, 1.1], "async is faster by 10.0 to 10.0 %"),
+            (&[0.8, 0.8, 0.8, 0.8], "thread is faster by 25.0 to 25.0 %"),
+            (&[0.98, 1.02, 0.99, 1.01, 1.0, 1.0], "any difference is within ±1.5 %"),
+            (&[1.5; 3], "no verdict: 3 of at least 4 blocks were measured"),
+            (&[0.9, 1.3, 0.8, 1.4], "any difference is within ±65.4 %"),
         ];
-        for (blocks, noise_floor, expected) in cases {
-            assert_eq!(verdict(&Ratio::of_blocks(blocks).unwrap(), noise_floor), expected, "{blocks:?}");
+        for (blocks, expected) in cases {
+            assert_eq!(Ratio::of_blocks(blocks).unwrap().sentence("async", "thread"), expected);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::judge::derive;
 use crate::judge::gates;
 use crate::judge::record::{Load, Measured, Record};
 use crate::judge::stats::median;
-use crate::judge::verdict::{Gate, Validity};
+use crate::judge::verdict::{Gate, GateResult, Validity};
 use crate::plans::build;
 use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What, Work};
 use crate::run::manifest::Manifest;
@@ -82,13 +82,14 @@ impl Study {
         self.target(id).map(|target| target.kind)
     }
 
-    /// Groups the repetitions of cells, in the order of the targets in the plan, then of the load.
+    /// Groups the repetitions of cells, in the order of the targets in the plan, then of the load. The same target
+    /// under the same load is one group, also when several sections of the plan measured it.
     pub(crate) fn groups(&self, of: impl Fn(&Cell) -> bool) -> Vec<Group<'_>> {
         let mut groups: Vec<Group<'_>> = Vec::new();
         for record in self.records.iter().filter(|record| of(&record.cell)) {
-            match groups.iter_mut().find(|group| same_but_for_repetition(group.cell, &record.cell)) {
-                Some(group) => group.runs.push(record),
-                None => groups.push(Group { cell: &record.cell, runs: vec![record] }),
+            if !groups.iter().any(|group| is_same_load(group.cell, &record.cell)) {
+                let same = |other: &&Record| is_same_load(&other.cell, &record.cell);
+                groups.push(Group { cell: &record.cell, runs: self.records.iter().filter(same).collect() });
             }
         }
         let place = |id: &str| self.plan.targets.iter().position(|target| target.id == id);
@@ -96,9 +97,6 @@ impl Study {
             let c = group.cell;
             (c.section, place(&c.target), c.body_bytes, !c.keep_alive, c.delay_ms, c.connections, c.threads)
         });
-        for group in &mut groups {
-            group.runs.sort_by_key(|record| record.cell.block);
-        }
         groups
     }
 
@@ -106,33 +104,47 @@ impl Study {
         self.groups(|cell| cell.section == section)
     }
 
-    /// Returns the group of another target with the same load, in the same or another section.
+    /// Returns the group of another target with the same load.
     pub(crate) fn twin(&self, cell: &Cell, target: &str) -> Option<Group<'_>> {
         let wanted = Cell { target: target.into(), ..cell.clone() };
-        self.groups(|other| same_but_for_repetition(&wanted, other)).into_iter().next()
+        let runs: Vec<&Record> = self.records.iter().filter(|r| is_same_load(&wanted, &r.cell)).collect();
+        runs.first().map(|first| Group { cell: &first.cell, runs: runs.clone() })
     }
 
-    /// Returns the ratios `a / b` of a measure, one per block in which both are ranked.
+    /// Returns the ratios `a / b` of a measure, one per block of a section in which both count.
     pub(crate) fn paired(&self, a: &Group<'_>, b: &Group<'_>, measure: Measure) -> Vec<f64> {
-        let value = |group: &Group<'_>, block: usize| {
-            let record =
-                group.runs.iter().find(|r| r.cell.block == block && r.validity != Validity::Invalid)?;
-            measure(&record.cell, load(record)?)
+        let value = |record: &Record| measure(&record.cell, load(record)?);
+        let partner = |run: &Record| {
+            let beside = |other: &&&Record| {
+                (other.cell.section, other.cell.block) == (run.cell.section, run.cell.block) && counts(other)
+            };
+            b.runs.iter().find(beside).copied()
         };
-        let blocks = a.runs.iter().map(|record| record.cell.block);
-        blocks
-            .filter_map(|block| Some(value(a, block)? / value(b, block)?))
+        let of = |run: &&Record| Some(value(run)? / value(partner(run)?)?);
+        a.runs
+            .iter()
+            .copied()
+            .filter(|run| counts(run))
+            .filter_map(|run| of(&run))
             .filter(|r| r.is_finite())
             .collect()
     }
 }
 
+/// True when a run counts. The rule does not look at the result: a run counts unless it could not be measured, or the
+/// machine was busy with something else (gate G7).
+fn counts(record: &Record) -> bool {
+    let busy = |result: &GateResult| result.gate == Gate::G7 && result.verdict == Validity::Invalid;
+    load(record).is_some() && !record.gates.iter().any(busy)
+}
+
 /// A number of one cell.
 pub(crate) type Measure = fn(&Cell, &Load) -> Option<f64>;
 
-fn same_but_for_repetition(a: &Cell, b: &Cell) -> bool {
-    (a.section, &a.target, a.connections, a.threads, a.delay_ms, a.keep_alive, &a.path, a.work)
-        == (b.section, &b.target, b.connections, b.threads, b.delay_ms, b.keep_alive, &b.path, b.work)
+/// True for the same target under the same load, in whatever section and block.
+fn is_same_load(a: &Cell, b: &Cell) -> bool {
+    (&a.target, a.connections, a.threads, a.delay_ms, a.keep_alive, &a.path, a.work)
+        == (&b.target, b.connections, b.threads, b.delay_ms, b.keep_alive, &b.path, b.work)
 }
 
 pub(crate) fn load(record: &Record) -> Option<&Load> {
@@ -151,11 +163,10 @@ pub(crate) struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// Returns the runs that may be ranked. If there are none, returns all runs; they are shown with a mark.
+    /// Returns the runs that count. If there are none, returns all runs; they are shown with a mark.
     pub(crate) fn shown(&self) -> Vec<&'a Record> {
-        let ranked: Vec<&Record> =
-            self.runs.iter().copied().filter(|record| record.validity != Validity::Invalid).collect();
-        if ranked.is_empty() { self.runs.clone() } else { ranked }
+        let counted: Vec<&Record> = self.runs.iter().copied().filter(|record| counts(record)).collect();
+        if counted.is_empty() { self.runs.clone() } else { counted }
     }
 
     pub(crate) fn loads(&self) -> Vec<(&'a Cell, &'a Load)> {
@@ -175,36 +186,42 @@ impl<'a> Group<'a> {
         median(&self.values(measure))
     }
 
-    /// True when at least one run may be ranked.
+    /// True when the group may be ranked: most of its runs pass every gate, and at most one request in a thousand failed
+    /// over all of them.
     pub(crate) fn is_ranked(&self) -> bool {
-        self.runs.iter().any(|record| record.validity != Validity::Invalid)
+        let shown = self.shown();
+        let invalid = shown.iter().filter(|record| record.validity == Validity::Invalid).count();
+        let sum = |of: fn(&Load) -> u64| shown.iter().filter_map(|run| load(run)).map(of).sum::<u64>();
+        let (failed, requests) = (sum(|load| load.failures.total()), sum(|load| load.client.requests));
+        invalid * 2 < shown.len() && failed * 1000 <= requests + failed
     }
 
-    /// Returns the worst verdict of the shown runs, so that no remark is lost.
+    /// Returns the verdict about the group: a gate that failed in a few runs is a remark.
     pub(crate) fn validity(&self) -> Validity {
-        self.shown().iter().map(|record| record.validity).max().unwrap_or(Validity::Invalid)
+        let clean = self.shown().iter().all(|record| record.validity == Validity::Valid);
+        match self.is_ranked() {
+            false => Validity::Invalid,
+            true if clean => Validity::Valid,
+            true => Validity::Note,
+        }
     }
 
     /// Returns the mark for the table: `yes`, `yes, see G1 G5` or `NO: G4`, and the number of repetitions left out.
     pub(crate) fn mark(&self) -> String {
-        let shown = self.shown();
-        let failed: Vec<Gate> = Gate::ALL
-            .into_iter()
-            .filter(|gate| {
-                let bad = |record: &&Record| {
-                    record.gates.iter().any(|r| r.gate == *gate && r.verdict == self.validity())
-                };
-                self.validity() != Validity::Valid && shown.iter().any(bad)
-            })
-            .collect();
-        let names: Vec<String> = failed.iter().map(|gate| format!("{gate:?}")).collect();
-        let mut text = match self.validity() {
+        let (shown, validity) = (self.shown(), self.validity());
+        let least = if validity == Validity::Invalid { Validity::Invalid } else { Validity::Note };
+        let bad = |gate: &Gate| {
+            shown.iter().any(|run| run.gates.iter().any(|r| r.gate == *gate && r.verdict >= least))
+        };
+        let names: Vec<String> =
+            Gate::ALL.iter().filter(|gate| bad(gate)).map(|gate| format!("{gate:?}")).collect();
+        let mut text = match validity {
             Validity::Valid => "yes".to_owned(),
             Validity::Note => format!("yes, see {}", names.join(" ")),
             Validity::Invalid if names.is_empty() => "NO: not measured".to_owned(),
             Validity::Invalid => format!("NO: {}", names.join(" ")),
         };
-        if self.is_ranked() && shown.len() < self.runs.len() {
+        if shown.len() < self.runs.len() {
             text += &format!(" ({} of {} runs)", shown.len(), self.runs.len());
         }
         text
@@ -215,12 +232,11 @@ impl<'a> Group<'a> {
 mod tests {
     use super::*;
     use crate::judge::synthetic::Run;
-    use crate::plans::build::Scale;
 
     /// A file server has no backends, whatever the reason to measure it.
     #[test]
     fn requests_are_conserved_in_every_ablation_of_the_file_server() {
-        let mut run = Run::new(Scale::Smoke);
+        let mut run = Run::new("smoke");
         let idle = |raw: &mut Raw| {
             let crate::run::raw::Found::Load(load) = &mut raw.found else { return };
             // The backends of an earlier program that counts nothing.
@@ -238,5 +254,56 @@ mod tests {
             let conserved = record.gates.iter().find(|result| result.gate == Gate::G3).unwrap();
             assert_eq!(conserved.verdict, Validity::Valid, "{}: {}", record.cell.id, conserved.reason);
         }
+    }
+
+    fn study_of(cells: &[(Section, &str, usize)]) -> Study {
+        let whole = Run::new("bench");
+        let base = whole.plan.cells.iter().find(|c| c.work == Work::Load && c.keep_alive).unwrap();
+        let cells = cells.iter().enumerate().map(|(seq, (section, target, block))| Cell {
+            seq,
+            id: format!("{seq}"),
+            section: *section,
+            target: (*target).into(),
+            block: *block,
+            ..base.clone()
+        });
+        let plan = build::of_cells("part", whole.plan.targets.clone(), cells.collect());
+        Run::of(plan).study()
+    }
+
+    #[test]
+    fn one_load_is_one_group_and_pairs_stay_within_a_block() {
+        use Section::{Assignment, Peers};
+        let cells =
+            [(Assignment, "thread", 0), (Assignment, "async", 0), (Peers, "thread", 0), (Peers, "async", 1)];
+        let study = study_of(&cells);
+        for section in [Assignment, Peers] {
+            let groups = study.section(section);
+            assert_eq!(
+                groups.iter().map(|group| group.runs.len()).collect::<Vec<_>>(),
+                [2, 2],
+                "{section:?}"
+            );
+        }
+        let groups = study.section(Assignment);
+        // The block of the peers has only one of the two.
+        assert_eq!(study.paired(&groups[1], &groups[0], crate::judge::measure::rate).len(), 1);
+    }
+
+    #[test]
+    fn every_run_counts_unless_the_machine_was_busy() {
+        let cells: Vec<_> = (0..4).map(|block| (Section::Assignment, "thread", block)).collect();
+        let mut study = study_of(&cells);
+        let bad = |gate| GateResult { gate, verdict: Validity::Invalid, reason: "x".into() };
+        // A gate that looks at the result does not select; a gate about the machine does.
+        study.records.iter_mut().for_each(|record| record.gates.clear());
+        study.records[0].gates = vec![bad(Gate::G8)];
+        study.records[1].gates = vec![bad(Gate::G7)];
+        for record in &mut study.records[..2] {
+            record.validity = Validity::Invalid;
+        }
+        let group = &study.section(Section::Assignment)[0];
+        assert_eq!((group.shown().len(), group.is_ranked(), group.validity()), (3, true, Validity::Note));
+        assert_eq!(group.mark(), "yes, see G8 (3 of 4 runs)");
     }
 }

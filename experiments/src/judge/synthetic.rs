@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::judge::study::Study;
-use crate::plans::build::{self, FILES, Scale};
+use crate::plans::build::{self, Changes, FILES};
 use crate::plans::model::SCHEMA;
 use crate::plans::model::{Cell, Plan, Target, TargetKind, What, Work};
-use crate::plans::targets;
 use crate::run::counters::RawCounters;
 use crate::run::histogram::Histogram;
 use crate::run::manifest::{Binary, Host, Manifest, Topology};
@@ -25,11 +24,12 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Makes synthetic results for the plan of this scale over every target.
-    pub(crate) fn new(scale: Scale) -> Self {
-        let others = targets::others(2).into_iter().map(|(_, target)| target);
-        let targets: Vec<Target> = targets::own().into_iter().chain(others).collect();
-        Run::of(build::build(scale, 1, targets))
+    /// Makes synthetic results for a plan of the laboratory over every target.
+    pub(crate) fn new(plan: &str) -> Self {
+        let mut plan = build::tests::plan(plan, &Changes::default());
+        plan.cells.retain(|cell| cell.target != "mine");
+        plan.cells.iter_mut().enumerate().for_each(|(seq, cell)| cell.seq = seq);
+        Run::of(build::of_cells(&plan.name, plan.targets, plan.cells))
     }
 
     pub(crate) fn of(plan: Plan) -> Self {

@@ -1,14 +1,16 @@
-//! The cells of a run, and their order.
+//! Makes the cells of a plan from its file, and their order.
 //!
-//! Cells that are compared with each other form a group and run one after the other. The groups run in a random order
-//! with a seed. So a slow drift of the machine affects all groups alike.
+//! The targets of a block run directly after each other, so that noise that lasts affects all of them. Their order
+//! rotates from block to block, so no target is always the first or always in the middle. The blocks of all parts are
+//! spread evenly over the run, so a run that ends early is a complete study with fewer blocks.
 
+use std::ops::Range;
+
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::plans::model::SCHEMA;
-use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What, Work};
-use crate::plans::rng::Rng;
-use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
+use crate::plans::model::{Cell, Plan, SCHEMA, Section, Target, TargetKind, What, Work};
+use crate::plans::targets::Written;
 
 /// The files of the site: name and length in bytes.
 pub(crate) const FILES: [(&str, u64); 4] =
@@ -17,250 +19,269 @@ pub(crate) const FILES: [(&str, u64); 4] =
 /// Seconds of a cell without its warm-up and its measurement, for the estimate of the remaining time.
 pub(crate) const AROUND_S: f64 = 0.7;
 
-/// The size of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Scale {
-    /// Every target once, for one or two seconds.
-    Smoke,
-    /// The whole assignment, about 20 minutes.
-    Bench,
-    /// The whole assignment with repetitions for intervals, about 80 minutes.
-    Full,
-}
+/// The plans of the laboratory: name and file.
+pub(crate) const PLANS: [(&str, &str); 2] =
+    [("bench", include_str!("../../plans/bench.toml")), ("smoke", include_str!("../../plans/smoke.toml"))];
 
-impl Scale {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Scale::Smoke => "smoke",
-            Scale::Bench => "bench",
-            Scale::Full => "full",
-        }
-    }
-}
+/// Stands in a plan for the programs of the user: in the section `servers` for the web servers, elsewhere for the
+/// balancers.
+const USER: &str = "user";
 
-/// Collects groups of cells.
-struct Builder<'a> {
-    targets: &'a [Target],
-    scale: Scale,
-    groups: Vec<Vec<Cell>>,
-}
-
-/// The properties that the cells of a group share.
-#[derive(Debug, Clone, Copy)]
-struct Shape {
-    connections: u32,
-    threads: u32,
-    file: usize,
-    keep_alive: bool,
-    delay_ms: u64,
+/// A plan as it is written in a file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlanFile {
+    pub(crate) name: String,
+    /// The time that a run may take.
+    pub(crate) minutes: Option<f64>,
+    warm_s: f64,
     seconds: f64,
+    #[serde(rename = "part")]
+    parts: Vec<Part>,
+    #[serde(rename = "target", default)]
+    targets: Vec<Written>,
 }
 
-impl Shape {
-    fn new(connections: u32, threads: u32) -> Self {
-        Shape { connections, threads, file: 0, keep_alive: true, delay_ms: 0, seconds: 3.0 }
-    }
-
-    fn id(self, section: Section, block: usize, target: &str) -> String {
-        let section = serde_json::to_value(section).unwrap_or_default();
-        let mut id = format!(
-            "{}-{target}-c{}-t{}",
-            section.as_str().unwrap_or_default(),
-            self.connections,
-            self.threads
-        );
-        if self.file > 0 {
-            id += &format!("-{}", FILES[self.file].0.split('.').next().unwrap_or_default());
-        }
-        if !self.keep_alive {
-            id += "-close";
-        }
-        if self.delay_ms > 0 {
-            id += &format!("-d{}", self.delay_ms);
-        }
-        if block > 0 {
-            id += &format!("-r{block}");
-        }
-        id
-    }
+/// Every target under every combination of the lists.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    section: Section,
+    targets: Vec<String>,
+    connections: Vec<u32>,
+    #[serde(default = "two_threads")]
+    threads: Vec<u32>,
+    #[serde(default = "smallest_file")]
+    files: Vec<String>,
+    #[serde(default = "no_delay")]
+    delays_ms: Vec<u64>,
+    #[serde(default = "yes")]
+    keep_alive: bool,
+    #[serde(default = "load")]
+    work: Work,
+    #[serde(default = "one")]
+    blocks: usize,
+    warm_s: Option<f64>,
+    seconds: Option<f64>,
 }
 
-impl Builder<'_> {
-    fn group(&mut self, section: Section, work: Work, blocks: usize, targets: &[&str], shape: Shape) {
-        for block in 0..blocks {
-            let present = targets.iter().filter(|id| self.targets.iter().any(|target| target.id == **id));
-            let cell = |target: &&str| Cell {
-                seq: 0,
-                id: shape.id(section, block, target),
-                section,
-                block,
-                target: (*target).into(),
-                work,
-                connections: shape.connections,
-                threads: shape.threads,
-                path: FILES[shape.file].0.into(),
-                body_bytes: FILES[shape.file].1,
-                keep_alive: shape.keep_alive,
-                delay_ms: shape.delay_ms,
-                warm_s: if self.scale == Scale::Smoke || work != Work::Load { 0.0 } else { 1.0 },
-                seconds: shape.seconds,
-            };
-            let cells: Vec<Cell> = present.map(cell).collect();
-            if !cells.is_empty() {
-                self.groups.push(cells);
-            }
-        }
-    }
+fn two_threads() -> Vec<u32> {
+    vec![2]
+}
 
-    /// Pairs each changed target with its baseline.
-    fn with_baselines(&self, kind: TargetKind) -> Vec<Vec<String>> {
-        let mut groups: Vec<Vec<String>> = Vec::new();
-        for target in self.targets.iter().filter(|target| target.kind == kind) {
-            let Some(baseline) = &target.baseline else { continue };
-            match groups.iter_mut().find(|group| group[0] == *baseline) {
-                Some(group) => group.push(target.id.clone()),
-                None => groups.push(vec![baseline.clone(), target.id.clone()]),
-            }
-        }
-        groups
-    }
+fn smallest_file() -> Vec<String> {
+    vec![FILES[0].0.into()]
+}
 
-    fn smoke(&mut self) {
-        let short = |connections, threads, seconds| Shape { seconds, ..Shape::new(connections, threads) };
-        let targets = self.targets;
-        let user: Vec<&str> = targets
-            .iter()
-            .filter(|t| t.kind == TargetKind::User && t.what == What::Balancer)
-            .map(|t| t.id.as_str())
-            .collect();
-        let engines: Vec<&str> = [THREAD, ASYNC].into_iter().chain(user).collect();
-        self.group(Section::Assignment, Work::Load, 1, &engines, short(1000, 10, 2.0));
-        self.group(Section::ThreadsControl, Work::Load, 1, &engines, short(1000, 2, 1.0));
-        let servers: Vec<&str> =
-            [SERVE_THREAD, SERVE_ASYNC, DIRECT].into_iter().chain(user_servers(targets)).collect();
-        self.group(Section::Servers, Work::Load, 1, &servers, short(100, 2, 2.0));
-        let peers: Vec<&str> = targets
-            .iter()
-            .filter(|t| t.kind == TargetKind::Peer && t.what == What::Balancer)
-            .map(|t| t.id.as_str())
-            .collect();
-        self.group(Section::Peers, Work::Load, 1, &peers, short(100, 2, 2.0));
-        for (section, kind) in
-            [(Section::Variants, TargetKind::Variant), (Section::Ablations, TargetKind::Ablation)]
-        {
-            let ids: Vec<&str> = targets.iter().filter(|t| t.kind == kind).map(|t| t.id.as_str()).collect();
-            self.group(section, Work::Load, 1, &ids, short(100, 2, 1.0));
-        }
-        self.group(Section::Memory, Work::Idle, 1, &[THREAD, ASYNC], short(200, 1, 1.0));
-        self.group(Section::Syscalls, Work::Syscalls, 1, &[THREAD, ASYNC], short(20, 2, 1.0));
-    }
+fn no_delay() -> Vec<u64> {
+    vec![0]
+}
 
-    fn matrix(&mut self) {
-        let repeat = |bench: usize| if self.scale == Scale::Full { 6 } else { bench };
-        let (twice, once) = (repeat(2), repeat(1));
-        let targets = self.targets;
-        let of_kind = |kinds: &[TargetKind]| -> Vec<&str> {
-            targets
-                .iter()
-                .filter(|t| t.what == What::Balancer && kinds.contains(&t.kind))
-                .map(|t| t.id.as_str())
-                .collect()
+fn yes() -> bool {
+    true
+}
+
+fn load() -> Work {
+    Work::Load
+}
+
+fn one() -> usize {
+    1
+}
+
+/// Changes of a plan from the command line.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Changes {
+    /// Blocks of the part with the most blocks. The other parts with several blocks change in proportion.
+    pub(crate) blocks: Option<usize>,
+    /// Measured seconds of every load.
+    pub(crate) seconds: Option<f64>,
+    /// Only cells whose names contain one of these texts.
+    pub(crate) only: Vec<String>,
+}
+
+/// Parses a plan. `file` names it in the error.
+///
+/// # Errors
+/// One line with the file, the place, and what was expected.
+pub(crate) fn parse(file: &str, text: &str) -> Result<PlanFile, String> {
+    let written: PlanFile = toml::from_str(text).map_err(|error| {
+        format!("{file}:{}: {}", place(text, error.span()), error.message().replace('\n', "; "))
+    })?;
+    for part in &written.parts {
+        let wrong = |said: String| Err(format!("{file}: a part of section {:?} {said}", part.section));
+        if let Some(file) = part.files.iter().find(|file| FILES.iter().all(|(name, _)| name != file)) {
+            let all = FILES.map(|(name, _)| name).join(" ");
+            return wrong(format!("has the file {file:?}; the files are {all}"));
+        }
+        if part.blocks == 0 || part.threads.contains(&0) || part.connections.contains(&0) {
+            return wrong("has a 0; blocks, threads and connections are at least 1".into());
+        }
+        let (Some(least), Some(most)) = (part.connections.iter().min(), part.threads.iter().max()) else {
+            return wrong("has an empty list of connections or threads".into());
         };
-        let engines = of_kind(&[TargetKind::Engine, TargetKind::User]);
-        let load = Work::Load;
-        for threads in [10, 50, 100, 150, 200] {
-            self.group(Section::Assignment, load, twice, &engines, Shape::new(1000, threads));
-        }
-        self.group(Section::ThreadsControl, load, twice, &engines, Shape::new(1000, 2));
-        let headline = Shape { seconds: 5.0, ..Shape::new(1000, 2) };
-        self.group(Section::Headline, load, 6, &[THREAD, ASYNC, AGAIN], headline);
-        for connections in [10, 50, 100, 150, 200, 1000] {
-            let ids = [THREAD, ASYNC, SERVE_ASYNC, DIRECT];
-            self.group(Section::Concurrency, load, once, &ids, Shape::new(connections, 2));
-        }
-        let peers = of_kind(&[TargetKind::Engine, TargetKind::Peer, TargetKind::User]);
-        for connections in [100, 1000] {
-            let shape = Shape::new(connections, 2);
-            let servers: Vec<&str> =
-                [SERVE_THREAD, SERVE_ASYNC, DIRECT].into_iter().chain(user_servers(targets)).collect();
-            self.group(Section::Servers, load, twice, &servers, shape);
-            self.group(Section::Peers, load, twice, &peers, shape);
-            for ids in self.with_baselines(TargetKind::Variant) {
-                let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-                self.group(Section::Variants, load, once, &ids, shape);
-            }
-        }
-        for ids in self.with_baselines(TargetKind::Ablation) {
-            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-            self.group(Section::Ablations, load, once, &ids, Shape::new(100, 2));
-        }
-        for file in 0..FILES.len() {
-            let shape = Shape { file, ..Shape::new(100, 2) };
-            self.group(Section::Bodies, load, once, &[THREAD, ASYNC, "haproxy", "nginx", DIRECT], shape);
-        }
-        let close = Shape { keep_alive: false, ..Shape::new(100, 2) };
-        let reuse = [THREAD, ASYNC, "haproxy", "nginx", SERVE_ASYNC, DIRECT];
-        self.group(Section::Reuse, load, once, &reuse, close);
-        self.crossover(once);
-        let balancers = of_kind(&[TargetKind::Engine, TargetKind::Peer]);
-        self.group(Section::Memory, Work::Idle, once, &balancers, Shape::new(2000, 1));
-        let traced = [&balancers[..], &["thread-textbook", "thread-rayon", "async-smol"]].concat();
-        let shape = Shape { seconds: 2.0, ..Shape::new(100, 2) };
-        self.group(Section::Syscalls, Work::Syscalls, once, &traced, shape);
-    }
-
-    fn crossover(&mut self, blocks: usize) {
-        for connections in [10, 100, 1000] {
-            for delay_ms in [0, 2, 20] {
-                for file in [0, 2] {
-                    let shape = Shape { delay_ms, file, seconds: 2.0, ..Shape::new(connections, 2) };
-                    self.group(Section::Crossover, Work::Load, blocks, &[THREAD, ASYNC], shape);
-                }
-            }
+        if least < most {
+            return wrong(format!("has {least} connections for {most} threads; wrk needs one for each"));
         }
     }
+    Ok(written)
+}
 
-    /// Orders the cells. In the headline every second block runs backwards (A B, B A); in the other sections the order
-    /// is random.
-    fn order(mut self, seed: u64) -> Vec<Cell> {
-        let mut rng = Rng::new(seed);
-        for group in &mut self.groups {
-            match group[0].section {
-                Section::Headline if group[0].block % 2 == 1 => group.reverse(),
-                Section::Headline => {}
-                _ => rng.shuffle(group),
+/// Returns `line:column` of the start of a span.
+fn place(text: &str, span: Option<Range<usize>>) -> String {
+    let before = text.get(..span.map_or(0, |span| span.start)).unwrap_or(text);
+    let line = before.rfind('\n').map_or(0, |newline| newline + 1);
+    format!("{}:{}", before.matches('\n').count() + 1, before[line..].chars().count() + 1)
+}
+
+impl PlanFile {
+    /// Returns the targets of the file itself.
+    pub(crate) fn own_targets(&self) -> Vec<Target> {
+        self.targets.iter().cloned().map(Written::target).collect()
+    }
+
+    /// Makes the plan for the available targets. `known` has the names of all targets; a known target that is not
+    /// available is left out.
+    ///
+    /// # Errors
+    /// When a target is unknown, or no cell is left.
+    pub(crate) fn plan(
+        &self,
+        targets: Vec<Target>,
+        known: &[String],
+        changes: &Changes,
+    ) -> Result<Plan, String> {
+        let most = self.parts.iter().map(|part| part.blocks).max().unwrap_or(1);
+        let mut groups: Vec<(f64, Vec<Cell>)> = Vec::new();
+        for part in &self.parts {
+            let ids = part.ids(&targets, known)?;
+            let blocks = match changes.blocks {
+                Some(wanted) if part.blocks > 1 => (part.blocks * wanted).div_ceil(most),
+                _ => part.blocks,
+            };
+            for block in 0..blocks {
+                // A part with one block describes, and runs at the end.
+                let at = if blocks == 1 { 1.0 } else { (block as f64 + 0.5) / blocks as f64 };
+                let cells = part.loads(self, changes).map(|load| load.block(&ids, block));
+                groups.extend(cells.map(|cells| (at, cells)));
             }
         }
-        rng.shuffle(&mut self.groups);
-        let mut cells: Vec<Cell> = self.groups.into_iter().flatten().collect();
+        groups.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut cells: Vec<Cell> = groups.into_iter().flat_map(|(_, cells)| cells).collect();
+        cells.retain(|cell| {
+            changes.only.is_empty() || changes.only.iter().any(|part| cell.id.contains(part.as_str()))
+        });
+        if cells.is_empty() {
+            return Err(format!(
+                "--only {}: no cell of plan {} has this in its name",
+                changes.only.join(" "),
+                self.name
+            ));
+        }
         for (seq, cell) in cells.iter_mut().enumerate() {
             cell.seq = seq;
         }
-        cells
+        Ok(of_cells(&self.name, targets, cells))
     }
 }
 
-/// Returns the names of the web servers of the user.
-fn user_servers(targets: &[Target]) -> impl Iterator<Item = &str> {
-    targets.iter().filter(|t| t.kind == TargetKind::User && t.what == What::Server).map(|t| t.id.as_str())
+impl Part {
+    /// Returns the available targets of the part.
+    fn ids(&self, targets: &[Target], known: &[String]) -> Result<Vec<String>, String> {
+        let mut ids = Vec::new();
+        for id in &self.targets {
+            if id == USER {
+                let what = if self.section == Section::Servers { What::Server } else { What::Balancer };
+                let of_user = |target: &&Target| target.kind == TargetKind::User && target.what == what;
+                let user = targets.iter().filter(of_user);
+                ids.extend(user.map(|target| target.id.clone()));
+            } else if targets.iter().any(|target| target.id == *id) {
+                ids.push(id.clone());
+            } else if !known.contains(id) {
+                return Err(format!("there is no target {id:?}; the targets are {}", known.join(" ")));
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Returns a cell without a target for each load.
+    fn loads<'p>(&'p self, plan: &'p PlanFile, changes: &'p Changes) -> impl Iterator<Item = Load> + 'p {
+        let seconds = changes.seconds.or(self.seconds).unwrap_or(plan.seconds);
+        let warm_s = if self.work == Work::Load { self.warm_s.unwrap_or(plan.warm_s) } else { 0.0 };
+        let threads =
+            self.threads.iter().flat_map(|threads| self.connections.iter().map(move |c| (*c, *threads)));
+        threads.flat_map(move |(connections, threads)| {
+            self.delays_ms.iter().flat_map(move |delay_ms| {
+                self.files.iter().map(move |file| {
+                    Load(Cell {
+                        seq: 0,
+                        id: String::new(),
+                        section: self.section,
+                        block: 0,
+                        target: String::new(),
+                        work: self.work,
+                        connections,
+                        threads,
+                        path: file.clone(),
+                        body_bytes: FILES
+                            .iter()
+                            .find(|(name, _)| name == file)
+                            .map_or(0, |(_, bytes)| *bytes),
+                        keep_alive: self.keep_alive,
+                        delay_ms: *delay_ms,
+                        warm_s,
+                        seconds,
+                    })
+                })
+            })
+        })
+    }
 }
 
-/// Makes the plan for the available targets.
-pub(crate) fn build(scale: Scale, seed: u64, targets: Vec<Target>) -> Plan {
-    let mut builder = Builder { targets: &targets, scale, groups: Vec::new() };
-    match scale {
-        Scale::Smoke => builder.smoke(),
-        Scale::Bench | Scale::Full => builder.matrix(),
+/// A cell without a target.
+struct Load(Cell);
+
+impl Load {
+    /// Makes the cells of a block, in the order of this block.
+    fn block(self, ids: &[String], block: usize) -> Vec<Cell> {
+        let mut order: Vec<&String> = ids.iter().collect();
+        if !order.is_empty() {
+            order.rotate_left(block % ids.len());
+        }
+        let cell = |target: &String| Cell {
+            id: name(&self.0, target, block),
+            target: target.clone(),
+            block,
+            ..self.0.clone()
+        };
+        order.into_iter().map(cell).collect()
     }
-    let cells = builder.order(seed);
-    of_cells(scale.name(), seed, targets, cells)
+}
+
+fn name(load: &Cell, target: &str, block: usize) -> String {
+    let section = serde_json::to_value(load.section).unwrap_or_default();
+    let section = section.as_str().unwrap_or_default();
+    let mut id = format!("{section}-{target}-c{}-t{}", load.connections, load.threads);
+    if load.path != FILES[0].0 {
+        id += &format!("-{}", load.path.split('.').next().unwrap_or_default());
+    }
+    if !load.keep_alive {
+        id += "-close";
+    }
+    if load.delay_ms > 0 {
+        id += &format!("-d{}", load.delay_ms);
+    }
+    if block > 0 {
+        id += &format!("-r{block}");
+    }
+    id
 }
 
 /// Makes a plan of exactly these cells.
-pub(crate) fn of_cells(name: &str, seed: u64, targets: Vec<Target>, cells: Vec<Cell>) -> Plan {
-    let text = serde_json::to_vec(&(name, seed, &targets, &cells)).unwrap_or_default();
+pub(crate) fn of_cells(name: &str, targets: Vec<Target>, cells: Vec<Cell>) -> Plan {
+    let text = serde_json::to_vec(&(name, &targets, &cells)).unwrap_or_default();
     let hash = hex(&Sha256::digest(&text));
-    Plan { schema: SCHEMA, name: name.into(), seed, hash, targets, cells }
+    Plan { schema: SCHEMA, name: name.into(), hash, targets, cells }
 }
 
 /// Estimates the duration of cells in seconds.
@@ -274,7 +295,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::plans::targets;
@@ -299,66 +320,122 @@ pub(crate) mod tests {
         }
     }
 
-    fn all() -> Vec<Target> {
-        let others = targets::others(2).into_iter().map(|(_, target)| target);
-        let user = crate::plans::given::balancer("mine=x {port}").unwrap();
-        targets::own().into_iter().chain(others).chain([user]).collect()
+    /// Makes a plan of the laboratory over all its targets and one of a user.
+    pub(crate) fn plan(name: &str, changes: &Changes) -> Plan {
+        let targets: Vec<Target> = targets::all()
+            .into_iter()
+            .chain([crate::plans::given::balancer("mine=x {port}").unwrap()])
+            .collect();
+        let (_, text) = PLANS.iter().find(|(known, _)| *known == name).unwrap();
+        parse(name, text).unwrap().plan(targets, &[], changes).unwrap()
     }
 
     #[test]
-    fn a_plan_is_a_function_of_its_seed() {
-        let plan = |seed| build(Scale::Bench, seed, all());
-        assert_eq!(plan(1), plan(1));
-        assert_ne!(plan(1).hash, plan(2).hash);
-        let ids = |seed| plan(seed).cells.into_iter().map(|cell| cell.id).collect::<BTreeSet<_>>();
-        assert_eq!(ids(1), ids(2));
-        assert_ne!(build(Scale::Bench, 1, targets::own()).hash, plan(1).hash);
-    }
-
-    #[test]
-    fn every_cell_has_a_name_a_target_and_threads_for_its_connections() {
-        for scale in [Scale::Smoke, Scale::Bench, Scale::Full] {
-            let plan = build(scale, 1, all());
+    fn every_cell_has_a_name_and_a_target() {
+        for (name, _) in PLANS {
+            let plan = plan(name, &Changes::default());
             let ids: BTreeSet<&str> = plan.cells.iter().map(|cell| cell.id.as_str()).collect();
-            assert_eq!(ids.len(), plan.cells.len(), "{scale:?}");
+            assert_eq!(ids.len(), plan.cells.len(), "{name}");
             for (seq, cell) in plan.cells.iter().enumerate() {
                 assert_eq!(cell.seq, seq);
                 assert!(plan.targets.iter().any(|target| target.id == cell.target), "{cell:?}");
-                assert!(cell.threads >= 1 && cell.connections >= cell.threads, "{cell:?}");
             }
         }
     }
 
     #[test]
-    fn a_scale_takes_as_long_as_it_says() {
-        let cases = [(Scale::Smoke, 60.0), (Scale::Bench, 1320.0), (Scale::Full, 3.0 * 3600.0)];
-        for (scale, most) in cases {
-            let took = seconds(&build(scale, 1, all()).cells);
-            assert!(took <= most, "{scale:?}: {took} s");
+    fn a_plan_keeps_to_its_time() {
+        for (name, most) in [("smoke", 60.0), ("bench", 39.0 * 60.0)] {
+            let took = seconds(&plan(name, &Changes::default()).cells);
+            assert!(took <= most, "{name}: {took} s");
         }
     }
 
     #[test]
     fn smoke_has_every_target_but_the_control() {
-        let plan = build(Scale::Smoke, 1, all());
+        let plan = plan("smoke", &Changes::default());
         for target in plan.targets.iter().filter(|target| target.kind != TargetKind::Control) {
             assert!(plan.cells.iter().any(|cell| cell.target == target.id), "{}", target.id);
         }
     }
 
+    /// Each target of a part is at every place of the order equally often.
     #[test]
-    fn headline_blocks_run_forwards_and_backwards() {
-        let plan = build(Scale::Bench, 1, all());
-        for block in 0..6 {
-            let in_block = |cell: &&Cell| cell.section == Section::Headline && cell.block == block;
-            let order: Vec<&str> =
-                plan.cells.iter().filter(in_block).map(|cell| cell.target.as_str()).collect();
-            let mut expected = [THREAD, ASYNC, AGAIN];
-            if block % 2 == 1 {
-                expected.reverse();
+    fn the_order_rotates_from_block_to_block() {
+        let plan = plan("bench", &Changes::default());
+        let mut places: BTreeMap<(&str, usize), usize> = BTreeMap::new();
+        let of = |cell: &&Cell| cell.section == Section::Assignment && cell.threads == 10;
+        for block in 0..12 {
+            let targets = plan.cells.iter().filter(of).filter(|cell| cell.block == block);
+            for (place, cell) in targets.enumerate() {
+                *places.entry((&cell.target, place)).or_default() += 1;
             }
-            assert_eq!(order, expected, "{block}");
         }
+        assert_eq!(places.values().copied().collect::<BTreeSet<_>>(), BTreeSet::from([3]), "{places:?}");
+    }
+
+    /// After any share of the run, each repeated part has about this share of its blocks.
+    #[test]
+    fn an_interrupted_run_is_a_smaller_study() {
+        let plan = plan("bench", &Changes::default());
+        let repeated = plan.cells.iter().rposition(|cell| cell.block > 0).unwrap();
+        for share in [0.25, 0.5, 0.75] {
+            let cut = &plan.cells[..(repeated as f64 * share) as usize];
+            for section in
+                [Section::Assignment, Section::Workers, Section::Ablations, Section::Servers, Section::Peers]
+            {
+                let blocks = |cells: &[Cell]| cells.iter().filter(|c| c.section == section).count() as f64;
+                let measured = blocks(cut) / blocks(&plan.cells);
+                assert!((measured - share).abs() < 0.13, "{section:?}: {measured} of {share}");
+            }
+        }
+        assert!(plan.cells[repeated + 1..].iter().all(|cell| cell.block == 0));
+    }
+
+    #[test]
+    fn blocks_seconds_and_cells_can_be_changed() {
+        let count = |changes: &Changes, section| {
+            let plan = plan("bench", changes);
+            plan.cells.iter().filter(|cell| cell.section == section).map(|cell| cell.block + 1).max()
+        };
+        let more = Changes { blocks: Some(24), ..Changes::default() };
+        assert_eq!(count(&more, Section::Assignment), Some(24));
+        assert_eq!(count(&more, Section::Ablations), Some(16));
+        assert_eq!(count(&more, Section::Memory), Some(1));
+        let some = Changes { seconds: Some(5.0), only: vec!["servers".into()], ..Changes::default() };
+        let plan = plan("bench", &some);
+        assert!(plan.cells.iter().all(|cell| cell.section == Section::Servers && cell.seconds == 5.0));
+    }
+
+    #[test]
+    fn a_wrong_plan_is_one_line_with_its_place() {
+        let head = "name = \"x\"\nwarm_s = 1\nseconds = 1\n";
+        let cases = [
+            ("name = \"x\"\nsecond = 1", "p.toml:2:1: unknown field `second`"),
+            ("name = 5", "p.toml:1:8: invalid type"),
+            ("[[part]\n", "p.toml:1:8: "),
+            (
+                &format!("{head}[[part]]\nsection = \"peer\"\ntargets = []\nconnections = [1]"),
+                "p.toml:5:11: unknown variant `peer`, expected one of `assignment`",
+            ),
+            (
+                &format!("{head}[[part]]\nsection = \"peers\"\ntargets = []\nconnections = [1]"),
+                "p.toml: a part of section Peers has 1 connections for 2 threads; wrk needs one for each",
+            ),
+            (
+                &format!(
+                    "{head}[[part]]\nsection = \"peers\"\ntargets = []\nconnections = [2]\nfiles = [\"y\"]"
+                ),
+                "p.toml: a part of section Peers has the file \"y\"; the files are 128.html",
+            ),
+        ];
+        for (text, expected) in cases {
+            let said = parse("p.toml", text).map(drop).unwrap_err();
+            assert!(said.starts_with(expected) && !said.contains('\n'), "{text}: {said}");
+        }
+        let text = format!("{head}[[part]]\nsection = \"peers\"\ntargets = [\"z\"]\nconnections = [2]");
+        let plan = parse("p.toml", &text).unwrap().plan(Vec::new(), &["a".into()], &Changes::default());
+        assert_eq!(plan.unwrap_err(), "there is no target \"z\"; the targets are a");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The programs of the user, from the command line: other balancers and web servers, started by a shell.
 
 use crate::plans::model::{Fixed, Target, TargetKind, What};
-use crate::plans::targets::{others, own};
+use crate::plans::targets::{all, simple};
 
 /// Number of backends of every balancer.
 const BACKENDS: usize = 3;
@@ -90,7 +90,7 @@ impl Given {
         for (argument, what, list) in kinds {
             for given in list {
                 let (name, command) = split(argument, given)?;
-                let built_in = others(1).into_iter().map(|(_, target)| target).chain(own());
+                let built_in = all().into_iter();
                 if built_in.chain(found.iter().cloned()).any(|target| target.id == name) {
                     return Err(GivenError::Name(argument, name.into()));
                 }
@@ -117,17 +117,8 @@ impl Given {
 }
 
 fn user(name: &str, what: What, command: &str, fixed: Fixed) -> Target {
-    Target {
-        id: name.into(),
-        title: name.into(),
-        what,
-        kind: TargetKind::User,
-        baseline: None,
-        command: vec!["/bin/sh".into(), "-c".into(), command.into()],
-        config: None,
-        backend_arguments: Vec::new(),
-        fixed: Some(fixed),
-    }
+    let command = vec!["/bin/sh".into(), "-c".into(), command.into()];
+    Target { what, kind: TargetKind::User, command, fixed: Some(fixed), ..simple(name, "", None) }
 }
 
 /// Parses one balancer of the user that has no fixed ports.

@@ -3,5 +3,4 @@
 pub(crate) mod build;
 pub(crate) mod given;
 pub(crate) mod model;
-pub(crate) mod rng;
 pub(crate) mod targets;

@@ -9,10 +9,9 @@ pub(crate) const SCHEMA: u32 = 2;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) schema: u32,
-    /// `smoke`, `bench` or `full`.
+    /// `smoke`, `bench`, or the name of a user's plan.
     pub(crate) name: String,
-    pub(crate) seed: u64,
-    /// SHA-256 over name, seed, targets and cells.
+    /// SHA-256 over name, targets and cells.
     pub(crate) hash: String,
     pub(crate) targets: Vec<Target>,
     /// The cells in the order of the run. `seq` counts from 0 in this order.
@@ -30,12 +29,16 @@ pub(crate) struct Target {
     pub(crate) kind: TargetKind,
     /// The id of the target without the change, for variants, ablations and `thread-again`.
     pub(crate) baseline: Option<String>,
-    /// The command; `{port} {o1} {o2} {o3} {root} {dir} {neraca} {stats} {delay}` are replaced.
+    /// Number of worker threads, if the target is measured for it.
+    #[serde(default)]
+    pub(crate) workers: Option<u32>,
+    /// The program that must be installed.
+    #[serde(default)]
+    pub(crate) needs: Option<String>,
+    /// The command. Placeholders are filled when the target starts; experiments/plans/targets.toml lists them.
     pub(crate) command: Vec<String>,
     /// The configuration file, with the same placeholders, stored as `{dir}/{id}.conf`.
     pub(crate) config: Option<String>,
-    /// Extra arguments of the backends (ablations of the file server).
-    pub(crate) backend_arguments: Vec<String>,
     /// Only for programs of the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fixed: Option<Fixed>,
@@ -117,28 +120,24 @@ impl Cell {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Section {
-    /// `-c 1000`, `-t` 10 to 200.
+    /// Thread against async: `-c 1000`, `-t` 10 to 200.
     Assignment,
-    /// The same with `-t 2`: the cost of the client's threads.
-    ThreadsControl,
-    /// Few threads, connections from 10 to 1000.
-    Concurrency,
-    /// Thread, async and thread again, in repeated blocks.
-    Headline,
+    /// Both engines with 1, 2, 4 and the default number of workers.
+    Workers,
+    /// Our programs with extra overheads, and with other design choices.
+    Ablations,
     /// File servers without a balancer.
     Servers,
     /// Other balancers.
     Peers,
-    /// 128 bytes to 1 MB.
+    /// Few threads, connections from 10 to 1000.
+    Concurrency,
+    /// 10 KB to 1 MB.
     Bodies,
     /// A new connection per request.
     Reuse,
     /// Backend latency x concurrency x body size.
     Crossover,
-    /// Our engines with other design choices.
-    Variants,
-    /// Our programs with extra overheads.
-    Ablations,
     /// Idle connections (`Work::Idle`).
     Memory,
     /// System calls per request (`Work::Syscalls`).

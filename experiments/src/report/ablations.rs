@@ -3,48 +3,9 @@
 use crate::judge::measure;
 use crate::judge::stats::Ratio;
 use crate::judge::study::{Group, Study};
-use crate::plans::model::{Cell, Section, TargetKind};
+use crate::judge::verdicts::{Cost, costs};
 use crate::report::number::{change, load_name, maybe};
 use crate::report::page::{Block, Table, Tone};
-
-/// A change and its baseline.
-#[derive(Debug, Clone)]
-pub(crate) struct Cost<'a> {
-    pub(crate) name: String,
-    pub(crate) changed: Group<'a>,
-    /// None when the plan has no such cell.
-    pub(crate) baseline: Option<Group<'a>>,
-    /// The ratio changed / baseline in requests per second.
-    pub(crate) ratio: Option<Ratio>,
-}
-
-/// Returns all changes of the run: extra overheads, other design choices, and a connection per request.
-pub(crate) fn costs(study: &Study) -> Vec<Cost<'_>> {
-    let changed = study.groups(|cell| {
-        let kind = study.kind(&cell.target);
-        matches!(cell.section, Section::Ablations | Section::Variants)
-            && matches!(kind, Some(TargetKind::Ablation | TargetKind::Variant))
-    });
-    let with_baseline = changed.into_iter().map(|group| {
-        let baseline = study.target(&group.cell.target).and_then(|target| target.baseline.clone());
-        let baseline = baseline.and_then(|id| study.twin(group.cell, &id));
-        cost(study, study.title(&group.cell.target), group, baseline)
-    });
-    let reuse = study.section(Section::Reuse).into_iter().map(|group| {
-        let wanted = Cell { keep_alive: true, section: Section::Concurrency, ..group.cell.clone() };
-        let kept = [Section::Concurrency, Section::Peers, Section::Servers]
-            .into_iter()
-            .find_map(|section| study.twin(&Cell { section, ..wanted.clone() }, &group.cell.target));
-        cost(study, format!("{}: a connection per request", study.title(&group.cell.target)), group, kept)
-    });
-    with_baseline.chain(reuse).collect()
-}
-
-fn cost<'a>(study: &Study, name: String, changed: Group<'a>, baseline: Option<Group<'a>>) -> Cost<'a> {
-    let ratios = baseline.as_ref().map(|baseline| study.paired(&changed, baseline, measure::rate));
-    let ratio = ratios.and_then(|ratios| Ratio::of_blocks(&ratios));
-    Cost { name, changed, baseline, ratio }
-}
 
 /// Item 6.
 pub(crate) fn part(study: &Study) -> Vec<Block> {
@@ -86,7 +47,7 @@ pub(crate) fn part(study: &Study) -> Vec<Block> {
                 load_name(cost.changed.cell),
                 of(changed, measure::rate),
                 of(baseline, measure::rate),
-                cost.ratio.as_ref().map_or("–".into(), |ratio| change(ratio.ratio)),
+                said(cost.ratio.as_ref()),
                 interval.map_or("–".into(), |(a, b)| format!("{} to {}", change(a), change(b))),
                 of(changed, measure::cpu_us),
                 of(baseline, measure::cpu_us),
@@ -107,4 +68,24 @@ pub(crate) fn part(study: &Study) -> Vec<Block> {
         )));
     }
     blocks
+}
+
+/// Returns the change in percent. A ratio without an interval gets no percentage, because one pair proves nothing.
+fn said(ratio: Option<&Ratio>) -> String {
+    match ratio {
+        None => "–".into(),
+        Some(ratio) if ratio.interval.is_none() => "one pair".into(),
+        Some(ratio) => change(ratio.ratio),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_pair_gets_no_percentage() {
+        let of = |blocks: &[f64]| said(Ratio::of_blocks(blocks).as_ref()).replace('\u{a0}', " ");
+        assert_eq!([of(&[1.18]), of(&[0.5, 0.5]), of(&[])], ["one pair", "−50.0 %", "–"]);
+    }
 }

@@ -39,7 +39,7 @@ fn environment(study: &Study) -> Block {
     }
     row("placement", manifest.topology.placement.clone());
     row("begun", manifest.started.clone());
-    row("plan", format!("{}, seed {}, {} cells", study.plan.name, study.plan.seed, study.plan.cells.len()));
+    row("plan", format!("{}, {} cells", study.plan.name, study.plan.cells.len()));
     row("command", format!("`{}`", manifest.command.join(" ")));
     Block::Table(table)
 }

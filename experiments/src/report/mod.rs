@@ -10,7 +10,7 @@ use crate::judge::study::Study;
 use page::{Block, Page};
 
 use crate::plans::model::SCHEMA;
-use crate::run::files::{self, MANIFEST, PLAN};
+use crate::run::files::{self, MANIFEST, PACKED, PLAN};
 use crate::run::manifest::Manifest;
 
 mod ablations;
@@ -34,7 +34,7 @@ mod verdict;
 mod why;
 
 /// The default directory of the runs.
-const RESULTS: &str = "experiments/results";
+pub(crate) const RESULTS: &str = "experiments/results";
 
 /// Returns the files of the report, by the path below the run's directory.
 pub(crate) fn render(study: &Study) -> BTreeMap<String, String> {
@@ -57,7 +57,6 @@ pub(crate) fn render(study: &Study) -> BTreeMap<String, String> {
 
 /// Makes the page with items 1 to 9.
 fn page(study: &Study) -> Page {
-    let headline = verdict::headline(study);
     let manifest = &study.manifest;
     let mut blocks = vec![Block::text(format!(
         "Plan `{}` on {} ({} CPUs), {}: {}. Everything here is derived from the raw results beside it.",
@@ -67,9 +66,7 @@ fn page(study: &Study) -> Page {
         manifest.started,
         about::size(study)
     ))];
-    if let Some(headline) = &headline {
-        blocks.push(Block::Verdict(verdict::sentence(headline)));
-    }
+    blocks.extend(verdict::assignment(study).iter().map(|of| Block::Verdict(verdict::sentence(of))));
     let parts = [
         tables::assignment,
         verdict::part,
@@ -118,13 +115,13 @@ pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
         let path = results.join(name);
         fs::write(&path, text).map_err(said(&path))?;
     }
-    if let Some(headline) = verdict::headline(&study) {
-        println!("{}", verdict::sentence(&headline).replace("**", "").replace('`', ""));
+    for verdict in verdict::assignment(&study) {
+        println!("{}", verdict::sentence(&verdict).replace("**", "").replace('`', ""));
     }
     Ok(report.join("index.html"))
 }
 
-/// Returns the named directory, or the directory of the newest run.
+/// Returns the named directory, or the newest complete run of the whole plan, or else the newest run.
 pub(crate) fn choose(directory: Option<&Path>) -> Result<PathBuf, String> {
     if let Some(directory) = directory {
         return match directory.join(MANIFEST).exists() {
@@ -135,8 +132,10 @@ pub(crate) fn choose(directory: Option<&Path>) -> Result<PathBuf, String> {
     let entries = fs::read_dir(RESULTS).map_err(|error| format!("{RESULTS}: {error}"))?;
     let runs = entries.filter_map(|entry| Some(entry.ok()?.path())).filter_map(|path| {
         let manifest: Manifest = files::read_json(&path.join(MANIFEST)).ok()?;
-        Some((manifest.started, path))
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        let is_whole = path.join(PACKED).exists() && !name.contains("-smoke") && !name.contains("-part");
+        (manifest.schema == SCHEMA).then_some((is_whole, manifest.started, path))
     });
-    let newest = runs.max().map(|(_, path)| path);
+    let newest = runs.max().map(|(.., path)| path);
     newest.ok_or_else(|| format!("{RESULTS}: no run is here; `make bench-smoke` makes one"))
 }

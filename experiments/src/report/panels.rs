@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::judge::measure;
 use crate::judge::stats::{Ratio, median};
 use crate::judge::study::{Group, Study, load};
+use crate::judge::verdicts::LoadVerdict;
 use crate::plans::model::Section;
 use crate::plans::targets::THREAD;
 use crate::report::number::{bytes, load_name, short};
@@ -12,7 +13,7 @@ use crate::report::page::{Block, Figure};
 use crate::report::plots;
 use crate::report::shapes::{Bar, Line, Map, Square, bars, map, ratios};
 use crate::report::svg::Svg;
-use crate::report::verdict::{conditions, headline};
+use crate::report::verdict::{assignment, conditions};
 use crate::run::raw::Role;
 
 /// The names and the CSS classes of the parts of a bar.
@@ -25,7 +26,7 @@ const PARTS: [(&str, &str); 4] = [
 
 /// Returns the groups of the load with which most balancers were measured.
 fn balancers(study: &Study) -> Vec<Group<'_>> {
-    for section in [Section::Peers, Section::Headline, Section::ThreadsControl, Section::Assignment] {
+    for section in [Section::Peers, Section::Assignment] {
         let mut groups = study.section(section);
         let most = groups.iter().map(|group| group.cell.connections).max();
         groups
@@ -80,19 +81,12 @@ fn line(label: String, colour: usize, ratio: &Ratio) -> Line {
 }
 
 fn ratio_plot(study: &Study) -> Figure {
-    let headline = headline(study);
-    let mut lines = Vec::new();
-    let mut band = None;
-    if let Some(headline) = &headline {
-        let label = format!("repeated blocks: {}", headline.load);
-        lines.push(line(label, 1, &headline.ratio));
-        if let Some(control) = &headline.control {
-            lines.push(line("A/A: thread again / thread".into(), 4, control));
-            band = Some((1.0 / headline.noise_floor(), headline.noise_floor()));
-        }
-    }
-    let shown =
-        [Section::Assignment, Section::ThreadsControl, Section::Concurrency, Section::Bodies, Section::Reuse];
+    let verdicts = assignment(study);
+    let mut lines: Vec<Line> =
+        verdicts.iter().map(|verdict| line(load_name(verdict.cell), 1, &verdict.ratio)).collect();
+    let noise = verdicts.iter().filter(|v| v.control.is_some()).map(LoadVerdict::noise).reduce(f64::max);
+    let band = noise.map(|noise| (1.0 / noise, noise));
+    let shown = [Section::Concurrency, Section::Bodies, Section::Reuse];
     for (group, ratio) in conditions(study).iter().filter(|(group, _)| shown.contains(&group.cell.section)) {
         let label = format!("{}, {}", load_name(group.cell), bytes(group.cell.body_bytes));
         lines.push(line(label, 9, ratio));

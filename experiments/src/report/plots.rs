@@ -132,10 +132,9 @@ pub(crate) fn latency_by_concurrency(study: &Study) -> Figure {
     )
 }
 
-/// Returns the groups of the headline, or the best replacement if the headline was not measured.
+/// Returns the groups of the assignment's last load, or the best replacement.
 fn best_groups(study: &Study) -> Vec<Group<'_>> {
-    use Section::{Assignment, Concurrency, Headline, Peers, ThreadsControl};
-    for section in [Headline, ThreadsControl, Assignment, Concurrency, Peers] {
+    for section in [Section::Assignment, Section::Concurrency, Section::Peers] {
         let mut groups = study.section(section);
         let most = groups.iter().map(|group| (group.cell.connections, group.cell.threads)).max();
         groups.retain(|group| Some((group.cell.connections, group.cell.threads)) == most);
@@ -228,7 +227,7 @@ pub(crate) fn p99_by_rate(study: &Study) -> Figure {
 
 /// Draws the rate by the client's threads (`-t`), for the balancers and for the client itself.
 pub(crate) fn threads_sweep(study: &Study) -> Figure {
-    let groups = study.groups(|c| matches!(c.section, Section::Assignment | Section::ThreadsControl));
+    let groups = study.section(Section::Assignment);
     let x = |cell: &Cell| f64::from(cell.threads);
     let rates = curves(study, &groups, x, measure::rate);
     let shares: Vec<Series> =
@@ -257,8 +256,13 @@ pub(crate) fn threads_sweep(study: &Study) -> Figure {
 }
 
 pub(crate) fn rate_over_time(study: &Study) -> Figure {
-    let groups: Vec<Group<'_>> =
-        best_groups(study).into_iter().filter(|group| !series_of(group).is_empty()).take(4).collect();
+    // The blocks of a verdict are too short for a rate by the second.
+    let long = [best_groups(study), study.section(Section::Concurrency)];
+    let steady = |groups: &Vec<Group<'_>>| groups.iter().any(|group| !series_of(group).is_empty());
+    let mut groups = long.into_iter().find(steady).unwrap_or_default();
+    let most = groups.iter().map(|group| group.cell.connections).max();
+    groups.retain(|group| Some(group.cell.connections) == most && !series_of(group).is_empty());
+    groups.truncate(4);
     let draw = || {
         let all: Vec<(f64, f64)> = groups.iter().flat_map(series_of).flatten().collect();
         let parts = groups.iter().map(|group| {

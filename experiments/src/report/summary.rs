@@ -5,10 +5,12 @@ use serde_json::{Map, Value, json};
 use crate::judge::measure;
 use crate::judge::record::{Measured, Record};
 use crate::judge::stats::{Ratio, rounded};
-use crate::judge::study::{Measure, Study};
-use crate::plans::model::SCHEMA;
+use crate::judge::study::{Group, Measure, Study, load};
+use crate::judge::verdicts::{Cost, LoadVerdict, by_load, costs};
+use crate::plans::build::hex;
+use crate::plans::model::{SCHEMA, Section};
+use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::about::reasons;
-use crate::report::verdict::headline;
 
 /// The columns with numbers of a load.
 const NUMBERS: [(&str, Measure); 26] = [
@@ -75,38 +77,90 @@ fn of_record(record: &Record) -> Value {
     Value::Object(row)
 }
 
-fn of_ratio(ratio: &Ratio) -> Value {
-    let interval = ratio.interval.map(|(low, high)| [rounded(low), rounded(high)]);
-    let blocks: Vec<f64> = ratio.blocks.iter().copied().map(rounded).collect();
-    json!({ "ratio": rounded(ratio.ratio), "interval_95": interval, "blocks": blocks })
+/// The rows of the assignment: one for each target and load.
+fn assignment(study: &Study) -> Vec<Value> {
+    let row = |group: &Group<'_>| {
+        let (cell, of) = (group.cell, |measure| number(group.median(measure)));
+        let failed: u64 =
+            group.runs.iter().filter_map(|run| load(run)).map(|load| load.failures.total()).sum();
+        json!({
+            "target": cell.target,
+            "threads": cell.threads,
+            "opened": cell.opened(),
+            "requests_per_s": of(measure::rate),
+            "failed": failed,
+            "latency_ms": of(measure::latency_ms),
+            "waiting_ms": of(measure::waiting_ms),
+            "ranked": group.is_ranked(),
+        })
+    };
+    study.section(Section::Assignment).iter().map(row).collect()
 }
 
-/// Returns the summary as JSON, with one line per cell, so that differences are easy to see.
+fn verdicts(study: &Study) -> Vec<Value> {
+    let row = |verdict: &LoadVerdict<'_>| {
+        let mut row = bounds(Some(&verdict.ratio));
+        row.insert("threads".into(), json!(verdict.cell.threads));
+        row.insert("blocks".into(), json!(verdict.ratio.blocks.len()));
+        row.insert("sentence".into(), json!(verdict.sentence()));
+        row.insert("control".into(), Value::Object(bounds(verdict.control.as_ref())));
+        Value::Object(row)
+    };
+    by_load(study, Section::Assignment).iter().map(row).collect()
+}
+
+/// The overheads: one row for each change that a program of ours was measured with.
+fn overheads(study: &Study) -> Vec<Value> {
+    let row = |cost: &Cost<'_>| {
+        let target = study.target(&cost.changed.cell.target)?;
+        let engine = [THREAD, ASYNC]
+            .into_iter()
+            .find(|engine| target.baseline.as_deref().unwrap_or(&target.id).ends_with(engine))?;
+        let change =
+            target.id.strip_prefix(engine).map_or(target.id.as_str(), |rest| rest.trim_start_matches('-'));
+        let mut row = bounds(cost.ratio.as_ref());
+        row.insert("change".into(), json!(if cost.changed.cell.keep_alive { change } else { "close" }));
+        row.insert("engine".into(), json!(engine));
+        row.insert("what".into(), json!(target.what));
+        row.insert("ranked".into(), json!(cost.changed.is_ranked() && cost.ratio.is_some()));
+        Some(Value::Object(row))
+    };
+    costs(study).iter().filter_map(row).collect()
+}
+
+/// Returns the ratio and its 95 % interval; null where there is none.
+fn bounds(ratio: Option<&Ratio>) -> Map<String, Value> {
+    let interval = ratio.and_then(|ratio| ratio.interval);
+    Map::from_iter([
+        ("ratio".to_owned(), number(ratio.map(|ratio| ratio.ratio))),
+        ("low".to_owned(), number(interval.map(|(low, _)| low))),
+        ("high".to_owned(), number(interval.map(|(_, high)| high))),
+    ])
+}
+
+/// Returns the summary as JSON, with one line per row, so that differences are easy to see. experiments/README.md
+/// documents its fields.
 pub(crate) fn json_text(study: &Study) -> String {
-    let cells: Vec<String> = study.records.iter().map(|record| of_record(record).to_string()).collect();
-    let headline = headline(study).map(|h| {
-        json!({
-            "load": h.load,
-            "async_over_thread": of_ratio(&h.ratio),
-            "control": h.control.as_ref().map(of_ratio),
-            "verdict": format!("{:?}", h.verdict),
-        })
-    });
+    let lines = |rows: Vec<Value>| rows.iter().map(Value::to_string).collect::<Vec<_>>().join(",\n");
     let manifest = serde_json::to_string(&study.manifest).unwrap_or_default();
     format!(
-        "{{\"schema\":{SCHEMA},\n\"plan\":{},\n\"manifest_sha256\":\"{}\",\n\"raw_sha256\":\"{}\",\n\"missing\":{},\n\"headline\":{},\n\"cells\":[\n{}\n]}}\n",
+        "{{\"schema\":{SCHEMA},\n\"commit\":{},\n\"plan\":{},\n\"manifest_sha256\":\"{}\",\n\"raw_sha256\":\"{}\",\n\
+         \"missing\":{},\n\"assignment\":[\n{}\n],\n\"verdicts\":[\n{}\n],\n\"overheads\":[\n{}\n],\n\"cells\":[\n{}\n]}}\n",
+        json!(study.manifest.neraca.commit),
         json!(study.plan.hash),
         sha256(&manifest),
         study.raw_sha256,
         study.missing.len(),
-        json!(headline),
-        cells.join(",\n")
+        lines(assignment(study)),
+        lines(verdicts(study)),
+        lines(overheads(study)),
+        lines(study.records.iter().map(of_record).collect())
     )
 }
 
 fn sha256(text: &str) -> String {
     use sha2::{Digest, Sha256};
-    crate::plans::build::hex(&Sha256::digest(text))
+    hex(&Sha256::digest(text))
 }
 
 /// Returns the loads as CSV, one per row.
@@ -149,5 +203,32 @@ fn field(value: &Value) -> String {
         }
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::synthetic::Run;
+
+    /// Other programs read these fields.
+    #[test]
+    fn the_summary_is_an_interface() {
+        let study = Run::new("bench").study();
+        let summary: Value = serde_json::from_str(&json_text(&study)).unwrap();
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+        assert_eq!(summary["commit"], "abc+");
+        let cases = [
+            ("assignment", 15, "failed latency_ms opened ranked requests_per_s target threads waiting_ms"),
+            ("verdicts", 5, "blocks control high low ratio sentence threads"),
+            ("overheads", 14, "change engine high low ranked ratio what"),
+        ];
+        for (name, rows, fields) in cases {
+            let found = summary[name].as_array().unwrap();
+            assert_eq!((found.len(), keys(&found[0]).as_str()), (rows, fields), "{name}: {found:?}");
+        }
+        let printing = |row: &&Value| row["change"] == "access-log" && row["engine"] == "async";
+        let row = summary["overheads"].as_array().unwrap().iter().find(printing).unwrap();
+        assert!(row["high"].as_f64().unwrap() < 1.0 && row["ranked"] == true, "{row}");
     }
 }

@@ -23,7 +23,8 @@ const COLUMNS: [&str; 10] = [
     "valid",
 ];
 
-const DEFINITIONS: &str = "Each number is the median of the repetitions that may be ranked; **failed** is the sum over all \
+const DEFINITIONS: &str = "Each number is the median of all repetitions (a repetition is left out only if the machine was busy with \
+    something else); **failed** is the sum over all \
     of them. **success**: answers below status 400 that came in time. **failed**: connect + read + write + status + \
     timeout errors + stalled connections. **average latency**: connections / rate (Little's law), because wrk alters \
     its own mean. **waiting**: mean time from request sent to first byte, from the prober, which opens a connection for \
@@ -95,7 +96,7 @@ fn invalid_reasons(study: &Study, groups: &[Group<'_>]) -> Vec<String> {
 }
 
 fn is_assignment(group: &Group<'_>) -> bool {
-    matches!(group.cell.section, Section::Assignment | Section::ThreadsControl)
+    group.cell.section == Section::Assignment
 }
 
 fn with_remarks(study: &Study, groups: &[Group<'_>], first: &str) -> Vec<Block> {
@@ -117,7 +118,7 @@ fn with_remarks(study: &Study, groups: &[Group<'_>], first: &str) -> Vec<Block> 
 
 /// Item 1.
 pub(crate) fn assignment(study: &Study) -> Vec<Block> {
-    let mut groups = study.groups(|c| matches!(c.section, Section::Assignment | Section::ThreadsControl));
+    let mut groups = study.section(Section::Assignment);
     let mut blocks = vec![Block::part("assignment", "1. The assignment's table")];
     if groups.is_empty() {
         blocks.push(Block::text(
@@ -247,7 +248,8 @@ fn comparison_table(comparisons: &[&Comparison], tone: Tone) -> Block {
         let interval =
             c.gain.interval.map_or("one pair".into(), |(a, b)| format!("{} to {}", change(a), change(b)));
         let mut cells = c.words.to_vec();
-        cells.extend([short(c.ours), short(c.theirs), said(c.gain.ratio), interval]);
+        let gain = if c.gain.interval.is_some() { said(c.gain.ratio) } else { "–".into() };
+        cells.extend([short(c.ours), short(c.theirs), gain, interval]);
         table.push(tone, cells);
     }
     Block::Table(table)

@@ -8,7 +8,6 @@ use crate::plans::model::Section;
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::number::{load_name, maybe, ratio, short};
 use crate::report::page::{Block, Table, Tone};
-use crate::report::verdict::headline;
 
 /// The shown costs of each target, one per line.
 const COSTS: [(&str, Measure); 13] = [
@@ -42,10 +41,9 @@ fn other(study: &Study, section: Section, target: &str, value: fn(&Record) -> Op
     )
 }
 
-/// Returns the pair of groups to explain: from the headline if measured, else from another section.
+/// Returns the pair of groups to explain: from the assignment if measured, else from another section.
 fn pair(study: &Study) -> Option<(Group<'_>, Group<'_>)> {
-    use Section::{Assignment, Concurrency, Headline, Peers, ThreadsControl};
-    [Headline, ThreadsControl, Peers, Concurrency, Assignment].into_iter().find_map(|section| {
+    [Section::Assignment, Section::Peers, Section::Concurrency].into_iter().find_map(|section| {
         let groups = study.section(section);
         let thread = groups.iter().rev().find(|group| group.cell.target == THREAD)?.clone();
         let asynchronous = study.twin(thread.cell, ASYNC)?;
@@ -75,38 +73,45 @@ fn cost_table(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> Ta
     table.caption("Medians. A dash: not counted there, or not measured in this run.")
 }
 
+/// The agreement of a prediction with the measured ratio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Agreement {
+    /// The prediction lies in the interval, and "no difference" does not: it could have failed.
+    Agrees,
+    Rejected,
+    /// The interval contains the prediction and "no difference", or there is no interval: nothing is proven.
+    Untested,
+}
+
 /// A ratio that the CPU time predicts, and its agreement with the measured ratio.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Prediction {
     pub(crate) name: &'static str,
     pub(crate) supposes: &'static str,
     pub(crate) predicted: f64,
-    pub(crate) agrees: bool,
+    pub(crate) agreement: Agreement,
 }
 
-/// True when the prediction lies within the measured interval. The interval is at least as wide as the noise floor.
-fn agrees(predicted: f64, measured: &Ratio, noise_floor: f64) -> bool {
-    let (low, high) = measured.interval.unwrap_or((measured.ratio, measured.ratio));
-    let (low, high) = (low.min(measured.ratio / noise_floor), high.max(measured.ratio * noise_floor));
-    (low..=high).contains(&predicted)
+fn agreement(predicted: f64, measured: &Ratio) -> Agreement {
+    let Some((low, high)) = measured.interval else { return Agreement::Untested };
+    match ((low..=high).contains(&predicted), (low..=high).contains(&1.0)) {
+        (false, _) => Agreement::Rejected,
+        (true, true) => Agreement::Untested,
+        (true, false) => Agreement::Agrees,
+    }
 }
 
 /// Predicts the ratio with two budgets. If the balancer has its CPUs for itself, its rate is inverse to its CPU time
 /// per request. If all roles share the CPUs, the rate is inverse to the sum of all CPU times. The CPU time of the other
 /// roles is assumed equal for both engines (the mean). Otherwise the prediction would only restate the measured rate.
-pub(crate) fn predictions(
-    thread: &Group<'_>,
-    asynchronous: &Group<'_>,
-    measured: &Ratio,
-    noise_floor: f64,
-) -> Vec<Prediction> {
+pub(crate) fn predictions(thread: &Group<'_>, asynchronous: &Group<'_>, measured: &Ratio) -> Vec<Prediction> {
     let both = |measure: Measure| thread.median(measure).zip(asynchronous.median(measure));
     let Some((t, a)) = both(measure::cpu_us).filter(|(t, a)| *t > 0.0 && *a > 0.0) else { return Vec::new() };
     let mut found = vec![Prediction {
         name: "the balancer's own CPU time",
         supposes: "the balancer has CPUs of its own, and they are busy",
         predicted: t / a,
-        agrees: agrees(t / a, measured, noise_floor),
+        agreement: agreement(t / a, measured),
     }];
     if let Some((x, y)) = both(measure::others_cpu_us) {
         let others = f64::midpoint(x, y);
@@ -115,7 +120,7 @@ pub(crate) fn predictions(
             name: "its share of the whole chain",
             supposes: "client, balancer and backends share CPUs that are all busy, and only the balancer differs",
             predicted,
-            agrees: agrees(predicted, measured, noise_floor),
+            agreement: agreement(predicted, measured),
         });
     }
     found
@@ -126,8 +131,7 @@ fn explanation(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> V
     let Some(measured) = Ratio::of_blocks(&ratios) else {
         return vec![Block::text("No pair may be ranked, so there is no ratio to explain.")];
     };
-    let noise_floor = headline(study).map_or(1.0, |headline| headline.noise_floor());
-    let predictions = predictions(thread, asynchronous, &measured, noise_floor);
+    let predictions = predictions(thread, asynchronous, &measured);
     if predictions.is_empty() {
         return vec![Block::text("The CPU time of the balancers is not known, so nothing is predicted.")];
     }
@@ -138,7 +142,11 @@ fn explanation(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> V
         &["explained by", "which supposes that", "predicted async / thread", "measured", "verdict"],
     );
     for p in &predictions {
-        let verdict = if p.agrees { "agrees" } else { "**explanation rejected**" };
+        let verdict = match p.agreement {
+            Agreement::Agrees => "agrees",
+            Agreement::Rejected => "**explanation rejected**",
+            Agreement::Untested => "not tested: the interval contains no difference too",
+        };
         let measured = ratio(measured.ratio) + &interval;
         table.push(
             Tone::Plain,
@@ -152,12 +160,12 @@ fn explanation(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> V
         short(idle[0]),
         short(idle[1])
     );
-    let rejected = predictions.iter().all(|p| !p.agrees);
+    let rejected = predictions.iter().all(|p| p.agreement == Agreement::Rejected);
     let conclusion = if rejected {
         "**Explanation rejected:** the CPU time of the engines does not account for their rates; something else, such as \
          waiting for each other, does."
     } else {
-        "A prediction agrees where it lies in the measured interval, widened to the A/A noise floor."
+        "A prediction agrees where it lies in the measured interval and the interval excludes 1; only then could it have failed."
     };
     vec![Block::Table(table), Block::text(busy), Block::text(conclusion)]
 }
@@ -209,21 +217,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prediction_agrees_within_the_interval_or_the_noise_floor() {
+    fn a_prediction_agrees_only_if_it_could_have_failed() {
         let measured = |interval| Ratio { ratio: 1.1, interval, blocks: vec![1.1; 6] };
         let cases = [
-            (1.12, Some((1.08, 1.13)), 1.0, true),
-            (1.2, Some((1.08, 1.13)), 1.0, false),
-            (1.2, Some((1.08, 1.13)), 1.1, true),
-            (1.1, None, 1.0, true),
-            (1.0, None, 1.05, false),
+            (1.12, Some((1.08, 1.13)), Agreement::Agrees),
+            (1.2, Some((1.08, 1.13)), Agreement::Rejected),
+            (1.02, Some((0.97, 1.05)), Agreement::Untested),
+            (1.2, Some((0.97, 1.05)), Agreement::Rejected),
+            (1.1, None, Agreement::Untested),
         ];
-        for (predicted, interval, noise_floor, expected) in cases {
-            assert_eq!(
-                agrees(predicted, &measured(interval), noise_floor),
-                expected,
-                "{predicted} {interval:?} {noise_floor}"
-            );
+        for (predicted, interval, expected) in cases {
+            assert_eq!(agreement(predicted, &measured(interval)), expected, "{predicted} {interval:?}");
         }
     }
 }

@@ -123,6 +123,7 @@ impl<'a> Lab<'a> {
             ("neraca", self.neraca.display().to_string()),
             ("root", self.scratch.join("root").display().to_string()),
             ("dir", self.scratch.display().to_string()),
+            ("cpus", cpus().to_string()),
             ("backend_stats", self.scratch.join("backends.stats").display().to_string()),
         ])
     }
@@ -133,6 +134,7 @@ impl<'a> Lab<'a> {
         text.replace(&self.neraca.display().to_string(), "neraca")
     }
 
+    /// Starts the backends of a target, and adds their ports to the values.
     pub(crate) fn backends(
         &self,
         target: &Target,
@@ -153,7 +155,6 @@ impl<'a> Lab<'a> {
         for (word, port) in words.iter_mut().filter(|word| *word == "127.0.0.1:0").zip(&fixed.backends) {
             *word = format!("127.0.0.1:{port}");
         }
-        words.extend(target.backend_arguments.iter().cloned());
         if cell.delay_ms > 0 {
             words.extend(["--delay-ms".into(), cell.delay_ms.to_string()]);
         }

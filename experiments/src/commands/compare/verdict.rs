@@ -23,7 +23,7 @@ impl Compared {
     /// Returns the ratio of the newer build's value to the older build's value, over the pairs with both values.
     fn ratio(&self, metric: Metric) -> Option<Ratio> {
         let ratio = |[base, new]: &[Sample; 2]| Some(new.get(&metric)? / base.get(&metric)?);
-        Ratio::of_pairs(&self.pairs.iter().filter_map(ratio).collect::<Vec<_>>())
+        Ratio::of_blocks(&self.pairs.iter().filter_map(ratio).collect::<Vec<_>>())
     }
 
     /// Returns the median of one build: 0 is the older build, 1 is the newer build.

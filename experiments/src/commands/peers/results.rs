@@ -76,8 +76,8 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::super::rows::ROWS;
-    use super::super::subjects::target;
     use super::*;
+    use crate::plans::targets::simple as target;
 
     /// Makes results from the rates of thread, haproxy, nginx and the byte pump, one line per round.
     fn results(rounds: &[[f64; 4]]) -> Results {

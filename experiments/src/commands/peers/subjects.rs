@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::plans::model::{Target, TargetKind, What};
-use crate::plans::{given, targets};
+use crate::plans::given;
+use crate::plans::model::Target;
+use crate::plans::targets::{self, simple as target};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -129,7 +130,7 @@ impl Found {
     }
 
     fn add_engines(&mut self) {
-        for target in targets::own() {
+        for target in targets::all() {
             match target.id.as_str() {
                 targets::THREAD => self.balancers.push(Subject::new("thread", Kind::Thread, target)),
                 targets::ASYNC => self.balancers.push(Subject::new("async", Kind::Async, target)),
@@ -142,9 +143,8 @@ impl Found {
 
     /// Adds each installed program, as a balancer and as a file server.
     fn add_installed(&mut self, cpus: usize, wanted: &dyn Fn(&str) -> bool) {
-        let others = targets::others(cpus);
-        let other =
-            |id: &str| others.iter().find(|(_, target)| target.id == id).map(|(_, target)| target.clone());
+        let others = targets::all();
+        let other = |id: &str| others.iter().find(|target| target.id == id).cloned();
         let configured = |id: &str, line: &str, config: String| {
             Some(target(id, line, Some(config.replace("{cpus}", &cpus.to_string()))))
         };
@@ -178,20 +178,6 @@ impl Found {
 impl Subject {
     fn new(name: &str, kind: Kind, target: Target) -> Self {
         Subject { name: name.into(), kind, target }
-    }
-}
-
-pub(crate) fn target(id: &str, line: &str, config: Option<String>) -> Target {
-    Target {
-        id: id.into(),
-        title: id.into(),
-        what: What::Balancer,
-        kind: TargetKind::Peer,
-        baseline: None,
-        command: line.split_whitespace().map(Into::into).collect(),
-        config,
-        backend_arguments: Vec::new(),
-        fixed: None,
     }
 }
 

@@ -86,8 +86,9 @@ pub(super) fn render(head: &[String], all: &[Results], markdown: bool) -> String
 mod tests {
     use super::super::measure::Sample;
     use super::super::rows::ROWS;
-    use super::super::subjects::{Subject, target};
+    use super::super::subjects::Subject;
     use super::*;
+    use crate::plans::targets::simple as target;
 
     fn results() -> Results {
         let subjects = [("async", Kind::Async), ("nginx", Kind::Peer)];
