@@ -5,6 +5,15 @@ ROOT ?= experiments/site
 SEEDS ?= 1000000
 # For the laboratory: make bench BENCH='--target mine="./lb.py {port} {o1} {o2} {o3}"'
 BENCH ?=
+# Two balancers and two web servers in Python, as the original assignment has them: make bench BENCH='$(ORIGINAL)'
+python_server = cd {root} && exec python3 -B $$OLDPWD/experiments/targets/server_$(1).py {port}
+ORIGINAL = --target 'python-events=python3 -B experiments/targets/lb_events.py' \
+	--target 'python-processes=python3 -B experiments/targets/lb_processes.py' --listens 44444 --backends 8000,8001,8002 \
+	--server 'python-threads=$(call python_server,threads)' --server 'python-pool=$(call python_server,processes)' \
+	--behind python-threads
+# The balancers of make grade and make capacity: make grade GRADE='--target mine="./lb.py {port} {o1} {o2} {o3}"'
+GRADE ?=
+SLO ?= p99=20ms
 
 # Rounds and rows of the comparison with other programs, and seconds of each run: make peers ROWS=c1000,idle SECONDS=3
 ROUNDS ?= 5
@@ -24,7 +33,7 @@ site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 .DELETE_ON_ERROR:
 .PHONY: help run-thread run-async serve site test model simulate fuzz fuzz-seeds lint peers compare compare-selftest instructions \
 	churn chaos ci clean \
-	bench bench-smoke bench-full bench-doctor bench-selftest bench-setup bench-build report report-check
+	bench bench-smoke bench-full grade capacity bench-doctor bench-selftest bench-setup bench-build report report-check
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
@@ -66,13 +75,19 @@ bench-doctor: bench-build ## check whether this machine is ready to measure
 	@$(lab) doctor --neraca $(neraca)
 
 bench-smoke: bench-build ## measure every target once, in less than a minute
-	@exec $(lab) run --plan smoke --neraca $(neraca) $(BENCH)
+	@exec $(lab) run --plan smoke --neraca $(neraca) $(ORIGINAL) $(BENCH)
 
 bench: bench-build ## measure everything and write the report, in at most 40 minutes (BENCH='--only servers --blocks 4')
 	@exec $(lab) run --plan bench --neraca $(neraca) $(BENCH)
 
 bench-full: bench-build ## the same with eight times as many blocks, for narrow intervals, in about 5 hours
 	@exec $(lab) run --plan bench --blocks 96 --minutes 0 --neraca $(neraca) $(BENCH)
+
+grade: bench-build ## give balancers a scorecard of 100 points: both engines, HAProxy and nginx (GRADE= for another one)
+	@exec $(lab) grade --neraca $(neraca) $(GRADE)
+
+capacity: bench-build ## find the highest rate that holds a latency (SLO= GRADE=)
+	@exec $(lab) capacity --neraca $(neraca) --slo $(SLO) $(GRADE)
 
 bench-selftest: bench-build ## check that the laboratory reports known faults at their rates
 	@exec $(lab) selftest

@@ -16,7 +16,9 @@ use run::faulty::{self, Fault};
 use run::lab::Stopped;
 use run::{child, doctor};
 
+mod capacity;
 mod commands;
+mod grade;
 mod judge;
 mod plans;
 mod report;
@@ -51,6 +53,10 @@ enum Command {
     },
     /// Give one of three backends at a time a fault, and count the failed GETs; exit code 1 when a GET fails.
     Chaos(chaos::Chaos),
+    /// Give any HTTP/1.1 load balancer a scorecard of 100 points, and write a page about it.
+    Grade(grade::Grade),
+    /// Find the highest rate of requests at which the latency holds an objective.
+    Capacity(capacity::Capacity),
     /// Count the instructions of a request in two builds with callgrind.
     Instructions(compare::Instructions),
     /// Make the summary, tables, plots and pages from the raw results.
@@ -104,6 +110,14 @@ fn main() -> ExitCode {
             until_judged(|stop| compare::selftest(&neraca, stop), "the comparison gave a wrong verdict")
         }
         Command::Chaos(chaos) => until_judged(|stop| chaos::run(&chaos, stop), "GETs failed"),
+        Command::Grade(grade) => until_stopped(|stop| {
+            println!("scorecards: {}", grade::run(&grade, stop)?.display());
+            Ok(())
+        }),
+        Command::Capacity(capacity) => until_stopped(|stop| {
+            println!("capacity: {}", capacity::run(&capacity, stop)?.display());
+            Ok(())
+        }),
         Command::Instructions(instructions) => until_stopped(|_| compare::instructions(&instructions)),
         Command::Report { directory, lang } => match report::run(directory.as_deref(), lang) {
             Ok(page) => {

@@ -14,7 +14,8 @@ use crate::judge::record::{Measured, Record};
 use crate::judge::study::Study;
 use crate::judge::verdict::{Gate, Validity};
 use crate::plans::build::{self, Changes, FILES, PLANS, PlanFile};
-use crate::plans::model::{Cell, Plan, SCHEMA, Target, Work};
+use crate::plans::given::Given;
+use crate::plans::model::{Cell, Plan, SCHEMA, Work};
 use crate::plans::targets;
 use crate::report;
 use crate::run::cell::PROBE_HZ;
@@ -48,9 +49,8 @@ pub(crate) struct Bench {
     /// Only resume an existing run
     #[arg(long)]
     resume: bool,
-    /// Another balancer; it listens on `{port}`, its backends are on `{o1} {o2} {o3}`, the files are in `{root}`
-    #[arg(long = "target", value_name = "NAME=COMMAND")]
-    targets: Vec<String>,
+    #[command(flatten)]
+    given: Given,
     #[command(flatten)]
     common: Common,
 }
@@ -141,9 +141,8 @@ fn plan_file(name: &str) -> Result<PlanFile, String> {
 
 fn plan(file: &PlanFile, options: &Bench, diagnosis: &Diagnosis) -> Result<Plan, String> {
     let mut all = targets::all();
-    let given: Result<Vec<Target>, String> =
-        options.targets.iter().map(|given| targets::user(given)).collect();
-    for target in file.own_targets().into_iter().chain(given?) {
+    let given = options.given.targets().map_err(|error| error.to_string())?;
+    for target in file.own_targets().into_iter().chain(given) {
         if all.iter().any(|other| other.id == target.id) {
             return Err(format!("target {:?}: there is already a target of this name", target.id));
         }

@@ -38,7 +38,7 @@ pub(crate) struct Chaos {
 
 const FAULTS: [Fault; 4] = [Fault::Down, Fault::Reset, Fault::CloseEach, Fault::Cut];
 
-const BACKENDS: usize = 3;
+pub(crate) const BACKENDS: usize = 3;
 const BALANCE: &str = "{neraca} balance --engine ENGINE --listen 127.0.0.1:0 --backend 127.0.0.1:{o1} \
                        --backend 127.0.0.1:{o2} --backend 127.0.0.1:{o3}";
 
@@ -49,10 +49,10 @@ const HEALTHY: Duration = Duration::from_millis(500);
 
 /// The wanted state of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Order {
-    backend: usize,
+pub(crate) struct Order {
+    pub(crate) backend: usize,
     /// [`Fault::Down`] for a process that does not run.
-    fault: Fault,
+    pub(crate) fault: Fault,
 }
 
 /// Returns the wanted state of the backend whose turn it is.
@@ -91,7 +91,7 @@ fn measure(lab: &Lab<'_>, arguments: &Chaos, engine: &str) -> Result<(Client, us
         seconds: f64::from(arguments.seconds),
         ..rows::chosen(&["c10".into()]).map_err(Trouble::Broken)?[0].cell(0, 1.0)
     };
-    let mut backends = Backends::start(lab)?;
+    let mut backends = Backends::start(lab, [0; BACKENDS])?;
     let values = [
         ("neraca", lab.neraca.display().to_string()),
         ("o1", backends.ports[0].to_string()),
@@ -129,18 +129,17 @@ fn measure(lab: &Lab<'_>, arguments: &Chaos, engine: &str) -> Result<(Client, us
 }
 
 /// The processes of the backends, each on its own port.
-struct Backends<'l, 'g> {
+pub(crate) struct Backends<'l, 'g> {
     lab: &'l Lab<'g>,
-    ports: [u16; BACKENDS],
+    pub(crate) ports: [u16; BACKENDS],
     programs: [Option<Program<'g>>; BACKENDS],
     states: [Fault; BACKENDS],
 }
 
 impl<'l, 'g> Backends<'l, 'g> {
-    /// Starts all backends without a fault.
-    fn start(lab: &'l Lab<'g>) -> Result<Self, Trouble> {
-        let mut ports = [0; BACKENDS];
-        for port in &mut ports {
+    /// Starts all backends without a fault. A port of 0 means a free port.
+    pub(crate) fn start(lab: &'l Lab<'g>, mut ports: [u16; BACKENDS]) -> Result<Self, Trouble> {
+        for port in ports.iter_mut().filter(|port| **port == 0) {
             *port = free_port().map_err(|error| Trouble::Broken(format!("no free port: {error}")))?;
         }
         let programs = [const { None }; BACKENDS];
@@ -148,24 +147,43 @@ impl<'l, 'g> Backends<'l, 'g> {
         for backend in 0..BACKENDS {
             backends.obey(Order { backend, fault: Fault::None })?;
         }
+        backends.wait()?;
+        Ok(backends)
+    }
+
+    /// Waits until every backend listens.
+    pub(crate) fn wait(&self) -> Result<(), Trouble> {
         let deadline = Instant::now() + Duration::from_secs(5);
-        while !ports.iter().all(|port| std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok()) {
+        let listens = |port: &u16| std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        while !self.ports.iter().all(listens) {
             if Instant::now() > deadline {
                 return Err(Trouble::Failed("a backend does not listen".into()));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(backends)
+        Ok(())
+    }
+
+    /// True when a backend has answered a request since its process was started. The backend writes its counts every
+    /// second.
+    pub(crate) fn has_served(&self, backend: usize) -> bool {
+        let text = std::fs::read_to_string(self.stats(backend)).unwrap_or_default();
+        text.lines().any(|line| !line.contains("\"served\":0,"))
+    }
+
+    fn stats(&self, backend: usize) -> std::path::PathBuf {
+        self.lab.scratch.join(format!("backend-{backend}.stats"))
     }
 
     /// Brings a backend into the wanted state: kills its process and starts another process. Does nothing if the
     /// backend is already in this state.
-    fn obey(&mut self, Order { backend, fault }: Order) -> Result<(), Trouble> {
+    pub(crate) fn obey(&mut self, Order { backend, fault }: Order) -> Result<(), Trouble> {
         if self.states[backend] == fault {
             return Ok(());
         }
         self.states[backend] = fault;
         drop(self.programs[backend].take());
+        let _ = std::fs::remove_file(self.stats(backend));
         if fault == Fault::Down {
             return Ok(());
         }
@@ -181,7 +199,7 @@ impl<'l, 'g> Backends<'l, 'g> {
             "--body".into(),
             scratch.join("root/128.html").display().to_string(),
             "--stats".into(),
-            path("stats").display().to_string(),
+            self.stats(backend).display().to_string(),
             "--listen".into(),
             format!("127.0.0.1:{}", self.ports[backend]),
         ];

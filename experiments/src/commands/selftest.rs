@@ -117,12 +117,10 @@ fn weigh(
         Fault::Status => counts.weigh(failures.status + errors.status, 0.01, gate),
         Fault::Truncate => counts.weigh(failures.read + errors.truncated, 0.01, gate),
         Fault::Close => counts.weigh(failures.read + failures.write + errors.read, 0.05, gate),
-        Fault::Down | Fault::Reset | Fault::CloseEach | Fault::Cut => {
-            Verdict { good: false, line: "is not measured".into() }
-        }
         Fault::Starve => weigh_starvation(cell, load, gate),
         Fault::Silent => weigh_silence(counts.at_fault, cell, load, probe, gate),
         Fault::Pause => weigh_pause(probe),
+        _ => Verdict { good: false, line: "is not measured".into() },
     }
 }
 

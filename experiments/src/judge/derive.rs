@@ -40,7 +40,7 @@ fn of_load(raw: &RawLoad, cell: &Cell, what: What) -> Load {
     let sockets = sockets.as_ref().filter(|_| cell.keep_alive);
     Load {
         conservation: conservation(cell, what, client, warm.as_ref(), probe, (&target, &backends)),
-        per_connection: sockets.map(|sockets| per_connection(sockets, client)),
+        per_connection: sockets.and_then(|sockets| per_connection(sockets, client)),
         probe: summary(probe),
         failures: failures(client, sockets, cell),
         roles: system.roles.iter().map(|(role, pair)| (*role, system.used(*pair))).collect(),
@@ -62,6 +62,7 @@ fn summary(probe: &RawProbe) -> Probe {
         total_us: probe.fresh.total_us.summary(),
         kept_waiting_us: probe.kept.waiting_us.summary(),
         kept_connections: probe.kept_connections,
+        difference: probe.fresh.difference.clone().or_else(|| probe.kept.difference.clone()),
     }
 }
 
@@ -103,14 +104,13 @@ fn failures(client: &Client, sockets: Option<&RawSockets>, cell: &Cell) -> Failu
 }
 
 /// Returns quantiles of the answers per connection, estimated from the received bytes and the mean length of an answer.
-fn per_connection(sockets: &RawSockets, client: &Client) -> Vec<u64> {
+/// None when the target closes each connection after its answer: then a connection is not a client.
+fn per_connection(sockets: &RawSockets, client: &Client) -> Option<Vec<u64>> {
     let answer = client.bytes as f64 / client.requests.max(1) as f64;
-    sockets
-        .received
-        .quantiles(100)
-        .iter()
-        .map(|bytes| (*bytes as f64 / answer.max(1.0)).round() as u64)
-        .collect()
+    let answers = |bytes: &u64| (*bytes as f64 / answer.max(1.0)).round() as u64;
+    let answers: Vec<u64> = sockets.received.quantiles(100).iter().map(answers).collect();
+    let closes = answers.last() <= Some(&1) && client.requests > 2 * sockets.received.count();
+    (!closes).then_some(answers)
 }
 
 /// Compares the counts of client, target and backends. The request that checks the body before the warm-up counts as a
@@ -256,7 +256,7 @@ mod tests {
         };
         let failures = failures(&client, Some(&sockets), &cell);
         assert_eq!((failures.stalled, failures.total()), (9, 12));
-        let quantiles = per_connection(&sockets, &client);
+        let quantiles = per_connection(&sockets, &client).unwrap();
         assert_eq!((quantiles.len(), quantiles[0], quantiles[50], quantiles[100]), (101, 0, 10, 30));
     }
 

@@ -177,7 +177,8 @@ fn bodies(load: &Load) -> Judged {
     let errors = &load.probe.errors;
     let wrong = errors.truncated + errors.corrupt;
     if wrong > 0 {
-        return (Invalid, format!("{wrong} of {} probes got a wrong body", 2 * load.probe.intended));
+        let difference = load.probe.difference.as_ref().map_or_else(String::new, |said| format!(": {said}"));
+        return (Invalid, format!("{wrong} of {} probes got a wrong body{difference}", 2 * load.probe.intended));
     }
     let failed = errors.total();
     let share = failed as f64 / (2 * load.probe.intended).max(1) as f64;
@@ -314,6 +315,7 @@ mod tests {
                 total_us: times.clone(),
                 kept_waiting_us: times,
                 kept_connections: 1,
+                difference: None,
             },
             failures: Failures::default(),
             roles: BTreeMap::from([(Role::Client, Use { user_s: 1.0, ..Use::default() })]),

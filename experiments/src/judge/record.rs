@@ -116,6 +116,9 @@ pub(crate) struct Probe {
     /// *Waiting* of the requests on kept connections.
     pub(crate) kept_waiting_us: Distribution,
     pub(crate) kept_connections: u64,
+    /// The difference of the first response with a wrong status or body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) difference: Option<String>,
 }
 
 /// The resources that the processes of a role used during the measured seconds.

@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::plans::model::{Cell, Plan, SCHEMA, Section, Target, TargetKind, Work};
+use crate::plans::model::{Cell, Plan, SCHEMA, Section, Target, TargetKind, What, Work};
 use crate::plans::targets::Written;
 
 /// The files of the site: name and length in bytes.
@@ -23,7 +23,8 @@ pub(crate) const AROUND_S: f64 = 0.7;
 pub(crate) const PLANS: [(&str, &str); 2] =
     [("bench", include_str!("../../plans/bench.toml")), ("smoke", include_str!("../../plans/smoke.toml"))];
 
-/// Stands in a plan for the programs of the user.
+/// Stands in a plan for the programs of the user: in the section `servers` for the web servers, elsewhere for the
+/// balancers.
 const USER: &str = "user";
 
 /// A plan as it is written in a file.
@@ -190,7 +191,9 @@ impl Part {
         let mut ids = Vec::new();
         for id in &self.targets {
             if id == USER {
-                let user = targets.iter().filter(|target| target.kind == TargetKind::User);
+                let what = if self.section == Section::Servers { What::Server } else { What::Balancer };
+                let of_user = |target: &&Target| target.kind == TargetKind::User && target.what == what;
+                let user = targets.iter().filter(of_user);
                 ids.extend(user.map(|target| target.id.clone()));
             } else if targets.iter().any(|target| target.id == *id) {
                 ids.push(id.clone());
@@ -319,8 +322,10 @@ pub(crate) mod tests {
 
     /// Makes a plan of the laboratory over all its targets and one of a user.
     pub(crate) fn plan(name: &str, changes: &Changes) -> Plan {
-        let targets: Vec<Target> =
-            targets::all().into_iter().chain([targets::user("mine=x {port}").unwrap()]).collect();
+        let targets: Vec<Target> = targets::all()
+            .into_iter()
+            .chain([crate::plans::given::balancer("mine=x {port}").unwrap()])
+            .collect();
         let (_, text) = PLANS.iter().find(|(known, _)| *known == name).unwrap();
         parse(name, text).unwrap().plan(targets, &[], changes).unwrap()
     }

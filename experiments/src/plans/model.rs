@@ -39,6 +39,20 @@ pub(crate) struct Target {
     pub(crate) command: Vec<String>,
     /// The configuration file, with the same placeholders, stored as `{dir}/{id}.conf`.
     pub(crate) config: Option<String>,
+    /// Only for programs of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fixed: Option<Fixed>,
+}
+
+/// Fixed ports of a program, and the command of its backends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fixed {
+    /// The port of the program; None when its command has `{port}`.
+    pub(crate) listens: Option<u16>,
+    /// The ports of the backends; empty for free ports.
+    pub(crate) backends: Vec<u16>,
+    /// The shell command of one backend, which listens on `{port}`.
+    pub(crate) backend_command: Option<String>,
 }
 
 /// What a target does. It says nothing about why the target is measured.

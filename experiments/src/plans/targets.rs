@@ -48,6 +48,7 @@ impl Written {
             command: self.command.split_whitespace().map(Into::into).collect(),
             config: self.config,
             id: self.id,
+            fixed: None,
         }
     }
 }
@@ -74,24 +75,8 @@ pub(crate) fn simple(id: &str, line: &str, config: Option<String>) -> Target {
         needs: None,
         command: line.split_whitespace().map(Into::into).collect(),
         config,
+        fixed: None,
     }
-}
-
-/// Parses a target of the user: `NAME=COMMAND`. The shell runs the command.
-pub(crate) fn user(given: &str) -> Result<Target, String> {
-    let wrong = || {
-        format!(
-            "--target {given:?}: takes NAME=COMMAND, such as mine='./balancer {{port}} {{o1}} {{o2}} {{o3}}'"
-        )
-    };
-    let (name, command) = given.split_once('=').ok_or_else(wrong)?;
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if name.is_empty() || !name.chars().all(fits) || name.starts_with('.') || !command.contains("{port}") {
-        return Err(wrong());
-    }
-    let mut target = Target { kind: TargetKind::User, ..simple(name, "/bin/sh -c", None) };
-    target.command.push(format!("exec {command}"));
-    Ok(target)
 }
 
 #[cfg(test)]
@@ -114,15 +99,6 @@ mod tests {
             let changed =
                 matches!(target.kind, TargetKind::Variant | TargetKind::Ablation | TargetKind::Control);
             assert_eq!(target.baseline.is_some(), changed, "{target:?}");
-        }
-    }
-
-    #[test]
-    fn a_target_of_the_user() {
-        let target = user("mine=python3 lb.py {port} {o1}").unwrap();
-        assert_eq!(target.command, ["/bin/sh", "-c", "exec python3 lb.py {port} {o1}"]);
-        for given in ["", "mine", "=x {port}", "a/b=x {port}", "mine=x", "..=x {port}"] {
-            assert!(user(given).unwrap_err().contains("takes NAME=COMMAND"), "{given}");
         }
     }
 }

@@ -174,6 +174,14 @@ impl Doc {
         self.push(format_args!("</details>"));
     }
 
+    /// Returns the drawings as files with these names.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.drawings.iter().map(|(name, drawing)| match drawing {
+            Drawing::Ours(svg) => (name.clone(), svg.standalone(name)),
+            Drawing::File(text) => (name.clone(), text.clone()),
+        })
+    }
+
     /// Ends the text with one line feed.
     pub(crate) fn finish(mut self) -> Doc {
         self.text.truncate(self.text.trim_end().len());

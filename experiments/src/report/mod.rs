@@ -10,24 +10,24 @@ use crate::judge::study::Study;
 use crate::plans::model::SCHEMA;
 use crate::run::files::{self, MANIFEST, PACKED, PLAN};
 use crate::run::manifest::Manifest;
-use doc::{Doc, Drawing};
+use doc::Doc;
 use words::Lang;
 
 mod ablations;
 mod about;
-mod chart;
-mod doc;
+pub(crate) mod chart;
+pub(crate) mod doc;
 mod first;
 mod flames;
-mod html;
+pub(crate) mod html;
 mod losses;
-mod number;
+pub(crate) mod number;
 mod panels;
 mod picture;
 mod plots;
 mod shapes;
 pub(crate) mod summary;
-mod svg;
+pub(crate) mod svg;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -53,13 +53,7 @@ pub(crate) fn render(study: &Study) -> BTreeMap<String, String> {
     for lang in Lang::ALL {
         let doc = page(study, lang);
         files.insert(format!("report/{}.html", lang.page()), html::render(&doc, lang.code()));
-        for (name, drawing) in &doc.drawings {
-            let text = match drawing {
-                Drawing::Ours(svg) => svg.standalone(name),
-                Drawing::File(text) => text.clone(),
-            };
-            files.insert(format!("report/{name}"), text);
-        }
+        files.extend(doc.files().map(|(name, text)| (format!("report/{name}"), text)));
         // The Markdown is read beside its translation, so a link to a page is a link to its Markdown.
         let text = Lang::ALL.iter().fold(doc.text, |text, lang| {
             text.replace(&format!("({}.html", lang.page()), &format!("({}", lang.readme()))
@@ -109,28 +103,35 @@ pub(crate) fn load(results: &Path) -> Result<Study, String> {
     Study::new(manifest, files::read_json(&results.join(PLAN))?, &raws, &text)
 }
 
+/// Writes a page of its own: README.md, index.html and the drawings. Returns the path of index.html.
+pub(crate) fn write_page(directory: &Path, doc: &Doc) -> Result<PathBuf, String> {
+    let pages = [("README.md".to_owned(), doc.text.clone()), ("index.html".into(), html::render(doc, "en"))];
+    for (name, text) in pages.into_iter().chain(doc.files()) {
+        let path = directory.join(name);
+        fs::write(&path, text).map_err(files::said(&path))?;
+    }
+    Ok(directory.join("index.html"))
+}
+
 /// Makes the report of the named run, or of the newest run. Returns the page in this language.
 pub(crate) fn run(directory: Option<&Path>, lang: Lang) -> Result<PathBuf, String> {
     let results = choose(directory)?;
     let study = load(&results)?;
-    let said = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: std::io::Error| format!("{path}: {error}")
-    };
     let report = results.join("report");
     if report.exists() {
-        fs::remove_dir_all(&report).map_err(said(&report))?;
+        fs::remove_dir_all(&report).map_err(files::said(&report))?;
     }
-    fs::create_dir_all(&report).map_err(said(&report))?;
+    fs::create_dir_all(&report).map_err(files::said(&report))?;
     for (name, text) in render(&study) {
         let path = results.join(name);
-        fs::write(&path, text).map_err(said(&path))?;
+        fs::write(&path, text).map_err(files::said(&path))?;
     }
     for sentence in first::verdicts(&study, lang) {
         println!("{}", sentence.replace("**", "").replace('`', ""));
     }
     Ok(report.join(format!("{}.html", lang.page())))
 }
+
 /// Returns the named directory, or the newest complete run of the whole plan, or else the newest run.
 pub(crate) fn choose(directory: Option<&Path>) -> Result<PathBuf, String> {
     if let Some(directory) = directory {

@@ -35,6 +35,12 @@ pub(crate) enum Fault {
     CloseEach,
     /// Every response ends within its head.
     Cut,
+    /// Every response ends in the middle of its body.
+    Short,
+    /// Every answer waits for a second.
+    Slow,
+    /// No request is answered.
+    Hang,
 }
 
 impl Fault {
@@ -125,20 +131,23 @@ fn converse(stream: TcpStream, fault: Fault, connection: u64, start: Instant, co
     let Ok(reading) = stream.try_clone() else { return };
     let (mut reader, mut stream) = (BufReader::new(reading), stream);
     while let Ok(Some(keep)) = read_request(&mut reader) {
-        if fault == Fault::Silent && connection % 10 == 9 {
+        if fault == Fault::Hang || fault == Fault::Silent && connection % 10 == 9 {
             counts.at_fault.fetch_add(1, Relaxed);
             let _ = io::copy(&mut reader, &mut io::sink());
             return;
         }
-        if fault == Fault::Pause {
-            thread::sleep(pause_left(start.elapsed()));
+        match fault {
+            Fault::Pause => thread::sleep(pause_left(start.elapsed())),
+            Fault::Slow => thread::sleep(Duration::from_secs(1)),
+            _ => {}
         }
         let number = counts.served.fetch_add(1, Relaxed);
         let at_fault = match fault {
             Fault::Status | Fault::Truncate => number % 100 == 99,
             Fault::Close => number % 20 == 19,
-            Fault::Reset | Fault::CloseEach | Fault::Cut => true,
-            Fault::None | Fault::Silent | Fault::Pause | Fault::Starve | Fault::Down => false,
+            Fault::Reset | Fault::CloseEach | Fault::Cut | Fault::Short => true,
+            Fault::None | Fault::Silent | Fault::Pause | Fault::Starve => false,
+            Fault::Down | Fault::Slow | Fault::Hang => false,
         };
         counts.at_fault.fetch_add(u64::from(at_fault), Relaxed);
         if fault == Fault::Reset {
@@ -149,7 +158,7 @@ fn converse(stream: TcpStream, fault: Fault, connection: u64, start: Instant, co
         let connection = if keep { "" } else { "Connection: close\r\n" };
         let mut answer =
             format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{connection}\r\n", body.len()).into_bytes();
-        let truncated = at_fault && fault == Fault::Truncate;
+        let truncated = at_fault && matches!(fault, Fault::Truncate | Fault::Short);
         answer.extend_from_slice(if truncated { &body[..body.len() / 2] } else { body });
         if fault == Fault::Cut {
             answer.truncate(CUT_AFTER);

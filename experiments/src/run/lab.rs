@@ -27,6 +27,8 @@ pub(crate) const STRACE: &str = "strace.txt";
 
 /// Maximum time for a program to start listening.
 const START: Duration = Duration::from_secs(10);
+/// The same for a program of the user.
+const SLOW_START: Duration = Duration::from_secs(30);
 
 /// The reason why a measurement gave no numbers.
 #[derive(Debug)]
@@ -132,20 +134,39 @@ impl<'a> Lab<'a> {
         text.replace(&self.neraca.display().to_string(), "neraca")
     }
 
+    /// Starts the backends of a target, and adds their ports to the values.
     pub(crate) fn backends(
         &self,
+        target: &Target,
         cell: &Cell,
         values: &mut BTreeMap<&'static str, String>,
     ) -> Result<Server<'a>, Trouble> {
+        let fixed = target.fixed.clone().unwrap_or_default();
+        if let Some(command) = fixed.backend_command {
+            let ports = if fixed.backends.is_empty() { self.free_ports()? } else { fixed.backends };
+            values.extend(["o1", "o2", "o3"].into_iter().zip(ports.iter().map(u16::to_string)));
+            // Each backend is a process of its own. The shell waits for all of them.
+            let each =
+                ports.iter().map(|port| format!("({}) & ", command.replace("{port}", &port.to_string())));
+            let words = ["/bin/sh".into(), "-c".into(), each.chain(["wait".into()]).collect()];
+            return self.start("backends", &words, values, (&ports, SLOW_START));
+        }
         let mut words: Vec<String> = targets::BACKENDS.split_whitespace().map(Into::into).collect();
+        for (word, port) in words.iter_mut().filter(|word| *word == "127.0.0.1:0").zip(&fixed.backends) {
+            *word = format!("127.0.0.1:{port}");
+        }
         if cell.delay_ms > 0 {
             words.extend(["--delay-ms".into(), cell.delay_ms.to_string()]);
         }
-        let server = self.start("backends", &words, values, None)?;
+        let server = self.start("backends", &words, values, (&[], START))?;
         for (name, address) in ["o1", "o2", "o3"].into_iter().zip(&server.addresses) {
             values.insert(name, address.port().to_string());
         }
         Ok(server)
+    }
+
+    fn free_ports(&self) -> Result<Vec<u16>, Trouble> {
+        (0..3).map(|_| free_port().map_err(failed("no free port"))).collect()
     }
 
     /// Configures a target with these values and with its port, and starts it.
@@ -156,7 +177,8 @@ impl<'a> Lab<'a> {
         mut values: BTreeMap<&'static str, String>,
     ) -> Result<Server<'a>, Trouble> {
         let conf = self.scratch.join(format!("{}.conf", target.id));
-        let port = free_port().map_err(failed("no free port"))?;
+        let fixed = target.fixed.as_ref().and_then(|fixed| fixed.listens);
+        let port = fixed.map_or_else(free_port, Ok).map_err(failed("no free port"))?;
         values.extend([
             ("port", port.to_string()),
             ("stats", self.scratch.join("target.stats").display().to_string()),
@@ -174,19 +196,25 @@ impl<'a> Lab<'a> {
         };
         words.splice(0..0, observer);
         let texts = target.command.iter().chain(&target.config);
-        let given = texts.into_iter().any(|text| text.contains("{port}")).then_some(port);
-        self.start("target", &words, &values, given)
+        let given = fixed.is_some() || texts.into_iter().any(|text| text.contains("{port}"));
+        let ports: &[u16] = if given { &[port] } else { &[] };
+        let patience = if target.fixed.is_some() { SLOW_START } else { START };
+        self.start("target", &words, &values, (ports, patience))
     }
 
-    /// Starts a server and waits until it listens. It listens on `port`, or else on the addresses that it prints, one
-    /// for each `--listen`.
+    /// Starts a server and waits until it listens. It listens on these ports, or else on the addresses that it prints,
+    /// one for each `--listen`.
     fn start(
         &self,
         name: &str,
         words: &[String],
         values: &BTreeMap<&str, String>,
-        port: Option<u16>,
+        (ports, patience): (&[u16], Duration),
     ) -> Result<Server<'a>, Trouble> {
+        let given: Vec<SocketAddr> = ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
+        if let Some(taken) = given.iter().find(|address| TcpStream::connect(address).is_ok()) {
+            return Err(Trouble::Failed(format!("{name}: {taken} is in use by another program")));
+        }
         let words: Vec<String> = words.iter().map(|word| fill(word, values)).collect();
         let [out, err, stats] = ["out", "err", "stats"].map(|end| self.scratch.join(format!("{name}.{end}")));
         for path in [&out, &stats] {
@@ -194,15 +222,13 @@ impl<'a> Lab<'a> {
         }
         let command = words.join(" ");
         let program = Program::start(&words, &[], &out, &err, self.guard).map_err(failed(&command))?;
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + patience;
         let listeners = words.iter().filter(|word| *word == "--listen").count().max(1);
         loop {
-            let addresses = match port {
-                Some(port) => {
-                    let address = SocketAddr::from(([127, 0, 0, 1], port));
-                    TcpStream::connect(address).map(|_| vec![address]).unwrap_or_default()
-                }
-                None => Some(listening(&fs::read_to_string(&out).unwrap_or_default()))
+            let addresses = match given.is_empty() {
+                false if given.iter().all(|address| TcpStream::connect(address).is_ok()) => given.clone(),
+                false => Vec::new(),
+                true => Some(listening(&fs::read_to_string(&out).unwrap_or_default()))
                     .filter(|addresses| addresses.len() >= listeners)
                     .unwrap_or_default(),
             };
@@ -220,13 +246,22 @@ impl<'a> Lab<'a> {
 
     /// Checks that the target serves the right body, before any measurement.
     pub(crate) fn verify(&self, address: SocketAddr, cell: &Cell) -> Result<(), Trouble> {
-        let mut stream = TcpStream::connect(address).map_err(failed("the first connection"))?;
-        let body = self.body(cell)?;
-        match ask(&mut stream, &request(&cell.path, address), &body) {
-            Ok(Verdict::Good) => Ok(()),
-            Ok(verdict) => Err(Trouble::Failed(format!("the first answer is wrong: {verdict:?}"))),
-            Err(error) => Err(Trouble::Failed(format!("the first answer: {error}"))),
+        match self.first_answer(address, cell)? {
+            (Verdict::Good, _) => Ok(()),
+            (_, said) => Err(Trouble::Failed(said)),
         }
+    }
+
+    /// Asks for the file on a new connection. Returns the verdict, and what is wrong.
+    pub(crate) fn first_answer(
+        &self,
+        address: SocketAddr,
+        cell: &Cell,
+    ) -> Result<(Verdict, String), Trouble> {
+        let mut stream = TcpStream::connect(address).map_err(failed("the first connection"))?;
+        let (verdict, reply) = ask(&mut stream, &request(&cell.path, address), &self.body(cell)?)
+            .map_err(failed("the first answer"))?;
+        Ok((verdict, format!("the first answer is wrong ({verdict:?}): {}", reply.difference())))
     }
 
     pub(crate) fn body(&self, cell: &Cell) -> Result<Arc<[u8]>, Trouble> {
@@ -299,17 +334,21 @@ impl<'a> Lab<'a> {
 }
 
 /// Sends one request and reads the whole response.
-pub(crate) fn ask(stream: &mut TcpStream, request: &[u8], body: &Arc<[u8]>) -> std::io::Result<Verdict> {
+pub(crate) fn ask(
+    stream: &mut TcpStream,
+    request: &[u8],
+    body: &Arc<[u8]>,
+) -> std::io::Result<(Verdict, Reply)> {
     stream.set_read_timeout(Some(START))?;
     stream.write_all(request)?;
     let mut reply = Reply::new(Arc::clone(body));
     let mut buffer = [0; 16 * 1024];
     loop {
         match stream.read(&mut buffer)? {
-            0 => return Ok(reply.ended()),
+            0 => return Ok((reply.ended(), reply)),
             n => {
                 if let Some(verdict) = reply.received(&buffer[..n]) {
-                    return Ok(verdict);
+                    return Ok((verdict, reply));
                 }
             }
         }

@@ -9,6 +9,7 @@ pub(crate) mod files;
 pub(crate) mod histogram;
 pub(crate) mod lab;
 pub(crate) mod manifest;
+pub(crate) mod message;
 pub(crate) mod probe;
 pub(crate) mod proc;
 pub(crate) mod profile;

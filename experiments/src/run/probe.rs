@@ -88,6 +88,9 @@ pub(crate) struct Times {
     pub(crate) waiting_us: Histogram,
     /// From the intended time to the last byte.
     pub(crate) total_us: Histogram,
+    /// The difference of the first response with a wrong status or body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) difference: Option<String>,
 }
 
 /// The request, its rate and the duration.
@@ -304,6 +307,9 @@ impl Session {
 
     fn count(&mut self, attempt: &Attempt, end: &End) {
         let times = self.times(attempt.is_kept);
+        if matches!(end, End::Reply(Verdict::Status | Verdict::Corrupt)) {
+            times.difference.get_or_insert_with(|| attempt.reply.difference());
+        }
         let errors = &mut times.errors;
         match end {
             End::Connect => errors.connect += 1,

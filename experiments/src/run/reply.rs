@@ -1,7 +1,8 @@
-//! Reads one response and compares it with the expected response. A body ends by a length, by chunks or with the
-//! connection. This reader knows nothing else of HTTP.
+//! Reads one response and compares it with the expected response.
 
 use std::sync::Arc;
+
+use crate::run::message::{self, Message, Progress};
 
 /// The verdict about a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,93 +23,52 @@ pub(crate) enum Verdict {
 pub(crate) struct Reply {
     expected: Arc<[u8]>,
     bytes: Vec<u8>,
-    head: Option<Head>,
+    message: Option<Message>,
 }
-
-#[derive(Debug, Clone, Copy)]
-struct Head {
-    end: usize,
-    status: u16,
-    length: Option<usize>,
-    chunked: bool,
-}
-
-/// Maximum bytes of a head.
-const HEAD_BYTES: usize = 64 * 1024;
 
 impl Reply {
     pub(crate) fn new(expected: Arc<[u8]>) -> Self {
-        Reply { expected, bytes: Vec::new(), head: None }
+        Reply { expected, bytes: Vec::new(), message: None }
     }
 
     /// Takes received bytes. Returns the verdict when the response is complete or invalid.
     pub(crate) fn received(&mut self, bytes: &[u8]) -> Option<Verdict> {
         self.bytes.extend_from_slice(bytes);
-        if self.head.is_none() {
-            let Some(end) = self.bytes.windows(4).position(|w| w == b"\r\n\r\n") else {
-                return (self.bytes.len() > HEAD_BYTES).then_some(Verdict::Broken);
-            };
-            match parse_head(&self.bytes[..end]) {
-                Some(head) => self.head = Some(Head { end: end + 4, ..head }),
-                None => return Some(Verdict::Broken),
-            }
-        }
-        let head = self.head?;
-        let body = &self.bytes[head.end..];
-        match (head.chunked, head.length) {
-            (true, _) => dechunk(body).map(|body| self.judge(head, &body)),
-            (false, Some(length)) => (body.len() >= length).then(|| self.judge(head, body)),
-            (false, None) => None,
+        match message::response(&self.bytes, false, false) {
+            Progress::Partial { .. } => None,
+            Progress::Invalid => Some(Verdict::Broken),
+            Progress::Done(message) => Some(self.judge(message)),
         }
     }
 
     /// Returns the verdict at the end of the connection.
-    pub(crate) fn ended(&self) -> Verdict {
-        match self.head {
-            None => Verdict::Broken,
-            Some(head) if head.chunked || head.length.is_some() => Verdict::Truncated,
-            Some(head) => self.judge(head, &self.bytes[head.end..]),
+    pub(crate) fn ended(&mut self) -> Verdict {
+        match message::response(&self.bytes, false, true) {
+            Progress::Partial { status: 0 } | Progress::Invalid => Verdict::Broken,
+            Progress::Partial { .. } => Verdict::Truncated,
+            Progress::Done(message) => self.judge(message),
         }
     }
 
-    fn judge(&self, head: Head, body: &[u8]) -> Verdict {
-        match head.status {
-            200 if *body == *self.expected => Verdict::Good,
+    /// Describes how the response differs from the expected one.
+    pub(crate) fn difference(&self) -> String {
+        let Some(message) = &self.message else { return "expected a complete response".into() };
+        let (expected, got) = (self.expected.len(), message.body.len());
+        match message.status {
+            200 if expected != got => format!("expected {expected} bytes, got {got}"),
+            200 => format!("expected other bytes, although the length of {got} bytes is right"),
+            status => format!("expected status 200, got {status}"),
+        }
+    }
+
+    fn judge(&mut self, message: Message) -> Verdict {
+        let verdict = match message.status {
+            200 if message.body == *self.expected => Verdict::Good,
             200 => Verdict::Corrupt,
             _ => Verdict::Status,
-        }
-    }
-}
-
-fn parse_head(bytes: &[u8]) -> Option<Head> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let mut lines = text.split("\r\n");
-    let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    let field = |name: &str| {
-        let mut fields = text.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
-        fields.find_map(|(key, value)| key.eq_ignore_ascii_case(name).then(|| value.trim()))
-    };
-    let length = match field("content-length") {
-        Some(length) => Some(length.parse().ok()?),
-        None => None,
-    };
-    let chunked = field("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
-    Some(Head { end: 0, status, length, chunked })
-}
-
-/// Returns the decoded body; None while the last chunk is missing.
-fn dechunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
-    loop {
-        let end = bytes.windows(2).position(|w| w == b"\r\n")?;
-        let size = std::str::from_utf8(&bytes[..end]).ok()?.split(';').next()?;
-        let size = usize::from_str_radix(size.trim(), 16).ok()?;
-        bytes = &bytes[end + 2..];
-        if size == 0 {
-            return Some(body);
-        }
-        body.extend_from_slice(bytes.get(..size)?);
-        bytes = bytes.get(size.checked_add(2)?..)?;
+        };
+        self.message = Some(message);
+        verdict
     }
 }
 
@@ -140,6 +100,20 @@ mod tests {
                 let early = text.as_bytes().chunks(step).find_map(|part| reply.received(part));
                 assert_eq!(early.unwrap_or_else(|| reply.ended()), expected, "{text:?} in steps of {step}");
             }
+        }
+    }
+
+    #[test]
+    fn a_difference_is_described() {
+        let cases = [
+            ("200 OK\r\nContent-Length: 3\r\n\r\nhel", "expected 5 bytes, got 3"),
+            ("200 OK\r\nContent-Length: 5\r\n\r\nhellO", "expected other bytes"),
+            ("404 No\r\nContent-Length: 0\r\n\r\n", "expected status 200, got 404"),
+        ];
+        for (text, expected) in cases {
+            let mut reply = Reply::new(Arc::from(&b"hello"[..]));
+            reply.received(format!("HTTP/1.0 {text}").as_bytes());
+            assert!(reply.difference().starts_with(expected), "{text:?}: {}", reply.difference());
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::plans::given;
 use crate::plans::model::Target;
 use crate::plans::targets::{self, simple as target};
 
@@ -113,7 +114,7 @@ impl Found {
         found.add_engines();
         found.add_installed(cpus, &wanted);
         for given in given {
-            let target = targets::user(given)?;
+            let target = given::balancer(given)?;
             found.balancers.push(Subject::new(&target.id.clone(), Kind::Peer, target));
         }
         if byte_pump.exists() {

@@ -1,0 +1,126 @@
+//! The page of the capacities.
+
+use super::{Found, Results, Step};
+use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
+use crate::report::doc::{Doc, Figure, Table, plain};
+use crate::report::number::{grouped, short};
+
+/// Makes the page. The balancer with the highest capacity stands first.
+pub(super) fn page(results: &Results) -> Doc {
+    let mut sorted: Vec<&Found> = results.balancers.iter().collect();
+    sorted.sort_by(|a, b| b.capacity_hz.unwrap_or(0.0).total_cmp(&a.capacity_hz.unwrap_or(0.0)));
+    let told: Vec<String> =
+        sorted.iter().map(|found| format!("{} **{}**", plain(&found.title), rate(found.capacity_hz))).collect();
+    let objective = &results.objective;
+    let mut doc = Doc::default();
+    doc.title(&format!("Capacity at {objective}"));
+    doc.text(format!("Requests per second that hold {objective}: {}.", told.join(", ")));
+    doc.text(format!(
+        "The client sends requests at random times with a given mean rate (a Poisson process) on {} kept connections, \
+         whether or not earlier requests are answered. The latency of a request counts from its intended time. So a request \
+         that waits for a free connection counts with its waiting time. A rate holds if two runs of {} s keep {objective}, \
+         and at most 0.1 % of the requests fail. The search ends within 5 %.",
+        results.connections, results.seconds
+    ));
+    doc.table(&table(&sorted));
+    doc.text(
+        "The latencies and the CPU time are from the run of the ramp at the capacity. That run is another one than those of \
+         the search, so its latency can be beyond the limit. Short runs on a shared machine are disturbed: a run above the \
+         capacity can hold, and a run below can fail. A difference of less than 20 % between two balancers says little.",
+    );
+    doc.figures(vec![latency(results, &sorted), cpu(&sorted)]);
+    let commit = results.neraca.as_ref().and_then(|neraca| neraca.commit.as_deref());
+    doc.text(format!(
+        "Client, balancer and backends share one machine ({}, {} CPUs, Linux {}), so the capacity is that of the whole machine \
+         with this balancer. Measured at {} with neraca {}. Every run of the search is in `capacity.json`, the ramp is in \
+         `ramp.csv`.",
+        results.host.cpu,
+        results.host.cpus,
+        results.host.kernel,
+        results.started,
+        commit.unwrap_or("of an unknown commit"),
+    ));
+    doc.finish()
+}
+
+fn rate(capacity_hz: Option<f64>) -> String {
+    capacity_hz.map_or_else(|| "no rate".into(), grouped)
+}
+
+fn at(found: &Found) -> Option<&Step> {
+    found.ramp.iter().find(|step| Some(step.offered_hz) == found.capacity_hz)
+}
+
+fn table(sorted: &[&Found]) -> Table {
+    let head = [
+        "balancer",
+        "capacity (requests/s)",
+        "p50 (ms)",
+        "p99 (ms)",
+        "client's own delay, p99 (ms)",
+        "CPUs of the balancer",
+        "CPU (µs) per request",
+    ];
+    let mut table = Table::new("Capacity of each balancer", 1, &head);
+    for found in sorted {
+        let of = |value: fn(&Step) -> f64| at(found).map_or_else(|| "–".into(), |step| short(value(step)));
+        table.push([
+            plain(&found.title),
+            rate(found.capacity_hz),
+            of(|step| step.p50_ms),
+            of(|step| step.p99_ms),
+            of(|step| step.late_ms),
+            of(|step| step.cpus),
+            of(|step| step.cpus * 1e6 / step.offered_hz),
+        ]);
+    }
+    table
+}
+
+fn series(sorted: &[&Found], value: fn(&Step) -> f64) -> Vec<Series> {
+    let points = |found: &Found| {
+        found
+            .ramp
+            .iter()
+            .map(|step| Point { invalid: !step.holds, ..Point::new(step.offered_hz, value(step)) })
+            .collect()
+    };
+    let one = |(colour, found): (usize, &&Found)| Series {
+        name: found.title.clone(),
+        colour: colour % 6,
+        stroke: Stroke::Solid,
+        points: points(found),
+    };
+    sorted.iter().enumerate().map(one).collect()
+}
+
+fn xs<'a>(series: &'a [Series]) -> impl Iterator<Item = f64> + 'a {
+    series.iter().flat_map(|series| series.points.iter().map(|point| point.x))
+}
+
+fn ys<'a>(series: &'a [Series]) -> impl Iterator<Item = f64> + 'a {
+    series.iter().flat_map(|series| series.points.iter().map(|point| point.y))
+}
+
+fn latency(results: &Results, sorted: &[&Found]) -> Figure {
+    let mut series = series(sorted, |step| step.objective_ms);
+    let most = xs(&series).fold(0.0, f64::max);
+    let y = Axis::log("latency of the objective's percentile (ms)", ys(&series).chain([results.limit_ms]));
+    let x = Axis::from_zero("offered requests per second", [most]);
+    let limit = [0.0, most].map(|x| Point::new(x, results.limit_ms)).into();
+    series.push(Series { name: "limit".into(), colour: 7, stroke: Stroke::Dashed, points: limit });
+    figure("latency-by-rate", "Latency by offered rate", Chart::new(x, y, series), sorted)
+}
+
+fn cpu(sorted: &[&Found]) -> Figure {
+    let series = series(sorted, |step| step.cpus);
+    let x = Axis::from_zero("offered requests per second", xs(&series));
+    let y = Axis::from_zero("CPUs of the balancer", ys(&series));
+    figure("cpu-by-rate", "CPU time by offered rate", Chart::new(x, y, series), sorted)
+}
+
+fn figure(name: &str, title: &str, chart: Chart, sorted: &[&Found]) -> Figure {
+    let any = sorted.iter().any(|found| !found.ramp.is_empty());
+    let reading = "Each point is one run. A hollow point is a run that did not hold the objective.";
+    Figure::new(name, title, reading, any.then(|| chart.draw()), "No rate held the objective.")
+}

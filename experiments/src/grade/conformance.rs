@@ -1,0 +1,147 @@
+//! Sends every case through a balancer and judges it.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::grade::cases::{Case, Corpus, Judged, Outcome, Received};
+use crate::grade::origin::Origins;
+use crate::run::lab::Trouble;
+use crate::run::message::Progress;
+
+/// Maximum time for the responses of a case.
+const ANSWER: Duration = Duration::from_millis(2000);
+/// Time for bytes that should not follow the last response.
+const LINGER: Duration = Duration::from_millis(40);
+/// Maximum time for the plain request between two cases.
+const RECOVERY: Duration = Duration::from_millis(500);
+
+/// The result of one case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CaseResult {
+    pub(crate) name: String,
+    pub(crate) rule: String,
+    pub(crate) why: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) passed: bool,
+    pub(crate) seen: String,
+}
+
+/// Runs every case. `restart` starts the balancer anew and returns its address. It is called first, after each bad
+/// response, and whenever a plain request fails: a balancer may take bad backends out of use for a while.
+pub(crate) fn run(
+    corpus: &Corpus,
+    origins: &Origins,
+    mut restart: impl FnMut() -> Result<SocketAddr, Trouble>,
+) -> Result<[Vec<CaseResult>; 2], Trouble> {
+    let mut address = restart()?;
+    let mut results = [Vec::new(), Vec::new()];
+    let plain = corpus.requests.first().ok_or_else(|| Trouble::Broken("there are no cases".into()))?;
+    for (cases, results) in [&corpus.requests, &corpus.responses].into_iter().zip(&mut results) {
+        for case in cases {
+            let Judged { outcome, passed, seen } = attempt(case, origins, address, ANSWER);
+            let Case { name, rule, why, .. } = case.clone();
+            results.push(CaseResult { name, rule, why, outcome, passed, seen });
+            let was_bad = case.answer().is_some() && outcome != Outcome::Forwarded;
+            if was_bad || !attempt(plain, origins, address, RECOVERY).passed {
+                address = restart()?;
+            }
+        }
+    }
+    Ok(results)
+}
+
+fn attempt(case: &Case, origins: &Origins, address: SocketAddr, patience: Duration) -> Judged {
+    origins.reset(case.answer().as_deref());
+    match exchange(case, address, patience) {
+        Ok(received) => case.judge(&received, &origins.seen()),
+        Err(error) => {
+            let seen = format!("the balancer does not accept a connection: {error}");
+            Judged { outcome: Outcome::Other, passed: false, seen }
+        }
+    }
+}
+
+/// Sends the request of a case, and reads until every response is complete, the connection ends, or the time is over.
+fn exchange(case: &Case, address: SocketAddr, patience: Duration) -> io::Result<Received> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(patience))?;
+    // The balancer may refuse and close before it has read everything.
+    let _ = stream.write_all(&case.sent());
+    let mut received = Received::default();
+    let deadline = Instant::now() + patience;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let (responses, rest) = case.responses(&received);
+        let complete =
+            rest.is_none() && (responses.len() >= case.count || responses.iter().any(|r| r.status >= 400));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = if complete { left.min(LINGER) } else { left };
+        if left.is_zero() || rest == Some(Progress::Invalid) {
+            return Ok(received);
+        }
+        stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        match stream.read(&mut buffer) {
+            Ok(0) => {
+                received.ended = true;
+                return Ok(received);
+            }
+            Ok(n) => received.bytes.extend_from_slice(&buffer[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                return Ok(received);
+            }
+            Err(_) => {
+                received.ended = true;
+                return Ok(received);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grade::origin::Seen;
+
+    /// Sends a case to a backend without a balancer.
+    fn direct(case: &Case) -> (Judged, Seen) {
+        let origins = Origins::start(&[0]).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], origins.ports[0]));
+        (attempt(case, &origins, address, ANSWER), origins.seen())
+    }
+
+    /// Without a balancer, the backend itself gets the bytes: it accepts what is valid, and reads nothing else.
+    #[test]
+    fn the_backends_forward_nothing_invalid() {
+        let corpus = Corpus::load().unwrap();
+        for case in corpus.requests.iter().filter(|case| case.allowed == [Outcome::Forwarded]) {
+            let (judged, seen) = direct(case);
+            assert_eq!((judged.outcome, seen.invalid), (Outcome::Forwarded, 0), "{}: {judged:?}", case.name);
+        }
+        for name in ["lengths that differ", "length with a sign", "chunked twice", "space before a colon"] {
+            let case = corpus.requests.iter().find(|case| case.name == name).unwrap();
+            let (judged, seen) = direct(case);
+            assert_eq!((judged.passed, seen.requests.len()), (false, 0), "{name}: {judged:?}");
+        }
+    }
+
+    #[test]
+    fn the_client_sees_broken_responses() {
+        let corpus = Corpus::load().unwrap();
+        let cases = [
+            ("until the close", Outcome::Forwarded),
+            ("length to HEAD", Outcome::Forwarded),
+            ("end within the body", Outcome::Broken),
+            ("end within a chunk", Outcome::Broken),
+            ("no HTTP", Outcome::Other),
+        ];
+        for (name, expected) in cases {
+            let case = corpus.responses.iter().find(|case| case.name == name).unwrap();
+            assert_eq!(direct(case).0.outcome, expected, "{name}");
+        }
+    }
+}

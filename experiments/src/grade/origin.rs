@@ -1,0 +1,136 @@
+//! Three scripted backends in this process. They read requests strictly, remember them, and answer as told.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::run::message::{self, Message, Progress};
+
+/// Maximum time that a backend waits for the next bytes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The body of every good answer.
+pub(crate) const BODY: &str = "ok";
+
+/// The messages that have reached the backends.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Seen {
+    /// Complete and valid requests, in order.
+    pub(crate) requests: Vec<Message>,
+    /// Number of connections on which something else than HTTP/1.1 arrived.
+    pub(crate) invalid: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    seen: Seen,
+    /// The raw answer to every request, after which the backend closes. None for a good answer.
+    answer: Option<Arc<[u8]>>,
+}
+
+/// The backends. They end on drop.
+#[derive(Debug)]
+pub(crate) struct Origins {
+    pub(crate) ports: Vec<u16>,
+    state: Arc<Mutex<State>>,
+    stop: Arc<AtomicBool>,
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Origins {
+    /// Listens on these ports; the kernel chooses where a port is 0.
+    pub(crate) fn start(ports: &[u16]) -> io::Result<Self> {
+        let mut origins = Origins { ports: Vec::new(), state: Arc::default(), stop: Arc::default() };
+        for port in ports {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, *port))
+                .map_err(|error| io::Error::new(error.kind(), format!("port {port}: {error}")))?;
+            origins.ports.push(listener.local_addr()?.port());
+            let (state, stop) = (Arc::clone(&origins.state), Arc::clone(&origins.stop));
+            thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let state = Arc::clone(&state);
+                    thread::spawn(move || drop(converse(stream, &state)));
+                }
+            });
+        }
+        Ok(origins)
+    }
+
+    /// Forgets everything, and sets the answer to the next requests.
+    pub(crate) fn reset(&self, answer: Option<&[u8]>) {
+        *lock(&self.state) = State { seen: Seen::default(), answer: answer.map(Arc::from) };
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        lock(&self.state).seen.clone()
+    }
+}
+
+impl Drop for Origins {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for port in &self.ports {
+            // Wakes the thread that accepts.
+            drop(TcpStream::connect((Ipv4Addr::LOCALHOST, *port)));
+        }
+    }
+}
+
+fn converse(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    let (mut received, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        match message::request(&received) {
+            Progress::Partial { .. } => match stream.read(&mut buffer)? {
+                0 => return Ok(()),
+                n => received.extend_from_slice(&buffer[..n]),
+            },
+            Progress::Invalid => {
+                lock(state).seen.invalid += 1;
+                stream.write_all(
+                    b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                )?;
+                return close(&stream);
+            }
+            Progress::Done(request) => {
+                received.drain(..request.bytes);
+                let to_head = request.line.starts_with("HEAD ");
+                let keep = request.keep;
+                let answer = {
+                    let mut state = lock(state);
+                    state.seen.requests.push(request);
+                    state.answer.clone()
+                };
+                if let Some(answer) = answer {
+                    stream.write_all(&answer)?;
+                    return close(&stream);
+                }
+                let body = if to_head { "" } else { BODY };
+                let end = if keep { "" } else { "Connection: close\r\n" };
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{end}\r\n{body}", BODY.len());
+                stream.write_all(head.as_bytes())?;
+                if !keep {
+                    return close(&stream);
+                }
+            }
+        }
+    }
+}
+
+/// Ends the connection so that the peer reads every byte before the end.
+fn close(stream: &TcpStream) -> io::Result<()> {
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+    let mut stream = stream;
+    io::copy(&mut stream, &mut io::sink()).map(drop)
+}

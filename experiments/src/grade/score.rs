@@ -1,0 +1,180 @@
+//! The points of a scorecard. Everything here is a pure function of what was measured.
+
+use serde::{Deserialize, Serialize};
+
+use crate::grade::conformance::CaseResult;
+use crate::judge::stats::jain;
+
+/// An item of the scorecard with its points.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Item {
+    pub(crate) name: String,
+    pub(crate) points: f64,
+    pub(crate) most: f64,
+    /// What was measured, in one sentence.
+    pub(crate) seen: String,
+}
+
+/// The items in order: name, most points, and the rule for the points.
+pub(crate) const RULES: [(&str, f64, &str); 9] = [
+    ("requests", 30.0, "The share of the passed cases of requests, x 30."),
+    ("responses", 15.0, "The share of the passed cases of responses, x 15."),
+    (
+        "dying backend",
+        10.0,
+        "One of three backends is killed for 2 of 5 s, and then starts again; 200 GETs a second. No failed GET gives 10 points. Else 8 points, less 1 point for each 2 % of failed GETs.",
+    ),
+    ("return of the backend", 5.0, "5 points if the backend gets requests again within 15 s."),
+    (
+        "slow backend",
+        5.0,
+        "One of three backends answers after 1 s; 200 GETs a second. 60 % of answers within 250 ms give 5 points, fewer give fewer in proportion.",
+    ),
+    (
+        "lying backend",
+        5.0,
+        "One of three backends ends its responses within the body. 5 points if no incomplete response looks complete; otherwise 0.",
+    ),
+    (
+        "hanging backend",
+        5.0,
+        "One of three backends accepts requests and never answers; 200 GETs a second. 60 % of answers within 1 s give 5 points, fewer give fewer in proportion.",
+    ),
+    (
+        "fairness",
+        12.0,
+        "1000 connections ask as fast as they get answers. Jain's index of the answers per connection: 1 when all get the same, k/1000 when only k connections are served. An index of 0.95 gives 12 points, less gives less in proportion.",
+    ),
+    (
+        "throughput",
+        13.0,
+        "Requests per second at 50 connections, as a share of the reference; 13 points for the same rate or more.",
+    ),
+];
+
+/// The measured behaviour of a balancer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Behaviour {
+    /// While a backend dies: GETs, and failed or unanswered GETs.
+    pub(crate) dying: (u64, u64),
+    /// Seconds until the restarted backend got a request; None if it got none.
+    pub(crate) return_s: Option<f64>,
+    /// Shares of the GETs that were answered in time.
+    pub(crate) slow: f64,
+    pub(crate) hanging: f64,
+    /// With a lying backend: GETs, failed GETs, and complete responses with a wrong body.
+    pub(crate) lying: (u64, u64, u64),
+    /// Answers of each connection, sorted.
+    #[serde(skip)]
+    pub(crate) answers: Vec<u64>,
+    /// The least, the deciles and the most answers of a connection.
+    pub(crate) answer_deciles: Vec<u64>,
+    /// Requests per second, and those of the reference.
+    pub(crate) rate: f64,
+    pub(crate) reference_rate: f64,
+}
+
+fn passed(results: &[CaseResult]) -> (f64, String) {
+    let passed = results.iter().filter(|result| result.passed).count();
+    (passed as f64 / results.len().max(1) as f64, format!("{passed} of {} cases passed", results.len()))
+}
+
+/// Gives the points for every item.
+pub(crate) fn items(cases: &[Vec<CaseResult>; 2], behaviour: &Behaviour) -> Vec<Item> {
+    let b = behaviour;
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let share = |part: u64, of: u64| part as f64 / of.max(1) as f64;
+    let failed = share(b.dying.1, b.dying.0);
+    let dying = if b.dying.0 > 0 && b.dying.1 == 0 { 1.0 } else { (0.8 - failed * 5.0).max(0.0) };
+    let fairness = jain(&b.answers).unwrap_or(0.0);
+    let never = b.answers.iter().filter(|answers| **answers == 0).count();
+    let ratio = b.rate / b.reference_rate.max(1.0);
+    let measured = [
+        passed(&cases[0]),
+        passed(&cases[1]),
+        (dying, format!("{} of {} GETs failed", b.dying.1, b.dying.0)),
+        match b.return_s {
+            Some(seconds) => (1.0, format!("it got requests again after {seconds:.1} s")),
+            None => (0.0, "it got no request within 15 s".into()),
+        },
+        (b.slow / 0.6, format!("{} of the GETs were answered within 250 ms", percent(b.slow))),
+        (
+            if b.lying.2 == 0 { 1.0 } else { 0.0 },
+            format!(
+                "{} of {} responses were wrong and looked complete; {} GETs failed visibly",
+                b.lying.2, b.lying.0, b.lying.1
+            ),
+        ),
+        (b.hanging / 0.6, format!("{} of the GETs were answered within 1 s", percent(b.hanging))),
+        (
+            fairness / 0.95,
+            format!("index {fairness:.3}; {never} of {} connections got no answer", b.answers.len()),
+        ),
+        (ratio, format!("{:.0} requests per second, {ratio:.2} of the reference", b.rate)),
+    ];
+    let item = |((name, most, _), (part, seen)): ((&str, f64, &str), (f64, String))| Item {
+        name: name.into(),
+        points: (part.clamp(0.0, 1.0) * most * 10.0).round() / 10.0,
+        most,
+        seen,
+    };
+    RULES.into_iter().zip(measured).map(item).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grade::cases::Outcome;
+
+    #[test]
+    fn all_points_are_100() {
+        assert_eq!(RULES.iter().map(|(_, most, _)| most).sum::<f64>(), 100.0);
+    }
+
+    #[test]
+    fn points_follow_from_what_was_measured() {
+        let best = Behaviour {
+            dying: (1000, 0),
+            return_s: Some(1.0),
+            slow: 0.67,
+            hanging: 0.66,
+            lying: (900, 300, 0),
+            answers: vec![10; 1000],
+            answer_deciles: Vec::new(),
+            rate: 110.0,
+            reference_rate: 100.0,
+        };
+        let worse = |change: fn(&mut Behaviour)| {
+            let mut behaviour = best.clone();
+            change(&mut behaviour);
+            behaviour
+        };
+        let cases = [
+            (best.clone(), "dying backend", 10.0),
+            (worse(|b| b.dying.1 = 10), "dying backend", 7.5),
+            (worse(|b| b.dying.1 = 160), "dying backend", 0.0),
+            (worse(|b| b.return_s = None), "return of the backend", 0.0),
+            (worse(|b| b.slow = 0.3), "slow backend", 2.5),
+            (worse(|b| b.lying.2 = 1), "lying backend", 0.0),
+            (worse(|b| b.hanging = 0.0), "hanging backend", 0.0),
+            (worse(|b| b.answers[..500].fill(0)), "fairness", 6.3),
+            (worse(|b| b.rate = 50.0), "throughput", 6.5),
+            (best.clone(), "throughput", 13.0),
+        ];
+        let result = |passed| CaseResult {
+            name: "n".into(),
+            rule: "r".into(),
+            why: "w".into(),
+            outcome: Outcome::Forwarded,
+            passed,
+            seen: String::new(),
+        };
+        let results = [vec![result(true), result(false)], vec![result(true)]];
+        for (behaviour, name, points) in cases {
+            let items = items(&results, &behaviour);
+            let item = items.iter().find(|item| item.name == name).unwrap();
+            assert_eq!(item.points, points, "{item:?}");
+            assert_eq!((items[0].points, items[1].points), (15.0, 15.0));
+        }
+    }
+}
