@@ -21,6 +21,7 @@ mod pressure;
 mod readiness;
 mod shared;
 mod sockets;
+mod spread;
 mod stats;
 mod table;
 mod task;

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::engine::alarm::Alarm;
 use crate::engine::driver::{Backends, Connection};
 use crate::engine::shared::{AbortOnPanic, Shared};
+use crate::engine::spread::Spread;
 use crate::engine::stats::Counters;
 use crate::engine::transport::{Socket, Tcp};
 use crate::engine::worker::WorkerState;
@@ -66,6 +67,8 @@ pub(super) struct Core<A: App, R: Reactor> {
     pub(super) worker: RefCell<WorkerState<A::View, Tcp>>,
     /// The number of open client connections of this core.
     pub(super) open: Cell<usize>,
+    /// The decision whether the load of this core is spread.
+    pub(super) spread: RefCell<Spread>,
     /// The number of connections to hand over, and the core that gets them.
     pub(super) excess: Cell<(usize, usize)>,
     /// A task has yielded. The core polls before the task continues.
@@ -81,6 +84,8 @@ pub(super) struct CoreHandle {
     pub(super) open: AtomicUsize,
     /// CPU use between the last two sweeps, in percent.
     pub(super) busy: AtomicUsize,
+    /// The load of the core is to be spread over more cores.
+    pub(super) spreads: AtomicBool,
     /// The number of idle clients that the core must close to make room for new clients.
     pub(super) to_leave: AtomicUsize,
 }
@@ -92,6 +97,7 @@ impl CoreHandle {
             alarm,
             open: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
+            spreads: AtomicBool::new(false),
             to_leave: AtomicUsize::new(0),
         }
     }
@@ -117,6 +123,7 @@ impl<A: App, R: Reactor> Core<A, R> {
             reactor,
             worker,
             open: Cell::new(0),
+            spread: RefCell::default(),
             excess: Cell::default(),
             yielded: Cell::default(),
             cores,

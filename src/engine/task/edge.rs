@@ -198,8 +198,9 @@ impl<A: App> Sink for CoreSink<'_, A> {
     }
 
     fn sweep(&mut self, since: Instant, now: Instant) {
-        self.core.settle_load(self.cpu_time.percent_since(since, now));
-        if let Some(load) = self.core.worker.borrow_mut().run_queue.read(now) {
+        let load = self.core.worker.borrow_mut().run_queue.read(now);
+        self.core.settle_load(self.cpu_time.percent_since(since, now), load);
+        if let Some(load) = load {
             self.core.reactor.pressure.note_load(load);
         }
     }

@@ -9,27 +9,25 @@ use smol::channel::Receiver;
 use super::core::{Core, CoreHandle, Reactor};
 use super::run::run;
 use crate::app::App;
+use crate::engine::clock::Load;
 use crate::engine::driver::Connection;
 use crate::engine::listener::Arrival;
+use crate::engine::spread::Spread;
 use crate::engine::transport::Tcp;
 
 /// Used when cores do not report their load (smol's reactor). The first core keeps this many connections. Then other
 /// cores get the new connections.
 const KEPT_UNTOLD: usize = 128;
-/// A core with at least this CPU use in percent, and at least this number of connections, is overloaded. Splitting its
-/// load over two cores gives 1.07 times the requests per second at 50 connections and 1.10 times at 1000. At 10
-/// connections the split gives only 0.81 times, because each core then wakes up for a single event.
-const OVERLOADED_PERCENT: usize = 40;
-const OVERLOADED_OPEN: usize = 32;
-/// A core with at least this CPU use in percent takes no new connection. Below this use the core keeps new connections.
-/// With one request per connection, a connection costs 39 microseconds on the accepting core. On another core it costs
-/// 47.
+/// A core with fewer connections keeps them. At 10 connections, two cores give only 0.81 times the requests per second,
+/// because each core then wakes up for a single event.
+const SPREAD_OPEN_MIN: usize = 32;
+/// A core with at least this CPU use in percent takes no new connection, if its load is to be spread. With one request
+/// per connection, a connection costs 39 microseconds on the accepting core. On another core it costs 47.
 const FULL_PERCENT: usize = 95;
 
 impl CoreHandle {
-    fn is_overloaded(&self) -> bool {
-        self.busy.load(Ordering::Relaxed) >= OVERLOADED_PERCENT
-            && self.open.load(Ordering::Relaxed) >= OVERLOADED_OPEN
+    fn takes_new(&self) -> bool {
+        !self.spreads.load(Ordering::Relaxed) || self.busy.load(Ordering::Relaxed) < FULL_PERCENT
     }
 }
 
@@ -38,7 +36,7 @@ impl<A: App, R: Reactor> Core<A, R> {
     pub(super) fn core_for_next(&self) -> usize {
         let open = |handle: &CoreHandle| handle.open.load(Ordering::Relaxed);
         let first = match R::HANDS_OVER {
-            true => self.cores.iter().position(|handle| handle.busy.load(Ordering::Relaxed) < FULL_PERCENT),
+            true => self.cores.iter().position(CoreHandle::takes_new),
             false => Some(self.index).filter(|own| open(&self.cores[*own]) < KEPT_UNTOLD),
         };
         let fewest = || (0..self.cores.len()).min_by_key(|core| open(&self.cores[*core]));
@@ -51,20 +49,26 @@ impl<A: App, R: Reactor> Core<A, R> {
         (0..self.cores.len()).max_by_key(open).unwrap_or(self.index)
     }
 
-    /// Reports the load of this core, and sets the number of connections to hand over. The number makes this core and
-    /// the least busy core equally busy. The number is zero unless this core is overloaded and the least busy core has
-    /// less than half the load of this core.
-    pub(super) fn settle_load(&self, busy: usize) {
-        self.cores[self.index].busy.store(busy, Ordering::Relaxed);
-        let load = |core: &usize| self.cores[*core].busy.load(Ordering::Relaxed);
-        let least = (0..self.cores.len()).min_by_key(load).unwrap_or(self.index);
-        let excess = match load(&least) {
-            other if self.cores[self.index].is_overloaded() && other < busy / 2 => {
-                self.open.get() * (busy - other) / (2 * busy)
+    /// Reports the CPU use of this core in percent, and decides from its load how many connections to hand over, and to
+    /// which core. A core whose load is to be spread makes itself and the least busy core equally busy. Another core than
+    /// the first gives all its connections back when its load is to be kept together.
+    pub(super) fn settle_load(&self, busy: usize, load: Option<Load>) {
+        let own = &self.cores[self.index];
+        own.busy.store(busy, Ordering::Relaxed);
+        if let Some(load) = load {
+            let mut spread = self.spread.borrow_mut();
+            own.spreads.store(spread.note(load), Ordering::Relaxed);
+        }
+        let use_of = |core: &usize| self.cores[*core].busy.load(Ordering::Relaxed);
+        let least = (0..self.cores.len()).min_by_key(use_of).unwrap_or(self.index);
+        let excess = match (own.spreads.load(Ordering::Relaxed), use_of(&least)) {
+            (true, other) if self.open.get() >= SPREAD_OPEN_MIN && other < busy / 2 => {
+                (self.open.get() * (busy - other) / (2 * busy), least)
             }
-            _ => 0,
+            (false, _) if self.index > 0 => (self.open.get(), 0),
+            _ => (0, least),
         };
-        self.excess.set((excess, least));
+        self.excess.set(excess);
     }
 
     /// True when this connection should go to another core.
@@ -128,6 +132,10 @@ impl<A: App, R: Reactor> Core<A, R> {
 
     /// Starts the task of a connection.
     pub(super) fn admit(self: &Rc<Self>, executor: &LocalExecutor<'static>, connection: Connection<Tcp>) {
+        if self.index > 0 && self.open.get() == 0 {
+            *self.spread.borrow_mut() = Spread::begun();
+            self.cores[self.index].spreads.store(true, Ordering::Relaxed);
+        }
         self.open.set(self.open.get() + 1);
         match connection.with_client(|client| self.reactor.admit(client)) {
             Ok(connection) => executor.spawn(run(Rc::clone(self), connection)).detach(),

@@ -1,6 +1,7 @@
 //! The leader drives the event loop and hands ready work to the pool.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::place::Place;
@@ -9,6 +10,7 @@ use crate::app::App;
 use crate::engine::driver::Connection;
 use crate::engine::event_loop::{self, Sink, room_at_once};
 use crate::engine::listener::Arrival;
+use crate::engine::options::Pool;
 use crate::engine::shared::Shared;
 use crate::engine::sockets::Sockets;
 
@@ -34,7 +36,7 @@ impl<A: App> ThreadEngine<A> {
                     event_loop.begin_waiting(&mut LeaderSink { engine: self, index, worker, ready });
                 }
                 let mut own = std::mem::take(&mut leader.ready);
-                if own.len() >= batch {
+                if own.len() >= batch && self.shares_out.load(Ordering::Relaxed) {
                     return self.share_out(leader, own, index, worker);
                 }
                 own.retain(|client| self.run(*client, index, worker));
@@ -128,6 +130,10 @@ impl<A: App> Sink for LeaderSink<'_, A> {
     fn sweep(&mut self, _: Instant, now: Instant) {
         if let Some(load) = self.worker.run_queue.read(now) {
             self.engine.sockets.pressure.note_load(load);
+            if self.engine.pool != Pool::Textbook {
+                let shares_out = self.engine.spread.lock().note(load);
+                self.engine.shares_out.store(shares_out, Ordering::Relaxed);
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The thread engine: a fixed pool of workers fed by a channel of ready work.
 //!
 //! One poller watches every socket. The worker that holds the poller is the leader; the channel passes the leadership
-//! on as a job. The leader runs up to `batch` ready connections itself. When its batch is full, the leader sends the
-//! connections beyond the batch as jobs and gives the leadership away. So under light load one worker does all the work
-//! and no other worker is woken. A connection belongs to no worker.
+//! on as a job. The leader runs ready connections itself. When more than `batch` connections are ready and another worker
+//! would help (`spread.rs`), the leader sends the connections beyond the batch as jobs and gives the leadership away.
+//! So one worker does all the work while it can, and no other worker is woken. A connection belongs to no worker.
 
 mod leader;
 mod place;
@@ -59,6 +59,9 @@ pub(super) fn start<A: App>(
         shared: Arc::clone(shared),
         pool,
         sockets: if pool == Pool::Textbook { sockets.with_late_reports() } else { sockets },
+        spread: Mutex::default(),
+        // A worker of the textbook pool blocks, so another worker must lead meanwhile.
+        shares_out: (pool == Pool::Textbook).into(),
         workers: (0..count).map(|_| Mutex::new(WorkerState::new(shared.app.view()))).collect(),
         feed,
     });

@@ -1,6 +1,7 @@
 //! The pool of workers, and the jobs that its channel carries.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -12,6 +13,7 @@ use crate::engine::event_loop::EventLoop;
 use crate::engine::options::Pool;
 use crate::engine::shared::Shared;
 use crate::engine::sockets::Sockets;
+use crate::engine::spread::Spread;
 use crate::engine::transport::Tcp;
 use crate::engine::worker::WorkerState;
 
@@ -50,5 +52,8 @@ pub(super) struct ThreadEngine<A: App> {
     pub(super) pool: Pool,
     pub(super) sockets: Sockets<Place>,
     pub(super) workers: Box<[Mutex<Worker<A>>]>,
+    pub(super) spread: Mutex<Spread>,
+    /// The decision of `spread`: the leader shares its work out.
+    pub(super) shares_out: AtomicBool,
     pub(super) feed: Feed,
 }
