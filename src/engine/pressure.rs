@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::clock::Load;
+use super::pauses::Pauses;
 
 /// The default epoch. A request is counted for one to two epochs.
 pub(super) const EPOCH: Duration = Duration::from_millis(10);
@@ -29,10 +30,6 @@ const SHORT_PERCENT: u64 = 10;
 /// A worker is idle when it is ready to run in less than this share of the time, in percent. With 1000 clients and everything
 /// on two CPUs the workers were ready for 91 to 100 %, limited or not.
 const READY_PERCENT: u64 = 85;
-/// The first and the longest pause after the limit left a worker idle. The unit is one load measurement, about 200 ms:
-/// so they are 1 s and 1 minute.
-const PAUSE_MIN: u32 = 5;
-const PAUSE_MAX: u32 = 300;
 
 /// The maximum of requests in flight per core. Further requests wait. With smol's own reactor no request waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,21 +60,11 @@ pub struct PressureLimit {
     limited: AtomicBool,
     /// A request was held back since the last load measurement.
     held: AtomicBool,
+    /// The pauses after the limit left a worker idle.
     pauses: Mutex<Pauses>,
     epoch: AtomicU64,
     /// Requests begun in this epoch and in the epoch before, by parity.
     young: [AtomicUsize; 2],
-}
-
-/// The pauses of the limit, in loads noted.
-#[derive(Debug)]
-struct Pauses {
-    /// Loads until the limit may return.
-    remaining: u32,
-    /// The length of the next pause.
-    next: u32,
-    /// Load measurements in which the limit held and left no worker idle, since the last pause.
-    worked: u32,
 }
 
 /// The epoch in which a request is counted, by parity.
@@ -101,7 +88,7 @@ impl PressureLimit {
             epoch_ms: (epoch.as_millis() as u64).max(1),
             limited: AtomicBool::new(false),
             held: AtomicBool::new(false),
-            pauses: Mutex::new(Pauses { remaining: 0, next: PAUSE_MIN, worked: 0 }),
+            pauses: Mutex::default(),
             epoch: AtomicU64::new(0),
             young: Default::default(),
         }
@@ -129,20 +116,16 @@ impl PressureLimit {
         let limited = match self.limited.load(Ordering::Relaxed) {
             true if idle && !held => false,
             true if idle => {
-                *pauses =
-                    Pauses { remaining: pauses.next, next: (pauses.next * 2).min(PAUSE_MAX), worked: 0 };
+                pauses.begin();
                 false
             }
             true => {
-                pauses.worked += 1;
-                if pauses.worked > pauses.next {
-                    pauses.next = PAUSE_MIN;
-                }
+                pauses.worked();
                 short
             }
             false => {
-                pauses.remaining = pauses.remaining.saturating_sub(1);
-                short && !idle && pauses.remaining == 0
+                let may_return = pauses.is_over();
+                short && !idle && may_return
             }
         };
         self.limited.store(limited, Ordering::Relaxed);
@@ -191,6 +174,7 @@ fn parity(epoch: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pauses::{PAUSE_MAX, PAUSE_MIN};
     use super::*;
 
     const BUSY: Load = Load { ready: 100, waited: 30 };

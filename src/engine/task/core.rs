@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -12,9 +12,9 @@ use smol::channel::Sender;
 
 use crate::app::App;
 use crate::engine::alarm::Alarm;
+use crate::engine::clock::Load;
 use crate::engine::driver::{Backends, Connection};
 use crate::engine::shared::{AbortOnPanic, Shared};
-use crate::engine::spread::Spread;
 use crate::engine::stats::Counters;
 use crate::engine::transport::{Socket, Tcp};
 use crate::engine::worker::WorkerState;
@@ -67,8 +67,6 @@ pub(super) struct Core<A: App, R: Reactor> {
     pub(super) worker: RefCell<WorkerState<A::View, Tcp>>,
     /// The number of open client connections of this core.
     pub(super) open: Cell<usize>,
-    /// The decision whether the load of this core is spread.
-    pub(super) spread: RefCell<Spread>,
     /// The number of connections to hand over, and the core that gets them.
     pub(super) excess: Cell<(usize, usize)>,
     /// A task has yielded. The core polls before the task continues.
@@ -82,10 +80,8 @@ pub(super) struct CoreHandle {
     /// The alarm of the core's event loop. None with smol's reactor, where a message wakes the core.
     pub(super) alarm: Option<Arc<Alarm>>,
     pub(super) open: AtomicUsize,
-    /// CPU use between the last two sweeps, in percent.
-    pub(super) busy: AtomicUsize,
-    /// The load of the core is to be spread over more cores.
-    pub(super) spreads: AtomicBool,
+    /// The load between the last two sweeps, in percent: the share of `ready`, and the share of `waited`.
+    load: [AtomicU64; 2],
     /// The number of idle clients that the core must close to make room for new clients.
     pub(super) to_leave: AtomicUsize,
 }
@@ -96,10 +92,21 @@ impl CoreHandle {
             sender,
             alarm,
             open: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
-            spreads: AtomicBool::new(false),
+            load: Default::default(),
             to_leave: AtomicUsize::new(0),
         }
+    }
+
+    /// Reports the load of the core. Another core may read a mix of two reports, which the next report corrects.
+    pub(super) fn report(&self, load: Load) {
+        self.load[0].store(load.ready, Ordering::Relaxed);
+        self.load[1].store(load.waited, Ordering::Relaxed);
+    }
+
+    /// The last reported load.
+    pub(super) fn load(&self) -> Load {
+        let [ready, waited] = self.load.each_ref().map(|part| part.load(Ordering::Relaxed));
+        Load { ready, waited }
     }
 
     pub(super) fn ring(&self) {
@@ -123,7 +130,6 @@ impl<A: App, R: Reactor> Core<A, R> {
             reactor,
             worker,
             open: Cell::new(0),
-            spread: RefCell::default(),
             excess: Cell::default(),
             yielded: Cell::default(),
             cores,

@@ -9,37 +9,36 @@ use smol::channel::Receiver;
 use super::core::{Core, CoreHandle, Reactor};
 use super::run::run;
 use crate::app::App;
-use crate::engine::clock::Load;
 use crate::engine::driver::Connection;
 use crate::engine::listener::Arrival;
-use crate::engine::spread::Spread;
 use crate::engine::transport::Tcp;
 
 /// Used when cores do not report their load (smol's reactor). The first core keeps this many connections. Then other
 /// cores get the new connections.
 const KEPT_UNTOLD: usize = 128;
-/// A core with fewer connections keeps them. At 10 connections, two cores give only 0.81 times the requests per second,
-/// because each core then wakes up for a single event.
-const SPREAD_OPEN_MIN: usize = 32;
-/// A core with at least this CPU use in percent takes no new connection, if its load is to be spread. With one request
-/// per connection, a connection costs 39 microseconds on the accepting core. On another core it costs 47.
-const FULL_PERCENT: usize = 95;
-
-impl CoreHandle {
-    fn takes_new(&self) -> bool {
-        !self.spreads.load(Ordering::Relaxed) || self.busy.load(Ordering::Relaxed) < FULL_PERCENT
-    }
-}
+/// A core with fewer connections keeps them while it is to be awake. At 10 connections, two cores give only 0.81 times
+/// the requests per second, because each core then wakes up for a single event.
+const SHARED_OPEN_MIN: usize = 8;
+/// A core that runs for at least this share of its time, in percent, takes no new connection while another core is awake.
+/// With one request per connection, a connection costs 39 microseconds on the accepting core. On another core it costs
+/// 47.
+const FULL_PERCENT: u64 = 95;
 
 impl<A: App, R: Reactor> Core<A, R> {
+    /// The cores that should be awake.
+    fn awake(&self) -> &[CoreHandle] {
+        &self.cores[..self.shared.awake()]
+    }
+
     /// The core for the next connection: the first core that is not full, else the core with the fewest connections.
     pub(super) fn core_for_next(&self) -> usize {
         let open = |handle: &CoreHandle| handle.open.load(Ordering::Relaxed);
+        let awake = self.awake();
         let first = match R::HANDS_OVER {
-            true => self.cores.iter().position(CoreHandle::takes_new),
+            true => awake.iter().position(|handle| handle.load().ran() < FULL_PERCENT),
             false => Some(self.index).filter(|own| open(&self.cores[*own]) < KEPT_UNTOLD),
         };
-        let fewest = || (0..self.cores.len()).min_by_key(|core| open(&self.cores[*core]));
+        let fewest = || (0..awake.len()).min_by_key(|core| open(&awake[*core]));
         first.or_else(fewest).unwrap_or(self.index)
     }
 
@@ -49,26 +48,20 @@ impl<A: App, R: Reactor> Core<A, R> {
         (0..self.cores.len()).max_by_key(open).unwrap_or(self.index)
     }
 
-    /// Reports the CPU use of this core in percent, and decides from its load how many connections to hand over, and to
-    /// which core. A core whose load is to be spread makes itself and the least busy core equally busy. Another core than
-    /// the first gives all its connections back when its load is to be kept together.
-    pub(super) fn settle_load(&self, busy: usize, load: Option<Load>) {
-        let own = &self.cores[self.index];
-        own.busy.store(busy, Ordering::Relaxed);
-        if let Some(load) = load {
-            let mut spread = self.spread.borrow_mut();
-            own.spreads.store(spread.note(load), Ordering::Relaxed);
-        }
-        let use_of = |core: &usize| self.cores[*core].busy.load(Ordering::Relaxed);
-        let least = (0..self.cores.len()).min_by_key(use_of).unwrap_or(self.index);
-        let excess = match (own.spreads.load(Ordering::Relaxed), use_of(&least)) {
-            (true, other) if self.open.get() >= SPREAD_OPEN_MIN && other < busy / 2 => {
-                (self.open.get() * (busy - other) / (2 * busy), least)
-            }
-            (false, _) if self.index > 0 => (self.open.get(), 0),
-            _ => (0, least),
+    /// Decides from the reported loads how many connections this core hands over, and to which core. A core that should
+    /// sleep gives all its connections to the least busy core. A core that should be awake and is more than twice as busy
+    /// as the least busy core makes both equally busy.
+    pub(super) fn settle_load(&self) {
+        let awake = self.awake();
+        let ran = |core: usize| self.cores[core].load().ran() as usize;
+        let least = (0..awake.len()).min_by_key(|core| ran(*core)).unwrap_or(0);
+        let (own, other, open) = (ran(self.index), ran(least), self.open.get());
+        let count = match self.index < awake.len() {
+            false => open,
+            true if open >= SHARED_OPEN_MIN && other < own / 2 => open * (own - other) / (2 * own),
+            true => 0,
         };
-        self.excess.set(excess);
+        self.excess.set((count, least));
     }
 
     /// True when this connection should go to another core.
@@ -132,10 +125,6 @@ impl<A: App, R: Reactor> Core<A, R> {
 
     /// Starts the task of a connection.
     pub(super) fn admit(self: &Rc<Self>, executor: &LocalExecutor<'static>, connection: Connection<Tcp>) {
-        if self.index > 0 && self.open.get() == 0 {
-            *self.spread.borrow_mut() = Spread::begun();
-            self.cores[self.index].spreads.store(true, Ordering::Relaxed);
-        }
         self.open.set(self.open.get() + 1);
         match connection.with_client(|client| self.reactor.admit(client)) {
             Ok(connection) => executor.spawn(run(Rc::clone(self), connection)).detach(),

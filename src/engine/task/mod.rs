@@ -1,9 +1,9 @@
 //! The async engine. Each core has one thread, one smol `LocalExecutor` and one reactor. Each connection has one task.
 //!
-//! The first core accepts connections and keeps them. When the first core is scarce and CPUs are free (`spread.rs`), it
-//! hands idle connections over to the least busy core, until both cores are equally busy. When CPUs are scarce or little
-//! work is left, the other cores give their connections back. A connection with a running request stays on its core.
-//! smol's reactor hands nothing over.
+//! The first core accepts connections, and keeps them while one core should be awake (`awake.rs`). When more cores should
+//! be awake, a busy core hands idle connections over to the least busy core, until both cores are equally busy. A core
+//! that should sleep gives its connections back. A connection with a running request stays on its core. smol's reactor
+//! hands nothing over.
 
 mod core;
 mod edge;

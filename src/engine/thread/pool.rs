@@ -1,7 +1,6 @@
 //! The pool of workers, and the jobs that its channel carries.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -9,11 +8,11 @@ use parking_lot::Mutex;
 
 use super::place::Place;
 use crate::app::App;
+use crate::engine::awake::Awake;
 use crate::engine::event_loop::EventLoop;
 use crate::engine::options::Pool;
 use crate::engine::shared::Shared;
 use crate::engine::sockets::Sockets;
-use crate::engine::spread::Spread;
 use crate::engine::transport::Tcp;
 use crate::engine::worker::WorkerState;
 
@@ -36,6 +35,8 @@ pub(super) struct Leader {
     pub(super) event_loop: EventLoop,
     /// Clients whose connections are ready.
     pub(super) ready: Vec<usize>,
+    /// Decides how many workers should be awake.
+    pub(super) awake: Awake,
     /// Gets a message when the engine has ended. Dropped without a message if the leader panics.
     pub(super) ended: Sender<()>,
 }
@@ -52,8 +53,5 @@ pub(super) struct ThreadEngine<A: App> {
     pub(super) pool: Pool,
     pub(super) sockets: Sockets<Place>,
     pub(super) workers: Box<[Mutex<Worker<A>>]>,
-    pub(super) spread: Mutex<Spread>,
-    /// The decision of `spread`: the leader shares its work out.
-    pub(super) shares_out: AtomicBool,
     pub(super) feed: Feed,
 }
