@@ -9,6 +9,7 @@ use super::rows::Metric;
 use crate::lab::{Lab, Server, Trouble, free_port};
 use crate::model::{Cell, Client, Target, Work, file};
 use crate::plan::FILES;
+use crate::probe::{Prober, Spec};
 use crate::proc::{GroupCounters, HostCounters};
 use crate::wrk;
 
@@ -63,13 +64,14 @@ impl<'a> Bench<'a> {
             .try_for_each(|(name, _)| self.lab.verify(address, &Cell { path: (*name).into(), ..any.clone() }))
     }
 
-    /// Starts a target, warms it up, measures it and stops it.
-    pub(crate) fn measure(&self, target: &Target, cell: &Cell) -> Result<Sample, Trouble> {
+    /// Starts a target, warms it up, measures it and stops it. With `probe_hz`, a prober asks on fresh connections beside
+    /// the load.
+    pub(crate) fn measure(&self, target: &Target, cell: &Cell, probe_hz: f64) -> Result<Sample, Trouble> {
         let (server, address) = self.run(target, cell)?;
         self.lab.verify(address, cell)?;
         let sample = match cell.work {
             Work::Idle => self.idle(cell, address, &server)?,
-            Work::Load | Work::Syscalls => self.load(cell, address, &server)?,
+            Work::Load | Work::Syscalls => self.load(cell, address, &server, probe_hz)?,
         };
         if server.program.has_ended() {
             return Err(Trouble::Failed("it ended by itself".into()));
@@ -79,7 +81,13 @@ impl<'a> Bench<'a> {
         Ok(sample)
     }
 
-    fn load(&self, cell: &Cell, address: SocketAddr, server: &Server<'_>) -> Result<Sample, Trouble> {
+    fn load(
+        &self,
+        cell: &Cell,
+        address: SocketAddr,
+        server: &Server<'_>,
+        probe_hz: f64,
+    ) -> Result<Sample, Trouble> {
         self.wrk(cell, cell.warm_s, address)?;
         let counters = |client| Counters {
             subject: GroupCounters::of_group(server.program.group()),
@@ -88,8 +96,18 @@ impl<'a> Bench<'a> {
             host: HostCounters::read(),
         };
         let before = counters(GroupCounters::default());
+        let body = self.lab.body(cell)?;
+        let spec = Spec { address, path: cell.path.clone(), body, rate_hz: probe_hz, seconds: cell.seconds };
+        let prober = (probe_hz > 0.0).then(|| Prober::start(spec));
         let (client, of_client) = self.wrk(cell, cell.seconds, address)?;
-        Ok(sample(&client, &before, &counters(of_client)))
+        let mut sample = sample(&client, &before, &counters(of_client));
+        if let Some(prober) = prober {
+            let probe =
+                prober.finish().map_err(|error| Trouble::Broken(format!("the prober: {error}")))?.derive();
+            let p99 = probe.waiting_us.percentiles.iter().find(|(fraction, _)| *fraction == 0.99);
+            sample.extend(p99.map(|(_, us)| (Metric::FirstByteP99Ms, *us as f64 / 1e3)));
+        }
+        Ok(sample)
     }
 
     /// Runs wrk and returns its report and its kernel counters.
