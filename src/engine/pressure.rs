@@ -31,7 +31,7 @@ const SHORT_PERCENT: u64 = 10;
 /// on two CPUs the workers were ready for 91 to 100 %, limited or not.
 const READY_PERCENT: u64 = 85;
 
-/// The maximum of requests in flight per core. Further requests wait. With smol's own reactor no request waits.
+/// The maximum of requests in flight per core that is awake. Further requests wait. With smol's own reactor no request waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConcurrencyLimit {
     /// No maximum.
@@ -54,7 +54,8 @@ impl Default for ConcurrencyLimit {
 #[derive(Debug)]
 pub struct PressureLimit {
     concurrency: ConcurrencyLimit,
-    cores: usize,
+    /// The number of cores that serve these requests.
+    cores: AtomicUsize,
     /// A request is counted for one to two epochs.
     epoch_ms: u64,
     limited: AtomicBool,
@@ -84,7 +85,7 @@ impl PressureLimit {
     pub fn with_epoch(concurrency: ConcurrencyLimit, cores: usize, epoch: Duration) -> Self {
         PressureLimit {
             concurrency,
-            cores,
+            cores: AtomicUsize::new(cores),
             epoch_ms: (epoch.as_millis() as u64).max(1),
             limited: AtomicBool::new(false),
             held: AtomicBool::new(false),
@@ -131,6 +132,11 @@ impl PressureLimit {
         self.limited.store(limited, Ordering::Relaxed);
     }
 
+    /// Changes the number of cores that serve these requests.
+    pub(super) fn set_cores(&self, cores: usize) {
+        self.cores.store(cores, Ordering::Relaxed);
+    }
+
     /// Counts a request that goes to a backend.
     pub(super) fn begin(&self) -> InFlight {
         let parity = parity(self.epoch.load(Ordering::Relaxed));
@@ -156,13 +162,12 @@ impl PressureLimit {
 
     /// The number of requests that may begin now; unlimited without a limit.
     pub fn room(&self) -> usize {
-        let most = match self.concurrency {
-            ConcurrencyLimit::Always(each) => each * self.cores,
-            ConcurrencyLimit::WhenSaturated(each) if self.limited.load(Ordering::Relaxed) => {
-                each * self.cores
-            }
+        let each = match self.concurrency {
+            ConcurrencyLimit::Always(each) => each,
+            ConcurrencyLimit::WhenSaturated(each) if self.limited.load(Ordering::Relaxed) => each,
             _ => return usize::MAX,
         };
+        let most = each * self.cores.load(Ordering::Relaxed);
         let young: usize = self.young.iter().map(|count| count.load(Ordering::Relaxed)).sum();
         most.saturating_sub(young)
     }
@@ -250,6 +255,16 @@ mod tests {
         let _ = [pressure.begin(), pressure.begin()];
         pressure.tick(EPOCH_MS * 40);
         assert_eq!(pressure.room(), 10, "all are old");
+    }
+
+    #[test]
+    fn the_limit_is_per_core() {
+        let pressure = PressureLimit::new(ConcurrencyLimit::Always(10), 1);
+        let _ = pressure.begin();
+        for (cores, room) in [(1, 9), (3, 29), (1, 9)] {
+            pressure.set_cores(cores);
+            assert_eq!(pressure.room(), room, "{cores} cores");
+        }
     }
 
     #[test]

@@ -24,6 +24,21 @@ const SHARED_OPEN_MIN: usize = 8;
 /// 47.
 const FULL_PERCENT: u64 = 95;
 
+/// The number of connections that a core should hand over, and the core that should get them. `ran` is the percentage of
+/// its time for which each core ran; the first `awake` cores should be awake. A core that should sleep gives all its
+/// connections to the least busy core. A core that should be awake and is more than twice as busy as the least busy core
+/// makes both equally busy.
+fn excess(index: usize, open: usize, ran: &[usize], awake: usize) -> (usize, usize) {
+    let least = (0..awake).min_by_key(|core| ran[*core]).unwrap_or(0);
+    let (own, other) = (ran[index], ran[least]);
+    let count = match index < awake {
+        false => open,
+        true if open >= SHARED_OPEN_MIN && other < own / 2 => open * (own - other) / (2 * own),
+        true => 0,
+    };
+    (count, least)
+}
+
 impl<A: App, R: Reactor> Core<A, R> {
     /// The cores that should be awake.
     fn awake(&self) -> &[CoreHandle] {
@@ -48,20 +63,10 @@ impl<A: App, R: Reactor> Core<A, R> {
         (0..self.cores.len()).max_by_key(open).unwrap_or(self.index)
     }
 
-    /// Decides from the reported loads how many connections this core hands over, and to which core. A core that should
-    /// sleep gives all its connections to the least busy core. A core that should be awake and is more than twice as busy
-    /// as the least busy core makes both equally busy.
+    /// Decides from the reported loads how many connections this core hands over, and to which core.
     pub(super) fn settle_load(&self) {
-        let awake = self.awake();
-        let ran = |core: usize| self.cores[core].load().ran() as usize;
-        let least = (0..awake.len()).min_by_key(|core| ran(*core)).unwrap_or(0);
-        let (own, other, open) = (ran(self.index), ran(least), self.open.get());
-        let count = match self.index < awake.len() {
-            false => open,
-            true if open >= SHARED_OPEN_MIN && other < own / 2 => open * (own - other) / (2 * own),
-            true => 0,
-        };
-        self.excess.set((count, least));
+        let ran: Vec<usize> = self.cores.iter().map(|core| core.load().ran() as usize).collect();
+        self.excess.set(excess(self.index, self.open.get(), &ran, self.awake().len()));
     }
 
     /// True when this connection should go to another core.
@@ -141,5 +146,33 @@ impl<A: App, R: Reactor> Core<A, R> {
         self.open.set(self.open.get() - 1);
         self.cores[self.index].open.fetch_sub(1, Ordering::Relaxed);
         self.shared.closed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_core_shares_and_a_core_that_should_sleep_gives_all() {
+        // own number, connections, time run of each core, cores awake, connections to hand over, the core that gets them
+        let cases = [
+            (0, 100, &[90, 0][..], 1, (0, 0)),
+            (0, 100, &[90, 0], 2, (50, 1)),
+            (0, 100, &[90, 40], 2, (27, 1)),
+            (0, 100, &[90, 45], 2, (0, 1)),
+            (0, 7, &[90, 0], 2, (0, 1)),
+            (1, 60, &[50, 50], 1, (60, 0)),
+            (1, 0, &[50, 0], 1, (0, 0)),
+            (3, 5, &[80, 60, 70, 9], 3, (5, 1)),
+            (2, 40, &[80, 60, 10, 9], 4, (0, 3)),
+        ];
+        for (index, open, ran, awake, expected) in cases {
+            assert_eq!(
+                excess(index, open, ran, awake),
+                expected,
+                "core {index}, {open} open, {ran:?}, {awake} awake"
+            );
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::awake::Awake;
 use crate::engine::driver::Connection;
 use crate::engine::event_loop::{self, EventLoop, Sink, room_at_once};
 use crate::engine::listener::Arrival;
-use crate::engine::options::Pool;
+use crate::engine::options::{Pool, cores};
 use crate::engine::shared::Shared;
 use crate::engine::sockets::Sockets;
 
@@ -154,8 +154,10 @@ impl<A: App> Sink for LeaderSink<'_, A> {
 
     fn sweep(&mut self, now: Instant) {
         if let Some(load) = self.worker.run_queue.read(now) {
-            self.engine.sockets.pressure.note_load(load);
-            self.engine.shared.set_awake(self.awake.note(load));
+            let ThreadEngine { shared, sockets, .. } = self.engine;
+            shared.set_awake(self.awake.note(load));
+            sockets.pressure.set_cores(shared.awake().min(cores()));
+            sockets.pressure.note_load(load);
         }
     }
 }

@@ -45,7 +45,8 @@ pub(super) fn start<A: App>(
     let poll = Poll::new()?;
     let alarm = Alarm::new(poll.registry())?;
     shared.set_alarms(Box::new([Arc::clone(&alarm)]));
-    let sockets = Sockets::new(poll.registry().try_clone()?, alarm, &shared.options, cores());
+    let sockets =
+        Sockets::new(poll.registry().try_clone()?, alarm, &shared.options, shared.awake().min(cores()));
     let count = shared.counters.len();
     let (sender, receiver) = crossbeam_channel::unbounded();
     let feed = match pool {
