@@ -16,8 +16,10 @@ GRADE ?=
 SLO ?= p99=20ms
 
 # Rounds and rows of the comparison with other programs, and seconds of each run: make peers ROWS=c1000,idle SECONDS=3
+# DISTURB=1 runs a busy loop under nice beside every measurement.
 ROUNDS ?= 5
 ROWS ?=
+DISTURB ?=
 PEERS_FLAGS ?=
 
 # The comparison of two builds: make compare BASE=eeaf6c5 PAIRS=10 SECONDS=2 ONLY=async-c1000,close
@@ -120,10 +122,11 @@ lint: ## check formatting, clippy and documentation
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
 
-peers: bench-build ## compare both engines with HAProxy, nginx and other installed balancers (ROUNDS= SECONDS= ROWS=)
+peers: bench-build ## compare both engines with HAProxy, nginx and other installed balancers (ROUNDS= SECONDS= ROWS= DISTURB=1)
 	cargo build --release --quiet --example byte_pump
 	@exec $(lab) peers --neraca $(neraca) --byte-pump $(dir $(neraca))examples/byte_pump \
-		--rounds $(ROUNDS) --seconds $(or $(SECONDS),3) $(if $(ROWS),--rows $(ROWS)) $(PEERS_FLAGS)
+		--rounds $(ROUNDS) --seconds $(or $(SECONDS),3) $(if $(ROWS),--rows $(ROWS)) \
+		$(if $(DISTURB),--disturb) $(PEERS_FLAGS)
 
 compare: bench-build ## compare this build with BASE=commit or program; exit 1 when it is slower (PAIRS= SECONDS= ONLY=)
 	@exec $(lab) compare --neraca $(neraca) --base $(BASE) --pairs $(PAIRS) --seconds $(or $(SECONDS),2) \

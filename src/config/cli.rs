@@ -231,6 +231,9 @@ pub(super) struct ExperimentArguments {
     /// Maximum size of one read [default: the size of the buffer].
     #[arg(long, value_name = "BYTES", value_parser = number)]
     pub(super) experiment_receive_bytes: Option<u64>,
+    /// Keep all workers awake, whatever the load.
+    #[arg(long)]
+    pub(super) experiment_all_awake: bool,
 }
 
 /// Experiments with the file server.

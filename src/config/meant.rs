@@ -104,6 +104,8 @@ pub struct Common {
     pub access_log: bool,
     /// Maximum bytes of one read (for experiments). None means the size of the buffer.
     pub receive_bytes: Option<usize>,
+    /// True to keep all workers awake (for experiments).
+    pub all_awake: bool,
 }
 
 impl Config {
@@ -172,6 +174,7 @@ impl Common {
             stats: written.stats.clone(),
             access_log: written.experiments.experiment_access_log,
             receive_bytes: receive_bytes.map(|n| n as usize),
+            all_awake: written.experiments.experiment_all_awake,
         })
     }
 }

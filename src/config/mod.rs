@@ -163,9 +163,14 @@ mod tests {
     #[test]
     fn experiments_are_off_until_asked_for() {
         let off = balance("--demo").common;
-        assert_eq!((off.access_log, off.options().receive_bytes), (false, usize::MAX));
-        let on = balance("--demo --experiment-access-log --experiment-receive-bytes 32").common;
-        assert_eq!((on.access_log, on.options().receive_bytes), (true, 32));
+        assert_eq!(
+            (off.access_log, off.options().receive_bytes, off.options().all_awake),
+            (false, usize::MAX, false)
+        );
+        let on =
+            balance("--demo --experiment-access-log --experiment-receive-bytes 32 --experiment-all-awake")
+                .common;
+        assert_eq!((on.access_log, on.options().receive_bytes, on.options().all_awake), (true, 32, true));
         for (options, listed, read) in [
             ("", false, false),
             ("--experiment-list-directory", true, false),

@@ -19,6 +19,7 @@ impl Common {
             concurrency: ConcurrencyLimit::Unlimited,
             listener: ListenerSettings { limits: self.limits.clone(), trust: Vec::new() },
             engine_limits: self.engine_limits.clone(),
+            all_awake: self.all_awake,
             receive_bytes: self.receive_bytes.unwrap_or(usize::MAX),
             client_transform: None,
             backend_transform: None,

@@ -6,29 +6,32 @@ use rustix::time::ClockId;
 
 use crate::app::Moment;
 
-/// The CPU time of this thread. Time on the run queue does not count.
-#[derive(Debug, Default)]
-pub(super) struct CpuTime(Duration);
-
-impl CpuTime {
-    /// The CPU time between two instants in percent. `from` is the instant of the last call.
-    pub(super) fn percent_since(&mut self, from: Instant, to: Instant) -> usize {
-        let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
-        let total = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
-        let since = total.saturating_sub(std::mem::replace(&mut self.0, total));
-        let elapsed = to.saturating_duration_since(from).as_micros().max(1);
-        (since.as_micros() * 100 / elapsed).min(100) as usize
-    }
-}
-
 /// The load of a worker between the last two readings. Time that the worker spent blocked on its channel does not
 /// count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
     /// Percent of the time in which the thread ran or waited for a CPU.
     pub ready: u64,
     /// Percent of the time in which the thread waited for a CPU.
     pub waited: u64,
+}
+
+impl Load {
+    /// Percent of the time in which the thread ran.
+    pub(super) fn ran(self) -> u64 {
+        self.ready.saturating_sub(self.waited)
+    }
+
+    /// The mean of the loads; no load without any.
+    pub(super) fn mean(loads: impl Iterator<Item = Load>) -> Load {
+        let (mut sum, mut count) = (Load::default(), 0);
+        for load in loads {
+            sum = Load { ready: sum.ready + load.ready, waited: sum.waited + load.waited };
+            count += 1;
+        }
+        let count = count.max(1);
+        Load { ready: sum.ready / count, waited: sum.waited / count }
+    }
 }
 
 /// The minimum observed time for a load. Blocked time does not count. So the observed time of a new leader is only a
@@ -45,9 +48,17 @@ struct SchedStat {
 }
 
 impl SchedStat {
-    /// Reads /proc/thread-self/schedstat; None if the kernel has no such file.
-    fn read() -> Option<Self> {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    /// Reads the statistics of this thread. A kernel without /proc/thread-self/schedstat tells only the time on a CPU:
+    /// then no wait for a CPU is seen.
+    fn read() -> Self {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        Self::parse(&text).unwrap_or_else(|| {
+            let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
+            SchedStat { ran_ns: time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64, waited_ns: 0 }
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
         Some(SchedStat { ran_ns: numbers.next()?, waited_ns: numbers.next()? })
     }
@@ -76,10 +87,9 @@ impl RunQueueStat {
         }
     }
 
-    /// The load since the last reading. None on the first call, after less than [`OBSERVED_MIN`], and if the kernel has
-    /// no schedstat file.
+    /// The load since the last reading. None on the first call and after less than [`OBSERVED_MIN`].
     pub(super) fn read(&mut self, now: Instant) -> Option<Load> {
-        self.read_as(now, SchedStat::read()?)
+        self.read_as(now, SchedStat::read())
     }
 
     fn read_as(&mut self, now: Instant, stat: SchedStat) -> Option<Load> {
@@ -148,6 +158,30 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_statistics_are_two_numbers_of_nanoseconds() {
+        for (text, expected) in
+            [("12 34 5\n", Some((12, 34))), ("12", None), ("", None), ("12 x 5", None), ("-1 2 3", None)]
+        {
+            let parsed = SchedStat::parse(text).map(|stat| (stat.ran_ns, stat.waited_ns));
+            assert_eq!(parsed, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_mean_load_is_over_all_workers() {
+        let load = |ran, waited| Load { ready: ran + waited, waited };
+        let cases = [
+            (vec![], load(0, 0)),
+            (vec![load(90, 3)], load(90, 3)),
+            (vec![load(90, 0), load(30, 20)], load(60, 10)),
+        ];
+        for (loads, mean) in cases {
+            assert_eq!(Load::mean(loads.iter().copied()), mean, "{loads:?}");
+        }
+        assert_eq!(load(60, 10).ran(), 60);
+    }
 
     fn stat(ran_ms: u64, waited_ms: u64) -> SchedStat {
         SchedStat { ran_ns: ran_ms * 1_000_000, waited_ns: waited_ms * 1_000_000 }

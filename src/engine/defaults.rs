@@ -11,12 +11,12 @@ impl Default for Engine {
 }
 
 impl Engine {
-    /// The default number of worker threads. One worker per core is enough for tasks, which never block. Workers of the
-    /// thread engine block, so there are two per core, and at least four.
+    /// The default number of worker threads. One worker per core is enough, because workers do not block. Only the workers
+    /// of the textbook pool block, so there are two per core, and at least four.
     pub fn default_workers(self) -> usize {
         match self {
-            Engine::Thread(_) => (2 * cores()).max(4),
-            Engine::Async(_) => cores(),
+            Engine::Thread(Pool::Textbook) => (2 * cores()).max(4),
+            Engine::Thread(_) | Engine::Async(_) => cores(),
         }
     }
 }
@@ -52,6 +52,7 @@ impl Default for Options {
             listener: ListenerSettings::default(),
             engine_limits: EngineLimits::default(),
             receive_bytes: usize::MAX,
+            all_awake: false,
             client_transform: None,
             backend_transform: None,
         }

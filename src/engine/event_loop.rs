@@ -48,8 +48,8 @@ pub(super) trait Sink {
     /// Closes idle clients, because new clients wait and the engine is full.
     fn make_room(&mut self, now: Instant);
 
-    /// Does the engine's periodic work. `since` is the time of the last sweep.
-    fn sweep(&mut self, since: Instant, now: Instant);
+    /// Does the engine's periodic work.
+    fn sweep(&mut self, now: Instant);
 }
 
 /// The state of one event loop.
@@ -168,7 +168,8 @@ impl EventLoop {
             .collect();
         sockets.close_expired(now, shared.options.listener.limits.idle_timeout);
         due.into_iter().for_each(|client| rouse(sink, client));
-        sink.sweep(std::mem::replace(&mut self.swept, now), now);
+        self.swept = now;
+        sink.sweep(now);
         self.acceptor.retry();
     }
 }

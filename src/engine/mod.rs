@@ -8,6 +8,7 @@ mod acceptor;
 mod active;
 mod alarm;
 mod atomic;
+mod awake;
 mod clock;
 mod defaults;
 #[doc(hidden)]
@@ -17,6 +18,7 @@ mod event_loop;
 mod handle;
 mod listener;
 mod options;
+mod pauses;
 mod pressure;
 mod readiness;
 mod shared;

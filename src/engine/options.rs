@@ -84,7 +84,7 @@ impl Default for EngineLimits {
 pub struct Options {
     /// The engine.
     pub engine: Engine,
-    /// The number of threads; at least 1.
+    /// The number of threads; at least 1. The engine wakes as many of them as the load needs.
     pub workers: usize,
     /// The limit on the requests in flight.
     pub concurrency: ConcurrencyLimit,
@@ -95,6 +95,9 @@ pub struct Options {
     /// Maximum bytes of a single read. Only experiments set less than a whole buffer, to measure the cost of small
     /// reads.
     pub receive_bytes: usize,
+    /// True to keep all workers awake at all times. Only experiments do so, to measure what a worker costs that is not
+    /// needed.
+    pub all_awake: bool,
     /// Makes a transform, for example for encryption, for each client connection of the listeners that the engine
     /// starts with. None: the bytes on the sockets are HTTP.
     pub client_transform: Option<TransformFactory>,

@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::clock::Load;
+use super::pauses::Pauses;
 
 /// The default epoch. A request is counted for one to two epochs.
 pub(super) const EPOCH: Duration = Duration::from_millis(10);
@@ -29,12 +30,8 @@ const SHORT_PERCENT: u64 = 10;
 /// A worker is idle when it is ready to run in less than this share of the time, in percent. With 1000 clients and everything
 /// on two CPUs the workers were ready for 91 to 100 %, limited or not.
 const READY_PERCENT: u64 = 85;
-/// The first and the longest pause after the limit left a worker idle. The unit is one load measurement, about 200 ms:
-/// so they are 1 s and 1 minute.
-const PAUSE_MIN: u32 = 5;
-const PAUSE_MAX: u32 = 300;
 
-/// The maximum of requests in flight per core. Further requests wait. With smol's own reactor no request waits.
+/// The maximum of requests in flight per core that is awake. Further requests wait. With smol's own reactor no request waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConcurrencyLimit {
     /// No maximum.
@@ -57,27 +54,18 @@ impl Default for ConcurrencyLimit {
 #[derive(Debug)]
 pub struct PressureLimit {
     concurrency: ConcurrencyLimit,
-    cores: usize,
+    /// The number of cores that serve these requests.
+    cores: AtomicUsize,
     /// A request is counted for one to two epochs.
     epoch_ms: u64,
     limited: AtomicBool,
     /// A request was held back since the last load measurement.
     held: AtomicBool,
+    /// The pauses after the limit left a worker idle.
     pauses: Mutex<Pauses>,
     epoch: AtomicU64,
     /// Requests begun in this epoch and in the epoch before, by parity.
     young: [AtomicUsize; 2],
-}
-
-/// The pauses of the limit, in loads noted.
-#[derive(Debug)]
-struct Pauses {
-    /// Loads until the limit may return.
-    remaining: u32,
-    /// The length of the next pause.
-    next: u32,
-    /// Load measurements in which the limit held and left no worker idle, since the last pause.
-    worked: u32,
 }
 
 /// The epoch in which a request is counted, by parity.
@@ -97,11 +85,11 @@ impl PressureLimit {
     pub fn with_epoch(concurrency: ConcurrencyLimit, cores: usize, epoch: Duration) -> Self {
         PressureLimit {
             concurrency,
-            cores,
+            cores: AtomicUsize::new(cores),
             epoch_ms: (epoch.as_millis() as u64).max(1),
             limited: AtomicBool::new(false),
             held: AtomicBool::new(false),
-            pauses: Mutex::new(Pauses { remaining: 0, next: PAUSE_MIN, worked: 0 }),
+            pauses: Mutex::default(),
             epoch: AtomicU64::new(0),
             young: Default::default(),
         }
@@ -129,23 +117,24 @@ impl PressureLimit {
         let limited = match self.limited.load(Ordering::Relaxed) {
             true if idle && !held => false,
             true if idle => {
-                *pauses =
-                    Pauses { remaining: pauses.next, next: (pauses.next * 2).min(PAUSE_MAX), worked: 0 };
+                pauses.begin();
                 false
             }
             true => {
-                pauses.worked += 1;
-                if pauses.worked > pauses.next {
-                    pauses.next = PAUSE_MIN;
-                }
+                pauses.worked();
                 short
             }
             false => {
-                pauses.remaining = pauses.remaining.saturating_sub(1);
-                short && !idle && pauses.remaining == 0
+                let may_return = pauses.is_over();
+                short && !idle && may_return
             }
         };
         self.limited.store(limited, Ordering::Relaxed);
+    }
+
+    /// Changes the number of cores that serve these requests.
+    pub(super) fn set_cores(&self, cores: usize) {
+        self.cores.store(cores, Ordering::Relaxed);
     }
 
     /// Counts a request that goes to a backend.
@@ -173,13 +162,12 @@ impl PressureLimit {
 
     /// The number of requests that may begin now; unlimited without a limit.
     pub fn room(&self) -> usize {
-        let most = match self.concurrency {
-            ConcurrencyLimit::Always(each) => each * self.cores,
-            ConcurrencyLimit::WhenSaturated(each) if self.limited.load(Ordering::Relaxed) => {
-                each * self.cores
-            }
+        let each = match self.concurrency {
+            ConcurrencyLimit::Always(each) => each,
+            ConcurrencyLimit::WhenSaturated(each) if self.limited.load(Ordering::Relaxed) => each,
             _ => return usize::MAX,
         };
+        let most = each * self.cores.load(Ordering::Relaxed);
         let young: usize = self.young.iter().map(|count| count.load(Ordering::Relaxed)).sum();
         most.saturating_sub(young)
     }
@@ -191,6 +179,7 @@ fn parity(epoch: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pauses::{PAUSE_MAX, PAUSE_MIN};
     use super::*;
 
     const BUSY: Load = Load { ready: 100, waited: 30 };
@@ -266,6 +255,16 @@ mod tests {
         let _ = [pressure.begin(), pressure.begin()];
         pressure.tick(EPOCH_MS * 40);
         assert_eq!(pressure.room(), 10, "all are old");
+    }
+
+    #[test]
+    fn the_limit_is_per_core() {
+        let pressure = PressureLimit::new(ConcurrencyLimit::Always(10), 1);
+        let _ = pressure.begin();
+        for (cores, room) in [(1, 9), (3, 29), (1, 9)] {
+            pressure.set_cores(cores);
+            assert_eq!(pressure.room(), room, "{cores} cores");
+        }
     }
 
     #[test]

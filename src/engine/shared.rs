@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::alarm::Alarm;
 use super::listener::Bound;
-use super::options::Options;
+use super::options::{Engine, Options, Pool, ReactorKind};
 use super::stats::Counters;
 use crate::app::ListenerId;
 
@@ -34,6 +34,8 @@ pub struct Shared<A> {
     pub(super) app: Arc<A>,
     pub(super) options: Options,
     pub(super) counters: Box<[Counters]>,
+    /// The number of workers that should be awake.
+    awake: AtomicUsize,
     /// Open client connections.
     pub(super) open: AtomicUsize,
     phase: AtomicU8,
@@ -54,9 +56,12 @@ pub struct Shared<A> {
 impl<A> Shared<A> {
     /// The state of an engine that has not started.
     pub fn new(app: Arc<A>, options: Options) -> Self {
+        let workers = options.workers.max(1);
+        let all_awake = options.all_awake || !decides_awake(options.engine);
         Shared {
             app,
-            counters: (0..options.workers.max(1)).map(|_| Counters::default()).collect(),
+            counters: (0..workers).map(|_| Counters::default()).collect(),
+            awake: AtomicUsize::new(if all_awake { workers } else { 1 }),
             options,
             open: AtomicUsize::new(0),
             phase: AtomicU8::new(SERVING),
@@ -72,6 +77,18 @@ impl<A> Shared<A> {
     /// The counters of one worker.
     pub fn counters(&self, worker: usize) -> &Counters {
         &self.counters[worker]
+    }
+
+    /// The number of workers that should be awake; at least 1.
+    pub(super) fn awake(&self) -> usize {
+        self.awake.load(Ordering::Relaxed)
+    }
+
+    /// Changes the number of workers that should be awake, unless this number is fixed.
+    pub(super) fn set_awake(&self, awake: usize) {
+        if !self.options.all_awake && decides_awake(self.options.engine) {
+            self.awake.store(awake, Ordering::Relaxed);
+        }
     }
 
     /// Sets the alarms of the event loops, once. The event loop of the first alarm accepts clients.
@@ -199,6 +216,12 @@ impl<A> Shared<A> {
     }
 }
 
+/// True when the engine decides how many of its workers are awake. A worker of the textbook pool blocks, so all others
+/// must be ready. With smol's reactor, the cores do not report their load.
+fn decides_awake(engine: Engine) -> bool {
+    !matches!(engine, Engine::Thread(Pool::Textbook) | Engine::Async(ReactorKind::Smol))
+}
+
 /// Aborts the process when the thread that holds this guard panics outside of a connection. A panic inside a connection
 /// is caught and ends only this connection. A process without its event loop would be alive and serve nobody.
 pub(super) struct AbortOnPanic;
@@ -234,6 +257,26 @@ mod tests {
         shared.stop();
         shared.set_draining(false);
         assert_eq!(phase(), (true, true));
+    }
+
+    #[test]
+    fn one_worker_is_awake_at_first_unless_all_must_be() {
+        let pool = Pool::default();
+        let cases = [
+            (Engine::Thread(pool), false, [1, 3]),
+            (Engine::Thread(pool), true, [4, 4]),
+            (Engine::Thread(Pool::Textbook), false, [4, 4]),
+            (Engine::Async(ReactorKind::Edge), false, [1, 3]),
+            (Engine::Async(ReactorKind::Edge), true, [4, 4]),
+            (Engine::Async(ReactorKind::Smol), false, [4, 4]),
+        ];
+        for (engine, all_awake, expected) in cases {
+            let shared =
+                Shared::new(Arc::new(()), Options { engine, workers: 4, all_awake, ..Options::default() });
+            let first = shared.awake();
+            shared.set_awake(3);
+            assert_eq!([first, shared.awake()], expected, "{engine:?} {all_awake}");
+        }
     }
 
     #[test]

@@ -76,6 +76,8 @@ impl Variant {
             engine_limits: EngineLimits { drain: Duration::from_secs(5), ..EngineLimits::default() },
             concurrency: ConcurrencyLimit::Always(64),
             receive_bytes: usize::MAX,
+            // Half of the variants share their work out at any load.
+            all_awake: self.transforms,
             client_transform: self.transforms.then(|| masked::factory(Role::Server)),
             backend_transform: self.transforms.then(|| masked::factory(Role::Client)),
         }

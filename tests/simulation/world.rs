@@ -105,6 +105,7 @@ impl Plot {
             listener: ListenerSettings { limits, ..ListenerSettings::default() },
             engine_limits: EngineLimits::default(),
             receive_bytes: usize::MAX,
+            all_awake: false,
             client_transform: None,
             backend_transform: None,
         }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use neraca::app::{App, Client, Decision, ListenerSettings, Moment};
 use neraca::cluster::{Permit, Start, Tried};
-use neraca::engine::Snapshot;
+use neraca::engine::{Engine, Options, ReactorKind, Snapshot};
 use neraca::http::answer::Answer;
 use neraca::http::head::RequestHead;
 
@@ -171,10 +171,27 @@ fn each_worker_has_counters_of_its_own(variant: Variant) {
     });
 }
 
+/// Under load, more than one worker serves when all must be awake. In the async engine, a core then hands over idle
+/// connections. The engine with smol's reactor gives new connections to another core once the first core has 128.
+fn more_than_one_worker_serves_when_all_must_be_awake(variant: Variant) {
+    let options = Options { all_awake: true, ..variant.options() };
+    let server = balancer(options, &[automatic(variant, ok)]);
+    let count = if variant.engine == Engine::Async(ReactorKind::Smol) { 140 } else { 32 };
+    let mut clients: Vec<_> = (0..count).map(|_| server.client()).collect();
+    eventually("a second worker serves", || {
+        clients.iter_mut().for_each(|client| client.send(GET));
+        for client in &mut clients {
+            assert_eq!(client.message().text(), "ok");
+        }
+        server.snapshots().iter().filter(|worker| worker.served > 0).count() > 1
+    });
+}
+
 each_variant! {
     a_listener_has_an_identity_and_settings_of_its_own
     a_removed_listener_is_closed_and_its_connections_go_on
     a_listener_that_cannot_be_added_is_refused
     a_drain_closes_connections_after_a_response_and_ends
     each_worker_has_counters_of_its_own
+    more_than_one_worker_serves_when_all_must_be_awake
 }

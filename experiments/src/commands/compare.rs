@@ -201,7 +201,7 @@ fn pair(bench: &Bench<'_>, cell: &Cell, round: u32, seconds: f64) -> Result<[Sam
     let mut pair = [Sample::new(), Sample::new()];
     let order = if round.is_multiple_of(2) { [0, 1] } else { [1, 0] };
     for n in order {
-        pair[n] = match bench.measure(&cell.builds[n], &load) {
+        pair[n] = match bench.measure(&cell.builds[n], &load, 0.0) {
             Err(Trouble::Failed(said)) => {
                 eprintln!("{} of {}: {said}", cell.builds[n].id, cell.name);
                 Sample::from([(Metric::Failed, 1.0)])

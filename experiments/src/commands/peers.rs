@@ -17,10 +17,11 @@ use crate::plans::build::AROUND_S;
 use crate::plans::model::Work;
 use crate::plans::targets::simple as target;
 use crate::run::doctor::{self, Diagnosis};
-use crate::run::lab::{self, Stopped, Trouble};
+use crate::run::child::Program;
+use crate::run::lab::{self, Lab, Stopped, Trouble};
 use measure::{Bench, Sample};
 use results::Results;
-use rows::{Metric, Row, WARM_S};
+use rows::{Against, Metric, Row, WARM_S};
 use subjects::{Found, Kind, ORIGINS, Subject};
 
 /// The arguments of `neraca-lab peers`.
@@ -41,6 +42,9 @@ pub(crate) struct Peers {
     /// Another balancer that listens on 127.0.0.1:{port} and forwards to the ports {o1} {o2} {o3}
     #[arg(long, value_name = "NAME=COMMAND")]
     peer: Vec<String>,
+    /// Run a busy loop under nice beside every measurement, as on a machine that others use too
+    #[arg(long)]
+    disturb: bool,
     /// Print Markdown
     #[arg(long)]
     markdown: bool,
@@ -67,6 +71,7 @@ pub(crate) fn run(arguments: &Peers, stop: &AtomicBool) -> Result<(), Stopped> {
     let mut found = Found::look(diagnosis.host.cpus, byte_pump, &arguments.peer, &arguments.only)?;
     lab::with(neraca, stop, |lab| {
         let origins = target("origins", "nginx -e stderr -c {conf}", Some(ORIGINS.into()));
+        let disturbance = arguments.disturb.then(|| disturb(lab)).transpose()?;
         let any = rows[0].cell(0, 1.0);
         let bench = Bench::start(lab, [("byte_pump", byte_pump.as_path())], &origins, &any)?;
         retain_right(&bench, &rows, &mut found)?;
@@ -78,9 +83,17 @@ pub(crate) fn run(arguments: &Peers, stop: &AtomicBool) -> Result<(), Stopped> {
         for row in rows {
             all.push(measure_row(&bench, row, &mut found, arguments)?);
         }
+        drop(disturbance);
         print!("{}", table::render(&head(arguments, &found, &diagnosis), &all, arguments.markdown));
         Ok(())
     })
+}
+
+/// Starts a busy loop under `nice`, in a session of its own.
+fn disturb<'a>(lab: &Lab<'a>) -> Result<Program<'a>, String> {
+    let words = ["nice", "sh", "-c", "while :; do :; done"];
+    let [out, err] = ["disturb.out", "disturb.err"].map(|name| lab.scratch.join(name));
+    Program::start(&words, &[], &out, &err, lab.guard).map_err(|error| format!("the disturbance: {error}"))
 }
 
 /// Leaves out every peer that serves a wrong body. A wrong body of our engines is an error.
@@ -122,7 +135,7 @@ fn measure_row(
         let mut samples = vec![Sample::new(); order.len()];
         for n in order {
             let subject = &results.subjects[n];
-            samples[n] = match bench.measure(&subject.target, &cell) {
+            samples[n] = match bench.measure(&subject.target, &cell, row.probe_hz) {
                 Ok(sample) => sample,
                 Err(Trouble::Failed(said)) => {
                     found.missing.push(format!("{} in a round of {}: {said}", subject.name, row.id));
@@ -141,11 +154,15 @@ fn measure_row(
     Ok(results)
 }
 
-/// Returns the subjects of a row. The byte pump is left out of the memory rows, because it holds a backend connection
-/// for each client.
+/// Returns the subjects of a row: the engines, the peers, and what else the goals of the row compare them with.
 fn subjects_of(row: &Row, found: &Found) -> Vec<Subject> {
     let subjects = if row.direct { &found.servers } else { &found.balancers };
-    let counts = |subject: &&Subject| row.work == Work::Load || subject.kind != Kind::BytePump;
+    let asks = |against| row.goals.iter().any(|goal| goal.against == against);
+    let counts = |subject: &&Subject| match subject.kind {
+        Kind::BytePump => asks(Against::BytePump),
+        Kind::FixedThread | Kind::FixedAsync => asks(Against::BestFixed),
+        Kind::Thread | Kind::Async | Kind::Peer => true,
+    };
     subjects.iter().filter(counts).cloned().collect()
 }
 
@@ -187,6 +204,9 @@ fn head(arguments: &Peers, found: &Found, diagnosis: &Diagnosis) -> Vec<String> 
             arguments.rounds, arguments.seconds
         ),
     ];
+    head.extend(
+        arguments.disturb.then(|| "disturbed: a busy loop under nice runs beside every measurement".into()),
+    );
     head.extend(
         diagnosis.warnings.iter().filter(|line| line.contains('%')).map(|line| format!("warning: {line}")),
     );

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use smol::channel::Sender;
 
 use crate::app::App;
 use crate::engine::alarm::Alarm;
+use crate::engine::clock::Load;
 use crate::engine::driver::{Backends, Connection};
 use crate::engine::shared::{AbortOnPanic, Shared};
 use crate::engine::stats::Counters;
@@ -79,8 +80,8 @@ pub(super) struct CoreHandle {
     /// The alarm of the core's event loop. None with smol's reactor, where a message wakes the core.
     pub(super) alarm: Option<Arc<Alarm>>,
     pub(super) open: AtomicUsize,
-    /// CPU use between the last two sweeps, in percent.
-    pub(super) busy: AtomicUsize,
+    /// The load between the last two sweeps, in percent: the share of `ready`, and the share of `waited`.
+    load: [AtomicU64; 2],
     /// The number of idle clients that the core must close to make room for new clients.
     pub(super) to_leave: AtomicUsize,
 }
@@ -91,9 +92,21 @@ impl CoreHandle {
             sender,
             alarm,
             open: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
+            load: Default::default(),
             to_leave: AtomicUsize::new(0),
         }
+    }
+
+    /// Reports the load of the core. Another core may read a mix of two reports, which the next report corrects.
+    pub(super) fn report(&self, load: Load) {
+        self.load[0].store(load.ready, Ordering::Relaxed);
+        self.load[1].store(load.waited, Ordering::Relaxed);
+    }
+
+    /// The last reported load.
+    pub(super) fn load(&self) -> Load {
+        let [ready, waited] = self.load.each_ref().map(|part| part.load(Ordering::Relaxed));
+        Load { ready, waited }
     }
 
     pub(super) fn ring(&self) {

@@ -18,7 +18,8 @@ use super::core::{Core, CoreHandle, Reactor, launch};
 use crate::app::App;
 use crate::engine::acceptor::Acceptor;
 use crate::engine::alarm::Alarm;
-use crate::engine::clock::CpuTime;
+use crate::engine::awake::Awake;
+use crate::engine::clock::Load;
 use crate::engine::driver::Connection;
 use crate::engine::event_loop::{self, EventLoop, Sink, room_at_once};
 use crate::engine::listener::{Arrival, Bound};
@@ -92,8 +93,8 @@ pub(super) fn start<A: App>(
 /// The loop of one core: drives the event loop and runs the ready tasks.
 fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut event_loop: EventLoop, inbox: &Receiver<Connection<Tcp>>) {
     let executor = LocalExecutor::new();
-    let (cpu_time, dealt_to) = (CpuTime::default(), vec![false; core.cores.len()]);
-    let mut sink = CoreSink { core, executor: &executor, inbox, cpu_time, dealt_to };
+    let (awake, dealt_to) = (Awake::new(core.cores.len()), vec![false; core.cores.len()]);
+    let mut sink = CoreSink { core, executor: &executor, inbox, awake, dealt_to };
     let mut busy = false;
     loop {
         event_loop.turn(&mut sink, busy);
@@ -125,7 +126,8 @@ struct CoreSink<'a, A: App> {
     core: &'a Rc<Core<A, Edge>>,
     executor: &'a LocalExecutor<'static>,
     inbox: &'a Receiver<Connection<Tcp>>,
-    cpu_time: CpuTime,
+    /// Decides how many cores should be awake. The first core alone asks it.
+    awake: Awake,
     /// The cores that got a connection in this turn.
     dealt_to: Vec<bool>,
 }
@@ -197,11 +199,16 @@ impl<A: App> Sink for CoreSink<'_, A> {
         }
     }
 
-    fn sweep(&mut self, since: Instant, now: Instant) {
-        self.core.settle_load(self.cpu_time.percent_since(since, now));
-        if let Some(load) = self.core.worker.borrow_mut().run_queue.read(now) {
-            self.core.reactor.pressure.note_load(load);
+    fn sweep(&mut self, now: Instant) {
+        let Some(load) = self.core.worker.borrow_mut().run_queue.read(now) else { return };
+        let Core { index, cores, shared, reactor, .. } = &**self.core;
+        reactor.pressure.note_load(load);
+        cores[*index].report(load);
+        if *index == 0 {
+            let awake = &cores[..shared.awake()];
+            shared.set_awake(self.awake.note(Load::mean(awake.iter().map(CoreHandle::load))));
         }
+        self.core.settle_load();
     }
 }
 

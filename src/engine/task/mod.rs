@@ -1,8 +1,9 @@
 //! The async engine. Each core has one thread, one smol `LocalExecutor` and one reactor. Each connection has one task.
 //!
-//! The first core accepts connections, and keeps them until the core is full. An overloaded core hands idle connections
-//! over to the least busy core, until both cores are equally busy. A core with only a few connections keeps them: for
-//! ten connections, two cores are slower than one. A connection with a running request stays on its core.
+//! The first core accepts connections, and keeps them while one core should be awake (`awake.rs`). When more cores should
+//! be awake, a busy core hands idle connections over to the least busy core, until both cores are equally busy. A core
+//! that should sleep gives its connections back. A connection with a running request stays on its core. smol's reactor
+//! hands nothing over.
 
 mod core;
 mod edge;

@@ -6,20 +6,20 @@ use std::time::Instant;
 use super::place::Place;
 use super::pool::{Job, Leader, ThreadEngine, Worker};
 use crate::app::App;
+use crate::engine::awake::Awake;
 use crate::engine::driver::Connection;
-use crate::engine::event_loop::{self, Sink, room_at_once};
+use crate::engine::event_loop::{self, EventLoop, Sink, room_at_once};
 use crate::engine::listener::Arrival;
+use crate::engine::options::{Pool, cores};
 use crate::engine::shared::Shared;
 use crate::engine::sockets::Sockets;
 
 impl<A: App> ThreadEngine<A> {
-    /// Leads until the batch is full or the engine has ended.
+    /// Leads until the leader shares its work out or the engine has ended.
     pub(super) fn lead(self: &Arc<Self>, mut leader: Box<Leader>, index: usize, worker: &mut Worker<A>) {
-        let batch = self.pool.batch();
         loop {
-            let Leader { event_loop, ready, .. } = &mut *leader;
-            let busy = !ready.is_empty();
-            let mut sink = LeaderSink { engine: self, index, worker, ready };
+            let (event_loop, mut sink) = leader.parts(self, index, worker);
+            let busy = !sink.ready.is_empty();
             event_loop.turn(&mut sink, busy);
             if self.shared.is_over() {
                 self.workers.iter().for_each(|_| self.submit(Job::Stop));
@@ -30,12 +30,12 @@ impl<A: App> ThreadEngine<A> {
             // Running requests come first, because their responses make room for new requests.
             for begin in [false, true] {
                 if begin {
-                    let Leader { event_loop, ready, .. } = &mut *leader;
-                    event_loop.begin_waiting(&mut LeaderSink { engine: self, index, worker, ready });
+                    let (event_loop, mut sink) = leader.parts(self, index, worker);
+                    event_loop.begin_waiting(&mut sink);
                 }
                 let mut own = std::mem::take(&mut leader.ready);
-                if own.len() >= batch {
-                    return self.share_out(leader, own, index, worker);
+                if let Some(share) = share(own.len(), self.shared.awake(), self.pool) {
+                    return self.share_out(leader, own, share, index, worker);
                 }
                 own.retain(|client| self.run(*client, index, worker));
                 leader.ready = own;
@@ -43,17 +43,17 @@ impl<A: App> ThreadEngine<A> {
         }
     }
 
-    /// Sends the connections beyond one batch as jobs, gives the leadership away, and runs the batch.
+    /// Sends the connections beyond one share as jobs, gives the leadership away, and runs the share.
     fn share_out(
         self: &Arc<Self>,
         leader: Box<Leader>,
         mut own: Vec<usize>,
+        share: usize,
         index: usize,
         worker: &mut Worker<A>,
     ) {
-        let batch = self.pool.batch();
-        let beyond = own.split_off(batch);
-        for job in beyond.chunks(batch) {
+        let beyond = own.split_off(share);
+        for job in beyond.chunks(share) {
             self.submit(Job::Batch(job.to_vec(), worker.now()));
         }
         self.submit(Job::Lead(leader));
@@ -64,12 +64,39 @@ impl<A: App> ThreadEngine<A> {
     }
 }
 
+/// Fewer ready connections are not shared out, except with the textbook pool.
+const SHARE_MIN: usize = 4;
+
+/// The number of connections per job when a leader should share its ready connections out over `awake` workers. None
+/// when the leader should run them itself. A worker of the textbook pool blocks, so another worker must lead meanwhile.
+fn share(ready: usize, awake: usize, pool: Pool) -> Option<usize> {
+    match pool {
+        Pool::Textbook => (ready > 0).then_some(1),
+        _ if awake == 1 || ready < 2 * SHARE_MIN.min(pool.batch()) => None,
+        _ => Some(ready.div_ceil(awake).max(SHARE_MIN).min(pool.batch())),
+    }
+}
+
+impl Leader {
+    /// The event loop, and the sink for its reports.
+    fn parts<'a, A: App>(
+        &'a mut self,
+        engine: &'a ThreadEngine<A>,
+        index: usize,
+        worker: &'a mut Worker<A>,
+    ) -> (&'a mut EventLoop, LeaderSink<'a, A>) {
+        let Leader { event_loop, ready, awake, .. } = self;
+        (event_loop, LeaderSink { engine, index, worker, ready, awake })
+    }
+}
+
 /// Takes the reports of the event loop for the leader.
 struct LeaderSink<'a, A: App> {
     engine: &'a ThreadEngine<A>,
     index: usize,
     worker: &'a mut Worker<A>,
     ready: &'a mut Vec<usize>,
+    awake: &'a mut Awake,
 }
 
 impl<A: App> Sink for LeaderSink<'_, A> {
@@ -125,9 +152,39 @@ impl<A: App> Sink for LeaderSink<'_, A> {
         event_loop::make_room(self, now, count);
     }
 
-    fn sweep(&mut self, _: Instant, now: Instant) {
+    fn sweep(&mut self, now: Instant) {
         if let Some(load) = self.worker.run_queue.read(now) {
-            self.engine.sockets.pressure.note_load(load);
+            let ThreadEngine { shared, sockets, .. } = self.engine;
+            shared.set_awake(self.awake.note(load));
+            sockets.pressure.set_cores(shared.awake().min(cores()));
+            sockets.pressure.note_load(load);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_connections_are_shared_out_when_more_than_one_worker_should_be_awake() {
+        let pool = |batch| Pool::Crossbeam { batch };
+        // ready connections, workers awake, pool, connections per job
+        let cases = [
+            (1000, 1, pool(256), None),
+            (7, 2, pool(256), None),
+            (8, 2, pool(256), Some(4)),
+            (9, 2, pool(256), Some(5)),
+            (100, 4, pool(256), Some(25)),
+            (20, 16, pool(256), Some(4)),
+            (1000, 2, pool(256), Some(256)),
+            (3, 2, pool(1), Some(1)),
+            (1, 2, pool(1), None),
+            (1, 4, Pool::Textbook, Some(1)),
+            (0, 4, Pool::Textbook, None),
+        ];
+        for (ready, awake, pool, expected) in cases {
+            assert_eq!(share(ready, awake, pool), expected, "{ready} ready, {awake} awake, {pool:?}");
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The thread engine: a fixed pool of workers fed by a channel of ready work.
 //!
 //! One poller watches every socket. The worker that holds the poller is the leader; the channel passes the leadership
-//! on as a job. The leader runs up to `batch` ready connections itself. When its batch is full, the leader sends the
-//! connections beyond the batch as jobs and gives the leadership away. So under light load one worker does all the work
-//! and no other worker is woken. A connection belongs to no worker.
+//! on as a job. The leader runs the ready connections itself while one worker should be awake (`awake.rs`). When more
+//! workers should be awake, the leader keeps one share of the ready connections, sends the other shares as jobs, and
+//! gives the leadership away. A connection belongs to no worker.
 
 mod leader;
 mod place;
@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 
 use super::acceptor::Acceptor;
 use super::alarm::Alarm;
+use super::awake::Awake;
 use super::event_loop::EventLoop;
 use super::listener::Bound;
 use super::options::{Pool, cores};
@@ -44,7 +45,8 @@ pub(super) fn start<A: App>(
     let poll = Poll::new()?;
     let alarm = Alarm::new(poll.registry())?;
     shared.set_alarms(Box::new([Arc::clone(&alarm)]));
-    let sockets = Sockets::new(poll.registry().try_clone()?, alarm, &shared.options, cores());
+    let sockets =
+        Sockets::new(poll.registry().try_clone()?, alarm, &shared.options, shared.awake().min(cores()));
     let count = shared.counters.len();
     let (sender, receiver) = crossbeam_channel::unbounded();
     let feed = match pool {
@@ -77,7 +79,8 @@ pub(super) fn start<A: App>(
             threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(body)?);
         }
     }
-    engine.submit(Job::Lead(Box::new(Leader { event_loop, ready: Vec::new(), ended })));
+    let awake = Awake::new(count.min(cores()));
+    engine.submit(Job::Lead(Box::new(Leader { event_loop, ready: Vec::new(), awake, ended })));
     Ok(Box::new(move || {
         // The leader sends once. The channel closes without a message only if a leader panics.
         if end.recv().is_err() {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::place::Place;
 use crate::app::App;
+use crate::engine::awake::Awake;
 use crate::engine::event_loop::EventLoop;
 use crate::engine::options::Pool;
 use crate::engine::shared::Shared;
@@ -34,6 +35,8 @@ pub(super) struct Leader {
     pub(super) event_loop: EventLoop,
     /// Clients whose connections are ready.
     pub(super) ready: Vec<usize>,
+    /// Decides how many workers should be awake.
+    pub(super) awake: Awake,
     /// Gets a message when the engine has ended. Dropped without a message if the leader panics.
     pub(super) ended: Sender<()>,
 }

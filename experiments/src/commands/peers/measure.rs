@@ -8,6 +8,7 @@ use super::rows::Metric;
 use crate::plans::build::FILES;
 use crate::plans::model::{Cell, Target, Work};
 use crate::run::lab::{Lab, Server, Trouble, free_port};
+use crate::run::probe::{Prober, Spec};
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::wrk::Client;
 
@@ -56,13 +57,14 @@ impl<'a> Bench<'a> {
             .try_for_each(|(name, _)| self.lab.verify(address, &Cell { path: (*name).into(), ..any.clone() }))
     }
 
-    /// Starts a target, warms it up, measures it and stops it.
-    pub(crate) fn measure(&self, target: &Target, cell: &Cell) -> Result<Sample, Trouble> {
+    /// Starts a target, warms it up, measures it and stops it. With `probe_hz`, a prober asks on fresh connections beside
+    /// the load.
+    pub(crate) fn measure(&self, target: &Target, cell: &Cell, probe_hz: f64) -> Result<Sample, Trouble> {
         let (server, address) = self.run(target, cell)?;
         self.lab.verify(address, cell)?;
         let sample = match cell.work {
             Work::Idle => self.idle(cell, address, &server)?,
-            Work::Load | Work::Syscalls | Work::Profile => self.load(cell, address, &server)?,
+            Work::Load | Work::Syscalls | Work::Profile => self.load(cell, address, &server, probe_hz)?,
         };
         if server.program.has_ended() {
             return Err(Trouble::Failed("it ended by itself".into()));
@@ -72,7 +74,13 @@ impl<'a> Bench<'a> {
         Ok(sample)
     }
 
-    fn load(&self, cell: &Cell, address: SocketAddr, server: &Server<'_>) -> Result<Sample, Trouble> {
+    fn load(
+        &self,
+        cell: &Cell,
+        address: SocketAddr,
+        server: &Server<'_>,
+        probe_hz: f64,
+    ) -> Result<Sample, Trouble> {
         self.lab.load_once(cell, cell.warm_s, address)?;
         let counters = |client| Counters {
             subject: GroupCounters::of_group(server.program.group()),
@@ -81,8 +89,18 @@ impl<'a> Bench<'a> {
             host: HostCounters::read(),
         };
         let before = counters(GroupCounters::default());
+        let body = self.lab.body(cell)?;
+        let spec = Spec { address, path: cell.path.clone(), body, rate_hz: probe_hz, seconds: cell.seconds };
+        let prober = (probe_hz > 0.0).then(|| Prober::start(spec));
         let (client, of_client) = self.lab.load_once(cell, cell.seconds, address)?;
-        Ok(sample(&client, &before, &counters(of_client)))
+        let mut sample = sample(&client, &before, &counters(of_client));
+        if let Some(prober) = prober {
+            let probe = prober.finish().map_err(|error| Trouble::Broken(format!("the prober: {error}")))?;
+            let waiting = probe.fresh.waiting_us.summary();
+            let p99 = waiting.percentiles.iter().find(|(fraction, _)| *fraction == 0.99);
+            sample.extend(p99.map(|(_, us)| (Metric::FirstByteP99Ms, *us as f64 / 1e3)));
+        }
+        Ok(sample)
     }
 
     fn idle(&self, cell: &Cell, address: SocketAddr, server: &Server<'_>) -> Result<Sample, Trouble> {

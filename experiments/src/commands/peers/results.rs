@@ -31,11 +31,19 @@ impl Results {
     /// counts. This peer is the same in all rounds: the best peer of each round would be an unfair combination of lucky
     /// rounds.
     pub(super) fn compare(&self, subject: usize, metric: Metric, against: Against) -> Option<f64> {
+        let kind = self.subjects[subject].kind;
         let is_meant = |other: &Subject| match against {
             Against::Itself => false,
             Against::BestPeer => other.kind == Kind::Peer,
             Against::Haproxy => other.name == "haproxy",
             Against::BytePump => other.kind == Kind::BytePump,
+            Against::BetterEngine => matches!(other.kind, Kind::Thread | Kind::Async),
+            Against::BestFixed => {
+                matches!(
+                    (kind, other.kind),
+                    (Kind::Thread, Kind::FixedThread) | (Kind::Async, Kind::FixedAsync)
+                )
+            }
         };
         if against == Against::Itself {
             return self.value(subject, metric);
@@ -124,8 +132,35 @@ mod tests {
             results.row.goals.iter().map(|goal| results.outcome(goal, Kind::Thread)).collect();
         let met: Vec<_> =
             outcomes.iter().map(|outcome| outcome.as_ref().map(|outcome| outcome.met)).collect();
-        assert_eq!(met, [Some(true), Some(false), None, None, Some(false), Some(false)]);
+        assert_eq!(met, [Some(false), Some(false), None, None, None, None, Some(false), Some(false)]);
         assert!(results.row.goals.iter().all(|goal| results.outcome(goal, Kind::Async).is_none()));
+    }
+
+    #[test]
+    fn an_engine_is_compared_with_the_better_engine_and_with_its_own_fixed_workers() {
+        let subjects = [
+            ("thread", Kind::Thread),
+            ("async", Kind::Async),
+            ("thread 1", Kind::FixedThread),
+            ("thread 2", Kind::FixedThread),
+            ("async 1", Kind::FixedAsync),
+        ];
+        let subjects =
+            subjects.map(|(name, kind)| Subject { name: name.into(), kind, target: target(name, "", None) });
+        let sample = |cpu| Sample::from([(Metric::Cpu, cpu), (Metric::Rate, 1e3 / cpu)]);
+        let rounds = vec![[20.0, 25.0, 16.0, 40.0, 50.0].map(sample).into()];
+        let results = Results { row: ROWS[0], subjects: subjects.into(), rounds };
+        let cases = [
+            (0, Metric::Cpu, Against::BetterEngine, 1.0),
+            (1, Metric::Cpu, Against::BetterEngine, 1.25),
+            (0, Metric::Cpu, Against::BestFixed, 1.25),
+            (0, Metric::Rate, Against::BestFixed, 0.8),
+            (1, Metric::Cpu, Against::BestFixed, 0.5),
+        ];
+        for (subject, metric, against, expected) in cases {
+            let value = results.compare(subject, metric, against).unwrap();
+            assert!((value - expected).abs() < 1e-9, "{subject} {metric:?} {against:?}: {value}");
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(crate) enum Metric {
     Switches,
     /// The 99th percentile of the latency, from wrk.
     P99Ms,
+    /// The 99th percentile of the time from a request on a fresh connection to the first byte of its response.
+    FirstByteP99Ms,
     /// Proportional set size of the subject's processes at the end.
     PssMb,
     /// Memory per idle connection.
@@ -46,6 +48,7 @@ impl Metric {
             Metric::ClientCpu => "wrk us",
             Metric::Switches => "csw/req",
             Metric::P99Ms => "p99 ms",
+            Metric::FirstByteP99Ms => "first byte p99 ms",
             Metric::PssMb => "PSS MB",
             Metric::PerConnectionKb => "KB/conn",
             Metric::Failed => "failed",
@@ -58,7 +61,7 @@ impl Metric {
             Metric::Rate | Metric::Failed => 0,
             Metric::User | Metric::System | Metric::Cpu | Metric::OriginCpu | Metric::ClientCpu => 1,
             Metric::PssMb | Metric::IdlePercent => 1,
-            Metric::Switches | Metric::P99Ms | Metric::PerConnectionKb => 2,
+            Metric::Switches | Metric::P99Ms | Metric::FirstByteP99Ms | Metric::PerConnectionKb => 2,
         }
     }
 
@@ -77,6 +80,10 @@ pub(crate) enum Against {
     BestPeer,
     Haproxy,
     BytePump,
+    /// The engine with the lower value.
+    BetterEngine,
+    /// The same engine with its best fixed number of workers.
+    BestFixed,
 }
 
 impl Against {
@@ -86,6 +93,8 @@ impl Against {
             Against::BestPeer => " / best peer's",
             Against::Haproxy => " / haproxy's",
             Against::BytePump => " / byte pump's",
+            Against::BetterEngine => " / better engine's",
+            Against::BestFixed => " / best fixed workers'",
         }
     }
 }
@@ -109,7 +118,7 @@ impl Goal {
         match kind {
             Kind::Thread => Some(self.thread),
             Kind::Async => Some(self.asynchronous),
-            Kind::Peer | Kind::BytePump => None,
+            Kind::FixedThread | Kind::FixedAsync | Kind::Peer | Kind::BytePump => None,
         }
     }
 
@@ -135,6 +144,8 @@ pub(crate) struct Row {
     file: &'static str,
     keep_alive: bool,
     pub(crate) goals: &'static [Goal],
+    /// Requests per second on fresh connections beside the load, which measure the time to the first byte. Zero: none.
+    pub(crate) probe_hz: f64,
 }
 
 const NONE_FAILED: Goal = Goal::new(Metric::Failed, Against::Itself, 0.0, 0.0);
@@ -143,19 +154,33 @@ const fn rate(asynchronous: f64, thread: f64) -> Goal {
     Goal::new(Metric::Rate, Against::BestPeer, asynchronous, thread)
 }
 
+const FIXED_RATE: Goal = Goal::new(Metric::Rate, Against::BestFixed, 0.97, 0.97);
+const FIXED_CPU: Goal = Goal::new(Metric::Cpu, Against::BestFixed, 1.03, 1.03);
+
 const THOUSAND: &[Goal] = &[
-    rate(1.35, 1.25),
-    Goal::new(Metric::Cpu, Against::Haproxy, 0.55, 0.60),
-    Goal::new(Metric::P99Ms, Against::BestPeer, 1.0, 1.0),
+    rate(1.35, 1.40),
+    Goal::new(Metric::Cpu, Against::Haproxy, 0.60, 0.60),
+    Goal::new(Metric::P99Ms, Against::Haproxy, 0.70, 0.70),
+    FIXED_RATE,
+    FIXED_CPU,
     Goal::new(Metric::PssMb, Against::Itself, 8.0, 8.0),
     Goal::new(Metric::Rate, Against::BytePump, 0.90, 0.85),
     NONE_FAILED,
 ];
-const FEWER: &[Goal] =
-    &[rate(1.10, 1.10), Goal::new(Metric::Cpu, Against::BestPeer, 0.80, 0.80), NONE_FAILED];
+const FEWER: &[Goal] = &[
+    rate(1.10, 1.10),
+    Goal::new(Metric::Cpu, Against::BestPeer, 0.80, 0.80),
+    Goal::new(Metric::Cpu, Against::BetterEngine, 1.05, 1.05),
+    Goal::new(Metric::Switches, Against::Itself, 0.20, 0.20),
+    FIXED_RATE,
+    FIXED_CPU,
+    NONE_FAILED,
+];
 const LARGE: &[Goal] = &[rate(1.20, 1.10), NONE_FAILED];
-const LARGEST: &[Goal] = &[rate(1.15, 1.10), NONE_FAILED];
-const CLOSE: &[Goal] = &[rate(1.20, 1.15), NONE_FAILED];
+const LARGEST: &[Goal] =
+    &[rate(1.15, 1.10), Goal::new(Metric::FirstByteP99Ms, Against::Haproxy, 1.5, 1.5), NONE_FAILED];
+const CLOSE: &[Goal] =
+    &[rate(1.20, 1.15), Goal::new(Metric::Cpu, Against::BestPeer, 0.60, 0.60), NONE_FAILED];
 const IDLE: &[Goal] = &[Goal::new(Metric::PerConnectionKb, Against::Itself, 0.30, 0.30), NONE_FAILED];
 const STATIC: &[Goal] = &[rate(1.10, 1.05), NONE_FAILED];
 
@@ -168,7 +193,7 @@ pub(crate) const ROWS: [Row; 13] = [
     load("c10", "128 B, 10 connections", "128.html", 10, FEWER),
     load("10k", "10 KB, 100 connections", "10k.bin", 100, LARGE),
     load("75k", "75 KB, 100 connections", "75k.bin", 100, LARGE),
-    load("1m", "1 MB, 100 connections", "1m.bin", 100, LARGEST),
+    Row { probe_hz: 100.0, ..load("1m", "1 MB, 100 connections", "1m.bin", 100, LARGEST) },
     Row {
         keep_alive: false,
         ..load("close", "128 B, a new connection per request, 200 at once", "128.html", 200, CLOSE)
@@ -191,19 +216,43 @@ const fn load(
     connections: u32,
     goals: &'static [Goal],
 ) -> Row {
-    Row { id, title, direct: false, work: Work::Load, connections, file, keep_alive: true, goals }
+    Row {
+        id,
+        title,
+        direct: false,
+        work: Work::Load,
+        connections,
+        file,
+        keep_alive: true,
+        goals,
+        probe_hz: 0.0,
+    }
 }
 
 impl Row {
     /// Returns the columns of the row's table.
     pub(crate) fn metrics(&self) -> &'static [Metric] {
         use Metric::{
-            ClientCpu, Cpu, Failed, IdlePercent, OriginCpu, P99Ms, PerConnectionKb, PssMb, Rate, Switches,
-            System, User,
+            ClientCpu, Cpu, Failed, FirstByteP99Ms, IdlePercent, OriginCpu, P99Ms, PerConnectionKb, PssMb,
+            Rate, Switches, System, User,
         };
         match (self.work, self.direct) {
             (Work::Idle, _) => &[PerConnectionKb, PssMb, Failed],
             (_, true) => &[Rate, Cpu, User, System, ClientCpu, Switches, P99Ms, PssMb, Failed, IdlePercent],
+            (_, false) if self.probe_hz > 0.0 => &[
+                Rate,
+                Cpu,
+                User,
+                System,
+                OriginCpu,
+                ClientCpu,
+                Switches,
+                P99Ms,
+                FirstByteP99Ms,
+                PssMb,
+                Failed,
+                IdlePercent,
+            ],
             (_, false) => {
                 &[Rate, Cpu, User, System, OriginCpu, ClientCpu, Switches, P99Ms, PssMb, Failed, IdlePercent]
             }

@@ -11,11 +11,17 @@ use crate::plans::targets::{self, simple as target};
 pub(crate) enum Kind {
     Thread,
     Async,
+    /// The thread engine, and the async engine, with a fixed number of workers that are all awake.
+    FixedThread,
+    FixedAsync,
     /// Another program that does the same work. Our engines are compared with the best of the peers.
     Peer,
     /// `examples/byte_pump.rs`, which copies bytes and parses nothing.
     BytePump,
 }
+
+/// The fixed numbers of workers that the engines' own choice is compared with.
+const WORKERS: [&str; 3] = ["1", "2", "4"];
 
 #[derive(Debug, Clone)]
 pub(super) struct Subject {
@@ -132,12 +138,29 @@ impl Found {
     fn add_engines(&mut self) {
         for target in targets::all() {
             match target.id.as_str() {
-                targets::THREAD => self.balancers.push(Subject::new("thread", Kind::Thread, target)),
-                targets::ASYNC => self.balancers.push(Subject::new("async", Kind::Async, target)),
+                targets::THREAD => {
+                    self.add_fixed("thread", Kind::FixedThread, &target);
+                    self.balancers.push(Subject::new("thread", Kind::Thread, target));
+                }
+                targets::ASYNC => {
+                    self.add_fixed("async", Kind::FixedAsync, &target);
+                    self.balancers.push(Subject::new("async", Kind::Async, target));
+                }
                 targets::SERVE_THREAD => self.servers.push(Subject::new("thread", Kind::Thread, target)),
                 targets::SERVE_ASYNC => self.servers.push(Subject::new("async", Kind::Async, target)),
                 _ => {}
             }
+        }
+    }
+
+    /// Adds an engine once for each number of [`WORKERS`], with all of these workers awake.
+    fn add_fixed(&mut self, engine: &str, kind: Kind, target: &Target) {
+        for workers in WORKERS {
+            let name = format!("{engine} {workers}");
+            let mut target = Target { id: name.replace(' ', "-"), ..target.clone() };
+            let arguments = ["--workers", workers, "--experiment-all-awake"];
+            target.command.extend(arguments.map(String::from));
+            self.balancers.push(Subject::new(&name, kind, target));
         }
     }
 

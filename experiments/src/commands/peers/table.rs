@@ -121,6 +121,10 @@ nginx            1.00  20000    12.3     -       -          -       -        -  
 |---|---|---:|---:|---:|---:|---:|---:|
 | 128 B, 200 connections | req/s / best peer's | 1.20 | >= 1.10 | met | - |  | not measured |
 | 128 B, 200 connections | us/req / best peer's | 1.00 | <= 0.80 | missed | - |  | not measured |
+| 128 B, 200 connections | us/req / better engine's | 1.00 | <= 1.05 | met | - |  | not measured |
+| 128 B, 200 connections | csw/req | - |  | not measured | - |  | not measured |
+| 128 B, 200 connections | req/s / best fixed workers' | - |  | not measured | - |  | not measured |
+| 128 B, 200 connections | us/req / best fixed workers' | - |  | not measured | - |  | not measured |
 | 128 B, 200 connections | failed | 0 | <= 0 | met | - |  | not measured |
 ";
         assert_eq!(&markdown[..expected.len()], expected);
