@@ -15,9 +15,9 @@ ORIGINAL = --target 'python-events=python3 -B experiments/targets/lb_events.py' 
 GRADE ?=
 SLO ?= p99=20ms
 
-# Rounds and rows of the comparison with other programs, and seconds of each run: make peers ROWS=c1000,idle SECONDS=3
+# Blocks and cells of the comparison with other programs, and seconds of each run: make peers ROWS=c1000,memory SECONDS=3
 # DISTURB=1 runs a busy loop under nice beside every measurement.
-ROUNDS ?= 5
+ROUNDS ?=
 ROWS ?=
 DISTURB ?=
 PEERS_FLAGS ?=
@@ -29,7 +29,7 @@ ONLY ?=
 
 neraca = $(or $(CARGO_TARGET_DIR),target)/release/neraca
 lab = $(or $(CARGO_TARGET_DIR),target)/lab/neraca-lab
-bench_packages = wrk haproxy nginx caddy apache2 strace linux-perf iproute2 curl valgrind
+bench_packages = wrk haproxy nginx caddy apache2 h2o lighttpd strace linux-perf iproute2 curl valgrind
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
@@ -124,13 +124,12 @@ lint: ## check formatting, clippy and documentation
 
 peers: bench-build ## compare both engines with HAProxy, nginx and other installed balancers (ROUNDS= SECONDS= ROWS= DISTURB=1)
 	cargo build --release --quiet --example byte_pump
-	@exec $(lab) peers --neraca $(neraca) --byte-pump $(dir $(neraca))examples/byte_pump \
-		--rounds $(ROUNDS) --seconds $(or $(SECONDS),3) $(if $(ROWS),--rows $(ROWS)) \
-		$(if $(DISTURB),--disturb) $(PEERS_FLAGS)
+	@exec $(lab) run --plan peers --neraca $(neraca) $(if $(ROUNDS),--blocks $(ROUNDS)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ROWS),--only $(ROWS)) $(if $(DISTURB),--disturb) $(PEERS_FLAGS)
 
-compare: bench-build ## compare this build with BASE=commit or program; exit 1 when it is slower (PAIRS= SECONDS= ONLY=)
-	@exec $(lab) compare --neraca $(neraca) --base $(BASE) --pairs $(PAIRS) --seconds $(or $(SECONDS),2) \
-		$(if $(ONLY),--only $(ONLY))
+compare: bench-build ## compare this build with BASE=commit or program; exit 1 when it is slower (PAIRS= SECONDS= ONLY=), or RUNS='dir dir'
+	@exec $(lab) compare $(or $(RUNS),--neraca $(neraca) --base $(BASE) --pairs $(PAIRS) --seconds $(or $(SECONDS),2) \
+		$(if $(ONLY),--only $(ONLY)))
 
 compare-selftest: bench-build ## check that the comparison finds a slowed build and accepts an equal one
 	@exec $(lab) compare-selftest --neraca $(neraca)

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use commands::{bench, chaos, check, compare, peers, selftest};
+use commands::{bench, chaos, check, compare, selftest};
 use report::words::Lang;
 use run::faulty::{self, Fault};
 use run::lab::Stopped;
@@ -41,8 +41,6 @@ enum Command {
     },
     /// Measure. Resumes a run that was interrupted.
     Run(bench::Bench),
-    /// Compare both engines with other programs, and with the goals of each engine.
-    Peers(peers::Peers),
     /// Compare two builds of Neraca under the same load; exit code 1 when the newer build is worse.
     Compare(compare::Compare),
     /// Check the comparison: measure a build against itself, and against itself slowed down.
@@ -101,7 +99,6 @@ fn main() -> ExitCode {
             if diagnosis.fatal.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Command::Run(options) => until_stopped(|stop| bench::run(&options, stop)),
-        Command::Peers(peers) => until_stopped(|stop| peers::run(&peers, stop)),
         Command::Compare(compare) => until_judged(
             |stop| compare::run(&compare, stop),
             "the newer build is worse beyond the interval, or something failed",

@@ -133,7 +133,7 @@ pub(crate) fn run(arguments: &Capacity, stop: &AtomicBool) -> Result<PathBuf, St
     };
     lab::with(&arguments.neraca, stop, |lab| {
         for target in &chosen {
-            let found = Bench { lab, arguments, target, cell: crate::grade::cell()? }.measure()?;
+            let found = Bench { lab, arguments, target, cell: crate::grade::cell() }.measure()?;
             let rate =
                 found.capacity_hz.map_or("no rate".into(), |rate| format!("{rate:.0} requests per second"));
             println!("{}: highest rate with {}: {rate}", target.title, results.objective);

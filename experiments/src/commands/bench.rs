@@ -19,6 +19,7 @@ use crate::plans::model::{Cell, Plan, SCHEMA, Work};
 use crate::plans::targets;
 use crate::report;
 use crate::run::cell::PROBE_HZ;
+use crate::run::child::Program;
 use crate::run::doctor::{self, Diagnosis};
 use crate::run::files::{self, MANIFEST, PACKED, PLAN, RAW};
 use crate::run::lab::{self, Lab, Stopped, Trouble};
@@ -28,7 +29,7 @@ use crate::run::probe;
 /// The arguments of `neraca-lab run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
-    /// A plan of the laboratory (bench, smoke), or a file such as experiments/plans/bench.toml
+    /// A plan of the laboratory (bench, smoke, peers), or a file such as experiments/plans/bench.toml
     #[arg(long, value_name = "NAME|FILE", default_value = "smoke")]
     plan: String,
     /// Blocks of the part with the most blocks; the other parts change in proportion
@@ -37,9 +38,12 @@ pub(crate) struct Bench {
     /// Measured seconds of each load
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: Option<u32>,
-    /// Only cells whose names contain this
-    #[arg(long, value_name = "TEXT")]
+    /// Only cells whose names contain one of these, such as c1000,memory
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     only: Vec<String>,
+    /// Run a busy loop under `nice` beside every measurement
+    #[arg(long)]
+    disturb: bool,
     /// Time that the run may take; 0 for no limit [default: of the plan]
     #[arg(long, value_name = "N")]
     minutes: Option<u32>,
@@ -78,18 +82,48 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Stopped> {
     }
     let file = plan_file(&options.plan)?;
     let plan = plan(&file, options, &diagnosis)?;
+    enough_descriptors(&plan, diagnosis.host.descriptors)?;
     let minutes = options.minutes.map_or(file.minutes, |minutes| Some(f64::from(minutes)));
     let deadline = minutes.filter(|m| *m > 0.0).map(|m| Instant::now() + Duration::from_secs_f64(m * 60.0));
     let manifest = manifest(&plan, &diagnosis)?;
     let results = Results::open(options, &plan, manifest)?;
-    lab::with(neraca, stop, |lab| measure(lab, &plan, &results, deadline))?;
+    lab::with(neraca, stop, |lab| {
+        let disturbance = options.disturb.then(|| disturb(lab)).transpose()?;
+        let lab = Lab { disturbance: disturbance.as_ref().map(Program::group), ..lab.clone() };
+        measure(&lab, &plan, &results, deadline)
+    })?;
     let directory = results.finish()?;
     let page = report::run(Some(&directory), report::words::Lang::En)?;
-    for line in summary(&report::load(&directory)?) {
+    let study = report::load(&directory)?;
+    for line in summary(&study) {
         println!("{line}");
+    }
+    if !study.plan.goals.is_empty() {
+        println!("\n{}", report::goals::table(&study).text());
     }
     println!("report: {}", page.display());
     Ok(())
+}
+
+/// Starts a busy loop under `nice`, in a session of its own.
+fn disturb<'a>(lab: &Lab<'a>) -> Result<Program<'a>, String> {
+    let words = ["nice", "sh", "-c", "while :; do :; done"];
+    let [out, err] = ["disturb.out", "disturb.err"].map(|name| lab.scratch.join(name));
+    Program::start(&words, &[], &out, &err, lab.guard).map_err(|error| format!("the disturbance: {error}"))
+}
+
+/// Descriptors that a cell needs in addition to two per connection.
+const SPARE_DESCRIPTORS: u64 = 400;
+
+/// Checks that the limit allows a client and a backend connection for each connection of a cell.
+fn enough_descriptors(plan: &Plan, most: u64) -> Result<(), String> {
+    let Some(cell) = plan.cells.iter().max_by_key(|cell| cell.connections) else { return Ok(()) };
+    let needed = 2 * u64::from(cell.connections) + SPARE_DESCRIPTORS;
+    if most >= needed {
+        return Ok(());
+    }
+    let remedy = format!("raise `ulimit -Hn` to {needed}, or choose other cells with --only");
+    Err(format!("{} needs {needed} open files and {most} are allowed; {remedy}", cell.id))
 }
 
 fn measure(lab: &Lab<'_>, plan: &Plan, results: &Results, deadline: Option<Instant>) -> Result<(), Stopped> {
@@ -160,10 +194,11 @@ fn plan(file: &PlanFile, options: &Bench, diagnosis: &Diagnosis) -> Result<Plan,
     plan.cells.retain(|cell| {
         !(cell.work == Work::Syscalls && missing("strace") || cell.work == Work::Profile && missing("perf"))
     });
-    Ok(build::of_cells(&plan.name, plan.targets, plan.cells))
+    let name = if options.disturb { format!("{}-disturbed", plan.name) } else { plan.name };
+    Ok(Plan { goals: plan.goals, ..build::of_cells(&name, plan.targets, plan.cells) })
 }
 
-fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, String> {
+pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, String> {
     let neraca = diagnosis.neraca.clone().ok_or("there is no program to measure")?;
     let cpus = diagnosis.host.cpus;
     let mut command: Vec<String> = std::env::args().collect();
@@ -312,7 +347,7 @@ fn heading() -> String {
 }
 
 /// Describes a finished cell in one line of at most 100 columns.
-fn describe(n: usize, of: usize, record: &Record) -> String {
+pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
     let bad = record.gates.iter().filter(|gate| gate.verdict == Validity::Invalid);
     let bad: Vec<String> = bad.map(|gate| format!("{:?}", gate.gate)).collect();
     let result = match &record.measured {
@@ -418,7 +453,7 @@ mod tests {
 
     #[test]
     fn lines_of_progress_fit_100_columns_and_their_heading() {
-        let study = Run::new("bench").study();
+        let study = Run::bench();
         let column = heading().find("req/s").unwrap() + 5;
         for record in &study.records {
             let line = describe(record.cell.seq + 1, study.plan.cells.len(), record);
@@ -452,6 +487,6 @@ mod tests {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/plans/smoke.toml");
         assert_eq!(plan_file(file).unwrap().name, "smoke");
         let said = plan_file("no-such-plan").map(drop).unwrap_err();
-        assert!(said.starts_with("--plan no-such-plan: ") && said.ends_with("one of: bench smoke"), "{said}");
+        assert!(said.starts_with("--plan no-such-plan: ") && said.ends_with("one of: bench smoke peers"), "{said}");
     }
 }

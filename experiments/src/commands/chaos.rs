@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use crate::commands::peers::rows;
+use crate::plans::build::ordinary;
 use crate::plans::model::Cell;
 use crate::plans::targets::{self, simple as target};
 use crate::run::child::Program;
@@ -89,7 +89,7 @@ fn measure(lab: &Lab<'_>, arguments: &Chaos, engine: &str) -> Result<(Client, us
     let cell = Cell {
         connections: arguments.connections,
         seconds: f64::from(arguments.seconds),
-        ..rows::chosen(&["c10".into()]).map_err(Trouble::Broken)?[0].cell(0, 1.0)
+        ..ordinary("chaos")
     };
     let mut backends = Backends::start(lab, [0; BACKENDS])?;
     let values = [

@@ -4,5 +4,4 @@ pub(crate) mod bench;
 pub(crate) mod chaos;
 pub(crate) mod check;
 pub(crate) mod compare;
-pub(crate) mod peers;
 pub(crate) mod selftest;

@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use crate::judge::derive::derive;
 use crate::judge::record::{Load, Measured};
 use crate::judge::verdict::{Gate, Validity};
-use crate::plans::build::FILES;
-use crate::plans::model::{Cell, Section, Target, What, Work};
+use crate::plans::build::{FILES, ordinary};
+use crate::plans::model::{Cell, Section, Target, What};
 use crate::plans::targets::simple;
 use crate::run::faulty::{Fault, POOL};
 use crate::run::lab::{self, Stopped};
@@ -53,22 +53,10 @@ fn target(fault: Fault) -> Target {
 }
 
 fn cell(fault: Fault) -> Cell {
-    Cell {
-        seq: 0,
-        id: name(fault),
-        section: Section::Servers,
-        block: 0,
-        target: name(fault),
-        work: Work::Load,
-        connections: CONNECTIONS,
-        threads: 2,
-        path: FILES[1].0.into(),
-        body_bytes: FILES[1].1,
-        keep_alive: true,
-        delay_ms: 0,
-        warm_s: 1.0,
-        seconds: if fault == Fault::Pause { 4.0 } else { 3.0 },
-    }
+    let (path, body_bytes) = FILES[1];
+    let seconds = if fault == Fault::Pause { 4.0 } else { 3.0 };
+    let cell = ordinary(&name(fault));
+    Cell { section: Section::Servers, connections: CONNECTIONS, path: path.into(), body_bytes, seconds, ..cell }
 }
 
 fn judge(fault: Fault, cell: &Cell, raw: &Raw) -> Result<Verdict, String> {

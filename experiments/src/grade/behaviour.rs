@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::capacity::load::{self, Pace, Spec, Tally};
 use crate::commands::chaos::{BACKENDS, Backends, Order};
 use crate::grade::score::Behaviour;
+use crate::plans::build::ordinary;
 use crate::plans::model::{Cell, Target};
 use crate::run::faulty::Fault;
 use crate::run::lab::{Lab, Server, Trouble};
@@ -148,8 +149,6 @@ fn load_failed(error: std::io::Error) -> Trouble {
 }
 
 /// The request of every measurement: 50 connections of wrk, 128 bytes.
-pub(crate) fn cell() -> Result<Cell, Trouble> {
-    let rows = crate::commands::peers::rows::chosen(&["c10".into()]).map_err(Trouble::Broken)?;
-    let row = rows.first().ok_or_else(|| Trouble::Broken("there is no row".into()))?;
-    Ok(Cell { connections: 50, threads: 2, seconds: 2.0, ..row.cell(0, 2.0) })
+pub(crate) fn cell() -> Cell {
+    Cell { connections: 50, seconds: 2.0, ..ordinary("graded") }
 }

@@ -157,7 +157,7 @@ pub(crate) fn run(arguments: &Grade, stop: &AtomicBool) -> Result<PathBuf, Stopp
 }
 
 fn card(lab: &Lab<'_>, corpus: &Corpus, target: &Target, reference: &Target) -> Result<Card, Trouble> {
-    let subject = Subject { lab, target, reference, cell: behaviour::cell()? };
+    let subject = Subject { lab, target, reference, cell: behaviour::cell() };
     let (cases, command) = {
         let origins = Origins::start(&subject.backend_ports())
             .map_err(|error| Trouble::Failed(format!("--backends: {error}")))?;

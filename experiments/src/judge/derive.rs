@@ -202,7 +202,7 @@ fn parse_strace(text: &str) -> (BTreeMap<String, u64>, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plans::build::tests::cell;
+    use crate::plans::build::ordinary as cell;
     use crate::run::histogram::Histogram;
     use crate::run::raw::Role;
 

@@ -32,16 +32,17 @@ fn above(value: f64, note: f64, invalid: f64, reason: impl FnOnce() -> String) -
 pub(crate) fn judge(cell: &Cell, measured: &Measured) -> Vec<GateResult> {
     let Measured::Load(load) = measured else { return Vec::new() };
     let judged = [
-        (Gate::G1, connections(cell)),
-        (Gate::G2, starvation(cell, load)),
-        (Gate::G3, conservation(load)),
-        (Gate::G4, failures(cell, load)),
-        (Gate::G5, generator(cell, load)),
-        (Gate::G7, host(load)),
-        (Gate::G8, steady(load)),
-        (Gate::G10, bodies(load)),
+        (Gate::G1, Some(connections(cell))),
+        (Gate::G2, Some(starvation(cell, load))),
+        (Gate::G3, Some(conservation(load))),
+        (Gate::G4, Some(failures(cell, load))),
+        (Gate::G5, Some(generator(cell, load))),
+        (Gate::G7, Some(host(load))),
+        (Gate::G8, steady(cell, load)),
+        (Gate::G10, Some(bodies(load))),
     ];
-    judged.into_iter().map(|(gate, (verdict, reason))| GateResult { gate, verdict, reason }).collect()
+    let known = judged.into_iter().filter_map(|(gate, judged)| Some((gate, judged?)));
+    known.map(|(gate, (verdict, reason))| GateResult { gate, verdict, reason }).collect()
 }
 
 /// Returns the worst verdict. A cell without numbers is invalid.
@@ -87,13 +88,18 @@ fn starvation(cell: &Cell, load: &Load) -> Judged {
             cell.opened()
         )
     };
-    match (tenth * 10 < median, jain) {
-        (true, _) => (Invalid, said()),
-        (_, jain) if jain < 0.5 => (Invalid, said()),
-        (_, jain) if jain < 0.8 => (Note, said()),
+    let severe = tenth * 10 < median || jain < 0.5;
+    match median < FEW_ANSWERS {
+        true if severe => (Note, said()),
+        false if severe => (Invalid, said()),
+        false if jain < 0.8 => (Note, said()),
         _ => valid(),
     }
 }
+
+/// With fewer answers per connection, the start of wrk's many threads alone makes the connections uneven. A connection
+/// without any answer still counts as failed (gate G4).
+const FEW_ANSWERS: u64 = 20;
 
 fn quantile_u64(sorted: &[u64], fraction: f64) -> u64 {
     let at = (fraction * sorted.len().saturating_sub(1) as f64).round() as usize;
@@ -154,23 +160,26 @@ fn host(load: &Load) -> Judged {
     worst(checks)
 }
 
+/// A shorter cell has too few whole seconds for a verdict about its steadiness. Gate G9 compares its blocks.
+const STEADY_S: f64 = 4.0;
+
 /// Compares the mean rates of the two halves of a run. The rates are per whole second.
-fn steady(load: &Load) -> Judged {
-    let Some(counted) = load.target.as_ref().or(load.backends.as_ref()) else {
-        return (Note, "nobody counted by the second".into());
-    };
-    let rates: Vec<f64> = counted.series.iter().map(|(_, rate)| *rate).collect();
+fn steady(cell: &Cell, load: &Load) -> Option<Judged> {
+    let counted = load.target.as_ref().or(load.backends.as_ref());
+    let rates: Vec<f64> =
+        counted.into_iter().flat_map(|counted| &counted.series).map(|(_, rate)| *rate).collect();
     if rates.contains(&0.0) {
-        return (Invalid, "there was a second without an answer".into());
+        return Some((Invalid, "there was a second without an answer".into()));
     }
     if rates.len() < 2 {
-        return (Note, "too short to tell whether it was steady".into());
+        let said = || (Note, "nobody counted by the second".into());
+        return (cell.seconds >= STEADY_S).then(said);
     }
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let half = rates.len() / 2;
     let (first, second) = (mean(&rates[..half]), mean(&rates[rates.len() - half..]));
     let drift = (second / first).ln().abs();
-    above(drift, 0.05, 0.2, || format!("the halves differ: {first:.0} and {second:.0} requests/s"))
+    Some(above(drift, 0.05, 0.2, || format!("the halves differ: {first:.0} and {second:.0} requests/s")))
 }
 
 fn bodies(load: &Load) -> Judged {
@@ -201,17 +210,30 @@ pub(crate) fn across(
     let loads: Vec<(&Cell, &Load)> = records.iter().filter_map(load_of).collect();
     let direct = |cell: &Cell| what(&cell.target) == Some(What::Server) && cell.delay_ms == 0;
     let direct: Vec<(&Cell, &Load)> = loads.iter().copied().filter(|(cell, _)| direct(cell)).collect();
+    let mut alike: BTreeMap<_, Vec<(&Cell, &Load)>> = BTreeMap::new();
+    for (cell, load) in loads {
+        let (Cell { section, connections, threads, delay_ms, keep_alive, body_bytes, .. }, load) = (cell, load);
+        let key = (section, connections, threads, delay_ms, keep_alive, body_bytes);
+        alike.entry(key).or_default().push((cell, load));
+    }
     let mut results = BTreeMap::new();
-    for (cell, load) in &loads {
-        let forwards = what(&cell.target) == Some(What::Balancer);
-        let judged = [
-            (Gate::G6, if forwards { ceiling(cell, load, &direct) } else { None }),
-            (Gate::G9, repeatable(cell, &loads)),
-            (Gate::G11, control(cell, &loads)),
-        ];
-        let known = judged.into_iter().filter_map(|(gate, judged)| Some((gate, judged?)));
-        let gates = known.map(|(gate, (verdict, reason))| GateResult { gate, verdict, reason }).collect();
-        results.insert(cell.seq, gates);
+    for alike in alike.values() {
+        let control = control(alike);
+        let mut repeated: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for (cell, load) in alike {
+            repeated.entry(&cell.target).or_default().push(load.requests_per_second());
+        }
+        for (cell, load) in alike {
+            let forwards = what(&cell.target) == Some(What::Balancer);
+            let judged = [
+                (Gate::G6, if forwards { ceiling(cell, load, &direct) } else { None }),
+                (Gate::G9, repeatable(&repeated[cell.target.as_str()])),
+                (Gate::G11, control.clone()),
+            ];
+            let known = judged.into_iter().filter_map(|(gate, judged)| Some((gate, judged?)));
+            let gates = known.map(|(gate, (verdict, reason))| GateResult { gate, verdict, reason }).collect();
+            results.insert(cell.seq, gates);
+        }
     }
     results
 }
@@ -243,12 +265,8 @@ fn ceiling(cell: &Cell, load: &Load, direct: &[(&Cell, &Load)]) -> Option<Judged
     }))
 }
 
-/// Compares a rate with the same measurement in the other blocks.
-fn repeatable(cell: &Cell, loads: &[(&Cell, &Load)]) -> Option<Judged> {
-    let key = |c: &Cell| (c.section, c.connections, c.threads, c.delay_ms, c.keep_alive, c.body_bytes);
-    let same = |other: &Cell| key(other) == key(cell) && other.target == cell.target;
-    let rates: Vec<f64> =
-        loads.iter().filter(|(other, _)| same(other)).map(|(_, load)| load.requests_per_second()).collect();
+/// Compares the rates of the same measurement in all blocks.
+fn repeatable(rates: &[f64]) -> Option<Judged> {
     if rates.len() < 2 {
         return None;
     }
@@ -259,18 +277,15 @@ fn repeatable(cell: &Cell, loads: &[(&Cell, &Load)]) -> Option<Judged> {
     Some(above(cv, 0.15, 0.3, || format!("{n} repetitions vary by {:.0} %", cv * 100.0)))
 }
 
-/// Evaluates the control of a load: the thread engine against itself, in the blocks of the same section.
-fn control(cell: &Cell, loads: &[(&Cell, &Load)]) -> Option<Judged> {
-    let key = |c: &Cell| (c.section, c.connections, c.threads, c.delay_ms, c.keep_alive, c.body_bytes);
-    let of = |target: &'static str| {
-        move |(other, _): &&(&Cell, &Load)| key(other) == key(cell) && other.target == target
-    };
-    let thread: Vec<_> = loads.iter().filter(of(THREAD)).collect();
+/// Evaluates the control of a load: the thread engine against itself, block by block.
+fn control(alike: &[(&Cell, &Load)]) -> Option<Judged> {
+    let of = |target: &'static str| move |(cell, _): &&(&Cell, &Load)| cell.target == target;
+    let thread: Vec<_> = alike.iter().filter(of(THREAD)).collect();
     let ratio = |(again, load): &(&Cell, &Load)| {
         let (_, other) = thread.iter().find(|(thread, _)| thread.block == again.block)?;
         Some(load.requests_per_second() / other.requests_per_second())
     };
-    let ratios: Vec<f64> = loads.iter().filter(of(AGAIN)).filter_map(ratio).collect();
+    let ratios: Vec<f64> = alike.iter().filter(of(AGAIN)).filter_map(ratio).collect();
     let ratio = Ratio::of_blocks(&ratios)?;
     match ratio.verdict() {
         Verdict::TooFew => None,
@@ -286,7 +301,7 @@ fn control(cell: &Cell, loads: &[(&Cell, &Load)]) -> Option<Judged> {
 mod tests {
     use super::*;
     use crate::judge::record::{Conservation, Counted, Failures, HostUse, Probe, Use};
-    use crate::plans::build::tests::cell;
+    use crate::plans::build::ordinary as cell;
     use crate::run::histogram::Distribution;
     use crate::run::probe::ProbeErrors;
     use crate::run::wrk::{Client, ClientErrors};
@@ -341,7 +356,7 @@ mod tests {
 
     #[test]
     fn each_gate_has_its_reason() {
-        let cases: [(&str, Gate, Validity, Change); 20] = [
+        let cases: [(&str, Gate, Validity, Change); 23] = [
             ("900 connections", Gate::G1, Note, |cell, _| (cell.connections, cell.threads) = (100, 30)),
             ("at most 3 answers", Gate::G2, Invalid, |_, load| {
                 load.per_connection = Some([[3; 20].as_slice(), &[400; 81]].concat());
@@ -349,6 +364,14 @@ mod tests {
             ("Jain's index 0.7", Gate::G2, Note, |_, load| {
                 load.per_connection = Some([[40; 50].as_slice(), &[200; 51]].concat());
             }),
+            // With a few answers per connection, an uneven split is a remark.
+            ("at most 1 answers", Gate::G2, Note, |_, load| {
+                load.per_connection = Some([[1; 20].as_slice(), &[12; 81]].concat());
+            }),
+            ("", Gate::G2, Valid, |_, load| {
+                load.per_connection = Some([[4; 50].as_slice(), &[19; 51]].concat());
+            }),
+            ("nobody counted", Gate::G8, Note, |_, load| load.target.as_mut().unwrap().series.truncate(1)),
             ("not known", Gate::G2, Note, |_, load| load.per_connection = None),
             // wrk's mean says that 75 of 100 connections were at work, but all got the same.
             ("", Gate::G2, Valid, |_, load| load.client.requests = 30_000),
@@ -385,6 +408,12 @@ mod tests {
             let expected = if gate == Gate::G1 { "opened 90 connections, not 100" } else { reason };
             assert!(result.reason.contains(expected), "{reason}: {gates:?}");
         }
+        // A short cell has no verdict about its steadiness.
+        let (mut short, mut load) = (cell("thread"), good());
+        short.seconds = 2.0;
+        load.target.as_mut().unwrap().series.truncate(1);
+        let gates = judge(&short, &Measured::Load(Box::new(load)));
+        assert!(gates.iter().all(|result| result.gate != Gate::G8 && result.verdict == Valid), "{gates:?}");
         let measured = Measured::Load(Box::new(good()));
         let gates = judge(&cell("thread"), &measured);
         assert_eq!(validity(&gates, &measured), Valid, "{gates:?}");

@@ -48,6 +48,11 @@ pub(crate) fn kept_waiting_ms(_: &Cell, load: &Load) -> Option<f64> {
     (waiting.count > 0).then_some(waiting.mean / 1e3)
 }
 
+/// The 99th percentile of the latency in milliseconds, from wrk.
+pub(crate) fn latency_p99_ms(_: &Cell, load: &Load) -> Option<f64> {
+    load.client.latency_us.get("p99").copied().flatten().map(|us| us / 1e3)
+}
+
 pub(crate) fn waiting_p99_ms(_: &Cell, load: &Load) -> Option<f64> {
     percentile_ms(&load.probe.waiting_us, 0.99)
 }
@@ -123,6 +128,11 @@ pub(crate) fn involuntary(_: &Cell, load: &Load) -> Option<f64> {
     of_role(load, Role::Target, |used| used.involuntary_switches as f64)
 }
 
+/// Context switches of the target per request.
+pub(crate) fn switches(_: &Cell, load: &Load) -> Option<f64> {
+    of_role(load, Role::Target, |used| (used.voluntary_switches + used.involuntary_switches) as f64)
+}
+
 pub(crate) fn run_delay_us(_: &Cell, load: &Load) -> Option<f64> {
     of_role(load, Role::Target, |used| used.run_delay_s * 1e6)
 }
@@ -148,6 +158,11 @@ pub(crate) fn queue_wait_us(_: &Cell, load: &Load) -> Option<f64> {
 
 pub(crate) fn peak_mb(_: &Cell, load: &Load) -> Option<f64> {
     load.roles.get(&Role::Target).map(|used| used.peak_kb as f64 / 1024.0)
+}
+
+/// Proportional set size of the target at the end.
+pub(crate) fn pss_mb(_: &Cell, load: &Load) -> Option<f64> {
+    load.roles.get(&Role::Target)?.pss_kb.map(|kb| kb as f64 / 1024.0)
 }
 
 /// Jain's index of fairness over the client's connections.

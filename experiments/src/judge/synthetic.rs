@@ -1,6 +1,7 @@
 //! Synthetic results for tests: the measurements of a whole plan, from a simple model of each target.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use crate::judge::study::Study;
 use crate::plans::build::{self, Changes, FILES};
@@ -29,7 +30,7 @@ impl Run {
         let mut plan = build::tests::plan(plan, &Changes::default());
         plan.cells.retain(|cell| cell.target != "mine");
         plan.cells.iter_mut().enumerate().for_each(|(seq, cell)| cell.seq = seq);
-        Run::of(build::of_cells(&plan.name, plan.targets, plan.cells))
+        Run::of(Plan { goals: plan.goals, ..build::of_cells(&plan.name, plan.targets, plan.cells) })
     }
 
     pub(crate) fn of(plan: Plan) -> Self {
@@ -41,6 +42,12 @@ impl Run {
     /// Returns the lines of raw.ndjson.
     pub(crate) fn text(&self) -> String {
         self.raws.iter().map(|raw| serde_json::to_string(raw).unwrap() + "\n").collect()
+    }
+
+    /// Returns the study of the whole plan `bench`, which is made once.
+    pub(crate) fn bench() -> &'static Study {
+        static BENCH: LazyLock<Study> = LazyLock::new(|| Run::new("bench").study());
+        &BENCH
     }
 
     pub(crate) fn study(&self) -> Study {

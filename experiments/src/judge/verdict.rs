@@ -68,7 +68,7 @@ impl Gate {
         match self {
             Gate::G1 => ["fewer connections than asked for", "never"],
             Gate::G2 => [
-                "Jain's index under 0.8",
+                "Jain's index under 0.8; with a median under 20 answers, what fails otherwise",
                 "the slowest tenth has under a tenth of the median, or Jain's index under 0.5",
             ],
             Gate::G3 => ["only the client counted", "the counts differ by more than was in flight"],
@@ -79,9 +79,10 @@ impl Gate {
                 "over 1 % of the CPU stolen, over 5 % used by others, swapping, or a full listen queue",
                 "over 5 % stolen, over 10 % used by others, or over 1000 pages swapped",
             ],
-            Gate::G8 => {
-                ["the halves differ by over 5 %, or too short", "by over 20 %, or a second without an answer"]
-            }
+            Gate::G8 => [
+                "from 4 s on: the halves differ by over 5 %, or nobody counted",
+                "by over 20 %, or a second without an answer",
+            ],
             Gate::G9 => ["repetitions vary by over 15 %", "by over 30 %"],
             Gate::G10 => ["a probe failed", "a wrong body, or over 1 % of the probes failed"],
             Gate::G11 => ["the same engine twice differs", "never"],

@@ -127,8 +127,8 @@ mod tests {
 
     #[test]
     fn the_verdict_finds_the_difference_that_was_made() {
-        let study = Run::new("bench").study();
-        let verdicts = by_load(&study, Section::Assignment);
+        let study = Run::bench();
+        let verdicts = by_load(study, Section::Assignment);
         assert_eq!(verdicts.iter().map(|v| v.cell.threads).collect::<Vec<_>>(), [10, 50, 100, 150, 200]);
         let made = (9.4 + 7.0 + 14.0) / (9.4 + 7.0 + 13.0);
         for verdict in &verdicts[..1] {
@@ -141,8 +141,8 @@ mod tests {
 
     #[test]
     fn workers_are_compared_at_equal_numbers_and_with_the_default() {
-        let study = Run::new("bench").study();
-        let found = workers(&study);
+        let study = Run::bench();
+        let found = workers(study);
         // Two loads, three numbers: the engines at equal numbers, and each engine against its default.
         assert_eq!(found.iter().filter(|workers| workers.is_architecture).count(), 2 * 3);
         assert_eq!(found.iter().filter(|workers| !workers.is_architecture).count(), 2 * 2 * 3);
@@ -151,8 +151,8 @@ mod tests {
 
     #[test]
     fn every_overhead_has_its_baseline_beside_it() {
-        let study = Run::new("bench").study();
-        let costs = costs(&study);
+        let study = Run::bench();
+        let costs = costs(study);
         for target in study.plan.targets.iter().filter(|target| target.kind == TargetKind::Ablation) {
             let cost = costs.iter().find(|cost| cost.changed.cell.target == target.id).unwrap();
             let ratio = cost.ratio.as_ref().unwrap();

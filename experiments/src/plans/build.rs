@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::plans::model::{Cell, Plan, SCHEMA, Section, Target, TargetKind, What, Work};
+use crate::plans::model::{Cell, Goal, Goals, Plan, SCHEMA, Section, Target, TargetKind, What, Work};
 use crate::plans::targets::Written;
 
 /// The files of the site: name and length in bytes.
@@ -20,8 +20,11 @@ pub(crate) const FILES: [(&str, u64); 4] =
 pub(crate) const AROUND_S: f64 = 0.7;
 
 /// The plans of the laboratory: name and file.
-pub(crate) const PLANS: [(&str, &str); 2] =
-    [("bench", include_str!("../../plans/bench.toml")), ("smoke", include_str!("../../plans/smoke.toml"))];
+pub(crate) const PLANS: [(&str, &str); 3] = [
+    ("bench", include_str!("../../plans/bench.toml")),
+    ("smoke", include_str!("../../plans/smoke.toml")),
+    ("peers", include_str!("../../plans/peers.toml")),
+];
 
 /// Stands in a plan for the programs of the user: in the section `servers` for the web servers, elsewhere for the
 /// balancers.
@@ -63,6 +66,8 @@ struct Part {
     blocks: usize,
     warm_s: Option<f64>,
     seconds: Option<f64>,
+    #[serde(default)]
+    goals: Vec<Goal>,
 }
 
 fn two_threads() -> Vec<u32> {
@@ -181,7 +186,13 @@ impl PlanFile {
         for (seq, cell) in cells.iter_mut().enumerate() {
             cell.seq = seq;
         }
-        Ok(of_cells(&self.name, targets, cells))
+        let goals_of = |part: &'_ Part| -> Vec<Goals> {
+            let loads = part.loads(self, changes).map(|Load(load)| load);
+            loads.map(|load| Goals { load, goals: part.goals.clone() }).collect()
+        };
+        let with_goals = self.parts.iter().filter(|part| !part.goals.is_empty());
+        let goals = with_goals.flat_map(goals_of).collect();
+        Ok(Plan { goals, ..of_cells(&self.name, targets, cells) })
     }
 }
 
@@ -281,7 +292,27 @@ fn name(load: &Cell, target: &str, block: usize) -> String {
 pub(crate) fn of_cells(name: &str, targets: Vec<Target>, cells: Vec<Cell>) -> Plan {
     let text = serde_json::to_vec(&(name, &targets, &cells)).unwrap_or_default();
     let hash = hex(&Sha256::digest(&text));
-    Plan { schema: SCHEMA, name: name.into(), hash, targets, cells }
+    Plan { schema: SCHEMA, name: name.into(), hash, targets, cells, goals: Vec::new() }
+}
+
+/// Makes an ordinary cell: 100 kept connections on 2 threads of wrk, 128 bytes, 4 s.
+pub(crate) fn ordinary(target: &str) -> Cell {
+    Cell {
+        seq: 0,
+        id: format!("x-{target}"),
+        section: Section::Concurrency,
+        block: 0,
+        target: target.into(),
+        work: Work::Load,
+        connections: 100,
+        threads: 2,
+        path: FILES[0].0.into(),
+        body_bytes: FILES[0].1,
+        keep_alive: true,
+        delay_ms: 0,
+        warm_s: 1.0,
+        seconds: 4.0,
+    }
 }
 
 /// Estimates the duration of cells in seconds.
@@ -298,27 +329,8 @@ pub(crate) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::plans::model::Quantity;
     use crate::plans::targets;
-
-    /// An ordinary cell: 100 connections on 2 threads, 128 bytes.
-    pub(crate) fn cell(target: &str) -> Cell {
-        Cell {
-            seq: 0,
-            id: format!("x-{target}"),
-            section: Section::Concurrency,
-            block: 0,
-            target: target.into(),
-            work: Work::Load,
-            connections: 100,
-            threads: 2,
-            path: FILES[0].0.into(),
-            body_bytes: FILES[0].1,
-            keep_alive: true,
-            delay_ms: 0,
-            warm_s: 1.0,
-            seconds: 4.0,
-        }
-    }
 
     /// Makes a plan of the laboratory over all its targets and one of a user.
     pub(crate) fn plan(name: &str, changes: &Changes) -> Plan {
@@ -352,10 +364,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn smoke_has_every_target_but_the_control() {
-        let plan = plan("smoke", &Changes::default());
-        for target in plan.targets.iter().filter(|target| target.kind != TargetKind::Control) {
-            assert!(plan.cells.iter().any(|cell| cell.target == target.id), "{}", target.id);
+    fn smoke_has_every_target_of_bench_but_the_control_and_some_plan_has_every_target() {
+        let [smoke, bench, peers] = ["smoke", "bench", "peers"].map(|name| plan(name, &Changes::default()));
+        let has = |plan: &Plan, id: &str| plan.cells.iter().any(|cell| cell.target == id);
+        for target in smoke.targets.iter().filter(|target| target.kind != TargetKind::Control) {
+            let id = target.id.as_str();
+            assert!(has(&smoke, id) || (!has(&bench, id) && has(&peers, id)), "{id}");
+        }
+    }
+
+    #[test]
+    fn every_load_with_a_goal_wants_no_failure() {
+        let plan = plan("peers", &Changes::default());
+        assert_eq!(plan.goals.len(), 13);
+        for goals in &plan.goals {
+            let wants = |goal: &Goal| goal.measure == Quantity::Failed && goal.thread == 0.0;
+            assert!(goals.goals.iter().any(wants), "{:?}", goals.load);
         }
     }
 
@@ -442,7 +466,7 @@ pub(crate) mod tests {
     fn wrk_opens_a_multiple_of_its_threads() {
         let cases = [(1000, 10, 1000), (1000, 150, 900), (10, 8, 8), (10, 10, 10)];
         for (connections, threads, opened) in cases {
-            assert_eq!(Cell { connections, threads, ..cell("x") }.opened(), opened);
+            assert_eq!(Cell { connections, threads, ..ordinary("x") }.opened(), opened);
         }
     }
 }

@@ -16,6 +16,68 @@ pub(crate) struct Plan {
     pub(crate) targets: Vec<Target>,
     /// The cells in the order of the run. `seq` counts from 0 in this order.
     pub(crate) cells: Vec<Cell>,
+    /// The goals of our engines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) goals: Vec<Goals>,
+}
+
+/// The goals under one load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Goals {
+    /// A cell of the load, without a target.
+    pub(crate) load: Cell,
+    pub(crate) goals: Vec<Goal>,
+}
+
+/// A goal: a minimum for a rate, a maximum for any other quantity.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Goal {
+    pub(crate) measure: Quantity,
+    #[serde(default)]
+    pub(crate) against: Against,
+    pub(crate) thread: f64,
+    #[serde(rename = "async")]
+    pub(crate) asynchronous: f64,
+}
+
+/// The quantity of a goal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Quantity {
+    /// Requests per second.
+    Rate,
+    /// CPU microseconds of the target per request.
+    Cpu,
+    /// The 99th percentile of the latency, from wrk.
+    P99,
+    /// The 99th percentile of the time to the first byte on a new connection, from the prober.
+    FirstByteP99,
+    /// Context switches of the target per request.
+    Switches,
+    /// Proportional set size of the target at the end.
+    Pss,
+    /// Memory per idle connection.
+    PerConnection,
+    /// Failed connections and requests of all classes.
+    Failed,
+}
+
+/// The programs that a goal compares an engine with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Against {
+    /// No program: the goal is about the value.
+    #[default]
+    Itself,
+    /// The peer with the worst ratio for the engine.
+    BestPeer,
+    Haproxy,
+    BytePump,
+    /// The engine with the better value.
+    BetterEngine,
+    /// The same engine with its best fixed number of workers.
+    BestFixed,
 }
 
 /// A measured program that answers HTTP.
@@ -80,6 +142,8 @@ pub(crate) enum TargetKind {
     Ablation,
     /// The same engine under a second name (A/A).
     Control,
+    /// Does less than the others, and shows what the least costs.
+    Reference,
     /// Given by the user.
     User,
 }

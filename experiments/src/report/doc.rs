@@ -64,6 +64,22 @@ impl Table {
         }
         self.rows.push(cells);
     }
+
+    /// Formats the table for a terminal. Words are aligned to the left, numbers to the right.
+    pub(crate) fn text(&self) -> String {
+        let lines = || std::iter::once(&self.head).chain(&self.rows);
+        let width = |column: usize| {
+            lines().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
+        let line = |line: &Vec<String>| {
+            let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+                if column < self.words { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            });
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+        };
+        lines().map(line).collect()
+    }
 }
 
 /// Escapes a text from outside, so that no character has a meaning in Markdown.
@@ -199,6 +215,7 @@ mod tests {
         let mut table = Table::new("what", 1, &["a", "b"]);
         table.push(["x|y", "1"]);
         table.push_marked(true, vec![plain("<z>"), "2".into()]);
+        assert_eq!(table.text(), "a          b\nx|y        1\n~~\\<z\\>~~  2\n");
         let mut doc = Doc::default();
         doc.table(&table);
         doc.block("text", "```\nx");

@@ -9,7 +9,7 @@ use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Drawing, Table, anchor, plain};
 use crate::report::losses;
 use crate::report::number::{maybe, maybe_grouped, signed};
-use crate::report::words::*;
+use crate::report::words::{Lang, say, terms};
 use crate::report::{LOSSES_PART, PEERS_PART, picture, why};
 
 /// Number of losses on the first screen.
@@ -22,12 +22,12 @@ fn percent(lang: Lang, factor: f64) -> String {
 
 /// Returns the faster of `a` and `b`, and by how much.
 fn winner(lang: Lang, ratio: &Ratio, a: &str, b: &str) -> String {
-    let by = |name: &str, low, high| say(lang, BY, &[name, &percent(lang, low), &percent(lang, high)]);
+    let by = |name: &str, low, high| say(lang, "by", &[name, &percent(lang, low), &percent(lang, high)]);
     match ratio.verdict() {
         Verdict::Faster(low, high) => by(a, low, high),
         Verdict::Slower(low, high) => by(b, low, high),
-        Verdict::Within(factor) => say(lang, WITHIN, &[&percent(lang, factor)]),
-        Verdict::TooFew => say(lang, TOO_FEW, &[&ratio.blocks.len().to_string(), &ENOUGH_BLOCKS.to_string()]),
+        Verdict::Within(factor) => say(lang, "within", &[&percent(lang, factor)]),
+        Verdict::TooFew => say(lang, "too_few", &[&ratio.blocks.len().to_string(), &ENOUGH_BLOCKS.to_string()]),
     }
 }
 
@@ -39,14 +39,14 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc, verdicts: &[LoadVerdict<'_>
     let text = |said| say(lang, said, &[]);
     let head = [
         "wrk -t".to_owned(),
-        text(FASTER),
-        text(RATE),
-        text(FAILED),
-        text(WAITING),
-        text(KEPT_WAITING),
-        text(TRANSFER),
+        text("faster"),
+        text("rate"),
+        text("failed"),
+        text("waiting"),
+        text("kept_waiting"),
+        text("transfer"),
     ];
-    let mut table = Table::new(&text(ENGINES_CAPTION), 2, &head);
+    let mut table = Table::new(&text("engines_caption"), 2, &head);
     for verdict in verdicts {
         let (Some(thread), Some(other)) = (study.twin(verdict.cell, THREAD), study.twin(verdict.cell, ASYNC))
         else {
@@ -56,7 +56,7 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc, verdicts: &[LoadVerdict<'_>
         let both = |of: &dyn Fn(&Group<'_>) -> String| lang.number(&groups.map(of).join(" / "));
         let not_ranked = groups.iter().find(|group| !group.is_ranked());
         let faster = match not_ranked {
-            Some(group) => say(lang, NOT_RANKED, &[&format!("{} ({})", group.cell.target, group.mark())]),
+            Some(group) => say(lang, "not_ranked", &[&format!("{} ({})", group.cell.target, group.mark())]),
             None => winner(lang, &verdict.ratio, ASYNC, THREAD),
         };
         let opened = verdict.cell.opened();
@@ -84,18 +84,18 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc, verdicts: &[LoadVerdict<'_>
 fn sentence(lang: Lang, verdict: &LoadVerdict<'_>) -> String {
     let blocks = verdict.ratio.blocks.len().to_string();
     let faster = |name: &str, low, high, other: &str| {
-        say(lang, AT_FASTER, &[name, &percent(lang, low), &percent(lang, high), other, &blocks])
+        say(lang, "at_faster", &[name, &percent(lang, low), &percent(lang, high), other, &blocks])
     };
     let answer = match verdict.ratio.verdict() {
         Verdict::Faster(low, high) => faster(ASYNC, low, high, THREAD),
         Verdict::Slower(low, high) => faster(THREAD, low, high, ASYNC),
-        Verdict::Within(factor) => say(lang, AT_WITHIN, &[&percent(lang, factor), &blocks]),
-        Verdict::TooFew => say(lang, AT_TOO_FEW, &[&blocks, &ENOUGH_BLOCKS.to_string()]),
+        Verdict::Within(factor) => say(lang, "at_within", &[&percent(lang, factor), &blocks]),
+        Verdict::TooFew => say(lang, "at_too_few", &[&blocks, &ENOUGH_BLOCKS.to_string()]),
     };
-    let at = say(lang, AT, &[&verdict.cell.threads.to_string(), &answer]);
+    let at = say(lang, "at", &[&verdict.cell.threads.to_string(), &answer]);
     let noise = verdict.control.as_ref().filter(|control| control.interval.is_some());
     noise.map_or(at.clone(), |control| {
-        format!("{at} {}", say(lang, NOISE, &[&percent(lang, control.reach())]))
+        format!("{at} {}", say(lang, "noise", &[&percent(lang, control.reach())]))
     })
 }
 
@@ -122,10 +122,10 @@ fn servers(study: &Study, lang: Lang, doc: &mut Doc) {
     if targets.len() < 2 {
         return;
     }
-    doc.heading(&say(lang, WHICH_SERVER, &[]));
-    let mut head = vec!["wrk -c, -t".to_owned(), say(lang, FASTER, &[])];
+    doc.heading(&say(lang, "which_server", &[]));
+    let mut head = vec!["wrk -c, -t".to_owned(), say(lang, "faster", &[])];
     head.extend(targets.iter().map(|target| plain(&study.title(target))));
-    let mut table = Table::new(&say(lang, SERVERS_CAPTION, &[]), 2, &head);
+    let mut table = Table::new(&say(lang, "servers_caption", &[]), 2, &head);
     for load in loads {
         let twins: Vec<Option<Group<'_>>> =
             targets.iter().map(|target| study.twin(load.cell, target)).collect();
@@ -154,11 +154,11 @@ fn servers(study: &Study, lang: Lang, doc: &mut Doc) {
 fn cost(lang: Lang, ratio: &Ratio) -> String {
     let number = |factor| lang.number(&signed(factor));
     match (ratio.verdict(), ratio.interval) {
-        (Verdict::Within(factor), _) => say(lang, NO_MATTER, &[&percent(lang, factor)]),
+        (Verdict::Within(factor), _) => say(lang, "no_matter", &[&percent(lang, factor)]),
         (_, Some((low, high))) => {
             format!("**{} %** ({} … {} %)", number(ratio.ratio), number(low), number(high))
         }
-        (_, None) => say(lang, ONE_PAIR, &[]),
+        (_, None) => say(lang, "one_pair", &[]),
     }
 }
 
@@ -185,9 +185,9 @@ fn costs(study: &Study, lang: Lang, doc: &mut Doc) {
     let factor =
         |cost: Option<&Cost<'_>>| cost.and_then(|cost| Some(cost.ratio.as_ref()?.ratio)).unwrap_or(1.0);
     rows.sort_by(|(_, a), (_, b)| (factor(a[0]) * factor(a[1])).total_cmp(&(factor(b[0]) * factor(b[1]))));
-    doc.heading(&say(lang, WHAT_COSTS, &[]));
-    let head = [say(lang, OVERHEAD, &[]), "thread".into(), "async".into(), say(lang, CALLS, &[])];
-    let mut table = Table::new(&say(lang, COSTS_CAPTION, &[]), 1, &head);
+    doc.heading(&say(lang, "what_costs", &[]));
+    let head = [say(lang, "overhead", &[]), "thread".into(), "async".into(), say(lang, "calls", &[])];
+    let mut table = Table::new(&say(lang, "costs_caption", &[]), 1, &head);
     for (title, row) in rows {
         let of = |found: Option<&Cost<'_>>| {
             found.and_then(|found| Some(cost(lang, found.ratio.as_ref()?))).unwrap_or_else(|| "–".into())
@@ -203,9 +203,9 @@ fn costs(study: &Study, lang: Lang, doc: &mut Doc) {
 }
 
 fn losing(study: &Study, lang: Lang, doc: &mut Doc) {
-    doc.heading(&say(lang, LOSES, &[]));
+    doc.heading(&say(lang, "loses", &[]));
     if !losses::has_peers(study) {
-        doc.text(say(lang, NO_PEERS, &[]));
+        doc.text(say(lang, "no_peers", &[]));
         return;
     }
     let losses = losses::losses(study);
@@ -218,58 +218,56 @@ fn losing(study: &Study, lang: Lang, doc: &mut Doc) {
         // The worst of each other program and measure.
         if shown.len() < SHOWN_LOSSES && !kinds.contains(&(theirs, name)) {
             kinds.push((theirs, name));
-            shown.push(say(lang, LOSS, &[ours, theirs, load, name, &by[0], &by[1], &by[2]]));
+            shown.push(say(lang, "loss", &[ours, theirs, load, name, &by[0], &by[1], &by[2]]));
         }
     }
     match certain {
-        0 => doc.text(say(lang, NO_LOSS, &[])),
+        0 => doc.text(say(lang, "no_loss", &[])),
         n => {
             doc.list(&shown);
-            doc.text(say(lang, ALL_LOSSES, &[&n.to_string(), &anchor(LOSSES_PART)]));
+            doc.text(say(lang, "all_losses", &[&n.to_string(), &anchor(LOSSES_PART)]));
         }
     }
     if losses.len() > certain {
-        doc.text(say(lang, SUSPECTED, &[&anchor(PEERS_PART)]));
+        doc.text(say(lang, "suspected", &[&anchor(PEERS_PART)]));
     }
 }
 
 /// Writes the first screen.
 pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
     let manifest = &study.manifest;
-    doc.title(&say(lang, TITLE, &[]));
+    doc.title(&say(lang, "title", &[]));
     let commit: String = manifest.neraca.commit.as_deref().unwrap_or("?").chars().take(12).collect();
     let measured = study.records.len().to_string();
-    let glossary = anchor(&say(lang, GLOSSARY, &[]));
+    let glossary = anchor(&say(lang, "glossary", &[]));
     let [name, host] = [&study.plan.name, &manifest.host.name].map(|text| plain(text));
     let (cpus, date) = (manifest.host.cpus.to_string(), manifest.started.get(..10).unwrap_or_default());
     let values = [&name, &host, cpus.as_str(), date, &commit, &measured, &glossary];
-    doc.text(format!("{} {}", say(lang, RUN, &values), say(lang, OTHER_LANGUAGE, &[])));
-    doc.heading(&say(lang, WHICH_ENGINE, &[]));
+    doc.text(format!("{} {}", say(lang, "run", &values), say(lang, "other_language", &[])));
+    doc.heading(&say(lang, "which_engine", &[]));
     let by_load = verdicts::by_load(study, Section::Assignment);
     match by_load.is_empty() {
-        true => doc.text(say(lang, NO_ENGINES, &[])),
+        true => doc.text(say(lang, "no_engines", &[])),
         false => engines(study, lang, doc, &by_load),
     }
     servers(study, lang, doc);
     costs(study, lang, doc);
     losing(study, lang, doc);
-    doc.heading(&say(lang, PICTURE, &[]));
-    let caption = say(lang, PICTURE_CAPTION, &[]);
+    doc.heading(&say(lang, "picture", &[]));
+    let caption = say(lang, "picture_caption", &[]);
     doc.text(format!("[![{caption}](experiment.svg)](experiment.svg)"));
     doc.drawings.insert("experiment.svg".into(), Drawing::Ours(picture::draw(study)));
 }
 
 /// Writes the glossary.
 pub(crate) fn glossary(lang: Lang, doc: &mut Doc) {
-    doc.part(&say(lang, GLOSSARY, &[]));
+    doc.part(&say(lang, "glossary", &[]));
     let mut table =
-        Table::new(&say(lang, GLOSSARY_CAPTION, &[]), 2, &[say(lang, TERM, &[]), say(lang, MEANING, &[])]);
-    for (term, meaning) in TERMS {
-        table.push([say(lang, term, &[]), say(lang, meaning, &[])]);
-    }
+        Table::new(&say(lang, "glossary_caption", &[]), 2, &[say(lang, "term", &[]), say(lang, "meaning", &[])]);
+    terms().iter().for_each(|term| table.push(term.say(lang)));
     doc.table(&table);
-    doc.heading(&say(lang, TRY, &[]));
-    doc.block("sh", &say(lang, QUICK_START, &[]));
+    doc.heading(&say(lang, "try", &[]));
+    doc.block("sh", &say(lang, "quick_start", &[]));
 }
 
 /// Returns the median of a number over the repetitions of one kind of work.

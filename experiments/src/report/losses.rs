@@ -6,7 +6,7 @@ use crate::judge::study::{Group, Measure, Study};
 use crate::plans::model::{Section, TargetKind, What};
 use crate::report::doc::{Doc, Table, plain};
 use crate::report::number::{bytes, interval, load_name, short};
-use crate::report::{LOSSES_PART, PEERS_PART, tables};
+use crate::report::{LOSSES_PART, PEERS_PART, goals, tables};
 
 /// A comparison of one of our targets with another program, by one measure.
 pub(crate) struct Comparison {
@@ -162,4 +162,5 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     let mut groups = study.section(Section::Peers);
     tables::rank(&mut groups);
     tables::with_reasons(study, &groups, "Balancers", doc);
+    goals::write(study, doc);
 }

@@ -19,6 +19,7 @@ pub(crate) mod chart;
 pub(crate) mod doc;
 mod first;
 mod flames;
+pub(crate) mod goals;
 pub(crate) mod html;
 mod losses;
 pub(crate) mod number;
@@ -31,7 +32,6 @@ pub(crate) mod svg;
 mod tables;
 #[cfg(test)]
 mod tests;
-pub(crate) mod text_table;
 mod versus;
 mod why;
 pub(crate) mod words;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::judge::measure;
 use crate::judge::study::{Group, Measure, Study};
-use crate::plans::model::{Cell, Section};
+use crate::plans::model::{Cell, Section, Work};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
 use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
 use crate::report::doc::Figure;
@@ -247,8 +247,12 @@ pub(crate) fn threads_sweep(study: &Study) -> Figure {
 }
 
 pub(crate) fn rate_over_time(study: &Study) -> Figure {
-    let groups: Vec<Group<'_>> =
-        best_groups(study).into_iter().filter(|group| !series_of(group).is_empty()).take(4).collect();
+    let mut groups = study.groups(|cell| cell.work == Work::Load && cell.delay_ms == 0);
+    groups.retain(|group| !series_of(group).is_empty());
+    groups.sort_by_key(|group| std::cmp::Reverse(group.cell.opened()));
+    let mut seen = BTreeSet::new();
+    groups.retain(|group| seen.insert(group.cell.target.as_str()));
+    groups.truncate(4);
     let draw = || {
         let all: Vec<(f64, f64)> = groups.iter().flat_map(series_of).flatten().collect();
         let parts = groups.iter().map(|group| {
@@ -271,7 +275,7 @@ pub(crate) fn rate_over_time(study: &Study) -> Figure {
     Figure::new(
         "rate-over-time",
         "Requests per second over time",
-        "A line for each repetition, counted by the balancer itself each second; flat is steady, a dip is a pause that an \
+        "A line for each repetition of at least 3 s at the most connections, counted by the program itself each second; flat is steady, a dip is a pause that an \
          average hides.",
         (!groups.is_empty()).then(draw),
         "Not in this run: its cells are too short for a rate by the second.",

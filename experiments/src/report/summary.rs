@@ -216,8 +216,8 @@ mod tests {
     /// Other programs read these fields.
     #[test]
     fn the_summary_is_an_interface() {
-        let study = Run::new("bench").study();
-        let summary: Value = serde_json::from_str(&json_text(&study)).unwrap();
+        let study = Run::bench();
+        let summary: Value = serde_json::from_str(&json_text(study)).unwrap();
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(summary["commit"], "abc+");
         let cases = [

@@ -95,7 +95,7 @@ impl<'a> Lab<'a> {
         let late = Duration::from_secs_f64(cell.seconds).saturating_sub(BEFORE_END);
         let mut late_look = None;
 
-        let (before, host, start) = (roles(groups), HostCounters::read(), Instant::now());
+        let (before, host, start) = (self.roles(groups), HostCounters::read(), Instant::now());
         let stamp = SystemTime::now();
         let client = self.wrk(cell, cell.seconds, address)?;
         let prober = Prober::start(Spec { address, path, body, rate_hz: PROBE_HZ, seconds });
@@ -106,7 +106,7 @@ impl<'a> Lab<'a> {
             }
         })?;
         let (seconds, host) = (start.elapsed().as_secs_f64(), (host, HostCounters::read()));
-        let mut after = roles(groups);
+        let mut after = self.roles(groups);
         let (connections, threads) = late_look.unwrap_or_default();
         after.insert(Role::Client, GroupCounters::of_group(client.group()).with_threads_of(threads));
         let client = self.wrk_report(client)?;
@@ -171,16 +171,16 @@ impl<'a> Lab<'a> {
         }
         Ok(idle)
     }
-}
 
-/// Reads the counters of the target, of the backends and of this process.
-fn roles((target, backends): (u32, Option<u32>)) -> BTreeMap<Role, GroupCounters> {
-    let mut roles = BTreeMap::from([
-        (Role::Target, GroupCounters::of_group(target)),
-        (Role::Lab, GroupCounters::of_this_process()),
-    ]);
-    if let Some(backends) = backends {
-        roles.insert(Role::Backends, GroupCounters::of_group(backends));
+    /// Reads the counters of the target, of the backends, of this process and of the disturbance.
+    fn roles(&self, (target, backends): (u32, Option<u32>)) -> BTreeMap<Role, GroupCounters> {
+        let of = |role, group: Option<u32>| Some((role, GroupCounters::of_group(group?)));
+        let groups = [
+            of(Role::Target, Some(target)),
+            of(Role::Backends, backends),
+            of(Role::Disturbance, self.disturbance),
+            Some((Role::Lab, GroupCounters::of_this_process())),
+        ];
+        groups.into_iter().flatten().collect()
     }
-    roles
 }

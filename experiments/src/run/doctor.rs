@@ -20,13 +20,15 @@ const DESCRIPTORS: u64 = 4500;
 const BACKLOG: u64 = 1024;
 
 /// The used programs: name, arguments that print the version, and true for a program that every run needs.
-const TOOLS: [(&str, &[&str], bool); 9] = [
+const TOOLS: [(&str, &[&str], bool); 11] = [
     ("wrk", &["-v"], true),
     ("ss", &["-V"], true),
     ("haproxy", &["-v"], false),
     ("nginx", &["-v"], false),
     ("caddy", &["version"], false),
     ("apache2", &["-v"], false),
+    ("h2o", &["-v"], false),
+    ("lighttpd", &["-v"], false),
     ("strace", &["-V"], false),
     ("perf", &["--version"], false),
     ("curl", &["-V"], false),
@@ -55,6 +57,9 @@ pub(crate) fn examine(neraca: &Path, host_name: Option<&str>) -> Diagnosis {
             None => warnings
                 .push(format!("{name} is missing, so its part is left out; `make bench-setup` installs it")),
         }
+    }
+    if neraca.with_file_name("examples/byte_pump").exists() {
+        tools.insert("byte_pump".into(), "of the same build".into());
     }
     let host = host(host_name, descriptors);
     if descriptors < DESCRIPTORS {

@@ -72,7 +72,7 @@ pub(crate) fn failed(what: &str) -> impl Fn(std::io::Error) -> Trouble + '_ {
 }
 
 /// The data that all cells share.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Lab<'a> {
     pub(crate) neraca: PathBuf,
     /// A directory for configurations, logs and the served files (`root`). No other process deletes files in it.
@@ -81,6 +81,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) stop: &'a AtomicBool,
     /// Contents of the served files by name.
     pub(crate) bodies: BTreeMap<String, Arc<[u8]>>,
+    /// The process group of a program that disturbs every measurement on purpose.
+    pub(crate) disturbance: Option<u32>,
 }
 
 /// Makes the laboratory in a temporary directory, and runs work in it. Afterwards no program runs and the directory is
@@ -98,7 +100,7 @@ pub(crate) fn with<T>(
     let bodies = site::make(&scratch.join("root")).map_err(cannot)?;
     fs::write(scratch.join("wrk.lua"), wrk::SCRIPT).map_err(cannot)?;
     let neraca = fs::canonicalize(neraca).map_err(|error| format!("{}: {error}", neraca.display()))?;
-    work(&Lab { neraca, scratch: scratch.clone(), guard: &guard, stop, bodies })
+    work(&Lab { neraca, scratch: scratch.clone(), guard: &guard, stop, bodies, disturbance: None })
 }
 
 /// A running program that listens.
@@ -121,6 +123,7 @@ impl<'a> Lab<'a> {
     pub(crate) fn values(&self) -> BTreeMap<&'static str, String> {
         BTreeMap::from([
             ("neraca", self.neraca.display().to_string()),
+            ("byte_pump", self.neraca.with_file_name("examples/byte_pump").display().to_string()),
             ("root", self.scratch.join("root").display().to_string()),
             ("dir", self.scratch.display().to_string()),
             ("cpus", cpus().to_string()),

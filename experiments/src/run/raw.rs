@@ -84,6 +84,8 @@ pub(crate) enum Role {
     Backends,
     /// The prober and the collectors.
     Lab,
+    /// The busy loop of `--disturb`.
+    Disturbance,
 }
 
 /// Memory of the target with idle keep-alive connections. Each connection had one request answered.

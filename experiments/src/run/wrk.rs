@@ -61,7 +61,7 @@ pub(crate) fn parse(json: &str) -> Result<Client, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plans::build::tests::cell;
+    use crate::plans::build::ordinary as cell;
 
     #[test]
     fn a_report_is_read() {

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::report::text_table::TextTable;
+use crate::report::doc::Table;
 
 /// A bench of benches/exchange.rs, and the smaller number of requests; the larger number is three times as large.
 const BENCHES: [(&str, u64); 4] = [
@@ -39,20 +39,21 @@ pub(super) fn report(base: Result<&PathBuf, &String>, new: &Path) -> Result<(), 
     if let Err(reason) = base {
         println!("instructions per request of the new build only: {reason}");
     }
-    let mut lines = vec![["instructions per request", "base", "new", "ratio"].map(String::from).to_vec()];
+    let head = ["instructions per request", "base", "new", "ratio"];
+    let mut table = Table::new("Instructions per request", 1, &head);
     for (bench, requests) in BENCHES {
         let newer = per_request(new, bench, requests)?;
         let older = base.ok().and_then(|program| {
             per_request(program, bench, requests).inspect_err(|reason| eprintln!("base: {reason}")).ok()
         });
-        lines.push(vec![
-            bench.into(),
+        table.push([
+            bench.to_owned(),
             older.map_or("-".into(), |older| format!("{older:.0}")),
             format!("{newer:.0}"),
             older.map_or("-".into(), |older| format!("{:.3}", newer / older)),
         ]);
     }
-    print!("{}", TextTable { words: 1, lines }.text());
+    print!("{}", table.text());
     Ok(())
 }
 

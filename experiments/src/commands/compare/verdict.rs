@@ -1,61 +1,100 @@
 //! The ratios of the newer build to the older build, and the verdict.
 
-use crate::commands::peers::measure::Sample;
-use crate::commands::peers::rows::Metric;
+use crate::judge::measure;
+use crate::judge::record::{Measured, Record};
 use crate::judge::stats::{Ratio, median};
-use crate::report::text_table::TextTable;
+use crate::judge::study::{Group, Measure, Study, load};
+use crate::plans::model::Work;
+use crate::report::doc::Table;
+use crate::report::number::load_name;
 
 /// Maximum distance of a ratio from 1, beyond its interval, before the newer build is worse.
 const ALLOWED: f64 = 0.03;
 
-/// All pairs of one cell.
+/// The compared measures: the name, the measure, its decimals, and true when a larger value is better.
+const MEASURES: [(&str, Measure, usize, bool); 2] = [
+    ("requests per second", measure::rate, 0, true),
+    ("CPU time per request", measure::cpu_us, 1, false),
+];
+
+/// One load with both builds. A pair has the value of the older build, then the value of the newer build in the same
+/// block.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Compared {
     name: String,
-    /// Each pair has the sample of the older build, then the sample of the newer build.
-    pub(super) pairs: Vec<[Sample; 2]>,
+    /// The pairs of each measure.
+    pairs: [Vec<[f64; 2]>; 2],
+    /// Failures of each build.
+    failed: [u64; 2],
+}
+
+/// Compares the targets `base-ENGINE` and `new-ENGINE` of a study.
+pub(super) fn of_builds(study: &Study) -> Vec<Compared> {
+    let older = study.groups(|cell| cell.target.starts_with("base-"));
+    let compared = older.iter().filter_map(|base| {
+        let engine = base.cell.target.strip_prefix("base-")?;
+        let new = study.twin(base.cell, &format!("new-{engine}"))?;
+        Some(Compared::new(engine, base, &new))
+    });
+    compared.collect()
+}
+
+/// Compares the loads that two runs measured at least twice.
+pub(super) fn of_runs(older: &Study, newer: &Study) -> Vec<Compared> {
+    let groups = newer.groups(|cell| cell.work == Work::Load);
+    let compared = groups.iter().filter_map(|new| {
+        let base = older.twin(new.cell, &new.cell.target)?;
+        Some(Compared::new(&new.cell.target, &base, new))
+    });
+    compared.filter(|compared| compared.pairs[0].len() > 1).collect()
+}
+
+/// A measurement that failed counts as one failure.
+fn failures(group: &Group<'_>) -> u64 {
+    let failed = group.runs.iter().map(|run| match &run.measured {
+        Measured::Load(load) => load.failures.total(),
+        _ => 1,
+    });
+    failed.sum()
 }
 
 impl Compared {
-    pub(super) fn new(name: &str) -> Self {
-        Compared { name: name.into(), pairs: Vec::new() }
+    fn new(target: &str, base: &Group<'_>, new: &Group<'_>) -> Self {
+        let (older, newer) = (base.shown(), new.shown());
+        let pairs = MEASURES.map(|(_, measure, ..)| {
+            let value = |run: &Record| measure(&run.cell, load(run)?);
+            let pair = |base: &&Record| {
+                let place = (base.cell.section, base.cell.block);
+                let new = newer.iter().find(|new| (new.cell.section, new.cell.block) == place)?;
+                Some([value(base)?, value(new)?])
+            };
+            older.iter().filter_map(pair).collect()
+        });
+        let body = if new.cell.body_bytes == 128 { String::new() } else { format!(", {}", new.cell.path) };
+        let name = format!("{target} {}{body}", load_name(new.cell));
+        Compared { name, pairs, failed: [base, new].map(failures) }
     }
 
-    /// Returns the ratio of the newer build's value to the older build's value, over the pairs with both values.
-    fn ratio(&self, metric: Metric) -> Option<Ratio> {
-        let ratio = |[base, new]: &[Sample; 2]| Some(new.get(&metric)? / base.get(&metric)?);
-        Ratio::of_blocks(&self.pairs.iter().filter_map(ratio).collect::<Vec<_>>())
-    }
-
-    /// Returns the median of one build: 0 is the older build, 1 is the newer build.
-    fn median(&self, build: usize, metric: Metric) -> Option<f64> {
-        median(&self.pairs.iter().filter_map(|pair| pair[build].get(&metric).copied()).collect::<Vec<_>>())
-    }
-
-    /// Returns the number of failures of one build.
-    fn failed(&self, build: usize) -> f64 {
-        self.pairs.iter().filter_map(|pair| pair[build].get(&Metric::Failed)).sum()
+    /// Returns the ratio of the newer build's value to the older build's value.
+    fn ratio(&self, measure: usize) -> Option<Ratio> {
+        Ratio::of_blocks(&self.pairs[measure].iter().map(|[base, new]| new / base).collect::<Vec<_>>())
     }
 
     /// Returns the reasons why the newer build is not good enough; empty when it is.
     pub(super) fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
-        for (build, name) in [(0, "base"), (1, "new")] {
-            let failed = self.failed(build);
-            if failed > 0.0 {
+        for (failed, name) in self.failed.iter().zip(["base", "new"]) {
+            if *failed > 0 {
                 complaints.push(format!("{}: {failed} requests or connections of {name} failed", self.name));
             }
         }
-        let worst = [
-            (Metric::Rate, "requests per second", 1.0 - ALLOWED),
-            (Metric::Cpu, "CPU time per request", 1.0 + ALLOWED),
-        ];
-        for (metric, title, bound) in worst {
-            let Some((ratio, (low, high))) = self.ratio(metric).and_then(|r| Some((r.ratio, r.interval?)))
-            else {
+        for (i, (title, _, _, more)) in MEASURES.into_iter().enumerate() {
+            let Some((ratio, (low, high))) = self.ratio(i).and_then(|r| Some((r.ratio, r.interval?))) else {
                 complaints.push(format!("{}: fewer than two pairs have a ratio of {title}", self.name));
                 continue;
             };
-            if if metric == Metric::Rate { high < bound } else { low > bound } {
+            let bound = if more { 1.0 - ALLOWED } else { 1.0 + ALLOWED };
+            if if more { high < bound } else { low > bound } {
                 let interval = format!("95 % interval {low:.3} to {high:.3}");
                 complaints.push(format!("{}: {title} {ratio:.3}, {interval}, bound {bound}", self.name));
             }
@@ -64,30 +103,30 @@ impl Compared {
     }
 
     fn line(&self) -> Vec<String> {
-        let number = |value: Option<f64>, metric: Metric| {
-            value.map_or("-".into(), |value| format!("{value:.*}", metric.decimals()))
-        };
         let mut line = vec![self.name.clone()];
-        for metric in [Metric::Rate, Metric::Cpu] {
-            line.extend([0, 1].map(|build| number(self.median(build, metric), metric)));
-            let ratio = self.ratio(metric);
+        for (i, (_, _, decimals, _)) in MEASURES.into_iter().enumerate() {
+            for build in [0, 1] {
+                let values: Vec<f64> = self.pairs[i].iter().map(|pair| pair[build]).collect();
+                line.push(median(&values).map_or("-".into(), |value| format!("{value:.decimals$}")));
+            }
+            let ratio = self.ratio(i);
             line.push(ratio.as_ref().map_or("-".into(), |ratio| format!("{:.3}", ratio.ratio)));
             let interval = ratio.and_then(|ratio| ratio.interval);
             line.push(interval.map_or("-".into(), |(low, high)| format!("{low:.3}..{high:.3}")));
         }
-        line.push(format!("{} + {}", self.failed(0), self.failed(1)));
+        line.push(format!("{} + {}", self.failed[0], self.failed[1]));
         line.push(if self.complaints().is_empty() { "ok" } else { "WORSE" }.into());
         line
     }
 }
 
-/// Formats the table, with one line per cell.
-pub(super) fn table(compared: &[Compared]) -> String {
-    let heading =
-        ["cell", "req/s base", "new", "ratio", "95 %", "us/req base", "new", "ratio", "95 %", "failed", ""];
-    let mut lines = vec![heading.map(String::from).to_vec()];
-    lines.extend(compared.iter().map(Compared::line));
-    TextTable { words: 1, lines }.text()
+/// Makes the table, with one line per load.
+pub(super) fn table(compared: &[Compared]) -> Table {
+    let head =
+        ["load", "req/s base", "new", "ratio", "95 %", "us/req base", "new", "ratio", "95 %", "failed", ""];
+    let mut table = Table::new("Two builds", 1, &head);
+    compared.iter().for_each(|compared| table.push(compared.line()));
+    table
 }
 
 #[cfg(test)]
@@ -96,11 +135,9 @@ mod tests {
 
     /// Makes pairs of an older build (1000 requests per second, 10 us) and a newer build with these ratios.
     fn compared(ratios: &[(f64, f64)]) -> Compared {
-        let sample = |rate: f64, cpu: f64| {
-            Sample::from([(Metric::Rate, 1000.0 * rate), (Metric::Cpu, 10.0 * cpu), (Metric::Failed, 0.0)])
-        };
-        let pairs = ratios.iter().map(|(rate, cpu)| [sample(1.0, 1.0), sample(*rate, *cpu)]);
-        Compared { name: "async c10".into(), pairs: pairs.collect() }
+        let rates = ratios.iter().map(|(rate, _)| [1000.0, 1000.0 * rate]).collect();
+        let cpu = ratios.iter().map(|(_, cpu)| [10.0, 10.0 * cpu]).collect();
+        Compared { name: "async c10".into(), pairs: [rates, cpu], failed: [0, 0] }
     }
 
     #[test]
@@ -132,7 +169,7 @@ mod tests {
     fn every_failure_of_either_build_is_a_complaint() {
         for build in [0, 1] {
             let mut compared = compared(&[(1.0, 1.0), (1.01, 1.0), (0.99, 1.0)]);
-            compared.pairs[1][build] = Sample::from([(Metric::Failed, 7.0)]);
+            compared.failed[build] = 7;
             let found = compared.complaints();
             assert!(found.len() == 1 && found[0].contains("7 requests or connections"), "{found:?}");
             assert!(found[0].contains(["base", "new"][build]), "{found:?}");
@@ -141,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_table_says_ratio_interval_and_verdict() {
-        let text = table(&[compared(&[(0.5, 2.0), (0.5, 2.0)])]);
+        let text = table(&[compared(&[(0.5, 2.0), (0.5, 2.0)])]).text();
         let line = text.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
         let expected = "async c10 1000 500 0.500 0.500..0.500 10.0 20.0 2.000 2.000..2.000 0 + 0 WORSE";
         assert_eq!(line, expected);
