@@ -5,7 +5,7 @@
 //! (coordinated omission).
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -13,21 +13,14 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
 
-use crate::run::message::{self, Progress};
-use crate::run::probe::NICE;
+use crate::run::exchange::{End, Exchange, NICE, Waiter, is_silent, micros};
+use crate::run::reply::Verdict;
 
 /// Maximum time for the requests in flight to end after the last intended time.
 const GRACE: Duration = Duration::from_millis(1500);
 /// Time until a connection that could not be opened is tried again.
 const AGAIN: Duration = Duration::from_millis(20);
-const TIMER: Token = Token(usize::MAX);
 
 /// The times of the requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -94,29 +87,13 @@ impl Tally {
     }
 }
 
-/// A connection and its request.
+/// A connection: idle, with a request in flight, or closed.
+#[derive(Default)]
 struct Slot {
-    stream: Option<TcpStream>,
-    request: Option<InFlight>,
-    received: Vec<u8>,
-}
-
-struct InFlight {
-    intended: Instant,
-    /// False during the warm-up.
-    counts: bool,
-    sent: usize,
-    /// True when the connection has served a request before.
+    idle: Option<TcpStream>,
+    exchange: Option<Exchange>,
+    /// True when the connection of the exchange has served a request before.
     reused: bool,
-}
-
-/// The end of a request.
-enum End {
-    Good,
-    Wrong,
-    Failed,
-    /// A kept connection was closed before the response: the request goes out again on a new connection.
-    Closed,
 }
 
 /// Runs the load on a thread of its own, whose priority is higher where that is allowed.
@@ -133,8 +110,7 @@ pub(crate) fn run(spec: &Spec) -> io::Result<Tally> {
 
 struct Generator<'a> {
     spec: &'a Spec,
-    poll: Poll,
-    timer: OwnedFd,
+    waiter: Waiter,
     slots: Vec<Slot>,
     /// Connections without a request. The one that has been idle for the longest time is used first, so all are used.
     free: VecDeque<usize>,
@@ -144,36 +120,27 @@ struct Generator<'a> {
     backlog: VecDeque<Instant>,
     counted_from: Instant,
     tally: Tally,
-    buffer: Vec<u8>,
 }
 
 impl<'a> Generator<'a> {
     fn new(spec: &'a Spec) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-        let slot = |_| Slot { stream: None, request: None, received: Vec::new() };
         let now = Instant::now();
         let all = 0..spec.connections;
         Ok(Generator {
             spec,
-            poll,
-            timer,
-            slots: all.clone().map(slot).collect(),
+            waiter: Waiter::new()?,
+            slots: all.clone().map(|_| Slot::default()).collect(),
             free: if spec.pace == Pace::Closed { VecDeque::new() } else { all.clone().collect() },
             due: if spec.pace == Pace::Closed { all.map(|n| (now, n)).collect() } else { VecDeque::new() },
             backlog: VecDeque::new(),
             counted_from: now + Duration::from_secs_f64(spec.warm_s),
             tally: Tally::new(spec.connections),
-            buffer: vec![0; 16 * 1024],
         })
     }
 
     fn run(mut self) -> io::Result<Tally> {
         let end = self.counted_from + Duration::from_secs_f64(self.spec.seconds);
         let mut times = Times::new(self.spec.pace, Instant::now());
-        let mut events = Events::with_capacity(1024);
         loop {
             let now = Instant::now();
             while let Some(intended) = times.take_until(now.min(end)) {
@@ -191,18 +158,14 @@ impl<'a> Generator<'a> {
             let next = self.due.front().map(|(at, _)| *at).into_iter().chain(times.next);
             let until =
                 next.filter(|at| *at < end).min().unwrap_or(if now < end { end } else { end + GRACE });
-            self.wait(until, &mut events)?;
-            for event in &events {
-                if event.token() != TIMER {
-                    self.advance(event.token().0);
-                }
+            for number in self.waiter.wait(until)? {
+                self.advance(number);
             }
         }
         let now = Instant::now();
-        let waiting = self.slots.iter().filter_map(|slot| slot.request.as_ref());
-        let waiting = waiting.filter(|request| request.counts).map(|request| request.intended);
-        let backlog = self.backlog.iter().copied().filter(|at| *at >= self.counted_from);
-        for intended in waiting.chain(backlog) {
+        let waiting = self.slots.iter().filter_map(|slot| slot.exchange.as_ref()).map(|e| e.intended);
+        let waiting = waiting.chain(self.backlog.iter().copied());
+        for intended in waiting.filter(|at| *at >= self.counted_from) {
             self.tally.unanswered += 1;
             self.tally.latency_us.saturating_record(micros(intended, now));
         }
@@ -225,89 +188,63 @@ impl<'a> Generator<'a> {
     }
 
     fn send(&mut self, number: usize, intended: Instant) {
-        let counts = intended >= self.counted_from;
         let slot = &mut self.slots[number];
-        let reused = slot.stream.is_some();
-        slot.request = Some(InFlight { intended, counts, sent: 0, reused });
-        slot.received.clear();
-        self.connect_or_advance(number);
+        let Some(stream) = slot.idle.take() else { return self.open(number, intended) };
+        slot.reused = true;
+        slot.exchange = Some(Exchange::on(stream, intended, &self.spec.body));
+        self.advance(number);
     }
 
-    fn connect_or_advance(&mut self, number: usize) {
-        if self.slots[number].stream.is_some() {
-            return self.advance(number);
-        }
-        let opened = TcpStream::connect(self.spec.address).and_then(|mut stream| {
-            let _ = stream.set_nodelay(true);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut stream, Token(number), interest)?;
-            Ok(stream)
-        });
-        match opened {
-            Ok(stream) => self.slots[number].stream = Some(stream),
-            Err(_) => self.finish(number, End::Failed, false),
+    fn open(&mut self, number: usize, intended: Instant) {
+        self.slots[number].reused = false;
+        match Exchange::open(&self.waiter, self.spec.address, number, intended, &self.spec.body) {
+            Ok(exchange) => self.slots[number].exchange = Some(exchange),
+            Err(_) => self.finish(number, intended, End::Connect),
         }
     }
 
     fn advance(&mut self, number: usize) {
         let slot = &mut self.slots[number];
-        match slot.advance(self.spec, &mut self.buffer) {
-            None => {}
-            Some((End::Closed, _)) => {
-                slot.stream = None;
-                slot.received.clear();
-                if let Some(request) = &mut slot.request {
-                    (request.sent, request.reused) = (0, false);
-                    self.connect_or_advance(number);
-                }
-            }
-            Some((end, keep)) => self.finish(number, end, keep),
+        let Some(mut exchange) = slot.exchange.take() else {
+            // An idle connection that has bytes or has ended is of no more use.
+            slot.idle = slot.idle.take().filter(is_silent);
+            return;
+        };
+        let Some(end) = exchange.advance(&self.spec.request, &mut self.waiter) else {
+            slot.exchange = Some(exchange);
+            return;
+        };
+        let (intended, is_unanswered) = (exchange.intended, exchange.first.is_none());
+        // A kept connection was closed before the response: the request goes out again on a new connection.
+        if slot.reused && is_unanswered {
+            return self.open(number, intended);
         }
+        slot.idle = exchange.into_kept();
+        self.finish(number, intended, end);
     }
 
     /// Counts the end of a request and makes its connection free.
-    fn finish(&mut self, number: usize, end: End, keep: bool) {
+    fn finish(&mut self, number: usize, intended: Instant, end: End) {
         let now = Instant::now();
-        let slot = &mut self.slots[number];
-        if !keep {
-            slot.stream = None;
-        }
-        let Some(request) = slot.request.take() else { return };
-        let failed = matches!(end, End::Failed);
-        if request.counts {
+        let is_complete = matches!(end, End::Reply(Verdict::Good | Verdict::Corrupt));
+        if intended >= self.counted_from {
             match end {
-                End::Good => {
+                End::Reply(Verdict::Good) => {
                     self.tally.good += 1;
                     self.tally.answers[number] += 1;
-                    self.tally.latency_us.saturating_record(micros(request.intended, now));
+                    self.tally.latency_us.saturating_record(micros(intended, now));
                 }
-                End::Wrong => self.tally.wrong += 1,
-                End::Failed | End::Closed => self.tally.failed += 1,
+                End::Reply(Verdict::Corrupt) => self.tally.wrong += 1,
+                _ => self.tally.failed += 1,
             }
         }
         match self.spec.pace {
             Pace::Open(_) => self.free.push_back(number),
+            Pace::Closed if is_complete => self.due.push_front((now, number)),
             // The queue stays in order closely enough: a failure waits a little longer.
-            Pace::Closed if failed => self.due.push_back((now + AGAIN, number)),
-            Pace::Closed => self.due.push_front((now, number)),
+            Pace::Closed => self.due.push_back((now + AGAIN, number)),
         }
     }
-
-    /// Waits for events until a time. A timerfd has nanoseconds, where the timeout of epoll has milliseconds.
-    fn wait(&mut self, until: Instant, events: &mut Events) -> io::Result<()> {
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
-        let value = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
-        match self.poll.poll(events, None) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn micros(from: Instant, to: Instant) -> u64 {
-    to.saturating_duration_since(from).as_micros() as u64
 }
 
 /// The intended times of the open loop.
@@ -352,62 +289,6 @@ impl Rng {
 pub(crate) fn exponential(rng: &mut Rng) -> f64 {
     const STEPS: u64 = 1 << 53;
     -(1.0 - (rng.next() % STEPS) as f64 / STEPS as f64).ln()
-}
-
-impl Slot {
-    /// Writes and reads until the socket would block. Returns the end of the request, and whether the connection stays
-    /// open.
-    fn advance(&mut self, spec: &Spec, buffer: &mut [u8]) -> Option<(End, bool)> {
-        let stream = self.stream.as_mut()?;
-        let Some(in_flight) = &mut self.request else {
-            // An idle connection that has bytes or has ended is of no more use.
-            let idle = stream.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-            if !idle {
-                self.stream = None;
-            }
-            return None;
-        };
-        let closed = if in_flight.reused { End::Closed } else { End::Failed };
-        while in_flight.sent < spec.request.len() {
-            match stream.write(&spec.request[in_flight.sent..]) {
-                Ok(n) => in_flight.sent += n,
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) =>
-                {
-                    return None;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Some((closed, false)),
-            }
-        }
-        loop {
-            let ended = match stream.read(buffer) {
-                Ok(n) => {
-                    self.received.extend_from_slice(&buffer[..n]);
-                    n == 0
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return Some((if self.received.is_empty() { closed } else { End::Failed }, false)),
-            };
-            match message::response(&self.received, false, ended) {
-                Progress::Done(message) => {
-                    let end = match message.status {
-                        200 if message.body == *spec.body => End::Good,
-                        200 => End::Wrong,
-                        _ => End::Failed,
-                    };
-                    return Some((end, message.keep && !ended && message.bytes == self.received.len()));
-                }
-                Progress::Invalid => return Some((End::Failed, false)),
-                Progress::Partial { .. } if ended && self.received.is_empty() => {
-                    return Some((closed, false));
-                }
-                Progress::Partial { .. } if ended => return Some((End::Failed, false)),
-                Progress::Partial { .. } => {}
-            }
-        }
-    }
 }
 
 #[cfg(test)]

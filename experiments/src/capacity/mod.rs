@@ -19,6 +19,7 @@ use crate::run::doctor;
 use crate::run::files::{read_json, said, write_json};
 use crate::run::lab::{self, Lab, Server, Stopped, Trouble};
 use crate::run::manifest::{Binary, Host};
+use crate::run::probe::kept_request;
 use crate::run::proc::GroupCounters;
 use load::{Pace, Spec};
 use search::{Objective, Range, highest};
@@ -182,7 +183,7 @@ impl Bench<'_, '_> {
         let address = server.address()?;
         let spec = Spec {
             address,
-            request: format!("GET /{} HTTP/1.1\r\nHost: {address}\r\n\r\n", self.cell.path).into_bytes(),
+            request: kept_request(&self.cell.path, address),
             body: self.lab.body(&self.cell)?,
             connections: self.arguments.connections as usize,
             pace: Pace::Open(rate_hz),

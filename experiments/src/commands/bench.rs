@@ -24,7 +24,7 @@ use crate::run::doctor::{self, Diagnosis};
 use crate::run::files::{self, MANIFEST, PACKED, PLAN, RAW};
 use crate::run::lab::{self, Lab, Stopped, Trouble};
 use crate::run::manifest::{Manifest, Topology};
-use crate::run::probe;
+use crate::run::exchange;
 
 /// The arguments of `neraca-lab run`.
 #[derive(Debug, clap::Args)]
@@ -222,7 +222,7 @@ pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, S
             batch: (512 / cpus).max(16),
             placement: "shared".into(),
             probe_rate_hz: PROBE_HZ,
-            probe_nice: probe::NICE,
+            probe_nice: exchange::NICE,
             files: FILES.map(|(name, bytes)| (name.to_owned(), bytes)).into(),
         },
         plan_hash: plan.hash.clone(),

@@ -10,6 +10,7 @@ use crate::plans::build::ordinary;
 use crate::plans::model::{Cell, Target};
 use crate::run::faulty::Fault;
 use crate::run::lab::{Lab, Server, Trouble};
+use crate::run::probe::kept_request;
 
 /// GETs per second while a backend has a fault.
 const RATE_HZ: f64 = 200.0;
@@ -74,7 +75,7 @@ impl<'g> Subject<'_, 'g> {
         seconds: f64,
     ) -> Result<Spec, Trouble> {
         let address = server.address()?;
-        let request = format!("GET /{} HTTP/1.1\r\nHost: {address}\r\n\r\n", self.cell.path).into_bytes();
+        let request = kept_request(&self.cell.path, address);
         let body = self.lab.body(&self.cell)?;
         Ok(Spec { address, request, body, connections, pace, warm_s: 0.5, seconds })
     }

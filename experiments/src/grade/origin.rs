@@ -1,6 +1,6 @@
 //! Three scripted backends in this process. They read requests strictly, remember them, and answer as told.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -88,22 +88,18 @@ impl Drop for Origins {
 fn converse(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
-    let (mut received, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+    let mut received = Vec::new();
     loop {
-        match message::request(&received) {
-            Progress::Partial { .. } => match stream.read(&mut buffer)? {
-                0 => return Ok(()),
-                n => received.extend_from_slice(&buffer[..n]),
-            },
-            Progress::Invalid => {
+        match message::next_request(&mut stream, &mut received)? {
+            None | Some(Progress::Partial { .. }) => return Ok(()),
+            Some(Progress::Invalid) => {
                 lock(state).seen.invalid += 1;
                 stream.write_all(
                     b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
                 )?;
                 return close(&stream);
             }
-            Progress::Done(request) => {
-                received.drain(..request.bytes);
+            Some(Progress::Done(request)) => {
                 let to_head = request.line.starts_with("HEAD ");
                 let keep = request.keep;
                 let answer = {

@@ -9,7 +9,7 @@ use crate::plans::model::{Cell, Target, What, Work};
 use crate::run::child::Program;
 use crate::run::counters::RawCounters;
 use crate::run::lab::{Lab, STRACE, Server, Trouble, ask, cpus, failed};
-use crate::run::probe::{Prober, Spec};
+use crate::run::probe::{Prober, Spec, kept_request};
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::raw::{Found, IdleMemory, Raw, RawLoad, RawPrograms, RawSystem, Role};
 use crate::run::reply::Verdict;
@@ -143,7 +143,7 @@ impl<'a> Lab<'a> {
         const STEPS: u32 = 4;
         const REST: Duration = Duration::from_millis(300);
         let body = self.body(cell)?;
-        let asked = format!("GET /{} HTTP/1.1\r\nHost: {address}\r\n\r\n", cell.path).into_bytes();
+        let asked = kept_request(&cell.path, address);
         let memory = || GroupCounters::of_group(target.group()).pss_kb;
         for _ in 0..50 {
             self.verify(address, cell)?;

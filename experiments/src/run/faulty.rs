@@ -1,13 +1,15 @@
 //! A server with one known fault, which it counts. The self-test measures this server, and `chaos` puts it behind a
 //! balancer.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::run::message::{self, Progress};
 
 /// The fault of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -126,14 +128,14 @@ pub(crate) fn serve(fault: Fault, listen: SocketAddr, body: &Path, stats: &Path)
     note(&counts)
 }
 
-fn converse(stream: TcpStream, fault: Fault, connection: u64, start: Instant, counts: &Counts, body: &[u8]) {
+fn converse(mut stream: TcpStream, fault: Fault, connection: u64, start: Instant, counts: &Counts, body: &[u8]) {
     let _ = stream.set_nodelay(true);
-    let Ok(reading) = stream.try_clone() else { return };
-    let (mut reader, mut stream) = (BufReader::new(reading), stream);
-    while let Ok(Some(keep)) = read_request(&mut reader) {
+    let mut received = Vec::new();
+    while let Ok(Some(Progress::Done(request))) = message::next_request(&mut stream, &mut received) {
+        let keep = request.keep;
         if fault == Fault::Hang || fault == Fault::Silent && connection % 10 == 9 {
             counts.at_fault.fetch_add(1, Relaxed);
-            let _ = io::copy(&mut reader, &mut io::sink());
+            let _ = io::copy(&mut stream, &mut io::sink());
             return;
         }
         match fault {
@@ -170,21 +172,6 @@ fn converse(stream: TcpStream, fault: Fault, connection: u64, start: Instant, co
     }
 }
 
-/// Reads one head. Returns true when the client keeps the connection, and None at the end of the connection.
-fn read_request(reader: &mut impl BufRead) -> io::Result<Option<bool>> {
-    let mut keep = true;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(None);
-        }
-        match line.trim_end() {
-            "" => return Ok(Some(keep)),
-            field => keep &= !field.eq_ignore_ascii_case("connection: close"),
-        }
-    }
-}
-
 /// Returns the remaining time of the pause. The pause is at the end of every two seconds.
 fn pause_left(elapsed: Duration) -> Duration {
     let phase = Duration::from_nanos((elapsed.as_nanos() % PAUSE_EVERY.as_nanos()) as u64);
@@ -200,19 +187,6 @@ mod tests {
         let cases = [(0, 0), (1499, 0), (1500, 500), (1900, 100), (2000, 0), (3700, 300)];
         for (at, left) in cases {
             assert_eq!(pause_left(Duration::from_millis(at)), Duration::from_millis(left), "{at}");
-        }
-    }
-
-    #[test]
-    fn a_request_says_whether_it_is_the_last() {
-        let cases = [
-            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Some(true)),
-            ("GET / HTTP/1.1\r\nconnection: close\r\n\r\n", Some(false)),
-            ("GET / HTTP/1.1\r\n", None),
-            ("", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(read_request(&mut text.as_bytes()).unwrap(), expected, "{text}");
         }
     }
 }

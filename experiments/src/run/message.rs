@@ -1,5 +1,7 @@
 //! A strict reader of one HTTP/1.1 message. The scripted backends read requests with it, the clients read responses.
 
+use std::io::{self, Read};
+
 /// A complete message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
@@ -62,6 +64,24 @@ pub(crate) fn request(bytes: &[u8]) -> Progress {
     let fields = collect(head.headers);
     let Ok(end) = framing(&fields, version) else { return Progress::Invalid };
     body(bytes, used, end.unwrap_or(End::Length(0)), false, (0, line, fields, version))
+}
+
+/// Reads the next request of a connection. `received` keeps the bytes that follow it. None at the end of the connection.
+pub(crate) fn next_request(stream: &mut impl Read, received: &mut Vec<u8>) -> io::Result<Option<Progress>> {
+    let mut buffer = [0; 4096];
+    loop {
+        match request(received) {
+            Progress::Partial { .. } => match stream.read(&mut buffer)? {
+                0 => return Ok(None),
+                n => received.extend_from_slice(&buffer[..n]),
+            },
+            Progress::Done(message) => {
+                received.drain(..message.bytes);
+                return Ok(Some(Progress::Done(message)));
+            }
+            Progress::Invalid => return Ok(Some(Progress::Invalid)),
+        }
+    }
 }
 
 /// Reads a final response at the start of the bytes, and skips interim responses. `to_head` is true for the response

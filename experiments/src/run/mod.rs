@@ -4,6 +4,7 @@ pub(crate) mod cell;
 pub(crate) mod child;
 pub(crate) mod counters;
 pub(crate) mod doctor;
+pub(crate) mod exchange;
 pub(crate) mod faulty;
 pub(crate) mod files;
 pub(crate) mod histogram;

@@ -3,34 +3,24 @@
 //! connection, and one on a kept connection, as the load does. It opens as many kept connections as are in use at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
 use serde::{Deserialize, Serialize};
 
+use crate::run::exchange::{End, Exchange, NICE, Waiter, is_silent, micros};
 use crate::run::histogram::Histogram;
-use crate::run::reply::{Reply, Verdict};
-
-/// Priority of the prober's thread. A high priority makes the thread wait less for a CPU.
-pub(crate) const NICE: i32 = -10;
+use crate::run::reply::Verdict;
 
 /// Time for the last probes to end after the last probe was sent.
 const GRACE: Duration = Duration::from_millis(1000);
 
 /// Maximum number of probes in flight. A further probe fails as a timeout.
 const UNDER_WAY: usize = 2000;
-
-const TIMER: Token = Token(usize::MAX);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProbeErrors {
@@ -134,49 +124,27 @@ impl Prober {
 /// Maximum number of kept connections. A further probe on a kept connection fails as a timeout.
 const KEPT: u64 = 256;
 
-/// One request in flight.
-struct Attempt {
-    is_kept: bool,
-    /// True when the server has closed the connection.
-    closed: bool,
-    stream: TcpStream,
-    port: u16,
-    intended: Instant,
-    started: Instant,
-    connected: Option<Instant>,
-    sent_bytes: usize,
-    sent: Option<Instant>,
-    first: Option<Instant>,
-    reply: Reply,
-}
-
 struct Session {
     spec: Spec,
     request: Vec<u8>,
     kept_request: Vec<u8>,
-    /// Kept connections without a request: token, connection and local port.
-    idle: Vec<(usize, TcpStream, u16)>,
-    next_token: usize,
-    poll: Poll,
-    timer: OwnedFd,
+    /// Kept connections without a request, by their number.
+    idle: Vec<(usize, TcpStream)>,
+    next_number: usize,
+    waiter: Waiter,
     ports: Arc<Mutex<BTreeSet<u16>>>,
-    attempts: BTreeMap<usize, Attempt>,
+    /// The requests in flight, and whether their connection is a kept one.
+    exchanges: BTreeMap<usize, (bool, Exchange)>,
     raw: RawProbe,
 }
 
 impl Session {
     fn new(spec: Spec, ports: Arc<Mutex<BTreeSet<u16>>>) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let timer =
-            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         let request = request(&spec.path, spec.address);
-        let kept_request =
-            format!("GET /{} HTTP/1.1\r\nHost: {}\r\n\r\n", spec.path, spec.address).into_bytes();
-        let (idle, next_token) = (Vec::new(), 0);
+        let kept_request = kept_request(&spec.path, spec.address);
         let raw = RawProbe { rate_hz: spec.rate_hz, ..RawProbe::default() };
-        let attempts = BTreeMap::new();
-        Ok(Session { spec, request, kept_request, idle, next_token, poll, timer, ports, attempts, raw })
+        let (idle, exchanges, waiter) = (Vec::new(), BTreeMap::new(), Waiter::new()?);
+        Ok(Session { spec, request, kept_request, idle, next_number: 0, waiter, ports, exchanges, raw })
     }
 
     fn run(mut self) -> io::Result<RawProbe> {
@@ -185,7 +153,6 @@ impl Session {
         let intended = |n: u64| start + Duration::from_secs_f64(n as f64 * period);
         let last = (self.spec.seconds * self.spec.rate_hz) as u64;
         let end = intended(last) + GRACE;
-        let mut events = Events::with_capacity(256);
         loop {
             let now = Instant::now();
             while self.raw.intended < last && intended(self.raw.intended) <= now {
@@ -195,34 +162,18 @@ impl Session {
                 self.launch(at, true);
             }
             let sending = self.raw.intended < last;
-            if !sending && (self.attempts.is_empty() || now >= end) {
+            if !sending && (self.exchanges.is_empty() || now >= end) {
                 break;
             }
-            self.wait(if sending { intended(self.raw.intended) } else { end }, &mut events)?;
-            for event in &events {
-                if event.token() != TIMER {
-                    self.advance(event.token().0);
-                }
+            let until = if sending { intended(self.raw.intended) } else { end };
+            for number in self.waiter.wait(until)? {
+                self.advance(number);
             }
         }
-        for attempt in self.attempts.values() {
-            let times = if attempt.is_kept { &mut self.raw.kept } else { &mut self.raw.fresh };
-            times.errors.timeout += 1;
+        for is_kept in self.exchanges.values().map(|(is_kept, _)| *is_kept).collect::<Vec<_>>() {
+            self.times(is_kept).errors.timeout += 1;
         }
         Ok(self.raw)
-    }
-
-    /// Waits for events until a time. A timerfd sets the time in nanoseconds, because the timeout of epoll is in
-    /// milliseconds.
-    fn wait(&mut self, until: Instant, events: &mut Events) -> io::Result<()> {
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
-        let value = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
-        match self.poll.poll(events, None) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
-        }
     }
 
     fn times(&mut self, is_kept: bool) -> &mut Times {
@@ -230,85 +181,53 @@ impl Session {
     }
 
     fn launch(&mut self, intended: Instant, is_kept: bool) {
-        let started = Instant::now();
-        if is_kept && let Some((token, stream, port)) = self.idle.pop() {
-            let connected = Some(started);
-            self.begin(token, stream, port, (intended, started, connected), is_kept);
-            // The connection is writable already, so no event will come.
-            return self.advance(token);
+        if is_kept && let Some((number, stream)) = self.idle.pop() {
+            let exchange = Exchange::on(stream, intended, &self.spec.body);
+            self.exchanges.insert(number, (is_kept, exchange));
+            return self.advance(number);
         }
-        if self.attempts.len() >= UNDER_WAY || (is_kept && self.raw.kept_connections >= KEPT) {
+        if self.exchanges.len() >= UNDER_WAY || (is_kept && self.raw.kept_connections >= KEPT) {
             self.times(is_kept).errors.timeout += 1;
             return;
         }
-        let token = self.next_token;
-        self.next_token += 1;
-        let opened = TcpStream::connect(self.spec.address).and_then(|mut stream| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut stream, Token(token), interest)?;
-            let port = stream.local_addr()?.port();
-            Ok((stream, port))
-        });
-        let Ok((stream, port)) = opened else {
+        let number = self.next_number;
+        self.next_number += 1;
+        let opened = Exchange::open(&self.waiter, self.spec.address, number, intended, &self.spec.body);
+        let Ok(exchange) = opened else {
             self.times(is_kept).errors.connect += 1;
             return;
         };
         self.raw.kept_connections += u64::from(is_kept);
-        if let Ok(mut ports) = self.ports.lock() {
+        if let (Ok(mut ports), Some(port)) = (self.ports.lock(), exchange.port()) {
             ports.insert(port);
         }
-        self.begin(token, stream, port, (intended, started, None), is_kept);
+        self.exchanges.insert(number, (is_kept, exchange));
     }
 
-    fn begin(
-        &mut self,
-        token: usize,
-        stream: TcpStream,
-        port: u16,
-        (intended, started, connected): (Instant, Instant, Option<Instant>),
-        is_kept: bool,
-    ) {
-        let reply = Reply::new(Arc::clone(&self.spec.body));
-        let (sent_bytes, sent, first, closed) = (0, None, None, false);
-        let attempt = Attempt {
-            is_kept,
-            closed,
-            stream,
-            port,
-            intended,
-            started,
-            connected,
-            sent_bytes,
-            sent,
-            first,
-            reply,
+    fn advance(&mut self, number: usize) {
+        let Some((is_kept, exchange)) = self.exchanges.get_mut(&number) else {
+            // The server may have closed an idle connection.
+            return self.idle.retain(|(idle, stream)| *idle != number || is_silent(stream));
         };
-        self.attempts.insert(token, attempt);
-    }
-
-    fn advance(&mut self, token: usize) {
-        let Some(attempt) = self.attempts.get_mut(&token) else {
-            // The server has closed an idle connection, unless nothing can be read.
-            let is_open = |stream: &TcpStream| {
-                stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-            };
-            return self.idle.retain(|(idle, stream, _)| *idle != token || is_open(stream));
-        };
-        let request = if attempt.is_kept { &self.kept_request } else { &self.request };
-        let Some(end) = attempt.advance(request) else { return };
-        let Some(attempt) = self.attempts.remove(&token) else { return };
-        self.count(&attempt, &end);
-        if attempt.is_kept && !attempt.closed && matches!(end, End::Reply(Verdict::Good)) {
-            self.idle.push((token, attempt.stream, attempt.port));
-        } else if let Ok(mut ports) = self.ports.lock() {
-            ports.remove(&attempt.port);
+        let request = if *is_kept { &self.kept_request } else { &self.request };
+        let Some(end) = exchange.advance(request, &mut self.waiter) else { return };
+        let Some((is_kept, exchange)) = self.exchanges.remove(&number) else { return };
+        self.count(is_kept, &exchange, end);
+        let port = exchange.port();
+        match exchange.into_kept().filter(|_| is_kept && end == End::Reply(Verdict::Good)) {
+            Some(stream) => self.idle.push((number, stream)),
+            None => {
+                if let (Ok(mut ports), Some(port)) = (self.ports.lock(), port) {
+                    ports.remove(&port);
+                }
+            }
         }
     }
 
-    fn count(&mut self, attempt: &Attempt, end: &End) {
-        let times = self.times(attempt.is_kept);
+    fn count(&mut self, is_kept: bool, exchange: &Exchange, end: End) {
+        let times = self.times(is_kept);
         if matches!(end, End::Reply(Verdict::Status | Verdict::Corrupt)) {
-            times.difference.get_or_insert_with(|| attempt.reply.difference());
+            times.difference.get_or_insert_with(|| exchange.reply.difference());
         }
         let errors = &mut times.errors;
         match end {
@@ -319,14 +238,12 @@ impl Session {
             End::Reply(Verdict::Truncated) => errors.truncated += 1,
             End::Reply(Verdict::Corrupt) => errors.corrupt += 1,
             End::Reply(Verdict::Good) => {
-                let micros =
-                    |from: Instant, to: Instant| to.saturating_duration_since(from).as_micros() as u64;
                 if let (Some(connected), Some(sent), Some(first)) =
-                    (attempt.connected, attempt.sent, attempt.first)
+                    (exchange.connected, exchange.sent, exchange.first)
                 {
-                    times.connect_us.record(micros(attempt.started, connected));
+                    times.connect_us.record(micros(exchange.started, connected));
                     times.waiting_us.record(micros(sent, first));
-                    times.total_us.record(micros(attempt.intended, Instant::now()));
+                    times.total_us.record(micros(exchange.intended, Instant::now()));
                 }
             }
         }
@@ -338,60 +255,14 @@ pub(crate) fn request(path: &str, address: SocketAddr) -> Vec<u8> {
     format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
-/// The end of an attempt.
-enum End {
-    Connect,
-    Write,
-    Reply(Verdict),
-}
-
-impl Attempt {
-    /// Connects, writes and reads until the socket would block. Returns the end of the attempt, if it has ended.
-    fn advance(&mut self, request: &[u8]) -> Option<End> {
-        if self.connected.is_none() {
-            match self.stream.take_error() {
-                Ok(None) => {}
-                _ => return Some(End::Connect),
-            }
-            match self.stream.peer_addr() {
-                Ok(_) => self.connected = Some(Instant::now()),
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => return None,
-                Err(_) => return Some(End::Connect),
-            }
-        }
-        while self.sent_bytes < request.len() {
-            // The clock is read before the write, because the response may have arrived when the write returns.
-            self.sent = Some(Instant::now());
-            match self.stream.write(&request[self.sent_bytes..]) {
-                Ok(n) => self.sent_bytes += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Some(End::Write),
-            }
-        }
-        let mut buffer = [0; 16 * 1024];
-        loop {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => {
-                    self.closed = true;
-                    return Some(End::Reply(self.reply.ended()));
-                }
-                Ok(n) => {
-                    self.first.get_or_insert_with(Instant::now);
-                    if let Some(verdict) = self.reply.received(&buffer[..n]) {
-                        return Some(End::Reply(verdict));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Some(End::Reply(self.reply.ended())),
-            }
-        }
-    }
+/// Makes a request for one file on a connection that stays open.
+pub(crate) fn kept_request(path: &str, address: SocketAddr) -> Vec<u8> {
+    format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use super::*;

@@ -50,6 +50,11 @@ impl Reply {
         }
     }
 
+    /// True when the response is complete, nothing follows it, and the connection stays open.
+    pub(crate) fn keeps(&self) -> bool {
+        self.message.as_ref().is_some_and(|message| message.keep && message.bytes == self.bytes.len())
+    }
+
     /// Describes how the response differs from the expected one.
     pub(crate) fn difference(&self) -> String {
         let Some(message) = &self.message else { return "expected a complete response".into() };

@@ -1,0 +1,174 @@
+//! Requests on non-blocking connections, for a client that runs on one thread: the prober and the load generator.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+
+use crate::run::reply::{Reply, Verdict};
+
+/// Priority of the client's thread. A high priority makes the thread wait less for a CPU.
+pub(crate) const NICE: i32 = -10;
+
+const TIMER: Token = Token(usize::MAX);
+
+/// Waits for connections and for a time. A timerfd sets the time in nanoseconds, because the timeout of epoll is in
+/// milliseconds.
+pub(crate) struct Waiter {
+    poll: Poll,
+    timer: OwnedFd,
+    events: Events,
+    /// Space for received bytes.
+    buffer: Vec<u8>,
+}
+
+impl Waiter {
+    pub(crate) fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+        Ok(Waiter { poll, timer, events: Events::with_capacity(1024), buffer: vec![0; 16 * 1024] })
+    }
+
+    /// Waits until a time. Returns the numbers of the connections with events.
+    pub(crate) fn wait(&mut self, until: Instant) -> io::Result<Vec<usize>> {
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
+        let value = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
+        match self.poll.poll(&mut self.events, None) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Vec::new()),
+            result => result?,
+        }
+        let tokens = self.events.iter().map(mio::event::Event::token);
+        Ok(tokens.filter(|token| *token != TIMER).map(|token| token.0).collect())
+    }
+}
+
+/// The end of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Connect,
+    Write,
+    Reply(Verdict),
+}
+
+/// One request in flight, with the times of its steps.
+pub(crate) struct Exchange {
+    stream: TcpStream,
+    pub(crate) intended: Instant,
+    pub(crate) started: Instant,
+    pub(crate) connected: Option<Instant>,
+    sent_bytes: usize,
+    pub(crate) sent: Option<Instant>,
+    /// Time of the first received byte.
+    pub(crate) first: Option<Instant>,
+    pub(crate) reply: Reply,
+    /// True when the server has closed the connection.
+    closed: bool,
+}
+
+impl Exchange {
+    /// Opens a connection for a request. `number` names the connection in the result of [`Waiter::wait`].
+    pub(crate) fn open(
+        waiter: &Waiter,
+        address: SocketAddr,
+        number: usize,
+        intended: Instant,
+        body: &Arc<[u8]>,
+    ) -> io::Result<Self> {
+        let started = Instant::now();
+        let mut stream = TcpStream::connect(address)?;
+        let _ = stream.set_nodelay(true);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        waiter.poll.registry().register(&mut stream, Token(number), interest)?;
+        Ok(Exchange { started, connected: None, ..Self::on(stream, intended, body) })
+    }
+
+    /// Begins a request on an open connection. The connection is writable already, so no event will come.
+    pub(crate) fn on(stream: TcpStream, intended: Instant, body: &Arc<[u8]>) -> Self {
+        let started = Instant::now();
+        Exchange {
+            stream,
+            intended,
+            started,
+            connected: Some(started),
+            sent_bytes: 0,
+            sent: None,
+            first: None,
+            reply: Reply::new(Arc::clone(body)),
+            closed: false,
+        }
+    }
+
+    /// Returns the local port.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.stream.local_addr().ok().map(|address| address.port())
+    }
+
+    /// Connects, writes and reads until the socket would block. Returns the end of the exchange, if it has ended.
+    pub(crate) fn advance(&mut self, request: &[u8], waiter: &mut Waiter) -> Option<End> {
+        if self.connected.is_none() {
+            match self.stream.take_error() {
+                Ok(None) => {}
+                _ => return Some(End::Connect),
+            }
+            match self.stream.peer_addr() {
+                Ok(_) => self.connected = Some(Instant::now()),
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => return None,
+                Err(_) => return Some(End::Connect),
+            }
+        }
+        while self.sent_bytes < request.len() {
+            // The clock is read before the write, because the response may have arrived when the write returns.
+            self.sent = Some(Instant::now());
+            match self.stream.write(&request[self.sent_bytes..]) {
+                Ok(n) => self.sent_bytes += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Some(End::Write),
+            }
+        }
+        loop {
+            match self.stream.read(&mut waiter.buffer) {
+                Ok(0) => {
+                    self.closed = true;
+                    return Some(End::Reply(self.reply.ended()));
+                }
+                Ok(n) => {
+                    self.first.get_or_insert_with(Instant::now);
+                    if let Some(verdict) = self.reply.received(&waiter.buffer[..n]) {
+                        return Some(End::Reply(verdict));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Some(End::Reply(self.reply.ended())),
+            }
+        }
+    }
+
+    /// Returns the connection after a good response, if it can carry another request.
+    pub(crate) fn into_kept(self) -> Option<TcpStream> {
+        (!self.closed && self.reply.keeps()).then_some(self.stream)
+    }
+}
+
+/// True when an idle connection is open and has no bytes.
+pub(crate) fn is_silent(stream: &TcpStream) -> bool {
+    stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Returns the microseconds between two times; 0 when the second is the earlier one.
+pub(crate) fn micros(from: Instant, to: Instant) -> u64 {
+    to.saturating_duration_since(from).as_micros() as u64
+}
