@@ -9,8 +9,10 @@ use crate::report::number::{grouped, short};
 pub(super) fn page(results: &Results) -> Doc {
     let mut sorted: Vec<&Found> = results.balancers.iter().collect();
     sorted.sort_by(|a, b| b.capacity_hz.unwrap_or(0.0).total_cmp(&a.capacity_hz.unwrap_or(0.0)));
-    let told: Vec<String> =
-        sorted.iter().map(|found| format!("{} **{}**", plain(&found.title), rate(found.capacity_hz))).collect();
+    let told: Vec<String> = sorted
+        .iter()
+        .map(|found| format!("{} **{}**", plain(&found.title), rate(found.capacity_hz)))
+        .collect();
     let objective = &results.objective;
     let mut doc = Doc::default();
     doc.title(&format!("Capacity at {objective}"));

@@ -21,10 +21,10 @@ use crate::report;
 use crate::run::cell::PROBE_HZ;
 use crate::run::child::Program;
 use crate::run::doctor::{self, Diagnosis};
+use crate::run::exchange;
 use crate::run::files::{self, MANIFEST, PACKED, PLAN, RAW};
 use crate::run::lab::{self, Lab, Stopped, Trouble};
 use crate::run::manifest::{Manifest, Topology};
-use crate::run::exchange;
 
 /// The arguments of `neraca-lab run`.
 #[derive(Debug, clap::Args)]
@@ -487,6 +487,9 @@ mod tests {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/plans/smoke.toml");
         assert_eq!(plan_file(file).unwrap().name, "smoke");
         let said = plan_file("no-such-plan").map(drop).unwrap_err();
-        assert!(said.starts_with("--plan no-such-plan: ") && said.ends_with("one of: bench smoke peers"), "{said}");
+        assert!(
+            said.starts_with("--plan no-such-plan: ") && said.ends_with("one of: bench smoke peers"),
+            "{said}"
+        );
     }
 }

@@ -56,7 +56,14 @@ fn cell(fault: Fault) -> Cell {
     let (path, body_bytes) = FILES[1];
     let seconds = if fault == Fault::Pause { 4.0 } else { 3.0 };
     let cell = ordinary(&name(fault));
-    Cell { section: Section::Servers, connections: CONNECTIONS, path: path.into(), body_bytes, seconds, ..cell }
+    Cell {
+        section: Section::Servers,
+        connections: CONNECTIONS,
+        path: path.into(),
+        body_bytes,
+        seconds,
+        ..cell
+    }
 }
 
 fn judge(fault: Fault, cell: &Cell, raw: &Raw) -> Result<Verdict, String> {

@@ -58,8 +58,7 @@ fn one(card: &Card, doc: &mut Doc) {
         table.push([item.name.clone(), points, most, plain(&item.seen)]);
     }
     doc.table(&table);
-    let mut table =
-        Table::new("Cases that did not pass", 4, &["case", "rule", "the rule says", "seen"]);
+    let mut table = Table::new("Cases that did not pass", 4, &["case", "rule", "the rule says", "seen"]);
     for case in card.cases.iter().flatten().filter(|case| !case.passed) {
         table.push([plain(&case.name), case.rule.clone(), case.why.clone(), plain(&case.seen)]);
     }

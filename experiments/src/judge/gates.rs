@@ -187,7 +187,10 @@ fn bodies(load: &Load) -> Judged {
     let wrong = errors.truncated + errors.corrupt;
     if wrong > 0 {
         let difference = load.probe.difference.as_ref().map_or_else(String::new, |said| format!(": {said}"));
-        return (Invalid, format!("{wrong} of {} probes got a wrong body{difference}", 2 * load.probe.intended));
+        return (
+            Invalid,
+            format!("{wrong} of {} probes got a wrong body{difference}", 2 * load.probe.intended),
+        );
     }
     let failed = errors.total();
     let share = failed as f64 / (2 * load.probe.intended).max(1) as f64;
@@ -212,7 +215,8 @@ pub(crate) fn across(
     let direct: Vec<(&Cell, &Load)> = loads.iter().copied().filter(|(cell, _)| direct(cell)).collect();
     let mut alike: BTreeMap<_, Vec<(&Cell, &Load)>> = BTreeMap::new();
     for (cell, load) in loads {
-        let (Cell { section, connections, threads, delay_ms, keep_alive, body_bytes, .. }, load) = (cell, load);
+        let (Cell { section, connections, threads, delay_ms, keep_alive, body_bytes, .. }, load) =
+            (cell, load);
         let key = (section, connections, threads, delay_ms, keep_alive, body_bytes);
         alike.entry(key).or_default().push((cell, load));
     }

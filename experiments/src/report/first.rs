@@ -27,7 +27,9 @@ fn winner(lang: Lang, ratio: &Ratio, a: &str, b: &str) -> String {
         Verdict::Faster(low, high) => by(a, low, high),
         Verdict::Slower(low, high) => by(b, low, high),
         Verdict::Within(factor) => say(lang, "within", &[&percent(lang, factor)]),
-        Verdict::TooFew => say(lang, "too_few", &[&ratio.blocks.len().to_string(), &ENOUGH_BLOCKS.to_string()]),
+        Verdict::TooFew => {
+            say(lang, "too_few", &[&ratio.blocks.len().to_string(), &ENOUGH_BLOCKS.to_string()])
+        }
     }
 }
 
@@ -262,8 +264,11 @@ pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
 /// Writes the glossary.
 pub(crate) fn glossary(lang: Lang, doc: &mut Doc) {
     doc.part(&say(lang, "glossary", &[]));
-    let mut table =
-        Table::new(&say(lang, "glossary_caption", &[]), 2, &[say(lang, "term", &[]), say(lang, "meaning", &[])]);
+    let mut table = Table::new(
+        &say(lang, "glossary_caption", &[]),
+        2,
+        &[say(lang, "term", &[]), say(lang, "meaning", &[])],
+    );
     terms().iter().for_each(|term| table.push(term.say(lang)));
     doc.table(&table);
     doc.heading(&say(lang, "try", &[]));

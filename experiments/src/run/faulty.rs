@@ -128,7 +128,14 @@ pub(crate) fn serve(fault: Fault, listen: SocketAddr, body: &Path, stats: &Path)
     note(&counts)
 }
 
-fn converse(mut stream: TcpStream, fault: Fault, connection: u64, start: Instant, counts: &Counts, body: &[u8]) {
+fn converse(
+    mut stream: TcpStream,
+    fault: Fault,
+    connection: u64,
+    start: Instant,
+    counts: &Counts,
+    body: &[u8],
+) {
     let _ = stream.set_nodelay(true);
     let mut received = Vec::new();
     while let Ok(Some(Progress::Done(request))) = message::next_request(&mut stream, &mut received) {

@@ -12,10 +12,8 @@ use crate::report::number::load_name;
 const ALLOWED: f64 = 0.03;
 
 /// The compared measures: the name, the measure, its decimals, and true when a larger value is better.
-const MEASURES: [(&str, Measure, usize, bool); 2] = [
-    ("requests per second", measure::rate, 0, true),
-    ("CPU time per request", measure::cpu_us, 1, false),
-];
+const MEASURES: [(&str, Measure, usize, bool); 2] =
+    [("requests per second", measure::rate, 0, true), ("CPU time per request", measure::cpu_us, 1, false)];
 
 /// One load with both builds. A pair has the value of the older build, then the value of the newer build in the same
 /// block.
