@@ -122,6 +122,7 @@ fn user(name: &str, what: What, command: &str, fixed: Fixed) -> Target {
 }
 
 /// Parses one balancer of the user that has no fixed ports.
+#[cfg(test)]
 pub(crate) fn balancer(given: &str) -> Result<Target, String> {
     let given = Given { targets: vec![given.into()], ..Given::default() };
     given.targets().map_err(|error| error.to_string())?.pop().ok_or_else(|| "no target".into())
