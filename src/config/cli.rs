@@ -132,15 +132,15 @@ pub(super) struct EngineArguments {
     /// Engine: a pool of worker threads, or tasks on one executor per core.
     #[arg(long, value_enum, default_value_t = EngineName::Async)]
     pub(super) engine: EngineName,
-    /// Number of worker threads [default: 1 per core (async); 2 per core, at least 4 (thread)].
+    /// Number of worker threads [default: 1 per core; with the textbook pool 2 per core, at least 4].
     #[arg(long, value_name = "N", value_parser = number)]
     pub(super) workers: Option<u64>,
     /// Thread engine: the pool of workers. In the textbook pool, a worker handles one request at a time and waits
     /// itself for the backend [default: crossbeam].
     #[arg(long, value_enum)]
     pub(super) pool: Option<PoolName>,
-    /// Thread engine: maximum ready connections that a worker takes at once [default: 512 divided by the cores, at
-    /// least 16].
+    /// Thread engine: maximum ready connections per job, when several workers are awake [default: 512 divided by the
+    /// cores, at least 16].
     #[arg(long, value_name = "N", value_parser = number)]
     pub(super) batch: Option<u64>,
     /// Async engine: the reactor that reports ready sockets: an edge-triggered reactor per core, or smol's own reactor

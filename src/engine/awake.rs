@@ -1,10 +1,13 @@
 //! The decision how many workers should be awake.
 //!
-//! A second worker helps when ready work waits although the first worker computes all the time, and a CPU is free. The
-//! first sign alone is not enough: where the clients and the backends use the same CPUs, a second worker takes CPU time
-//! from the programs that it waits for. So the decision looks at what is scarce. Workers that always run and never wait
-//! for a CPU are themselves scarce: twice as many are woken. Workers that wait for a CPU show that CPUs are scarce: half
-//! of them go to sleep. Half of them also go to sleep when the other half can do the work.
+//! A second worker helps when two things are true: ready work waits although the first worker computes all the time, and
+//! a CPU is free. The first alone is not enough. The clients and the backends may use the same CPUs. A second worker then
+//! takes CPU time from these programs, and it waits for their work. So the decision asks what is scarce:
+//!
+//! - Workers are scarce when they always run and never wait for a CPU. Then twice as many workers are woken.
+//! - CPUs are scarce when workers wait for a CPU. If the workers also run for so little time that half of them would do
+//!   nearly as much, half of them go to sleep.
+//! - Half of the workers also go to sleep when the other half can do the work.
 //!
 //! Whether a free CPU exists is known only after the attempt. An attempt that ends in waits for a CPU is repeated after
 //! a pause, and each pause is longer than the one before.

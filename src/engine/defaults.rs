@@ -35,8 +35,8 @@ impl Pool {
     }
 }
 
-/// On two cores, waking another worker costs more than it gains below 256 ready connections (measured). For other
-/// numbers of cores this is an estimate: more cores should be woken sooner.
+/// The largest share of a worker. On two cores, 256 was measured when waking another worker was decided by this number
+/// alone; today the number of workers that are awake decides first. For other numbers of cores this is an estimate.
 fn default_batch(cores: usize) -> usize {
     (512 / cores).max(16)
 }

@@ -18,7 +18,7 @@ pub enum Engine {
 /// The pool of the thread engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
-    /// Our own workers on a crossbeam channel. A worker takes at most `batch` ready connections at once.
+    /// Our own workers on a crossbeam channel. A job has at most `batch` ready connections.
     Crossbeam {
         /// Ready connections per job; at least 1.
         batch: usize,

@@ -57,11 +57,10 @@ impl<A> Shared<A> {
     /// The state of an engine that has not started.
     pub fn new(app: Arc<A>, options: Options) -> Self {
         let workers = options.workers.max(1);
-        let all_awake = options.all_awake || !decides_awake(options.engine);
         Shared {
             app,
             counters: (0..workers).map(|_| Counters::default()).collect(),
-            awake: AtomicUsize::new(if all_awake { workers } else { 1 }),
+            awake: AtomicUsize::new(if decides_awake(&options) { 1 } else { workers }),
             options,
             open: AtomicUsize::new(0),
             phase: AtomicU8::new(SERVING),
@@ -86,7 +85,7 @@ impl<A> Shared<A> {
 
     /// Changes the number of workers that should be awake, unless this number is fixed.
     pub(super) fn set_awake(&self, awake: usize) {
-        if !self.options.all_awake && decides_awake(self.options.engine) {
+        if decides_awake(&self.options) {
             self.awake.store(awake, Ordering::Relaxed);
         }
     }
@@ -218,8 +217,10 @@ impl<A> Shared<A> {
 
 /// True when the engine decides how many of its workers are awake. A worker of the textbook pool blocks, so all others
 /// must be ready. With smol's reactor, the cores do not report their load.
-fn decides_awake(engine: Engine) -> bool {
-    !matches!(engine, Engine::Thread(Pool::Textbook) | Engine::Async(ReactorKind::Smol))
+fn decides_awake(options: &Options) -> bool {
+    let all_needed =
+        matches!(options.engine, Engine::Thread(Pool::Textbook) | Engine::Async(ReactorKind::Smol));
+    !options.all_awake && !all_needed
 }
 
 /// Aborts the process when the thread that holds this guard panics outside of a connection. A panic inside a connection

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use neraca::engine::{self, ConcurrencyLimit, Engine, Options, Pool};
+use neraca::engine::{ConcurrencyLimit, Options};
 
 use crate::harness::scripted::{Backend, automatic};
 use crate::harness::wire::Wire;
@@ -70,12 +70,9 @@ fn the_backend_sees_no_more_requests_than_the_limit(variant: Variant) {
     }
     let mut options = one_at_once(variant);
     options.engine_limits.in_flight_epoch = 10 * PATIENCE;
-    // One leader starts all requests, so no request is counted late.
-    if let Engine::Thread(Pool::Crossbeam { batch } | Pool::Rayon { batch }) = &mut options.engine {
-        *batch = 4096;
-    }
-    // The async engine keeps so few connections on its first core.
-    let limit = if matches!(variant.engine, Engine::Thread(_)) { engine::cores() } else { 1 };
+    // One worker is awake and starts all requests, so the limit is that of one core.
+    options.all_awake = false;
+    let limit = 1;
     let backend = Backend::start(variant);
     let server = balancer(options, &[backend.address()]);
     let mut clients: Vec<Wire> = (0..limit + 8).map(|_| server.client()).collect();

@@ -16,8 +16,8 @@ use crate::engine::transport::Tcp;
 /// Used when cores do not report their load (smol's reactor). The first core keeps this many connections. Then other
 /// cores get the new connections.
 const KEPT_UNTOLD: usize = 128;
-/// A core with fewer connections keeps them while it is to be awake. At 10 connections, two cores give only 0.81 times
-/// the requests per second, because each core then wakes up for a single event.
+/// A core that should be awake keeps its connections when it has fewer than this number. With so few connections, each of
+/// two cores would wake up for a single event.
 const SHARED_OPEN_MIN: usize = 8;
 /// A core that runs for at least this share of its time, in percent, takes no new connection while another core is awake.
 /// With one request per connection, a connection costs 39 microseconds on the accepting core. On another core it costs

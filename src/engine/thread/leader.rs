@@ -64,7 +64,7 @@ impl<A: App> ThreadEngine<A> {
     }
 }
 
-/// Fewer ready connections are not shared out, except with the textbook pool.
+/// The minimum of connections per job, unless the batch is smaller. The textbook pool has one connection per job.
 const SHARE_MIN: usize = 4;
 
 /// The number of connections per job when a leader should share its ready connections out over `awake` workers. None
