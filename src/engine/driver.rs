@@ -4,9 +4,10 @@
 //! returned [`Turn`]. The driver is generic over the transport, so the simulation runs the same code over connections
 //! in memory.
 
+use std::cmp::Ordering;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic;
 use std::time::Instant;
 
 use super::active::{Active, Attached};
@@ -25,9 +26,24 @@ pub use super::stats::Counters;
 pub use super::transport::{Coded, Endpoint, Follows, Layered, Transform, TransformFactory, Transport};
 pub use super::worker::WorkerState;
 
-/// Maximum transfers of one connection per run; then other connections run first. 128 transfers move at most 12 MiB
-/// through buffers, or 32 MiB of a file.
-const TRANSFERS_MAX: usize = 128;
+/// Maximum transfers of one connection per run; then the connection yields, and others run first. 8 transfers move at
+/// most 768 KiB through buffers, or 2 MiB of a file.
+const TRANSFERS_MAX: usize = 8;
+
+/// The number of yielded connections that run between two polls of an event loop. The connections that became ready
+/// meanwhile run first, so that a short response does not wait behind the long ones.
+pub(super) const YIELDED_MAX: usize = 8;
+
+/// The transfers of `interest` that a connection may still do after so many in this run. None when it must yield. The
+/// last transfer only writes: what was read leaves before the connection yields, so a yielded connection keeps no buffer.
+fn allowed(interest: Interest, transfers: usize) -> Option<Interest> {
+    let allowed = match transfers.cmp(&TRANSFERS_MAX) {
+        Ordering::Less => return Some(interest),
+        Ordering::Equal => interest.writes(),
+        Ordering::Greater => Interest::NONE,
+    };
+    (allowed != Interest::NONE || interest == Interest::NONE).then_some(allowed)
+}
 
 /// The state of a connection after a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +102,7 @@ impl<T: Transport> Connection<T> {
         worker: &mut WorkerState<A::View, T>,
         counters: &Counters,
     ) -> Turn {
-        let now = Moment { clients: shared.open.load(Ordering::Relaxed), ..worker.clock.now() };
+        let now = Moment { clients: shared.open.load(atomic::Ordering::Relaxed), ..worker.clock.now() };
         if let Some(last) = self.resume(shared, now.instant) {
             return last;
         }
@@ -94,9 +110,6 @@ impl<T: Transport> Connection<T> {
         let limits = &client.settings.limits;
         let mut transfers = 0;
         loop {
-            if transfers == TRANSFERS_MAX {
-                return Turn::Yields;
-            }
             if self.active.is_none() {
                 if !self.client.is_readable() {
                     return self.wait_for_request(shared, now.instant);
@@ -119,9 +132,13 @@ impl<T: Transport> Connection<T> {
             };
             match step {
                 Step::Transfer(interest) => {
+                    let Some(allowed) = allowed(interest, transfers) else { return Turn::Yields };
                     let (buffers, most) = (&mut worker.buffers, shared.options.receive_bytes);
-                    if active.transfer(interest, &mut self.client, buffers, most, counters) {
+                    if active.transfer(allowed, &mut self.client, buffers, most, counters) {
                         transfers += 1;
+                    } else if allowed != interest {
+                        // Some transfers were not tried, and their readiness may not be reported again.
+                        return Turn::Yields;
                     } else if active.exchange.is_untouched() {
                         retire(&mut self.active, worker, counters);
                     } else {
@@ -308,6 +325,26 @@ impl Connection<Tcp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_writes_what_it_has_read_before_it_yields() {
+        let (read, write) = (Interest::READ_BACKEND, Interest::WRITE_CLIENT);
+        let mut both = read;
+        both.set(write, true);
+        // interest, transfers done, transfers allowed
+        let cases = [
+            (both, 0, Some(both)),
+            (both, TRANSFERS_MAX - 1, Some(both)),
+            (both, TRANSFERS_MAX, Some(write)),
+            (both, TRANSFERS_MAX + 1, None),
+            (read, TRANSFERS_MAX, None),
+            (Interest::NONE, TRANSFERS_MAX, Some(Interest::NONE)),
+            (Interest::NONE, TRANSFERS_MAX + 1, Some(Interest::NONE)),
+        ];
+        for (interest, transfers, expected) in cases {
+            assert_eq!(allowed(interest, transfers), expected, "{interest:?} after {transfers}");
+        }
+    }
 
     #[test]
     fn a_plain_connection_pays_no_memory_for_transforms() {

@@ -43,6 +43,8 @@ pub(super) struct Entry {
     since_ms: AtomicU32,
     /// The wait of a client's connection.
     wait: AtomicU8,
+    /// 1 when a client's connection has yielded in its present exchange.
+    yielded: AtomicU8,
 }
 
 /// The receiver of a descriptor's readiness.
@@ -63,6 +65,7 @@ impl Entry {
             deadline_ms: AtomicU64::new(NEVER),
             since_ms: AtomicU32::new(0),
             wait: AtomicU8::new(NO_WAIT),
+            yielded: AtomicU8::new(0),
         }
     }
 
@@ -115,6 +118,7 @@ impl Entry {
         let _ = self.ready.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
         self.deadline_ms.store(NEVER, Ordering::Relaxed);
         self.wait.store(NO_WAIT, Ordering::Relaxed);
+        self.yielded.store(0, Ordering::Relaxed);
     }
 
     /// Records that the client's connection waits from now until the deadline. `idle` says that it has no request.
@@ -122,6 +126,20 @@ impl Entry {
         self.since_ms.store(now_ms as u32, Ordering::Relaxed);
         self.deadline_ms.store(deadline_ms, Ordering::Relaxed);
         self.wait.store(if idle { IDLE } else { WAITS }, Ordering::Relaxed);
+        if idle {
+            self.yielded.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Records that the client's connection has yielded.
+    pub(super) fn note_yield(&self) {
+        self.yielded.store(1, Ordering::Relaxed);
+    }
+
+    /// True when the client's connection has yielded since it was idle. Such an exchange is long: the connection runs
+    /// after those that have not yielded.
+    pub(super) fn has_yielded(&self) -> bool {
+        self.yielded.load(Ordering::Relaxed) != 0
     }
 
     /// True while the client's connection waits and nothing has called it.

@@ -141,6 +141,21 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_yielded_runs_late_until_it_is_idle_or_another() {
+        let entry = Entry::new();
+        for (now_idle, forgotten, expected) in
+            [(false, false, true), (true, false, false), (false, true, false)]
+        {
+            entry.note_yield();
+            entry.begin_wait(0, 9, now_idle);
+            if forgotten {
+                entry.forget();
+            }
+            assert_eq!(entry.has_yielded(), expected, "idle {now_idle}, forgotten {forgotten}");
+        }
+    }
+
+    #[test]
     fn clients_are_found_by_deadline_and_by_idle_time() {
         let table = Table::<()>::new(3000);
         let entries = [

@@ -45,6 +45,11 @@ impl Interest {
         self.contains(Interest::read(side)) || self.contains(Interest::write(side))
     }
 
+    /// The writes of the set.
+    pub fn writes(self) -> Interest {
+        Interest(self.0 & (Interest::WRITE_CLIENT.0 | Interest::WRITE_BACKEND.0))
+    }
+
     /// Returns the interest in reading from `side`.
     pub fn read(side: Side) -> Interest {
         match side {

@@ -1,10 +1,12 @@
 //! The state of one core, and what the cores know of each other.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
 use std::thread;
 use std::time::Instant;
 
@@ -49,6 +51,9 @@ pub(super) trait Reactor: Backends<Tcp> + 'static {
         now: Instant,
     ) -> impl Future<Output = ()>;
 
+    /// Keeps a task that yields: adds its client to `yielded`, or wakes the task so that it runs after other tasks.
+    fn keep_yielded(&self, client: usize, waker: &Waker, yielded: &RefCell<VecDeque<usize>>);
+
     /// Ends the waits of a client that is closed or released.
     fn forget(&self, client: usize);
 
@@ -69,8 +74,8 @@ pub(super) struct Core<A: App, R: Reactor> {
     pub(super) open: Cell<usize>,
     /// The number of connections to hand over, and the core that gets them.
     pub(super) excess: Cell<(usize, usize)>,
-    /// A task has yielded. The core polls before the task continues.
-    pub(super) yielded: Cell<bool>,
+    /// The clients whose tasks have yielded. First in, first out.
+    pub(super) yielded: RefCell<VecDeque<usize>>,
     pub(super) cores: Arc<[CoreHandle]>,
 }
 
@@ -131,7 +136,7 @@ impl<A: App, R: Reactor> Core<A, R> {
             worker,
             open: Cell::new(0),
             excess: Cell::default(),
-            yielded: Cell::default(),
+            yielded: RefCell::default(),
             cores,
         })
     }

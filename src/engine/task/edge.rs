@@ -1,7 +1,8 @@
 //! Our own edge-triggered reactor, one per core. Each socket is registered once, and the reported readiness is kept
 //! until a task asks. smol's reactor (`stock.rs`) registers a socket again for every wait, and all cores share it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -20,7 +21,7 @@ use crate::engine::acceptor::Acceptor;
 use crate::engine::alarm::Alarm;
 use crate::engine::awake::Awake;
 use crate::engine::clock::Load;
-use crate::engine::driver::Connection;
+use crate::engine::driver::{Connection, YIELDED_MAX};
 use crate::engine::event_loop::{self, EventLoop, Sink, room_at_once};
 use crate::engine::listener::{Arrival, Bound};
 use crate::engine::shared::Shared;
@@ -34,19 +35,30 @@ const EVENTS_MAX: usize = 256;
 
 /// The waker of the task of a client's connection.
 #[derive(Default)]
-pub(super) struct TaskWaker(Cell<Option<Waker>>);
+pub(super) struct TaskWaker {
+    waker: Cell<Option<Waker>>,
+    /// The client is in the list of clients whose tasks have yielded.
+    is_listed: Cell<bool>,
+}
 
 impl TaskWaker {
     fn wake(&self) {
-        if let Some(waker) = self.0.take() {
+        if let Some(waker) = self.waker.take() {
             waker.wake_by_ref();
-            self.0.set(Some(waker));
+            self.waker.set(Some(waker));
         }
     }
 
     fn set(&self, waker: &Waker) {
-        let known = self.0.take().filter(|known| known.will_wake(waker));
-        self.0.set(Some(known.unwrap_or_else(|| waker.clone())));
+        let known = self.waker.take().filter(|known| known.will_wake(waker));
+        self.waker.set(Some(known.unwrap_or_else(|| waker.clone())));
+    }
+
+    /// Adds the client to the list, once.
+    fn list(&self, client: usize, yielded: &RefCell<VecDeque<usize>>) {
+        if !self.is_listed.replace(true) {
+            yielded.borrow_mut().push_back(client);
+        }
     }
 }
 
@@ -102,22 +114,25 @@ fn serve<A: App>(core: &Rc<Core<A, Edge>>, mut event_loop: EventLoop, inbox: &Re
         if core.shared.is_over() {
             return;
         }
-        busy = core.run_ready(&executor);
+        while executor.try_tick() {}
         if event_loop.begin_waiting(&mut sink) {
-            busy |= core.run_ready(&executor);
+            while executor.try_tick() {}
         }
+        busy = core.run_yielded(&executor);
     }
 }
 
 impl<A: App> Core<A, Edge> {
-    /// Runs the woken tasks. True when a task yielded and more tasks may be ready.
-    fn run_ready(&self, executor: &LocalExecutor<'static>) -> bool {
-        while !self.yielded.take() {
-            if !executor.try_tick() {
-                return false;
-            }
+    /// Runs some of the tasks that have yielded. True when there are more.
+    fn run_yielded(&self, executor: &LocalExecutor<'static>) -> bool {
+        for _ in 0..YIELDED_MAX {
+            let Some(client) = self.yielded.borrow_mut().pop_front() else { break };
+            let Some(slot) = self.reactor.table.slot(client) else { continue };
+            slot.content.is_listed.set(false);
+            slot.content.wake();
+            while executor.try_tick() {}
         }
-        true
+        !self.yielded.borrow().is_empty()
     }
 }
 
@@ -178,7 +193,10 @@ impl<A: App> Sink for CoreSink<'_, A> {
 
     fn queue(&mut self, client: usize) {
         if let Some(slot) = self.sockets().table.slot(client) {
-            slot.content.wake();
+            match slot.has_yielded() {
+                true => slot.content.list(client, &self.core.yielded),
+                false => slot.content.wake(),
+            }
         }
     }
 
@@ -244,9 +262,17 @@ impl Reactor for Edge {
         })
     }
 
+    fn keep_yielded(&self, client: usize, waker: &Waker, yielded: &RefCell<VecDeque<usize>>) {
+        if let Some(slot) = self.table.slot(client) {
+            slot.note_yield();
+            slot.content.set(waker);
+            slot.content.list(client, yielded);
+        }
+    }
+
     fn forget(&self, client: usize) {
         if let Some(slot) = self.table.slot(client) {
-            slot.content.0.take();
+            slot.content.waker.take();
         }
     }
 

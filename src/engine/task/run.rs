@@ -1,6 +1,9 @@
 //! The loop over the turns of a connection, in the async engine. `thread/run.rs` is the same loop in the thread engine.
 
+use std::future::poll_fn;
+use std::mem;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use super::core::{Core, Reactor};
@@ -23,7 +26,7 @@ pub(super) fn run<A: App, R: Reactor>(
             match core.turn(&mut connection) {
                 Turn::Waits(..) if core.has_excess(&connection) => return core.hand_over(connection),
                 Turn::Waits(interest, deadline) => core.wait(&mut connection, interest, deadline).await,
-                Turn::Yields => core.yield_now().await,
+                Turn::Yields => core.yield_now(&mut connection).await,
                 Turn::Ends(reason) => return core.end(connection, reason),
             }
         }
@@ -47,9 +50,16 @@ impl<A: App, R: Reactor> Core<A, R> {
     }
 
     /// Lets other tasks run, and lets the event loop poll before this task continues.
-    fn yield_now(&self) -> impl Future<Output = ()> {
-        self.yielded.set(true);
-        smol::future::yield_now()
+    fn yield_now(&self, connection: &mut Connection<Tcp>) -> impl Future<Output = ()> {
+        let client = connection.client().fd();
+        let mut yielded = false;
+        poll_fn(move |cx| match mem::replace(&mut yielded, true) {
+            true => Poll::Ready(()),
+            false => {
+                self.reactor.keep_yielded(client, cx.waker(), &self.yielded);
+                Poll::Pending
+            }
+        })
     }
 
     fn end(&self, mut connection: Connection<Tcp>, reason: CloseReason) {

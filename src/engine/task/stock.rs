@@ -2,7 +2,7 @@
 //! `Async<TcpStream>` is registered again for every wait. The module exists to measure the cost of this design.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -266,6 +266,10 @@ impl Reactor for Stock {
         if let Some(socket) = backend {
             socket.ready.insert(of_backend);
         }
+    }
+
+    fn keep_yielded(&self, _: usize, waker: &Waker, _: &RefCell<VecDeque<usize>>) {
+        waker.wake_by_ref();
     }
 
     fn forget(&self, client: usize) {

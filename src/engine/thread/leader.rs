@@ -1,5 +1,6 @@
 //! The leader drives the event loop and hands ready work to the pool.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use super::place::Place;
 use super::pool::{Job, Leader, ThreadEngine, Worker};
 use crate::app::App;
 use crate::engine::awake::Awake;
-use crate::engine::driver::Connection;
+use crate::engine::driver::{Connection, YIELDED_MAX};
 use crate::engine::event_loop::{self, EventLoop, Sink, room_at_once};
 use crate::engine::listener::Arrival;
 use crate::engine::options::{Pool, cores};
@@ -18,8 +19,8 @@ impl<A: App> ThreadEngine<A> {
     /// Leads until the leader shares its work out or the engine has ended.
     pub(super) fn lead(self: &Arc<Self>, mut leader: Box<Leader>, index: usize, worker: &mut Worker<A>) {
         loop {
+            let busy = !leader.yielded.is_empty();
             let (event_loop, mut sink) = leader.parts(self, index, worker);
-            let busy = !sink.ready.is_empty();
             event_loop.turn(&mut sink, busy);
             if self.shared.is_over() {
                 self.workers.iter().for_each(|_| self.submit(Job::Stop));
@@ -33,12 +34,18 @@ impl<A: App> ThreadEngine<A> {
                     let (event_loop, mut sink) = leader.parts(self, index, worker);
                     event_loop.begin_waiting(&mut sink);
                 }
-                let mut own = std::mem::take(&mut leader.ready);
-                if let Some(share) = share(own.len(), self.shared.awake(), self.pool) {
-                    return self.share_out(leader, own, share, index, worker);
+                let ready = leader.ready.len() + leader.yielded.len();
+                if let Some(share) = share(ready, self.shared.awake(), self.pool) {
+                    return self.share_out(leader, share, index, worker);
                 }
-                own.retain(|client| self.run(*client, index, worker));
-                leader.ready = own;
+                let Leader { ready, yielded, .. } = &mut *leader;
+                yielded.extend(ready.drain(..).filter(|client| self.run(*client, index, worker)));
+            }
+            for _ in 0..YIELDED_MAX {
+                let Some(client) = leader.yielded.pop_front() else { break };
+                if self.run(client, index, worker) {
+                    leader.yielded.push_back(client);
+                }
             }
         }
     }
@@ -46,12 +53,13 @@ impl<A: App> ThreadEngine<A> {
     /// Sends the connections beyond one share as jobs, gives the leadership away, and runs the share.
     fn share_out(
         self: &Arc<Self>,
-        leader: Box<Leader>,
-        mut own: Vec<usize>,
+        mut leader: Box<Leader>,
         share: usize,
         index: usize,
         worker: &mut Worker<A>,
     ) {
+        let mut own = std::mem::take(&mut leader.ready);
+        own.extend(leader.yielded.drain(..));
         let beyond = own.split_off(share);
         for job in beyond.chunks(share) {
             self.submit(Job::Batch(job.to_vec(), worker.now()));
@@ -85,8 +93,8 @@ impl Leader {
         index: usize,
         worker: &'a mut Worker<A>,
     ) -> (&'a mut EventLoop, LeaderSink<'a, A>) {
-        let Leader { event_loop, ready, awake, .. } = self;
-        (event_loop, LeaderSink { engine, index, worker, ready, awake })
+        let Leader { event_loop, ready, yielded, awake, .. } = self;
+        (event_loop, LeaderSink { engine, index, worker, ready, yielded, awake })
     }
 }
 
@@ -96,6 +104,7 @@ struct LeaderSink<'a, A: App> {
     index: usize,
     worker: &'a mut Worker<A>,
     ready: &'a mut Vec<usize>,
+    yielded: &'a mut VecDeque<usize>,
     awake: &'a mut Awake,
 }
 
@@ -125,7 +134,10 @@ impl<A: App> Sink for LeaderSink<'_, A> {
     }
 
     fn queue(&mut self, client: usize) {
-        self.ready.push(client);
+        match self.engine.sockets.table.slot(client).is_some_and(|slot| slot.has_yielded()) {
+            true => self.yielded.push_back(client),
+            false => self.ready.push(client),
+        }
     }
 
     /// Puts the connection into the table. Closes the connection when its descriptor is beyond the table.

@@ -12,6 +12,7 @@ mod run;
 mod schedule;
 mod textbook;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -80,7 +81,8 @@ pub(super) fn start<A: App>(
         }
     }
     let awake = Awake::new(count.min(cores()));
-    engine.submit(Job::Lead(Box::new(Leader { event_loop, ready: Vec::new(), awake, ended })));
+    let (ready, yielded) = (Vec::new(), VecDeque::new());
+    engine.submit(Job::Lead(Box::new(Leader { event_loop, ready, yielded, awake, ended })));
     Ok(Box::new(move || {
         // The leader sends once. The channel closes without a message only if a leader panics.
         if end.recv().is_err() {

@@ -1,5 +1,6 @@
 //! The pool of workers, and the jobs that its channel carries.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,6 +36,8 @@ pub(super) struct Leader {
     pub(super) event_loop: EventLoop,
     /// Clients whose connections are ready.
     pub(super) ready: Vec<usize>,
+    /// Clients whose connections have yielded. First in, first out.
+    pub(super) yielded: VecDeque<usize>,
     /// Decides how many workers should be awake.
     pub(super) awake: Awake,
     /// Gets a message when the engine has ended. Dropped without a message if the leader panics.

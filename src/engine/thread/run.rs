@@ -13,13 +13,17 @@ impl<A: App> ThreadEngine<A> {
     /// Runs the connection of a client until it waits, yields or ends. The caller has claimed the connection, so no other
     /// worker runs it. True when it yields: then the caller runs it again after other connections.
     pub(super) fn run(&self, client: usize, index: usize, worker: &mut Worker<A>) -> bool {
-        let Some(place) = self.sockets.table.slot(client).map(|slot| &slot.content) else { return false };
+        let Some(slot) = self.sockets.table.slot(client) else { return false };
+        let place = &slot.content;
         loop {
             let mut held = place.connection.lock();
             if let Some(connection) = held.as_deref_mut() {
                 match self.turn(connection, index, worker) {
                     Turn::Waits(interest, deadline) => self.wait(connection, interest, deadline, worker),
-                    Turn::Yields => return true,
+                    Turn::Yields => {
+                        slot.note_yield();
+                        return true;
+                    }
                     Turn::Ends(reason) => self.end(held.take(), reason, index, worker),
                 }
             }
