@@ -17,6 +17,7 @@ mod ablations;
 mod about;
 pub(crate) mod chart;
 pub(crate) mod doc;
+mod failures;
 mod first;
 mod flames;
 pub(crate) mod goals;
@@ -38,11 +39,6 @@ pub(crate) mod words;
 
 /// The default directory of the runs.
 pub(crate) const RESULTS: &str = "experiments/results";
-
-/// Headings that other parts of the page link to.
-const PEERS_PART: &str = "4. The other load balancers";
-const LOSSES_PART: &str = "Where we lose";
-const GATES_PART: &str = "The gates: which numbers cannot be trusted";
 
 /// Returns the files of the report, by the path below the run's directory.
 pub(crate) fn render(study: &Study) -> BTreeMap<String, String> {
@@ -68,18 +64,15 @@ fn page(study: &Study, lang: Lang) -> Doc {
     let mut doc = Doc::default();
     first::write(study, lang, &mut doc);
     if lang == Lang::En {
-        let parts = [
-            tables::assignment,
-            versus::part,
-            tables::servers,
-            losses::part,
-            why::part,
-            ablations::part,
-            panels::part,
-            picture::part,
-            about::part,
-        ];
-        parts.iter().for_each(|part| part(study, &mut doc));
+        tables::assignment(study, &mut doc);
+        versus::part(study, &mut doc);
+        tables::servers(study, &mut doc);
+        losses::part(study, &mut doc);
+        why::part(study, &mut doc);
+        ablations::part(study, &mut doc);
+        panels::part(study, &mut doc);
+        picture::part(study, &mut doc);
+        about::part(study, &mut doc);
     } else {
         doc.figure(picture::figure(study), " class=\"wide\"");
     }
