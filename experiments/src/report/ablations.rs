@@ -10,7 +10,6 @@ use crate::report::tables::mark;
 use crate::report::why;
 use crate::report::words::{self, english};
 
-/// Item 6.
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part("6. What each choice costs");
     let mut costs = costs(study);

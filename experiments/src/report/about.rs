@@ -7,13 +7,8 @@ use crate::report::doc::{Doc, Table, code, plain};
 use crate::report::svg::escape;
 use crate::report::words::{self, GATES_PART, english};
 
-/// Returns the reasons why a record failed, and its remarks.
-pub(crate) fn reasons(record: &Record) -> Vec<String> {
-    reasons_from(record, Validity::Note)
-}
-
-/// Returns the reasons of the gates with at least this verdict.
-pub(crate) fn reasons_from(record: &Record, least: Validity) -> Vec<String> {
+/// Returns the reason why a record failed, and the reasons of the gates with at least this verdict.
+pub(crate) fn reasons(record: &Record, least: Validity) -> Vec<String> {
     let failed = match &record.measured {
         Measured::Failed { reason } => Some(format!("not measured: {reason}")),
         _ => None,
@@ -114,14 +109,13 @@ fn cells(study: &Study, verdict: Validity) -> Vec<String> {
     let is_common = |reason: &String| common.iter().any(|gate| reason.starts_with(&format!("{gate:?} ")));
     let with = study.records.iter().filter(|record| record.validity == verdict);
     let lines = with.filter_map(|record| {
-        let mut reasons = reasons_from(record, verdict);
+        let mut reasons = reasons(record, verdict);
         reasons.retain(|reason| verdict == Validity::Invalid || !is_common(reason));
         (!reasons.is_empty()).then(|| format!("{}: {}", code(&record.cell.id), plain(&reasons.join("; "))))
     });
     lines.collect()
 }
 
-/// Item 9.
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part("9. Gates, environment, commands, raw data");
     gates(study, doc);

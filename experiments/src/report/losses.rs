@@ -123,7 +123,6 @@ fn table(comparisons: &[&Comparison]) -> Table {
     table
 }
 
-/// Item 4, with the losses first.
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part(PEERS_PART);
     if !has_peers(study) {

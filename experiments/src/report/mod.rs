@@ -96,13 +96,17 @@ pub(crate) fn load(results: &Path) -> Result<Study, String> {
     Study::new(manifest, files::read_json(&results.join(PLAN))?, &raws, &text)
 }
 
+fn write(directory: &Path, files: impl IntoIterator<Item = (String, String)>) -> Result<(), String> {
+    files.into_iter().try_for_each(|(name, text)| {
+        let path = directory.join(name);
+        fs::write(&path, text).map_err(files::said(&path))
+    })
+}
+
 /// Writes a page of its own: README.md, index.html and the drawings. Returns the path of index.html.
 pub(crate) fn write_page(directory: &Path, doc: &Doc) -> Result<PathBuf, String> {
     let pages = [("README.md".to_owned(), doc.text.clone()), ("index.html".into(), html::render(doc, "en"))];
-    for (name, text) in pages.into_iter().chain(doc.files()) {
-        let path = directory.join(name);
-        fs::write(&path, text).map_err(files::said(&path))?;
-    }
+    write(directory, pages.into_iter().chain(doc.files()))?;
     Ok(directory.join("index.html"))
 }
 
@@ -115,10 +119,7 @@ pub(crate) fn run(directory: Option<&Path>, lang: Lang) -> Result<PathBuf, Strin
         fs::remove_dir_all(&report).map_err(files::said(&report))?;
     }
     fs::create_dir_all(&report).map_err(files::said(&report))?;
-    for (name, text) in render(&study) {
-        let path = results.join(name);
-        fs::write(&path, text).map_err(files::said(&path))?;
-    }
+    write(&results, render(&study))?;
     for sentence in first::verdicts(&study, lang) {
         println!("{}", sentence.replace("**", "").replace('`', ""));
     }

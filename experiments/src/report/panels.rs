@@ -106,7 +106,6 @@ fn crossover(study: &Study) -> Figure {
     words::figure("crossover", &[], (!groups.is_empty()).then(draw))
 }
 
-/// Item 7.
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     let mut figures = vec![
         plots::rate_by_concurrency(study),

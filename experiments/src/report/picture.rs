@@ -256,7 +256,7 @@ fn servers(study: &Study) -> Vec<(&'static str, Vec<String>)> {
         backends.push("a delay before each answer, where the plan says so".to_owned());
     }
     let [_, direct] = others(study);
-    let direct = (!direct.is_empty()).then(|| ("servers asked directly", direct));
+    let direct = (!direct.is_empty()).then_some(("servers asked directly", direct));
     [("backends", backends)].into_iter().chain(direct).collect()
 }
 
@@ -315,7 +315,6 @@ pub(crate) fn figure(study: &Study) -> Figure {
     words::figure("experiment", &[], Some(draw(study)))
 }
 
-/// Item 8.
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part("8. The experiment");
     doc.figure(figure(study), " class=\"wide\"");

@@ -1,11 +1,13 @@
 //! The summary: every number that the report ranks or draws, as JSON and as CSV.
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::judge::measure;
 use crate::judge::record::{Measured, Record};
 use crate::judge::stats::{Ratio, rounded};
 use crate::judge::study::{Group, Measure, Study};
+use crate::judge::verdict::Validity;
 use crate::judge::verdicts::{Cost, LoadVerdict, by_load, costs};
 use crate::plans::build::hex;
 use crate::plans::model::{SCHEMA, Section};
@@ -66,7 +68,7 @@ fn of_record(record: &Record) -> Value {
         "keep_alive": cell.keep_alive,
         "delay_ms": cell.delay_ms,
         "validity": record.validity,
-        "reasons": reasons(record).join("; ").replace("**", ""),
+        "reasons": reasons(record, Validity::Note).join("; ").replace("**", ""),
     });
     match &record.measured {
         Measured::Load(load) => {
@@ -146,7 +148,7 @@ pub(crate) fn json_text(study: &Study) -> String {
          \"missing\":{},\n\"assignment\":[\n{}\n],\n\"verdicts\":[\n{}\n],\n\"overheads\":[\n{}\n],\n\"cells\":[\n{}\n]}}\n",
         json!(study.manifest.neraca.commit),
         json!(study.plan.hash),
-        sha256(&manifest),
+        hex(&Sha256::digest(&manifest)),
         study.raw_sha256,
         study.missing.len(),
         lines(assignment(study)),
@@ -154,11 +156,6 @@ pub(crate) fn json_text(study: &Study) -> String {
         lines(overheads(study)),
         lines(study.records.iter().map(of_record).collect())
     )
-}
-
-fn sha256(text: &str) -> String {
-    use sha2::{Digest, Sha256};
-    hex(&Sha256::digest(text))
 }
 
 /// Returns the loads as CSV, one per row.

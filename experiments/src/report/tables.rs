@@ -5,7 +5,7 @@ use crate::judge::study::{Group, Measure, Study, load};
 use crate::judge::verdict::{Gate, Validity};
 use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;
-use crate::report::about::{common, reasons_from};
+use crate::report::about::{common, reasons};
 use crate::report::doc::{Doc, Table, anchor, code, plain};
 use crate::report::failures::{failed, sentence};
 use crate::report::number::{grouped, load_cell, load_name, maybe, maybe_grouped, name};
@@ -54,16 +54,16 @@ pub(crate) fn mark(study: &Study, group: &Group<'_>) -> String {
 pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, doc: &mut Doc) {
     doc.table(&load_table(study, groups, caption));
     doc.text(sentence(groups));
-    let reasons = |group: &Group<'_>| {
-        let of = |record| reasons_from(record, Validity::Invalid);
-        let mut reasons: Vec<String> = group.runs.iter().copied().flat_map(of).collect();
-        reasons.sort();
-        reasons.dedup();
+    let line = |group: &Group<'_>| {
+        let of = |record| reasons(record, Validity::Invalid);
+        let mut found: Vec<String> = group.runs.iter().copied().flat_map(of).collect();
+        found.sort();
+        found.dedup();
         let (name, load) = (name(study, group), code(&load_name(group.cell)));
-        format!("{name}, {load}: not ranked. {}", plain(&reasons.join("; ")))
+        format!("{name}, {load}: not ranked. {}", plain(&found.join("; ")))
     };
     let invalid = groups.iter().filter(|group| !group.is_ranked());
-    doc.list(&invalid.map(reasons).collect::<Vec<_>>());
+    doc.list(&invalid.map(line).collect::<Vec<_>>());
 }
 
 /// Item 1.

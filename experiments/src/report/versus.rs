@@ -81,7 +81,6 @@ fn others(study: &Study, doc: &mut Doc) {
     });
 }
 
-/// Item 2.
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part("2. Thread against async");
     let verdicts = verdicts::by_load(study, Section::Assignment);

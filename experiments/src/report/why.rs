@@ -160,7 +160,6 @@ fn calls_table(study: &Study, doc: &mut Doc) {
     }
 }
 
-/// Item 5.
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part("5. Why");
     match pair(study) {
