@@ -4,71 +4,49 @@ use crate::judge::measure;
 use crate::judge::stats::Ratio;
 use crate::judge::study::{Group, Measure, Study};
 use crate::judge::verdicts::{Cost, costs};
-use crate::report::doc::{Doc, Table, plain};
-use crate::report::number::{change, interval_change, load_cell, maybe, maybe_grouped};
+use crate::report::doc::{Doc, plain};
+use crate::report::number::{change, dash, interval_change, load_cell, maybe, maybe_grouped};
 use crate::report::tables::mark;
 use crate::report::why;
+use crate::report::words::{self, english};
 
-/// Item 6.
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part("6. What each choice costs");
     let mut costs = costs(study);
     if costs.is_empty() {
-        doc.text("This run has no cell with an overhead switched on or a choice made otherwise.");
+        doc.text(english("no_costs", &[]));
         return;
     }
     let order = |cost: &Cost<'_>| cost.ratio.as_ref().map_or(f64::INFINITY, |ratio| ratio.ratio);
     costs.sort_by(|a, b| order(a).total_cmp(&order(b)));
-    doc.text(
-        "Each change alone, against the same program without it in the same block; the dearest first. The overheads are \
-         switches that exist for this experiment and are off by default. CPU is that of the balancer, or of the server asked \
-         directly. System calls are from short runs of their own under strace; their number hardly varies.",
-    );
-    let head = [
-        "change",
-        "load",
-        "rate",
-        "95 % interval",
-        "pairs",
-        "requests/s, without",
-        "with",
-        "CPU µs/request, without",
-        "with",
-        "system calls/request, without",
-        "with",
-        "ranked",
-    ];
-    let mut table = Table::new("Cost of each change", 2, &head);
-    for cost in &costs {
-        let of = |group: Option<&Group<'_>>, measure: Measure| group.and_then(|group| group.median(measure));
-        let (changed, baseline) = (Some(&cost.changed), cost.baseline.as_ref());
-        let calls = |group: Option<&Group<'_>>| {
-            let group = group.filter(|group| group.cell.keep_alive);
-            maybe(group.and_then(|group| why::calls_of(study, &group.cell.target)))
-        };
-        let row = vec![
-            plain(&cost.name),
-            load_cell(cost.changed.cell),
-            said(cost.ratio.as_ref()),
-            cost.ratio.as_ref().map_or("–".into(), interval_change),
-            cost.ratio.as_ref().map_or(0, |ratio| ratio.blocks.len()).to_string(),
-            maybe_grouped(of(baseline, measure::rate)),
-            maybe_grouped(of(changed, measure::rate)),
-            maybe(of(baseline, measure::cpu_us)),
-            maybe(of(changed, measure::cpu_us)),
-            calls(baseline),
-            calls(changed),
-            mark(study, &cost.changed),
+    doc.text(english("costs", &[]));
+    let mut table = words::table("costs");
+    for Cost { name, changed, baseline, ratio } in &costs {
+        // Each number without the change and with it.
+        let both = [baseline.as_ref(), Some(changed)];
+        let median = |measure: Measure| both.map(|group| group?.median(measure));
+        let calls = both.map(|group| {
+            let group: &Group<'_> = group.filter(|group| group.cell.keep_alive)?;
+            why::calls_of(study, &group.cell.target)
+        });
+        let ratio = ratio.as_ref();
+        let mut row = vec![
+            plain(name),
+            load_cell(changed.cell),
+            said(ratio),
+            dash(ratio.map(interval_change)),
+            ratio.map_or(0, |ratio| ratio.blocks.len()).to_string(),
         ];
-        table.push_marked(!cost.changed.is_ranked(), row);
+        row.extend(median(measure::rate).map(maybe_grouped));
+        row.extend(median(measure::cpu_us).map(maybe));
+        row.extend(calls.map(maybe));
+        row.push(mark(study, changed));
+        table.push_marked(!changed.is_ranked(), row);
     }
     doc.table(&table);
     let alone = costs.iter().filter(|cost| cost.ratio.is_none()).count();
     if alone > 0 {
-        doc.text(format!(
-            "{alone} of {} changes have no ratio, because the same program without the change was not measured beside it.",
-            costs.len()
-        ));
+        doc.text(english("costs_alone", &[&alone, &costs.len()]));
     }
 }
 

@@ -2,7 +2,7 @@
 //! side.
 
 use crate::report::number::short;
-use crate::report::svg::{Anchor, Svg, text_width};
+use crate::report::svg::{Anchor, Svg, in_rows, text_width};
 
 pub(crate) const WIDTH: f64 = 420.0;
 const LEFT: f64 = 58.0;
@@ -29,8 +29,7 @@ impl Axis {
         let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * power);
         let step = steps.into_iter().find(|step| most / step <= 5.0).unwrap_or(10.0 * power);
         let count = (most / step).ceil().max(1.0);
-        let ticks = (0..=count as u32).map(|i| step * f64::from(i));
-        let ticks = ticks.map(|v| (v, label(v))).collect();
+        let ticks = (0..=count as u32).map(|i| with_label(step * f64::from(i))).collect();
         Axis { title: title.into(), log: false, min: 0.0, max: step * count, ticks }
     }
 
@@ -47,7 +46,7 @@ impl Axis {
         let max = all.iter().copied().find(|t| *t >= most * 0.9999 && *t > min).unwrap_or(most * 2.0);
         let round = |t: f64| (t.log10() - t.log10().round()).abs() < 1e-6;
         let inside = all.into_iter().filter(|t| (min..=max * 1.0001).contains(t));
-        let ticks = inside.filter(|t| max / min < 300.0 || round(*t)).map(|t| (t, label(t))).collect();
+        let ticks = inside.filter(|t| max / min < 300.0 || round(*t)).map(with_label).collect();
         Axis { title: title.into(), log: true, min, max, ticks }
     }
 
@@ -60,7 +59,7 @@ impl Axis {
             self.min = values.first().copied().unwrap_or(self.min) / 1.15;
             self.max = values.last().copied().unwrap_or(self.max) * 1.15;
         }
-        self.ticks = values.into_iter().map(|v| (v, label(v))).collect();
+        self.ticks = values.into_iter().map(with_label).collect();
         self
     }
 
@@ -80,6 +79,10 @@ impl Axis {
         };
         ((value - min) / (max - min)).clamp(0.0, 1.0)
     }
+}
+
+fn with_label(value: f64) -> (f64, String) {
+    (value, label(value))
 }
 
 fn label(value: f64) -> String {
@@ -104,6 +107,17 @@ pub(crate) enum Stroke {
     Dotted,
     /// Thin and without points. A curve without a name is not in the legend.
     Thin,
+}
+
+impl Stroke {
+    fn class(self) -> &'static str {
+        match self {
+            Stroke::Solid => "",
+            Stroke::Dashed => " dashed",
+            Stroke::Dotted => " dotted",
+            Stroke::Thin => " thin",
+        }
+    }
 }
 
 /// A value, with its spread if known.
@@ -150,25 +164,24 @@ impl Chart {
     }
 
     pub(crate) fn draw(&self) -> Svg {
-        let entries: Vec<(&str, usize, Stroke)> = self
-            .series
-            .iter()
-            .filter(|s| !s.name.is_empty())
-            .map(|s| (s.name.as_str(), s.colour, s.stroke))
-            .collect();
         let heading = if self.heading.is_empty() { 0.0 } else { 18.0 };
-        let rows = legend_rows(&entries);
-        let top = heading + rows.len() as f64 * LEGEND_ROW + 22.0;
+        let named: Vec<&Series> = self.series.iter().filter(|series| !series.name.is_empty()).collect();
+        let places = legend_places(&named);
+        let rows = places.last().map_or(0, |(_, row)| row + 1);
+        let top = heading + rows as f64 * LEGEND_ROW + 22.0;
         let mut svg = Svg::new(WIDTH, top + self.inside + BELOW);
         if heading > 0.0 {
             svg.text("strong", (4.0, 14.0), Anchor::Start, &self.heading);
         }
-        legend(&mut svg, &rows, heading);
+        for (Series { name, colour, stroke, .. }, (x, row)) in named.into_iter().zip(places) {
+            let y = heading + row as f64 * LEGEND_ROW + 13.0;
+            let stroke = if *stroke == Stroke::Thin { "" } else { stroke.class() };
+            svg.line(&format!("curve{stroke} s{colour}"), (x, y - 4.0), (x + 20.0, y - 4.0));
+            svg.text("", (x + 26.0, y), Anchor::Start, name);
+        }
         svg.text("muted", (4.0, top - 9.0), Anchor::Start, &self.y.title);
         self.axes(&mut svg, top);
-        for series in &self.series {
-            self.curve(&mut svg, top, series);
-        }
+        self.series.iter().for_each(|series| self.curve(&mut svg, top, series));
         svg
     }
 
@@ -216,17 +229,11 @@ impl Chart {
             let mut around = side(|(low, _)| low);
             around.extend(side(|(_, high)| high).into_iter().rev());
             if around.len() > 2 {
-                svg.polygon(&format!("area {colour}"), &around);
+                svg.path("polygon", &format!("area {colour}"), &around);
             }
         }
-        let stroke = match series.stroke {
-            Stroke::Solid => "",
-            Stroke::Dashed => " dashed",
-            Stroke::Dotted => " dotted",
-            Stroke::Thin => " thin",
-        };
         if self.joined && places.len() > 1 {
-            svg.polyline(&format!("curve {colour}{stroke}"), &places);
+            svg.path("polyline", &format!("curve {colour}{}", series.stroke.class()), &places);
         }
         if series.stroke == Stroke::Thin && places.len() > 1 {
             return;
@@ -239,39 +246,9 @@ impl Chart {
     }
 }
 
-type Entry<'a> = (&'a str, usize, Stroke);
-
-/// Splits the entries into rows that fit the width.
-fn legend_rows<'a>(entries: &[Entry<'a>]) -> Vec<Vec<(f64, Entry<'a>)>> {
-    let mut rows: Vec<Vec<(f64, Entry<'a>)>> = Vec::new();
-    let mut x = f64::INFINITY;
-    for entry in entries {
-        let width = 26.0 + text_width(entry.0, 12.0) + 14.0;
-        if x + width > WIDTH + 10.0 {
-            rows.push(Vec::new());
-            x = 4.0;
-        }
-        if let Some(row) = rows.last_mut() {
-            row.push((x, *entry));
-        }
-        x += width;
-    }
-    rows
-}
-
-fn legend(svg: &mut Svg, rows: &[Vec<(f64, Entry<'_>)>], top: f64) {
-    for (i, row) in rows.iter().enumerate() {
-        let y = top + i as f64 * LEGEND_ROW + 13.0;
-        for (x, (name, colour, stroke)) in row {
-            let class = match stroke {
-                Stroke::Dashed => "curve dashed",
-                Stroke::Dotted => "curve dotted",
-                Stroke::Solid | Stroke::Thin => "curve",
-            };
-            svg.line(&format!("{class} s{colour}"), (*x, y - 4.0), (x + 20.0, y - 4.0));
-            svg.text("", (x + 26.0, y), Anchor::Start, name);
-        }
-    }
+/// Returns the place of each series in the legend: x and row.
+fn legend_places(named: &[&Series]) -> Vec<(f64, usize)> {
+    in_rows(named.iter().map(|series| 26.0 + text_width(&series.name, 12.0) + 14.0), WIDTH + 10.0)
 }
 
 #[cfg(test)]
@@ -305,11 +282,12 @@ mod tests {
 
     #[test]
     fn a_long_legend_wraps() {
-        let entries = [("Neraca, thread engine", 0, Stroke::Solid); 5];
-        let rows = legend_rows(&entries);
-        assert!(rows.len() > 1);
-        for (x, (name, ..)) in rows.iter().flatten() {
-            assert!(x + 26.0 + text_width(name, 12.0) <= WIDTH, "{x}");
+        let series =
+            Series { name: "Neraca, thread engine".into(), colour: 0, stroke: Stroke::Solid, points: vec![] };
+        let places = legend_places(&[&series; 5]);
+        assert!(places[4].1 > 0);
+        for (x, _) in places {
+            assert!(x + 26.0 + text_width(&series.name, 12.0) <= WIDTH, "{x}");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The report as Markdown. The text is written once; [`crate::report::html`] renders the same text.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+
+use serde::Deserialize;
 
 use crate::report::svg::Svg;
 
@@ -37,13 +38,14 @@ impl Figure {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub(crate) struct Table {
     /// The title of the table, one line.
     pub(crate) caption: String,
     pub(crate) head: Vec<String>,
     /// Number of columns with words, at the left. The other columns have numbers.
     pub(crate) words: usize,
+    #[serde(skip)]
     pub(crate) rows: Vec<Vec<String>>,
 }
 
@@ -59,8 +61,8 @@ impl Table {
 
     /// Adds a row that failed a gate. The mark in the first cell shows it.
     pub(crate) fn push_marked(&mut self, is_invalid: bool, mut cells: Vec<String>) {
-        if let (Some(first), true) = (cells.first_mut(), is_invalid) {
-            *first = format!("~~{first}~~");
+        if is_invalid {
+            cells[0] = format!("~~{}~~", cells[0]);
         }
         self.rows.push(cells);
     }
@@ -101,31 +103,28 @@ pub(crate) fn anchor(heading: &str) -> String {
 }
 
 impl Doc {
-    fn push(&mut self, text: std::fmt::Arguments<'_>) {
-        let _ = self.text.write_fmt(text);
-        self.text.push_str("\n\n");
+    /// Writes a paragraph, or any other block of Markdown.
+    pub(crate) fn text(&mut self, text: impl AsRef<str>) {
+        self.text += text.as_ref();
+        self.text += "\n\n";
     }
 
     pub(crate) fn title(&mut self, text: &str) {
-        self.push(format_args!("# {text}"));
+        self.text(format!("# {text}"));
     }
 
     pub(crate) fn part(&mut self, text: &str) {
-        self.push(format_args!("## {text}"));
+        self.text(format!("## {text}"));
     }
 
     pub(crate) fn heading(&mut self, text: &str) {
-        self.push(format_args!("### {text}"));
-    }
-
-    pub(crate) fn text(&mut self, text: impl AsRef<str>) {
-        self.push(format_args!("{}", text.as_ref()));
+        self.text(format!("### {text}"));
     }
 
     pub(crate) fn list<T: AsRef<str>>(&mut self, items: &[T]) {
         let lines: Vec<String> = items.iter().map(|item| format!("- {}", item.as_ref())).collect();
         if !lines.is_empty() {
-            self.push(format_args!("{}", lines.join("\n")));
+            self.text(lines.join("\n"));
         }
     }
 
@@ -133,7 +132,7 @@ impl Doc {
     pub(crate) fn block(&mut self, language: &str, text: &str) {
         let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
         let fence = "`".repeat(longest.max(2) + 1);
-        self.push(format_args!("{fence}{language}\n{}\n{fence}", text.trim_end()));
+        self.text(format!("{fence}{language}\n{}\n{fence}", text.trim_end()));
     }
 
     pub(crate) fn table(&mut self, table: &Table) {
@@ -147,13 +146,8 @@ impl Doc {
         let rule = |i| if i < table.words { "---".to_owned() } else { "---:".to_owned() };
         let rules: Vec<String> = (0..table.head.len()).map(rule).collect();
         let rows: String = table.rows.iter().map(|cells| row(cells)).collect();
-        self.push(format_args!(
-            "*{}*\n\n{}{}{}",
-            table.caption,
-            row(&table.head),
-            row(&rules),
-            rows.trim_end()
-        ));
+        let head = row(&table.head) + &row(&rules);
+        self.text(format!("*{}*\n\n{head}{}", table.caption, rows.trim_end()));
     }
 
     /// Writes a figure with its title, or the reason why it is missing.
@@ -161,20 +155,17 @@ impl Doc {
         let Figure { name, title, reading, drawing } = figure;
         match drawing {
             Ok(drawing) => {
-                self.push(format_args!(
-                    "<figure{class}>\n\n### {title}\n\n![{title}]({name}.svg)\n\n{reading}"
-                ));
-                self.push(format_args!("</figure>"));
+                let figure = format!("### {title}\n\n![{title}]({name}.svg)\n\n{reading}");
+                self.text(format!("<figure{class}>\n\n{figure}\n\n</figure>"));
                 self.drawings.insert(format!("{name}.svg"), drawing);
             }
-            Err(missing) => self.push(format_args!("**{title}.** {missing}")),
+            Err(missing) => self.text(format!("**{title}.** {missing}")),
         }
     }
 
     /// Writes figures side by side, then the sentences about the missing ones.
     pub(crate) fn figures(&mut self, figures: Vec<Figure>) {
-        let (drawn, missing): (Vec<Figure>, Vec<Figure>) =
-            figures.into_iter().partition(|f| f.drawing.is_ok());
+        let (drawn, missing): (Vec<_>, Vec<_>) = figures.into_iter().partition(|f| f.drawing.is_ok());
         if !drawn.is_empty() {
             self.text("<div class=\"figures\">");
             drawn.into_iter().for_each(|figure| self.figure(figure, ""));
@@ -185,9 +176,9 @@ impl Doc {
 
     /// Writes what is shown on demand.
     pub(crate) fn folded(&mut self, summary: &str, inside: impl FnOnce(&mut Doc)) {
-        self.push(format_args!("<details><summary>{summary}</summary>"));
+        self.text(format!("<details><summary>{summary}</summary>"));
         inside(self);
-        self.push(format_args!("</details>"));
+        self.text("</details>");
     }
 
     /// Returns the drawings as files with these names.

@@ -9,6 +9,7 @@ use crate::judge::study::Study;
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Drawing, Figure, plain};
 use crate::report::number::load_name;
+use crate::report::words::english;
 
 /// Narrower functions are not drawn, in per cent.
 const LEAST: f64 = 0.5;
@@ -72,40 +73,30 @@ pub(crate) fn write(study: &Study, doc: &mut Doc) {
     doc.heading("Flame graphs");
     let profiles = profiles(study);
     if profiles.is_empty() {
-        doc.text(match study.manifest.tools.contains_key("perf") {
-            true => "This run has no profile: its plan has none, or perf was not allowed to record.",
-            false => "This run has no profile, because perf is not installed on the machine.",
-        });
+        let has_perf = study.manifest.tools.contains_key("perf");
+        doc.text(english(if has_perf { "no_profile" } else { "no_perf" }, &[]));
         return;
     }
-    doc.text(format!(
-        "Stacks of the running functions, sampled by perf in runs of their own. A box is a function, its width is its share of \
-         the CPU time, below it is its caller. Boxes under {LEAST} % are counted with their callers. Each picture is also a \
-         file of its own, with search and zoom."
-    ));
-    let figure =
-        |name: String, title: String, reading: String, drawing| Figure { name, title, reading, drawing };
-    let mut others = Vec::new();
-    for (id, load, folded) in &profiles {
-        let title = plain(&study.title(id));
-        let drawing = draw(&study.title(id), folded.lines());
-        let flame = figure(format!("flame-{id}"), title, format!("Under `{load}`."), drawing);
-        match [THREAD, ASYNC].contains(id) {
-            true => doc.figure(flame, " class=\"wide\""),
-            false => others.push(flame),
-        }
-    }
+    doc.text(english("flames", &[&LEAST]));
+    let figure = |(id, load, folded): &(&str, String, &str)| Figure {
+        name: format!("flame-{id}"),
+        title: plain(&study.title(id)),
+        reading: format!("Under `{load}`."),
+        drawing: draw(&study.title(id), folded.lines()),
+    };
+    let (engines, others): (Vec<_>, Vec<_>) =
+        profiles.iter().partition(|(id, ..)| [THREAD, ASYNC].contains(id));
+    let wide = " class=\"wide\"";
+    engines.iter().for_each(|profile| doc.figure(figure(profile), wide));
     let of = |wanted: &str| profiles.iter().find(|(id, ..)| *id == wanted).map(|(.., folded)| *folded);
     if let Some((thread, asynchronous)) = of(THREAD).zip(of(ASYNC)) {
         let title = "The difference between the engines".to_owned();
-        let reading = "The widths are those of the async engine. The stacks begin at the system call, because above it the \
-                       engines call different functions.";
-        let drawing = difference(thread, asynchronous);
-        doc.figure(figure("flame-difference".into(), title, reading.into(), drawing), " class=\"wide\"");
+        let (reading, drawing) = (english("flame_difference", &[]), difference(thread, asynchronous));
+        doc.figure(Figure { name: "flame-difference".into(), title, reading, drawing }, wide);
     }
     if !others.is_empty() {
         doc.folded("Flame graphs of the other programs", |doc| {
-            others.into_iter().for_each(|flame| doc.figure(flame, " class=\"wide\""));
+            others.iter().for_each(|profile| doc.figure(figure(profile), wide));
         });
     }
 }

@@ -5,6 +5,7 @@ use crate::judge::study::Study;
 use crate::plans::model::{Against, Goal, Quantity, Work};
 use crate::report::doc::{Doc, Table};
 use crate::report::number::{bytes, load_cell};
+use crate::report::words::{self, english};
 
 fn title(goal: &Goal) -> String {
     let measure = match goal.measure {
@@ -30,8 +31,7 @@ fn title(goal: &Goal) -> String {
 
 /// Makes the table of goals: goal and result of each engine under every load.
 pub(crate) fn table(study: &Study) -> Table {
-    let head = ["load", "what", "async", "goal", "", "thread", "goal", ""];
-    let mut table = Table::new("Our goals", 2, &head);
+    let mut table = words::table("goals");
     for goals in &study.plan.goals {
         let load = &goals.load;
         let kind = if load.work == Work::Idle { ", idle" } else { "" };
@@ -60,10 +60,7 @@ pub(crate) fn write(study: &Study, doc: &mut Doc) {
         return;
     }
     doc.heading("The goals of our engines");
-    doc.text(
-        "A ratio is taken within a block; among several programs, the program with the worst ratio for ours counts. A goal is \
-         a minimum of a rate, and a maximum of everything else.",
-    );
+    doc.text(english("goals", &[]));
     doc.table(&table(study));
 }
 

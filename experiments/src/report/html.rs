@@ -1,7 +1,6 @@
 //! Renders the Markdown of the report as one HTML file without other files.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,16 +13,10 @@ const STYLE: &str = include_str!("page.css");
 
 /// Returns the page. The table of contents has the headings of the parts.
 pub(crate) fn render(doc: &Doc, language: &str) -> String {
-    let events: Vec<Event<'_>> =
-        Parser::new_ext(&doc.text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH).collect();
-    let mut page = Page {
-        drawings: &doc.drawings,
-        out: Vec::new(),
-        contents: String::new(),
-        title: String::new(),
-        is_small: false,
-    };
-    page.all(&events);
+    let events = Parser::new_ext(&doc.text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH);
+    let (contents, title) = (String::new(), String::new());
+    let mut page = Page { drawings: &doc.drawings, out: Vec::new(), contents, title, is_small: false };
+    page.all(events.collect());
     let Page { out, contents, title, .. } = page;
     let mut body = String::new();
     html::push_html(&mut body, out.into_iter());
@@ -62,6 +55,11 @@ fn is_ours(line: &str) -> bool {
     LINES.contains(&line) || summary.is_some_and(|summary| !summary.contains('<'))
 }
 
+/// Takes the events up to this end, without the end.
+fn until<'a>(events: &mut impl Iterator<Item = Event<'a>>, end: TagEnd) -> Vec<Event<'a>> {
+    events.take_while(|event| *event != Event::End(end)).collect()
+}
+
 struct Page<'a> {
     drawings: &'a BTreeMap<String, Drawing>,
     out: Vec<Event<'a>>,
@@ -72,58 +70,50 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn html(&mut self, html: String) {
-        self.out.push(Event::Html(html.into()));
+    fn html(&mut self, html: impl Into<String>) {
+        self.out.push(Event::Html(html.into().into()));
     }
 
-    fn all(&mut self, events: &[Event<'a>]) {
-        let mut at = 0;
-        while let Some(event) = events.get(at) {
-            let end = |tag: TagEnd| {
-                let found = events[at..].iter().position(|event| *event == Event::End(tag));
-                found.map_or(events.len() - 1, |found| at + found)
-            };
+    fn all(&mut self, events: Vec<Event<'a>>) {
+        let mut events = events.into_iter().peekable();
+        while let Some(event) = events.next() {
             match event {
                 Event::Start(Tag::Heading { level, .. }) => {
-                    let last = end(TagEnd::Heading(*level));
-                    self.heading(*level, &events[at + 1..last]);
-                    at = last;
+                    let inside = until(events.by_ref(), TagEnd::Heading(level));
+                    self.heading(level, inside);
                 }
                 Event::Start(Tag::Paragraph) => {
-                    let last = end(TagEnd::Paragraph);
-                    let is_caption = matches!(events.get(last + 1), Some(Event::Start(Tag::Table(_))));
-                    if is_caption {
-                        at = self.table(&events[at + 1..last], events, last + 1);
-                    } else {
-                        at = self.paragraph(&events[at..=last], last);
+                    let inside = until(events.by_ref(), TagEnd::Paragraph);
+                    let table = events.next_if(|event| matches!(event, Event::Start(Tag::Table(_))));
+                    match table {
+                        Some(Event::Start(Tag::Table(alignments))) => {
+                            self.table(inside, &alignments, &until(events.by_ref(), TagEnd::Table));
+                        }
+                        _ => self.paragraph(inside),
                     }
                 }
                 Event::Start(Tag::Image { dest_url, .. }) => {
-                    let last = end(TagEnd::Image);
-                    self.image(dest_url, &text_of(&events[at..last]));
-                    at = last;
+                    let inside = until(events.by_ref(), TagEnd::Image);
+                    self.image(&dest_url, &text_of(&inside));
                 }
                 Event::Start(Tag::Link { dest_url, .. }) if self.drawings.contains_key(dest_url.as_ref()) => {
-                    self.html(format!("<a href=\"#{}\">", figure_id(dest_url)));
+                    self.html(format!("<a href=\"#{}\">", figure_id(&dest_url)));
                 }
                 Event::Html(line) | Event::InlineHtml(line) if !is_ours(line.trim()) => {
-                    self.out.push(Event::Text(line.clone()));
+                    self.out.push(Event::Text(line));
                 }
-                other => self.out.push(other.clone()),
+                other => self.out.push(other),
             }
-            at += 1;
         }
     }
 
-    fn heading(&mut self, level: HeadingLevel, inside: &[Event<'a>]) {
-        let text = text_of(inside);
+    fn heading(&mut self, level: HeadingLevel, inside: Vec<Event<'a>>) {
+        let text = text_of(&inside);
         let id = anchor(&text);
-        match level {
-            HeadingLevel::H1 => self.title.clone_from(&text),
-            HeadingLevel::H2 => {
-                let _ = writeln!(self.contents, "<li><a href=\"#{id}\">{}</a></li>", escape(&text));
-            }
-            _ => {}
+        if level == HeadingLevel::H2 {
+            self.contents += &format!("<li><a href=\"#{id}\">{}</a></li>\n", escape(&text));
+        } else if level == HeadingLevel::H1 {
+            self.title = text;
         }
         self.html(format!("<{level} id=\"{id}\">"));
         self.all(inside);
@@ -131,103 +121,83 @@ impl<'a> Page<'a> {
     }
 
     /// Writes a paragraph. A paragraph that is only an image is written without the tags of a paragraph.
-    fn paragraph(&mut self, events: &[Event<'a>], last: usize) -> usize {
-        let inside = &events[1..events.len() - 1];
-        let is_image = |event: &Event<'_>| matches!(event, Event::Start(Tag::Image { .. }));
-        if !inside.iter().take(2).any(is_image) {
-            self.html("<p>".into());
-            self.all(inside);
-            self.html("</p>\n".into());
-        } else if is_image(&inside[0]) {
-            self.all(inside);
-        } else {
-            self.html("<p class=\"thumbnail\">".into());
-            self.is_small = true;
-            self.all(inside);
-            self.is_small = false;
-            self.html("</p>\n".into());
+    fn paragraph(&mut self, inside: Vec<Event<'a>>) {
+        let is_image = |place: usize| matches!(inside.get(place), Some(Event::Start(Tag::Image { .. })));
+        if is_image(0) {
+            return self.all(inside);
         }
-        last
+        self.is_small = is_image(1);
+        self.html(if self.is_small { "<p class=\"thumbnail\">" } else { "<p>" });
+        self.all(inside);
+        self.html("</p>\n");
+        self.is_small = false;
     }
 
     /// Writes a drawing into the page. A complete file is isolated as an image of its own.
     fn image(&mut self, to: &str, alternative: &str) {
-        match self.drawings.get(to) {
+        let id = if self.is_small { String::new() } else { format!(" id=\"{}\"", figure_id(to)) };
+        self.html(match self.drawings.get(to) {
             Some(Drawing::Ours(svg)) => {
-                let drawing = svg.inline(alternative);
-                let id = if self.is_small { String::new() } else { format!(" id=\"{}\"", figure_id(to)) };
-                self.html(format!("<span class=\"drawing\"{id}>{drawing}</span>\n"));
+                format!("<span class=\"drawing\"{id}>{}</span>\n", svg.inline(alternative))
             }
             Some(Drawing::File(text)) => {
-                let data = STANDARD.encode(text);
-                self.html(format!(
-                    "<a href=\"{to}\"><img id=\"{}\" alt=\"{}\" src=\"data:image/svg+xml;base64,{data}\"></a>\n",
-                    figure_id(to),
-                    escape(alternative)
-                ));
+                let (data, alternative) = (STANDARD.encode(text), escape(alternative));
+                let source = format!("src=\"data:image/svg+xml;base64,{data}\"");
+                format!("<a href=\"{to}\"><img{id} alt=\"{alternative}\" {source}></a>\n")
             }
-            None => self.html(escape(alternative)),
-        }
+            None => escape(alternative),
+        });
     }
 
-    /// Writes a table with its caption. Each cell names its column, for narrow screens. Returns the place of its end.
-    fn table(&mut self, caption: &[Event<'a>], events: &[Event<'a>], start: usize) -> usize {
-        let Some(Event::Start(Tag::Table(alignments))) = events.get(start) else { return start };
-        let length = events[start..].iter().position(|event| *event == Event::End(TagEnd::Table));
-        let end = length.map_or(events.len() - 1, |length| start + length);
-        let mut names: Vec<String> = Vec::new();
-        let label = escape(&text_of(caption));
+    /// Writes a table with its caption. Each cell names its column, for narrow screens.
+    fn table(&mut self, caption: Vec<Event<'a>>, alignments: &[Alignment], events: &[Event<'a>]) {
+        let label = escape(&text_of(&caption));
         self.html(format!(
             "<div class=\"table\" role=\"region\" aria-label=\"{label}\" tabindex=\"0\"><table>\n<caption>"
         ));
         self.all(caption);
-        self.html("</caption>\n".into());
-        let (mut at, mut column, mut in_head) = (start + 1, 0, true);
-        while at < end {
-            match &events[at] {
-                Event::Start(Tag::TableHead) => self.html("<thead><tr>".into()),
-                Event::End(TagEnd::TableHead) => {
-                    self.html("</tr></thead>\n<tbody>\n".into());
-                    in_head = false;
+        self.html("</caption>\n");
+        let is_row_end =
+            |event: &Event<'_>| matches!(event, Event::End(TagEnd::TableHead | TagEnd::TableRow));
+        let mut names: Vec<String> = Vec::new();
+        for row in events.split(is_row_end).filter(|row| !row.is_empty()) {
+            let in_head = names.is_empty();
+            let is_marked = row.contains(&Event::Start(Tag::Strikethrough));
+            self.html(match (in_head, is_marked) {
+                (true, _) => "<thead><tr>",
+                (false, true) => "<tr class=\"invalid\">",
+                (false, false) => "<tr>",
+            });
+            let cells = row.split_inclusive(|event| *event == Event::End(TagEnd::TableCell));
+            for ((column, cell), alignment) in cells.enumerate().zip(alignments) {
+                let class = if *alignment == Alignment::Right { " class=\"n\"" } else { "" };
+                if in_head {
+                    names.push(escape(&text_of(cell)));
                 }
-                Event::Start(Tag::TableRow) => {
-                    column = 0;
-                    let is_marked = matches!(events.get(at + 2), Some(Event::Start(Tag::Strikethrough)));
-                    self.html(if is_marked { "<tr class=\"invalid\">".into() } else { "<tr>".into() });
-                }
-                Event::End(TagEnd::TableRow) => self.html("</tr>\n".into()),
-                Event::Start(Tag::TableCell) => {
-                    let length =
-                        events[at..end].iter().position(|event| *event == Event::End(TagEnd::TableCell));
-                    let last = length.map_or(end, |length| at + length);
-                    let inside = &events[at + 1..last];
-                    let class =
-                        if alignments.get(column) == Some(&Alignment::Right) { " class=\"n\"" } else { "" };
-                    if in_head {
-                        names.push(escape(&text_of(inside)));
-                    }
-                    let name = names.get(column).map_or("", String::as_str);
-                    let (open, close) = match (in_head, column) {
-                        (true, _) => (format!("<th scope=\"col\"{class}>"), "</th>"),
-                        (false, 0) => (format!("<th scope=\"row\" data-label=\"{name}\">"), "</th>"),
-                        _ => (format!("<td{class} data-label=\"{name}\"><span>"), "</span></td>"),
-                    };
-                    self.html(open);
-                    let marks = |event: &&Event<'a>| {
-                        !matches!(event, Event::Start(Tag::Strikethrough) | Event::End(TagEnd::Strikethrough))
-                    };
-                    self.all(&inside.iter().filter(marks).cloned().collect::<Vec<_>>());
-                    self.html(close.into());
-                    column += 1;
-                    at = last;
-                }
-                _ => {}
+                let name = &names[column];
+                let (open, close) = match (in_head, column) {
+                    (true, _) => (format!("<th scope=\"col\"{class}>"), "</th>"),
+                    (false, 0) => (format!("<th scope=\"row\" data-label=\"{name}\">"), "</th>"),
+                    _ => (format!("<td{class} data-label=\"{name}\"><span>"), "</span></td>"),
+                };
+                self.html(open);
+                self.all(cell.iter().filter(|event| !is_of_table(event)).cloned().collect());
+                self.html(close);
             }
-            at += 1;
+            self.html(if in_head { "</tr></thead>\n<tbody>\n" } else { "</tr>\n" });
         }
-        self.html("</tbody>\n</table></div>\n".into());
-        end
+        self.html("</tbody>\n</table></div>\n");
     }
+}
+
+/// True for the tags that [`Page::table`] writes itself, and for the mark of a row.
+fn is_of_table(event: &Event<'_>) -> bool {
+    use Tag::{Strikethrough, TableCell, TableHead, TableRow};
+    matches!(
+        event,
+        Event::Start(TableHead | TableRow | TableCell | Strikethrough)
+            | Event::End(TagEnd::TableCell | TagEnd::Strikethrough)
+    )
 }
 
 fn figure_id(file: &str) -> &str {

@@ -4,9 +4,10 @@ use crate::judge::measure;
 use crate::judge::stats::{Ratio, Verdict, median};
 use crate::judge::study::{Group, Measure, Study};
 use crate::plans::model::{Section, TargetKind, What};
-use crate::report::doc::{Doc, Table, plain};
-use crate::report::number::{bytes, interval, load_name, short};
-use crate::report::{LOSSES_PART, PEERS_PART, goals, tables};
+use crate::report::doc::{Doc, Table};
+use crate::report::number::{bytes, interval, load_name, name, short};
+use crate::report::words::{self, LOSSES_PART, PEERS_PART, english};
+use crate::report::{goals, tables};
 
 /// A comparison of one of our targets with another program, by one measure.
 pub(crate) struct Comparison {
@@ -52,24 +53,19 @@ fn compare(study: &Study) -> Vec<Comparison> {
     found
 }
 
-fn words(study: &Study, ours: &Group<'_>, theirs: &Group<'_>, load: String, name: &str) -> [String; 4] {
-    let [ours, theirs] = [ours, theirs].map(|group| plain(&study.title(&group.cell.target)));
-    [ours, theirs, load, name.to_owned()]
-}
-
 /// Compares two groups. None when no pair counts, or when one may not be ranked.
 fn comparison(
     study: &Study,
     ours: &Group<'_>,
     theirs: &Group<'_>,
-    (name, measure, more): &(&str, Measure, bool),
+    (measured, measure, more): &(&str, Measure, bool),
 ) -> Option<Comparison> {
+    (ours.is_ranked() && theirs.is_ranked()).then_some(())?;
     let ratios = study.paired(ours, theirs, *measure);
     let gains: Vec<f64> = ratios.into_iter().map(|r| if *more { r } else { 1.0 / r }).collect();
     let load = format!("`{}`, {}", load_name(ours.cell), bytes(ours.cell.body_bytes));
-    (ours.is_ranked() && theirs.is_ranked()).then_some(())?;
     Some(Comparison {
-        words: words(study, ours, theirs, load, name),
+        words: [name(study, ours), name(study, theirs), load, (*measured).to_owned()],
         ours: ours.median(*measure)?,
         theirs: theirs.median(*measure)?,
         gain: Ratio::of_blocks(&gains)?,
@@ -78,24 +74,26 @@ fn comparison(
 
 /// Compares the KB per idle connection.
 fn compare_memory(study: &Study) -> Vec<Comparison> {
-    let groups = study.section(Section::Memory);
     let kb = |group: &Group<'_>| {
-        median(&group.runs.iter().filter_map(|r| measure::idle_kb(r)).collect::<Vec<_>>())
-            .filter(|kb| *kb > 0.0)
+        let runs: Vec<f64> = group.runs.iter().filter_map(|run| measure::idle_kb(run)).collect();
+        median(&runs).filter(|kb| *kb > 0.0)
     };
-    let (ours, theirs): (Vec<&Group<'_>>, Vec<&Group<'_>>) =
-        groups.iter().partition(|group| !is_other(study, &group.cell.target));
-    let mut found = Vec::new();
-    for ours in ours {
-        for theirs in &theirs {
-            let (Some(a), Some(b)) = (kb(ours), kb(theirs)) else { continue };
-            let Some(gain) = Ratio::of_blocks(&[b / a]) else { continue };
-            let load = format!("{} idle connections", ours.cell.connections);
-            let words = words(study, ours, theirs, load, "memory (KB/connection)");
-            found.push(Comparison { words, ours: a, theirs: b, gain });
-        }
-    }
-    found
+    let groups = study.section(Section::Memory);
+    let known = groups.iter().filter_map(|group| Some((group, kb(group)?)));
+    let (theirs, ours): (Vec<_>, Vec<_>) = known.partition(|(group, _)| is_other(study, &group.cell.target));
+    let compared = ours.iter().flat_map(|(group, ours)| {
+        theirs.iter().filter_map(move |(other, theirs)| {
+            let load = format!("{} idle connections", group.cell.connections);
+            let words = [name(study, group), name(study, other), load, "memory (KB/connection)".into()];
+            Some(Comparison {
+                words,
+                ours: *ours,
+                theirs: *theirs,
+                gain: Ratio::of_blocks(&[theirs / ours])?,
+            })
+        })
+    });
+    compared.collect()
 }
 
 /// Returns what we lose, the worst first: beyond the interval, or in a single measurement. A difference within the
@@ -112,51 +110,39 @@ pub(crate) fn losses(study: &Study) -> Vec<Comparison> {
     all
 }
 
-fn table(caption: &str, comparisons: &[&Comparison]) -> Table {
-    let head = ["ours", "against", "load", "measure", "ours", "theirs", "worse by", "95 % interval"];
-    let mut table = Table::new(caption, 4, &head);
-    for c in comparisons {
+fn table(comparisons: &[&Comparison]) -> Table {
+    let mut table = words::table("losses");
+    for Comparison { words, ours, theirs, gain } in comparisons {
         let worse = |gain: f64| format!("{} %", short((1.0 / gain - 1.0) * 100.0));
-        let between = match c.gain.interval {
-            Some((low, high)) => format!("{} to {}", worse(high), worse(low)),
-            None => interval(&c.gain),
+        let (by, between) = match gain.interval {
+            Some((low, high)) => (worse(gain.ratio), format!("{} to {}", worse(high), worse(low))),
+            None => ("–".into(), interval(gain)),
         };
-        let mut cells = c.words.to_vec();
-        let by = if c.gain.interval.is_some() { worse(c.gain.ratio) } else { "–".into() };
-        cells.extend([short(c.ours), short(c.theirs), by, between]);
-        table.push(cells);
+        table.push(words.iter().cloned().chain([short(*ours), short(*theirs), by, between]));
     }
     table
 }
 
-/// Item 4, with the losses first.
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part(PEERS_PART);
     if !has_peers(study) {
-        doc.text("No other balancer was measured: none was found on the machine, or the plan had none.");
+        doc.text(english("no_peers", &[]));
         return;
     }
     let losses = losses(study);
-    let (certain, single): (Vec<&Comparison>, Vec<&Comparison>) =
-        losses.iter().partition(|c| c.gain.verdict() != Verdict::TooFew);
+    let (single, certain): (Vec<&Comparison>, Vec<&Comparison>) =
+        losses.iter().partition(|loss| loss.gain.verdict() == Verdict::TooFew);
     doc.heading(LOSSES_PART);
     let commit = study.manifest.neraca.commit.as_deref().unwrap_or("unknown");
-    doc.text(format!(
-        "Behind every balancer stand {} addresses of one `neraca serve`, and Neraca is the build of commit `{commit}`. The \
-         table of docs/performance.md has nginx as the backend, so its figures differ.",
-        study.manifest.topology.backends
-    ));
-    match certain.is_empty() {
-        true => doc.text("In no comparison with an interval is Neraca worse."),
-        false => {
-            doc.table(&table("Worse beyond the interval, the worst first", &certain));
-        }
+    doc.text(english("peers", &[&study.manifest.topology.backends, &commit]));
+    if certain.is_empty() {
+        doc.text("In no comparison with an interval is Neraca worse.");
     }
+    doc.table(&table(&certain));
     if !single.is_empty() {
         let summary = format!("Worse in too few measurements for an interval ({})", single.len());
-        doc.folded(&summary, |doc| {
-            doc.table(&table("Too few pairs for a verdict, the worst first", &single));
-        });
+        let caption = "Too few pairs for a verdict, the worst first".into();
+        doc.folded(&summary, |doc| doc.table(&Table { caption, ..table(&single) }));
     }
     doc.heading("All balancers over the same backends, best first");
     let mut groups = study.section(Section::Peers);

@@ -17,6 +17,7 @@ mod ablations;
 mod about;
 pub(crate) mod chart;
 pub(crate) mod doc;
+mod failures;
 mod first;
 mod flames;
 pub(crate) mod goals;
@@ -38,11 +39,6 @@ pub(crate) mod words;
 
 /// The default directory of the runs.
 pub(crate) const RESULTS: &str = "experiments/results";
-
-/// Headings that other parts of the page link to.
-const PEERS_PART: &str = "4. The other load balancers";
-const LOSSES_PART: &str = "Where we lose";
-const GATES_PART: &str = "The gates: which numbers cannot be trusted";
 
 /// Returns the files of the report, by the path below the run's directory.
 pub(crate) fn render(study: &Study) -> BTreeMap<String, String> {
@@ -68,18 +64,15 @@ fn page(study: &Study, lang: Lang) -> Doc {
     let mut doc = Doc::default();
     first::write(study, lang, &mut doc);
     if lang == Lang::En {
-        let parts = [
-            tables::assignment,
-            versus::part,
-            tables::servers,
-            losses::part,
-            why::part,
-            ablations::part,
-            panels::part,
-            picture::part,
-            about::part,
-        ];
-        parts.iter().for_each(|part| part(study, &mut doc));
+        tables::assignment(study, &mut doc);
+        versus::part(study, &mut doc);
+        tables::servers(study, &mut doc);
+        losses::part(study, &mut doc);
+        why::part(study, &mut doc);
+        ablations::part(study, &mut doc);
+        panels::part(study, &mut doc);
+        picture::part(study, &mut doc);
+        about::part(study, &mut doc);
     } else {
         doc.figure(picture::figure(study), " class=\"wide\"");
     }
@@ -103,13 +96,17 @@ pub(crate) fn load(results: &Path) -> Result<Study, String> {
     Study::new(manifest, files::read_json(&results.join(PLAN))?, &raws, &text)
 }
 
+fn write(directory: &Path, files: impl IntoIterator<Item = (String, String)>) -> Result<(), String> {
+    files.into_iter().try_for_each(|(name, text)| {
+        let path = directory.join(name);
+        fs::write(&path, text).map_err(files::said(&path))
+    })
+}
+
 /// Writes a page of its own: README.md, index.html and the drawings. Returns the path of index.html.
 pub(crate) fn write_page(directory: &Path, doc: &Doc) -> Result<PathBuf, String> {
     let pages = [("README.md".to_owned(), doc.text.clone()), ("index.html".into(), html::render(doc, "en"))];
-    for (name, text) in pages.into_iter().chain(doc.files()) {
-        let path = directory.join(name);
-        fs::write(&path, text).map_err(files::said(&path))?;
-    }
+    write(directory, pages.into_iter().chain(doc.files()))?;
     Ok(directory.join("index.html"))
 }
 
@@ -122,10 +119,7 @@ pub(crate) fn run(directory: Option<&Path>, lang: Lang) -> Result<PathBuf, Strin
         fs::remove_dir_all(&report).map_err(files::said(&report))?;
     }
     fs::create_dir_all(&report).map_err(files::said(&report))?;
-    for (name, text) in render(&study) {
-        let path = results.join(name);
-        fs::write(&path, text).map_err(files::said(&path))?;
-    }
+    write(&results, render(&study))?;
     for sentence in first::verdicts(&study, lang) {
         println!("{}", sentence.replace("**", "").replace('`', ""));
     }

@@ -1,7 +1,9 @@
-//! Formats numbers and loads.
+//! Formats numbers, loads and names.
 
 use crate::judge::stats::Ratio;
+use crate::judge::study::{Group, Study};
 use crate::plans::model::Cell;
+use crate::report::doc::plain;
 
 /// Formats a number with three significant digits. Large numbers have their thousands grouped by a thin space.
 pub(crate) fn short(value: f64) -> String {
@@ -19,26 +21,28 @@ pub(crate) fn short(value: f64) -> String {
     }
 }
 
-/// Formats a whole number with grouped thousands.
+/// Formats a whole number. From five digits on, the thousands are grouped.
 pub(crate) fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 && digits.len() > 4 {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    if value <= -0.5 { format!("−{text}") } else { text }
+    let separator = if digits.len() > 4 { "\u{202f}" } else { "" };
+    let thousands: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    let sign = if value <= -0.5 { "−" } else { "" };
+    sign.to_owned() + &thousands.join(separator)
+}
+
+/// Returns the text, or a dash where there is none.
+pub(crate) fn dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "–".into())
 }
 
 /// Formats a value that may be unknown.
 pub(crate) fn maybe(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".into(), short)
+    dash(value.map(short))
 }
 
 pub(crate) fn maybe_grouped(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".into(), grouped)
+    dash(value.map(grouped))
 }
 
 /// Formats a ratio, such as `1.234×`.
@@ -56,9 +60,9 @@ pub(crate) fn signed(factor: f64) -> String {
     let percent = (factor - 1.0) * 100.0;
     match percent {
         p if p.abs() < 0.05 => "0".into(),
-        p if p.abs() >= 99.5 => format!("{}{}", if p < 0.0 { "−" } else { "+" }, grouped(p.abs())),
-        p if p < 0.0 => format!("−{:.1}", -p),
-        p => format!("+{p:.1}"),
+        p if p >= 99.5 => format!("+{}", grouped(p)),
+        p if p <= -99.5 => grouped(p),
+        p => format!("{p:+.1}").replace('-', "−"),
     }
 }
 
@@ -106,6 +110,11 @@ pub(crate) fn load_name(cell: &Cell) -> String {
 /// Describes the load of a cell for a table, without a line break inside of the options.
 pub(crate) fn load_cell(cell: &Cell) -> String {
     load_name(cell).replace(" -", "\u{a0}-").replace("-c ", "-c\u{a0}").replace("-t ", "-t\u{a0}")
+}
+
+/// Returns the title of the program of a group, escaped.
+pub(crate) fn name(study: &Study, group: &Group<'_>) -> String {
+    plain(&study.title(&group.cell.target))
 }
 
 #[cfg(test)]

@@ -1,16 +1,19 @@
 //! The summary: every number that the report ranks or draws, as JSON and as CSV.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::judge::measure;
 use crate::judge::record::{Measured, Record};
 use crate::judge::stats::{Ratio, rounded};
-use crate::judge::study::{Group, Measure, Study, load};
+use crate::judge::study::{Group, Measure, Study};
+use crate::judge::verdict::Validity;
 use crate::judge::verdicts::{Cost, LoadVerdict, by_load, costs};
 use crate::plans::build::hex;
 use crate::plans::model::{SCHEMA, Section};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::about::reasons;
+use crate::report::failures::{CLASSES, failed};
 
 /// The columns with numbers of a load.
 const NUMBERS: [(&str, Measure); 27] = [
@@ -47,49 +50,48 @@ fn number(value: Option<f64>) -> Value {
     value.filter(|v| v.is_finite()).map_or(Value::Null, |v| json!(rounded(v)))
 }
 
+/// The columns that describe the cell of a load, in the order of the CSV.
+const FACTS: &str =
+    "cell section target block connections opened threads body_bytes keep_alive delay_ms validity";
+
 fn of_record(record: &Record) -> Value {
     let cell = &record.cell;
-    let mut row = Map::new();
-    row.insert("cell".into(), json!(cell.id));
-    row.insert("section".into(), json!(cell.section));
-    row.insert("target".into(), json!(cell.target));
-    row.insert("block".into(), json!(cell.block));
-    row.insert("connections".into(), json!(cell.connections));
-    row.insert("opened".into(), json!(cell.opened()));
-    row.insert("threads".into(), json!(cell.threads));
-    row.insert("body_bytes".into(), json!(cell.body_bytes));
-    row.insert("keep_alive".into(), json!(cell.keep_alive));
-    row.insert("delay_ms".into(), json!(cell.delay_ms));
-    row.insert("validity".into(), json!(record.validity));
-    row.insert("reasons".into(), json!(reasons(record).join("; ").replace("**", "")));
+    let mut row = json!({
+        "cell": cell.id,
+        "section": cell.section,
+        "target": cell.target,
+        "block": cell.block,
+        "connections": cell.connections,
+        "opened": cell.opened(),
+        "threads": cell.threads,
+        "body_bytes": cell.body_bytes,
+        "keep_alive": cell.keep_alive,
+        "delay_ms": cell.delay_ms,
+        "validity": record.validity,
+        "reasons": reasons(record, Validity::Note).join("; ").replace("**", ""),
+    });
     match &record.measured {
         Measured::Load(load) => {
-            row.extend(NUMBERS.iter().map(|(name, of)| ((*name).into(), number(of(cell, load)))));
-            row.insert("failures".into(), json!(load.failures));
+            NUMBERS.iter().for_each(|(name, of)| row[*name] = number(of(cell, load)));
+            row["failures"] = json!(load.failures);
         }
-        Measured::Idle(_) => {
-            row.insert("idle_kb_per_connection".into(), number(measure::idle_kb(record)));
-        }
-        Measured::Syscalls(calls) => {
-            row.insert("syscalls_per_request".into(), number(Some(calls.per_request())));
-        }
+        Measured::Idle(_) => row["idle_kb_per_connection"] = number(measure::idle_kb(record)),
+        Measured::Syscalls(calls) => row["syscalls_per_request"] = number(Some(calls.per_request())),
         Measured::Profile(_) | Measured::Failed { .. } => {}
     }
-    Value::Object(row)
+    row
 }
 
 /// The rows of the assignment: one for each target and load.
 fn assignment(study: &Study) -> Vec<Value> {
     let row = |group: &Group<'_>| {
         let (cell, of) = (group.cell, |measure| number(group.median(measure)));
-        let failed: u64 =
-            group.runs.iter().filter_map(|run| load(run)).map(|load| load.failures.total()).sum();
         json!({
             "target": cell.target,
             "threads": cell.threads,
             "opened": cell.opened(),
             "requests_per_s": of(measure::rate),
-            "failed": failed,
+            "failed": failed(group),
             "latency_ms": of(measure::latency_ms),
             "waiting_ms": of(measure::waiting_ms),
             "kept_waiting_ms": of(measure::kept_waiting_ms),
@@ -102,11 +104,11 @@ fn assignment(study: &Study) -> Vec<Value> {
 fn verdicts(study: &Study) -> Vec<Value> {
     let row = |verdict: &LoadVerdict<'_>| {
         let mut row = bounds(Some(&verdict.ratio));
-        row.insert("threads".into(), json!(verdict.cell.threads));
-        row.insert("blocks".into(), json!(verdict.ratio.blocks.len()));
-        row.insert("sentence".into(), json!(verdict.sentence()));
-        row.insert("control".into(), Value::Object(bounds(verdict.control.as_ref())));
-        Value::Object(row)
+        row["threads"] = json!(verdict.cell.threads);
+        row["blocks"] = json!(verdict.ratio.blocks.len());
+        row["sentence"] = json!(verdict.sentence());
+        row["control"] = bounds(verdict.control.as_ref());
+        row
     };
     by_load(study, Section::Assignment).iter().map(row).collect()
 }
@@ -121,23 +123,19 @@ fn overheads(study: &Study) -> Vec<Value> {
         let change =
             target.id.strip_prefix(engine).map_or(target.id.as_str(), |rest| rest.trim_start_matches('-'));
         let mut row = bounds(cost.ratio.as_ref());
-        row.insert("change".into(), json!(if cost.changed.cell.keep_alive { change } else { "close" }));
-        row.insert("engine".into(), json!(engine));
-        row.insert("what".into(), json!(target.what));
-        row.insert("ranked".into(), json!(cost.changed.is_ranked() && cost.ratio.is_some()));
-        Some(Value::Object(row))
+        row["change"] = json!(if cost.changed.cell.keep_alive { change } else { "close" });
+        row["engine"] = json!(engine);
+        row["what"] = json!(target.what);
+        row["ranked"] = json!(cost.changed.is_ranked() && cost.ratio.is_some());
+        Some(row)
     };
     costs(study).iter().filter_map(row).collect()
 }
 
 /// Returns the ratio and its 95 % interval; null where there is none.
-fn bounds(ratio: Option<&Ratio>) -> Map<String, Value> {
-    let interval = ratio.and_then(|ratio| ratio.interval);
-    Map::from_iter([
-        ("ratio".to_owned(), number(ratio.map(|ratio| ratio.ratio))),
-        ("low".to_owned(), number(interval.map(|(low, _)| low))),
-        ("high".to_owned(), number(interval.map(|(_, high)| high))),
-    ])
+fn bounds(ratio: Option<&Ratio>) -> Value {
+    let (low, high) = ratio.and_then(|ratio| ratio.interval).unzip();
+    json!({ "ratio": number(ratio.map(|ratio| ratio.ratio)), "low": number(low), "high": number(high) })
 }
 
 /// Returns the summary as JSON, with one line per row, so that differences are easy to see. experiments/README.md
@@ -150,7 +148,7 @@ pub(crate) fn json_text(study: &Study) -> String {
          \"missing\":{},\n\"assignment\":[\n{}\n],\n\"verdicts\":[\n{}\n],\n\"overheads\":[\n{}\n],\n\"cells\":[\n{}\n]}}\n",
         json!(study.manifest.neraca.commit),
         json!(study.plan.hash),
-        sha256(&manifest),
+        hex(&Sha256::digest(&manifest)),
         study.raw_sha256,
         study.missing.len(),
         lines(assignment(study)),
@@ -160,31 +158,12 @@ pub(crate) fn json_text(study: &Study) -> String {
     )
 }
 
-fn sha256(text: &str) -> String {
-    use sha2::{Digest, Sha256};
-    hex(&Sha256::digest(text))
-}
-
 /// Returns the loads as CSV, one per row.
 pub(crate) fn csv_text(study: &Study) -> String {
-    const FACTS: [&str; 11] = [
-        "cell",
-        "section",
-        "target",
-        "block",
-        "connections",
-        "opened",
-        "threads",
-        "body_bytes",
-        "keep_alive",
-        "delay_ms",
-        "validity",
-    ];
-    const FAILURES: [&str; 6] = ["connect", "read", "write", "status", "timeout", "stalled"];
-    let mut columns: Vec<String> = FACTS.iter().map(|name| (*name).to_owned()).collect();
-    columns.extend(NUMBERS.iter().map(|(name, _)| (*name).to_owned()));
-    columns.extend(FAILURES.iter().map(|class| format!("failed_{class}")));
-    columns.push("reasons".into());
+    let facts = FACTS.split(' ').map(str::to_owned);
+    let numbers = NUMBERS.iter().map(|(name, _)| (*name).to_owned());
+    let failed = CLASSES.iter().map(|(class, _)| format!("failed_{class}"));
+    let columns: Vec<String> = facts.chain(numbers).chain(failed).chain(["reasons".into()]).collect();
     let mut text = columns.join(",") + "\n";
     for record in study.records.iter().filter(|record| matches!(record.measured, Measured::Load(_))) {
         let row = of_record(record);

@@ -46,62 +46,71 @@ pub(crate) fn text_width(text: &str, size: f64) -> f64 {
     text.chars().map(width).sum::<f64>() * size
 }
 
+/// Places items beside each other, and begins a new row where the width ends. Returns x and the number of the row of
+/// each item.
+pub(crate) fn in_rows(widths: impl IntoIterator<Item = f64>, most: f64) -> Vec<(f64, usize)> {
+    let (mut x, mut row) = (4.0, 0);
+    let place = |width: f64| {
+        if x + width > most && x > 4.0 {
+            (x, row) = (4.0, row + 1);
+        }
+        x += width;
+        (x - width, row)
+    };
+    widths.into_iter().map(place).collect()
+}
+
 impl Svg {
     pub(crate) fn new(width: f64, height: f64) -> Self {
         Svg { width, height, body: String::new() }
     }
 
-    fn push(&mut self, element: std::fmt::Arguments<'_>) {
-        let _ = self.body.write_fmt(element);
-        self.body.push('\n');
+    /// Writes an element with these places. With a title (even an empty one) the element has a closing tag.
+    fn shape(&mut self, name: &str, class: &str, places: &[(&str, f64)], title: Option<&str>) {
+        let places: String =
+            places.iter().map(|(place, value)| format!(r#" {place}="{}""#, n(*value))).collect();
+        let end = match title {
+            None => "/>".to_owned(),
+            Some("") => format!("></{name}>"),
+            Some(title) => format!("><title>{}</title></{name}>", escape(title)),
+        };
+        let _ = writeln!(self.body, r#"<{name} class="{class}"{places}{end}"#);
     }
 
     pub(crate) fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
-        let (x1, y1, x2, y2) = (n(x1), n(y1), n(x2), n(y2));
-        self.push(format_args!(r#"<line class="{class}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>"#));
+        self.shape("line", class, &[("x1", x1), ("y1", y1), ("x2", x2), ("y2", y2)], None);
     }
 
     /// Draws a rectangle. If `title` is not empty, the title is shown on hovering.
     pub(crate) fn rect(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64), title: &str) {
-        let (x, y, width, height) = (n(x), n(y), n(width.max(0.0)), n(height.max(0.0)));
-        let title = hint(title);
-        self.push(format_args!(
-            r#"<rect class="{class}" x="{x}" y="{y}" width="{width}" height="{height}">{title}</rect>"#
-        ));
+        let (width, height) = (width.max(0.0), height.max(0.0));
+        self.shape("rect", class, &[("x", x), ("y", y), ("width", width), ("height", height)], Some(title));
     }
 
     /// Draws a rectangle with rounded corners.
     pub(crate) fn panel(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64)) {
-        let (x, y, width, height) = (n(x), n(y), n(width), n(height));
-        self.push(format_args!(
-            r#"<rect class="{class}" x="{x}" y="{y}" width="{width}" height="{height}" rx="6"/>"#
-        ));
+        let places = [("x", x), ("y", y), ("width", width), ("height", height), ("rx", 6.0)];
+        self.shape("rect", class, &places, None);
     }
 
     pub(crate) fn circle(&mut self, class: &str, (x, y): (f64, f64), radius: f64, title: &str) {
-        let (x, y, radius, title) = (n(x), n(y), n(radius), hint(title));
-        self.push(format_args!(r#"<circle class="{class}" cx="{x}" cy="{y}" r="{radius}">{title}</circle>"#));
+        self.shape("circle", class, &[("cx", x), ("cy", y), ("r", radius)], Some(title));
     }
 
-    pub(crate) fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
+    /// Draws a `polyline` or a `polygon`.
+    pub(crate) fn path(&mut self, name: &str, class: &str, points: &[(f64, f64)]) {
         let points: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", n(*x), n(*y))).collect();
-        self.push(format_args!(r#"<polyline class="{class}" points="{}"/>"#, points.join(" ")));
-    }
-
-    pub(crate) fn polygon(&mut self, class: &str, points: &[(f64, f64)]) {
-        let points: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", n(*x), n(*y))).collect();
-        self.push(format_args!(r#"<polygon class="{class}" points="{}"/>"#, points.join(" ")));
+        let _ = writeln!(self.body, r#"<{name} class="{class}" points="{}"/>"#, points.join(" "));
     }
 
     /// Draws an arrow along the points.
     pub(crate) fn arrow(&mut self, class: &str, points: &[(f64, f64)]) {
-        let text: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", n(*x), n(*y))).collect();
-        self.push(format_args!(r#"<polyline class="arrow {class}" points="{}"/>"#, text.join(" ")));
+        self.path("polyline", &format!("arrow {class}"), points);
         let [.., (x0, y0), (x, y)] = *points else { return };
-        let length = ((x - x0).powi(2) + (y - y0).powi(2)).sqrt().max(1e-9);
+        let length = (x - x0).hypot(y - y0).max(1e-9);
         let (dx, dy) = ((x - x0) / length, (y - y0) / length);
         let back = |side: f64| (x - 7.0 * dx - side * 3.5 * dy, y - 7.0 * dy + side * 3.5 * dx);
-        self.polygon(&format!("head {class}"), &[(x, y), back(1.0), back(-1.0)]);
+        self.path("polygon", &format!("head {class}"), &[(x, y), back(1.0), back(-1.0)]);
     }
 
     pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
@@ -111,17 +120,15 @@ impl Svg {
             Anchor::Middle => r#" text-anchor="middle""#,
             Anchor::End => r#" text-anchor="end""#,
         };
-        self.push(format_args!(r#"<text class="{class}" x="{x}" y="{y}"{anchor}>{text}</text>"#));
+        let _ = writeln!(self.body, r#"<text class="{class}" x="{x}" y="{y}"{anchor}>{text}</text>"#);
     }
 
     /// Puts drawings one below the other.
     pub(crate) fn stacked(parts: &[Svg]) -> Svg {
         let mut whole = Svg::new(parts.iter().map(|part| part.width).fold(0.0, f64::max), 0.0);
         for part in parts {
-            let y = n(whole.height);
-            whole.push(format_args!(r#"<g transform="translate(0 {y})">"#));
-            whole.body += &part.body;
-            whole.push(format_args!("</g>"));
+            let (y, body) = (n(whole.height), &part.body);
+            let _ = writeln!(whole.body, "<g transform=\"translate(0 {y})\">\n{body}</g>");
             whole.height += part.height;
         }
         whole
@@ -129,29 +136,21 @@ impl Svg {
 
     /// Returns the drawing for a page that contains [`RULES`] and [`COLOURS`]. Screen readers read `label`.
     pub(crate) fn inline(&self, label: &str) -> String {
-        let (width, height) = (n(self.width), n(self.height));
-        let label = escape(label);
-        format!(
-            "<svg class=\"plot\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\n{}</svg>\n",
-            self.body
-        )
+        let (width, height, label) = (n(self.width), n(self.height), escape(label));
+        let head = format!(r#"class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{label}""#);
+        format!("<svg {head}>\n{}</svg>\n", self.body)
     }
 
     /// Returns the drawing as a separate file.
     pub(crate) fn standalone(&self, label: &str) -> String {
-        let (width, height) = (n(self.width), n(self.height));
+        let (width, height, label) = (n(self.width), n(self.height), escape(label));
+        let size = format!(r#"width="{width}" height="{height}" viewBox="0 0 {width} {height}""#);
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" width=\"{width}\" height=\"{height}\" \
-             viewBox=\"0 0 {width} {height}\">\n<title>{}</title>\n<style>\n{COLOURS}{RULES}</style>\n\
-             <rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n{}</svg>\n",
-            escape(label),
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" {size}>\n<title>{label}</title>\n\
+             <style>\n{COLOURS}{RULES}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n{}</svg>\n",
             self.body
         )
     }
-}
-
-fn hint(title: &str) -> String {
-    if title.is_empty() { String::new() } else { format!("<title>{}</title>", escape(title)) }
 }
 
 #[cfg(test)]

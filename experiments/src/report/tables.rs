@@ -1,52 +1,34 @@
 //! Items 1 and 3 of the report: the table of the assignment and the web servers, with the same columns.
 
 use crate::judge::measure;
-use crate::judge::record::Failures;
 use crate::judge::study::{Group, Measure, Study, load};
 use crate::judge::verdict::{Gate, Validity};
 use crate::plans::model::Section;
-use crate::report::about::{common, reasons_from};
+use crate::plans::targets::AGAIN;
+use crate::report::about::{common, reasons};
 use crate::report::doc::{Doc, Table, anchor, code, plain};
-use crate::report::number::{grouped, load_cell, load_name, maybe, maybe_grouped};
-use crate::report::{GATES_PART, first};
-
-const COLUMNS: [&str; 10] = [
-    "load",
-    "success",
-    "failed",
-    "average latency (ms)",
-    "waiting (ms)",
-    "waiting, kept (ms)",
-    "total transfer (KB)",
-    "requests/s",
-    "transfer/s (KB)",
-    "ranked",
-];
-
-const DEFINITIONS: &str = "Each number is the median of the repetitions; **failed** is their sum. **success**: answers below \
-    status 400 that came in time. **failed**: connect, read, write, status and timeout errors, and connections that were \
-    never answered. **average latency**: connections / rate (Little's law), because wrk alters its own mean. **waiting**: \
-    mean time from a sent request to the first byte, from the prober; wrk does not measure it. The prober opens a \
-    connection for each request; **kept**: the same on connections that stay open, as those of the load do.";
+use crate::report::failures::{failed, sentence};
+use crate::report::number::{grouped, load_cell, load_name, maybe, maybe_grouped, name};
+use crate::report::words::{self, GATES_PART, english};
 
 /// Makes a table of loads, with the rows in the given order.
 fn load_table(study: &Study, groups: &[Group<'_>], caption: &str) -> Table {
-    let head: Vec<&str> = std::iter::once("program").chain(COLUMNS).collect();
-    let mut table = Table::new(caption, 2, &head);
+    let mut table = Table { caption: caption.into(), ..words::table("loads") };
     for group in groups {
-        let median = |measure: Measure| group.median(measure);
+        let short = |measure: Measure| maybe(group.median(measure));
+        let whole = |measure: Measure| maybe_grouped(group.median(measure));
         let measured = group.runs.iter().any(|record| load(record).is_some());
         let row = vec![
-            plain(&study.title(&group.cell.target)),
+            name(study, group),
             load_cell(group.cell),
-            maybe_grouped(median(measure::success)),
-            if measured { grouped(first::failed(group) as f64) } else { "–".into() },
-            maybe(median(measure::latency_ms)),
-            maybe(median(measure::waiting_ms)),
-            maybe(median(measure::kept_waiting_ms)),
-            maybe_grouped(median(measure::transferred_kb)),
-            maybe_grouped(median(measure::rate)),
-            maybe_grouped(median(measure::transfer_kb_s)),
+            whole(measure::success),
+            if measured { grouped(failed(group) as f64) } else { "–".into() },
+            short(measure::latency_ms),
+            short(measure::waiting_ms),
+            short(measure::kept_waiting_ms),
+            whole(measure::transferred_kb),
+            whole(measure::rate),
+            whole(measure::transfer_kb_s),
             mark(study, group),
         ];
         table.push_marked(group.validity() == Validity::Invalid, row);
@@ -56,85 +38,49 @@ fn load_table(study: &Study, groups: &[Group<'_>], caption: &str) -> Table {
 
 /// Returns `yes`, or `NO` with the gates that failed. A remark that nearly every cell has is left out.
 pub(crate) fn mark(study: &Study, group: &Group<'_>) -> String {
-    let common = common(study);
     let mark = group.mark();
     if group.validity() == Validity::Invalid {
         return mark;
     }
-    let is_common = |word: &&str| common.iter().any(|gate| format!("{gate:?}") == **word);
-    let rest: Vec<&str> = mark.split(' ').filter(|word| !is_common(word)).collect();
-    let is_gate = |word: &str| Gate::ALL.iter().any(|gate| format!("{gate:?}") == word);
+    let names = |gates: &[Gate]| gates.iter().map(|gate| format!("{gate:?}")).collect::<Vec<_>>();
+    let (common, all) = (names(&common(study)), names(&Gate::ALL));
+    let has = |names: &[String], word: &str| names.iter().any(|name| name == word);
+    let rest: Vec<&str> = mark.split(' ').filter(|word| !has(&common, word)).collect();
     let text = rest.join(" ");
-    if rest.iter().any(|word| is_gate(word)) { text } else { text.replace("yes, see", "yes") }
-}
-
-/// Describes the failures of all runs by class, in one sentence.
-fn failure_classes(groups: &[Group<'_>]) -> String {
-    let mut sum = Failures::default();
-    let runs = groups.iter().flat_map(|group| &group.runs).filter_map(|record| load(record));
-    for f in runs.map(|load| load.failures) {
-        sum.connect += f.connect;
-        sum.read += f.read;
-        sum.write += f.write;
-        sum.status += f.status;
-        sum.timeout += f.timeout;
-        sum.stalled += f.stalled;
-    }
-    match sum.total() {
-        0 => "Nothing failed in any run of this table.".into(),
-        n => format!(
-            "Over all runs of this table {} failed: connect {}, read {}, write {}, status {}, timeout {}, never answered {}.",
-            grouped(n as f64),
-            sum.connect,
-            sum.read,
-            sum.write,
-            sum.status,
-            sum.timeout,
-            sum.stalled
-        ),
-    }
+    if rest.iter().any(|word| has(&all, word)) { text } else { text.replace("yes, see", "yes") }
 }
 
 /// Writes a table of loads, its failures, and why groups are not ranked.
 pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, doc: &mut Doc) {
     doc.table(&load_table(study, groups, caption));
-    doc.text(failure_classes(groups));
+    doc.text(sentence(groups));
+    let line = |group: &Group<'_>| {
+        let of = |record| reasons(record, Validity::Invalid);
+        let mut found: Vec<String> = group.runs.iter().copied().flat_map(of).collect();
+        found.sort();
+        found.dedup();
+        let (name, load) = (name(study, group), code(&load_name(group.cell)));
+        format!("{name}, {load}: not ranked. {}", plain(&found.join("; ")))
+    };
     let invalid = groups.iter().filter(|group| !group.is_ranked());
-    let lines: Vec<String> = invalid
-        .map(|group| {
-            let mut reasons: Vec<String> =
-                group.runs.iter().flat_map(|record| reasons_from(record, Validity::Invalid)).collect();
-            reasons.sort();
-            reasons.dedup();
-            let name = plain(&study.title(&group.cell.target));
-            format!("{name}, {}: not ranked. {}", code(&load_name(group.cell)), plain(&reasons.join("; ")))
-        })
-        .collect();
-    doc.list(&lines);
+    doc.list(&invalid.map(line).collect::<Vec<_>>());
 }
 
 /// Item 1.
 pub(crate) fn assignment(study: &Study, doc: &mut Doc) {
     doc.part("1. The assignment's table");
-    doc.text(DEFINITIONS);
-    doc.text(format!(
-        "**ranked**: `yes`, or `NO` with the gates that failed, or the gates with a remark. [The gates](#{}) have their \
-         thresholds there.",
-        anchor(GATES_PART)
-    ));
+    doc.text(english("definitions", &[]));
+    doc.text(english("ranked", &[&anchor(GATES_PART)]));
     let groups = study.section(Section::Assignment);
     if groups.is_empty() {
-        doc.text("This run has no cell of the assignment's loads.");
+        doc.text(english("no_assignment", &[]));
         return;
     }
     if groups.iter().any(|group| group.cell.opened() != group.cell.connections) {
-        doc.text(
-            "wrk gives each thread the same number of connections and drops the rest, so `-c 1000 -t 150` opens 900. The \
-             number in brackets is what was opened.",
-        );
+        doc.text(english("opened", &[]));
     }
-    let (control, mut rows): (Vec<Group<'_>>, Vec<Group<'_>>) =
-        groups.into_iter().partition(|group| group.cell.target == crate::plans::targets::AGAIN);
+    let (control, mut rows): (Vec<_>, Vec<_>) =
+        groups.into_iter().partition(|group| group.cell.target == AGAIN);
     rows.sort_by_key(|group| (group.cell.connections, group.cell.threads));
     with_reasons(study, &rows, "The loads of the assignment: `wrk -c 1000 -t 10` to `-t 200`", doc);
     if !control.is_empty() {
@@ -147,10 +93,10 @@ pub(crate) fn assignment(study: &Study, doc: &mut Doc) {
 /// Sorts groups: the best first, and groups that are not ranked last.
 pub(crate) fn rank(groups: &mut [Group<'_>]) {
     let rate = |group: &Group<'_>| group.median(measure::rate).unwrap_or(0.0);
-    groups.sort_by(|a, b| {
-        let load =
-            |g: &Group<'_>| (!g.cell.keep_alive, g.cell.body_bytes, g.cell.connections, g.cell.threads);
-        load(a).cmp(&load(b)).then(b.is_ranked().cmp(&a.is_ranked())).then(rate(b).total_cmp(&rate(a)))
+    groups.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
+    groups.sort_by_key(|group| {
+        let cell = group.cell;
+        (!cell.keep_alive, cell.body_bytes, cell.connections, cell.threads, !group.is_ranked())
     });
 }
 
@@ -159,13 +105,10 @@ pub(crate) fn servers(study: &Study, doc: &mut Doc) {
     doc.part("3. The web servers");
     let mut groups = study.section(Section::Servers);
     if groups.is_empty() {
-        doc.text("This run has no cell in which a web server was asked directly.");
+        doc.text(english("no_servers", &[]));
         return;
     }
     rank(&mut groups);
-    doc.text(
-        "The file servers asked directly, without a balancer between, best first under each load. What a balancer reaches \
-         over them stays below this. Columns as in part 1.",
-    );
+    doc.text(english("servers", &[]));
     with_reasons(study, &groups, "Web servers", doc);
 }

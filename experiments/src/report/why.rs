@@ -1,15 +1,17 @@
 //! Item 5 of the report: the cost of a request on each engine, and whether the cost explains the rates.
 
+use std::cmp::Reverse;
+
 use crate::judge::measure;
 use crate::judge::record::{Measured, Record, Syscalls};
-use crate::judge::stats::Ratio;
+use crate::judge::stats::{Ratio, median};
 use crate::judge::study::{Group, Measure, Study};
 use crate::plans::model::Section;
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Table, plain};
-use crate::report::first::middle;
 use crate::report::flames;
-use crate::report::number::{interval, load_name, maybe, ratio, short};
+use crate::report::number::{dash, interval, load_name, maybe, name, ratio, short};
+use crate::report::words::{self, english};
 
 /// The shown costs of each target, one per line.
 const COSTS: [(&str, Measure); 13] = [
@@ -38,7 +40,7 @@ fn syscalls(record: &Record) -> Option<&Syscalls> {
 /// Returns the median of a value over a target's runs in a section without load.
 fn other(study: &Study, section: Section, target: &str, value: fn(&Record) -> Option<f64>) -> Option<f64> {
     let of = |record: &&Record| record.cell.section == section && record.cell.target == target;
-    middle(study.records.iter().filter(of).filter_map(value))
+    median(&study.records.iter().filter(of).filter_map(value).collect::<Vec<_>>())
 }
 
 /// Returns the system calls of a target per request.
@@ -52,63 +54,59 @@ pub(crate) fn added_calls(study: &Study, changed: &str) -> Option<f64> {
     Some(calls_of(study, changed)? - calls_of(study, baseline)?)
 }
 
-/// Returns the pair of groups to explain: the heaviest load of the assignment if measured, else of another section.
-pub(crate) fn pair(study: &Study) -> Option<(Group<'_>, Group<'_>)> {
-    [Section::Assignment, Section::Peers, Section::Concurrency].into_iter().find_map(|section| {
-        let groups = study.section(section);
-        let thread = groups.iter().rev().find(|group| group.cell.target == THREAD)?.clone();
-        let asynchronous = study.twin(thread.cell, ASYNC)?;
-        Some((thread, asynchronous))
+/// Returns the system calls of a target per request that returned an error.
+fn errors_of(study: &Study, target: &str) -> Option<f64> {
+    other(study, Section::Syscalls, target, |record| {
+        syscalls(record).map(|calls| calls.errors as f64 / calls.requests.max(1) as f64)
     })
 }
 
-fn cost_table(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>) -> Table {
-    let caption = format!("What one request costs under `{}`, medians", load_name(thread.cell));
-    let mut table = Table::new(&caption, 1, &["per request", "thread", "async", "async / thread"]);
-    let mut row = |name: &str, a: Option<f64>, b: Option<f64>| {
-        if a.is_some() || b.is_some() {
-            let quotient = a.zip(b).filter(|(a, _)| *a > 0.0).map_or("–".into(), |(a, b)| ratio(b / a));
-            table.push([name.into(), maybe(a), maybe(b), quotient]);
-        }
-    };
-    for (name, measure) in COSTS {
-        row(name, thread.median(measure), asynchronous.median(measure));
+/// Returns the groups of thread and async to explain: the heaviest load of the assignment if measured, else of another
+/// section.
+fn pair(study: &Study) -> Option<[Group<'_>; 2]> {
+    [Section::Assignment, Section::Peers, Section::Concurrency].into_iter().find_map(|section| {
+        let thread = study.section(section).into_iter().rfind(|group| group.cell.target == THREAD)?;
+        let asynchronous = study.twin(thread.cell, ASYNC)?;
+        Some([thread, asynchronous])
+    })
+}
+
+fn cost_table(study: &Study, groups: &[Group<'_>; 2]) -> Table {
+    let mut table = words::table("request");
+    table.caption = table.caption.replace("{}", &load_name(groups[0].cell));
+    let measured = COSTS.map(|(name, measure)| (name, groups.each_ref().map(|group| group.median(measure))));
+    let both = |of: fn(&Study, &str) -> Option<f64>| [THREAD, ASYNC].map(|target| of(study, target));
+    let others = [
+        ("system calls (under strace)", both(calls_of)),
+        ("of these, in vain", both(errors_of)),
+        (
+            "memory (KB per idle connection)",
+            both(|study, target| other(study, Section::Memory, target, measure::idle_kb)),
+        ),
+    ];
+    for (name, [a, b]) in measured.into_iter().chain(others).filter(|(_, [a, b])| a.or(*b).is_some()) {
+        let quotient = a.zip(b).filter(|(a, _)| *a > 0.0).map(|(a, b)| ratio(b / a));
+        table.push([name.into(), maybe(a), maybe(b), dash(quotient)]);
     }
-    row("system calls (under strace)", calls_of(study, THREAD), calls_of(study, ASYNC));
-    let errors = |target| {
-        other(study, Section::Syscalls, target, |record| {
-            syscalls(record).map(|calls| calls.errors as f64 / calls.requests.max(1) as f64)
-        })
-    };
-    row("of these, in vain", errors(THREAD), errors(ASYNC));
-    let idle = |target| other(study, Section::Memory, target, measure::idle_kb);
-    row("memory (KB per idle connection)", idle(THREAD), idle(ASYNC));
     table
 }
 
-/// How a prediction relates to the measured interval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Agreement {
-    Agrees,
-    Rejected,
-    /// The interval contains both the prediction and 1, or there is no interval: the prediction could not have failed.
-    Untested,
-}
-
-fn agreement(predicted: f64, measured: &Ratio) -> Agreement {
-    let Some((low, high)) = measured.interval else { return Agreement::Untested };
+/// Says how a prediction relates to the measured interval. If the interval contains both the prediction and 1, or if
+/// there is no interval, the prediction could not have failed.
+fn agreement(predicted: f64, measured: &Ratio) -> &'static str {
+    let Some((low, high)) = measured.interval else { return "not tested" };
     let contains = |ratio: f64| (low..=high).contains(&ratio);
     match (contains(predicted), contains(1.0)) {
-        (false, _) => Agreement::Rejected,
-        (true, true) => Agreement::Untested,
-        (true, false) => Agreement::Agrees,
+        (false, _) => "**rejected**",
+        (true, true) => "not tested",
+        (true, false) => "agrees",
     }
 }
 
 /// Predicts the ratio with two budgets. If the balancer has its CPUs for itself, its rate is inverse to its CPU time
 /// per request. If all roles share the CPUs, the rate is inverse to the sum of all CPU times. The CPU time of the other
 /// roles is assumed equal for both engines (the mean). Otherwise the prediction would only restate the measured rate.
-fn predictions(thread: &Group<'_>, asynchronous: &Group<'_>) -> Vec<(&'static str, &'static str, f64)> {
+fn predictions([thread, asynchronous]: &[Group<'_>; 2]) -> Vec<(&'static str, &'static str, f64)> {
     let both = |measure: Measure| thread.median(measure).zip(asynchronous.median(measure));
     let Some((t, a)) = both(measure::cpu_us).filter(|(t, a)| *t > 0.0 && *a > 0.0) else { return Vec::new() };
     let mut found =
@@ -124,46 +122,33 @@ fn predictions(thread: &Group<'_>, asynchronous: &Group<'_>) -> Vec<(&'static st
     found
 }
 
-fn explanation(study: &Study, thread: &Group<'_>, asynchronous: &Group<'_>, doc: &mut Doc) {
-    let ratios = study.paired(asynchronous, thread, measure::rate);
-    let Some(measured) = Ratio::of_blocks(&ratios) else {
+fn explanation(study: &Study, groups: &[Group<'_>; 2], doc: &mut Doc) {
+    let [thread, asynchronous] = groups;
+    let Some(measured) = Ratio::of_blocks(&study.paired(asynchronous, thread, measure::rate)) else {
         doc.text("No pair counts, so there is no ratio to explain.");
         return;
     };
-    let head = ["explained by", "which supposes that", "predicted async / thread", "measured", "verdict"];
-    let mut table = Table::new("Does the CPU time explain the rates?", 2, &head);
-    for (name, supposes, predicted) in predictions(thread, asynchronous) {
-        let verdict = match agreement(predicted, &measured) {
-            Agreement::Agrees => "agrees",
-            Agreement::Rejected => "**rejected**",
-            Agreement::Untested => "not tested",
-        };
-        let found = format!("{} ({})", ratio(measured.ratio), interval(&measured));
-        table.push([name, supposes, &ratio(predicted), &found, verdict]);
+    let mut table = words::table("predictions");
+    let found = format!("{} ({})", ratio(measured.ratio), interval(&measured));
+    for (name, supposes, predicted) in predictions(groups) {
+        table.push([name, supposes, &ratio(predicted), &found, agreement(predicted, &measured)]);
     }
     doc.table(&table);
-    let idle = [thread, asynchronous].map(|group| group.median(measure::idle_share).unwrap_or(0.0) * 100.0);
-    doc.text(format!(
-        "A prediction agrees when it lies in the measured interval and the interval excludes 1. It is not tested when the \
-         interval also contains 1, because then it could not have failed. During these cells {} % (thread) and {} % (async) of \
-         the CPU time was idle. CPU time explains a rate only while hardly any is idle.",
-        short(idle[0]),
-        short(idle[1])
-    ));
+    let idle = |group: &Group<'_>| short(group.median(measure::idle_share).unwrap_or(0.0) * 100.0);
+    doc.text(english("predictions", &[&idle(thread), &idle(asynchronous)]));
 }
 
 /// Writes the table of system calls by name, the most frequent first.
 fn calls_table(study: &Study, doc: &mut Doc) {
-    let head = ["program", "the most frequent", "system calls per request"];
-    let mut table = Table::new("System calls per request, under strace", 2, &head);
+    let mut table = words::table("calls");
     for group in study.section(Section::Syscalls) {
         let Some(calls) = group.runs.first().and_then(|record| syscalls(record)) else { continue };
         let mut names: Vec<(&String, &u64)> = calls.calls.iter().collect();
-        names.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+        names.sort_by_key(|(name, n)| (Reverse(*n), *name));
         let per = |n: u64| short(n as f64 / calls.requests.max(1) as f64);
         let most = names.iter().take(6).map(|(name, n)| format!("{} {}", plain(name), per(**n)));
-        let title = plain(&study.title(&group.cell.target));
-        table.push([title, most.collect::<Vec<_>>().join(", "), short(calls.per_request())]);
+        let most = most.collect::<Vec<_>>().join(", ");
+        table.push([name(study, &group), most, short(calls.per_request())]);
     }
     if !table.rows.is_empty() {
         doc.folded("System calls by name", |doc| {
@@ -175,23 +160,15 @@ fn calls_table(study: &Study, doc: &mut Doc) {
     }
 }
 
-/// Item 5.
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part("5. Why");
     match pair(study) {
-        Some((thread, asynchronous)) => {
-            doc.text(
-                "Where the CPUs are all busy, the rate is the CPU time there is, divided by the CPU time that a request takes. \
-                 So a difference in cost predicts a difference in rate, and the prediction can fail.",
-            );
-            doc.table(&cost_table(study, &thread, &asynchronous));
-            explanation(study, &thread, &asynchronous, doc);
+        Some(groups) => {
+            doc.text(english("why", &[]));
+            doc.table(&cost_table(study, &groups));
+            explanation(study, &groups, doc);
         }
-        None => {
-            doc.text(
-                "The two engines were not measured under the same load, so there is nothing to explain.",
-            );
-        }
+        None => doc.text(english("no_pair", &[])),
     }
     calls_table(study, doc);
     flames::write(study, doc);
@@ -203,14 +180,13 @@ mod tests {
 
     #[test]
     fn a_prediction_agrees_only_if_it_could_have_failed() {
-        use Agreement::{Agrees, Rejected, Untested};
         let measured = |interval| Ratio { ratio: 1.1, interval, blocks: vec![1.1; 6] };
         let cases = [
-            (1.12, Some((1.08, 1.13)), Agrees),
-            (1.2, Some((1.08, 1.13)), Rejected),
-            (1.01, Some((0.98, 1.13)), Untested),
-            (1.2, Some((0.98, 1.13)), Rejected),
-            (1.1, None, Untested),
+            (1.12, Some((1.08, 1.13)), "agrees"),
+            (1.2, Some((1.08, 1.13)), "**rejected**"),
+            (1.01, Some((0.98, 1.13)), "not tested"),
+            (1.2, Some((0.98, 1.13)), "**rejected**"),
+            (1.1, None, "not tested"),
         ];
         for (predicted, interval, expected) in cases {
             assert_eq!(agreement(predicted, &measured(interval)), expected, "{predicted} {interval:?}");

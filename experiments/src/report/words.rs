@@ -1,9 +1,19 @@
-//! The languages of the first screen and of the glossary. The texts are in words.toml.
+//! The texts of the report. words.toml has the texts of the first screen and of the glossary in each language;
+//! parts.toml has the English texts, tables and figures of the parts.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
+
+use crate::report::doc::{Drawing, Figure, Table};
+use crate::report::svg::Svg;
+
+/// Headings that other parts of the page link to.
+pub(crate) const PEERS_PART: &str = "4. The other load balancers";
+pub(crate) const LOSSES_PART: &str = "Where we lose";
+pub(crate) const GATES_PART: &str = "The gates: which numbers cannot be trusted";
 
 /// The language of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -15,26 +25,17 @@ pub(crate) enum Lang {
 impl Lang {
     pub(crate) const ALL: [Lang; 2] = [Lang::En, Lang::Id];
 
+    pub(crate) fn code(self) -> &'static str {
+        ["en", "id"][self as usize]
+    }
+
     /// Returns the name of the page's file without its end.
     pub(crate) fn page(self) -> &'static str {
-        match self {
-            Lang::En => "index",
-            Lang::Id => "index.id",
-        }
+        ["index", "index.id"][self as usize]
     }
 
     pub(crate) fn readme(self) -> &'static str {
-        match self {
-            Lang::En => "README.md",
-            Lang::Id => "README.id.md",
-        }
-    }
-
-    pub(crate) fn code(self) -> &'static str {
-        match self {
-            Lang::En => "en",
-            Lang::Id => "id",
-        }
+        ["README.md", "README.id.md"][self as usize]
     }
 
     /// Writes a number as the language does. Indonesian has a comma before the decimals.
@@ -48,16 +49,9 @@ type Text = [String; 2];
 
 /// A word of the glossary.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Term {
+struct Term {
     name: Text,
     meaning: Text,
-}
-
-impl Term {
-    /// Returns the word and its meaning.
-    pub(crate) fn say(&self, lang: Lang) -> [&str; 2] {
-        [&self.name[lang as usize], &self.meaning[lang as usize]]
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,56 +61,111 @@ struct Words {
     terms: Vec<Term>,
 }
 
+/// The words of a figure.
+#[derive(Debug, Deserialize)]
+struct Caption {
+    title: String,
+    reading: String,
+    #[serde(default)]
+    missing: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Parts {
+    texts: BTreeMap<String, String>,
+    tables: BTreeMap<String, Table>,
+    figures: BTreeMap<String, Caption>,
+    picture: BTreeMap<String, Vec<String>>,
+}
+
 static WORDS: LazyLock<Words> =
     LazyLock::new(|| toml::from_str(include_str!("words.toml")).expect("words.toml is checked by a test"));
 
-pub(crate) fn terms() -> &'static [Term] {
-    &WORDS.terms
+static PARTS: LazyLock<Parts> =
+    LazyLock::new(|| toml::from_str(include_str!("parts.toml")).expect("parts.toml is checked by a test"));
+
+/// Returns the words of the glossary with their meanings.
+pub(crate) fn terms(lang: Lang) -> impl Iterator<Item = [&'static str; 2]> {
+    WORDS.terms.iter().map(move |term| [&term.name, &term.meaning].map(|text| text[lang as usize].as_str()))
 }
 
-/// Returns a text; its name when there is no such text. A test covers every name.
-fn text(name: &'static str, lang: Lang) -> &'static str {
-    WORDS.texts.get(name).map_or(name, |text| &text[lang as usize])
+/// Replaces each `{}` by a value, in order.
+fn filled(text: &str, values: &[&dyn Display]) -> String {
+    let mut parts = text.split("{}");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.zip(values).fold(first, |text, (part, value)| format!("{text}{value}{part}"))
 }
 
-/// Returns the text of this name, with `{}` replaced by the values in order.
-pub(crate) fn say(lang: Lang, name: &'static str, values: &[&str]) -> String {
-    let mut parts = text(name, lang).split("{}");
-    let mut said = parts.next().unwrap_or_default().to_owned();
-    for (i, part) in parts.enumerate() {
-        said += values.get(i).copied().unwrap_or_default();
-        said += part;
-    }
-    said
+/// Returns a text of words.toml.
+pub(crate) fn say(lang: Lang, name: &str, values: &[&dyn Display]) -> String {
+    filled(&WORDS.texts[name][lang as usize], values)
+}
+
+/// Returns a text of parts.toml.
+pub(crate) fn english(name: &str, values: &[&dyn Display]) -> String {
+    filled(&PARTS.texts[name], values)
+}
+
+/// Returns an empty table of parts.toml.
+pub(crate) fn table(name: &str) -> Table {
+    PARTS.tables[name].clone()
+}
+
+/// Returns a figure of parts.toml, with the values in its reading. Without a drawing the figure says why it is missing.
+pub(crate) fn figure(name: &str, values: &[&dyn Display], drawing: Option<Svg>) -> Figure {
+    let Caption { title, reading, missing } = &PARTS.figures[name];
+    let drawing = drawing.map(Drawing::Ours).ok_or_else(|| missing.clone());
+    Figure { name: name.into(), title: title.clone(), reading: filled(reading, values), drawing }
+}
+
+/// Returns texts of the picture of the experiment.
+pub(crate) fn picture(name: &str) -> &'static [String] {
+    &PARTS.picture[name]
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn every_text_takes_the_same_values_in_each_language() {
-        let terms = terms().iter().flat_map(|term| [("term", &term.name), ("term", &term.meaning)]);
+        let terms = WORDS.terms.iter().flat_map(|term| [("term", &term.name), ("term", &term.meaning)]);
         let texts = WORDS.texts.iter().map(|(name, text)| (name.as_str(), text));
         for (name, [en, id]) in texts.chain(terms) {
             assert_eq!(en.matches("{}").count(), id.matches("{}").count(), "{name}");
             assert!(!id.trim().is_empty(), "{name}");
         }
-        assert_eq!(say(Lang::Id, "no_matter", &["2,0"]), "tidak berpengaruh: dalam ±2,0 %");
+        assert_eq!(say(Lang::Id, "no_matter", &[&"2,0"]), "tidak berpengaruh: dalam ±2,0 %");
         assert_eq!(Lang::Id.number("1.5"), "1,5");
     }
 
     #[test]
-    fn every_used_text_is_there() {
-        let source = include_str!("first.rs");
-        let used = source.split("say(lang, \"").chain(source.split(" text(\"")).skip(1);
-        let used: Vec<&str> = used.filter_map(|rest| rest.split('"').next()).collect();
-        for name in WORDS.texts.keys() {
-            assert!(source.contains(&format!("\"{name}\"")), "{name} is not used");
-        }
-        let known = |name: &&str| name.contains(|c: char| !c.is_ascii_lowercase() && c != '_');
-        for name in used.into_iter().filter(|name| !known(name)) {
-            assert!(WORDS.texts.contains_key(name), "{name} has no text");
+    fn every_used_text_is_there_and_every_text_is_used() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report");
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let rust = files.filter(|path| path.extension().is_some_and(|end| end == "rs"));
+        let source: String = rust.map(|path| fs::read_to_string(path).unwrap()).collect();
+        let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+        let used = |call: &str| {
+            let calls = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+            calls.filter(is_name).collect::<Vec<_>>().into_iter()
+        };
+        let known: [(&str, Vec<&String>); 6] = [
+            ("say(lang, \"", WORDS.texts.keys().collect()),
+            (" text(\"", WORDS.texts.keys().collect()),
+            ("english(\"", PARTS.texts.keys().collect()),
+            ("words::table(\"", PARTS.tables.keys().collect()),
+            ("words::figure(\"", PARTS.figures.keys().collect()),
+            ("words::picture(\"", PARTS.picture.keys().collect()),
+        ];
+        for (call, known) in known {
+            let missing = used(call).find(|name| known.iter().all(|known| known != name));
+            assert_eq!(missing, None, "a text is used and is not there");
+            let unused = known.iter().find(|name| !source.contains(&format!("\"{name}\"")));
+            assert_eq!(unused, None, "a text is there and is not used");
         }
     }
 
@@ -124,7 +173,7 @@ mod tests {
     #[test]
     fn the_readme_has_the_quick_start_in_each_language() {
         let readme = include_str!("../../../README.md");
-        for line in Lang::ALL.iter().flat_map(|lang| text("quick_start", *lang).lines()) {
+        for line in Lang::ALL.iter().flat_map(|lang| WORDS.texts["quick_start"][*lang as usize].lines()) {
             assert!(readme.contains(&format!("    {line}\n")), "{line}");
         }
     }
