@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 
-use crate::run::exchange::{End, Exchange, NICE, Waiter, is_silent, micros};
+use crate::run::exchange::{Exchange, NICE, Waiter, is_silent, micros};
 use crate::run::reply::Verdict;
 
 /// Maximum time for the requests in flight to end after the last intended time.
@@ -140,7 +140,11 @@ impl<'a> Generator<'a> {
 
     fn run(mut self) -> io::Result<Tally> {
         let end = self.counted_from + Duration::from_secs_f64(self.spec.seconds);
-        let mut times = Times::new(self.spec.pace, Instant::now());
+        let (next, rate_hz) = match self.spec.pace {
+            Pace::Closed => (None, 0.0),
+            Pace::Open(rate_hz) => (Some(Instant::now()), rate_hz),
+        };
+        let mut times = Times { next, rate_hz, rng: Rng(1) };
         loop {
             let now = Instant::now();
             while let Some(intended) = times.take_until(now.min(end)) {
@@ -179,10 +183,9 @@ impl<'a> Generator<'a> {
             let Some((_, slot)) = self.due.pop_front() else { break };
             self.send(slot, now);
         }
-        while !self.backlog.is_empty() && !self.free.is_empty() {
-            let (Some(intended), Some(slot)) = (self.backlog.pop_front(), self.free.pop_front()) else {
-                break;
-            };
+        while let (Some(&intended), Some(&slot)) = (self.backlog.front(), self.free.front()) {
+            self.backlog.pop_front();
+            self.free.pop_front();
             self.send(slot, intended);
         }
     }
@@ -199,7 +202,7 @@ impl<'a> Generator<'a> {
         self.slots[number].reused = false;
         match Exchange::open(&self.waiter, self.spec.address, number, intended, &self.spec.body) {
             Ok(exchange) => self.slots[number].exchange = Some(exchange),
-            Err(_) => self.finish(number, intended, End::Connect),
+            Err(_) => self.finish(number, intended, Verdict::Connect),
         }
     }
 
@@ -210,7 +213,7 @@ impl<'a> Generator<'a> {
             slot.idle = slot.idle.take().filter(is_silent);
             return;
         };
-        let Some(end) = exchange.advance(&self.spec.request, &mut self.waiter) else {
+        let Some(verdict) = exchange.advance(&self.spec.request, &mut self.waiter) else {
             slot.exchange = Some(exchange);
             return;
         };
@@ -220,21 +223,21 @@ impl<'a> Generator<'a> {
             return self.open(number, intended);
         }
         slot.idle = exchange.into_kept();
-        self.finish(number, intended, end);
+        self.finish(number, intended, verdict);
     }
 
     /// Counts the end of a request and makes its connection free.
-    fn finish(&mut self, number: usize, intended: Instant, end: End) {
+    fn finish(&mut self, number: usize, intended: Instant, verdict: Verdict) {
         let now = Instant::now();
-        let is_complete = matches!(end, End::Reply(Verdict::Good | Verdict::Corrupt));
+        let is_complete = matches!(verdict, Verdict::Good | Verdict::Corrupt);
         if intended >= self.counted_from {
-            match end {
-                End::Reply(Verdict::Good) => {
+            match verdict {
+                Verdict::Good => {
                     self.tally.good += 1;
                     self.tally.answers[number] += 1;
                     self.tally.latency_us.saturating_record(micros(intended, now));
                 }
-                End::Reply(Verdict::Corrupt) => self.tally.wrong += 1,
+                Verdict::Corrupt => self.tally.wrong += 1,
                 _ => self.tally.failed += 1,
             }
         }
@@ -256,15 +259,7 @@ struct Times {
 }
 
 impl Times {
-    fn new(pace: Pace, start: Instant) -> Self {
-        let (next, rate_hz) = match pace {
-            Pace::Closed => (None, 1.0),
-            Pace::Open(rate_hz) => (Some(start), rate_hz),
-        };
-        Times { next, rate_hz, rng: Rng(1) }
-    }
-
-    /// Returns the next intended time if it is not after `now`.
+    /// Returns the next intended time if it is before `now`.
     fn take_until(&mut self, now: Instant) -> Option<Instant> {
         let intended = self.next.filter(|next| *next < now)?;
         self.next = Some(intended + Duration::from_secs_f64(exponential(&mut self.rng) / self.rate_hz));

@@ -3,25 +3,23 @@
 
 pub(crate) mod load;
 mod page;
+mod results;
 mod search;
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use crate::plans::given::Given;
+use crate::grade::choice::{Choice, cell, keep_earlier};
 use crate::plans::model::{Cell, Target};
 use crate::report;
-use crate::run::doctor;
 use crate::run::files::{read_json, said, write_json};
-use crate::run::lab::{self, Lab, Server, Stopped, Trouble};
-use crate::run::manifest::{Binary, Host};
+use crate::run::lab::{self, Lab, Server, Stopped, Trouble, failed};
 use crate::run::probe::kept_request;
 use crate::run::proc::GroupCounters;
 use load::{Pace, Spec};
+use results::{Found, Results, Step};
 use search::{Objective, Range, highest};
 
 /// The rates of the ramp, as shares of the capacity.
@@ -36,10 +34,7 @@ pub(crate) struct Capacity {
     #[arg(long, value_name = "pN=TIME", default_value = "p99=20ms")]
     slo: Objective,
     #[command(flatten)]
-    given: Given,
-    /// Only these balancers [default: every --target; without --target: thread, async, haproxy and nginx]
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    only: Vec<String>,
+    choice: Choice,
     /// Kept connections of the client
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
@@ -49,92 +44,22 @@ pub(crate) struct Capacity {
     /// Directory for capacity.json, ramp.csv, README.md, index.html and the plots
     #[arg(long, value_name = "DIR", default_value = "experiments/results/capacity")]
     out: PathBuf,
-    /// The program under test
-    #[arg(long, value_name = "FILE", default_value = "target/release/neraca")]
-    neraca: PathBuf,
-}
-
-/// The results of one run, as stored in capacity.json.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Results {
-    /// UTC.
-    started: String,
-    host: Host,
-    neraca: Option<Binary>,
-    objective: String,
-    limit_ms: f64,
-    connections: u32,
-    seconds: u32,
-    balancers: Vec<Found>,
-}
-
-impl Results {
-    /// Everything that must be equal for results to stand on one page.
-    fn load(&self) -> impl PartialEq + use<> {
-        let build = self.neraca.as_ref().map(|neraca| neraca.sha256.clone());
-        (build, self.host.fingerprint.clone(), self.objective.clone(), self.connections, self.seconds)
-    }
-}
-
-/// The capacity of one balancer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Found {
-    name: String,
-    title: String,
-    /// Requests per second; None when no rate held the objective.
-    capacity_hz: Option<f64>,
-    /// Every run of the search, in order.
-    search: Vec<Step>,
-    ramp: Vec<Step>,
-}
-
-/// One run at one rate. Latencies in milliseconds count from the intended time of each request.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Step {
-    offered_hz: f64,
-    good_hz: f64,
-    failed: u64,
-    p50_ms: f64,
-    p99_ms: f64,
-    max_ms: f64,
-    /// The latency of the objective's percentile.
-    objective_ms: f64,
-    /// The delay of the generator itself, 99th percentile.
-    late_ms: f64,
-    /// CPU time of the balancer per second.
-    cpus: f64,
-    holds: bool,
-}
-
-impl Step {
-    const HEAD: &'static str = "balancer,offered_hz,good_hz,failed,p50_ms,p99_ms,max_ms,objective_ms,generator_late_ms,balancer_cpus,holds";
-
-    fn csv(&self, name: &str) -> String {
-        let Step { offered_hz, good_hz, failed, p50_ms, p99_ms, max_ms, objective_ms, late_ms, cpus, holds } =
-            self;
-        format!(
-            "{name},{offered_hz:.0},{good_hz:.0},{failed},{p50_ms:.3},{p99_ms:.3},{max_ms:.3},{objective_ms:.3},{late_ms:.3},{cpus:.3},{holds}"
-        )
-    }
 }
 
 /// Measures the chosen balancers and writes the page. Returns its path.
 pub(crate) fn run(arguments: &Capacity, stop: &AtomicBool) -> Result<PathBuf, Stopped> {
-    let diagnosis = doctor::examine(&arguments.neraca, None);
-    let chosen = crate::grade::chosen(&arguments.given, &arguments.only, &diagnosis.tools)?;
+    let (chosen, setting) = arguments.choice.examine()?;
     let mut results = Results {
-        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-        host: diagnosis.host,
-        neraca: diagnosis.neraca,
+        setting,
         objective: arguments.slo.to_string(),
         limit_ms: arguments.slo.limit.as_secs_f64() * 1e3,
         connections: arguments.connections,
         seconds: arguments.seconds,
         balancers: Vec::new(),
     };
-    lab::with(&arguments.neraca, stop, |lab| {
+    lab::with(&arguments.choice.neraca, stop, |lab| {
         for target in &chosen {
-            let found = Bench { lab, arguments, target, cell: crate::grade::cell() }.measure()?;
+            let found = Bench { lab, arguments, target, cell: cell() }.measure()?;
             let rate =
                 found.capacity_hz.map_or("no rate".into(), |rate| format!("{rate:.0} requests per second"));
             println!("{}: highest rate with {}: {rate}", target.title, results.objective);
@@ -190,15 +115,14 @@ impl Bench<'_, '_> {
             warm_s: 0.5,
             seconds: f64::from(self.arguments.seconds),
         };
-        self.lab.pause(std::time::Duration::ZERO)?;
+        self.lab.pause(Duration::ZERO)?;
         let cpu_s = || {
             let counters = GroupCounters::of_group(server.program.group());
             let ticks = counters.user_ticks + counters.system_ticks;
             ticks as f64 / rustix::param::clock_ticks_per_second().max(1) as f64
         };
         let (before, start) = (cpu_s(), Instant::now());
-        let tally =
-            load::run(&spec).map_err(|error| Trouble::Failed(format!("the load generator: {error}")))?;
+        let tally = load::run(&spec).map_err(failed("the load generator"))?;
         let cpus = (cpu_s() - before) / start.elapsed().as_secs_f64();
         let objective = self.arguments.slo;
         let objective_ms = tally.latency_ms(objective.share);
@@ -226,10 +150,8 @@ fn write(arguments: &Capacity, mut results: Results) -> Result<PathBuf, String> 
     let directory = &arguments.out;
     fs::create_dir_all(directory).map_err(said(directory))?;
     let path = directory.join("capacity.json");
-    if let Some(before) = read_json::<Results>(&path).ok().filter(|before| before.load() == results.load()) {
-        let is_new = |found: &Found| results.balancers.iter().any(|new| new.name == found.name);
-        let kept: Vec<Found> = before.balancers.into_iter().filter(|found| !is_new(found)).collect();
-        results.balancers.splice(0..0, kept);
+    if let Some(earlier) = read_json::<Results>(&path).ok().filter(|earlier| earlier.fits(&results)) {
+        keep_earlier(&mut results.balancers, earlier.balancers, |found| &found.name);
     }
     let results = &results;
     write_json(&path, results)?;
@@ -238,27 +160,4 @@ fn write(arguments: &Capacity, mut results: Results) -> Result<PathBuf, String> 
     let path = directory.join("ramp.csv");
     fs::write(&path, csv.join("\n") + "\n").map_err(said(&path))?;
     report::write_page(directory, &page::page(results))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_has_every_column() {
-        let step = Step {
-            offered_hz: 1000.0,
-            good_hz: 999.5,
-            failed: 1,
-            p50_ms: 0.25,
-            p99_ms: 1.0,
-            max_ms: 3.0,
-            objective_ms: 1.0,
-            late_ms: 0.1,
-            cpus: 0.5,
-            holds: true,
-        };
-        assert_eq!(step.csv("x"), "x,1000,1000,1,0.250,1.000,3.000,1.000,0.100,0.500,true");
-        assert_eq!(Step::HEAD.split(',').count(), step.csv("x").split(',').count());
-    }
 }

@@ -1,6 +1,6 @@
 //! The page of the capacities.
 
-use super::{Found, Results, Step};
+use crate::capacity::results::{Found, Results, Step};
 use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
 use crate::report::doc::{Doc, Figure, Table, plain};
 use crate::report::number::{grouped, short};
@@ -9,39 +9,27 @@ use crate::report::number::{grouped, short};
 pub(super) fn page(results: &Results) -> Doc {
     let mut sorted: Vec<&Found> = results.balancers.iter().collect();
     sorted.sort_by(|a, b| b.capacity_hz.unwrap_or(0.0).total_cmp(&a.capacity_hz.unwrap_or(0.0)));
-    let told: Vec<String> = sorted
-        .iter()
-        .map(|found| format!("{} **{}**", plain(&found.title), rate(found.capacity_hz)))
-        .collect();
-    let objective = &results.objective;
-    let mut doc = Doc::default();
-    doc.title(&format!("Capacity at {objective}"));
-    doc.text(format!("Requests per second that hold {objective}: {}.", told.join(", ")));
+    let told = |found: &&Found| format!("{} **{}**", plain(&found.title), rate(found.capacity_hz));
+    let (mut capacities, mut figures, mut doc) = (Doc::default(), Doc::default(), Doc::default());
+    capacities.table(&table(&sorted));
+    figures.figures(vec![latency(results, &sorted), cpu(&sorted)]);
+    let setting = &results.setting;
+    let commit = setting.neraca.as_ref().and_then(|neraca| neraca.commit.as_deref());
     doc.text(format!(
-        "The client sends requests at random times with a given mean rate (a Poisson process) on {} kept connections, \
-         whether or not earlier requests are answered. The latency of a request counts from its intended time. So a request \
-         that waits for a free connection counts with its waiting time. A rate holds if two runs of {} s keep {objective}, \
-         and at most 0.1 % of the requests fail. The search ends within 5 %.",
-        results.connections, results.seconds
+        include_str!("page.md"),
+        objective = results.objective,
+        rates = sorted.iter().map(told).collect::<Vec<_>>().join(", "),
+        connections = results.connections,
+        seconds = results.seconds,
+        table = capacities.text.trim_end(),
+        figures = figures.text.trim_end(),
+        cpu = setting.host.cpu,
+        cpus = setting.host.cpus,
+        kernel = setting.host.kernel,
+        started = setting.started,
+        commit = commit.unwrap_or("of an unknown commit"),
     ));
-    doc.table(&table(&sorted));
-    doc.text(
-        "The latencies and the CPU time are from the run of the ramp at the capacity. That run is another one than those of \
-         the search, so its latency can be beyond the limit. Short runs on a shared machine are disturbed: a run above the \
-         capacity can hold, and a run below can fail. A difference of less than 20 % between two balancers says little.",
-    );
-    doc.figures(vec![latency(results, &sorted), cpu(&sorted)]);
-    let commit = results.neraca.as_ref().and_then(|neraca| neraca.commit.as_deref());
-    doc.text(format!(
-        "Client, balancer and backends share one machine ({}, {} CPUs, Linux {}), so the capacity is that of the whole machine \
-         with this balancer. Measured at {} with neraca {}. Every run of the search is in `capacity.json`, the ramp is in \
-         `ramp.csv`.",
-        results.host.cpu,
-        results.host.cpus,
-        results.host.kernel,
-        results.started,
-        commit.unwrap_or("of an unknown commit"),
-    ));
+    doc.drawings = figures.drawings;
     doc.finish()
 }
 

@@ -175,7 +175,7 @@ fn plan_file(name: &str) -> Result<PlanFile, String> {
 
 fn plan(file: &PlanFile, options: &Bench, diagnosis: &Diagnosis) -> Result<Plan, String> {
     let mut all = targets::all();
-    let given = options.given.targets().map_err(|error| error.to_string())?;
+    let given = options.given.targets()?;
     for target in file.own_targets().into_iter().chain(given) {
         if all.iter().any(|other| other.id == target.id) {
             return Err(format!("target {:?}: there is already a target of this name", target.id));

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use crate::capacity::load::{self, Pace, Spec, Tally};
 use crate::commands::chaos::{BACKENDS, Backends, Order};
 use crate::grade::score::Behaviour;
-use crate::plans::build::ordinary;
 use crate::plans::model::{Cell, Target};
 use crate::run::faulty::Fault;
-use crate::run::lab::{Lab, Server, Trouble};
+use crate::run::lab::{Lab, Server, Trouble, failed};
 use crate::run::probe::kept_request;
 
 /// GETs per second while a backend has a fault.
@@ -21,6 +20,9 @@ const RETURN: Duration = Duration::from_secs(15);
 /// A late answer of one of the two good backends.
 const LATE: Duration = Duration::from_millis(250);
 const VERY_LATE: Duration = Duration::from_secs(1);
+
+/// The source of an error in a message.
+const LOAD: &str = "the load generator";
 
 /// A balancer under test.
 pub(super) struct Subject<'l, 'g> {
@@ -67,6 +69,7 @@ impl<'g> Subject<'_, 'g> {
         })
     }
 
+    /// Describes a load on the balancer, whose length is in seconds.
     fn spec(
         &self,
         server: &Server<'_>,
@@ -98,7 +101,7 @@ impl<'g> Subject<'_, 'g> {
             client
                 .join()
                 .map_err(|_| Trouble::Broken("the load generator panicked".into()))?
-                .map_err(load_failed)
+                .map_err(failed(LOAD))
         })?;
         // The backend is back for 2 s now.
         let (start, before) = (Instant::now(), Duration::from_secs(2));
@@ -107,7 +110,7 @@ impl<'g> Subject<'_, 'g> {
             if start.elapsed() + before > RETURN {
                 return Ok((tally, None));
             }
-            load::run(&light).map_err(load_failed)?;
+            load::run(&light).map_err(failed(LOAD))?;
             self.lab.pause(Duration::ZERO)?;
         }
         Ok((tally, Some((start.elapsed() + before).as_secs_f64())))
@@ -118,7 +121,7 @@ impl<'g> Subject<'_, 'g> {
         let server = self.start(&backends.ports)?;
         backends.obey(Order { backend: AT_FAULT, fault })?;
         backends.wait()?;
-        load::run(&self.spec(&server, 1000, Pace::Open(RATE_HZ), 4.0)?).map_err(load_failed)
+        load::run(&self.spec(&server, 1000, Pace::Open(RATE_HZ), 4.0)?).map_err(failed(LOAD))
     }
 
     fn many_connections(&self) -> Result<Tally, Trouble> {
@@ -126,7 +129,7 @@ impl<'g> Subject<'_, 'g> {
         let _backends = self.lab.backends(self.target, &self.cell, &mut values)?;
         let server = self.lab.target(self.target, &self.cell, values)?;
         let spec = Spec { warm_s: 0.0, ..self.spec(&server, 1000, Pace::Closed, 5.0)? };
-        load::run(&spec).map_err(load_failed)
+        load::run(&spec).map_err(failed(LOAD))
     }
 
     /// Measures the reference, the target, the target, the reference. Returns the mean rates of target and reference.
@@ -137,19 +140,10 @@ impl<'g> Subject<'_, 'g> {
             let mut values = self.lab.values();
             let _backends = self.lab.backends(target, &self.cell, &mut values)?;
             let server = self.lab.target(target, &self.cell, values)?;
-            let (client, _) = self.lab.load_once(&self.cell, self.cell.seconds, server.address()?)?;
+            let client = self.lab.load_once(&self.cell, self.cell.seconds, server.address()?)?;
             let good = client.requests.saturating_sub(client.errors.status);
             rates[which] += good as f64 / (client.duration_us as f64 / 1e6).max(1e-3) / 2.0;
         }
         Ok((rates[0], rates[1]))
     }
-}
-
-fn load_failed(error: std::io::Error) -> Trouble {
-    Trouble::Failed(format!("the load generator: {error}"))
-}
-
-/// The request of every measurement: 50 connections of wrk, 128 bytes.
-pub(crate) fn cell() -> Cell {
-    Cell { connections: 50, seconds: 2.0, ..ordinary("graded") }
 }

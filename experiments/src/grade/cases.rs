@@ -1,7 +1,7 @@
 //! The cases of `experiments/grade/cases.json`, and the judgement about what was seen. README.md beside the file explains
 //! the format.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::grade::origin::{BODY, Seen};
 use crate::run::message::{Message, Progress, response};
@@ -65,7 +65,7 @@ enum Part {
 }
 
 /// The visible end of a case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
     /// The backend got the requests, all valid, and the client got its whole responses.
@@ -92,17 +92,21 @@ pub(crate) struct Received {
     pub(crate) ended: bool,
 }
 
-/// An outcome with a sentence about it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Judged {
+/// The result of one case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CaseResult {
+    pub(crate) name: String,
+    pub(crate) rule: String,
+    pub(crate) why: String,
     pub(crate) outcome: Outcome,
     pub(crate) passed: bool,
+    /// One sentence about the outcome.
     pub(crate) seen: String,
 }
 
 fn bytes(parts: &[Part]) -> Vec<u8> {
-    let latin =
-        |text: &str| text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect::<Vec<u8>>();
+    let byte = |c: char| u8::try_from(u32::from(c)).unwrap_or(b'?');
+    let latin = |text: &str| text.chars().map(byte).collect::<Vec<u8>>();
     let part = |part: &Part| match part {
         Part::Text(text) => latin(text),
         Part::Repeat { repeat, times } => latin(repeat).repeat(*times),
@@ -151,24 +155,30 @@ impl Case {
         (found, None)
     }
 
+    /// Makes the result of the case.
+    pub(crate) fn result(&self, outcome: Outcome, passed: bool, seen: String) -> CaseResult {
+        let Case { name, rule, why, .. } = self.clone();
+        CaseResult { name, rule, why, outcome, passed, seen }
+    }
+
     /// Judges what client and backends have seen.
-    pub(crate) fn judge(&self, received: &Received, seen: &Seen) -> Judged {
+    pub(crate) fn judge(&self, received: &Received, seen: &Seen) -> CaseResult {
         let (responses, rest) = self.responses(received);
-        let (outcome, said) = match self.response.is_empty() {
-            true => self.request_outcome(&responses, rest.as_ref(), received, seen),
-            false => self.response_outcome(&responses, rest.as_ref(), received),
+        let is_request = self.response.is_empty();
+        let (outcome, said) = match is_request {
+            true => self.request_outcome(&responses, rest.as_ref(), received.ended, seen),
+            false => self.response_outcome(&responses, rest.as_ref(), received.ended),
         };
-        let forwarded: &[Message] = if self.response.is_empty() { &seen.requests } else { &responses };
-        let statuses = || responses.iter().all(|r| self.status.is_empty() || self.status.contains(&r.status));
+        let is_allowed = |r: &Message| self.status.is_empty() || self.status.contains(&r.status);
         let wrong = match outcome {
-            Outcome::Forwarded => self.wrong_field(forwarded),
-            Outcome::Refused | Outcome::Error if !statuses() => {
+            Outcome::Forwarded => self.wrong_field(if is_request { &seen.requests } else { &responses }),
+            Outcome::Refused | Outcome::Error if !responses.iter().all(is_allowed) => {
                 Some("another status than the rule says".into())
             }
             _ => None,
         };
         let passed = self.allowed.contains(&outcome) && wrong.is_none();
-        Judged { outcome, passed, seen: wrong.map_or(said.clone(), |wrong| format!("{said}; {wrong}")) }
+        self.result(outcome, passed, [Some(said), wrong].into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 
     fn wrong_field(&self, messages: &[Message]) -> Option<String> {
@@ -182,34 +192,25 @@ impl Case {
         &self,
         responses: &[Message],
         rest: Option<&Progress>,
-        received: &Received,
+        ended: bool,
         seen: &Seen,
     ) -> (Outcome, String) {
-        let statuses: Vec<String> = responses.iter().map(|r| r.status.to_string()).collect();
-        let reached = seen.requests.len();
-        if seen.invalid > 0 {
-            return (Outcome::Other, "an invalid request reached a backend".into());
-        }
-        let all_good = responses.iter().all(|r| r.status == 200);
+        use Outcome::{Answered, Closed, Forwarded, Other, Refused};
+        let (reached, count) = (seen.requests.len(), self.count);
+        let all_good = responses.len() == reached && responses.iter().all(|r| r.status == 200);
         match (responses, rest) {
-            (_, None) if reached == self.count && responses.len() == reached && all_good => {
-                (Outcome::Forwarded, "forwarded".into())
+            _ if seen.invalid > 0 => (Other, "an invalid request reached a backend".into()),
+            (_, None) if reached == count && all_good => (Forwarded, "forwarded".into()),
+            ([one], None) if reached == 0 && one.status >= 400 => {
+                (Refused, format!("refused with {}", one.status))
             }
-            ([one], None) if reached == 0 => match one.status {
-                status @ 400.. => (Outcome::Refused, format!("refused with {status}")),
-                status => (Outcome::Answered, format!("answered with {status}")),
-            },
-            ([], None) if reached == 0 && received.ended => {
-                (Outcome::Closed, "closed without a response".into())
-            }
-            ([], None) if reached == 0 => (Outcome::Other, "no response".into()),
+            ([one], None) if reached == 0 => (Answered, format!("answered with {}", one.status)),
+            ([], None) if reached == 0 && ended => (Closed, "closed without a response".into()),
+            ([], None) if reached == 0 => (Other, "no response".into()),
             _ => {
-                let got =
-                    if statuses.is_empty() { "no complete response".into() } else { statuses.join(", ") };
-                (
-                    Outcome::Other,
-                    format!("{reached} of {} requests reached a backend, the client got {got}", self.count),
-                )
+                let statuses: Vec<String> = responses.iter().map(|r| r.status.to_string()).collect();
+                let got = if statuses.is_empty() { "no complete response" } else { &statuses.join(", ") };
+                (Other, format!("{reached} of {count} requests reached a backend, the client got {got}"))
             }
         }
     }
@@ -218,27 +219,22 @@ impl Case {
         &self,
         responses: &[Message],
         rest: Option<&Progress>,
-        received: &Received,
+        ended: bool,
     ) -> (Outcome, String) {
+        use Outcome::{Broken, Closed, Error, Forwarded, Other};
         match (responses, rest) {
-            ([one], None) if one.status >= 500 && !self.is_own(one) => {
-                (Outcome::Error, format!("answered with {}", one.status))
+            ([one], None) => match (one.status, one.body.len()) {
+                (status, _) if self.is_own(one) => (Forwarded, format!("forwarded with {status}")),
+                (status @ 500.., _) => (Error, format!("answered with {status}")),
+                (status, bytes) => (Other, format!("the client got {status} and {bytes} bytes")),
+            },
+            ([], Some(Progress::Partial { .. })) if ended => {
+                (Broken, "the connection broke within the response".into())
             }
-            ([one], None) if self.is_own(one) => {
-                (Outcome::Forwarded, format!("forwarded with {}", one.status))
-            }
-            ([one], None) => {
-                (Outcome::Other, format!("the client got {} and {} bytes", one.status, one.body.len()))
-            }
-            ([], Some(Progress::Partial { .. })) if received.ended => {
-                (Outcome::Broken, "the connection broke within the response".into())
-            }
-            ([], None) if received.ended => (Outcome::Closed, "closed without a response".into()),
-            ([], Some(Progress::Invalid)) => {
-                (Outcome::Other, "an invalid response reached the client".into())
-            }
-            ([], _) => (Outcome::Other, "no complete response".into()),
-            _ => (Outcome::Other, format!("the client got bytes behind {} responses", responses.len())),
+            ([], None) if ended => (Closed, "closed without a response".into()),
+            ([], Some(Progress::Invalid)) => (Other, "an invalid response reached the client".into()),
+            ([], _) => (Other, "no complete response".into()),
+            _ => (Other, format!("the client got bytes behind {} responses", responses.len())),
         }
     }
 

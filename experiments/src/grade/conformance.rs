@@ -4,9 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use crate::grade::cases::{Case, Corpus, Judged, Outcome, Received};
+use crate::grade::cases::{Case, CaseResult, Corpus, Outcome, Received};
 use crate::grade::origin::Origins;
 use crate::run::lab::Trouble;
 use crate::run::message::Progress;
@@ -17,17 +15,6 @@ const ANSWER: Duration = Duration::from_millis(2000);
 const LINGER: Duration = Duration::from_millis(40);
 /// Maximum time for the plain request between two cases.
 const RECOVERY: Duration = Duration::from_millis(500);
-
-/// The result of one case.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct CaseResult {
-    pub(crate) name: String,
-    pub(crate) rule: String,
-    pub(crate) why: String,
-    pub(crate) outcome: Outcome,
-    pub(crate) passed: bool,
-    pub(crate) seen: String,
-}
 
 /// Runs every case. `restart` starts the balancer anew and returns its address. It is called first, after each bad
 /// response, and whenever a plain request fails: a balancer may take bad backends out of use for a while.
@@ -41,10 +28,9 @@ pub(crate) fn run(
     let plain = corpus.requests.first().ok_or_else(|| Trouble::Broken("there are no cases".into()))?;
     for (cases, results) in [&corpus.requests, &corpus.responses].into_iter().zip(&mut results) {
         for case in cases {
-            let Judged { outcome, passed, seen } = attempt(case, origins, address, ANSWER);
-            let Case { name, rule, why, .. } = case.clone();
-            results.push(CaseResult { name, rule, why, outcome, passed, seen });
-            let was_bad = case.answer().is_some() && outcome != Outcome::Forwarded;
+            let result = attempt(case, origins, address, ANSWER);
+            let was_bad = case.answer().is_some() && result.outcome != Outcome::Forwarded;
+            results.push(result);
             if was_bad || !attempt(plain, origins, address, RECOVERY).passed {
                 address = restart()?;
             }
@@ -53,13 +39,13 @@ pub(crate) fn run(
     Ok(results)
 }
 
-fn attempt(case: &Case, origins: &Origins, address: SocketAddr, patience: Duration) -> Judged {
+fn attempt(case: &Case, origins: &Origins, address: SocketAddr, patience: Duration) -> CaseResult {
     origins.reset(case.answer().as_deref());
     match exchange(case, address, patience) {
         Ok(received) => case.judge(&received, &origins.seen()),
         Err(error) => {
             let seen = format!("the balancer does not accept a connection: {error}");
-            Judged { outcome: Outcome::Other, passed: false, seen }
+            case.result(Outcome::Other, false, seen)
         }
     }
 }
@@ -85,19 +71,12 @@ fn exchange(case: &Case, address: SocketAddr, patience: Duration) -> io::Result<
         }
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         match stream.read(&mut buffer) {
-            Ok(0) => {
-                received.ended = true;
-                return Ok(received);
-            }
-            Ok(n) => received.bytes.extend_from_slice(&buffer[..n]),
+            Ok(n @ 1..) => received.bytes.extend_from_slice(&buffer[..n]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 return Ok(received);
             }
-            Err(_) => {
-                received.ended = true;
-                return Ok(received);
-            }
+            Ok(_) | Err(_) => return Ok(Received { ended: true, ..received }),
         }
     }
 }
@@ -108,7 +87,7 @@ mod tests {
     use crate::grade::origin::Seen;
 
     /// Sends a case to a backend without a balancer.
-    fn direct(case: &Case) -> (Judged, Seen) {
+    fn direct(case: &Case) -> (CaseResult, Seen) {
         let origins = Origins::start(&[0]).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], origins.ports[0]));
         (attempt(case, &origins, address, ANSWER), origins.seen())

@@ -89,38 +89,32 @@ fn converse(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
     let mut received = Vec::new();
-    loop {
-        match message::next_request(&mut stream, &mut received)? {
-            None | Some(Progress::Partial { .. }) => return Ok(()),
-            Some(Progress::Invalid) => {
-                lock(state).seen.invalid += 1;
-                stream.write_all(
-                    b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-                )?;
-                return close(&stream);
-            }
-            Some(Progress::Done(request)) => {
-                let to_head = request.line.starts_with("HEAD ");
-                let keep = request.keep;
-                let answer = {
-                    let mut state = lock(state);
-                    state.seen.requests.push(request);
-                    state.answer.clone()
-                };
-                if let Some(answer) = answer {
-                    stream.write_all(&answer)?;
-                    return close(&stream);
-                }
-                let body = if to_head { "" } else { BODY };
-                let end = if keep { "" } else { "Connection: close\r\n" };
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{end}\r\n{body}", BODY.len());
-                stream.write_all(head.as_bytes())?;
-                if !keep {
-                    return close(&stream);
-                }
-            }
+    while let Some(progress) = message::next_request(&mut stream, &mut received)? {
+        let (answer, keep) = respond(progress, &mut lock(state));
+        stream.write_all(&answer)?;
+        if !keep {
+            return close(&stream);
         }
     }
+    Ok(())
+}
+
+/// Remembers a request. Returns the bytes of the answer, and true when the connection stays open.
+fn respond(progress: Progress, state: &mut State) -> (Vec<u8>, bool) {
+    let Progress::Done(request) = progress else {
+        state.seen.invalid += 1;
+        let refusal = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        return (refusal.to_vec(), false);
+    };
+    let (to_head, keep) = (request.line.starts_with("HEAD "), request.keep);
+    state.seen.requests.push(request);
+    if let Some(answer) = &state.answer {
+        return (answer.to_vec(), false);
+    }
+    let body = if to_head { "" } else { BODY };
+    let end = if keep { "" } else { "Connection: close\r\n" };
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{end}\r\n{body}", BODY.len());
+    (answer.into_bytes(), keep)
 }
 
 /// Ends the connection so that the peer reads every byte before the end.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::grade::conformance::CaseResult;
+use crate::grade::cases::CaseResult;
 use crate::judge::stats::jain;
 
 /// An item of the scorecard with its points.
@@ -15,42 +15,18 @@ pub(crate) struct Item {
     pub(crate) seen: String,
 }
 
-/// The items in order: name, most points, and the rule for the points.
-pub(crate) const RULES: [(&str, f64, &str); 9] = [
-    ("requests", 30.0, "The share of the passed cases of requests, x 30."),
-    ("responses", 15.0, "The share of the passed cases of responses, x 15."),
-    (
-        "dying backend",
-        10.0,
-        "One of three backends is killed for 2 of 5 s, and then starts again; 200 GETs a second. No failed GET gives 10 points. Else 8 points, less 1 point for each 2 % of failed GETs.",
-    ),
-    ("return of the backend", 5.0, "5 points if the backend gets requests again within 15 s."),
-    (
-        "slow backend",
-        5.0,
-        "One of three backends answers after 1 s; 200 GETs a second. 60 % of answers within 250 ms give 5 points, fewer give fewer in proportion.",
-    ),
-    (
-        "lying backend",
-        5.0,
-        "One of three backends ends its responses within the body. 5 points if no incomplete response looks complete; otherwise 0.",
-    ),
-    (
-        "hanging backend",
-        5.0,
-        "One of three backends accepts requests and never answers; 200 GETs a second. 60 % of answers within 1 s give 5 points, fewer give fewer in proportion.",
-    ),
-    (
-        "fairness",
-        12.0,
-        "1000 connections ask as fast as they get answers. Jain's index of the answers per connection: 1 when all get the same, k/1000 when only k connections are served. An index of 0.95 gives 12 points, less gives less in proportion.",
-    ),
-    (
-        "throughput",
-        13.0,
-        "Requests per second at 50 connections, as a share of the reference; 13 points for the same rate or more.",
-    ),
-];
+/// The name of an item, its most points, and the rule for the points.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Rule {
+    pub(crate) name: String,
+    pub(crate) most: f64,
+    pub(crate) rule: String,
+}
+
+/// Returns the rules of all items, in order.
+pub(crate) fn rules() -> Vec<Rule> {
+    serde_json::from_str(include_str!("../../grade/rules.json")).expect("rules.json is checked by a test")
+}
 
 /// The measured behaviour of a balancer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -112,13 +88,11 @@ pub(crate) fn items(cases: &[Vec<CaseResult>; 2], behaviour: &Behaviour) -> Vec<
         ),
         (ratio, format!("{:.0} requests per second, {ratio:.2} of the reference", b.rate)),
     ];
-    let item = |((name, most, _), (part, seen)): ((&str, f64, &str), (f64, String))| Item {
-        name: name.into(),
-        points: (part.clamp(0.0, 1.0) * most * 10.0).round() / 10.0,
-        most,
-        seen,
+    let item = |(Rule { name, most, .. }, (part, seen)): (Rule, (f64, String))| {
+        let points = (part.clamp(0.0, 1.0) * most * 10.0).round() / 10.0;
+        Item { name, points, most, seen }
     };
-    RULES.into_iter().zip(measured).map(item).collect()
+    rules().into_iter().zip(measured).map(item).collect()
 }
 
 #[cfg(test)]
@@ -128,7 +102,7 @@ mod tests {
 
     #[test]
     fn all_points_are_100() {
-        assert_eq!(RULES.iter().map(|(_, most, _)| most).sum::<f64>(), 100.0);
+        assert_eq!(rules().iter().map(|rule| rule.most).sum::<f64>(), 100.0);
     }
 
     #[test]
@@ -140,9 +114,9 @@ mod tests {
             hanging: 0.66,
             lying: (900, 300, 0),
             answers: vec![10; 1000],
-            answer_deciles: Vec::new(),
             rate: 110.0,
             reference_rate: 100.0,
+            ..Behaviour::default()
         };
         let worse = |change: fn(&mut Behaviour)| {
             let mut behaviour = best.clone();

@@ -10,7 +10,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::plans::model::{Cell, Goal, Goals, Plan, SCHEMA, Section, Target, TargetKind, What, Work};
-use crate::plans::targets::Written;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 /// The files of the site: name and length in bytes.
 pub(crate) const FILES: [(&str, u64); 4] =
@@ -42,7 +44,7 @@ pub(crate) struct PlanFile {
     #[serde(rename = "part")]
     parts: Vec<Part>,
     #[serde(rename = "target", default)]
-    targets: Vec<Written>,
+    targets: Vec<Target>,
 }
 
 /// Every target under every combination of the lists.
@@ -60,7 +62,7 @@ struct Part {
     delays_ms: Vec<u64>,
     #[serde(default = "yes")]
     keep_alive: bool,
-    #[serde(default = "load")]
+    #[serde(default)]
     work: Work,
     #[serde(default = "one")]
     blocks: usize,
@@ -84,10 +86,6 @@ fn no_delay() -> Vec<u64> {
 
 fn yes() -> bool {
     true
-}
-
-fn load() -> Work {
-    Work::Load
 }
 
 fn one() -> usize {
@@ -115,7 +113,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<PlanFile, String> {
     })?;
     for part in &written.parts {
         let wrong = |said: String| Err(format!("{file}: a part of section {:?} {said}", part.section));
-        if let Some(file) = part.files.iter().find(|file| FILES.iter().all(|(name, _)| name != file)) {
+        if let Some(file) = part.files.iter().find(|file| known_file(file).is_none()) {
             let all = FILES.map(|(name, _)| name).join(" ");
             return wrong(format!("has the file {file:?}; the files are {all}"));
         }
@@ -142,7 +140,11 @@ fn place(text: &str, span: Option<Range<usize>>) -> String {
 impl PlanFile {
     /// Returns the targets of the file itself.
     pub(crate) fn own_targets(&self) -> Vec<Target> {
-        self.targets.iter().cloned().map(Written::target).collect()
+        let titled = |target: &Target| match target.title.is_empty() {
+            true => Target { title: target.id.clone(), ..target.clone() },
+            false => target.clone(),
+        };
+        self.targets.iter().map(titled).collect()
     }
 
     /// Makes the plan for the available targets. `known` has the names of all targets; a known target that is not
@@ -167,8 +169,8 @@ impl PlanFile {
             for block in 0..blocks {
                 // A part with one block describes, and runs at the end.
                 let at = if blocks == 1 { 1.0 } else { (block as f64 + 0.5) / blocks as f64 };
-                let cells = part.loads(self, changes).map(|load| load.block(&ids, block));
-                groups.extend(cells.map(|cells| (at, cells)));
+                let loads = part.loads(self, changes).into_iter();
+                groups.extend(loads.map(|load| (at, block_of(&load, &ids, block))));
             }
         }
         groups.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -186,12 +188,10 @@ impl PlanFile {
         for (seq, cell) in cells.iter_mut().enumerate() {
             cell.seq = seq;
         }
-        let goals_of = |part: &'_ Part| -> Vec<Goals> {
-            let loads = part.loads(self, changes).map(|Load(load)| load);
-            loads.map(|load| Goals { load, goals: part.goals.clone() }).collect()
-        };
         let with_goals = self.parts.iter().filter(|part| !part.goals.is_empty());
-        let goals = with_goals.flat_map(goals_of).collect();
+        let loads =
+            with_goals.flat_map(|part| part.loads(self, changes).into_iter().map(move |load| (part, load)));
+        let goals = loads.map(|(part, load)| Goals { load, goals: part.goals.clone() }).collect();
         Ok(Plan { goals, ..of_cells(&self.name, targets, cells) })
     }
 }
@@ -216,57 +216,48 @@ impl Part {
     }
 
     /// Returns a cell without a target for each load.
-    fn loads<'p>(&'p self, plan: &'p PlanFile, changes: &'p Changes) -> impl Iterator<Item = Load> + 'p {
-        let seconds = changes.seconds.or(self.seconds).unwrap_or(plan.seconds);
-        let warm_s = if self.work == Work::Load { self.warm_s.unwrap_or(plan.warm_s) } else { 0.0 };
-        let threads =
-            self.threads.iter().flat_map(|threads| self.connections.iter().map(move |c| (*c, *threads)));
-        threads.flat_map(move |(connections, threads)| {
-            self.delays_ms.iter().flat_map(move |delay_ms| {
-                self.files.iter().map(move |file| {
-                    Load(Cell {
-                        seq: 0,
-                        id: String::new(),
-                        section: self.section,
-                        block: 0,
-                        target: String::new(),
-                        work: self.work,
-                        connections,
-                        threads,
-                        path: file.clone(),
-                        body_bytes: FILES
-                            .iter()
-                            .find(|(name, _)| name == file)
-                            .map_or(0, |(_, bytes)| *bytes),
-                        keep_alive: self.keep_alive,
-                        delay_ms: *delay_ms,
-                        warm_s,
-                        seconds,
-                    })
-                })
-            })
-        })
+    fn loads(&self, plan: &PlanFile, changes: &Changes) -> Vec<Cell> {
+        let plain = Cell {
+            id: String::new(),
+            section: self.section,
+            work: self.work,
+            keep_alive: self.keep_alive,
+            warm_s: if self.work == Work::Load { self.warm_s.unwrap_or(plan.warm_s) } else { 0.0 },
+            seconds: changes.seconds.or(self.seconds).unwrap_or(plan.seconds),
+            ..ordinary("")
+        };
+        let mut loads = Vec::new();
+        for &threads in &self.threads {
+            for &connections in &self.connections {
+                for &delay_ms in &self.delays_ms {
+                    for (path, body_bytes) in self.files.iter().filter_map(|file| known_file(file)) {
+                        let path = path.into();
+                        loads.push(Cell {
+                            connections,
+                            threads,
+                            path,
+                            body_bytes,
+                            delay_ms,
+                            ..plain.clone()
+                        });
+                    }
+                }
+            }
+        }
+        loads
     }
 }
 
-/// A cell without a target.
-struct Load(Cell);
+fn known_file(wanted: &str) -> Option<(&'static str, u64)> {
+    FILES.into_iter().find(|(name, _)| *name == wanted)
+}
 
-impl Load {
-    /// Makes the cells of a block, in the order of this block.
-    fn block(self, ids: &[String], block: usize) -> Vec<Cell> {
-        let mut order: Vec<&String> = ids.iter().collect();
-        if !order.is_empty() {
-            order.rotate_left(block % ids.len());
-        }
-        let cell = |target: &String| Cell {
-            id: name(&self.0, target, block),
-            target: target.clone(),
-            block,
-            ..self.0.clone()
-        };
-        order.into_iter().map(cell).collect()
-    }
+/// Makes the cells of a block from a cell without a target, in the order of this block.
+fn block_of(load: &Cell, ids: &[String], block: usize) -> Vec<Cell> {
+    let rotated = ids.iter().cycle().skip(block % ids.len().max(1)).take(ids.len());
+    rotated
+        .map(|target| Cell { id: name(load, target, block), target: target.clone(), block, ..load.clone() })
+        .collect()
 }
 
 fn name(load: &Cell, target: &str, block: usize) -> String {
@@ -322,151 +313,4 @@ pub(crate) fn seconds<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> f64 {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use super::*;
-    use crate::plans::model::Quantity;
-    use crate::plans::targets;
-
-    /// Makes a plan of the laboratory over all its targets and one of a user.
-    pub(crate) fn plan(name: &str, changes: &Changes) -> Plan {
-        let targets: Vec<Target> = targets::all()
-            .into_iter()
-            .chain([crate::plans::given::balancer("mine=x {port}").unwrap()])
-            .collect();
-        let (_, text) = PLANS.iter().find(|(known, _)| *known == name).unwrap();
-        parse(name, text).unwrap().plan(targets, &[], changes).unwrap()
-    }
-
-    #[test]
-    fn every_cell_has_a_name_and_a_target() {
-        for (name, _) in PLANS {
-            let plan = plan(name, &Changes::default());
-            let ids: BTreeSet<&str> = plan.cells.iter().map(|cell| cell.id.as_str()).collect();
-            assert_eq!(ids.len(), plan.cells.len(), "{name}");
-            for (seq, cell) in plan.cells.iter().enumerate() {
-                assert_eq!(cell.seq, seq);
-                assert!(plan.targets.iter().any(|target| target.id == cell.target), "{cell:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_plan_keeps_to_its_time() {
-        for (name, most) in [("smoke", 60.0), ("bench", 39.0 * 60.0)] {
-            let took = seconds(&plan(name, &Changes::default()).cells);
-            assert!(took <= most, "{name}: {took} s");
-        }
-    }
-
-    #[test]
-    fn smoke_has_every_target_of_bench_but_the_control_and_some_plan_has_every_target() {
-        let [smoke, bench, peers] = ["smoke", "bench", "peers"].map(|name| plan(name, &Changes::default()));
-        let has = |plan: &Plan, id: &str| plan.cells.iter().any(|cell| cell.target == id);
-        for target in smoke.targets.iter().filter(|target| target.kind != TargetKind::Control) {
-            let id = target.id.as_str();
-            assert!(has(&smoke, id) || (!has(&bench, id) && has(&peers, id)), "{id}");
-        }
-    }
-
-    #[test]
-    fn every_load_with_a_goal_wants_no_failure() {
-        let plan = plan("peers", &Changes::default());
-        assert_eq!(plan.goals.len(), 13);
-        for goals in &plan.goals {
-            let wants = |goal: &Goal| goal.measure == Quantity::Failed && goal.thread == 0.0;
-            assert!(goals.goals.iter().any(wants), "{:?}", goals.load);
-        }
-    }
-
-    /// Each target of a part is at every place of the order equally often.
-    #[test]
-    fn the_order_rotates_from_block_to_block() {
-        let plan = plan("bench", &Changes::default());
-        let mut places: BTreeMap<(&str, usize), usize> = BTreeMap::new();
-        let of = |cell: &&Cell| cell.section == Section::Assignment && cell.threads == 10;
-        for block in 0..12 {
-            let targets = plan.cells.iter().filter(of).filter(|cell| cell.block == block);
-            for (place, cell) in targets.enumerate() {
-                *places.entry((&cell.target, place)).or_default() += 1;
-            }
-        }
-        assert_eq!(places.values().copied().collect::<BTreeSet<_>>(), BTreeSet::from([3]), "{places:?}");
-    }
-
-    /// After any share of the run, each repeated part has about this share of its blocks.
-    #[test]
-    fn an_interrupted_run_is_a_smaller_study() {
-        let plan = plan("bench", &Changes::default());
-        let repeated = plan.cells.iter().rposition(|cell| cell.block > 0).unwrap();
-        for share in [0.25, 0.5, 0.75] {
-            let cut = &plan.cells[..(repeated as f64 * share) as usize];
-            for section in
-                [Section::Assignment, Section::Workers, Section::Ablations, Section::Servers, Section::Peers]
-            {
-                let blocks = |cells: &[Cell]| cells.iter().filter(|c| c.section == section).count() as f64;
-                let measured = blocks(cut) / blocks(&plan.cells);
-                assert!((measured - share).abs() < 0.13, "{section:?}: {measured} of {share}");
-            }
-        }
-        assert!(plan.cells[repeated + 1..].iter().all(|cell| cell.block == 0));
-    }
-
-    #[test]
-    fn blocks_seconds_and_cells_can_be_changed() {
-        let count = |changes: &Changes, section| {
-            let plan = plan("bench", changes);
-            plan.cells.iter().filter(|cell| cell.section == section).map(|cell| cell.block + 1).max()
-        };
-        let more = Changes { blocks: Some(24), ..Changes::default() };
-        assert_eq!(count(&more, Section::Assignment), Some(24));
-        assert_eq!(count(&more, Section::Ablations), Some(16));
-        assert_eq!(count(&more, Section::Memory), Some(1));
-        let some = Changes { seconds: Some(5.0), only: vec!["servers".into()], ..Changes::default() };
-        let plan = plan("bench", &some);
-        assert!(plan.cells.iter().all(|cell| cell.section == Section::Servers && cell.seconds == 5.0));
-    }
-
-    #[test]
-    fn a_wrong_plan_is_one_line_with_its_place() {
-        let head = "name = \"x\"\nwarm_s = 1\nseconds = 1\n";
-        let cases = [
-            ("name = \"x\"\nsecond = 1", "p.toml:2:1: unknown field `second`"),
-            ("name = 5", "p.toml:1:8: invalid type"),
-            ("[[part]\n", "p.toml:1:8: "),
-            (
-                &format!("{head}[[part]]\nsection = \"peer\"\ntargets = []\nconnections = [1]"),
-                "p.toml:5:11: unknown variant `peer`, expected one of `assignment`",
-            ),
-            (
-                &format!("{head}[[part]]\nsection = \"peers\"\ntargets = []\nconnections = [1]"),
-                "p.toml: a part of section Peers has 1 connections for 2 threads; wrk needs one for each",
-            ),
-            (
-                &format!(
-                    "{head}[[part]]\nsection = \"peers\"\ntargets = []\nconnections = [2]\nfiles = [\"y\"]"
-                ),
-                "p.toml: a part of section Peers has the file \"y\"; the files are 128.html",
-            ),
-        ];
-        for (text, expected) in cases {
-            let said = parse("p.toml", text).map(drop).unwrap_err();
-            assert!(said.starts_with(expected) && !said.contains('\n'), "{text}: {said}");
-        }
-        let text = format!("{head}[[part]]\nsection = \"peers\"\ntargets = [\"z\"]\nconnections = [2]");
-        let plan = parse("p.toml", &text).unwrap().plan(Vec::new(), &["a".into()], &Changes::default());
-        assert_eq!(plan.unwrap_err(), "there is no target \"z\"; the targets are a");
-    }
-
-    #[test]
-    fn wrk_opens_a_multiple_of_its_threads() {
-        let cases = [(1000, 10, 1000), (1000, 150, 900), (10, 8, 8), (10, 10, 10)];
-        for (connections, threads, opened) in cases {
-            assert_eq!(Cell { connections, threads, ..ordinary("x") }.opened(), opened);
-        }
-    }
 }

@@ -28,104 +28,69 @@ pub(crate) struct Given {
     behind: Option<String>,
 }
 
-/// A wrong argument: its name, its value, and what was expected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum GivenError {
-    Form(&'static str, String),
-    Name(&'static str, String),
-    Port(&'static str, String),
-    Backends(usize),
-    Behind(String),
-}
-
-impl std::fmt::Display for GivenError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            GivenError::Form(argument, given) => write!(
-                f,
-                "{argument} {given:?}: expected NAME=COMMAND with a NAME of letters, digits and -_., such as \
-                 mine='./balancer {{port}} {{o1}} {{o2}} {{o3}}'"
-            ),
-            GivenError::Name(argument, name) => {
-                write!(
-                    f,
-                    "{argument} {name:?}: there is already a program of this name, expected another name"
-                )
-            }
-            GivenError::Port(argument, name) => {
-                write!(
-                    f,
-                    "{argument} {name:?}: expected {{port}} in the command, or the fixed port with --listens"
-                )
-            }
-            GivenError::Backends(count) => write!(f, "--backends: expected {BACKENDS} ports, got {count}"),
-            GivenError::Behind(name) => {
-                write!(f, "--behind {name:?}: expected the NAME of a --server with {{port}}")
-            }
-        }
-    }
-}
+const FORM: &str = "expected NAME=COMMAND with a NAME of letters, digits and -_., such as \
+                    mine='./balancer {port} {o1} {o2} {o3}'";
 
 /// Splits `NAME=COMMAND`.
-fn split<'a>(argument: &'static str, given: &'a str) -> Result<(&'a str, &'a str), GivenError> {
+fn split<'a>(argument: &str, given: &'a str) -> Result<(&'a str, &'a str), String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let form = || GivenError::Form(argument, given.into());
-    let (name, command) = given.split_once('=').ok_or_else(form)?;
-    let good =
-        !name.is_empty() && name.chars().all(fits) && !name.starts_with('.') && !command.trim().is_empty();
-    if good { Ok((name, command)) } else { Err(form()) }
+    let is_name = |name: &str| !name.is_empty() && !name.starts_with('.') && name.chars().all(fits);
+    let parts = given.split_once('=').filter(|(name, command)| is_name(name) && !command.trim().is_empty());
+    parts.ok_or_else(|| format!("{argument} {given:?}: {FORM}"))
 }
 
 impl Given {
-    /// Returns the balancers, then the servers.
-    pub(crate) fn targets(&self) -> Result<Vec<Target>, GivenError> {
+    /// Returns the balancers, then the servers. The error names the argument, its value, and what was expected.
+    pub(crate) fn targets(&self) -> Result<Vec<Target>, String> {
         if !self.backends.is_empty() && self.backends.len() != BACKENDS {
-            return Err(GivenError::Backends(self.backends.len()));
+            return Err(format!("--backends: expected {BACKENDS} ports, got {}", self.backends.len()));
         }
         let backend_command = self.behind.as_deref().map(|name| self.server_command(name)).transpose()?;
         let mut listens = self.listens.iter().copied();
         let mut last = None;
-        let mut found: Vec<Target> = Vec::new();
+        let mut names: Vec<String> = all().into_iter().map(|target| target.id).collect();
+        let mut found = Vec::new();
         let kinds = [("--target", What::Balancer, &self.targets), ("--server", What::Server, &self.servers)];
-        for (argument, what, list) in kinds {
-            for given in list {
-                let (name, command) = split(argument, given)?;
-                let built_in = all().into_iter();
-                if built_in.chain(found.iter().cloned()).any(|target| target.id == name) {
-                    return Err(GivenError::Name(argument, name.into()));
-                }
-                let mut fixed = Fixed::default();
-                if !command.contains("{port}") {
-                    last = listens.next().or(last);
-                    fixed.listens = Some(last.ok_or_else(|| GivenError::Port(argument, name.into()))?);
-                }
-                if what == What::Balancer {
-                    fixed.backends.clone_from(&self.backends);
-                    fixed.backend_command.clone_from(&backend_command);
-                }
-                found.push(user(name, what, command, fixed));
+        let given =
+            kinds.iter().flat_map(|(argument, what, list)| list.iter().map(move |g| (argument, *what, g)));
+        for (argument, what, given) in given {
+            let (name, command) = split(argument, given)?;
+            let wrong = |expected: &str| format!("{argument} {name:?}: {expected}");
+            if names.iter().any(|known| known == name) {
+                return Err(wrong("there is already a program of this name, expected another name"));
             }
+            names.push(name.into());
+            let mut fixed = Fixed::default();
+            if !command.contains("{port}") {
+                last = listens.next().or(last);
+                let port = last
+                    .ok_or_else(|| wrong("expected {port} in the command, or the fixed port with --listens"));
+                fixed.listens = Some(port?);
+            }
+            if what == What::Balancer {
+                fixed.backends.clone_from(&self.backends);
+                fixed.backend_command.clone_from(&backend_command);
+            }
+            let command = vec!["/bin/sh".into(), "-c".into(), command.into()];
+            let fixed = Some(fixed);
+            found.push(Target { what, kind: TargetKind::User, command, fixed, ..simple(name, "", None) });
         }
         Ok(found)
     }
 
-    fn server_command(&self, name: &str) -> Result<String, GivenError> {
+    fn server_command(&self, name: &str) -> Result<String, String> {
         let servers = self.servers.iter().filter_map(|given| given.split_once('='));
         let mut named = servers.filter(|(n, command)| *n == name && command.contains("{port}"));
-        named.next().map(|(_, command)| command.to_owned()).ok_or_else(|| GivenError::Behind(name.into()))
+        let command = named.next().map(|(_, command)| command.to_owned());
+        command.ok_or_else(|| format!("--behind {name:?}: expected the NAME of a --server with {{port}}"))
     }
-}
-
-fn user(name: &str, what: What, command: &str, fixed: Fixed) -> Target {
-    let command = vec!["/bin/sh".into(), "-c".into(), command.into()];
-    Target { what, kind: TargetKind::User, command, fixed: Some(fixed), ..simple(name, "", None) }
 }
 
 /// Parses one balancer of the user that has no fixed ports.
 #[cfg(test)]
 pub(crate) fn balancer(given: &str) -> Result<Target, String> {
     let given = Given { targets: vec![given.into()], ..Given::default() };
-    given.targets().map_err(|error| error.to_string())?.pop().ok_or_else(|| "no target".into())
+    given.targets()?.pop().ok_or_else(|| "no target".into())
 }
 
 #[cfg(test)]
@@ -142,7 +107,7 @@ mod tests {
 
     fn parse(line: &[&str]) -> Result<Vec<Target>, String> {
         let line = Line::try_parse_from([&["lab"], line].concat()).map_err(|error| error.to_string())?;
-        line.given.targets().map_err(|error| error.to_string())
+        line.given.targets()
     }
 
     #[test]

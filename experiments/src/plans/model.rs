@@ -1,6 +1,6 @@
 //! A plan: the cells to measure, and the targets.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The version of the layout of plans and results.
 pub(crate) const SCHEMA: u32 = 2;
@@ -81,29 +81,46 @@ pub(crate) enum Against {
 }
 
 /// A measured program that answers HTTP.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Target {
     /// Unique, such as `thread`, `async`, `serve-thread`, `haproxy`, `thread-textbook`, `ablate-access-log`.
     pub(crate) id: String,
     /// The name in the report, such as `Neraca, thread engine`.
+    #[serde(default)]
     pub(crate) title: String,
+    #[serde(default)]
     pub(crate) what: What,
+    #[serde(default)]
     pub(crate) kind: TargetKind,
     /// The id of the target without the change, for variants, ablations and `thread-again`.
     pub(crate) baseline: Option<String>,
     /// Number of worker threads, if the target is measured for it.
-    #[serde(default)]
     pub(crate) workers: Option<u32>,
     /// The program that must be installed.
-    #[serde(default)]
     pub(crate) needs: Option<String>,
     /// The command. Placeholders are filled when the target starts; experiments/plans/targets.toml lists them.
+    #[serde(deserialize_with = "words")]
     pub(crate) command: Vec<String>,
     /// The configuration file, with the same placeholders, stored as `{dir}/{id}.conf`.
     pub(crate) config: Option<String>,
     /// Only for programs of the user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fixed: Option<Fixed>,
+}
+
+/// Reads a command: one line in a file for people, a list of words in plan.json.
+fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Command {
+        Line(String),
+        Words(Vec<String>),
+    }
+    Ok(match Command::deserialize(from)? {
+        Command::Line(line) => line.split_whitespace().map(Into::into).collect(),
+        Command::Words(words) => words,
+    })
 }
 
 /// Fixed ports of a program, and the command of its backends.
@@ -129,7 +146,7 @@ pub(crate) enum What {
 }
 
 /// Why a target is measured. It says nothing about what the target does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum TargetKind {
     /// One of our two engines, without a change.
@@ -145,6 +162,7 @@ pub(crate) enum TargetKind {
     /// Does less than the others, and shows what the least costs.
     Reference,
     /// Given by the user.
+    #[default]
     User,
 }
 
@@ -210,10 +228,11 @@ pub(crate) enum Section {
     Profile,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Work {
     /// wrk, the prober and the collectors.
+    #[default]
     Load,
     /// `connections` idle keep-alive connections.
     Idle,

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::plans::model::{Target, TargetKind, What};
+use crate::plans::model::{Target, TargetKind};
 
 pub(crate) const THREAD: &str = "thread";
 pub(crate) const ASYNC: &str = "async";
@@ -20,63 +20,20 @@ pub(crate) const BACKENDS: &str = "{neraca} serve --engine async --listen 127.0.
 /// The file with the targets of the laboratory.
 const TARGETS: &str = include_str!("../../plans/targets.toml");
 
-/// A target as it is written in a file.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Written {
-    id: String,
-    title: Option<String>,
-    #[serde(default)]
-    what: What,
-    kind: Option<TargetKind>,
-    baseline: Option<String>,
-    workers: Option<u32>,
-    needs: Option<String>,
-    command: String,
-    config: Option<String>,
-}
-
-impl Written {
-    pub(crate) fn target(self) -> Target {
-        Target {
-            title: self.title.unwrap_or_else(|| self.id.clone()),
-            what: self.what,
-            kind: self.kind.unwrap_or(TargetKind::User),
-            baseline: self.baseline,
-            workers: self.workers,
-            needs: self.needs,
-            command: self.command.split_whitespace().map(Into::into).collect(),
-            config: self.config,
-            id: self.id,
-            fixed: None,
-        }
-    }
-}
-
 /// Returns the targets of the laboratory.
 pub(crate) fn all() -> Vec<Target> {
     #[derive(Deserialize)]
     struct File {
-        target: Vec<Written>,
+        target: Vec<Target>,
     }
     let file: File = toml::from_str(TARGETS).expect("targets.toml is checked by a test");
-    file.target.into_iter().map(Written::target).collect()
+    file.target
 }
 
 /// Makes a target with a command and a configuration, for measurements without a plan.
 pub(crate) fn simple(id: &str, line: &str, config: Option<String>) -> Target {
-    Target {
-        id: id.into(),
-        title: id.into(),
-        what: What::Balancer,
-        kind: TargetKind::Peer,
-        baseline: None,
-        workers: None,
-        needs: None,
-        command: line.split_whitespace().map(Into::into).collect(),
-        config,
-        fixed: None,
-    }
+    let command = line.split_whitespace().map(Into::into).collect();
+    Target { id: id.into(), title: id.into(), kind: TargetKind::Peer, command, config, ..Target::default() }
 }
 
 #[cfg(test)]

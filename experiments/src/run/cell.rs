@@ -8,11 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::plans::model::{Cell, Target, What, Work};
 use crate::run::child::Program;
 use crate::run::counters::RawCounters;
-use crate::run::lab::{Lab, STRACE, Server, Trouble, ask, cpus, failed};
+use crate::run::lab::{Lab, STRACE, Server, Trouble, cpus, failed};
 use crate::run::probe::{Prober, Spec, kept_request};
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::raw::{Found, IdleMemory, Raw, RawLoad, RawPrograms, RawSystem, Role};
-use crate::run::reply::Verdict;
+use crate::run::reply::{Verdict, ask};
 use crate::run::{profile, sockets};
 
 /// Probes per second: far below one percent of the load.
@@ -40,17 +40,11 @@ impl<'a> Lab<'a> {
         commands: &mut BTreeMap<String, String>,
     ) -> Result<Found, Trouble> {
         let mut values = self.values();
-        let backends = if target.what == What::Balancer {
-            Some(self.backends(target, cell, &mut values)?)
-        } else {
-            None
-        };
+        let is_balancer = target.what == What::Balancer;
+        let backends = is_balancer.then(|| self.backends(target, cell, &mut values)).transpose()?;
         let server = self.target(target, cell, values)?;
-        for (role, server) in [("target", Some(&server)), ("backends", backends.as_ref())] {
-            if let Some(server) = server {
-                commands.insert(role.into(), self.shorten(&server.command));
-            }
-        }
+        let servers = backends.iter().map(|backends| ("backends", backends)).chain([("target", &server)]);
+        commands.extend(servers.map(|(role, server)| (role.into(), self.shorten(&server.command))));
         let address = server.address()?;
         // A wrong body from a program of the user is no stop: the prober counts such bodies.
         match self.first_answer(address, cell)? {
@@ -66,13 +60,13 @@ impl<'a> Lab<'a> {
             }
             Work::Idle => Ok(Found::Idle(self.idle(cell, address, &server.program)?)),
             Work::Syscalls => {
-                let (client, _) = self.load_once(cell, cell.seconds, address)?;
+                let client = self.load_once(cell, cell.seconds, address)?;
                 server.program.stop().map_err(failed("strace"))?;
                 let strace = fs::read_to_string(self.scratch.join(STRACE)).map_err(failed("strace"))?;
                 Ok(Found::Syscalls { client, strace })
             }
             Work::Profile => {
-                let (client, _) = self.load_once(cell, cell.seconds, address)?;
+                let client = self.load_once(cell, cell.seconds, address)?;
                 server.program.stop().map_err(failed("perf"))?;
                 let folded = profile::read(&self.scratch.join(profile::FILE)).map_err(Trouble::Failed)?;
                 Ok(Found::Profile { client, folded })
@@ -88,7 +82,7 @@ impl<'a> Lab<'a> {
         backends: Option<Server<'a>>,
     ) -> Result<RawLoad, Trouble> {
         let address = server.address()?;
-        let warm = if cell.warm_s > 0.0 { Some(self.load_once(cell, cell.warm_s, address)?.0) } else { None };
+        let warm = if cell.warm_s > 0.0 { Some(self.load_once(cell, cell.warm_s, address)?) } else { None };
         let groups = (server.program.group(), backends.as_ref().map(|backends| backends.program.group()));
         let seconds = (cell.seconds - 0.2).max(0.1);
         let (path, body) = (cell.path.clone(), self.body(cell)?);

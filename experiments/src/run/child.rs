@@ -81,6 +81,14 @@ fn signal(group: u32, signal: Signal) {
     }
 }
 
+/// Waits until a condition holds, at most for [`PATIENCE`].
+fn wait_until(holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A running program. Its group is killed on drop.
 #[derive(Debug)]
 pub(crate) struct Program<'a> {
@@ -128,10 +136,7 @@ impl<'a> Program<'a> {
         if !self.has_ended() {
             signal(self.group(), Signal::TERM);
         }
-        let deadline = Instant::now() + PATIENCE;
-        while !self.has_ended() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(|| self.has_ended());
         self.end()
     }
 
@@ -139,10 +144,7 @@ impl<'a> Program<'a> {
         self.ended = true;
         signal(self.group(), Signal::KILL);
         let status = self.child.wait();
-        let deadline = Instant::now() + PATIENCE;
-        while proc::is_alive(self.group()) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(|| !proc::is_alive(self.group()));
         self.guard.tell('-', self.group())?;
         status
     }

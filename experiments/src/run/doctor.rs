@@ -16,6 +16,8 @@ use crate::run::proc::HostCounters;
 
 /// Maximum number of descriptors that a balancer needs: two for each of 2000 connections, and some more.
 const DESCRIPTORS: u64 = 4500;
+/// What to do when a program is missing.
+const SETUP: &str = "; `make bench-setup` installs it";
 /// Number of connections that may arrive at once.
 const BACKLOG: u64 = 1024;
 
@@ -53,9 +55,8 @@ pub(crate) fn examine(neraca: &Path, host_name: Option<&str>) -> Diagnosis {
     for (name, arguments, needed) in TOOLS {
         match version(name, arguments) {
             Some(version) => drop(tools.insert(name.to_owned(), version)),
-            None if needed => fatal.push(format!("{name} is missing; `make bench-setup` installs it")),
-            None => warnings
-                .push(format!("{name} is missing, so its part is left out; `make bench-setup` installs it")),
+            None if needed => fatal.push(format!("{name} is missing{SETUP}")),
+            None => warnings.push(format!("{name} is missing, so its part is left out{SETUP}")),
         }
     }
     if neraca.with_file_name("examples/byte_pump").exists() {
@@ -63,28 +64,26 @@ pub(crate) fn examine(neraca: &Path, host_name: Option<&str>) -> Diagnosis {
     }
     let host = host(host_name, descriptors);
     if descriptors < DESCRIPTORS {
-        let remedy = format!(
-            "`ulimit -Hn` must be at least {DESCRIPTORS} (limits.conf, or LimitNOFILE of the service)"
-        );
-        fatal.push(format!("the limit of open files is {descriptors}; {remedy}"));
+        fatal.push(format!(
+            "the limit of open files is {descriptors}; `ulimit -Hn` must be at least {DESCRIPTORS} (limits.conf, or \
+             LimitNOFILE of the service)"
+        ));
     }
     if host.somaxconn < BACKLOG {
-        let remedy =
-            format!("`sysctl net.core.somaxconn={BACKLOG}` or more allows all clients to connect at once");
-        warnings.push(format!("a listen queue holds only {} connections; {remedy}", host.somaxconn));
+        warnings.push(format!(
+            "a listen queue holds only {} connections; `sysctl net.core.somaxconn={BACKLOG}` or more allows all clients \
+             to connect at once",
+            host.somaxconn
+        ));
     }
     if let Some(governor) = host.governor.as_deref().filter(|governor| *governor != "performance") {
         warnings.push(format!(
             "the CPU governor is {governor}; `cpupower frequency-set -g performance` steadies it"
         ));
     }
-    let noise = Noise::measure();
-    warnings.extend(noise.warning());
-    let binary = binary(neraca);
-    if let Err(problem) = &binary {
-        fatal.push(problem.clone());
-    }
-    Diagnosis { tools, host, neraca: binary.ok(), fatal, warnings }
+    warnings.extend(Noise::measure().warning());
+    let neraca = binary(neraca).map_err(|problem| fatal.push(problem)).ok();
+    Diagnosis { tools, host, neraca, fatal, warnings }
 }
 
 /// Returns the first line that a program prints about its version.
@@ -244,13 +243,8 @@ mod tests {
         let cases = [((1, 99, 0), None), ((4, 96, 0), Some("wider")), ((1, 90, 9), Some("left out"))];
         for ((process, idle, steal), expected) in cases {
             let said = Noise::between(&host(0, 0, 0), &host(process, idle, steal)).warning();
-            assert!(
-                match expected {
-                    None => said.is_none(),
-                    Some(part) => said.as_ref().is_some_and(|said| said.contains(part)),
-                },
-                "{said:?}"
-            );
+            assert_eq!(said.is_some(), expected.is_some(), "{said:?}");
+            assert!(expected.is_none_or(|part| said.as_ref().unwrap().contains(part)), "{said:?}");
         }
     }
 

@@ -54,14 +54,6 @@ impl Waiter {
     }
 }
 
-/// The end of an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Connect,
-    Write,
-    Reply(Verdict),
-}
-
 /// One request in flight, with the times of its steps.
 pub(crate) struct Exchange {
     stream: TcpStream,
@@ -115,17 +107,16 @@ impl Exchange {
         self.stream.local_addr().ok().map(|address| address.port())
     }
 
-    /// Connects, writes and reads until the socket would block. Returns the end of the exchange, if it has ended.
-    pub(crate) fn advance(&mut self, request: &[u8], waiter: &mut Waiter) -> Option<End> {
+    /// Connects, writes and reads until the socket would block. Returns the verdict when the exchange has ended.
+    pub(crate) fn advance(&mut self, request: &[u8], waiter: &mut Waiter) -> Option<Verdict> {
         if self.connected.is_none() {
-            match self.stream.take_error() {
-                Ok(None) => {}
-                _ => return Some(End::Connect),
+            if !matches!(self.stream.take_error(), Ok(None)) {
+                return Some(Verdict::Connect);
             }
             match self.stream.peer_addr() {
                 Ok(_) => self.connected = Some(Instant::now()),
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => return None,
-                Err(_) => return Some(End::Connect),
+                Err(_) => return Some(Verdict::Connect),
             }
         }
         while self.sent_bytes < request.len() {
@@ -135,24 +126,24 @@ impl Exchange {
                 Ok(n) => self.sent_bytes += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Some(End::Write),
+                Err(_) => return Some(Verdict::Write),
             }
         }
         loop {
             match self.stream.read(&mut waiter.buffer) {
                 Ok(0) => {
                     self.closed = true;
-                    return Some(End::Reply(self.reply.ended()));
+                    return Some(self.reply.ended());
                 }
                 Ok(n) => {
                     self.first.get_or_insert_with(Instant::now);
                     if let Some(verdict) = self.reply.received(&waiter.buffer[..n]) {
-                        return Some(End::Reply(verdict));
+                        return Some(verdict);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Some(End::Reply(self.reply.ended())),
+                Err(_) => return Some(self.reply.ended()),
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +15,7 @@ use crate::plans::model::{Cell, Target, Work};
 use crate::plans::targets;
 use crate::run::child::{Guard, Program};
 use crate::run::probe::request;
-use crate::run::proc::GroupCounters;
-use crate::run::reply::{Reply, Verdict};
+use crate::run::reply::{Verdict, ask};
 use crate::run::wrk::{self, Client};
 use crate::run::{profile, site};
 
@@ -63,11 +62,11 @@ impl From<Trouble> for Stopped {
     }
 }
 
-pub(crate) fn broken(what: &Path) -> impl Fn(std::io::Error) -> Trouble + '_ {
+pub(crate) fn broken(what: &Path) -> impl Fn(io::Error) -> Trouble + '_ {
     move |error| Trouble::Broken(format!("{}: {error}", what.display()))
 }
 
-pub(crate) fn failed(what: &str) -> impl Fn(std::io::Error) -> Trouble + '_ {
+pub(crate) fn failed(what: &str) -> impl Fn(io::Error) -> Trouble + '_ {
     move |error| Trouble::Failed(format!("{what}: {error}"))
 }
 
@@ -93,7 +92,7 @@ pub(crate) fn with<T>(
     work: impl FnOnce(&Lab<'_>) -> Result<T, Stopped>,
 ) -> Result<T, Stopped> {
     let scratch = std::env::temp_dir().join(format!("neraca-lab-{}", std::process::id()));
-    let cannot = |error: std::io::Error| format!("{}: {error}", scratch.display());
+    let cannot = |error: io::Error| format!("{}: {error}", scratch.display());
     fs::create_dir_all(&scratch).map_err(cannot)?;
     // The guard removes the directory.
     let guard = Guard::start(&scratch).map_err(|error| format!("the guard does not start: {error}"))?;
@@ -228,14 +227,14 @@ impl<'a> Lab<'a> {
         let deadline = Instant::now() + patience;
         let listeners = words.iter().filter(|word| *word == "--listen").count().max(1);
         loop {
-            let addresses = match given.is_empty() {
-                false if given.iter().all(|address| TcpStream::connect(address).is_ok()) => given.clone(),
-                false => Vec::new(),
-                true => Some(listening(&fs::read_to_string(&out).unwrap_or_default()))
-                    .filter(|addresses| addresses.len() >= listeners)
-                    .unwrap_or_default(),
+            let (addresses, ready) = if given.is_empty() {
+                let printed = listening(&fs::read_to_string(&out).unwrap_or_default());
+                let ready = printed.len() >= listeners;
+                (printed, ready)
+            } else {
+                (given.clone(), given.iter().all(|address| TcpStream::connect(address).is_ok()))
             };
-            if !addresses.is_empty() && !program.has_ended() {
+            if ready && !program.has_ended() {
                 return Ok(Server { program, addresses, stats, command });
             }
             if program.has_ended() || Instant::now() > deadline {
@@ -291,17 +290,16 @@ impl<'a> Lab<'a> {
         wrk::parse(&json).map_err(Trouble::Failed)
     }
 
-    /// Runs wrk to its end. Returns its report and its kernel counters.
+    /// Runs wrk to its end. Returns its report.
     pub(crate) fn load_once(
         &self,
         cell: &Cell,
         seconds: f64,
         address: SocketAddr,
-    ) -> Result<(Client, GroupCounters), Trouble> {
+    ) -> Result<Client, Trouble> {
         let client = self.wrk(cell, seconds, address)?;
         self.wait(&client, seconds, |_| ())?;
-        let counters = GroupCounters::of_group(client.group());
-        Ok((self.wrk_report(client)?, counters))
+        self.wrk_report(client)
     }
 
     pub(crate) fn wrk_words(&self, cell: &Cell, seconds: f64, address: SocketAddr) -> Vec<String> {
@@ -336,35 +334,13 @@ impl<'a> Lab<'a> {
     }
 }
 
-/// Sends one request and reads the whole response.
-pub(crate) fn ask(
-    stream: &mut TcpStream,
-    request: &[u8],
-    body: &Arc<[u8]>,
-) -> std::io::Result<(Verdict, Reply)> {
-    stream.set_read_timeout(Some(START))?;
-    stream.write_all(request)?;
-    let mut reply = Reply::new(Arc::clone(body));
-    let mut buffer = [0; 16 * 1024];
-    loop {
-        match stream.read(&mut buffer)? {
-            0 => return Ok((reply.ended(), reply)),
-            n => {
-                if let Some(verdict) = reply.received(&buffer[..n]) {
-                    return Ok((verdict, reply));
-                }
-            }
-        }
-    }
-}
-
 pub(crate) fn cpus() -> u64 {
     thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
 
 /// Finds a free port below the range of ports that the kernel gives to connections. In that range one of thousands of
 /// connections would often take the port before the program does. Each process begins the search at another port.
-pub(crate) fn free_port() -> std::io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     const PORTS: std::ops::Range<u32> = 10_000..30_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let mut taken = None;
@@ -376,7 +352,7 @@ pub(crate) fn free_port() -> std::io::Result<u16> {
             Err(error) => taken = Some(error),
         }
     }
-    Err(taken.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
+    Err(taken.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
 }
 
 /// Replaces each `{name}` by its value.

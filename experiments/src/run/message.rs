@@ -60,10 +60,9 @@ pub(crate) fn request(bytes: &[u8]) -> Progress {
         Err(_) => return Progress::Invalid,
     };
     let line = format!("{} {}", head.method.unwrap_or_default(), head.path.unwrap_or_default());
-    let version = head.version.unwrap_or(0);
-    let fields = collect(head.headers);
-    let Ok(end) = framing(&fields, version) else { return Progress::Invalid };
-    body(bytes, used, end.unwrap_or(End::Length(0)), false, (0, line, fields, version))
+    let head = Head { status: 0, line, fields: collect(head.headers), version: head.version.unwrap_or(0) };
+    let Ok(end) = head.framing() else { return Progress::Invalid };
+    head.with_body(bytes, used, end.unwrap_or(End::Length(0)), false)
 }
 
 /// Reads the next request of a connection. `received` keeps the bytes that follow it. None at the end of the connection.
@@ -101,10 +100,10 @@ pub(crate) fn response(bytes: &[u8], to_head: bool, ended: bool) -> Progress {
             start = used;
             continue;
         }
-        let fields = collect(head.headers);
-        let Ok(end) = framing(&fields, version) else { return Progress::Invalid };
+        let head = Head { status, line: String::new(), fields: collect(head.headers), version };
+        let Ok(end) = head.framing() else { return Progress::Invalid };
         let end = if to_head || matches!(status, 101 | 204 | 304) { Some(End::Length(0)) } else { end };
-        return body(bytes, used, end.unwrap_or(End::Close), ended, (status, String::new(), fields, version));
+        return head.with_body(bytes, used, end.unwrap_or(End::Close), ended);
     }
 }
 
@@ -113,58 +112,62 @@ fn collect(fields: &[httparse::Header<'_>]) -> Vec<(String, String)> {
     fields.iter().map(|field| (field.name.to_owned(), text(field.value))).collect()
 }
 
-/// Finds the end of the body in the fields (RFC 9112, section 6.3). None when the fields say nothing.
-fn framing(fields: &[(String, String)], version: u8) -> Result<Option<End>, ()> {
-    let all = |name: &str| -> Vec<&str> {
-        let named = fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
-        named.map(|(_, value)| value.as_str()).collect()
-    };
-    match (&all("content-length")[..], &all("transfer-encoding")[..]) {
-        ([], []) => Ok(None),
-        ([length], []) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
-            length.parse().map(|length| Some(End::Length(length))).map_err(|_| ())
-        }
-        ([], [coding]) if version == 1 && coding.eq_ignore_ascii_case("chunked") => Ok(Some(End::Chunks)),
-        _ => Err(()),
-    }
+/// The start of a message.
+struct Head {
+    status: u16,
+    line: String,
+    fields: Vec<(String, String)>,
+    /// The minor version of HTTP/1.
+    version: u8,
 }
 
-fn body(
-    bytes: &[u8],
-    used: usize,
-    end: End,
-    ended: bool,
-    (status, line, fields, version): (u16, String, Vec<(String, String)>, u8),
-) -> Progress {
-    let rest = &bytes[used..];
-    let (body, length) = match end {
-        End::Length(length) => match rest.get(..length) {
-            Some(body) => (body.to_vec(), length),
-            None => return Progress::Partial { status },
-        },
-        End::Chunks => match dechunk(rest) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Progress::Partial { status },
-            Err(()) => return Progress::Invalid,
-        },
-        End::Close if ended => (rest.to_vec(), rest.len()),
-        End::Close => return Progress::Partial { status },
-    };
-    let mut message =
-        Message { status, line, fields, body, bytes: used + length, keep: version == 1 && end != End::Close };
-    message.keep =
-        (message.keep || message.has("connection: keep-alive")) && !message.has("connection: close");
-    Progress::Done(message)
+impl Head {
+    /// Finds the end of the body in the fields (RFC 9112, section 6.3). None when the fields say nothing.
+    fn framing(&self) -> Result<Option<End>, ()> {
+        let all = |name: &str| -> Vec<&str> {
+            let named = self.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+            named.map(|(_, value)| value.as_str()).collect()
+        };
+        match (&all("content-length")[..], &all("transfer-encoding")[..]) {
+            ([], []) => Ok(None),
+            ([length], []) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
+                length.parse().map(|length| Some(End::Length(length))).map_err(|_| ())
+            }
+            ([], [coding]) if self.version == 1 && coding.eq_ignore_ascii_case("chunked") => {
+                Ok(Some(End::Chunks))
+            }
+            _ => Err(()),
+        }
+    }
+
+    /// Reads the body, which starts after `used` bytes.
+    fn with_body(self, bytes: &[u8], used: usize, end: End, ended: bool) -> Progress {
+        let Head { status, line, fields, version } = self;
+        let rest = &bytes[used..];
+        let found = match end {
+            End::Length(length) => rest.get(..length).map(|body| (body.to_vec(), length)),
+            End::Chunks => match dechunk(rest) {
+                Ok(found) => found,
+                Err(()) => return Progress::Invalid,
+            },
+            End::Close => ended.then(|| (rest.to_vec(), rest.len())),
+        };
+        let Some((body, length)) = found else { return Progress::Partial { status } };
+        let keep = version == 1 && end != End::Close;
+        let mut message = Message { status, line, fields, body, bytes: used + length, keep };
+        message.keep = (keep || message.has("connection: keep-alive")) && !message.has("connection: close");
+        Progress::Done(message)
+    }
 }
 
 /// Returns the decoded body and its length on the wire; None while bytes are missing.
 fn dechunk(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, ()> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
-        let Ok(httparse::Status::Complete((used, size))) =
-            httparse::parse_chunk_size(&bytes[at..]).map_err(|_| ())
-        else {
-            return httparse::parse_chunk_size(&bytes[at..]).map(|_| None).map_err(|_| ());
+        let (used, size) = match httparse::parse_chunk_size(&bytes[at..]) {
+            Ok(httparse::Status::Complete(found)) => found,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(_) => return Err(()),
         };
         at += used;
         if size == 0 {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use serde::{Deserialize, Serialize};
 
-use crate::run::exchange::{End, Exchange, NICE, Waiter, is_silent, micros};
+use crate::run::exchange::{Exchange, NICE, Waiter, is_silent, micros};
 use crate::run::histogram::Histogram;
 use crate::run::reply::Verdict;
 
@@ -210,11 +210,11 @@ impl Session {
             return self.idle.retain(|(idle, stream)| *idle != number || is_silent(stream));
         };
         let request = if *is_kept { &self.kept_request } else { &self.request };
-        let Some(end) = exchange.advance(request, &mut self.waiter) else { return };
+        let Some(verdict) = exchange.advance(request, &mut self.waiter) else { return };
         let Some((is_kept, exchange)) = self.exchanges.remove(&number) else { return };
-        self.count(is_kept, &exchange, end);
+        self.count(is_kept, &exchange, verdict);
         let port = exchange.port();
-        match exchange.into_kept().filter(|_| is_kept && end == End::Reply(Verdict::Good)) {
+        match exchange.into_kept().filter(|_| is_kept && verdict == Verdict::Good) {
             Some(stream) => self.idle.push((number, stream)),
             None => {
                 if let (Ok(mut ports), Some(port)) = (self.ports.lock(), port) {
@@ -224,23 +224,22 @@ impl Session {
         }
     }
 
-    fn count(&mut self, is_kept: bool, exchange: &Exchange, end: End) {
+    fn count(&mut self, is_kept: bool, exchange: &Exchange, verdict: Verdict) {
         let times = self.times(is_kept);
-        if matches!(end, End::Reply(Verdict::Status | Verdict::Corrupt)) {
+        if matches!(verdict, Verdict::Status | Verdict::Corrupt) {
             times.difference.get_or_insert_with(|| exchange.reply.difference());
         }
         let errors = &mut times.errors;
-        match end {
-            End::Connect => errors.connect += 1,
-            End::Write => errors.write += 1,
-            End::Reply(Verdict::Broken) => errors.read += 1,
-            End::Reply(Verdict::Status) => errors.status += 1,
-            End::Reply(Verdict::Truncated) => errors.truncated += 1,
-            End::Reply(Verdict::Corrupt) => errors.corrupt += 1,
-            End::Reply(Verdict::Good) => {
-                if let (Some(connected), Some(sent), Some(first)) =
-                    (exchange.connected, exchange.sent, exchange.first)
-                {
+        match verdict {
+            Verdict::Connect => errors.connect += 1,
+            Verdict::Write => errors.write += 1,
+            Verdict::Broken => errors.read += 1,
+            Verdict::Status => errors.status += 1,
+            Verdict::Truncated => errors.truncated += 1,
+            Verdict::Corrupt => errors.corrupt += 1,
+            Verdict::Good => {
+                let steps = (exchange.connected, exchange.sent, exchange.first);
+                if let (Some(connected), Some(sent), Some(first)) = steps {
                     times.connect_us.record(micros(exchange.started, connected));
                     times.waiting_us.record(micros(sent, first));
                     times.total_us.record(micros(exchange.intended, Instant::now()));

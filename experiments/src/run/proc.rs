@@ -6,7 +6,7 @@
 use std::fs;
 
 use procfs::process::{Process, Stat, all_processes};
-use procfs::{CurrentSI, KernelStats};
+use procfs::{CpuTime, CurrentSI, KernelStats};
 use serde::{Deserialize, Serialize};
 
 /// Counters of a group of processes, since the start of each process.
@@ -105,23 +105,21 @@ impl GroupCounters {
 impl HostCounters {
     /// Reads the counters of the machine.
     pub(crate) fn read() -> Self {
-        let swapped = procfs::vmstat().unwrap_or_default();
-        let swapped = ["pswpin", "pswpout"].map(|name| swapped.get(name).map_or(0, |n| *n as u64));
+        let vmstat = procfs::vmstat().unwrap_or_default();
         let netstat = fs::read_to_string("/proc/net/netstat").unwrap_or_default();
         let dropped = |name| parse_netstat(&netstat, "TcpExt", name).unwrap_or(0);
-        let mut counters = HostCounters {
-            swapped_pages: swapped.iter().sum(),
+        let cpu = KernelStats::current().ok().map(|stats| stats.total);
+        let ticks = |sum: fn(&CpuTime) -> u64| cpu.as_ref().map_or(0, sum);
+        HostCounters {
+            process_ticks: ticks(|cpu| cpu.user + cpu.nice + cpu.system),
+            interrupt_ticks: ticks(|cpu| cpu.irq.unwrap_or(0) + cpu.softirq.unwrap_or(0)),
+            idle_ticks: ticks(|cpu| cpu.idle + cpu.iowait.unwrap_or(0)),
+            steal_ticks: ticks(|cpu| cpu.steal.unwrap_or(0)),
+            swapped_pages: ["pswpin", "pswpout"].iter().filter_map(|name| vmstat.get(*name)).sum::<i64>()
+                as u64,
             listen_overflows: dropped("ListenOverflows"),
             listen_drops: dropped("ListenDrops"),
-            ..HostCounters::default()
-        };
-        if let Ok(KernelStats { total: cpu, .. }) = KernelStats::current() {
-            counters.process_ticks = cpu.user + cpu.nice + cpu.system;
-            counters.interrupt_ticks = cpu.irq.unwrap_or(0) + cpu.softirq.unwrap_or(0);
-            counters.idle_ticks = cpu.idle + cpu.iowait.unwrap_or(0);
-            counters.steal_ticks = cpu.steal.unwrap_or(0);
         }
-        counters
     }
 }
 

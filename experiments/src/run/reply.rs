@@ -1,13 +1,23 @@
 //! Reads one response and compares it with the expected response.
 
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::run::message::{self, Message, Progress};
 
-/// The verdict about a response.
+/// Maximum time that [`ask`] waits for the next bytes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The verdict about an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Good,
+    /// The connection was not opened.
+    Connect,
+    /// The request was not sent.
+    Write,
     /// The response is not HTTP, or ended within the head.
     Broken,
     /// The status is not 200.
@@ -74,6 +84,23 @@ impl Reply {
         };
         self.message = Some(message);
         verdict
+    }
+}
+
+/// Sends one request and reads the whole response.
+pub(crate) fn ask(stream: &mut TcpStream, request: &[u8], body: &Arc<[u8]>) -> io::Result<(Verdict, Reply)> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request)?;
+    let mut reply = Reply::new(Arc::clone(body));
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        let verdict = match stream.read(&mut buffer)? {
+            0 => Some(reply.ended()),
+            n => reply.received(&buffer[..n]),
+        };
+        if let Some(verdict) = verdict {
+            return Ok((verdict, reply));
+        }
     }
 }
 

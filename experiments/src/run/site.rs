@@ -1,10 +1,9 @@
 //! The served files. Their bytes are the same on every machine, and all lines differ.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::{fs, io};
 
 use crate::plans::build::FILES;
 
@@ -17,13 +16,12 @@ fn contents(bytes: u64) -> Vec<u8> {
 /// Writes the site and returns the contents by name.
 pub(crate) fn make(root: &Path) -> io::Result<BTreeMap<String, Arc<[u8]>>> {
     fs::create_dir_all(root)?;
-    let mut bodies = BTreeMap::new();
-    for (name, bytes) in FILES {
+    let write = |(name, bytes): (&str, u64)| {
         let body = contents(bytes);
         fs::write(root.join(name), &body)?;
-        bodies.insert(name.to_owned(), Arc::from(body));
-    }
-    Ok(bodies)
+        Ok((name.to_owned(), Arc::from(body)))
+    };
+    FILES.into_iter().map(write).collect()
 }
 
 #[cfg(test)]

@@ -41,11 +41,12 @@ pub(crate) struct ClientErrors {
 
 /// Returns the command of wrk. wrk accepts only whole seconds.
 pub(crate) fn command(cell: &Cell, seconds: f64, script: &Path, url: &str) -> Vec<String> {
-    let mut words = vec!["wrk".into()];
-    words.extend(["-c".into(), cell.connections.to_string(), "-t".into(), cell.threads.to_string()]);
-    words.extend(["-d".into(), format!("{}s", seconds.ceil().max(1.0))]);
-    words.extend(["--timeout".into(), format!("{TIMEOUT_S}s"), "--latency".into()]);
-    words.extend(["-s".into(), script.display().to_string()]);
+    let seconds = seconds.ceil().max(1.0);
+    let Cell { connections, threads, .. } = cell;
+    let flags =
+        format!("wrk -c {connections} -t {threads} -d {seconds}s --timeout {TIMEOUT_S}s --latency -s");
+    let mut words: Vec<String> = flags.split(' ').map(Into::into).collect();
+    words.push(script.display().to_string());
     if !cell.keep_alive {
         words.extend(["-H".into(), "Connection: close".into()]);
     }

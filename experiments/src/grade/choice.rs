@@ -1,0 +1,91 @@
+//! What `grade` and `capacity` share: the choice of the balancers, the setting of a run, and the results of earlier runs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plans::build::ordinary;
+use crate::plans::given::Given;
+use crate::plans::model::{Cell, Target, TargetKind, What};
+use crate::plans::targets::{self, ASYNC, THREAD};
+use crate::run::doctor::{self, Diagnosis};
+use crate::run::manifest::{Binary, Host};
+
+/// The measured balancers when the user gives none.
+const BUILT_IN: [&str; 4] = [THREAD, ASYNC, "haproxy", "nginx"];
+
+/// The arguments that choose the balancers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Choice {
+    #[command(flatten)]
+    given: Given,
+    /// Only these balancers [default: every --target; without --target: thread, async, haproxy and nginx]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// The program under test
+    #[arg(long, value_name = "FILE", default_value = "target/release/neraca")]
+    pub(crate) neraca: PathBuf,
+}
+
+/// The time, the machine and the programs of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Setting {
+    /// UTC.
+    pub(crate) started: String,
+    pub(crate) host: Host,
+    pub(crate) neraca: Option<Binary>,
+    /// The installed programs: name and version.
+    #[serde(default)]
+    pub(crate) tools: BTreeMap<String, String>,
+}
+
+impl Setting {
+    /// True when the results of both runs may stand on one page.
+    pub(crate) fn fits(&self, other: &Setting) -> bool {
+        let build = |setting: &Setting| setting.neraca.as_ref().map(|neraca| neraca.sha256.clone());
+        build(self) == build(other) && self.host.fingerprint == other.host.fingerprint
+    }
+}
+
+impl Choice {
+    /// Checks the machine. Returns the chosen balancers and the setting.
+    pub(crate) fn examine(&self) -> Result<(Vec<Target>, Setting), String> {
+        let Diagnosis { tools, host, neraca, .. } = doctor::examine(&self.neraca, None);
+        let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        Ok((self.balancers(&tools)?, Setting { started, host, neraca, tools }))
+    }
+
+    /// Returns the balancers of the user, or the built-in ones.
+    fn balancers(&self, installed: &BTreeMap<String, String>) -> Result<Vec<Target>, String> {
+        let only = &self.only;
+        let mut user = self.given.targets()?;
+        user.retain(|target| target.what == What::Balancer);
+        let built_in = user.is_empty() || !only.is_empty();
+        let mut all = targets::all();
+        all.retain(|target| built_in && target.what == What::Balancer);
+        all.retain(|target| target.needs.as_ref().is_none_or(|tool| installed.contains_key(tool)));
+        all.extend(user);
+        if let Some(wrong) = only.iter().find(|name| all.iter().all(|target| target.id != **name)) {
+            let known: Vec<&str> = all.iter().map(|target| target.id.as_str()).collect();
+            return Err(format!("--only {wrong:?}: expected one of {}", known.join(", ")));
+        }
+        all.retain(|target| match only.is_empty() {
+            true => target.kind == TargetKind::User || BUILT_IN.contains(&target.id.as_str()),
+            false => only.contains(&target.id),
+        });
+        Ok(all)
+    }
+}
+
+/// Puts the results of an earlier run before the new results, without those of balancers that are measured again.
+pub(crate) fn keep_earlier<T>(results: &mut Vec<T>, mut earlier: Vec<T>, name: fn(&T) -> &str) {
+    earlier.retain(|old| results.iter().all(|new| name(new) != name(old)));
+    results.splice(0..0, earlier);
+}
+
+/// The request of every measurement: 50 connections of wrk, 128 bytes.
+pub(crate) fn cell() -> Cell {
+    Cell { connections: 50, seconds: 2.0, ..ordinary("graded") }
+}

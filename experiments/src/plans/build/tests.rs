@@ -1,0 +1,148 @@
+//! Tests of the plans of the laboratory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::plans::model::Quantity;
+use crate::plans::targets;
+
+/// Makes a plan of the laboratory over all its targets and one of a user.
+pub(crate) fn plan(name: &str, changes: &Changes) -> Plan {
+    let targets: Vec<Target> =
+        targets::all().into_iter().chain([crate::plans::given::balancer("mine=x {port}").unwrap()]).collect();
+    let (_, text) = PLANS.iter().find(|(known, _)| *known == name).unwrap();
+    parse(name, text).unwrap().plan(targets, &[], changes).unwrap()
+}
+
+#[test]
+fn every_cell_has_a_name_and_a_target() {
+    for (name, _) in PLANS {
+        let plan = plan(name, &Changes::default());
+        let ids: BTreeSet<&str> = plan.cells.iter().map(|cell| cell.id.as_str()).collect();
+        assert_eq!(ids.len(), plan.cells.len(), "{name}");
+        for (seq, cell) in plan.cells.iter().enumerate() {
+            assert_eq!(cell.seq, seq);
+            assert!(plan.targets.iter().any(|target| target.id == cell.target), "{cell:?}");
+        }
+    }
+}
+
+#[test]
+fn a_plan_keeps_to_its_time() {
+    for (name, most) in [("smoke", 60.0), ("bench", 39.0 * 60.0)] {
+        let took = seconds(&plan(name, &Changes::default()).cells);
+        assert!(took <= most, "{name}: {took} s");
+    }
+}
+
+#[test]
+fn smoke_has_every_target_of_bench_but_the_control_and_some_plan_has_every_target() {
+    let [smoke, bench, peers] = ["smoke", "bench", "peers"].map(|name| plan(name, &Changes::default()));
+    let has = |plan: &Plan, id: &str| plan.cells.iter().any(|cell| cell.target == id);
+    for target in smoke.targets.iter().filter(|target| target.kind != TargetKind::Control) {
+        let id = target.id.as_str();
+        assert!(has(&smoke, id) || (!has(&bench, id) && has(&peers, id)), "{id}");
+    }
+}
+
+#[test]
+fn every_load_with_a_goal_wants_no_failure() {
+    let plan = plan("peers", &Changes::default());
+    assert_eq!(plan.goals.len(), 13);
+    for goals in &plan.goals {
+        let wants = |goal: &Goal| goal.measure == Quantity::Failed && goal.thread == 0.0;
+        assert!(goals.goals.iter().any(wants), "{:?}", goals.load);
+    }
+}
+
+/// Each target of a part is at every place of the order equally often.
+#[test]
+fn the_order_rotates_from_block_to_block() {
+    let plan = plan("bench", &Changes::default());
+    let mut places: BTreeMap<(&str, usize), usize> = BTreeMap::new();
+    let of = |cell: &&Cell| cell.section == Section::Assignment && cell.threads == 10;
+    for block in 0..12 {
+        let targets = plan.cells.iter().filter(of).filter(|cell| cell.block == block);
+        for (place, cell) in targets.enumerate() {
+            *places.entry((&cell.target, place)).or_default() += 1;
+        }
+    }
+    assert_eq!(places.values().copied().collect::<BTreeSet<_>>(), BTreeSet::from([3]), "{places:?}");
+}
+
+/// After any share of the run, each repeated part has about this share of its blocks.
+#[test]
+fn an_interrupted_run_is_a_smaller_study() {
+    let plan = plan("bench", &Changes::default());
+    let repeated = plan.cells.iter().rposition(|cell| cell.block > 0).unwrap();
+    for share in [0.25, 0.5, 0.75] {
+        let cut = &plan.cells[..(repeated as f64 * share) as usize];
+        for section in
+            [Section::Assignment, Section::Workers, Section::Ablations, Section::Servers, Section::Peers]
+        {
+            let blocks = |cells: &[Cell]| cells.iter().filter(|c| c.section == section).count() as f64;
+            let measured = blocks(cut) / blocks(&plan.cells);
+            assert!((measured - share).abs() < 0.13, "{section:?}: {measured} of {share}");
+        }
+    }
+    assert!(plan.cells[repeated + 1..].iter().all(|cell| cell.block == 0));
+}
+
+#[test]
+fn blocks_seconds_and_cells_can_be_changed() {
+    let count = |changes: &Changes, section| {
+        let plan = plan("bench", changes);
+        plan.cells.iter().filter(|cell| cell.section == section).map(|cell| cell.block + 1).max()
+    };
+    let more = Changes { blocks: Some(24), ..Changes::default() };
+    assert_eq!(count(&more, Section::Assignment), Some(24));
+    assert_eq!(count(&more, Section::Ablations), Some(16));
+    assert_eq!(count(&more, Section::Memory), Some(1));
+    let some = Changes { seconds: Some(5.0), only: vec!["servers".into()], ..Changes::default() };
+    let plan = plan("bench", &some);
+    assert!(plan.cells.iter().all(|cell| cell.section == Section::Servers && cell.seconds == 5.0));
+}
+
+#[test]
+fn a_wrong_plan_is_one_line_with_its_place() {
+    let part = |section: &str, more: &str| {
+        format!(
+            "name = \"x\"\nwarm_s = 1\nseconds = 1\n[[part]]\nsection = \"{section}\"\ntargets = [\"z\"]\n{more}"
+        )
+    };
+    let cases = [
+        ("name = \"x\"\nsecond = 1", "p.toml:2:1: unknown field `second`"),
+        ("name = 5", "p.toml:1:8: invalid type"),
+        ("[[part]\n", "p.toml:1:8: "),
+        (
+            &part("peer", "connections = [1]"),
+            "p.toml:5:11: unknown variant `peer`, expected one of `assignment`",
+        ),
+        (
+            &part("peers", "connections = [1]"),
+            "p.toml: a part of section Peers has 1 connections for 2 threads; wrk needs one for each",
+        ),
+        (
+            &part("peers", "connections = [2]\nfiles = [\"y\"]"),
+            "p.toml: a part of section Peers has the file \"y\"; the files are 128.html",
+        ),
+    ];
+    for (text, expected) in cases {
+        let said = parse("p.toml", text).map(drop).unwrap_err();
+        assert!(said.starts_with(expected) && !said.contains('\n'), "{text}: {said}");
+    }
+    let plan = parse("p.toml", &part("peers", "connections = [2]")).unwrap().plan(
+        Vec::new(),
+        &["a".into()],
+        &Changes::default(),
+    );
+    assert_eq!(plan.unwrap_err(), "there is no target \"z\"; the targets are a");
+}
+
+#[test]
+fn wrk_opens_a_multiple_of_its_threads() {
+    let cases = [(1000, 10, 1000), (1000, 150, 900), (10, 8, 8), (10, 10, 10)];
+    for (connections, threads, opened) in cases {
+        assert_eq!(Cell { connections, threads, ..ordinary("x") }.opened(), opened);
+    }
+}
