@@ -83,7 +83,12 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Stopped> {
     let minutes = options.minutes.map_or(file.minutes, |minutes| Some(f64::from(minutes)));
     let deadline = minutes.filter(|m| *m > 0.0).map(|m| Instant::now() + Duration::from_secs_f64(m * 60.0));
     let manifest = manifest(&plan, &diagnosis)?;
-    let results = Results::open(options, &plan, manifest)?;
+    let part = match (options.only.is_empty(), options.blocks, options.seconds) {
+        (true, None, None) => "",
+        (true, Some(12..), _) => "-long",
+        _ => "-part",
+    };
+    let results = Results::open((options.out.as_deref(), part), options.resume, &plan, manifest)?;
     lab::with(neraca, stop, |lab| {
         let disturbance = options.disturb.then(|| disturb(lab)).transpose()?;
         let lab = Lab { disturbance: disturbance.as_ref().map(Program::group), ..lab.clone() };

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, iter};
 
-use super::Bench;
 use crate::plans::model::Plan;
 use crate::report;
 use crate::run::files::{self, MANIFEST, PACKED, PLAN, RAW};
@@ -23,10 +22,16 @@ const PARTIAL: &str = "-partial";
 
 impl Results {
     /// Opens the directory of a run. Resumes an interrupted run if plan, binary and machine are the same.
-    pub(super) fn open(options: &Bench, plan: &Plan, manifest: Manifest) -> Result<Self, String> {
-        let directory = match &options.out {
-            Some(directory) => directory.clone(),
-            None => choose(Path::new(report::RESULTS), options, plan, &manifest)?,
+    /// `out` is the directory that the user wants, `part` is the end of the name of another directory.
+    pub(super) fn open(
+        (out, part): (Option<&Path>, &str),
+        must_exist: bool,
+        plan: &Plan,
+        manifest: Manifest,
+    ) -> Result<Self, String> {
+        let directory = match out {
+            Some(directory) => directory.to_owned(),
+            None => choose(Path::new(report::RESULTS), part, plan, &manifest)?,
         };
         let shown = directory.display();
         if directory.join(MANIFEST).exists() {
@@ -38,7 +43,7 @@ impl Results {
                 None => Self::resume(directory),
             };
         }
-        if options.resume {
+        if must_exist {
             return Err(format!("--resume: there is no run in {shown}"));
         }
         fs::create_dir_all(&directory).map_err(files::said(&directory))?;
@@ -84,7 +89,7 @@ fn difference(before: &Manifest, now: &Manifest) -> Option<&'static str> {
 
 /// Chooses the directory `<date>-<host>-partial`: an incomplete run of this plan, or a new name. A part of a plan and a
 /// smoke run have names that Git ignores.
-fn choose(parent: &Path, options: &Bench, plan: &Plan, manifest: &Manifest) -> Result<PathBuf, String> {
+fn choose(parent: &Path, part: &str, plan: &Plan, manifest: &Manifest) -> Result<PathBuf, String> {
     let is_unfinished = |directory: &PathBuf| {
         let before = files::read_json::<Manifest>(&directory.join(MANIFEST));
         before.is_ok_and(|before| difference(&before, manifest).is_none()) && !directory.join(PACKED).exists()
@@ -98,10 +103,5 @@ fn choose(parent: &Path, options: &Bench, plan: &Plan, manifest: &Manifest) -> R
     if plan.name != "bench" {
         name += &format!("-{}", plan.name.replace('/', "-"));
     }
-    name += match (options.only.is_empty(), options.blocks, options.seconds) {
-        (true, None, None) => "",
-        (true, Some(12..), _) => "-long",
-        _ => "-part",
-    };
-    Ok(parent.join(name + PARTIAL))
+    Ok(parent.join(name + part + PARTIAL))
 }
