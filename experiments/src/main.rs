@@ -1,7 +1,7 @@
 //! `neraca-lab` measures the two engines, and reports how far the numbers can be trusted.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -35,10 +35,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Check whether this machine is ready to measure, and print what to do if not.
-    Doctor {
-        #[command(flatten)]
-        common: bench::Common,
-    },
+    Doctor(bench::Common),
     /// Measure. Resumes a run that was interrupted.
     Run(bench::Bench),
     /// Compare two builds of Neraca under the same load; exit code 1 when the newer build is worse.
@@ -90,84 +87,70 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Doctor { common } => {
-            let diagnosis = doctor::examine(&common.neraca, common.host.as_deref());
-            for line in diagnosis.lines() {
-                println!("{line}");
-            }
-            if diagnosis.fatal.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Command::Run(options) => until_stopped(|stop| bench::run(&options, stop)),
-        Command::Compare(compare) => until_judged(
-            |stop| compare::run(&compare, stop),
-            "the newer build is worse beyond the interval, or something failed",
-        ),
-        Command::CompareSelftest { neraca } => {
-            until_judged(|stop| compare::selftest(&neraca, stop), "the comparison gave a wrong verdict")
-        }
-        Command::Chaos(chaos) => until_judged(|stop| chaos::run(&chaos, stop), "GETs failed"),
-        Command::Grade(grade) => until_stopped(|stop| {
-            println!("scorecards: {}", grade::run(&grade, stop)?.display());
-            Ok(())
-        }),
-        Command::Capacity(capacity) => until_stopped(|stop| {
-            println!("capacity: {}", capacity::run(&capacity, stop)?.display());
-            Ok(())
-        }),
-        Command::Instructions(instructions) => until_stopped(|_| compare::instructions(&instructions)),
-        Command::Report { directory, lang } => match report::run(directory.as_deref(), lang) {
-            Ok(page) => {
-                println!("report: {}", page.display());
-                ExitCode::SUCCESS
-            }
-            Err(said) => complain(&said, 1),
-        },
-        Command::Check { directory } => match check::run(directory.as_deref()) {
-            Ok(results) => {
-                println!("{}: every number agrees with the raw files", results.display());
-                ExitCode::SUCCESS
-            }
-            Err(said) => complain(&said, 1),
-        },
-        Command::Selftest => until_judged(selftest::run, "a fault was not reported correctly"),
-        Command::Faulty { fault, listen, body, stats } => match faulty::serve(fault, listen, &body, &stats) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(&error.to_string(), 1),
-        },
-        Command::Guard { scratch } => {
-            child::guard(std::io::stdin().lock(), &scratch);
-            ExitCode::SUCCESS
-        }
-    }
-}
-
-/// Runs work that a signal may interrupt and that returns true or false. `no` is the message for false.
-fn until_judged(work: impl FnOnce(&AtomicBool) -> Result<bool, Stopped>, no: &str) -> ExitCode {
-    until_stopped(|stop| if work(stop)? { Ok(()) } else { Err(Stopped::Refused(no.into())) })
-}
-
-/// Runs work that a signal may interrupt.
-fn until_stopped(work: impl FnOnce(&AtomicBool) -> Result<(), Stopped>) -> ExitCode {
-    match stop_flag().map(|stop| work(&stop)) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(Stopped::Interrupted(said))) => complain(&said, 130),
-        Ok(Err(Stopped::Refused(said))) => complain(&said, 1),
-        Err(error) => complain(&error.to_string(), 1),
-    }
-}
-
-fn complain(said: &str, code: u8) -> ExitCode {
+    let (said, code) = match run(Cli::parse().command) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Stopped::Interrupted(said)) => (said, 130),
+        Err(Stopped::Refused(said)) => (said, 1),
+    };
     eprintln!("neraca-lab: {said}");
     ExitCode::from(code)
 }
 
+fn run(command: Command) -> Result<(), Stopped> {
+    match command {
+        Command::Doctor(common) => {
+            let diagnosis = doctor::examine(&common.neraca, common.host.as_deref());
+            diagnosis.lines().iter().for_each(|line| println!("{line}"));
+            require(diagnosis.fatal.is_empty(), "the machine is not ready")
+        }
+        Command::Run(options) => bench::run(&options, &*stop_flag()?),
+        Command::Compare(options) => require(
+            compare::run(&options, &*stop_flag()?)?,
+            "the newer build is worse beyond the interval, or something failed",
+        ),
+        Command::CompareSelftest { neraca } => {
+            require(compare::selftest(&neraca, &*stop_flag()?)?, "the comparison gave a wrong verdict")
+        }
+        Command::Chaos(options) => require(chaos::run(&options, &*stop_flag()?)?, "GETs failed"),
+        Command::Grade(options) => show("scorecards", &grade::run(&options, &*stop_flag()?)?),
+        Command::Capacity(options) => show("capacity", &capacity::run(&options, &*stop_flag()?)?),
+        Command::Instructions(options) => compare::instructions(&options),
+        Command::Report { directory, lang } => show("report", &report::run(directory.as_deref(), lang)?),
+        Command::Check { directory } => {
+            println!(
+                "{}: every number agrees with the raw files",
+                check::run(directory.as_deref())?.display()
+            );
+            Ok(())
+        }
+        Command::Selftest => require(selftest::run(&*stop_flag()?)?, "a fault was not reported correctly"),
+        Command::Faulty { fault, listen, body, stats } => {
+            Ok(faulty::serve(fault, listen, &body, &stats).map_err(|error| error.to_string())?)
+        }
+        Command::Guard { scratch } => {
+            child::guard(std::io::stdin().lock(), &scratch);
+            Ok(())
+        }
+    }
+}
+
+/// Refuses with the message `no` unless `good` is true.
+fn require(good: bool, no: &str) -> Result<(), Stopped> {
+    if good { Ok(()) } else { Err(Stopped::Refused(no.into())) }
+}
+
+fn show(what: &str, path: &Path) -> Result<(), Stopped> {
+    println!("{what}: {}", path.display());
+    Ok(())
+}
+
 /// Returns a flag that the first SIGINT or SIGTERM sets. The second signal ends the process.
-fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
+fn stop_flag() -> Result<Arc<AtomicBool>, Stopped> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
-        flag::register(signal, Arc::clone(&stop))?;
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| error.to_string())?;
     }
     Ok(stop)
 }

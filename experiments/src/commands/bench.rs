@@ -1,30 +1,29 @@
 //! A whole run: finds or makes the directory, measures the missing cells, and reports the progress.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::{fs, iter};
 
 use crate::judge::derive::derive;
-use crate::judge::record::{Measured, Record};
-use crate::judge::study::Study;
-use crate::judge::verdict::{Gate, Validity};
 use crate::plans::build::{self, Changes, FILES, PLANS, PlanFile};
 use crate::plans::given::Given;
-use crate::plans::model::{Cell, Plan, SCHEMA, Work};
+use crate::plans::model::{Cell, Plan, SCHEMA, Target, Work};
 use crate::plans::targets;
 use crate::report;
 use crate::run::cell::PROBE_HZ;
 use crate::run::child::Program;
 use crate::run::doctor::{self, Diagnosis};
 use crate::run::exchange;
-use crate::run::files::{self, MANIFEST, PACKED, PLAN, RAW};
+use crate::run::files;
 use crate::run::lab::{self, Lab, Stopped, Trouble};
 use crate::run::manifest::{Manifest, Topology};
+pub(super) use progress::describe;
+use progress::{duration, summary};
+use results::Results;
+
+mod progress;
+mod results;
 
 /// The arguments of `neraca-lab run`.
 #[derive(Debug, clap::Args)]
@@ -74,9 +73,7 @@ pub(crate) struct Common {
 pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Stopped> {
     let Common { neraca, host } = &options.common;
     let diagnosis = doctor::examine(neraca, host.as_deref());
-    for line in diagnosis.lines() {
-        eprintln!("{line}");
-    }
+    diagnosis.lines().iter().for_each(|line| eprintln!("{line}"));
     if !diagnosis.fatal.is_empty() {
         return Err(Stopped::Refused("the machine is not ready, so no measurement was started".into()));
     }
@@ -86,7 +83,12 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Stopped> {
     let minutes = options.minutes.map_or(file.minutes, |minutes| Some(f64::from(minutes)));
     let deadline = minutes.filter(|m| *m > 0.0).map(|m| Instant::now() + Duration::from_secs_f64(m * 60.0));
     let manifest = manifest(&plan, &diagnosis)?;
-    let results = Results::open(options, &plan, manifest)?;
+    let part = match (options.only.is_empty(), options.blocks, options.seconds) {
+        (true, None, None) => "",
+        (true, Some(12..), _) => "-long",
+        _ => "-part",
+    };
+    let results = Results::open((options.out.as_deref(), part), options.resume, &plan, manifest)?;
     lab::with(neraca, stop, |lab| {
         let disturbance = options.disturb.then(|| disturb(lab)).transpose()?;
         let lab = Lab { disturbance: disturbance.as_ref().map(Program::group), ..lab.clone() };
@@ -95,9 +97,7 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Stopped> {
     let directory = results.finish()?;
     let page = report::run(Some(&directory), report::words::Lang::En)?;
     let study = report::load(&directory)?;
-    for line in summary(&study) {
-        println!("{line}");
-    }
+    summary(&study).iter().for_each(|line| println!("{line}"));
     if !study.plan.goals.is_empty() {
         println!("\n{}", report::goals::table(&study).text());
     }
@@ -128,38 +128,44 @@ fn enough_descriptors(plan: &Plan, most: u64) -> Result<(), String> {
 
 fn measure(lab: &Lab<'_>, plan: &Plan, results: &Results, deadline: Option<Instant>) -> Result<(), Stopped> {
     let remaining: Vec<&Cell> = plan.cells.iter().filter(|cell| !results.done.contains(&cell.seq)).collect();
-    let progress = Progress::new(&remaining);
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    progress.say(&format!(
-        "{} of {} cells to measure, about {}{}; results go to {}",
+    let (all, total) = (plan.cells.len(), build::seconds(remaining.iter().copied()));
+    let bar = progress::bar(total);
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64());
+    let say = |line: String| progress::say(&bar, &line);
+    say(format!(
+        "{} of {all} cells to measure, about {}{}; results go to {}",
         remaining.len(),
-        plan.cells.len(),
-        duration(build::seconds(remaining.iter().copied())),
-        left.map_or(String::new(), |left| format!(", at most {}", duration(left.as_secs_f64()))),
+        duration(total),
+        left.map_or(String::new(), |left| format!(", at most {}", duration(left))),
         results.directory.display(),
     ));
-    progress.say(&heading());
+    say(progress::heading());
     for (n, cell) in remaining.iter().enumerate() {
-        let end = Instant::now() + Duration::from_secs_f64(build::seconds([*cell]));
-        if deadline.is_some_and(|deadline| end > deadline) {
-            progress.say(&format!("the time is up: {} cells were left out", remaining.len() - n));
+        let seconds = build::seconds([*cell]);
+        if deadline.is_some_and(|deadline| Instant::now() + Duration::from_secs_f64(seconds) > deadline) {
+            say(format!("the time is up: {} cells were left out", remaining.len() - n));
             break;
         }
-        let target = plan.targets.iter().find(|target| target.id == cell.target);
-        let target = target.ok_or_else(|| format!("the plan has no target {}", cell.target))?;
-        progress.begin(cell);
-        let raw = lab.measure(target, cell).map_err(|trouble| match trouble {
+        let rest = bar.length().unwrap_or(0).saturating_sub(bar.position());
+        bar.set_message(format!("{} remaining, now {}", duration(rest as f64), cell.id));
+        let raw = lab.measure(target(plan, cell)?, cell).map_err(|trouble| match trouble {
             Trouble::Interrupted => Stopped::Interrupted(format!(
-                "stopped with {} of {} cells measured; the same command resumes the run",
+                "stopped with {} of {all} cells measured; the same command resumes the run",
                 results.done.len() + n,
-                plan.cells.len()
             )),
             trouble => trouble.into(),
         })?;
         files::append(&results.directory, &raw)?;
-        progress.end(cell, &describe(cell.seq + 1, plan.cells.len(), &derive(&raw)));
+        say(describe(cell.seq + 1, all, &derive(&raw)));
+        bar.inc(seconds.round() as u64);
     }
     Ok(())
+}
+
+/// Finds the target of a cell.
+pub(super) fn target<'a>(plan: &'a Plan, cell: &Cell) -> Result<&'a Target, String> {
+    let target = plan.targets.iter().find(|target| target.id == cell.target);
+    target.ok_or_else(|| format!("the plan has no target {}", cell.target))
 }
 
 /// Finds a plan of the laboratory by its name, or reads a file.
@@ -201,13 +207,12 @@ fn plan(file: &PlanFile, options: &Bench, diagnosis: &Diagnosis) -> Result<Plan,
 pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, String> {
     let neraca = diagnosis.neraca.clone().ok_or("there is no program to measure")?;
     let cpus = diagnosis.host.cpus;
-    let mut command: Vec<String> = std::env::args().collect();
-    for word in command.iter_mut().filter(|word| word.starts_with('/')) {
-        *word = word.rsplit('/').next().unwrap_or_default().to_owned();
-    }
-    if let Some(program) = command.first_mut() {
-        *program = "neraca-lab".into();
-    }
+    // The arguments without the directories of this machine.
+    let name = |word: String| match word.rsplit_once('/') {
+        Some((_, name)) if word.starts_with('/') => name.to_owned(),
+        _ => word,
+    };
+    let command = iter::once("neraca-lab".into()).chain(std::env::args().skip(1).map(name)).collect();
     Ok(Manifest {
         schema: SCHEMA,
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -231,255 +236,9 @@ pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, S
     })
 }
 
-/// A results directory that fits the plan.
-#[derive(Debug)]
-struct Results {
-    directory: PathBuf,
-    /// Cells that are already measured.
-    done: BTreeSet<usize>,
-}
-
-/// The end of the name of a run that is not complete. Git ignores such a directory.
-const PARTIAL: &str = "-partial";
-
-impl Results {
-    /// Opens the directory of a run. Resumes an interrupted run if plan, binary and machine are the same.
-    fn open(options: &Bench, plan: &Plan, manifest: Manifest) -> Result<Self, String> {
-        let directory = match &options.out {
-            Some(directory) => directory.clone(),
-            None => choose(Path::new(report::RESULTS), options, plan, &manifest)?,
-        };
-        if directory.join(MANIFEST).exists() {
-            let before = files::read_json(&directory.join(MANIFEST))?;
-            if let Some(difference) = difference(&before, &manifest) {
-                return Err(format!(
-                    "{} is a run with another {difference}; remove it or give another --out",
-                    directory.display()
-                ));
-            }
-            return Self::resume(directory);
-        }
-        if options.resume {
-            return Err(format!("--resume: there is no run in {}", directory.display()));
-        }
-        fs::create_dir_all(&directory).map_err(files::said(&directory))?;
-        files::write_json(&directory.join(PLAN), plan)?;
-        files::write_json(&directory.join(MANIFEST), &manifest)?;
-        Ok(Results { directory, done: BTreeSet::new() })
-    }
-
-    /// Finds the measured cells, and removes an incomplete last line.
-    fn resume(directory: PathBuf) -> Result<Self, String> {
-        let text = files::raw_text(&directory)?;
-        let done = files::parse_raw(&text)?.iter().map(|raw| raw.cell.seq).collect();
-        let path = directory.join(RAW);
-        if path.exists() {
-            fs::write(&path, &text).map_err(files::said(&path))?;
-        }
-        Ok(Results { directory, done })
-    }
-
-    /// Compresses the run and gives the directory its final name.
-    fn finish(self) -> Result<PathBuf, String> {
-        files::pack(&self.directory)?;
-        let name = self.directory.display().to_string();
-        let Some(name) = name.strip_suffix(PARTIAL) else { return Ok(self.directory) };
-        let mut free = numbered(name).map(PathBuf::from).filter(|directory| !directory.exists());
-        let directory = free.next().ok_or("no free name")?;
-        fs::rename(&self.directory, &directory).map_err(files::said(&self.directory))?;
-        Ok(directory)
-    }
-}
-
-/// Returns a name, then the name with 2, 3, ...
-fn numbered(name: &str) -> impl Iterator<Item = String> {
-    std::iter::once(name.to_owned()).chain((2..).map(move |n| format!("{name}-{n}")))
-}
-
-/// Returns the difference that forbids resuming a run.
-fn difference(before: &Manifest, now: &Manifest) -> Option<&'static str> {
-    let cases = [
-        ("plan", before.plan_hash == now.plan_hash),
-        ("build of neraca", before.neraca.sha256 == now.neraca.sha256),
-        ("machine", before.host.fingerprint == now.host.fingerprint),
-    ];
-    cases.into_iter().find(|(_, same)| !same).map(|(what, _)| what)
-}
-
-/// Chooses the directory `<date>-<host>-partial`: an incomplete run of this plan, or a new name. A part of a plan and a
-/// smoke run have names that Git ignores.
-fn choose(parent: &Path, options: &Bench, plan: &Plan, manifest: &Manifest) -> Result<PathBuf, String> {
-    let mut unfinished = Vec::new();
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let directory = entry.path();
-        let before = files::read_json::<Manifest>(&directory.join(MANIFEST));
-        let same = before.is_ok_and(|before| difference(&before, manifest).is_none());
-        if same && !directory.join(PACKED).exists() {
-            unfinished.push(directory);
-        }
-    }
-    unfinished.sort();
-    if let Some(directory) = unfinished.pop() {
-        return Ok(directory);
-    }
-    let is_whole = options.only.is_empty() && options.blocks.is_none() && options.seconds.is_none();
-    let date = manifest.started.get(..10).ok_or("no date")?;
-    let mut name = format!("{date}-{}", manifest.host.name);
-    if plan.name != "bench" {
-        name += &format!("-{}", plan.name.replace('/', "-"));
-    }
-    if !is_whole {
-        name += if options.blocks.is_some_and(|blocks| blocks >= 12) && options.only.is_empty() {
-            "-long"
-        } else {
-            "-part"
-        };
-    }
-    Ok(parent.join(name + PARTIAL))
-}
-
-/// Returns the heading over the lines of [`describe`].
-fn heading() -> String {
-    format!(
-        "{:>7} {:<42} {:>8} {:>17} {:>7} {}",
-        "", "cell", "req/s", "wait p50/p99 ms", "failed", "not ranked"
-    )
-}
-
-/// Describes a finished cell in one line of at most 100 columns.
-pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
-    let bad = record.gates.iter().filter(|gate| gate.verdict == Validity::Invalid);
-    let bad: Vec<String> = bad.map(|gate| format!("{:?}", gate.gate)).collect();
-    let result = match &record.measured {
-        Measured::Load(load) => {
-            let at = |fraction: f64| {
-                let found =
-                    load.probe.waiting_us.percentiles.iter().find(|(f, _)| (f - fraction).abs() < 1e-9);
-                found.map_or("-".into(), |(_, us)| format!("{:.1}", *us as f64 / 1e3))
-            };
-            let waiting = format!("{}/{}", at(0.5), at(0.99));
-            format!("{:>8.0} {waiting:>17} {:>7}", load.requests_per_second(), load.failures.total())
-        }
-        Measured::Idle(idle) => {
-            let each = idle.per_connection_kb().map_or("?".into(), |kb| format!("{kb:.2}"));
-            format!("{each:>8} KB per idle connection")
-        }
-        Measured::Syscalls(calls) => format!("{:>8.2} system calls per request", calls.per_request()),
-        Measured::Profile(folded) => format!("{:>8} sampled stacks", folded.lines().count()),
-        Measured::Failed { .. } => "NOT MEASURED".into(),
-    };
-    let line = format!("{n:>3}/{of:<3} {:<42} {result} {}", record.cell.id, bad.join(" "));
-    line.trim_end().chars().take(100).collect()
-}
-
-/// Returns the closing summary: how many cells are ranked, and why the others are not.
-fn summary(study: &Study) -> Vec<String> {
-    let invalid: Vec<&Record> =
-        study.records.iter().filter(|record| record.validity == Validity::Invalid).collect();
-    let all = study.records.len();
-    let mut lines = vec![format!(
-        "measured {all} of {} cells: {} ranked, {} not ranked",
-        study.plan.cells.len(),
-        all - invalid.len(),
-        invalid.len()
-    )];
-    let mut reason = |name: String, found: Vec<(&Record, &str)>| {
-        if let Some((record, reason)) = found.first() {
-            lines.push(format!("  {name}: {} cells, such as {}: {reason}", found.len(), record.cell.id));
-        }
-    };
-    for gate in Gate::ALL {
-        let failed = |record: &&'_ Record| {
-            record.gates.iter().any(|r| r.gate == gate && r.verdict == Validity::Invalid)
-        };
-        let why = |record: &Record| record.gates.iter().position(|r| r.gate == gate).unwrap_or(0);
-        let found = invalid.iter().copied().filter(failed);
-        let found = found.map(|record| (record, record.gates[why(record)].reason.as_str())).collect();
-        reason(format!("{gate:?} {}", gate.title()), found);
-    }
-    let failed = invalid.iter().filter_map(|record| match &record.measured {
-        Measured::Failed { reason } => Some((*record, reason.as_str())),
-        _ => None,
-    });
-    reason("not measured".into(), failed.collect());
-    lines
-}
-
-fn duration(seconds: f64) -> String {
-    humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
-}
-
-/// The progress: a bar with the remaining time on a terminal, plain lines elsewhere.
-struct Progress {
-    bar: Option<ProgressBar>,
-}
-
-impl Progress {
-    fn new(cells: &[&Cell]) -> Self {
-        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {wide_msg}");
-        let bar = style.ok().filter(|_| io::stderr().is_terminal()).map(|style| {
-            let total = build::seconds(cells.iter().copied());
-            ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr()).with_style(style)
-        });
-        Progress { bar }
-    }
-
-    fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(line),
-            None => println!("{line}"),
-        }
-    }
-
-    fn begin(&self, cell: &Cell) {
-        if let Some(bar) = &self.bar {
-            let remaining = bar.length().unwrap_or(0).saturating_sub(bar.position());
-            bar.set_message(format!("{} remaining, now {}", duration(remaining as f64), cell.id));
-        }
-    }
-
-    fn end(&self, cell: &Cell, line: &str) {
-        self.say(line);
-        if let Some(bar) = &self.bar {
-            bar.inc(build::seconds([cell]).round() as u64);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::synthetic::Run;
-
-    #[test]
-    fn lines_of_progress_fit_100_columns_and_their_heading() {
-        let study = Run::bench();
-        let column = heading().find("req/s").unwrap() + 5;
-        for record in &study.records {
-            let line = describe(record.cell.seq + 1, study.plan.cells.len(), record);
-            assert!(line.chars().count() <= 100, "{line}");
-            assert!(line.as_bytes()[column - 1].is_ascii_digit(), "{line}");
-        }
-        assert!(heading().len() <= 100);
-    }
-
-    #[test]
-    fn the_summary_says_why_cells_are_not_ranked() {
-        let mut study = Run::new("smoke").study();
-        let record = &mut study.records[0];
-        record.validity = Validity::Invalid;
-        record.gates.retain(|result| result.gate != Gate::G4);
-        let (gate, verdict) = (Gate::G4, Validity::Invalid);
-        record.gates.push(crate::judge::verdict::GateResult { gate, verdict, reason: "9 failed".into() });
-        let lines = summary(&study);
-        let all = study.records.len();
-        assert_eq!(lines[0], format!("measured {all} of {all} cells: {} ranked, 1 not ranked", all - 1));
-        assert_eq!(
-            lines[1],
-            format!("  G4 failures: 1 cells, such as {}: 9 failed", study.records[0].cell.id)
-        );
-        assert_eq!(lines.len(), 2);
-    }
 
     #[test]
     fn a_plan_is_a_name_or_a_file() {

@@ -9,15 +9,14 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
-
+use crate::commands::{balance, name};
 use crate::plans::build::ordinary;
 use crate::plans::model::Cell;
-use crate::plans::targets::{self, simple as target};
+use crate::plans::targets::{self, simple};
 use crate::run::child::Program;
 use crate::run::faulty::Fault;
 use crate::run::lab::{self, Lab, Stopped, Trouble, free_port};
-use crate::run::wrk::Client;
+use crate::run::wrk::{Client, ClientErrors};
 
 /// The arguments of `neraca-lab chaos`.
 #[derive(Debug, clap::Args)]
@@ -39,8 +38,6 @@ pub(crate) struct Chaos {
 const FAULTS: [Fault; 4] = [Fault::Down, Fault::Reset, Fault::CloseEach, Fault::Cut];
 
 pub(crate) const BACKENDS: usize = 3;
-const BALANCE: &str = "{neraca} balance --engine ENGINE --listen 127.0.0.1:0 --backend 127.0.0.1:{o1} \
-                       --backend 127.0.0.1:{o2} --backend 127.0.0.1:{o3}";
 
 /// The three parts of a turn.
 const DOWN: Duration = Duration::from_millis(300);
@@ -73,11 +70,12 @@ pub(crate) fn run(arguments: &Chaos, stop: &AtomicBool) -> Result<bool, Stopped>
         let mut good = true;
         for engine in [targets::THREAD, targets::ASYNC] {
             let (client, turns) = measure(lab, arguments, engine)?;
-            let e = client.errors;
-            let failed = e.connect + e.read + e.write + e.status + e.timeout;
+            let ClientErrors { connect, read, write, status, timeout } = client.errors;
+            let failed = connect + read + write + status + timeout;
             println!(
-                "{engine}: {} GETs in {} s, {turns} turns, {failed} failed (connect {}, read {}, write {}, status {}, timeout {})",
-                client.requests, arguments.seconds, e.connect, e.read, e.write, e.status, e.timeout
+                "{engine}: {} GETs in {} s, {turns} turns, {failed} failed (connect {connect}, read {read}, \
+                 write {write}, status {status}, timeout {timeout})",
+                client.requests, arguments.seconds
             );
             good &= failed == 0 && client.requests > 0;
         }
@@ -92,35 +90,30 @@ fn measure(lab: &Lab<'_>, arguments: &Chaos, engine: &str) -> Result<(Client, us
         ..ordinary("chaos")
     };
     let mut backends = Backends::start(lab, [0; BACKENDS])?;
-    let values = [
-        ("neraca", lab.neraca.display().to_string()),
-        ("o1", backends.ports[0].to_string()),
-        ("o2", backends.ports[1].to_string()),
-        ("o3", backends.ports[2].to_string()),
-    ];
-    let balancer = target("balancer", &BALANCE.replace("ENGINE", engine), None);
-    let server = lab.target(&balancer, &cell, values.into())?;
+    let mut values = lab.values();
+    values.extend(["o1", "o2", "o3"].into_iter().zip(backends.ports.map(|port| port.to_string())));
+    let server = lab.target(&simple("balancer", &balance(engine), None), &cell, values)?;
     lab.verify(server.addresses[0], &cell)?;
     let client = lab.wrk(&cell, cell.seconds, server.addresses[0])?;
     let begin = Instant::now();
-    let mut last = Order { backend: 0, fault: Fault::None };
-    let mut turns = 1;
-    let mut trouble = None;
+    let (mut last, mut turns) = (Order { backend: 0, fault: Fault::None }, 1);
+    let mut obeyed = Ok(());
     lab.wait(&client, cell.seconds, |_| {
         let next = order(begin.elapsed(), &arguments.faults);
-        if next != last {
-            // A late look may have missed the end of the previous turn.
-            if next.backend != last.backend {
-                turns += 1;
-                trouble = trouble.take().or(backends.obey(Order { fault: Fault::None, ..last }).err());
-            }
-            trouble = trouble.take().or(backends.obey(next).err());
-            last = next;
+        if next == last || obeyed.is_err() {
+            return;
         }
+        // A late look may have missed the end of the previous turn.
+        if next.backend != last.backend {
+            turns += 1;
+            obeyed = backends.obey(Order { fault: Fault::None, ..last });
+        }
+        if obeyed.is_ok() {
+            obeyed = backends.obey(next);
+        }
+        last = next;
     })?;
-    if let Some(trouble) = trouble {
-        return Err(trouble);
-    }
+    obeyed?;
     let client = lab.wrk_report(client)?;
     if server.program.has_ended() {
         return Err(Trouble::Failed("the balancer ended by itself".into()));
@@ -171,7 +164,7 @@ impl<'l, 'g> Backends<'l, 'g> {
         text.lines().any(|line| !line.contains("\"served\":0,"))
     }
 
-    fn stats(&self, backend: usize) -> std::path::PathBuf {
+    fn stats(&self, backend: usize) -> PathBuf {
         self.lab.scratch.join(format!("backend-{backend}.stats"))
     }
 
@@ -190,19 +183,13 @@ impl<'l, 'g> Backends<'l, 'g> {
         let broken = |error: std::io::Error| Trouble::Broken(format!("a backend: {error}"));
         let scratch = &self.lab.scratch;
         let path = |end: &str| scratch.join(format!("backend-{backend}.{end}"));
-        let name = fault.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-        let words = [
-            std::env::current_exe().map_err(broken)?.display().to_string(),
-            "faulty".into(),
-            "--fault".into(),
-            name,
-            "--body".into(),
-            scratch.join("root/128.html").display().to_string(),
-            "--stats".into(),
-            self.stats(backend).display().to_string(),
-            "--listen".into(),
-            format!("127.0.0.1:{}", self.ports[backend]),
-        ];
+        let this = std::env::current_exe().map_err(broken)?.display().to_string();
+        let (name, address) = (name(fault), format!("127.0.0.1:{}", self.ports[backend]));
+        let body = scratch.join("root/128.html").display().to_string();
+        let stats = self.stats(backend).display().to_string();
+        let options = [("--fault", name), ("--body", body), ("--stats", stats), ("--listen", address)];
+        let options = options.iter().flat_map(|(option, value)| [*option, value]);
+        let words: Vec<&str> = [this.as_str(), "faulty"].into_iter().chain(options).collect();
         let program = Program::start(&words, &[], &path("out"), &path("err"), self.lab.guard);
         self.programs[backend] = Some(program.map_err(broken)?);
         Ok(())

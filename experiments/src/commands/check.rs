@@ -10,7 +10,7 @@ use crate::plans::build::of_cells;
 use crate::plans::model::Plan;
 use crate::report;
 use crate::report::summary::{csv_text, json_text};
-use crate::run::files::{MANIFEST, PLAN};
+use crate::run::files::{self, MANIFEST, PLAN};
 
 /// Maximum number of reported differences.
 const TOLD: usize = 20;
@@ -33,25 +33,22 @@ pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
     Err(wrong.join("\n"))
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
 /// Compares the plan with its own hash and with the hash in the manifest.
 fn plan(study: &Study) -> Vec<String> {
     let Plan { name, targets, cells, hash, .. } = study.plan.clone();
     let fresh = of_cells(&name, targets, cells).hash;
-    let same = fresh == hash && fresh == study.manifest.plan_hash;
-    if same {
-        Vec::new()
-    } else {
-        vec![format!("{PLAN}: its hash is {fresh}, but the hash in {MANIFEST} or in {PLAN} differs")]
-    }
+    let differs = fresh != hash || fresh != study.manifest.plan_hash;
+    let told = || format!("{PLAN}: its hash is {fresh}, but the hash in {MANIFEST} or in {PLAN} differs");
+    differs.then(told).into_iter().collect()
 }
 
 /// Compares the stored summary with the recomputed summary, field by field.
 fn summary(results: &Path, study: &Study) -> Result<Vec<String>, String> {
-    let (stored, fresh) = (read(&results.join("summary.json"))?, json_text(study));
+    let read = |name| {
+        let path = results.join(name);
+        fs::read_to_string(&path).map_err(files::said(&path))
+    };
+    let (stored, fresh) = (read("summary.json")?, json_text(study));
     let mut wrong = Vec::new();
     if stored != fresh {
         let [stored, fresh] =
@@ -60,7 +57,7 @@ fn summary(results: &Path, study: &Study) -> Result<Vec<String>, String> {
         if wrong.is_empty() {
             wrong.push("summary.json: not formatted as `neraca-lab report` formats it".into());
         }
-    } else if read(&results.join("summary.csv"))? != csv_text(study) {
+    } else if read("summary.csv")? != csv_text(study) {
         wrong.push("summary.csv: differs from the raw files".into());
     }
     Ok(wrong)
@@ -71,8 +68,7 @@ fn compare(place: &str, stored: &Value, fresh: &Value, wrong: &mut Vec<String>) 
     match (stored, fresh) {
         (Value::Object(a), Value::Object(b)) => {
             for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
-                let nothing = Value::Null;
-                let (x, y) = (a.get(key).unwrap_or(&nothing), b.get(key).unwrap_or(&nothing));
+                let [x, y] = [a, b].map(|object| object.get(key).unwrap_or(&Value::Null));
                 compare(&format!("{place}: {key}"), x, y, wrong);
             }
         }
@@ -90,10 +86,8 @@ fn compare(place: &str, stored: &Value, fresh: &Value, wrong: &mut Vec<String>) 
 /// Compares the pages and plots.
 fn pages(results: &Path, study: &Study) -> Vec<String> {
     let files = report::render(study).into_iter().filter(|(name, _)| name.starts_with("report/"));
-    let differs =
-        |(name, text): &(String, String)| fs::read_to_string(results.join(name)).ok().as_ref() != Some(text);
-    let told = |(name, _): (String, String)| {
-        format!("{name}: differs from the raw files; `make report` makes it again")
-    };
-    files.filter(differs).map(told).collect()
+    let changed =
+        files.filter(|(name, text)| fs::read_to_string(results.join(name)).ok().as_ref() != Some(text));
+    let told = |(name, _)| format!("{name}: differs from the raw files; `make report` makes it again");
+    changed.map(told).collect()
 }

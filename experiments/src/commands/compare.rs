@@ -12,7 +12,7 @@ mod verdict;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use crate::commands::bench;
+use crate::commands::{balance, bench, mark};
 use crate::judge::derive::derive;
 use crate::judge::study::Study;
 use crate::plans::build::{self, Changes};
@@ -63,24 +63,19 @@ pub(crate) struct Instructions {
 
 /// The plan of the comparison, over the targets `base-ENGINE` and `new-ENGINE`.
 const PLAN: &str = include_str!("../../plans/compare.toml");
-const ENGINES: [&str; 2] = [targets::THREAD, targets::ASYNC];
-
-/// A balancer of either build. Contains only flags that both builds know.
-const BALANCE: &str = "{neraca} balance --engine ENGINE --listen 127.0.0.1:0 --backend 127.0.0.1:{o1} \
-                       --backend 127.0.0.1:{o2} --backend 127.0.0.1:{o3}";
 
 /// Makes the plan with both builds of each engine. The newer build gets more arguments.
 fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
     let target = |build: &str, engine: &str, more: &str| {
-        let line = format!("{} {more}", BALANCE.replace("ENGINE", engine));
+        let line = format!("{} {more}", balance(engine));
         simple(&format!("{build}-{engine}"), &line, None)
     };
-    let mut all = Vec::new();
-    for engine in ENGINES {
+    let builds = |engine| {
         let mut older = target("base", engine, "");
         older.command[0] = base.display().to_string();
-        all.extend([older, target("new", engine, &arguments.with)]);
-    }
+        [older, target("new", engine, &arguments.with)]
+    };
+    let all = [targets::THREAD, targets::ASYNC].into_iter().flat_map(builds).collect();
     let changes = Changes {
         blocks: Some(arguments.pairs as usize),
         seconds: Some(f64::from(arguments.seconds)),
@@ -108,9 +103,8 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Stoppe
     println!("new: commit {}{}", commit.as_deref().unwrap_or("unknown"), more(&arguments.with));
     let minutes = (build::seconds(&plan.cells) / 60.0).ceil();
     println!("{} runs of {} s: about {minutes} minutes", plan.cells.len(), arguments.seconds);
-    for warning in diagnosis.warnings.iter().filter(|line| line.contains('%')) {
-        println!("warning: {warning}");
-    }
+    let loads = diagnosis.warnings.iter().filter(|line| line.contains('%'));
+    loads.for_each(|warning| println!("warning: {warning}"));
     let manifest = bench::manifest(&plan, &diagnosis)?;
     let raws = lab::with(&arguments.neraca, stop, |lab| measure(lab, &plan))?;
     let good = tell(&verdict::of_builds(&Study::new(manifest, plan, &raws, "")?));
@@ -125,9 +119,7 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Stoppe
 fn tell(compared: &[Compared]) -> bool {
     print!("\n{}", verdict::table(compared).text());
     let complaints: Vec<String> = compared.iter().flat_map(Compared::complaints).collect();
-    for complaint in &complaints {
-        println!("WORSE: {complaint}");
-    }
+    complaints.iter().for_each(|complaint| println!("WORSE: {complaint}"));
     if compared.is_empty() {
         println!("WORSE: no load was measured twice in both");
     }
@@ -138,9 +130,7 @@ fn tell(compared: &[Compared]) -> bool {
 fn measure(lab: &Lab<'_>, plan: &Plan) -> Result<Vec<Raw>, Stopped> {
     let mut raws = Vec::new();
     for cell in &plan.cells {
-        let target = plan.targets.iter().find(|target| target.id == cell.target);
-        let target = target.ok_or_else(|| format!("the plan has no target {}", cell.target))?;
-        let raw = lab.measure(target, cell)?;
+        let raw = lab.measure(bench::target(plan, cell)?, cell)?;
         if let (Found::Failed(reason), 0) = (&raw.found, cell.block) {
             return Err(Stopped::Refused(format!("{}: {reason}", cell.id)));
         }
@@ -171,7 +161,8 @@ fn more(arguments: &str) -> String {
 /// Checks the comparison itself: a build equals itself, and a build with a receive buffer of 64 bytes is worse. Returns
 /// true when both verdicts are right.
 pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Stopped> {
-    let builds = ["base-thread", "new-thread", "base-async", "new-async"];
+    // More pairs than two, because on a noisy machine a wide interval can hide the slowed build.
+    let (pairs, builds) = (6, ["base-thread", "new-thread", "base-async", "new-async"]);
     let mut good = true;
     for (with, expected) in [("", true), ("--experiment-receive-bytes 64", false)] {
         let arguments = Compare {
@@ -179,7 +170,7 @@ pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Stopped
             base: Some(neraca.display().to_string()),
             neraca: neraca.into(),
             no_instructions: true,
-            pairs: SELFTEST_PAIRS,
+            pairs,
             seconds: 1,
             only: builds.map(|build| format!("concurrency-{build}-c100-")).into(),
             with: with.into(),
@@ -190,13 +181,6 @@ pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Stopped
         good &= found == expected;
     }
     Ok(good)
-}
-
-/// Number of pairs. With fewer pairs, the interval on a noisy machine can hide the slowed build.
-const SELFTEST_PAIRS: u32 = 6;
-
-fn mark(good: bool) -> &'static str {
-    if good { "ok" } else { "BAD" }
 }
 
 #[cfg(test)]

@@ -3,27 +3,19 @@
 
 use std::sync::atomic::AtomicBool;
 
-use clap::ValueEnum;
-
+use crate::commands::{mark, name};
 use crate::judge::derive::derive;
-use crate::judge::record::{Load, Measured};
-use crate::judge::verdict::{Gate, Validity};
+use crate::judge::record::{Failures, Measured};
+use crate::judge::verdict::{Gate, GateResult, Validity};
 use crate::plans::build::{FILES, ordinary};
 use crate::plans::model::{Cell, Section, Target, What};
 use crate::plans::targets::simple;
 use crate::run::faulty::{Fault, POOL};
 use crate::run::lab::{self, Stopped};
-use crate::run::probe::RawProbe;
+use crate::run::probe::{ProbeErrors, RawProbe};
 use crate::run::raw::{Found, Raw};
-use crate::run::wrk::Client;
 
 const CONNECTIONS: u32 = 50;
-
-/// The comparison of the reported faults with the true faults.
-struct Verdict {
-    good: bool,
-    line: String,
-}
 
 /// Measures every fault. Returns true when all were reported correctly.
 pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Stopped> {
@@ -31,19 +23,14 @@ pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Stopped> {
     // This program is the server, so it takes the place of the balancer.
     lab::with(&this, stop, |lab| {
         let mut all_good = true;
-        for fault in &Fault::MEASURED {
-            let cell = cell(*fault);
-            let raw = lab.measure(&target(*fault), &cell)?;
-            let verdict = judge(*fault, &cell, &raw)?;
-            all_good &= verdict.good;
-            println!("{:<8} {:<4} {}", name(*fault), if verdict.good { "ok" } else { "BAD" }, verdict.line);
+        for fault in Fault::MEASURED {
+            let raw = lab.measure(&target(fault), &cell(fault))?;
+            let (good, line) = judge(fault, &raw)?;
+            println!("{:<8} {:<4} {line}", name(fault), mark(good));
+            all_good &= good;
         }
         Ok(all_good)
     })
-}
-
-fn name(fault: Fault) -> String {
-    fault.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 fn target(fault: Fault) -> Target {
@@ -54,157 +41,140 @@ fn target(fault: Fault) -> Target {
 
 fn cell(fault: Fault) -> Cell {
     let (path, body_bytes) = FILES[1];
-    let seconds = if fault == Fault::Pause { 4.0 } else { 3.0 };
-    let cell = ordinary(&name(fault));
     Cell {
         section: Section::Servers,
         connections: CONNECTIONS,
         path: path.into(),
         body_bytes,
-        seconds,
-        ..cell
+        seconds: if fault == Fault::Pause { 4.0 } else { 3.0 },
+        ..ordinary(&name(fault))
     }
 }
 
-fn judge(fault: Fault, cell: &Cell, raw: &Raw) -> Result<Verdict, String> {
+/// True when the reported faults are the true faults, and a line about both.
+type Verdict = (bool, String);
+
+/// The true and the reported faults of a server.
+struct Faults<'a> {
+    /// Answers of the server, and those of them at fault.
+    served: u64,
+    at_fault: u64,
+    /// Connections of the client.
+    opened: u64,
+    /// The reported failures, and the errors of all probes.
+    failures: Failures,
+    errors: ProbeErrors,
+    probe: &'a RawProbe,
+    gates: &'a [GateResult],
+}
+
+fn judge(fault: Fault, raw: &Raw) -> Result<Verdict, String> {
     let record = derive(raw);
     let (Measured::Load(load), Found::Load(found)) = (&record.measured, &raw.found) else {
         return Err(format!("{}: {:?}", name(fault), record.measured));
     };
-    let load = with_warm_up(load, found.warm.as_ref());
-    let gate = |gate| record.gates.iter().find(|result| result.gate == gate).map(|result| result.verdict);
-    Ok(weigh(fault, cell, &load, &found.probe, gate))
-}
-
-/// Adds the errors of the warm-up, because a server counts its faults from its start.
-fn with_warm_up(load: &Load, warm: Option<&Client>) -> Load {
-    let mut load = load.clone();
-    if let Some(warm) = warm {
-        load.failures.read += warm.errors.read;
-        load.failures.write += warm.errors.write;
-        load.failures.status += warm.errors.status;
+    let mut failures = load.failures;
+    // A server counts its faults from its start, so the errors of the warm-up count too.
+    if let Some(warm) = &found.warm {
+        failures.read += warm.errors.read;
+        failures.write += warm.errors.write;
+        failures.status += warm.errors.status;
     }
-    load
+    let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
+    let faults = Faults {
+        served: counter("served"),
+        at_fault: counter("at_fault"),
+        opened: u64::from(record.cell.opened()),
+        failures,
+        errors: load.probe.errors,
+        probe: &found.probe,
+        gates: &record.gates,
+    };
+    Ok(faults.weigh(fault))
 }
 
-/// Compares the report with the true faults.
-fn weigh(
-    fault: Fault,
-    cell: &Cell,
-    load: &Load,
-    probe: &RawProbe,
-    gate: impl Fn(Gate) -> Option<Validity>,
-) -> Verdict {
-    let counts = Counts::of(load, cell);
-    let (failures, errors) = (&load.failures, &load.probe.errors);
-    match fault {
-        Fault::None => Verdict {
-            good: failures.total() + errors.total() == 0
-                && counts.served > 0
-                && [Gate::G1, Gate::G3, Gate::G4, Gate::G10].map(&gate) == [Some(Validity::Valid); 4],
-            line: format!(
-                "{} answers, {} failures and {} failed probes reported",
-                counts.served,
-                failures.total(),
-                errors.total()
-            ),
-        },
-        Fault::Status => counts.weigh(failures.status + errors.status, 0.01, gate),
-        Fault::Truncate => counts.weigh(failures.read + errors.truncated, 0.01, gate),
-        Fault::Close => counts.weigh(failures.read + failures.write + errors.read, 0.05, gate),
-        Fault::Starve => weigh_starvation(cell, load, gate),
-        Fault::Silent => weigh_silence(counts.at_fault, cell, load, probe, gate),
-        Fault::Pause => weigh_pause(probe),
-        _ => Verdict { good: false, line: "is not measured".into() },
+impl Faults<'_> {
+    fn weigh(&self, fault: Fault) -> Verdict {
+        let (failures, errors) = (&self.failures, &self.errors);
+        match fault {
+            Fault::None => self.weigh_none(),
+            Fault::Status => self.weigh_rate(failures.status + errors.status, 0.01),
+            Fault::Truncate => self.weigh_rate(failures.read + errors.truncated, 0.01),
+            Fault::Close => self.weigh_rate(failures.read + failures.write + errors.read, 0.05),
+            Fault::Starve => self.weigh_starvation(),
+            Fault::Silent => self.weigh_silence(),
+            Fault::Pause => self.weigh_pause(),
+            _ => (false, "is not measured".into()),
+        }
     }
-}
 
-/// The counts of a server with a fault.
-struct Counts {
-    served: u64,
-    at_fault: u64,
-    /// Requests that may be in flight when the client stops. The counts may differ by this number.
-    slack: u64,
-}
+    fn has(&self, gate: Gate, verdict: Validity) -> bool {
+        self.gates.iter().any(|result| result.gate == gate && result.verdict == verdict)
+    }
 
-impl Counts {
-    fn of(load: &Load, cell: &Cell) -> Self {
-        let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
-        let slack = 2 * u64::from(cell.opened()) + 2;
-        Counts { served: counter("served"), at_fault: counter("at_fault"), slack }
+    /// Checks that nothing is reported.
+    fn weigh_none(&self) -> Verdict {
+        let (served, failures, errors) = (self.served, self.failures.total(), self.errors.total());
+        let passes = |gate| self.has(gate, Validity::Valid);
+        let good = failures + errors == 0 && served > 0;
+        (
+            good && [Gate::G1, Gate::G3, Gate::G4, Gate::G10].into_iter().all(passes),
+            format!("{served} answers, {failures} failures and {errors} failed probes reported"),
+        )
     }
 
     /// Checks that the reported faults are the true faults, at this rate, and that gate G4 fails.
-    fn weigh(&self, reported: u64, rate: f64, gate: impl Fn(Gate) -> Option<Validity>) -> Verdict {
-        let Counts { served, at_fault, slack } = *self;
+    fn weigh_rate(&self, reported: u64, rate: f64) -> Verdict {
+        let (served, at_fault) = (self.served, self.at_fault);
+        // Requests may be in flight when the client stops, so the counts may differ by this number.
+        let slack = 2 * self.opened + 2;
+        let is_near = |n: u64| reported.abs_diff(n) <= slack;
         let seen = reported as f64 / served.max(1) as f64;
-        let near =
-            (seen / rate - 1.0).abs() < 0.1 || reported.abs_diff((served as f64 * rate) as u64) <= slack;
-        Verdict {
-            good: reported > 0
-                && reported.abs_diff(at_fault) <= slack
-                && near
-                && gate(Gate::G4) == Some(Validity::Invalid),
-            line: format!(
-                "{at_fault} of {served} answers at fault, {reported} reported ({:.2} %)",
-                seen * 100.0
+        let has_rate = (seen / rate - 1.0).abs() < 0.1 || is_near((served as f64 * rate) as u64);
+        let percent = seen * 100.0;
+        (
+            reported > 0 && is_near(at_fault) && has_rate && self.has(Gate::G4, Validity::Invalid),
+            format!("{at_fault} of {served} answers at fault, {reported} reported ({percent:.2} %)"),
+        )
+    }
+
+    /// Checks that a tenth of the connections and of the probes is reported as never answered.
+    fn weigh_silence(&self) -> Verdict {
+        let (opened, stalled, intended) = (self.opened, self.failures.stalled, self.probe.intended);
+        let [fresh, kept] = [&self.probe.fresh, &self.probe.kept].map(|times| times.errors.timeout);
+        let is_a_tenth = |n: u64, of: u64| (0.07..=0.13).contains(&(n as f64 / of.max(1) as f64));
+        // A tenth of the connections of the warm-up was silent too.
+        let truth = self.at_fault.saturating_sub(opened / 10);
+        let good = (stalled + fresh + kept).abs_diff(truth) <= 2 && self.has(Gate::G4, Validity::Invalid);
+        (
+            good && is_a_tenth(stalled, opened) && is_a_tenth(fresh, intended),
+            format!(
+                "{truth} connections never answered, reported {stalled} of {opened}, {fresh} of {intended} probes on \
+                 new connections, {kept} kept connections"
             ),
-        }
+        )
     }
-}
 
-/// Checks that a tenth of the connections and of the probes is reported as never answered.
-fn weigh_silence(
-    truth: u64,
-    cell: &Cell,
-    load: &Load,
-    probe: &RawProbe,
-    gate: impl Fn(Gate) -> Option<Validity>,
-) -> Verdict {
-    let (stalled, timeouts, kept) =
-        (load.failures.stalled, probe.fresh.errors.timeout, probe.kept.errors.timeout);
-    let share = stalled as f64 / f64::from(cell.opened());
-    let probes = timeouts as f64 / probe.intended.max(1) as f64;
-    let is_a_tenth = |share: f64| (0.07..=0.13).contains(&share);
-    // A tenth of the connections of the warm-up was silent too.
-    let truth = truth.saturating_sub(u64::from(cell.opened() / 10));
-    Verdict {
-        good: (stalled + timeouts + kept).abs_diff(truth) <= 2
-            && is_a_tenth(share)
-            && is_a_tenth(probes)
-            && gate(Gate::G4) == Some(Validity::Invalid),
-        line: format!(
-            "{truth} connections never answered, reported {stalled} of {}, {timeouts} of {} probes on new \
-             connections, {kept} kept connections",
-            cell.opened(),
-            probe.intended
-        ),
+    /// Checks that every connection beyond the pool counts as failed. Probes take places of the pool too.
+    fn weigh_starvation(&self) -> Verdict {
+        let (stalled, opened) = (self.failures.stalled, self.opened);
+        let good = (opened - POOL as u64..=opened).contains(&stalled);
+        let said = "connections reported as never answered";
+        (
+            good && self.has(Gate::G4, Validity::Invalid),
+            format!("{stalled} of {opened} {said}; {POOL} workers hold a connection each"),
+        )
     }
-}
 
-/// Checks that every connection beyond the pool counts as failed. Probes take places of the pool too.
-fn weigh_starvation(cell: &Cell, load: &Load, gate: impl Fn(Gate) -> Option<Validity>) -> Verdict {
-    let (stalled, opened) = (load.failures.stalled, u64::from(cell.opened()));
-    Verdict {
-        good: stalled >= opened - POOL as u64
-            && stalled <= opened
-            && gate(Gate::G4) == Some(Validity::Invalid),
-        line: format!(
-            "{stalled} of {opened} connections reported as never answered; {POOL} workers hold a connection each"
-        ),
-    }
-}
-
-/// Checks that a fifth of the probes is slow, and that the slowest probe waits for the whole pause of 500 ms.
-fn weigh_pause(probe: &RawProbe) -> Verdict {
-    let total_us = &probe.fresh.total_us;
-    let slow = total_us.count_from(100_000) as f64 / total_us.count().max(1) as f64;
-    let longest = total_us.max() as f64 / 1e3;
-    Verdict {
-        good: (0.14..=0.24).contains(&slow) && (400.0..=700.0).contains(&longest),
-        line: format!(
-            "{:.0} % of the probes took 100 ms and more (20 % are true), {longest:.0} ms the longest",
-            slow * 100.0
-        ),
+    /// Checks that a fifth of the probes is slow, and that the slowest probe waits for the whole pause of 500 ms.
+    fn weigh_pause(&self) -> Verdict {
+        let total_us = &self.probe.fresh.total_us;
+        let slow = total_us.count_from(100_000) as f64 / total_us.count().max(1) as f64;
+        let longest = total_us.max() as f64 / 1e3;
+        let said = format!("probes took 100 ms and more (20 % are true), {longest:.0} ms the longest");
+        (
+            (0.14..=0.24).contains(&slow) && (400.0..=700.0).contains(&longest),
+            format!("{:.0} % of the {said}", slow * 100.0),
+        )
     }
 }

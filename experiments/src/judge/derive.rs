@@ -12,7 +12,7 @@ use crate::run::probe::RawProbe;
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::raw::{Found, Raw, RawLoad, RawSystem};
 use crate::run::sockets::RawSockets;
-use crate::run::wrk::Client;
+use crate::run::wrk::{Client, ClientErrors};
 
 /// Derives the record of one cell.
 pub(crate) fn derive(raw: &Raw) -> Record {
@@ -68,39 +68,31 @@ fn summary(probe: &RawProbe) -> Probe {
 
 /// Returns the counts of the whole rows between 0 and `end` seconds.
 fn counted(raw: &RawCounters, end: f64) -> Option<Counted> {
-    let row = |values: &[u64]| -> BTreeMap<String, u64> {
-        raw.names.iter().cloned().zip(values.iter().copied()).collect()
-    };
-    let whole = row(&raw.rows.last()?.1);
+    let named = |values: &[u64]| raw.names.iter().cloned().zip(values.iter().copied()).collect();
+    let whole = named(&raw.rows.last()?.1);
     let inside: Vec<_> = raw.rows.iter().filter(|(at, _)| (0.0..=end).contains(at)).collect();
     let mut found = Counted { seconds: 0.0, during: BTreeMap::new(), whole, series: Vec::new() };
-    let (Some(first), Some(last)) = (inside.first(), inside.last()) else { return Some(found) };
-    found.seconds = last.0 - first.0;
-    let difference =
-        |a: &[u64], b: &[u64]| -> Vec<u64> { a.iter().zip(b).map(|(a, b)| b.saturating_sub(*a)).collect() };
-    found.during = row(&difference(&first.1, &last.1));
+    let (Some((begin, first)), Some((end, last))) = (inside.first(), inside.last()) else {
+        return Some(found);
+    };
+    found.seconds = end - begin;
+    found.during = named(&first.iter().zip(last).map(|(a, b)| b.saturating_sub(*a)).collect::<Vec<_>>());
     let served = raw.names.iter().position(|name| name == "served")?;
     for pair in inside.windows(2) {
-        let seconds = pair[1].0 - pair[0].0;
-        let n = pair[1].1.get(served)?.saturating_sub(*pair[0].1.get(served)?);
-        if seconds > 0.5 {
-            found.series.push((pair[1].0, n as f64 / seconds));
+        let [(begin, before), (end, after)] = [pair[0], pair[1]];
+        let n = after.get(served)?.saturating_sub(*before.get(served)?);
+        if end - begin > 0.5 {
+            found.series.push((*end, n as f64 / (end - begin)));
         }
     }
     Some(found)
 }
+
 fn failures(client: &Client, sockets: Option<&RawSockets>, cell: &Cell) -> Failures {
-    let e = client.errors;
+    let ClientErrors { connect, read, write, status, timeout } = client.errors;
     let silent_ms = (cell.seconds * 500.0) as u64;
     let stalled = sockets.map_or(0, |sockets| sockets.silent_ms.count_from(silent_ms) + sockets.unopened);
-    Failures {
-        connect: e.connect,
-        read: e.read,
-        write: e.write,
-        status: e.status,
-        timeout: e.timeout,
-        stalled,
-    }
+    Failures { connect, read, write, status, timeout, stalled }
 }
 
 /// Returns quantiles of the answers per connection, estimated from the received bytes and the mean length of an answer.
@@ -125,16 +117,15 @@ fn conservation(
 ) -> Option<Conservation> {
     let served = |counted: &Option<Counted>| counted.as_ref()?.whole.get("served").copied();
     let runs = || warm.into_iter().chain([client]);
-    let errors = |run: &Client| run.errors.connect + run.errors.read + run.errors.write;
+    let answered = runs().map(|run| run.requests).sum::<u64>();
+    let broken = |run: &Client| run.errors.connect + run.errors.read + run.errors.write;
+    let cut = runs().map(|run| u64::from(cell.opened()) + broken(run)).sum::<u64>();
+    let probes = [&probe.fresh, &probe.kept];
     let conservation = Conservation {
-        client: 1
-            + runs().map(|run| run.requests).sum::<u64>()
-            + [&probe.fresh, &probe.kept].map(|t| t.total_us.count() + t.errors.status).iter().sum::<u64>(),
+        client: 1 + answered + probes.map(|t| t.total_us.count() + t.errors.status).iter().sum::<u64>(),
         target: served(target),
-        backends: if what == What::Balancer { served(backends) } else { None },
-        slack: runs().map(|run| u64::from(cell.opened()) + errors(run)).sum::<u64>()
-            + probe.fresh.errors.total()
-            + probe.kept.errors.total(),
+        backends: served(backends).filter(|_| what == What::Balancer),
+        slack: cut + probes.map(|times| times.errors.total()).iter().sum::<u64>(),
     };
     (conservation.target.is_some() || conservation.backends.is_some()).then_some(conservation)
 }
@@ -163,7 +154,7 @@ impl RawSystem {
         let seconds = |of: fn(&HostCounters) -> u64| self.seconds_of(of(after).saturating_sub(of(before)));
         let count = |of: fn(&HostCounters) -> u64| of(after).saturating_sub(of(before));
         let processes = seconds(|host| host.process_ticks);
-        let ours: f64 = self.roles.values().map(|pair| self.used(*pair)).map(|u| u.user_s + u.system_s).sum();
+        let ours: f64 = self.roles.values().map(|pair| self.used(*pair)).map(|used| used.cpu_s()).sum();
         HostUse {
             seconds: self.seconds,
             cpus: self.cpus,
@@ -180,8 +171,7 @@ impl RawSystem {
 
 /// Parses the table of `strace -c`: % time, seconds, usecs/call, calls, errors (may be empty), name.
 fn parse_strace(text: &str) -> (BTreeMap<String, u64>, u64) {
-    let mut calls = BTreeMap::new();
-    let mut errors = 0;
+    let (mut calls, mut errors) = (BTreeMap::new(), 0);
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (count, failed, name) = match words[..] {
@@ -208,12 +198,13 @@ mod tests {
 
     #[test]
     fn the_table_of_strace() {
-        let text = "% time     seconds  usecs/call     calls    errors syscall\n\
-                    ------ ----------- ----------- --------- --------- ----------------\n \
-                    46.38    0.061000           1     40000         5 recvfrom\n \
-                    30.00    0.040000           1     20000           writev\n\
-                    ------ ----------- ----------- --------- --------- ----------------\n\
-                    100.00    0.131000           1     60000         5 total\n";
+        let text = "% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 46.38    0.061000           1     40000         5 recvfrom
+ 30.00    0.040000           1     20000           writev
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.131000           1     60000         5 total
+";
         let (calls, errors) = parse_strace(text);
         assert_eq!(calls, BTreeMap::from([("recvfrom".into(), 40000), ("writev".into(), 20000)]));
         assert_eq!(errors, 5);
@@ -226,18 +217,14 @@ mod tests {
             names: vec!["accepted".into(), "served".into()],
             rows: rows.iter().map(|(at, n)| (*at, vec![1, *n])).collect(),
         };
-        let counted = super::counted(&raw, 3.0).unwrap();
-        assert_eq!(
-            (counted.during["served"], counted.during["accepted"], counted.whole["served"]),
-            (300, 0, 333)
-        );
-        assert_eq!(counted.series, [(1.5, 100.0), (2.5, 200.0)]);
-        assert!((counted.seconds - 2.0).abs() < 1e-9);
-        assert_eq!(counted.per_request("served"), Some(1.0));
-        assert_eq!(counted.per_request("jobs"), None);
-        let empty = super::counted(&raw, 0.1).unwrap();
+        let found = counted(&raw, 3.0).unwrap();
+        assert_eq!((found.during["served"], found.during["accepted"], found.whole["served"]), (300, 0, 333));
+        assert_eq!(found.series, [(1.5, 100.0), (2.5, 200.0)]);
+        assert!((found.seconds - 2.0).abs() < 1e-9);
+        assert_eq!((found.per_request("served"), found.per_request("jobs")), (Some(1.0), None));
+        let empty = counted(&raw, 0.1).unwrap();
         assert!(empty.during.is_empty() && empty.series.is_empty());
-        assert_eq!(super::counted(&RawCounters::default(), 1.0), None);
+        assert_eq!(counted(&RawCounters::default(), 1.0), None);
     }
 
     #[test]
@@ -247,8 +234,7 @@ mod tests {
                 "errors":{"connect":1,"read":0,"write":0,"status":2,"timeout":0}}"#,
         )
         .unwrap();
-        let mut cell = cell("thread");
-        cell.seconds = 4.0;
+        let cell = Cell { seconds: 4.0, ..cell("thread") };
         let sockets = RawSockets {
             received: Histogram::of(&[0, 100, 206, 300]),
             silent_ms: Histogram::of(&[0, 1900, 2000, 3000]),

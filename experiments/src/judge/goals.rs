@@ -1,7 +1,6 @@
 //! Whether our engines meet the goals of the plan.
 
 use crate::judge::measure;
-use crate::judge::record::{Measured, Record};
 use crate::judge::stats::{Ratio, median};
 use crate::judge::study::{Group, Measure, Study};
 use crate::plans::model::{Against, Goal, Goals, Quantity, Section, Target, TargetKind};
@@ -54,18 +53,10 @@ fn compare(study: &Study, ours: &Group<'_>, goal: &Goal) -> Option<f64> {
 fn value(group: &Group<'_>, quantity: Quantity) -> Option<f64> {
     match of_load(quantity) {
         Some(measure) => group.median(measure),
-        None if quantity == Quantity::Failed => Some(group.runs.iter().map(|run| failed(run)).sum()),
+        None if quantity == Quantity::Failed => {
+            Some(group.runs.iter().map(|run| measure::failures(run) as f64).sum())
+        }
         None => median(&group.runs.iter().filter_map(|run| measure::idle_kb(run)).collect::<Vec<_>>()),
-    }
-}
-
-/// A measurement that failed counts as one failure.
-fn failed(record: &Record) -> f64 {
-    match &record.measured {
-        Measured::Load(load) => load.failures.total() as f64,
-        Measured::Idle(idle) => (idle.tried - idle.alive) as f64,
-        Measured::Failed { .. } => 1.0,
-        Measured::Syscalls(_) | Measured::Profile(_) => 0.0,
     }
 }
 
@@ -95,12 +86,10 @@ mod tests {
         for raw in &mut run.raws {
             let Found::Load(load) = &mut raw.found else { continue };
             let rates = rates.iter().find(|(id, _)| *id == raw.cell.target).map(|(_, rates)| *rates);
-            let Some(rate) = rates.and_then(|rates| rates.get(raw.cell.block)) else {
-                raw.found = Found::Failed("left out".into());
-                continue;
-            };
-            load.client.requests = *rate;
-            load.client.duration_us = 1_000_000;
+            match rates.and_then(|rates| rates.get(raw.cell.block)) {
+                Some(rate) => (load.client.requests, load.client.duration_us) = (*rate, 1_000_000),
+                None => raw.found = Found::Failed("left out".into()),
+            }
         }
         run.study()
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::judge::verdict::{GateResult, Validity};
-use crate::plans::model::Cell;
+use crate::plans::model::{Cell, Work};
 use crate::run::histogram::Distribution;
 use crate::run::probe::ProbeErrors;
 use crate::run::raw::{IdleMemory, Role};
@@ -39,6 +39,14 @@ pub(crate) enum Measured {
     },
 }
 
+/// Returns the results of a load. None for other work, and for a cell that could not be measured.
+pub(crate) fn load(record: &Record) -> Option<&Load> {
+    match &record.measured {
+        Measured::Load(load) if record.cell.work == Work::Load => Some(load),
+        _ => None,
+    }
+}
+
 /// The results of a load cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Load {
@@ -62,8 +70,7 @@ pub(crate) struct Load {
 impl Load {
     /// Returns the number of good answers. wrk counts late and wrong answers too, so these are subtracted.
     pub(crate) fn success(&self) -> u64 {
-        let e = &self.client.errors;
-        self.client.requests.saturating_sub(e.status + e.timeout)
+        self.client.requests.saturating_sub(self.client.errors.status + self.client.errors.timeout)
     }
 
     pub(crate) fn seconds(&self) -> f64 {
@@ -138,6 +145,12 @@ pub(crate) struct Use {
     pub(crate) pss_kb: Option<u64>,
 }
 
+impl Use {
+    pub(crate) fn cpu_s(&self) -> f64 {
+        self.user_s + self.system_s
+    }
+}
+
 /// The machine during the measured seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct HostUse {
@@ -151,6 +164,13 @@ pub(crate) struct HostUse {
     pub(crate) swapped_pages: u64,
     pub(crate) listen_overflows: u64,
     pub(crate) listen_drops: u64,
+}
+
+impl HostUse {
+    /// Returns the CPU time of all CPUs.
+    pub(crate) fn cpu_s(&self) -> f64 {
+        self.seconds * self.cpus as f64
+    }
 }
 
 /// Counters of one of our programs.

@@ -58,9 +58,10 @@ impl Ratio {
         let by = |name: &str, low: f64, high: f64| {
             format!("{name} is faster by {:.1} to {:.1} %", percent(low), percent(high))
         };
+        let blocks = self.blocks.len();
         match self.verdict() {
             Verdict::TooFew => {
-                format!("no verdict: {} of at least {ENOUGH_BLOCKS} blocks were measured", self.blocks.len())
+                format!("no verdict: {blocks} of at least {ENOUGH_BLOCKS} blocks were measured")
             }
             Verdict::Faster(low, high) => by(a, low, high),
             Verdict::Slower(low, high) => by(b, low, high),
@@ -73,6 +74,13 @@ pub(crate) fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
+/// Returns the variance of a sample. None for fewer than two values.
+pub(crate) fn variance(values: &[f64]) -> Option<f64> {
+    let freedom = values.len().checked_sub(1).filter(|freedom| *freedom > 0)?;
+    let mean = mean(values)?;
+    Some(values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / freedom as f64)
+}
+
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     quantile(values, 0.5)
 }
@@ -81,10 +89,6 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
 pub(crate) fn quantile(values: &[f64], fraction: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    quantile_of_sorted(&sorted, fraction)
-}
-
-fn quantile_of_sorted(sorted: &[f64], fraction: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let at = fraction.clamp(0.0, 1.0) * last as f64;
     let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
@@ -100,10 +104,8 @@ const STUDENT: [f64; 30] = [
 /// Returns half of the 95 % interval of the mean, by Student's t. None for fewer than two values. Above 30 degrees of
 /// freedom the quantile of 30 is used, which makes the interval at most 4 % too wide.
 fn student_half_width(values: &[f64]) -> Option<f64> {
-    let freedom = values.len().checked_sub(1).filter(|freedom| *freedom > 0)?;
-    let mean = mean(values)?;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / freedom as f64;
-    let quantile = STUDENT[freedom.min(STUDENT.len()) - 1];
+    let variance = variance(values)?;
+    let quantile = STUDENT[(values.len() - 1).min(STUDENT.len()) - 1];
     Some(quantile * (variance / values.len() as f64).sqrt())
 }
 
@@ -112,10 +114,8 @@ fn student_half_width(values: &[f64]) -> Option<f64> {
 pub(crate) fn sign_test(ratios: &[f64]) -> f64 {
     let above = ratios.iter().filter(|r| **r > 1.0).count();
     let below = ratios.iter().filter(|r| **r < 1.0).count();
-    let n = above + below;
-    let most = above.max(below);
-    let mut ways = 1.0;
-    let mut tail = 0.0;
+    let (n, most) = (above + below, above.max(below));
+    let (mut ways, mut tail) = (1.0, 0.0);
     for k in 0..=n {
         if k >= most {
             tail += ways;
@@ -210,10 +210,7 @@ mod tests {
 
     #[test]
     fn rounding_keeps_six_digits() {
-        for (value, expected) in
-            [(123_456.789, 123_457.0), (0.001_234_567_8, 0.001_234_57), (0.0, 0.0), (-2.5, -2.5)]
-        {
-            assert_eq!(rounded(value), expected);
-        }
+        let values = [123_456.789, 0.001_234_567_8, 0.0, -2.5];
+        assert_eq!(values.map(rounded), [123_457.0, 0.001_234_57, 0.0, -2.5]);
     }
 }

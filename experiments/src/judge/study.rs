@@ -1,16 +1,17 @@
 //! A run for the report: every record, derived from what was measured, with all gates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
 use crate::judge::derive;
 use crate::judge::gates;
-use crate::judge::record::{Load, Measured, Record};
+pub(crate) use crate::judge::record::load;
+use crate::judge::record::{Load, Record};
 use crate::judge::stats::median;
 use crate::judge::verdict::{Gate, GateResult, Validity};
 use crate::plans::build;
-use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What, Work};
+use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What};
 use crate::run::manifest::Manifest;
 use crate::run::raw::Raw;
 
@@ -49,9 +50,7 @@ impl Study {
     }
 
     fn judge_across(&mut self) {
-        let whats: BTreeMap<&str, What> =
-            self.plan.targets.iter().map(|target| (target.id.as_str(), target.what)).collect();
-        let mut across = gates::across(&self.records, |id| whats.get(id).copied());
+        let mut across = gates::across(&self.records, |id| self.what(id));
         for record in &mut self.records {
             record.gates.extend(across.remove(&record.cell.seq).unwrap_or_default());
             record.gates.sort_by_key(|result| result.gate);
@@ -67,9 +66,7 @@ impl Study {
     pub(crate) fn title(&self, id: &str) -> String {
         let Some(target) = self.target(id) else { return id.to_owned() };
         match (target.kind, &target.baseline) {
-            (TargetKind::Variant | TargetKind::Ablation, Some(baseline)) => {
-                format!("{}: {}", baseline, target.title)
-            }
+            (TargetKind::Variant | TargetKind::Ablation, Some(of)) => format!("{of}: {}", target.title),
             _ => target.title.clone(),
         }
     }
@@ -86,10 +83,9 @@ impl Study {
     /// under the same load is one group, also when several sections of the plan measured it.
     pub(crate) fn groups(&self, of: impl Fn(&Cell) -> bool) -> Vec<Group<'_>> {
         let mut groups: Vec<Group<'_>> = Vec::new();
-        for record in self.records.iter().filter(|record| of(&record.cell)) {
-            if !groups.iter().any(|group| is_same_load(group.cell, &record.cell)) {
-                let same = |other: &&Record| is_same_load(&other.cell, &record.cell);
-                groups.push(Group { cell: &record.cell, runs: self.records.iter().filter(same).collect() });
+        for cell in self.records.iter().map(|record| &record.cell).filter(|cell| of(cell)) {
+            if !groups.iter().any(|group| is_same_load(group.cell, cell)) {
+                groups.push(Group { cell, runs: self.runs(cell) });
             }
         }
         let place = |id: &str| self.plan.targets.iter().position(|target| target.id == id);
@@ -106,28 +102,23 @@ impl Study {
 
     /// Returns the group of another target with the same load.
     pub(crate) fn twin(&self, cell: &Cell, target: &str) -> Option<Group<'_>> {
-        let wanted = Cell { target: target.into(), ..cell.clone() };
-        let runs: Vec<&Record> = self.records.iter().filter(|r| is_same_load(&wanted, &r.cell)).collect();
-        runs.first().map(|first| Group { cell: &first.cell, runs: runs.clone() })
+        let runs = self.runs(&Cell { target: target.into(), ..cell.clone() });
+        Some(Group { cell: &runs.first()?.cell, runs })
+    }
+
+    fn runs(&self, of: &Cell) -> Vec<&Record> {
+        self.records.iter().filter(|record| is_same_load(&record.cell, of)).collect()
     }
 
     /// Returns the ratios `a / b` of a measure, one per block of a section in which both count.
     pub(crate) fn paired(&self, a: &Group<'_>, b: &Group<'_>, measure: Measure) -> Vec<f64> {
         let value = |record: &Record| measure(&record.cell, load(record)?);
-        let partner = |run: &Record| {
-            let beside = |other: &&&Record| {
-                (other.cell.section, other.cell.block) == (run.cell.section, run.cell.block) && counts(other)
-            };
-            b.runs.iter().find(beside).copied()
+        let ratio = |run: &Record| {
+            let place = (run.cell.section, run.cell.block);
+            let partner = b.counted().find(|other| (other.cell.section, other.cell.block) == place)?;
+            Some(value(run)? / value(partner)?).filter(|ratio| ratio.is_finite())
         };
-        let of = |run: &&Record| Some(value(run)? / value(partner(run)?)?);
-        a.runs
-            .iter()
-            .copied()
-            .filter(|run| counts(run))
-            .filter_map(|run| of(&run))
-            .filter(|r| r.is_finite())
-            .collect()
+        a.counted().filter_map(ratio).collect()
     }
 }
 
@@ -147,13 +138,6 @@ fn is_same_load(a: &Cell, b: &Cell) -> bool {
         == (&b.target, b.connections, b.threads, b.delay_ms, b.keep_alive, &b.path, b.work)
 }
 
-pub(crate) fn load(record: &Record) -> Option<&Load> {
-    match &record.measured {
-        Measured::Load(load) if record.cell.work == Work::Load => Some(load),
-        _ => None,
-    }
-}
-
 /// The same measurement, once or repeated.
 #[derive(Debug, Clone)]
 pub(crate) struct Group<'a> {
@@ -163,9 +147,13 @@ pub(crate) struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
+    fn counted(&self) -> impl Iterator<Item = &'a Record> {
+        self.runs.iter().copied().filter(|run| counts(run))
+    }
+
     /// Returns the runs that count. If there are none, returns all runs; they are shown with a mark.
     pub(crate) fn shown(&self) -> Vec<&'a Record> {
-        let counted: Vec<&Record> = self.runs.iter().copied().filter(|record| counts(record)).collect();
+        let counted: Vec<&Record> = self.counted().collect();
         if counted.is_empty() { self.runs.clone() } else { counted }
     }
 
@@ -174,11 +162,8 @@ impl<'a> Group<'a> {
     }
 
     pub(crate) fn values(&self, measure: Measure) -> Vec<f64> {
-        self.loads()
-            .into_iter()
-            .filter_map(|(cell, load)| measure(cell, load))
-            .filter(|v| v.is_finite())
-            .collect()
+        let values = self.loads().into_iter().filter_map(|(cell, load)| measure(cell, load));
+        values.filter(|value| value.is_finite()).collect()
     }
 
     /// Returns the median over the shown runs.
@@ -210,16 +195,14 @@ impl<'a> Group<'a> {
     pub(crate) fn mark(&self) -> String {
         let (shown, validity) = (self.shown(), self.validity());
         let least = if validity == Validity::Invalid { Validity::Invalid } else { Validity::Note };
-        let bad = |gate: &Gate| {
-            shown.iter().any(|run| run.gates.iter().any(|r| r.gate == *gate && r.verdict >= least))
-        };
-        let names: Vec<String> =
-            Gate::ALL.iter().filter(|gate| bad(gate)).map(|gate| format!("{gate:?}")).collect();
+        let results = shown.iter().flat_map(|run| &run.gates);
+        let bad: BTreeSet<Gate> = results.filter(|r| r.verdict >= least).map(|r| r.gate).collect();
+        let names = bad.iter().map(|gate| format!("{gate:?}")).collect::<Vec<_>>().join(" ");
         let mut text = match validity {
             Validity::Valid => "yes".to_owned(),
-            Validity::Note => format!("yes, see {}", names.join(" ")),
-            Validity::Invalid if names.is_empty() => "NO: not measured".to_owned(),
-            Validity::Invalid => format!("NO: {}", names.join(" ")),
+            Validity::Note => format!("yes, see {names}"),
+            Validity::Invalid if bad.is_empty() => "NO: not measured".to_owned(),
+            Validity::Invalid => format!("NO: {names}"),
         };
         if shown.len() < self.runs.len() {
             text += &format!(" ({} of {} runs)", shown.len(), self.runs.len());
@@ -231,24 +214,25 @@ impl<'a> Group<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::measure;
     use crate::judge::synthetic::Run;
+    use crate::plans::model::Work;
+    use crate::run::counters::RawCounters;
+    use crate::run::raw::Found;
 
     /// A file server has no backends, whatever the reason to measure it.
     #[test]
     fn requests_are_conserved_in_every_ablation_of_the_file_server() {
+        let is_meant = |cell: &Cell| cell.target.ends_with("read-file");
         let mut run = Run::new("smoke");
-        let idle = |raw: &mut Raw| {
-            let crate::run::raw::Found::Load(load) = &mut raw.found else { return };
+        for raw in run.raws.iter_mut().filter(|raw| is_meant(&raw.cell)) {
+            let Found::Load(load) = &mut raw.found else { continue };
             // The backends of an earlier program that counts nothing.
-            load.programs.backends.get_or_insert_with(|| crate::run::counters::RawCounters {
-                names: vec!["served".into()],
-                rows: vec![(0.5, vec![0])],
-            });
-        };
-        run.raws.iter_mut().filter(|raw| raw.cell.target.ends_with("read-file")).for_each(idle);
+            let idle = RawCounters { names: vec!["served".into()], rows: vec![(0.5, vec![0])] };
+            load.programs.backends.get_or_insert(idle);
+        }
         let study = run.study();
-        let ablations: Vec<_> =
-            study.records.iter().filter(|r| r.cell.target.ends_with("read-file")).collect();
+        let ablations: Vec<_> = study.records.iter().filter(|record| is_meant(&record.cell)).collect();
         assert_eq!(ablations.len(), 2);
         for record in ablations {
             let conserved = record.gates.iter().find(|result| result.gate == Gate::G3).unwrap();
@@ -278,16 +262,12 @@ mod tests {
             [(Assignment, "thread", 0), (Assignment, "async", 0), (Peers, "thread", 0), (Peers, "async", 1)];
         let study = study_of(&cells);
         for section in [Assignment, Peers] {
-            let groups = study.section(section);
-            assert_eq!(
-                groups.iter().map(|group| group.runs.len()).collect::<Vec<_>>(),
-                [2, 2],
-                "{section:?}"
-            );
+            let runs: Vec<_> = study.section(section).iter().map(|group| group.runs.len()).collect();
+            assert_eq!(runs, [2, 2], "{section:?}");
         }
         let groups = study.section(Assignment);
         // The block of the peers has only one of the two.
-        assert_eq!(study.paired(&groups[1], &groups[0], crate::judge::measure::rate).len(), 1);
+        assert_eq!(study.paired(&groups[1], &groups[0], measure::rate).len(), 1);
     }
 
     #[test]
@@ -295,12 +275,10 @@ mod tests {
         let cells: Vec<_> = (0..4).map(|block| (Section::Assignment, "thread", block)).collect();
         let mut study = study_of(&cells);
         let bad = |gate| GateResult { gate, verdict: Validity::Invalid, reason: "x".into() };
-        // A gate that looks at the result does not select; a gate about the machine does.
         study.records.iter_mut().for_each(|record| record.gates.clear());
-        study.records[0].gates = vec![bad(Gate::G8)];
-        study.records[1].gates = vec![bad(Gate::G7)];
-        for record in &mut study.records[..2] {
-            record.validity = Validity::Invalid;
+        // A gate that looks at the result does not select; a gate about the machine does.
+        for (record, gate) in study.records.iter_mut().zip([Gate::G8, Gate::G7]) {
+            (record.gates, record.validity) = (vec![bad(gate)], Validity::Invalid);
         }
         let group = &study.section(Section::Assignment)[0];
         assert_eq!((group.shown().len(), group.is_ranked(), group.validity()), (3, true, Validity::Note));

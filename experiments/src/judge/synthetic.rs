@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::judge::study::Study;
-use crate::plans::build::{self, Changes, FILES};
-use crate::plans::model::SCHEMA;
+use crate::plans::build::{self, Changes};
 use crate::plans::model::{Cell, Plan, Target, TargetKind, What, Work};
 use crate::run::counters::RawCounters;
 use crate::run::histogram::Histogram;
-use crate::run::manifest::{Binary, Host, Manifest, Topology};
+use crate::run::manifest::Manifest;
 use crate::run::probe::{RawProbe, Times};
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::raw::{Found, IdleMemory, Raw, RawLoad, RawPrograms, RawSystem, Role};
@@ -62,42 +61,8 @@ impl Run {
 }
 
 fn manifest(plan: &Plan) -> Manifest {
-    Manifest {
-        schema: SCHEMA,
-        started: "2026-01-31T12:00:00Z".into(),
-        host: Host {
-            name: "synthetic".into(),
-            cpu: "A CPU that does not exist".into(),
-            cpus: 2,
-            memory_mb: 8000,
-            kernel: "Linux 6.1".into(),
-            governor: None,
-            descriptors: 20_000,
-            somaxconn: 4096,
-            port_range: (32_768, 60_999),
-            fingerprint: "none".into(),
-        },
-        neraca: Binary {
-            version: "neraca 0.1.0".into(),
-            sha256: "0".repeat(64),
-            commit: Some("abc+".into()),
-        },
-        tools: BTreeMap::from([("wrk".into(), "4.1.0".into()), ("haproxy".into(), "2.6.12".into())]),
-        topology: Topology {
-            backends: 3,
-            backend_command: "neraca serve".into(),
-            thread_workers: 4,
-            async_workers: 2,
-            batch: 32,
-            placement: "shared".into(),
-            probe_rate_hz: 100.0,
-            probe_nice: 0,
-            files: FILES.map(|(name, bytes)| (name.to_owned(), bytes)).into(),
-        },
-        plan_hash: plan.hash.clone(),
-        command: vec!["neraca-lab".into(), "run".into()],
-        warnings: vec!["the CPU has <no> governor".into()],
-    }
+    let manifest: Manifest = serde_json::from_str(include_str!("synthetic_manifest.json")).unwrap();
+    Manifest { plan_hash: plan.hash.clone(), ..manifest }
 }
 
 /// Returns a number between -1 and 1 that depends on the cell and on `what`.
@@ -153,10 +118,8 @@ fn measure(target: &Target, cell: &Cell) -> Raw {
         },
         Work::Profile => Found::Profile {
             client: client(1000, cell),
-            folded: format!(
-                "{};run;write;entry_SYSCALL_64_[k];tcp_sendmsg_[k] 900\nmain;parse 100\n",
-                target.id
-            ),
+            folded: target.id.clone()
+                + ";run;write;entry_SYSCALL_64_[k];tcp_sendmsg_[k] 900\nmain;parse 100\n",
         },
     };
     let started = "2026-01-31T12:00:00Z".to_owned();
@@ -195,10 +158,10 @@ fn load(target: &Target, cell: &Cell) -> RawLoad {
     let sockets = cell.keep_alive.then(|| {
         let each = requests * (cell.body_bytes + 150) / u64::from(cell.opened());
         let spread = if target.id == "thread-textbook" { 0.9 } else { 0.1 };
-        let of = |i: u32| (each as f64 * (1.0 + spread * f64::from(i % 21).mul_add(0.1, -1.0))) as u64;
-        let received: Vec<u64> = (0..cell.opened()).map(of).collect();
-        let silent: Vec<u64> = (0..cell.opened()).map(u64::from).map(|i| i % 10).collect();
-        RawSockets { received: Histogram::of(&received), silent_ms: Histogram::of(&silent), unopened: 0 }
+        let bytes = |i: u32| (each as f64 * (1.0 + spread * f64::from(i % 21).mul_add(0.1, -1.0))) as u64;
+        let received = Histogram::of(&(0..cell.opened()).map(bytes).collect::<Vec<_>>());
+        let silent_ms = Histogram::of(&(0..cell.opened()).map(|i| u64::from(i % 10)).collect::<Vec<_>>());
+        RawSockets { received, silent_ms, unopened: 0 }
     });
     let system = system(target, cell, requests);
     RawLoad { client: client(requests, cell), warm: None, probe, system, programs, sockets }
@@ -206,14 +169,13 @@ fn load(target: &Target, cell: &Cell) -> RawLoad {
 
 fn probe(cell: &Cell, mean_us: f64) -> RawProbe {
     let count = (100.0 * cell.seconds) as u64;
-    let waits: Vec<u64> = (0..count)
-        .map(|i| (mean_us * (0.3 - (1.0 - (i as f64 + 0.5) / count as f64).ln() * 0.7)) as u64 + 40)
-        .collect();
-    let later: Vec<u64> = waits.iter().map(|us| us + 60).collect();
+    let rest = |i: u64| 1.0 - (i as f64 + 0.5) / count as f64;
+    let wait_us = |i: u64| (mean_us * (0.3 - rest(i).ln() * 0.7)) as u64 + 40;
+    let histogram = |of: &dyn Fn(u64) -> u64| Histogram::of(&(0..count).map(of).collect::<Vec<_>>());
     let times = Times {
-        connect_us: Histogram::of(&vec![50; count as usize]),
-        waiting_us: Histogram::of(&waits),
-        total_us: Histogram::of(&later),
+        connect_us: histogram(&|_| 50),
+        waiting_us: histogram(&wait_us),
+        total_us: histogram(&|i| wait_us(i) + 60),
         ..Times::default()
     };
     RawProbe { rate_hz: 100.0, intended: count, fresh: times.clone(), kept: times, kept_connections: 4 }
@@ -222,8 +184,7 @@ fn probe(cell: &Cell, mean_us: f64) -> RawProbe {
 fn counters(cell: &Cell, rate: f64, asked: u64) -> RawCounters {
     let names = ["jobs", "queue_wait_ns", "served", "wakeups", "would_blocks"].map(Into::into).to_vec();
     let row = |served: u64| vec![served / 20, served * 3000, served, served / 12, served / 50];
-    let mut rows: Vec<(f64, Vec<u64>)> = Vec::new();
-    let mut served = 0.0;
+    let (mut rows, mut served) = (Vec::new(), 0.0);
     for second in 0..cell.seconds as u32 {
         rows.push((f64::from(second) + 0.3, row(served as u64)));
         served += rate * (1.0 + 0.02 * jitter(cell, &second.to_string()));

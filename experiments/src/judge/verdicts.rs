@@ -28,20 +28,19 @@ impl LoadVerdict<'_> {
     }
 }
 
+/// Returns the ratio `a / b` in requests per second.
+fn rates(study: &Study, a: &Group<'_>, b: &Group<'_>) -> Option<Ratio> {
+    Ratio::of_blocks(&study.paired(a, b, measure::rate))
+}
+
 /// Returns the verdict for each load of a section in which both engines ran.
-pub(crate) fn by_load(study: &Study, section: Section) -> Vec<LoadVerdict<'_>> {
-    let thread =
-        study.groups(|cell| cell.section == section && cell.target == THREAD && cell.work == Work::Load);
-    let mut found = Vec::new();
-    for thread in thread {
-        let against = |target| {
-            let other = study.twin(thread.cell, target)?;
-            Ratio::of_blocks(&study.paired(&other, &thread, measure::rate))
-        };
-        let Some(ratio) = against(ASYNC) else { continue };
-        found.push(LoadVerdict { cell: thread.cell, ratio, control: against(AGAIN) });
-    }
-    found
+pub(crate) fn by_load<'a>(study: &'a Study, section: Section) -> Vec<LoadVerdict<'a>> {
+    let is_thread = |cell: &Cell| cell.section == section && cell.target == THREAD && cell.work == Work::Load;
+    let verdict = |thread: Group<'a>| {
+        let against = |target| rates(study, &study.twin(thread.cell, target)?, &thread);
+        Some(LoadVerdict { cell: thread.cell, ratio: against(ASYNC)?, control: against(AGAIN) })
+    };
+    study.groups(is_thread).into_iter().filter_map(verdict).collect()
 }
 
 /// A comparison of the study of workers.
@@ -58,27 +57,22 @@ pub(crate) struct Workers<'a> {
 
 /// Compares the engines at equal numbers of workers, and each number with the default of its engine.
 pub(crate) fn workers(study: &Study) -> Vec<Workers<'_>> {
-    let of = |baseline: &str| -> Vec<&Target> {
-        let is_sized = |t: &&Target| t.workers.is_some() && t.baseline.as_deref() == Some(baseline);
-        study.plan.targets.iter().filter(is_sized).collect()
-    };
-    let mut pairs = Vec::new();
-    for asynchronous in of(ASYNC) {
-        let equal = of(THREAD).into_iter().filter(|thread| thread.workers == asynchronous.workers);
-        pairs.extend(equal.map(|thread| (asynchronous.id.clone(), thread.id.clone(), true)));
-    }
-    for engine in [THREAD, ASYNC] {
-        pairs.extend(of(engine).into_iter().map(|target| (target.id.clone(), engine.to_owned(), false)));
-    }
     let mut found = Vec::new();
-    for group in study.groups(|cell| cell.section == Section::Workers) {
-        for (a, b, is_architecture) in pairs.iter().filter(|(a, ..)| *a == group.cell.target) {
-            let Some(other) = study.twin(group.cell, b) else { continue };
-            let Some(ratio) = Ratio::of_blocks(&study.paired(&group, &other, measure::rate)) else {
-                continue;
-            };
-            let (a, b, is_architecture) = (a.clone(), b.clone(), *is_architecture);
-            found.push(Workers { cell: group.cell, a, b, ratio, is_architecture });
+    for group in study.section(Section::Workers) {
+        let Some(ours) = study.target(&group.cell.target).filter(|target| target.workers.is_some()) else {
+            continue;
+        };
+        let engine = ours.baseline.as_deref();
+        let is_equal = |other: &&Target| {
+            engine == Some(ASYNC)
+                && other.baseline.as_deref() == Some(THREAD)
+                && other.workers == ours.workers
+        };
+        let equal = study.plan.targets.iter().filter(is_equal).map(|other| (other.id.as_str(), true));
+        for (b, is_architecture) in equal.chain(engine.map(|engine| (engine, false))) {
+            let other = study.twin(group.cell, b);
+            let Some(ratio) = other.and_then(|other| rates(study, &group, &other)) else { continue };
+            found.push(Workers { cell: group.cell, a: ours.id.clone(), b: b.into(), ratio, is_architecture });
         }
     }
     found
@@ -114,8 +108,7 @@ pub(crate) fn costs(study: &Study) -> Vec<Cost<'_>> {
 }
 
 fn cost<'a>(study: &Study, name: String, changed: Group<'a>, baseline: Option<Group<'a>>) -> Cost<'a> {
-    let ratios = baseline.as_ref().map(|baseline| study.paired(&changed, baseline, measure::rate));
-    let ratio = ratios.and_then(|ratios| Ratio::of_blocks(&ratios));
+    let ratio = baseline.as_ref().and_then(|baseline| rates(study, &changed, baseline));
     Cost { name, changed, baseline, ratio }
 }
 

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
+
+use crate::run::files::said;
 
 /// Where the builds of commits are kept. Each commit has a directory of its own; all share the build directory.
 const DIRECTORY: &str = "target/compare";
@@ -25,38 +27,37 @@ pub(super) struct Base {
 /// When `base` is neither a program nor a commit, and when a commit does not build.
 pub(super) fn find(base: &str, exchange: bool) -> Result<Base, String> {
     if Path::new(base).is_file() {
-        let program = fs::canonicalize(base).map_err(|error| format!("{base}: {error}"))?;
+        let neraca = absolute(Path::new(base))?;
         let exchange = Err("a program as the base has no benches/exchange.rs; give a commit".into());
-        return Ok(Base { name: base.into(), neraca: program, exchange });
+        return Ok(Base { name: base.into(), neraca, exchange });
     }
     let id = git(&["rev-parse", "--verify", "--quiet", &format!("{base}^{{commit}}")])
         .map_err(|_| format!("{base:?} is neither a program nor a commit of this repository"))?;
-    let kept = Path::new(DIRECTORY).join(&id);
-    let neraca = kept.join("neraca");
-    let bench = kept.join("exchange");
+    let (short, kept) = (&id[..12], Path::new(DIRECTORY).join(&id));
+    let [neraca, bench] = ["neraca", "exchange"].map(|name| kept.join(name));
     if !neraca.exists() || (exchange && !bench.exists() && !kept.join(NO_BENCH).exists()) {
         build(&id, &kept, exchange)?;
     }
     let exchange = if bench.exists() {
         absolute(&bench)
     } else {
-        Err(format!("commit {} has no benches/exchange.rs that builds", &id[..12]))
+        Err(format!("commit {short} has no benches/exchange.rs that builds"))
     };
-    Ok(Base { name: format!("commit {}", &id[..12]), neraca: absolute(&neraca)?, exchange })
+    Ok(Base { name: format!("commit {short}"), neraca: absolute(&neraca)?, exchange })
 }
 
 /// Marks a commit whose benches/exchange.rs is missing or does not build.
 const NO_BENCH: &str = "no-exchange";
 
 fn absolute(path: &Path) -> Result<PathBuf, String> {
-    fs::canonicalize(path).map_err(|error| format!("{}: {error}", path.display()))
+    fs::canonicalize(path).map_err(said(path))
 }
 
 /// Builds a commit in a git worktree. The worktree stays, because benches/exchange.rs serves files from its source tree.
 fn build(id: &str, kept: &Path, exchange: bool) -> Result<(), String> {
     eprintln!("building commit {} into {}; this is done once", &id[..12], kept.display());
     let source = kept.join("source");
-    fs::create_dir_all(kept).map_err(|error| format!("{}: {error}", kept.display()))?;
+    fs::create_dir_all(kept).map_err(said(kept))?;
     let path = source.display().to_string();
     let _ = git(&["worktree", "remove", "--force", &path]);
     git(&["worktree", "add", "--force", "--detach", &path, id])?;
@@ -84,20 +85,27 @@ fn bench(source: &Path, build: Option<&Path>) -> Result<PathBuf, String> {
 }
 
 fn keep(from: &Path, to: &Path) -> Result<(), String> {
-    fs::copy(from, to).map(drop).map_err(|error| format!("{}: {error}", from.display()))
+    fs::copy(from, to).map(drop).map_err(said(from))
 }
 
 /// Runs cargo in `source`, with the build directory `build` if it is given. Returns cargo's stdout.
 fn cargo(source: &Path, build: Option<&Path>, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("cargo");
-    command.args(arguments).current_dir(source);
-    command.envs(build.map(|build| ("CARGO_TARGET_DIR", build)));
-    let output = command.stderr(std::process::Stdio::inherit()).output();
-    let output = output.map_err(|error| format!("cargo: {error}"))?;
+    command.args(arguments).current_dir(source).stderr(Stdio::inherit());
+    run(command.envs(build.map(|build| ("CARGO_TARGET_DIR", build))))
+}
+
+fn git(arguments: &[&str]) -> Result<String, String> {
+    run(Command::new("git").args(arguments))
+}
+
+/// Runs a command. Returns its stdout.
+fn run(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {
-        return Err(format!("`cargo {}` failed in {}", arguments.join(" "), source.display()));
+        return Err(format!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Finds the program of benches/exchange.rs in cargo's JSON messages, one per line.
@@ -105,15 +113,6 @@ fn executable(messages: &str) -> Option<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut benches = messages.filter(|message| message["target"]["name"] == "exchange");
     benches.find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
-}
-
-fn git(arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new("git").args(arguments).output().map_err(|error| format!("git: {error}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("git {}: {}", arguments.join(" "), said.trim()));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 #[cfg(test)]

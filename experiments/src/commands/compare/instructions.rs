@@ -24,9 +24,7 @@ const INSTRUCTIONS_MIN: f64 = 100.0;
 pub(super) fn can_count() -> bool {
     let found = Command::new("valgrind").arg("--version").output().is_ok();
     if !found {
-        eprintln!(
-            "valgrind is not installed, so no instructions are counted; `make bench-setup` installs it"
-        );
+        eprintln!("no instructions are counted: valgrind is not installed; `make bench-setup` installs it");
     }
     found
 }

@@ -1,7 +1,7 @@
 //! The ratios of the newer build to the older build, and the verdict.
 
 use crate::judge::measure;
-use crate::judge::record::{Measured, Record};
+use crate::judge::record::Record;
 use crate::judge::stats::{Ratio, median};
 use crate::judge::study::{Group, Measure, Study, load};
 use crate::plans::model::Work;
@@ -47,15 +47,6 @@ pub(super) fn of_runs(older: &Study, newer: &Study) -> Vec<Compared> {
     compared.filter(|compared| compared.pairs[0].len() > 1).collect()
 }
 
-/// A measurement that failed counts as one failure.
-fn failures(group: &Group<'_>) -> u64 {
-    let failed = group.runs.iter().map(|run| match &run.measured {
-        Measured::Load(load) => load.failures.total(),
-        _ => 1,
-    });
-    failed.sum()
-}
-
 impl Compared {
     fn new(target: &str, base: &Group<'_>, new: &Group<'_>) -> Self {
         let (older, newer) = (base.shown(), new.shown());
@@ -70,7 +61,11 @@ impl Compared {
         });
         let body = if new.cell.body_bytes == 128 { String::new() } else { format!(", {}", new.cell.path) };
         let name = format!("{target} {}{body}", load_name(new.cell));
-        Compared { name, pairs, failed: [base, new].map(failures) }
+        Compared {
+            name,
+            pairs,
+            failed: [base, new].map(|group| group.runs.iter().map(|run| measure::failures(run)).sum()),
+        }
     }
 
     /// Returns the ratio of the newer build's value to the older build's value.
@@ -80,24 +75,22 @@ impl Compared {
 
     /// Returns the reasons why the newer build is not good enough; empty when it is.
     pub(super) fn complaints(&self) -> Vec<String> {
-        let mut complaints = Vec::new();
-        for (failed, name) in self.failed.iter().zip(["base", "new"]) {
-            if *failed > 0 {
-                complaints.push(format!("{}: {failed} requests or connections of {name} failed", self.name));
-            }
-        }
-        for (i, (title, _, _, more)) in MEASURES.into_iter().enumerate() {
-            let Some((ratio, (low, high))) = self.ratio(i).and_then(|r| Some((r.ratio, r.interval?))) else {
-                complaints.push(format!("{}: fewer than two pairs have a ratio of {title}", self.name));
-                continue;
-            };
-            let bound = if more { 1.0 - ALLOWED } else { 1.0 + ALLOWED };
-            if if more { high < bound } else { low > bound } {
-                let interval = format!("95 % interval {low:.3} to {high:.3}");
-                complaints.push(format!("{}: {title} {ratio:.3}, {interval}, bound {bound}", self.name));
-            }
-        }
-        complaints
+        let failed = self.failed.into_iter().zip(["base", "new"]).filter(|(failed, _)| *failed > 0);
+        let failed = failed.map(|(n, build)| format!("{n} requests or connections of {build} failed"));
+        let worse = (0..MEASURES.len()).filter_map(|measure| self.worse(measure));
+        failed.chain(worse).map(|complaint| format!("{}: {complaint}", self.name)).collect()
+    }
+
+    /// Returns the complaint about a measure.
+    fn worse(&self, measure: usize) -> Option<String> {
+        let (title, _, _, more) = MEASURES[measure];
+        let Some((ratio, (low, high))) = self.ratio(measure).and_then(|r| Some((r.ratio, r.interval?)))
+        else {
+            return Some(format!("fewer than two pairs have a ratio of {title}"));
+        };
+        let bound = if more { 1.0 - ALLOWED } else { 1.0 + ALLOWED };
+        let is_worse = if more { high < bound } else { low > bound };
+        is_worse.then(|| format!("{title} {ratio:.3}, 95 % interval {low:.3} to {high:.3}, bound {bound}"))
     }
 
     fn line(&self) -> Vec<String> {
@@ -107,10 +100,9 @@ impl Compared {
                 let values: Vec<f64> = self.pairs[i].iter().map(|pair| pair[build]).collect();
                 line.push(median(&values).map_or("-".into(), |value| format!("{value:.decimals$}")));
             }
-            let ratio = self.ratio(i);
-            line.push(ratio.as_ref().map_or("-".into(), |ratio| format!("{:.3}", ratio.ratio)));
-            let interval = ratio.and_then(|ratio| ratio.interval);
-            line.push(interval.map_or("-".into(), |(low, high)| format!("{low:.3}..{high:.3}")));
+            let (ratio, interval) = self.ratio(i).map(|r| (r.ratio, r.interval)).unzip();
+            line.push(ratio.map_or("-".into(), |ratio| format!("{ratio:.3}")));
+            line.push(interval.flatten().map_or("-".into(), |(low, high)| format!("{low:.3}..{high:.3}")));
         }
         line.push(format!("{} + {}", self.failed[0], self.failed[1]));
         line.push(if self.complaints().is_empty() { "ok" } else { "WORSE" }.into());

@@ -1,0 +1,118 @@
+//! What a run prints: a line for each cell, a bar with the remaining time, and the closing summary.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::judge::measure::percentile_ms;
+use crate::judge::record::{Measured, Record};
+use crate::judge::study::Study;
+use crate::judge::verdict::{Gate, GateResult, Validity};
+
+/// Returns the heading over the lines of [`describe`].
+pub(super) fn heading() -> String {
+    format!(
+        "{:>7} {:<42} {:>8} {:>17} {:>7} {}",
+        "", "cell", "req/s", "wait p50/p99 ms", "failed", "not ranked"
+    )
+}
+
+/// Describes a finished cell in one line of at most 100 columns.
+pub(in crate::commands) fn describe(n: usize, of: usize, record: &Record) -> String {
+    let bad = record.gates.iter().filter(|result| result.verdict == Validity::Invalid);
+    let bad: Vec<String> = bad.map(|result| format!("{:?}", result.gate)).collect();
+    let result = match &record.measured {
+        Measured::Load(load) => {
+            let at = |fraction: f64| percentile_ms(&load.probe.waiting_us, fraction);
+            let [median, p99] = [0.5, 0.99].map(|f| at(f).map_or("-".into(), |ms| format!("{ms:.1}")));
+            let waiting = format!("{median}/{p99}");
+            format!("{:>8.0} {waiting:>17} {:>7}", load.requests_per_second(), load.failures.total())
+        }
+        Measured::Idle(idle) => {
+            let each = idle.per_connection_kb().map_or("?".into(), |kb| format!("{kb:.2}"));
+            format!("{each:>8} KB per idle connection")
+        }
+        Measured::Syscalls(calls) => format!("{:>8.2} system calls per request", calls.per_request()),
+        Measured::Profile(folded) => format!("{:>8} sampled stacks", folded.lines().count()),
+        Measured::Failed { .. } => "NOT MEASURED".into(),
+    };
+    let line = format!("{n:>3}/{of:<3} {:<42} {result} {}", record.cell.id, bad.join(" "));
+    line.trim_end().chars().take(100).collect()
+}
+
+/// Returns the closing summary: how many cells are ranked, and why the others are not.
+pub(super) fn summary(study: &Study) -> Vec<String> {
+    let (all, planned) = (study.records.len(), study.plan.cells.len());
+    let is_invalid = |record: &&Record| record.validity == Validity::Invalid;
+    let invalid: Vec<&Record> = study.records.iter().filter(is_invalid).collect();
+    let (ranked, not) = (all - invalid.len(), invalid.len());
+    let mut lines = vec![format!("measured {all} of {planned} cells: {ranked} ranked, {not} not ranked")];
+    for gate in Gate::ALL.into_iter().map(Some).chain([None]) {
+        let reasons = invalid.iter().filter_map(|record| Some((&record.cell.id, reason(record, gate)?)));
+        let reasons: Vec<(&String, &str)> = reasons.collect();
+        if let Some((id, reason)) = reasons.first() {
+            let name = gate.map_or("not measured".into(), |gate| format!("{gate:?} {}", gate.title()));
+            lines.push(format!("  {name}: {} cells, such as {id}: {reason}", reasons.len()));
+        }
+    }
+    lines
+}
+
+/// Returns why a gate failed; without a gate, why the cell was not measured.
+fn reason(record: &Record, gate: Option<Gate>) -> Option<&str> {
+    match (gate, &record.measured) {
+        (None, Measured::Failed { reason }) => Some(reason),
+        _ => {
+            let failed =
+                |result: &&GateResult| Some(result.gate) == gate && result.verdict == Validity::Invalid;
+            record.gates.iter().find(failed).map(|result| result.reason.as_str())
+        }
+    }
+}
+
+pub(super) fn duration(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
+}
+
+/// Makes a bar over this number of seconds. The bar is hidden when stderr is no terminal.
+pub(super) fn bar(seconds: f64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {wide_msg}");
+    ProgressBar::new(seconds as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Prints a line above the bar.
+pub(super) fn say(bar: &ProgressBar, line: &str) {
+    if bar.is_hidden() { println!("{line}") } else { bar.println(line) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::synthetic::Run;
+
+    #[test]
+    fn lines_of_progress_fit_100_columns_and_their_heading() {
+        let study = Run::bench();
+        let column = heading().find("req/s").unwrap() + 5;
+        for record in &study.records {
+            let line = describe(record.cell.seq + 1, study.plan.cells.len(), record);
+            assert!(line.chars().count() <= 100, "{line}");
+            assert!(line.as_bytes()[column - 1].is_ascii_digit(), "{line}");
+        }
+        assert!(heading().len() <= 100);
+    }
+
+    #[test]
+    fn the_summary_says_why_cells_are_not_ranked() {
+        let mut study = Run::new("smoke").study();
+        let (all, record) = (study.records.len(), &mut study.records[0]);
+        let failed = record.gates.iter_mut().find(|result| result.gate == Gate::G4).unwrap();
+        (failed.verdict, failed.reason) = (Validity::Invalid, "9 failed".into());
+        record.validity = Validity::Invalid;
+        let expected = [
+            format!("measured {all} of {all} cells: {} ranked, 1 not ranked", all - 1),
+            format!("  G4 failures: 1 cells, such as {}: 9 failed", record.cell.id),
+        ];
+        assert_eq!(summary(&study), expected);
+    }
+}

@@ -1,0 +1,107 @@
+//! The results directory of a run: a new one, or the one of an interrupted run.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{fs, iter};
+
+use crate::plans::model::Plan;
+use crate::report;
+use crate::run::files::{self, MANIFEST, PACKED, PLAN, RAW};
+use crate::run::manifest::Manifest;
+
+/// A results directory that fits the plan.
+#[derive(Debug)]
+pub(super) struct Results {
+    pub(super) directory: PathBuf,
+    /// Cells that are already measured.
+    pub(super) done: BTreeSet<usize>,
+}
+
+/// The end of the name of a run that is not complete. Git ignores such a directory.
+const PARTIAL: &str = "-partial";
+
+impl Results {
+    /// Opens the directory of a run. Resumes an interrupted run if plan, binary and machine are the same.
+    /// `out` is the directory that the user wants, `part` is the end of the name of another directory.
+    pub(super) fn open(
+        (out, part): (Option<&Path>, &str),
+        must_exist: bool,
+        plan: &Plan,
+        manifest: Manifest,
+    ) -> Result<Self, String> {
+        let directory = match out {
+            Some(directory) => directory.to_owned(),
+            None => choose(Path::new(report::RESULTS), part, plan, &manifest)?,
+        };
+        let shown = directory.display();
+        if directory.join(MANIFEST).exists() {
+            let before = files::read_json(&directory.join(MANIFEST))?;
+            return match difference(&before, &manifest) {
+                Some(what) => {
+                    Err(format!("{shown} is a run with another {what}; remove it or give another --out"))
+                }
+                None => Self::resume(directory),
+            };
+        }
+        if must_exist {
+            return Err(format!("--resume: there is no run in {shown}"));
+        }
+        fs::create_dir_all(&directory).map_err(files::said(&directory))?;
+        files::write_json(&directory.join(PLAN), plan)?;
+        files::write_json(&directory.join(MANIFEST), &manifest)?;
+        Ok(Results { directory, done: BTreeSet::new() })
+    }
+
+    /// Finds the measured cells, and removes an incomplete last line.
+    fn resume(directory: PathBuf) -> Result<Self, String> {
+        let text = files::raw_text(&directory)?;
+        let done = files::parse_raw(&text)?.iter().map(|raw| raw.cell.seq).collect();
+        let path = directory.join(RAW);
+        if path.exists() {
+            fs::write(&path, &text).map_err(files::said(&path))?;
+        }
+        Ok(Results { directory, done })
+    }
+
+    /// Compresses the run and gives the directory its final name.
+    pub(super) fn finish(self) -> Result<PathBuf, String> {
+        files::pack(&self.directory)?;
+        let name = self.directory.display().to_string();
+        let Some(name) = name.strip_suffix(PARTIAL) else { return Ok(self.directory) };
+        // The name, then the name with 2, 3, ...
+        let names = iter::once(name.to_owned()).chain((2..).map(|n| format!("{name}-{n}")));
+        let mut free = names.map(PathBuf::from).filter(|directory| !directory.exists());
+        let directory = free.next().ok_or("no free name")?;
+        fs::rename(&self.directory, &directory).map_err(files::said(&self.directory))?;
+        Ok(directory)
+    }
+}
+
+/// Returns the difference that forbids resuming a run.
+fn difference(before: &Manifest, now: &Manifest) -> Option<&'static str> {
+    let cases = [
+        ("plan", before.plan_hash == now.plan_hash),
+        ("build of neraca", before.neraca.sha256 == now.neraca.sha256),
+        ("machine", before.host.fingerprint == now.host.fingerprint),
+    ];
+    cases.into_iter().find(|(_, same)| !same).map(|(what, _)| what)
+}
+
+/// Chooses the directory `<date>-<host>-partial`: an incomplete run of this plan, or a new name. A part of a plan and a
+/// smoke run have names that Git ignores.
+fn choose(parent: &Path, part: &str, plan: &Plan, manifest: &Manifest) -> Result<PathBuf, String> {
+    let is_unfinished = |directory: &PathBuf| {
+        let before = files::read_json::<Manifest>(&directory.join(MANIFEST));
+        before.is_ok_and(|before| difference(&before, manifest).is_none()) && !directory.join(PACKED).exists()
+    };
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path());
+    if let Some(directory) = entries.filter(is_unfinished).max() {
+        return Ok(directory);
+    }
+    let date = manifest.started.get(..10).ok_or("no date")?;
+    let mut name = format!("{date}-{}", manifest.host.name);
+    if plan.name != "bench" {
+        name += &format!("-{}", plan.name.replace('/', "-"));
+    }
+    Ok(parent.join(name + part + PARTIAL))
+}
