@@ -37,7 +37,7 @@ pub(crate) struct Bench {
     /// Measured seconds of each load
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: Option<u32>,
-    /// Only cells whose names contain one of these, such as c1000,memory
+    /// Only cells with one of these words in their names, such as c1000,memory
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     only: Vec<String>,
     /// Run a busy loop under `nice` beside every measurement

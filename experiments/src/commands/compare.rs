@@ -172,7 +172,7 @@ pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Stopped
             no_instructions: true,
             pairs,
             seconds: 1,
-            only: builds.map(|build| format!("concurrency-{build}-c100-")).into(),
+            only: builds.map(|build| format!("concurrency-{build}-c100")).into(),
             with: with.into(),
         };
         let found = run(&arguments, stop)?;
@@ -205,13 +205,13 @@ mod tests {
         let count = |only: &str| planned(&["--only", only, "--pairs", "3"]).unwrap().cells.len();
         // Five loads on two engines, two builds, three pairs.
         assert_eq!(planned(&["--pairs", "3"]).unwrap().cells.len(), 5 * 2 * 2 * 3);
-        assert_eq!([count("async"), count("c100-t2,close"), count("thread-c10-")], [30, 36, 6]);
+        assert_eq!([count("async"), count("c100-t2,close"), count("thread-c10")], [30, 36, 6]);
         assert!(planned(&["--only", "c11"]).unwrap_err().contains("c11"));
     }
 
     #[test]
     fn the_builds_alternate_and_only_the_newer_one_gets_more_arguments() {
-        let plan = planned(&["--only", "async-c10-", "--with=--cores 1"]).unwrap();
+        let plan = planned(&["--only", "async-c10", "--with=--cores 1"]).unwrap();
         let firsts: Vec<&str> = plan.cells.chunks(2).map(|pair| pair[0].target.as_str()).collect();
         assert_eq!(firsts[..3], ["base-async", "new-async", "base-async"]);
         let command = |id: &str| plan.targets.iter().find(|t| t.id == id).unwrap().command.join(" ");

@@ -84,7 +84,7 @@ impl Study {
     pub(crate) fn groups(&self, of: impl Fn(&Cell) -> bool) -> Vec<Group<'_>> {
         let mut groups: Vec<Group<'_>> = Vec::new();
         for cell in self.records.iter().map(|record| &record.cell).filter(|cell| of(cell)) {
-            if !groups.iter().any(|group| is_same_load(group.cell, cell)) {
+            if !groups.iter().any(|group| is_same(group.cell, cell)) {
                 groups.push(Group { cell, runs: self.runs(cell) });
             }
         }
@@ -107,7 +107,7 @@ impl Study {
     }
 
     fn runs(&self, of: &Cell) -> Vec<&Record> {
-        self.records.iter().filter(|record| is_same_load(&record.cell, of)).collect()
+        self.records.iter().filter(|record| is_same(&record.cell, of)).collect()
     }
 
     /// Returns the ratios `a / b` of a measure, one per block of a section in which both count.
@@ -133,9 +133,8 @@ fn counts(record: &Record) -> bool {
 pub(crate) type Measure = fn(&Cell, &Load) -> Option<f64>;
 
 /// True for the same target under the same load, in whatever section and block.
-fn is_same_load(a: &Cell, b: &Cell) -> bool {
-    (&a.target, a.connections, a.threads, a.delay_ms, a.keep_alive, &a.path, a.work)
-        == (&b.target, b.connections, b.threads, b.delay_ms, b.keep_alive, &b.path, b.work)
+fn is_same(a: &Cell, b: &Cell) -> bool {
+    a.target == b.target && a.has_load_of(b)
 }
 
 /// The same measurement, once or repeated.

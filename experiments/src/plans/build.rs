@@ -175,9 +175,12 @@ impl PlanFile {
         }
         groups.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut cells: Vec<Cell> = groups.into_iter().flat_map(|(_, cells)| cells).collect();
-        cells.retain(|cell| {
-            changes.only.is_empty() || changes.only.iter().any(|part| cell.id.contains(part.as_str()))
-        });
+        // Whole words of the name, so that `c10` is not `c100`.
+        let is_meant = |cell: &Cell| {
+            let id = format!("-{}-", cell.id);
+            changes.only.is_empty() || changes.only.iter().any(|part| id.contains(&format!("-{part}-")))
+        };
+        cells.retain(is_meant);
         if cells.is_empty() {
             return Err(format!(
                 "--only {}: no cell of plan {} has this in its name",
@@ -191,7 +194,12 @@ impl PlanFile {
         let with_goals = self.parts.iter().filter(|part| !part.goals.is_empty());
         let loads =
             with_goals.flat_map(|part| part.loads(self, changes).into_iter().map(move |load| (part, load)));
-        let goals = loads.map(|(part, load)| Goals { load, goals: part.goals.clone() }).collect();
+        let measured =
+            |load: &Cell| cells.iter().any(|cell| cell.section == load.section && cell.has_load_of(load));
+        let goals = loads
+            .filter(|(_, load)| measured(load))
+            .map(|(part, load)| Goals { load, goals: part.goals.clone() })
+            .collect();
         Ok(Plan { goals, ..of_cells(&self.name, targets, cells) })
     }
 }

@@ -192,6 +192,12 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
+    /// True when the targets of both cells have the same load.
+    pub(crate) fn has_load_of(&self, other: &Cell) -> bool {
+        let load = |cell: &Cell| (cell.connections, cell.threads, cell.delay_ms, cell.keep_alive, cell.work);
+        load(self) == load(other) && self.path == other.path
+    }
+
     /// Returns the number of connections that wrk opens. wrk gives each thread the same number and drops the remainder.
     pub(crate) fn opened(&self) -> u32 {
         self.connections / self.threads.max(1) * self.threads

@@ -2,7 +2,7 @@
 
 use crate::judge::goals::{ENGINES, Outcome, outcome};
 use crate::judge::study::Study;
-use crate::plans::model::{Against, Goal, Quantity, Work};
+use crate::plans::model::{Against, Goal, Quantity, Section, Work};
 use crate::report::doc::{Doc, Table};
 use crate::report::number::{bytes, load_cell};
 use crate::report::words::{self, english};
@@ -34,8 +34,9 @@ pub(crate) fn table(study: &Study) -> Table {
     let mut table = words::table("goals");
     for goals in &study.plan.goals {
         let load = &goals.load;
-        let kind = if load.work == Work::Idle { ", idle" } else { "" };
-        let name = format!("{}, {}{kind}", bytes(load.body_bytes), load_cell(load));
+        let kind = if load.section == Section::Servers { "file server, " } else { "" };
+        let idle = if load.work == Work::Idle { ", idle" } else { "" };
+        let name = format!("{kind}{}, {}{idle}", bytes(load.body_bytes), load_cell(load));
         for goal in &goals.goals {
             let of = |engine| cells(goal, outcome(study, goals, goal, engine));
             table.push([name.clone(), title(goal)].into_iter().chain(ENGINES.into_iter().flat_map(of)));

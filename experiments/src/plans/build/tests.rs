@@ -99,8 +99,12 @@ fn blocks_seconds_and_cells_can_be_changed() {
     assert_eq!(count(&more, Section::Ablations), Some(16));
     assert_eq!(count(&more, Section::Memory), Some(1));
     let some = Changes { seconds: Some(5.0), only: vec!["servers".into()], ..Changes::default() };
-    let plan = plan("bench", &some);
-    assert!(plan.cells.iter().all(|cell| cell.section == Section::Servers && cell.seconds == 5.0));
+    let servers = plan("bench", &some);
+    assert!(servers.cells.iter().all(|cell| cell.section == Section::Servers && cell.seconds == 5.0));
+    let few = plan("peers", &Changes { only: vec!["c10".into(), "thread-c50".into()], ..Changes::default() });
+    assert!(few.cells.iter().any(|cell| cell.connections == 50 && cell.target == "thread"));
+    assert!(few.cells.iter().all(|cell| cell.connections == 10 || cell.connections == 50));
+    assert!(few.goals.iter().all(|goals| [10, 50].contains(&goals.load.connections)), "{:?}", few.goals);
 }
 
 #[test]
