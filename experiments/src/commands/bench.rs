@@ -222,7 +222,7 @@ pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, S
         topology: Topology {
             backends: 3,
             backend_command: targets::BACKENDS.split_whitespace().collect::<Vec<_>>().join(" "),
-            thread_workers: (2 * cpus).max(4),
+            thread_workers: cpus,
             async_workers: cpus,
             batch: (512 / cpus).max(16),
             placement: "shared".into(),

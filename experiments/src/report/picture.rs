@@ -46,7 +46,6 @@ fn engines(study: &Study) -> [Engine; 2] {
     let topology = &study.manifest.topology;
     let filled = |text: &String| {
         text.replace("{batch}", &topology.batch.to_string())
-            .replace("{thread_workers}", &topology.thread_workers.to_string())
             .replace("{async_workers}", &topology.async_workers.to_string())
     };
     [("thread engine", "thread"), ("async engine", "async")]
