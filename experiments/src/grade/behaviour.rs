@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::capacity::load::{self, Pace, Spec, Tally};
-use crate::commands::chaos::{BACKENDS, Backends, Order};
+use crate::commands::chaos::{BACKENDS, Backends};
 use crate::grade::score::Behaviour;
 use crate::plans::model::{Cell, Target};
 use crate::run::faulty::Fault;
@@ -95,9 +95,9 @@ impl<'g> Subject<'_, 'g> {
         let tally = thread::scope(|scope| {
             let client = scope.spawn(|| load::run(&spec));
             self.lab.pause(Duration::from_millis(1500))?;
-            backends.obey(Order { backend: AT_FAULT, fault: Fault::Down })?;
+            backends.bring(AT_FAULT, Fault::Down)?;
             self.lab.pause(Duration::from_secs(2))?;
-            backends.obey(Order { backend: AT_FAULT, fault: Fault::None })?;
+            backends.bring(AT_FAULT, Fault::None)?;
             client
                 .join()
                 .map_err(|_| Trouble::Broken("the load generator panicked".into()))?
@@ -119,8 +119,7 @@ impl<'g> Subject<'_, 'g> {
     fn with_fault(&self, fault: Fault) -> Result<Tally, Trouble> {
         let mut backends = self.backends()?;
         let server = self.start(&backends.ports)?;
-        backends.obey(Order { backend: AT_FAULT, fault })?;
-        backends.wait()?;
+        backends.bring(AT_FAULT, fault)?;
         load::run(&self.spec(&server, 1000, Pace::Open(RATE_HZ), 4.0)?).map_err(failed(LOAD))
     }
 

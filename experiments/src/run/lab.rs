@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) const STRACE: &str = "strace.txt";
 
 /// Maximum time for a program to start listening.
-const START: Duration = Duration::from_secs(10);
+pub(crate) const START: Duration = Duration::from_secs(10);
 /// The same for a program of the user.
 const SLOW_START: Duration = Duration::from_secs(30);
 
@@ -206,7 +206,7 @@ impl<'a> Lab<'a> {
 
     /// Starts a server and waits until it listens. It listens on these ports, or else on the addresses that it prints,
     /// one for each `--listen`.
-    fn start(
+    pub(crate) fn start(
         &self,
         name: &str,
         words: &[String],
