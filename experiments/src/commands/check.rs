@@ -5,23 +5,35 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::judge::study::Study;
 use crate::plans::build::of_cells;
 use crate::plans::model::Plan;
 use crate::report;
-use crate::report::summary::{csv_text, json_text};
-use crate::run::files::{self, MANIFEST, PLAN};
+use crate::run::files::{MANIFEST, PLAN};
 
 /// Maximum number of reported differences.
 const TOLD: usize = 20;
 
-/// Recomputes the summary of the named run, or of the newest run. Each difference is a line of the error.
+/// Recomputes the summary and the pages of the named run, or of the newest run. Each difference is a line of the error.
 pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
     let results = report::choose(directory)?;
     let study = report::load(&results)?;
-    let mut wrong = plan(&study);
-    wrong.extend(summary(&results, &study)?);
-    wrong.extend(pages(&results, &study));
+    let mut wrong = Vec::new();
+    let Plan { name, targets, cells, hash, .. } = study.plan.clone();
+    let fresh = of_cells(&name, targets, cells).hash;
+    if fresh != hash || fresh != study.manifest.plan_hash {
+        wrong.push(format!("{PLAN}: its hash is {fresh}, but the hash in {MANIFEST} or in {PLAN} differs"));
+    }
+    for (name, fresh) in report::render(&study) {
+        let stored = fs::read_to_string(results.join(&name)).unwrap_or_default();
+        let (before, differs) = (wrong.len(), stored != fresh);
+        if differs && name == "summary.json" {
+            let [stored, fresh] = [stored, fresh].map(|text| serde_json::from_str(&text).unwrap_or_default());
+            compare(&name, &stored, &fresh, &mut wrong);
+        }
+        if differs && wrong.len() == before {
+            wrong.push(format!("{name}: differs from the raw files; `make report` makes it again"));
+        }
+    }
     if wrong.is_empty() {
         return Ok(results);
     }
@@ -31,36 +43,6 @@ pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
         wrong.push(format!("and {more} more"));
     }
     Err(wrong.join("\n"))
-}
-
-/// Compares the plan with its own hash and with the hash in the manifest.
-fn plan(study: &Study) -> Vec<String> {
-    let Plan { name, targets, cells, hash, .. } = study.plan.clone();
-    let fresh = of_cells(&name, targets, cells).hash;
-    let differs = fresh != hash || fresh != study.manifest.plan_hash;
-    let told = || format!("{PLAN}: its hash is {fresh}, but the hash in {MANIFEST} or in {PLAN} differs");
-    differs.then(told).into_iter().collect()
-}
-
-/// Compares the stored summary with the recomputed summary, field by field.
-fn summary(results: &Path, study: &Study) -> Result<Vec<String>, String> {
-    let read = |name| {
-        let path = results.join(name);
-        fs::read_to_string(&path).map_err(files::said(&path))
-    };
-    let (stored, fresh) = (read("summary.json")?, json_text(study));
-    let mut wrong = Vec::new();
-    if stored != fresh {
-        let [stored, fresh] =
-            [stored, fresh].map(|text| serde_json::from_str::<Value>(&text).unwrap_or_default());
-        compare("summary.json", &stored, &fresh, &mut wrong);
-        if wrong.is_empty() {
-            wrong.push("summary.json: not formatted as `neraca-lab report` formats it".into());
-        }
-    } else if read("summary.csv")? != csv_text(study) {
-        wrong.push("summary.csv: differs from the raw files".into());
-    }
-    Ok(wrong)
 }
 
 /// Collects the differences between two values. The place of a difference is its path; a cell is named by its id.
@@ -81,13 +63,4 @@ fn compare(place: &str, stored: &Value, fresh: &Value, wrong: &mut Vec<String>) 
         (a, b) if a == b => {}
         (a, b) => wrong.push(format!("{place} is {a}, but the raw files give {b}")),
     }
-}
-
-/// Compares the pages and plots.
-fn pages(results: &Path, study: &Study) -> Vec<String> {
-    let files = report::render(study).into_iter().filter(|(name, _)| name.starts_with("report/"));
-    let changed =
-        files.filter(|(name, text)| fs::read_to_string(results.join(name)).ok().as_ref() != Some(text));
-    let told = |(name, _)| format!("{name}: differs from the raw files; `make report` makes it again");
-    changed.map(told).collect()
 }
