@@ -1,5 +1,6 @@
 //! A whole run: finds or makes the directory, measures the missing cells, and reports the progress.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,7 +9,7 @@ use std::{fs, iter};
 use crate::judge::derive::derive;
 use crate::plans::build::{self, Changes, FILES, PLANS, PlanFile};
 use crate::plans::given::Given;
-use crate::plans::model::{Cell, Plan, SCHEMA, Target, Work};
+use crate::plans::model::{Cell, Plan, SCHEMA, Work};
 use crate::plans::targets;
 use crate::report;
 use crate::run::cell::PROBE_HZ;
@@ -18,8 +19,8 @@ use crate::run::exchange;
 use crate::run::files;
 use crate::run::lab::{self, Lab, Stopped, Trouble};
 use crate::run::manifest::{Manifest, Topology};
-pub(super) use progress::describe;
-use progress::{duration, summary};
+use crate::run::raw::Raw;
+use progress::{describe, duration, summary};
 use results::Results;
 
 mod progress;
@@ -92,7 +93,11 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Stopped> {
     lab::with(neraca, stop, |lab| {
         let disturbance = options.disturb.then(|| disturb(lab)).transpose()?;
         let lab = Lab { disturbance: disturbance.as_ref().map(Program::group), ..lab.clone() };
-        measure(&lab, &plan, &results, deadline)
+        println!(
+            "results go to {}; the same command resumes a run that was stopped",
+            results.directory.display()
+        );
+        measure(&lab, &plan, &results.done, deadline, |raw| files::append(&results.directory, &raw))
     })?;
     let directory = results.finish()?;
     let page = report::run(Some(&directory), report::words::Lang::En)?;
@@ -126,19 +131,21 @@ fn enough_descriptors(plan: &Plan, most: u64) -> Result<(), String> {
     Err(format!("{} needs {needed} open files and {most} are allowed; {remedy}", cell.id))
 }
 
-fn measure(lab: &Lab<'_>, plan: &Plan, results: &Results, deadline: Option<Instant>) -> Result<(), Stopped> {
-    let remaining: Vec<&Cell> = plan.cells.iter().filter(|cell| !results.done.contains(&cell.seq)).collect();
+/// Measures the cells of a plan that are not `done`, until the deadline. Prints a line for each and passes it to `keep`.
+pub(super) fn measure(
+    lab: &Lab<'_>,
+    plan: &Plan,
+    done: &BTreeSet<usize>,
+    deadline: Option<Instant>,
+    mut keep: impl FnMut(Raw) -> Result<(), String>,
+) -> Result<(), Stopped> {
+    let remaining: Vec<&Cell> = plan.cells.iter().filter(|cell| !done.contains(&cell.seq)).collect();
     let (all, total) = (plan.cells.len(), build::seconds(remaining.iter().copied()));
     let bar = progress::bar(total);
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64());
     let say = |line: String| progress::say(&bar, &line);
-    say(format!(
-        "{} of {all} cells to measure, about {}{}; results go to {}",
-        remaining.len(),
-        duration(total),
-        left.map_or(String::new(), |left| format!(", at most {}", duration(left))),
-        results.directory.display(),
-    ));
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64());
+    let most = left.map_or(String::new(), |left| format!(", at most {}", duration(left)));
+    say(format!("{} of {all} cells to measure, about {}{most}", remaining.len(), duration(total)));
     say(progress::heading());
     for (n, cell) in remaining.iter().enumerate() {
         let seconds = build::seconds([*cell]);
@@ -148,24 +155,19 @@ fn measure(lab: &Lab<'_>, plan: &Plan, results: &Results, deadline: Option<Insta
         }
         let rest = bar.length().unwrap_or(0).saturating_sub(bar.position());
         bar.set_message(format!("{} remaining, now {}", duration(rest as f64), cell.id));
-        let raw = lab.measure(target(plan, cell)?, cell).map_err(|trouble| match trouble {
-            Trouble::Interrupted => Stopped::Interrupted(format!(
-                "stopped with {} of {all} cells measured; the same command resumes the run",
-                results.done.len() + n,
-            )),
+        let target = plan.targets.iter().find(|target| target.id == cell.target);
+        let target = target.ok_or_else(|| format!("the plan has no target {}", cell.target))?;
+        let raw = lab.measure(target, cell).map_err(|trouble| match trouble {
+            Trouble::Interrupted => {
+                Stopped::Interrupted(format!("stopped with {} of {all} cells measured", done.len() + n))
+            }
             trouble => trouble.into(),
         })?;
-        files::append(&results.directory, &raw)?;
         say(describe(cell.seq + 1, all, &derive(&raw)));
+        keep(raw)?;
         bar.inc(seconds.round() as u64);
     }
     Ok(())
-}
-
-/// Finds the target of a cell.
-pub(super) fn target<'a>(plan: &'a Plan, cell: &Cell) -> Result<&'a Target, String> {
-    let target = plan.targets.iter().find(|target| target.id == cell.target);
-    target.ok_or_else(|| format!("the plan has no target {}", cell.target))
 }
 
 /// Finds a plan of the laboratory by its name, or reads a file.
@@ -222,7 +224,6 @@ pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, S
         topology: Topology {
             backends: 3,
             backend_command: targets::BACKENDS.split_whitespace().collect::<Vec<_>>().join(" "),
-            thread_workers: cpus,
             async_workers: cpus,
             batch: (512 / cpus).max(16),
             placement: "shared".into(),

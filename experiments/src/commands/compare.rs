@@ -9,18 +9,18 @@ mod base;
 mod instructions;
 mod verdict;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use crate::commands::{balance, bench, mark};
-use crate::judge::derive::derive;
 use crate::judge::study::Study;
 use crate::plans::build::{self, Changes};
 use crate::plans::model::Plan;
 use crate::plans::targets::{self, simple};
 use crate::report;
 use crate::run::doctor;
-use crate::run::lab::{self, Lab, Stopped};
+use crate::run::lab::{self, Stopped};
 use crate::run::raw::{Found, Raw};
 use verdict::Compared;
 
@@ -101,16 +101,24 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Stoppe
     let commit = diagnosis.neraca.as_ref().and_then(|binary| binary.commit.clone());
     println!("base: {}", base.name);
     println!("new: commit {}{}", commit.as_deref().unwrap_or("unknown"), more(&arguments.with));
-    let minutes = (build::seconds(&plan.cells) / 60.0).ceil();
-    println!("{} runs of {} s: about {minutes} minutes", plan.cells.len(), arguments.seconds);
     let loads = diagnosis.warnings.iter().filter(|line| line.contains('%'));
     loads.for_each(|warning| println!("warning: {warning}"));
     let manifest = bench::manifest(&plan, &diagnosis)?;
-    let raws = lab::with(&arguments.neraca, stop, |lab| measure(lab, &plan))?;
+    let mut raws: Vec<Raw> = Vec::new();
+    lab::with(&arguments.neraca, stop, |lab| {
+        bench::measure(lab, &plan, &BTreeSet::new(), None, |raw| match &raw.found {
+            // A build that fails in its first block ends the comparison.
+            Found::Failed(reason) if raw.cell.block == 0 => Err(format!("{}: {reason}", raw.cell.id)),
+            _ => {
+                raws.push(raw);
+                Ok(())
+            }
+        })
+    })?;
     let good = tell(&verdict::of_builds(&Study::new(manifest, plan, &raws, "")?));
     if counts {
         println!();
-        instructions::report(base.exchange.as_ref(), &base::working_tree()?)?;
+        instructions::report(base.exchange.as_ref(), &base::bench(Path::new("."))?)?;
     }
     Ok(good)
 }
@@ -126,20 +134,6 @@ fn tell(compared: &[Compared]) -> bool {
     complaints.is_empty() && !compared.is_empty()
 }
 
-/// Measures every cell. A build that fails in its first block ends the comparison.
-fn measure(lab: &Lab<'_>, plan: &Plan) -> Result<Vec<Raw>, Stopped> {
-    let mut raws = Vec::new();
-    for cell in &plan.cells {
-        let raw = lab.measure(bench::target(plan, cell)?, cell)?;
-        if let (Found::Failed(reason), 0) = (&raw.found, cell.block) {
-            return Err(Stopped::Refused(format!("{}: {reason}", cell.id)));
-        }
-        eprintln!("{}", bench::describe(cell.seq + 1, plan.cells.len(), &derive(&raw)));
-        raws.push(raw);
-    }
-    Ok(raws)
-}
-
 /// Counts and prints the instructions of a request.
 pub(crate) fn instructions(arguments: &Instructions) -> Result<(), Stopped> {
     if !instructions::can_count() {
@@ -151,7 +145,7 @@ pub(crate) fn instructions(arguments: &Instructions) -> Result<(), Stopped> {
         println!("base: {}", base.name);
         older = base.exchange;
     }
-    Ok(instructions::report(older.as_ref(), &base::working_tree()?)?)
+    Ok(instructions::report(older.as_ref(), &base::bench(Path::new("."))?)?)
 }
 
 fn more(arguments: &str) -> String {

@@ -55,8 +55,7 @@ pub(crate) struct Topology {
     pub(crate) backends: usize,
     /// The command of the backends, with placeholders.
     pub(crate) backend_command: String,
-    /// Number of worker threads of our programs on the thread engine.
-    pub(crate) thread_workers: usize,
+    /// Number of cores of the async engine.
     pub(crate) async_workers: usize,
     pub(crate) batch: usize,
     /// `shared` means that no process is bound to a CPU. Otherwise the CPUs of each process.

@@ -18,7 +18,7 @@ pub(super) fn heading() -> String {
 }
 
 /// Describes a finished cell in one line of at most 100 columns.
-pub(in crate::commands) fn describe(n: usize, of: usize, record: &Record) -> String {
+pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
     let bad = record.gates.iter().filter(|result| result.verdict == Validity::Invalid);
     let bad: Vec<String> = bad.map(|result| format!("{:?}", result.gate)).collect();
     let result = match &record.measured {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::run::files::said;
 
-/// Where the builds of commits are kept. Each commit has a directory of its own; all share the build directory.
+/// Where commits are built. Each commit has a worktree of its own, and cargo builds a commit only once.
 const DIRECTORY: &str = "target/compare";
 
 /// The older build.
@@ -26,73 +26,37 @@ pub(super) struct Base {
 /// # Errors
 /// When `base` is neither a program nor a commit, and when a commit does not build.
 pub(super) fn find(base: &str, exchange: bool) -> Result<Base, String> {
+    let absolute = |path: &Path| fs::canonicalize(path).map_err(said(path));
     if Path::new(base).is_file() {
-        let neraca = absolute(Path::new(base))?;
         let exchange = Err("a program as the base has no benches/exchange.rs; give a commit".into());
-        return Ok(Base { name: base.into(), neraca, exchange });
+        return Ok(Base { name: base.into(), neraca: absolute(Path::new(base))?, exchange });
     }
     let id = git(&["rev-parse", "--verify", "--quiet", &format!("{base}^{{commit}}")])
         .map_err(|_| format!("{base:?} is neither a program nor a commit of this repository"))?;
-    let (short, kept) = (&id[..12], Path::new(DIRECTORY).join(&id));
-    let [neraca, bench] = ["neraca", "exchange"].map(|name| kept.join(name));
-    if !neraca.exists() || (exchange && !bench.exists() && !kept.join(NO_BENCH).exists()) {
-        build(&id, &kept, exchange)?;
+    let (name, source) = (format!("commit {}", &id[..12]), Path::new(DIRECTORY).join(&id));
+    if !source.join(".git").exists() {
+        git(&["worktree", "add", "--force", "--detach", &source.display().to_string(), &id])?;
     }
-    let exchange = if bench.exists() {
-        absolute(&bench)
-    } else {
-        Err(format!("commit {short} has no benches/exchange.rs that builds"))
+    eprintln!("building {name} in {}", source.display());
+    cargo(&source, &["build", "--release", "--quiet"])?;
+    let exchange = match exchange {
+        true => bench(&source).map_err(|_| format!("{name} has no benches/exchange.rs that builds")),
+        false => Err("no instructions are counted".into()),
     };
-    Ok(Base { name: format!("commit {short}"), neraca: absolute(&neraca)?, exchange })
+    Ok(Base { name, neraca: absolute(&source.join("target/release/neraca"))?, exchange })
 }
 
-/// Marks a commit whose benches/exchange.rs is missing or does not build.
-const NO_BENCH: &str = "no-exchange";
-
-fn absolute(path: &Path) -> Result<PathBuf, String> {
-    fs::canonicalize(path).map_err(said(path))
-}
-
-/// Builds a commit in a git worktree. The worktree stays, because benches/exchange.rs serves files from its source tree.
-fn build(id: &str, kept: &Path, exchange: bool) -> Result<(), String> {
-    eprintln!("building commit {} into {}; this is done once", &id[..12], kept.display());
-    let source = kept.join("source");
-    fs::create_dir_all(kept).map_err(said(kept))?;
-    let path = source.display().to_string();
-    let _ = git(&["worktree", "remove", "--force", &path]);
-    git(&["worktree", "add", "--force", "--detach", &path, id])?;
-    let build = absolute(Path::new(DIRECTORY))?.join("build");
-    cargo(&source, Some(&build), &["build", "--release", "--quiet"])?;
-    keep(&build.join("release/neraca"), &kept.join("neraca"))?;
-    if exchange {
-        match bench(&source, Some(&build)).ok() {
-            Some(program) => keep(&program, &kept.join("exchange"))?,
-            None => drop(fs::write(kept.join(NO_BENCH), "")),
-        }
-    }
-    Ok(())
-}
-
-/// Builds benches/exchange.rs of the working tree.
-pub(super) fn working_tree() -> Result<PathBuf, String> {
-    bench(Path::new("."), None)
-}
-
-fn bench(source: &Path, build: Option<&Path>) -> Result<PathBuf, String> {
+/// Builds benches/exchange.rs of a source tree, and returns its program.
+pub(super) fn bench(source: &Path) -> Result<PathBuf, String> {
     let arguments = ["bench", "--bench", "exchange", "--no-run", "--quiet", "--message-format=json"];
-    let messages = cargo(source, build, &arguments)?;
-    executable(&messages).ok_or_else(|| "cargo reported no program of benches/exchange.rs".into())
+    executable(&cargo(source, &arguments)?)
+        .ok_or_else(|| "cargo reported no program of benches/exchange.rs".into())
 }
 
-fn keep(from: &Path, to: &Path) -> Result<(), String> {
-    fs::copy(from, to).map(drop).map_err(said(from))
-}
-
-/// Runs cargo in `source`, with the build directory `build` if it is given. Returns cargo's stdout.
-fn cargo(source: &Path, build: Option<&Path>, arguments: &[&str]) -> Result<String, String> {
+/// Runs cargo in a source tree, with the tree's own build directory. Returns cargo's stdout.
+fn cargo(source: &Path, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("cargo");
-    command.args(arguments).current_dir(source).stderr(Stdio::inherit());
-    run(command.envs(build.map(|build| ("CARGO_TARGET_DIR", build))))
+    run(command.args(arguments).args(["--target-dir", "target"]).current_dir(source).stderr(Stdio::inherit()))
 }
 
 fn git(arguments: &[&str]) -> Result<String, String> {
