@@ -5,14 +5,14 @@ use std::sync::atomic::AtomicBool;
 
 use crate::commands::{mark, name};
 use crate::judge::derive::derive;
-use crate::judge::record::{Failures, Measured};
-use crate::judge::verdict::{Gate, GateResult, Validity};
+use crate::judge::record::Measured;
+use crate::judge::verdict::{Gate, Validity};
 use crate::plans::build::{FILES, ordinary};
 use crate::plans::model::{Cell, Section, Target, What};
 use crate::plans::targets::simple;
 use crate::run::faulty::{Fault, POOL};
+use crate::run::histogram::Histogram;
 use crate::run::lab::{self, Stopped};
-use crate::run::probe::{ProbeErrors, RawProbe};
 use crate::run::raw::{Found, Raw};
 
 const CONNECTIONS: u32 = 50;
@@ -51,130 +51,89 @@ fn cell(fault: Fault) -> Cell {
     }
 }
 
-/// True when the reported faults are the true faults, and a line about both.
-type Verdict = (bool, String);
-
-/// The true and the reported faults of a server.
-struct Faults<'a> {
-    /// Answers of the server, and those of them at fault.
-    served: u64,
-    at_fault: u64,
-    /// Connections of the client.
-    opened: u64,
-    /// The reported failures, and the errors of all probes.
-    failures: Failures,
-    errors: ProbeErrors,
-    probe: &'a RawProbe,
-    gates: &'a [GateResult],
-}
-
-fn judge(fault: Fault, raw: &Raw) -> Result<Verdict, String> {
+/// Compares the reported faults with the true ones. Returns true when they agree, and a line about both.
+fn judge(fault: Fault, raw: &Raw) -> Result<(bool, String), String> {
     let record = derive(raw);
     let (Measured::Load(load), Found::Load(found)) = (&record.measured, &raw.found) else {
         return Err(format!("{}: {:?}", name(fault), record.measured));
     };
-    let mut failures = load.failures;
+    let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
+    let (served, at_fault, opened) =
+        (counter("served"), counter("at_fault"), u64::from(record.cell.opened()));
+    let has = |gate, verdict| record.gates.iter().any(|r| r.gate == gate && r.verdict == verdict);
+    let (mut failures, errors) = (load.failures, load.probe.errors);
     // A server counts its faults from its start, so the errors of the warm-up count too.
     if let Some(warm) = &found.warm {
         failures.read += warm.errors.read;
         failures.write += warm.errors.write;
         failures.status += warm.errors.status;
     }
-    let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
-    let faults = Faults {
-        served: counter("served"),
-        at_fault: counter("at_fault"),
-        opened: u64::from(record.cell.opened()),
-        failures,
-        errors: load.probe.errors,
-        probe: &found.probe,
-        gates: &record.gates,
+    let (stalled, fresh) = (failures.stalled, &found.probe.fresh);
+    let (good, said) = match fault {
+        Fault::None => {
+            let (failed, probes) = (failures.total(), errors.total());
+            let passes = |gate| has(gate, Validity::Valid);
+            let good = failed + probes == 0 && served > 0;
+            return Ok((
+                good && [Gate::G1, Gate::G3, Gate::G4, Gate::G10].into_iter().all(passes),
+                format!("{served} answers, {failed} failures and {probes} failed probes reported"),
+            ));
+        }
+        Fault::Pause => return Ok(pauses(&fresh.total_us)),
+        Fault::Status => rate(failures.status + errors.status, 0.01, (served, at_fault, opened)),
+        Fault::Truncate => rate(failures.read + errors.truncated, 0.01, (served, at_fault, opened)),
+        Fault::Close => rate(failures.read + failures.write + errors.read, 0.05, (served, at_fault, opened)),
+        // Every connection beyond the pool counts as failed. Probes take places of the pool too.
+        Fault::Starve => (
+            (opened - POOL as u64..=opened).contains(&stalled),
+            format!(
+                "{stalled} of {opened} connections reported as never answered; {POOL} workers hold a connection each"
+            ),
+        ),
+        // A tenth of the connections and of the probes is never answered.
+        Fault::Silent => {
+            let (intended, kept) = (found.probe.intended, found.probe.kept.errors.timeout);
+            let probes = fresh.errors.timeout;
+            let is_a_tenth = |n: u64, of: u64| (0.07..=0.13).contains(&(n as f64 / of.max(1) as f64));
+            // A tenth of the connections of the warm-up was silent too.
+            let truth = at_fault.saturating_sub(opened / 10);
+            let good = (stalled + probes + kept).abs_diff(truth) <= 2;
+            (
+                good && is_a_tenth(stalled, opened) && is_a_tenth(probes, intended),
+                format!(
+                    "{truth} connections never answered, reported {stalled} of {opened}, {probes} of {intended} \
+                     probes on new connections, {kept} kept connections"
+                ),
+            )
+        }
+        _ => (false, "is not measured".into()),
     };
-    Ok(faults.weigh(fault))
+    Ok((good && has(Gate::G4, Validity::Invalid), said))
 }
 
-impl Faults<'_> {
-    fn weigh(&self, fault: Fault) -> Verdict {
-        let (failures, errors) = (&self.failures, &self.errors);
-        match fault {
-            Fault::None => self.weigh_none(),
-            Fault::Status => self.weigh_rate(failures.status + errors.status, 0.01),
-            Fault::Truncate => self.weigh_rate(failures.read + errors.truncated, 0.01),
-            Fault::Close => self.weigh_rate(failures.read + failures.write + errors.read, 0.05),
-            Fault::Starve => self.weigh_starvation(),
-            Fault::Silent => self.weigh_silence(),
-            Fault::Pause => self.weigh_pause(),
-            _ => (false, "is not measured".into()),
-        }
-    }
+/// Checks that the reported faults are the true faults, at this rate of the answers.
+fn rate(reported: u64, rate: f64, (served, at_fault, opened): (u64, u64, u64)) -> (bool, String) {
+    // Requests may be in flight when the client stops, so the counts may differ by this number.
+    let slack = 2 * opened + 2;
+    let is_near = |n: u64| reported.abs_diff(n) <= slack;
+    let seen = reported as f64 / served.max(1) as f64;
+    let has_rate = (seen / rate - 1.0).abs() < 0.1 || is_near((served as f64 * rate) as u64);
+    let percent = seen * 100.0;
+    (
+        reported > 0 && is_near(at_fault) && has_rate,
+        format!("{at_fault} of {served} answers at fault, {reported} reported ({percent:.2} %)"),
+    )
+}
 
-    fn has(&self, gate: Gate, verdict: Validity) -> bool {
-        self.gates.iter().any(|result| result.gate == gate && result.verdict == verdict)
-    }
-
-    /// Checks that nothing is reported.
-    fn weigh_none(&self) -> Verdict {
-        let (served, failures, errors) = (self.served, self.failures.total(), self.errors.total());
-        let passes = |gate| self.has(gate, Validity::Valid);
-        let good = failures + errors == 0 && served > 0;
-        (
-            good && [Gate::G1, Gate::G3, Gate::G4, Gate::G10].into_iter().all(passes),
-            format!("{served} answers, {failures} failures and {errors} failed probes reported"),
-        )
-    }
-
-    /// Checks that the reported faults are the true faults, at this rate, and that gate G4 fails.
-    fn weigh_rate(&self, reported: u64, rate: f64) -> Verdict {
-        let (served, at_fault) = (self.served, self.at_fault);
-        // Requests may be in flight when the client stops, so the counts may differ by this number.
-        let slack = 2 * self.opened + 2;
-        let is_near = |n: u64| reported.abs_diff(n) <= slack;
-        let seen = reported as f64 / served.max(1) as f64;
-        let has_rate = (seen / rate - 1.0).abs() < 0.1 || is_near((served as f64 * rate) as u64);
-        let percent = seen * 100.0;
-        (
-            reported > 0 && is_near(at_fault) && has_rate && self.has(Gate::G4, Validity::Invalid),
-            format!("{at_fault} of {served} answers at fault, {reported} reported ({percent:.2} %)"),
-        )
-    }
-
-    /// Checks that a tenth of the connections and of the probes is reported as never answered.
-    fn weigh_silence(&self) -> Verdict {
-        let (opened, stalled, intended) = (self.opened, self.failures.stalled, self.probe.intended);
-        let [fresh, kept] = [&self.probe.fresh, &self.probe.kept].map(|times| times.errors.timeout);
-        let is_a_tenth = |n: u64, of: u64| (0.07..=0.13).contains(&(n as f64 / of.max(1) as f64));
-        // A tenth of the connections of the warm-up was silent too.
-        let truth = self.at_fault.saturating_sub(opened / 10);
-        let good = (stalled + fresh + kept).abs_diff(truth) <= 2 && self.has(Gate::G4, Validity::Invalid);
-        (
-            good && is_a_tenth(stalled, opened) && is_a_tenth(fresh, intended),
-            format!(
-                "{truth} connections never answered, reported {stalled} of {opened}, {fresh} of {intended} probes on \
-                 new connections, {kept} kept connections"
-            ),
-        )
-    }
-
-    /// Checks that every connection beyond the pool counts as failed. Probes take places of the pool too.
-    fn weigh_starvation(&self) -> Verdict {
-        let (stalled, opened) = (self.failures.stalled, self.opened);
-        let good = (opened - POOL as u64..=opened).contains(&stalled);
-        let said = "connections reported as never answered";
-        (
-            good && self.has(Gate::G4, Validity::Invalid),
-            format!("{stalled} of {opened} {said}; {POOL} workers hold a connection each"),
-        )
-    }
-
-    /// Checks that a fifth of the probes is slow, and that the slowest probe waits for the whole pause of 500 ms.
-    fn weigh_pause(&self) -> Verdict {
-        let total_us = &self.probe.fresh.total_us;
-        let slow = total_us.count_from(100_000) as f64 / total_us.count().max(1) as f64;
-        let longest = total_us.max() as f64 / 1e3;
-        let said = format!("probes took 100 ms and more (20 % are true), {longest:.0} ms the longest");
-        (
-            (0.14..=0.24).contains(&slow) && (400.0..=700.0).contains(&longest),
-            format!("{:.0} % of the {said}", slow * 100.0),
-        )
-    }
+/// Checks that a fifth of the probes is slow, and that the slowest probe waits for the whole pause of 500 ms.
+fn pauses(total_us: &Histogram) -> (bool, String) {
+    let slow = total_us.count_from(100_000) as f64 / total_us.count().max(1) as f64;
+    let longest = total_us.max() as f64 / 1e3;
+    (
+        (0.14..=0.24).contains(&slow) && (400.0..=700.0).contains(&longest),
+        format!(
+            "{:.0} % of the probes took 100 ms and more (20 % are true), {longest:.0} ms the longest",
+            slow * 100.0
+        ),
+    )
 }
