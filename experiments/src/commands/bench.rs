@@ -9,7 +9,7 @@ use std::{fs, iter};
 use crate::judge::derive::derive;
 use crate::plans::build::{self, Changes, FILES, PLANS, PlanFile};
 use crate::plans::given::Given;
-use crate::plans::model::{Cell, Plan, SCHEMA, Work};
+use crate::plans::model::{Cell, Plan, SCHEMA};
 use crate::plans::targets;
 use crate::report;
 use crate::run::cell::PROBE_HZ;
@@ -32,15 +32,8 @@ pub(crate) struct Bench {
     /// A plan of the laboratory (bench, smoke, peers), or a file such as experiments/plans/bench.toml
     #[arg(long, value_name = "NAME|FILE", default_value = "smoke")]
     plan: String,
-    /// Blocks of the part with the most blocks; the other parts change in proportion
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    blocks: Option<u32>,
-    /// Measured seconds of each load
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3600))]
-    seconds: Option<u32>,
-    /// Only cells with one of these words in their names, such as c1000,memory
-    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
-    only: Vec<String>,
+    #[command(flatten)]
+    changes: Changes,
     /// Run a busy loop under `nice` beside every measurement
     #[arg(long)]
     disturb: bool,
@@ -79,12 +72,13 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Stopped> {
         return Err(Stopped::Refused("the machine is not ready, so no measurement was started".into()));
     }
     let file = plan_file(&options.plan)?;
-    let plan = plan(&file, options, &diagnosis)?;
-    enough_descriptors(&plan, diagnosis.host.descriptors)?;
     let minutes = options.minutes.map_or(file.minutes, |minutes| Some(f64::from(minutes)));
+    let plan = plan(file, options, &diagnosis)?;
+    enough_descriptors(&plan, diagnosis.host.descriptors)?;
     let deadline = minutes.filter(|m| *m > 0.0).map(|m| Instant::now() + Duration::from_secs_f64(m * 60.0));
     let manifest = manifest(&plan, &diagnosis)?;
-    let part = match (options.only.is_empty(), options.blocks, options.seconds) {
+    let Changes { blocks, seconds, only } = &options.changes;
+    let part = match (only.is_empty(), blocks, seconds) {
         (true, None, None) => "",
         (true, Some(12..), _) => "-long",
         _ => "-part",
@@ -181,29 +175,12 @@ fn plan_file(name: &str) -> Result<PlanFile, String> {
     build::parse(name, &text)
 }
 
-fn plan(file: &PlanFile, options: &Bench, diagnosis: &Diagnosis) -> Result<Plan, String> {
-    let mut all = targets::all();
-    let given = options.given.targets()?;
-    for target in file.own_targets().into_iter().chain(given) {
-        if all.iter().any(|other| other.id == target.id) {
-            return Err(format!("target {:?}: there is already a target of this name", target.id));
-        }
-        all.push(target);
+fn plan(mut file: PlanFile, options: &Bench, diagnosis: &Diagnosis) -> Result<Plan, String> {
+    let all = targets::with(file.targets.drain(..).chain(options.given.targets()?))?;
+    if options.disturb {
+        file.name += "-disturbed";
     }
-    let known: Vec<String> = all.iter().map(|target| target.id.clone()).collect();
-    all.retain(|target| target.needs.as_ref().is_none_or(|tool| diagnosis.tools.contains_key(tool)));
-    let changes = Changes {
-        blocks: options.blocks.map(|blocks| blocks as usize),
-        seconds: options.seconds.map(f64::from),
-        only: options.only.clone(),
-    };
-    let mut plan = file.plan(all, &known, &changes)?;
-    let missing = |tool| !diagnosis.tools.contains_key(tool);
-    plan.cells.retain(|cell| {
-        !(cell.work == Work::Syscalls && missing("strace") || cell.work == Work::Profile && missing("perf"))
-    });
-    let name = if options.disturb { format!("{}-disturbed", plan.name) } else { plan.name };
-    Ok(Plan { goals: plan.goals, ..build::of_cells(&name, plan.targets, plan.cells) })
+    file.plan(all, |tool| diagnosis.tools.contains_key(tool), &options.changes)
 }
 
 pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, String> {

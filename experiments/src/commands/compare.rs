@@ -76,12 +76,9 @@ fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
         [older, target("new", engine, &arguments.with)]
     };
     let all = [targets::THREAD, targets::ASYNC].into_iter().flat_map(builds).collect();
-    let changes = Changes {
-        blocks: Some(arguments.pairs as usize),
-        seconds: Some(f64::from(arguments.seconds)),
-        only: arguments.only.clone(),
-    };
-    build::parse("compare.toml", PLAN)?.plan(all, &[], &changes)
+    let (blocks, seconds) = (Some(arguments.pairs), Some(arguments.seconds));
+    let changes = Changes { blocks, seconds, only: arguments.only.clone() };
+    build::parse("compare.toml", PLAN)?.plan(all, |_| true, &changes)
 }
 
 /// Measures and prints. Returns true when the newer build is good enough.

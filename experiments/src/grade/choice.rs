@@ -60,13 +60,14 @@ impl Choice {
     /// Returns the balancers of the user, or the built-in ones.
     fn balancers(&self, installed: &BTreeMap<String, String>) -> Result<Vec<Target>, String> {
         let only = &self.only;
-        let mut user = self.given.targets()?;
-        user.retain(|target| target.what == What::Balancer);
-        let built_in = user.is_empty() || !only.is_empty();
-        let mut all = targets::all();
-        all.retain(|target| built_in && target.what == What::Balancer);
-        all.retain(|target| target.needs.as_ref().is_none_or(|tool| installed.contains_key(tool)));
-        all.extend(user);
+        let user = self.given.targets()?;
+        let built_in = !only.is_empty() || user.iter().all(|target| target.what != What::Balancer);
+        let mut all = targets::with(user)?;
+        all.retain(|target| {
+            target.what == What::Balancer
+                && (built_in || target.kind == TargetKind::User)
+                && target.needs.as_ref().is_none_or(|tool| installed.contains_key(tool))
+        });
         if let Some(wrong) = only.iter().find(|name| all.iter().all(|target| target.id != **name)) {
             let known: Vec<&str> = all.iter().map(|target| target.id.as_str()).collect();
             return Err(format!("--only {wrong:?}: expected one of {}", known.join(", ")));

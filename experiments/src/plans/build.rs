@@ -4,8 +4,7 @@
 //! rotates from block to block, so no target is always the first or always in the middle. The blocks of all parts are
 //! spread evenly over the run, so a run that ends early is a complete study with fewer blocks.
 
-use std::ops::Range;
-
+use itertools::iproduct;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -44,7 +43,7 @@ pub(crate) struct PlanFile {
     #[serde(rename = "part")]
     parts: Vec<Part>,
     #[serde(rename = "target", default)]
-    targets: Vec<Target>,
+    pub(crate) targets: Vec<Target>,
 }
 
 /// Every target under every combination of the lists.
@@ -93,24 +92,23 @@ fn one() -> usize {
 }
 
 /// Changes of a plan from the command line.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Changes {
-    /// Blocks of the part with the most blocks. The other parts with several blocks change in proportion.
-    pub(crate) blocks: Option<usize>,
-    /// Measured seconds of every load.
-    pub(crate) seconds: Option<f64>,
-    /// Only cells whose names contain one of these texts.
+    /// Blocks of the part with the most blocks; the other parts change in proportion
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) blocks: Option<u32>,
+    /// Measured seconds of each load
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) seconds: Option<u32>,
+    /// Only cells with one of these words in their names, such as c1000,memory
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 }
 
-/// Parses a plan. `file` names it in the error.
-///
-/// # Errors
-/// One line with the file, the place, and what was expected.
+/// Parses a plan. `file` names it in the error, which says the place and what was expected.
 pub(crate) fn parse(file: &str, text: &str) -> Result<PlanFile, String> {
-    let written: PlanFile = toml::from_str(text).map_err(|error| {
-        format!("{file}:{}: {}", place(text, error.span()), error.message().replace('\n', "; "))
-    })?;
+    let written: PlanFile =
+        toml::from_str(text).map_err(|error| format!("{file}: {}", error.to_string().trim_end()))?;
     for part in &written.parts {
         let wrong = |said: String| Err(format!("{file}: a part of section {:?} {said}", part.section));
         if let Some(file) = part.files.iter().find(|file| known_file(file).is_none()) {
@@ -130,76 +128,54 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<PlanFile, String> {
     Ok(written)
 }
 
-/// Returns `line:column` of the start of a span.
-fn place(text: &str, span: Option<Range<usize>>) -> String {
-    let before = text.get(..span.map_or(0, |span| span.start)).unwrap_or(text);
-    let line = before.rfind('\n').map_or(0, |newline| newline + 1);
-    format!("{}:{}", before.matches('\n').count() + 1, before[line..].chars().count() + 1)
-}
-
 impl PlanFile {
-    /// Returns the targets of the file itself.
-    pub(crate) fn own_targets(&self) -> Vec<Target> {
-        let titled = |target: &Target| match target.title.is_empty() {
-            true => Target { title: target.id.clone(), ..target.clone() },
-            false => target.clone(),
-        };
-        self.targets.iter().map(titled).collect()
-    }
-
-    /// Makes the plan for the available targets. `known` has the names of all targets; a known target that is not
-    /// available is left out.
+    /// Makes the plan for these targets. Targets and work whose program is not `installed` are left out.
     ///
     /// # Errors
     /// When a target is unknown, or no cell is left.
     pub(crate) fn plan(
         &self,
-        targets: Vec<Target>,
-        known: &[String],
+        mut targets: Vec<Target>,
+        installed: impl Fn(&str) -> bool,
         changes: &Changes,
     ) -> Result<Plan, String> {
+        let known: Vec<String> = targets.iter().map(|target| target.id.clone()).collect();
+        targets.retain(|target| target.needs.as_deref().is_none_or(&installed));
         let most = self.parts.iter().map(|part| part.blocks).max().unwrap_or(1);
-        let mut groups: Vec<(f64, Vec<Cell>)> = Vec::new();
-        for part in &self.parts {
-            let ids = part.ids(&targets, known)?;
-            let blocks = match changes.blocks {
-                Some(wanted) if part.blocks > 1 => (part.blocks * wanted).div_ceil(most),
-                _ => part.blocks,
-            };
-            for block in 0..blocks {
-                // A part with one block describes, and runs at the end.
-                let at = if blocks == 1 { 1.0 } else { (block as f64 + 0.5) / blocks as f64 };
-                let loads = part.loads(self, changes).into_iter();
-                groups.extend(loads.map(|load| (at, block_of(&load, &ids, block))));
-            }
-        }
-        groups.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut cells: Vec<Cell> = groups.into_iter().flat_map(|(_, cells)| cells).collect();
         // Whole words of the name, so that `c10` is not `c100`.
         let is_meant = |cell: &Cell| {
             let id = format!("-{}-", cell.id);
             changes.only.is_empty() || changes.only.iter().any(|part| id.contains(&format!("-{part}-")))
         };
-        cells.retain(is_meant);
+        let (mut groups, mut goals) = (Vec::new(), Vec::new());
+        for part in self.parts.iter().filter(|part| part.work.needs().is_none_or(&installed)) {
+            let ids = part.ids(&targets, &known)?;
+            let blocks = match changes.blocks {
+                Some(wanted) if part.blocks > 1 => (part.blocks * wanted as usize).div_ceil(most),
+                _ => part.blocks,
+            };
+            for load in part.loads(self, changes) {
+                let first = groups.len();
+                for block in 0..blocks {
+                    // A part with one block describes, and runs at the end.
+                    let at = if blocks == 1 { 1.0 } else { (block as f64 + 0.5) / blocks as f64 };
+                    let mut cells = block_of(&load, &ids, block);
+                    cells.retain(is_meant);
+                    groups.push((at, cells));
+                }
+                let is_measured = groups[first..].iter().any(|(_, cells)| !cells.is_empty());
+                if is_measured && !part.goals.is_empty() {
+                    goals.push(Goals { load, goals: part.goals.clone() });
+                }
+            }
+        }
+        groups.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut cells: Vec<Cell> = groups.into_iter().flat_map(|(_, cells)| cells).collect();
         if cells.is_empty() {
-            return Err(format!(
-                "--only {}: no cell of plan {} has this in its name",
-                changes.only.join(" "),
-                self.name
-            ));
+            let (only, name) = (changes.only.join(" "), &self.name);
+            return Err(format!("--only {only}: no cell of plan {name} has this in its name"));
         }
-        for (seq, cell) in cells.iter_mut().enumerate() {
-            cell.seq = seq;
-        }
-        let with_goals = self.parts.iter().filter(|part| !part.goals.is_empty());
-        let loads =
-            with_goals.flat_map(|part| part.loads(self, changes).into_iter().map(move |load| (part, load)));
-        let measured =
-            |load: &Cell| cells.iter().any(|cell| cell.section == load.section && cell.has_load_of(load));
-        let goals = loads
-            .filter(|(_, load)| measured(load))
-            .map(|(part, load)| Goals { load, goals: part.goals.clone() })
-            .collect();
+        cells.iter_mut().enumerate().for_each(|(seq, cell)| cell.seq = seq);
         Ok(Plan { goals, ..of_cells(&self.name, targets, cells) })
     }
 }
@@ -207,52 +183,41 @@ impl PlanFile {
 impl Part {
     /// Returns the available targets of the part.
     fn ids(&self, targets: &[Target], known: &[String]) -> Result<Vec<String>, String> {
-        let mut ids = Vec::new();
-        for id in &self.targets {
-            if id == USER {
-                let what = if self.section == Section::Servers { What::Server } else { What::Balancer };
-                let of_user = |target: &&Target| target.kind == TargetKind::User && target.what == what;
-                let user = targets.iter().filter(of_user);
-                ids.extend(user.map(|target| target.id.clone()));
-            } else if targets.iter().any(|target| target.id == *id) {
-                ids.push(id.clone());
-            } else if !known.contains(id) {
-                return Err(format!("there is no target {id:?}; the targets are {}", known.join(" ")));
-            }
+        let what = if self.section == Section::Servers { What::Server } else { What::Balancer };
+        if let Some(id) = self.targets.iter().find(|id| *id != USER && !known.contains(id)) {
+            return Err(format!("there is no target {id:?}; the targets are {}", known.join(" ")));
         }
-        Ok(ids)
+        let of = |id: &'_ String| {
+            let is_meant = |target: &&Target| match id == USER {
+                true => target.kind == TargetKind::User && target.what == what,
+                false => target.id == *id,
+            };
+            targets.iter().filter(is_meant).map(|target| target.id.clone()).collect::<Vec<_>>()
+        };
+        Ok(self.targets.iter().flat_map(of).collect())
     }
 
     /// Returns a cell without a target for each load.
     fn loads(&self, plan: &PlanFile, changes: &Changes) -> Vec<Cell> {
-        let plain = Cell {
-            id: String::new(),
-            section: self.section,
-            work: self.work,
-            keep_alive: self.keep_alive,
-            warm_s: if self.work == Work::Load { self.warm_s.unwrap_or(plan.warm_s) } else { 0.0 },
-            seconds: changes.seconds.or(self.seconds).unwrap_or(plan.seconds),
-            ..ordinary("")
-        };
-        let mut loads = Vec::new();
-        for &threads in &self.threads {
-            for &connections in &self.connections {
-                for &delay_ms in &self.delays_ms {
-                    for (path, body_bytes) in self.files.iter().filter_map(|file| known_file(file)) {
-                        let path = path.into();
-                        loads.push(Cell {
-                            connections,
-                            threads,
-                            path,
-                            body_bytes,
-                            delay_ms,
-                            ..plain.clone()
-                        });
-                    }
-                }
-            }
-        }
-        loads
+        let seconds = changes.seconds.map(f64::from).or(self.seconds).unwrap_or(plan.seconds);
+        let warm_s = if self.work == Work::Load { self.warm_s.unwrap_or(plan.warm_s) } else { 0.0 };
+        let files: Vec<_> = self.files.iter().filter_map(|file| known_file(file)).collect();
+        iproduct!(&self.threads, &self.connections, &self.delays_ms, files)
+            .map(|(&threads, &connections, &delay_ms, (path, body_bytes))| Cell {
+                id: String::new(),
+                section: self.section,
+                work: self.work,
+                connections,
+                threads,
+                path: path.into(),
+                body_bytes,
+                keep_alive: self.keep_alive,
+                delay_ms,
+                warm_s,
+                seconds,
+                ..ordinary("")
+            })
+            .collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The programs of the user, from the command line: other balancers and web servers, started by a shell.
 
 use crate::plans::model::{Fixed, Target, TargetKind, What};
-use crate::plans::targets::{all, simple};
+use crate::plans::targets::simple;
 
 /// Number of backends of every balancer.
 const BACKENDS: usize = 3;
@@ -11,11 +11,11 @@ const BACKENDS: usize = 3;
 pub(crate) struct Given {
     /// Another balancer: a command for the shell. `{port}` is its port, `{o1} {o2} {o3}` are the ports of its backends,
     /// `{root}` is the directory of the files
-    #[arg(long = "target", value_name = "NAME=COMMAND")]
-    targets: Vec<String>,
+    #[arg(long = "target", value_name = "NAME=COMMAND", value_parser = split)]
+    targets: Vec<Program>,
     /// Another web server: a command for the shell. It listens on `{port}` and serves the files of `{root}`
-    #[arg(long = "server", value_name = "NAME=COMMAND")]
-    servers: Vec<String>,
+    #[arg(long = "server", value_name = "NAME=COMMAND", value_parser = split)]
+    servers: Vec<Program>,
     /// The three ports on which the balancers expect their backends [default: free ports]
     #[arg(long, value_name = "PORT,PORT,PORT", value_delimiter = ',')]
     backends: Vec<u16>,
@@ -31,12 +31,15 @@ pub(crate) struct Given {
 const FORM: &str = "expected NAME=COMMAND with a NAME of letters, digits and -_., such as \
                     mine='./balancer {port} {o1} {o2} {o3}'";
 
+/// The name and the command of a program.
+type Program = (String, String);
+
 /// Splits `NAME=COMMAND`.
-fn split<'a>(argument: &str, given: &'a str) -> Result<(&'a str, &'a str), String> {
+fn split(given: &str) -> Result<Program, &'static str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let is_name = |name: &str| !name.is_empty() && !name.starts_with('.') && name.chars().all(fits);
     let parts = given.split_once('=').filter(|(name, command)| is_name(name) && !command.trim().is_empty());
-    parts.ok_or_else(|| format!("{argument} {given:?}: {FORM}"))
+    parts.map(|(name, command)| (name.into(), command.into())).ok_or(FORM)
 }
 
 impl Given {
@@ -45,51 +48,40 @@ impl Given {
         if !self.backends.is_empty() && self.backends.len() != BACKENDS {
             return Err(format!("--backends: expected {BACKENDS} ports, got {}", self.backends.len()));
         }
-        let backend_command = self.behind.as_deref().map(|name| self.server_command(name)).transpose()?;
+        let behind = self.behind.as_ref().map(|name| {
+            let server = self.servers.iter().find(|(n, command)| n == name && command.contains("{port}"));
+            let command = server.map(|(_, command)| command.clone());
+            command.ok_or_else(|| format!("--behind {name:?}: expected the NAME of a --server with {{port}}"))
+        });
+        let behind = behind.transpose()?;
         let mut listens = self.listens.iter().copied();
         let mut last = None;
-        let mut names: Vec<String> = all().into_iter().map(|target| target.id).collect();
-        let mut found = Vec::new();
-        let kinds = [("--target", What::Balancer, &self.targets), ("--server", What::Server, &self.servers)];
-        let given =
-            kinds.iter().flat_map(|(argument, what, list)| list.iter().map(move |g| (argument, *what, g)));
-        for (argument, what, given) in given {
-            let (name, command) = split(argument, given)?;
-            let wrong = |expected: &str| format!("{argument} {name:?}: {expected}");
-            if names.iter().any(|known| known == name) {
-                return Err(wrong("there is already a program of this name, expected another name"));
-            }
-            names.push(name.into());
+        let mut target = |what, (name, command): &Program| {
             let mut fixed = Fixed::default();
             if !command.contains("{port}") {
                 last = listens.next().or(last);
-                let port = last
-                    .ok_or_else(|| wrong("expected {port} in the command, or the fixed port with --listens"));
-                fixed.listens = Some(port?);
+                fixed.listens = last;
+                last.ok_or_else(|| {
+                    format!("{name:?}: expected {{port}} in the command, or the fixed port with --listens")
+                })?;
             }
             if what == What::Balancer {
-                fixed.backends.clone_from(&self.backends);
-                fixed.backend_command.clone_from(&backend_command);
+                (fixed.backends, fixed.backend_command) = (self.backends.clone(), behind.clone());
             }
-            let command = vec!["/bin/sh".into(), "-c".into(), command.into()];
+            let command = vec!["/bin/sh".into(), "-c".into(), command.clone()];
             let fixed = Some(fixed);
-            found.push(Target { what, kind: TargetKind::User, command, fixed, ..simple(name, "", None) });
-        }
-        Ok(found)
-    }
-
-    fn server_command(&self, name: &str) -> Result<String, String> {
-        let servers = self.servers.iter().filter_map(|given| given.split_once('='));
-        let mut named = servers.filter(|(n, command)| *n == name && command.contains("{port}"));
-        let command = named.next().map(|(_, command)| command.to_owned());
-        command.ok_or_else(|| format!("--behind {name:?}: expected the NAME of a --server with {{port}}"))
+            Ok(Target { what, kind: TargetKind::User, command, fixed, ..simple(name, "", None) })
+        };
+        let balancers = self.targets.iter().map(|given| (What::Balancer, given));
+        let given = balancers.chain(self.servers.iter().map(|given| (What::Server, given)));
+        given.map(|(what, given)| target(what, given)).collect()
     }
 }
 
 /// Parses one balancer of the user that has no fixed ports.
 #[cfg(test)]
 pub(crate) fn balancer(given: &str) -> Result<Target, String> {
-    let given = Given { targets: vec![given.into()], ..Given::default() };
+    let given = Given { targets: vec![split(given)?], ..Given::default() };
     given.targets()?.pop().ok_or_else(|| "no target".into())
 }
 
@@ -144,13 +136,12 @@ mod tests {
 
     #[test]
     fn a_wrong_argument_is_named_with_what_was_expected() {
-        let cases: [(&[&str], &str); 8] = [
-            (&["--target", "mine"], "--target \"mine\": expected NAME=COMMAND"),
+        let cases: [(&[&str], &str); 7] = [
+            (&["--target", "mine"], "'--target <NAME=COMMAND>': expected NAME=COMMAND"),
             (&["--target", "=x {port}"], "expected NAME=COMMAND"),
-            (&["--server", "a/b=x {port}"], "--server \"a/b=x {port}\": expected NAME=COMMAND"),
+            (&["--server", "a/b=x {port}"], "'--server <NAME=COMMAND>': expected NAME=COMMAND"),
             (&["--target", "a= "], "expected NAME=COMMAND"),
-            (&["--target", "a=x"], "--target \"a\": expected {port} in the command"),
-            (&["--target", "haproxy=x {port}"], "already a program of this name"),
+            (&["--target", "a=x"], "\"a\": expected {port} in the command"),
             (&["--backends", "1,2"], "--backends: expected 3 ports, got 2"),
             (
                 &["--target", "a=x {port}", "--behind", "web"],
@@ -159,7 +150,9 @@ mod tests {
         ];
         for (line, expected) in cases {
             let said = parse(line).unwrap_err();
-            assert!(said.contains(expected) && !said.contains('\n'), "{line:?}: {said}");
+            assert!(said.contains(expected), "{line:?}: {said}");
         }
+        let taken = crate::plans::targets::with(parse(&["--target", "haproxy=x {port}"]).unwrap());
+        assert_eq!(taken.unwrap_err(), "target \"haproxy\": there is already a target of this name");
     }
 }

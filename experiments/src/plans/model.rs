@@ -247,3 +247,14 @@ pub(crate) enum Work {
     /// Sampled stacks, under perf.
     Profile,
 }
+
+impl Work {
+    /// Returns the program that observes the target, if the work needs one.
+    pub(crate) fn needs(self) -> Option<&'static str> {
+        match self {
+            Work::Load | Work::Idle => None,
+            Work::Syscalls => Some("strace"),
+            Work::Profile => Some("perf"),
+        }
+    }
+}

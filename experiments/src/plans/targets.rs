@@ -30,6 +30,21 @@ pub(crate) fn all() -> Vec<Target> {
     file.target
 }
 
+/// Returns the targets of the laboratory, then more targets. A target without a title is called by its id.
+pub(crate) fn with(more: impl IntoIterator<Item = Target>) -> Result<Vec<Target>, String> {
+    let mut all = all();
+    for mut target in more {
+        if all.iter().any(|other| other.id == target.id) {
+            return Err(format!("target {:?}: there is already a target of this name", target.id));
+        }
+        if target.title.is_empty() {
+            target.title.clone_from(&target.id);
+        }
+        all.push(target);
+    }
+    Ok(all)
+}
+
 /// Makes a target with a command and a configuration, for measurements without a plan.
 pub(crate) fn simple(id: &str, line: &str, config: Option<String>) -> Target {
     let command = line.split_whitespace().map(Into::into).collect();
