@@ -1,6 +1,7 @@
 //! The cases of `experiments/grade/cases.json`, and the judgement about what was seen. README.md beside the file explains
 //! the format.
 
+use itertools::Itertools;
 use serde::{Deserialize, Serialize};
 
 use crate::grade::origin::{BODY, Seen};
@@ -155,30 +156,34 @@ impl Case {
         (found, None)
     }
 
-    /// Makes the result of the case.
-    pub(crate) fn result(&self, outcome: Outcome, passed: bool, seen: String) -> CaseResult {
-        let Case { name, rule, why, .. } = self.clone();
-        CaseResult { name, rule, why, outcome, passed, seen }
-    }
-
     /// Judges what client and backends have seen.
     pub(crate) fn judge(&self, received: &Received, seen: &Seen) -> CaseResult {
         let (responses, rest) = self.responses(received);
-        let is_request = self.response.is_empty();
-        let (outcome, said) = match is_request {
-            true => self.request_outcome(&responses, rest.as_ref(), received.ended, seen),
-            false => self.response_outcome(&responses, rest.as_ref(), received.ended),
-        };
+        let outcome = self.outcome(&responses, rest.as_ref(), received.ended, seen);
         let is_allowed = |r: &Message| self.status.is_empty() || self.status.contains(&r.status);
+        let forwarded = if self.response.is_empty() { &seen.requests } else { &responses };
         let wrong = match outcome {
-            Outcome::Forwarded => self.wrong_field(if is_request { &seen.requests } else { &responses }),
+            Outcome::Forwarded => self.wrong_field(forwarded),
             Outcome::Refused | Outcome::Error if !responses.iter().all(is_allowed) => {
                 Some("another status than the rule says".into())
             }
             _ => None,
         };
-        let passed = self.allowed.contains(&outcome) && wrong.is_none();
-        self.result(outcome, passed, [Some(said), wrong].into_iter().flatten().collect::<Vec<_>>().join("; "))
+        let statuses: Vec<u16> = responses.iter().map(|response| response.status).collect();
+        let said = format!(
+            "the client got {} bytes, complete responses: {statuses:?}; {} valid and {} invalid requests reached a backend",
+            received.bytes.len(),
+            seen.requests.len(),
+            seen.invalid,
+        );
+        CaseResult {
+            name: self.name.clone(),
+            rule: self.rule.clone(),
+            why: self.why.clone(),
+            outcome,
+            passed: self.allowed.contains(&outcome) && wrong.is_none(),
+            seen: [Some(said), wrong].into_iter().flatten().join("; "),
+        }
     }
 
     fn wrong_field(&self, messages: &[Message]) -> Option<String> {
@@ -188,53 +193,20 @@ impl Case {
         missing.or(extra.map(|name| format!("`{name}` is in the forwarded message")))
     }
 
-    fn request_outcome(
-        &self,
-        responses: &[Message],
-        rest: Option<&Progress>,
-        ended: bool,
-        seen: &Seen,
-    ) -> (Outcome, String) {
-        use Outcome::{Answered, Closed, Forwarded, Other, Refused};
-        let (reached, count) = (seen.requests.len(), self.count);
+    fn outcome(&self, responses: &[Message], rest: Option<&Progress>, ended: bool, seen: &Seen) -> Outcome {
+        let (is_request, reached) = (self.response.is_empty(), seen.requests.len());
         let all_good = responses.len() == reached && responses.iter().all(|r| r.status == 200);
         match (responses, rest) {
-            _ if seen.invalid > 0 => (Other, "an invalid request reached a backend".into()),
-            (_, None) if reached == count && all_good => (Forwarded, "forwarded".into()),
-            ([one], None) if reached == 0 && one.status >= 400 => {
-                (Refused, format!("refused with {}", one.status))
-            }
-            ([one], None) if reached == 0 => (Answered, format!("answered with {}", one.status)),
-            ([], None) if reached == 0 && ended => (Closed, "closed without a response".into()),
-            ([], None) if reached == 0 => (Other, "no response".into()),
-            _ => {
-                let statuses: Vec<String> = responses.iter().map(|r| r.status.to_string()).collect();
-                let got = if statuses.is_empty() { "no complete response" } else { &statuses.join(", ") };
-                (Other, format!("{reached} of {count} requests reached a backend, the client got {got}"))
-            }
-        }
-    }
-
-    fn response_outcome(
-        &self,
-        responses: &[Message],
-        rest: Option<&Progress>,
-        ended: bool,
-    ) -> (Outcome, String) {
-        use Outcome::{Broken, Closed, Error, Forwarded, Other};
-        match (responses, rest) {
-            ([one], None) => match (one.status, one.body.len()) {
-                (status, _) if self.is_own(one) => (Forwarded, format!("forwarded with {status}")),
-                (status @ 500.., _) => (Error, format!("answered with {status}")),
-                (status, bytes) => (Other, format!("the client got {status} and {bytes} bytes")),
-            },
-            ([], Some(Progress::Partial { .. })) if ended => {
-                (Broken, "the connection broke within the response".into())
-            }
-            ([], None) if ended => (Closed, "closed without a response".into()),
-            ([], Some(Progress::Invalid)) => (Other, "an invalid response reached the client".into()),
-            ([], _) => (Other, "no complete response".into()),
-            _ => (Other, format!("the client got bytes behind {} responses", responses.len())),
+            _ if is_request && seen.invalid > 0 => Outcome::Other,
+            (_, None) if is_request && reached == self.count && all_good => Outcome::Forwarded,
+            ([one], None) if is_request && reached == 0 && one.status >= 400 => Outcome::Refused,
+            ([_], None) if is_request && reached == 0 => Outcome::Answered,
+            ([], None) if ended && (!is_request || reached == 0) => Outcome::Closed,
+            _ if is_request => Outcome::Other,
+            ([one], None) if self.is_own(one) => Outcome::Forwarded,
+            ([one], None) if one.status >= 500 => Outcome::Error,
+            ([], Some(Progress::Partial { .. })) if ended => Outcome::Broken,
+            _ => Outcome::Other,
         }
     }
 
@@ -281,55 +253,49 @@ mod tests {
         }
     }
 
-    fn case(json: &str) -> Case {
-        serde_json::from_str(&format!(r#"{{"name":"n","rule":"r","why":"w.",{json}}}"#)).unwrap()
-    }
-
+    /// Without a backend's response, the case is one of requests, which both ends judge. Otherwise the client judges.
     #[test]
-    fn requests_are_judged_by_both_ends() {
-        let forward = case(r#""allowed":["forwarded"],"lacks":["te"]"#);
-        let refuse = case(r#""allowed":["refused"],"status":[400]"#);
+    fn a_case_is_judged_by_what_both_ends_saw() {
+        let case = |json: &str| -> Case {
+            serde_json::from_str(&format!(r#"{{"name":"n","rule":"r","why":"w.",{json}}}"#)).unwrap()
+        };
+        let forward = &case(r#""allowed":["forwarded"],"lacks":["te"]"#);
+        let refuse = &case(r#""allowed":["refused"],"status":[400]"#);
+        let part = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
+        let cut =
+            &Case { response: vec![Part::Text(part.into())], ..case(r#""allowed":["broken","error"]"#) };
         let good = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-        let refused = "HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n";
-        let other = "HTTP/1.1 501 No\r\nContent-Length: 0\r\n\r\n";
+        let [refused, other, bad] =
+            ["400", "501", "502"].map(|status| format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n"));
+        let [refused, other, bad] = [&*refused, &*other, &*bad];
         let plain = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let te = "GET / HTTP/1.1\r\nHost: a\r\nTE: x\r\n\r\n";
-        let cases = [
-            (&forward, good, vec![plain], 0, true),
-            (&forward, good, vec![te], 0, false),
-            (&forward, good, vec![plain, plain], 0, false),
-            (&forward, good, vec![], 0, false),
-            (&forward, refused, vec![], 1, false),
-            (&refuse, refused, vec![], 0, true),
-            (&refuse, refused, vec![plain], 0, false),
-            (&refuse, other, vec![], 0, false),
-            (&refuse, "", vec![], 0, false),
+        // What the client got, whether its connection ended, the valid requests, the number of invalid ones.
+        type Row<'a> = (&'a Case, &'a str, bool, &'a [&'a str], usize, Outcome, bool);
+        let cases: [Row<'_>; 14] = [
+            (forward, good, true, &[plain], 0, Outcome::Forwarded, true),
+            (forward, good, true, &[te], 0, Outcome::Forwarded, false),
+            (forward, good, true, &[plain, plain], 0, Outcome::Other, false),
+            (forward, good, true, &[], 0, Outcome::Answered, false),
+            (forward, refused, true, &[], 1, Outcome::Other, false),
+            (refuse, refused, true, &[], 0, Outcome::Refused, true),
+            (refuse, refused, true, &[plain], 0, Outcome::Other, false),
+            (refuse, other, true, &[], 0, Outcome::Refused, false),
+            (refuse, "", true, &[], 0, Outcome::Closed, false),
+            (cut, part, true, &[], 0, Outcome::Broken, true),
+            (cut, part, false, &[], 0, Outcome::Other, false),
+            (cut, good, true, &[], 0, Outcome::Forwarded, false),
+            (cut, bad, false, &[], 0, Outcome::Error, true),
+            (cut, "", true, &[], 0, Outcome::Closed, false),
         ];
-        for (case, received, reached, invalid, passed) in cases {
-            let received = Received { bytes: received.into(), ended: true };
+        for (case, received, ended, reached, invalid, outcome, passed) in cases {
             let requests = reached.iter().map(|text| match request(text.as_bytes()) {
                 Progress::Done(message) => message,
                 other => panic!("{other:?}"),
             });
-            let judged = case.judge(&received, &Seen { requests: requests.collect(), invalid });
-            assert_eq!(judged.passed, passed, "{judged:?}");
-        }
-    }
-
-    #[test]
-    fn responses_are_judged_by_the_client() {
-        let cut =
-            r#""response":["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"],"allowed":["broken","error"]"#;
-        let cases = [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", true, Outcome::Broken, true),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", false, Outcome::Other, false),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true, Outcome::Forwarded, false),
-            ("HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n", false, Outcome::Error, true),
-            ("", true, Outcome::Closed, false),
-        ];
-        for (received, ended, outcome, passed) in cases {
-            let judged = case(cut).judge(&Received { bytes: received.into(), ended }, &Seen::default());
-            assert_eq!((judged.outcome, judged.passed), (outcome, passed), "{received:?}");
+            let seen = Seen { requests: requests.collect(), invalid };
+            let judged = case.judge(&Received { bytes: received.into(), ended }, &seen);
+            assert_eq!((judged.outcome, judged.passed), (outcome, passed), "{judged:?}");
         }
     }
 }

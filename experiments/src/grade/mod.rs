@@ -2,7 +2,6 @@
 //! beside a bad backend, for fairness and for throughput.
 
 mod behaviour;
-mod cards;
 mod cases;
 pub(crate) mod choice;
 mod conformance;
@@ -21,10 +20,10 @@ use crate::report;
 use crate::run::files::{read_json, said, write_json};
 use crate::run::lab::{self, Lab, Stopped, Trouble, failed};
 use behaviour::Subject;
-use cards::{Card, Cards};
 use cases::Corpus;
 use choice::{Choice, cell, keep_earlier};
 use origin::Origins;
+use score::{Card, Cards};
 
 /// The arguments of `neraca-lab grade`.
 #[derive(Debug, clap::Args)]

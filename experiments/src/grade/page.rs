@@ -1,7 +1,8 @@
 //! The page of the scorecards: the points of all balancers, their rules, and what each balancer did.
 
-use crate::grade::cards::{Card, Cards};
-use crate::grade::score::{Rule, rules};
+use itertools::Itertools;
+
+use crate::grade::score::{Card, Cards, Rule, rules};
 use crate::report::doc::{Doc, Table, plain};
 
 /// Makes the page. The balancer with the most points stands first.
@@ -15,9 +16,9 @@ pub(crate) fn page(cards: &Cards) -> Doc {
     sorted.iter().for_each(|card| one(card, &mut balancers));
     doc.text(format!(
         include_str!("page.md"),
-        totals = sorted.iter().map(total).collect::<Vec<_>>().join(", "),
+        totals = sorted.iter().map(total).join(", "),
         points = table.finish().text.trim_end(),
-        rules = rules().into_iter().map(rule).collect::<Vec<_>>().join("\n"),
+        rules = rules().into_iter().map(rule).join("\n"),
         balancers = balancers.finish().text.trim_end(),
         reference = plain(&cards.reference),
         cpu = cards.setting.host.cpu,
@@ -70,5 +71,5 @@ fn versions(cards: &Cards) -> String {
     });
     let tools =
         ["haproxy", "nginx", "wrk"].into_iter().filter_map(|name| cards.setting.tools.get(name).cloned());
-    neraca.chain(tools).collect::<Vec<_>>().join("; ")
+    neraca.chain(tools).join("; ")
 }
