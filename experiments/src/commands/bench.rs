@@ -76,14 +76,14 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Stopped> {
     let plan = plan(file, options, &diagnosis)?;
     enough_descriptors(&plan, diagnosis.host.descriptors)?;
     let deadline = minutes.filter(|m| *m > 0.0).map(|m| Instant::now() + Duration::from_secs_f64(m * 60.0));
-    let manifest = manifest(&plan, &diagnosis)?;
     let Changes { blocks, seconds, only } = &options.changes;
     let part = match (only.is_empty(), blocks, seconds) {
         (true, None, None) => "",
         (true, Some(12..), _) => "-long",
         _ => "-part",
     };
-    let results = Results::open((options.out.as_deref(), part), options.resume, &plan, manifest)?;
+    let name = (options.out.as_deref(), part);
+    let results = Results::open(name, options.resume, &plan, &manifest(&plan, &diagnosis)?)?;
     lab::with(neraca, stop, |lab| {
         let disturbance = options.disturb.then(|| disturb(lab)).transpose()?;
         let lab = Lab { disturbance: disturbance.as_ref().map(Program::group), ..lab.clone() };

@@ -9,10 +9,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use std::{fs, iter};
 
-use crate::commands::{balance, name};
+use crate::commands::name;
 use crate::plans::build::ordinary;
-use crate::plans::model::Cell;
-use crate::plans::targets::{self, simple};
+use crate::plans::model::{Cell, Target};
+use crate::plans::targets::{self, ASYNC, THREAD};
 use crate::run::faulty::Fault;
 use crate::run::lab::{self, Lab, START, Server, Stopped, Trouble, failed, free_port};
 use crate::run::wrk::{Client, ClientErrors};
@@ -47,14 +47,14 @@ const HEALTHY: Duration = Duration::from_millis(500);
 pub(crate) fn run(arguments: &Chaos, stop: &AtomicBool) -> Result<bool, Stopped> {
     lab::with(&arguments.neraca, stop, |lab| {
         let mut good = true;
-        for engine in [targets::THREAD, targets::ASYNC] {
-            let (client, turns) = measure(lab, arguments, engine)?;
+        for target in targets::all().iter().filter(|target| [THREAD, ASYNC].contains(&target.id.as_str())) {
+            let (client, turns) = measure(lab, arguments, target)?;
             let ClientErrors { connect, read, write, status, timeout } = client.errors;
             let failed = connect + read + write + status + timeout;
             println!(
-                "{engine}: {} GETs in {} s, {turns} turns, {failed} failed (connect {connect}, read {read}, \
+                "{}: {} GETs in {} s, {turns} turns, {failed} failed (connect {connect}, read {read}, \
                  write {write}, status {status}, timeout {timeout})",
-                client.requests, arguments.seconds
+                target.id, client.requests, arguments.seconds
             );
             good &= failed == 0 && client.requests > 0;
         }
@@ -62,16 +62,11 @@ pub(crate) fn run(arguments: &Chaos, stop: &AtomicBool) -> Result<bool, Stopped>
     })
 }
 
-fn measure(lab: &Lab<'_>, arguments: &Chaos, engine: &str) -> Result<(Client, usize), Trouble> {
-    let cell = Cell {
-        connections: arguments.connections,
-        seconds: f64::from(arguments.seconds),
-        ..ordinary("chaos")
-    };
+fn measure(lab: &Lab<'_>, arguments: &Chaos, target: &Target) -> Result<(Client, usize), Trouble> {
+    let (connections, seconds) = (arguments.connections, f64::from(arguments.seconds));
+    let cell = Cell { connections, seconds, ..ordinary("chaos") };
     let mut backends = Backends::start(lab, [0; BACKENDS])?;
-    let mut values = lab.values();
-    values.extend(["o1", "o2", "o3"].into_iter().zip(backends.ports.map(|port| port.to_string())));
-    let server = lab.target(&simple("balancer", &balance(engine), None), &cell, values)?;
+    let server = backends.balancer(target, &cell)?;
     lab.verify(server.addresses[0], &cell)?;
     let client = lab.wrk(&cell, cell.seconds, server.addresses[0])?;
     let mut turns = 0;
@@ -108,6 +103,13 @@ impl<'l, 'g> Backends<'l, 'g> {
         let mut backends = Backends { lab, ports, servers: [const { None }; BACKENDS] };
         (0..BACKENDS).try_for_each(|backend| backends.bring(backend, Fault::None))?;
         Ok(backends)
+    }
+
+    /// Starts a balancer over the backends.
+    pub(crate) fn balancer(&self, target: &Target, cell: &Cell) -> Result<Server<'g>, Trouble> {
+        let mut values = self.lab.values();
+        values.extend(["o1", "o2", "o3"].into_iter().zip(self.ports.map(|port| port.to_string())));
+        self.lab.target(target, cell, values)
     }
 
     /// True when a backend has answered a request since its process was started. The backend writes its counts every

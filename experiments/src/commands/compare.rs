@@ -13,11 +13,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use crate::commands::{balance, bench, mark};
+use crate::commands::{bench, mark};
 use crate::judge::study::Study;
 use crate::plans::build::{self, Changes};
 use crate::plans::model::Plan;
-use crate::plans::targets::{self, simple};
 use crate::report;
 use crate::run::doctor;
 use crate::run::lab::{self, Stopped};
@@ -66,19 +65,16 @@ const PLAN: &str = include_str!("../../plans/compare.toml");
 
 /// Makes the plan with both builds of each engine. The newer build gets more arguments.
 fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
-    let target = |build: &str, engine: &str, more: &str| {
-        let line = format!("{} {more}", balance(engine));
-        simple(&format!("{build}-{engine}"), &line, None)
-    };
-    let builds = |engine| {
-        let mut older = target("base", engine, "");
-        older.command[0] = base.display().to_string();
-        [older, target("new", engine, &arguments.with)]
-    };
-    let all = [targets::THREAD, targets::ASYNC].into_iter().flat_map(builds).collect();
+    let mut file = build::parse("compare.toml", PLAN)?;
+    let mut all = std::mem::take(&mut file.targets);
+    for target in &mut all {
+        match target.id.starts_with("base-") {
+            true => target.command[0] = base.display().to_string(),
+            false => target.command.extend(arguments.with.split_whitespace().map(Into::into)),
+        }
+    }
     let (blocks, seconds) = (Some(arguments.pairs), Some(arguments.seconds));
-    let changes = Changes { blocks, seconds, only: arguments.only.clone() };
-    build::parse("compare.toml", PLAN)?.plan(all, |_| true, &changes)
+    file.plan(all, |_| true, &Changes { blocks, seconds, only: arguments.only.clone() })
 }
 
 /// Measures and prints. Returns true when the newer build is good enough.
@@ -93,11 +89,11 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Stoppe
         return Err(Stopped::Refused(diagnosis.fatal.join("; ")));
     }
     let counts = !arguments.no_instructions && instructions::can_count();
-    let base = base::find(arguments.base.as_deref().unwrap_or("HEAD"), counts)?;
+    let base = base::find(arguments.base.as_deref().unwrap_or("HEAD"))?;
     let plan = plan(arguments, &base.neraca)?;
     let commit = diagnosis.neraca.as_ref().and_then(|binary| binary.commit.clone());
     println!("base: {}", base.name);
-    println!("new: commit {}{}", commit.as_deref().unwrap_or("unknown"), more(&arguments.with));
+    println!("new: commit {} {}", commit.as_deref().unwrap_or("unknown"), arguments.with);
     let loads = diagnosis.warnings.iter().filter(|line| line.contains('%'));
     loads.for_each(|warning| println!("warning: {warning}"));
     let manifest = bench::manifest(&plan, &diagnosis)?;
@@ -115,7 +111,7 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Stoppe
     let good = tell(&verdict::of_builds(&Study::new(manifest, plan, &raws, "")?));
     if counts {
         println!();
-        instructions::report(base.exchange.as_ref(), &base::bench(Path::new("."))?)?;
+        instructions::report(base.source.as_deref(), Path::new("."))?;
     }
     Ok(good)
 }
@@ -136,17 +132,9 @@ pub(crate) fn instructions(arguments: &Instructions) -> Result<(), Stopped> {
     if !instructions::can_count() {
         return Err(Stopped::Refused("no instructions were counted".into()));
     }
-    let mut older = Err("no base was given".to_owned());
-    if let Some(base) = &arguments.base {
-        let base = base::find(base, true)?;
-        println!("base: {}", base.name);
-        older = base.exchange;
-    }
-    Ok(instructions::report(older.as_ref(), &base::bench(Path::new("."))?)?)
-}
-
-fn more(arguments: &str) -> String {
-    if arguments.is_empty() { String::new() } else { format!(" with {arguments}") }
+    let base = arguments.base.as_deref().map(base::find).transpose()?;
+    base.iter().for_each(|base| println!("base: {}", base.name));
+    Ok(instructions::report(base.and_then(|base| base.source).as_deref(), Path::new("."))?)
 }
 
 /// Checks the comparison itself: a build equals itself, and a build with a receive buffer of 64 bytes is worse. Returns
@@ -168,7 +156,7 @@ pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Stopped
         };
         let found = run(&arguments, stop)?;
         let said = if found { "not worse" } else { "worse" };
-        println!("{}: a build against itself{} is called {said}\n", mark(found == expected), more(with));
+        println!("{}: a build is {said} than itself {with}\n", mark(found == expected));
         good &= found == expected;
     }
     Ok(good)
@@ -192,16 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_selected_by_engine_load_or_both() {
+    fn cells_are_selected_and_only_the_newer_build_gets_more_arguments() {
         let count = |only: &str| planned(&["--only", only, "--pairs", "3"]).unwrap().cells.len();
         // Five loads on two engines, two builds, three pairs.
         assert_eq!(planned(&["--pairs", "3"]).unwrap().cells.len(), 5 * 2 * 2 * 3);
         assert_eq!([count("async"), count("c100-t2,close"), count("thread-c10")], [30, 36, 6]);
         assert!(planned(&["--only", "c11"]).unwrap_err().contains("c11"));
-    }
-
-    #[test]
-    fn the_builds_alternate_and_only_the_newer_one_gets_more_arguments() {
         let plan = planned(&["--only", "async-c10", "--with=--cores 1"]).unwrap();
         let firsts: Vec<&str> = plan.cells.chunks(2).map(|pair| pair[0].target.as_str()).collect();
         assert_eq!(firsts[..3], ["base-async", "new-async", "base-async"]);

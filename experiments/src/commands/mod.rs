@@ -10,14 +10,6 @@ pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod selftest;
 
-/// Returns the command of a balancer over three backends. It contains only flags that every build knows.
-fn balance(engine: &str) -> String {
-    format!(
-        "{{neraca}} balance --engine {engine} --listen 127.0.0.1:0 --backend 127.0.0.1:{{o1}} \
-         --backend 127.0.0.1:{{o2}} --backend 127.0.0.1:{{o3}}"
-    )
-}
-
 /// Returns the value of `--fault`.
 fn name(fault: Fault) -> String {
     fault.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())

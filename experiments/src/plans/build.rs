@@ -115,14 +115,9 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<PlanFile, String> {
             let all = FILES.map(|(name, _)| name).join(" ");
             return wrong(format!("has the file {file:?}; the files are {all}"));
         }
-        if part.blocks == 0 || part.threads.contains(&0) || part.connections.contains(&0) {
-            return wrong("has a 0; blocks, threads and connections are at least 1".into());
-        }
-        let (Some(least), Some(most)) = (part.connections.iter().min(), part.threads.iter().max()) else {
-            return wrong("has an empty list of connections or threads".into());
-        };
-        if least < most {
-            return wrong(format!("has {least} connections for {most} threads; wrk needs one for each"));
+        let (connections, threads) = (part.connections.iter(), part.threads.iter());
+        if part.blocks == 0 || threads.clone().min() < Some(&1) || connections.min() < threads.max() {
+            return wrong("expects a block, a thread, and a connection for each thread of wrk".into());
         }
     }
     Ok(written)

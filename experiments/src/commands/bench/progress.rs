@@ -1,5 +1,7 @@
 //! What a run prints: a line for each cell, a bar with the remaining time, and the closing summary.
 
+use std::collections::BTreeMap;
+use std::iter;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -7,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::judge::measure::percentile_ms;
 use crate::judge::record::{Measured, Record};
 use crate::judge::study::Study;
-use crate::judge::verdict::{Gate, GateResult, Validity};
+use crate::judge::verdict::{Gate, Validity};
 
 /// Returns the heading over the lines of [`describe`].
 pub(super) fn heading() -> String {
@@ -43,31 +45,25 @@ pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
 /// Returns the closing summary: how many cells are ranked, and why the others are not.
 pub(super) fn summary(study: &Study) -> Vec<String> {
     let (all, planned) = (study.records.len(), study.plan.cells.len());
-    let is_invalid = |record: &&Record| record.validity == Validity::Invalid;
-    let invalid: Vec<&Record> = study.records.iter().filter(is_invalid).collect();
-    let (ranked, not) = (all - invalid.len(), invalid.len());
-    let mut lines = vec![format!("measured {all} of {planned} cells: {ranked} ranked, {not} not ranked")];
-    for gate in Gate::ALL.into_iter().map(Some).chain([None]) {
-        let reasons = invalid.iter().filter_map(|record| Some((&record.cell.id, reason(record, gate)?)));
-        let reasons: Vec<(&String, &str)> = reasons.collect();
-        if let Some((id, reason)) = reasons.first() {
-            let name = gate.map_or("not measured".into(), |gate| format!("{gate:?} {}", gate.title()));
-            lines.push(format!("  {name}: {} cells, such as {id}: {reason}", reasons.len()));
+    // The cells and the reasons of each failed gate; of no gate, if a cell was not measured.
+    let mut reasons: BTreeMap<Option<Gate>, Vec<(&str, &str)>> = BTreeMap::new();
+    let invalid = study.records.iter().filter(|record| record.validity == Validity::Invalid);
+    for record in invalid.clone() {
+        let id = record.cell.id.as_str();
+        if let Measured::Failed { reason } = &record.measured {
+            reasons.entry(None).or_default().push((id, reason));
+        }
+        for failed in record.gates.iter().filter(|result| result.verdict == Validity::Invalid) {
+            reasons.entry(Some(failed.gate)).or_default().push((id, &failed.reason));
         }
     }
-    lines
-}
-
-/// Returns why a gate failed; without a gate, why the cell was not measured.
-fn reason(record: &Record, gate: Option<Gate>) -> Option<&str> {
-    match (gate, &record.measured) {
-        (None, Measured::Failed { reason }) => Some(reason),
-        _ => {
-            let failed =
-                |result: &&GateResult| Some(result.gate) == gate && result.verdict == Validity::Invalid;
-            record.gates.iter().find(failed).map(|result| result.reason.as_str())
-        }
-    }
+    let not = invalid.count();
+    let first = format!("measured {all} of {planned} cells: {} ranked, {not} not ranked", all - not);
+    let line = |(gate, cells): (Option<Gate>, Vec<(&str, &str)>)| {
+        let name = gate.map_or("not measured".into(), |gate| format!("{gate:?} {}", gate.title()));
+        format!("  {name}: {} cells, such as {}: {}", cells.len(), cells[0].0, cells[0].1)
+    };
+    iter::once(first).chain(reasons.into_iter().map(line)).collect()
 }
 
 pub(super) fn duration(seconds: f64) -> String {

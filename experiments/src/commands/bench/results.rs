@@ -27,35 +27,27 @@ impl Results {
         (out, part): (Option<&Path>, &str),
         must_exist: bool,
         plan: &Plan,
-        manifest: Manifest,
+        manifest: &Manifest,
     ) -> Result<Self, String> {
         let directory = match out {
             Some(directory) => directory.to_owned(),
-            None => choose(Path::new(report::RESULTS), part, plan, &manifest)?,
+            None => choose(Path::new(report::RESULTS), part, plan, manifest)?,
         };
-        let shown = directory.display();
-        if directory.join(MANIFEST).exists() {
-            let before = files::read_json(&directory.join(MANIFEST))?;
-            return match difference(&before, &manifest) {
-                Some(what) => {
-                    Err(format!("{shown} is a run with another {what}; remove it or give another --out"))
-                }
-                None => Self::resume(directory),
-            };
+        let (path, shown) = (directory.join(MANIFEST), directory.display());
+        if !path.exists() {
+            if must_exist {
+                return Err(format!("--resume: there is no run in {shown}"));
+            }
+            fs::create_dir_all(&directory).map_err(files::said(&directory))?;
+            files::write_json(&directory.join(PLAN), plan)?;
+            files::write_json(&path, manifest)?;
         }
-        if must_exist {
-            return Err(format!("--resume: there is no run in {shown}"));
+        if let Some(what) = difference(&files::read_json(&path)?, manifest) {
+            return Err(format!("{shown} is a run with another {what}; remove it or give another --out"));
         }
-        fs::create_dir_all(&directory).map_err(files::said(&directory))?;
-        files::write_json(&directory.join(PLAN), plan)?;
-        files::write_json(&directory.join(MANIFEST), &manifest)?;
-        Ok(Results { directory, done: BTreeSet::new() })
-    }
-
-    /// Finds the measured cells, and removes an incomplete last line.
-    fn resume(directory: PathBuf) -> Result<Self, String> {
         let text = files::raw_text(&directory)?;
         let done = files::parse_raw(&text)?.iter().map(|raw| raw.cell.seq).collect();
+        // An incomplete last line is removed.
         let path = directory.join(RAW);
         if path.exists() {
             fs::write(&path, &text).map_err(files::said(&path))?;

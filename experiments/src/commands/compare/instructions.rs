@@ -4,10 +4,11 @@
 //! numbers of requests. The difference of the two counts, divided by the difference of the two numbers, is the cost of
 //! one request. The result does not depend on the load of the machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::report::doc::Table;
+use crate::report::number::{dash, grouped, maybe_grouped, ratio};
 
 /// A bench of benches/exchange.rs, and the smaller number of requests; the larger number is three times as large.
 const BENCHES: [(&str, u64); 4] = [
@@ -29,48 +30,48 @@ pub(super) fn can_count() -> bool {
     found
 }
 
-/// Counts both programs and prints a table. Without an older program, `base` is the reason.
+/// Counts the benches of both source trees and prints a table. Without an older tree, the table has the newer one only.
 ///
 /// # Errors
 /// When a bench of the newer build cannot be counted. The error names the bench.
-pub(super) fn report(base: Result<&PathBuf, &String>, new: &Path) -> Result<(), String> {
-    if let Err(reason) = base {
-        println!("instructions per request of the new build only: {reason}");
+pub(super) fn report(base: Option<&Path>, new: &Path) -> Result<(), String> {
+    if base.is_none() {
+        println!("instructions per request of the new build only: the base is no commit");
     }
     let head = ["instructions per request", "base", "new", "ratio"];
     let mut table = Table::new("Instructions per request", 1, &head);
     for (bench, requests) in BENCHES {
         let newer = per_request(new, bench, requests)?;
-        let older = base.ok().and_then(|program| {
-            per_request(program, bench, requests).inspect_err(|reason| eprintln!("base: {reason}")).ok()
+        let older = base.and_then(|source| {
+            per_request(source, bench, requests).inspect_err(|reason| eprintln!("base: {reason}")).ok()
         });
-        table.push([
-            bench.to_owned(),
-            older.map_or("-".into(), |older| format!("{older:.0}")),
-            format!("{newer:.0}"),
-            older.map_or("-".into(), |older| format!("{:.3}", newer / older)),
-        ]);
+        let ratio = older.map(|older| ratio(newer / older));
+        table.push([bench.to_owned(), maybe_grouped(older), grouped(newer), dash(ratio)]);
     }
     print!("{}", table.text());
     Ok(())
 }
 
-fn per_request(program: &Path, bench: &str, requests: u64) -> Result<f64, String> {
-    let (few, many) = (count(program, bench, requests)?, count(program, bench, 3 * requests)?);
+fn per_request(source: &Path, bench: &str, requests: u64) -> Result<f64, String> {
+    let (few, many) = (count(source, bench, requests)?, count(source, bench, 3 * requests)?);
     let instructions = many.saturating_sub(few) as f64 / (2 * requests) as f64;
     if instructions < INSTRUCTIONS_MIN {
-        return Err(format!("{} has no bench {bench}", program.display()));
+        return Err(format!("{} has no bench {bench}", source.display()));
     }
     Ok(instructions)
 }
 
-/// Counts all instructions of the program that runs one bench.
-fn count(program: &Path, bench: &str, requests: u64) -> Result<u64, String> {
-    let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program);
-    command.args(["--bench", "--sample-count", "1", "--min-time", "0", "--sample-size"]);
-    command.arg(requests.to_string()).args(["--exact", &format!("exchange::{bench}")]);
-    let output = command.output().map_err(|error| format!("valgrind: {error}"))?;
+/// Runs valgrind in place of the program of the benches.
+const RUNNER: &str =
+    r#"target."cfg(all())".runner = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]"#;
+
+/// Counts all instructions of benches/exchange.rs in a source tree while it runs one bench.
+fn count(source: &Path, bench: &str, requests: u64) -> Result<u64, String> {
+    let mut command = Command::new("cargo");
+    command.args(["bench", "--bench", "exchange", "--target-dir", "target", "--config", RUNNER, "--"]);
+    command.args(["--sample-count", "1", "--min-time", "0", "--sample-size", &requests.to_string()]);
+    command.args(["--exact", &format!("exchange::{bench}")]).current_dir(source);
+    let output = command.output().map_err(|error| format!("cargo: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     collected(&said).ok_or_else(|| {
         format!("valgrind counted nothing of {bench}: {}", said.lines().last().unwrap_or_default())
