@@ -66,7 +66,7 @@ fn measure(lab: &Lab<'_>, arguments: &Chaos, target: &Target) -> Result<(Client,
     let (connections, seconds) = (arguments.connections, f64::from(arguments.seconds));
     let cell = Cell { connections, seconds, ..ordinary("chaos") };
     let mut backends = Backends::start(lab, [0; BACKENDS])?;
-    let server = backends.balancer(target, &cell)?;
+    let server = balancer(lab, target, &cell, &backends.ports)?;
     lab.verify(server.addresses[0], &cell)?;
     let client = lab.wrk(&cell, cell.seconds, server.addresses[0])?;
     let mut turns = 0;
@@ -87,6 +87,18 @@ fn measure(lab: &Lab<'_>, arguments: &Chaos, target: &Target) -> Result<(Client,
     Ok((client, turns))
 }
 
+/// Starts a balancer over the backends on these ports.
+pub(crate) fn balancer<'g>(
+    lab: &Lab<'g>,
+    target: &Target,
+    cell: &Cell,
+    ports: &[u16],
+) -> Result<Server<'g>, Trouble> {
+    let mut values = lab.values();
+    values.extend(["o1", "o2", "o3"].into_iter().zip(ports.iter().map(u16::to_string)));
+    lab.target(target, cell, values)
+}
+
 /// The processes of the backends, each on its own port.
 pub(crate) struct Backends<'l, 'g> {
     lab: &'l Lab<'g>,
@@ -103,13 +115,6 @@ impl<'l, 'g> Backends<'l, 'g> {
         let mut backends = Backends { lab, ports, servers: [const { None }; BACKENDS] };
         (0..BACKENDS).try_for_each(|backend| backends.bring(backend, Fault::None))?;
         Ok(backends)
-    }
-
-    /// Starts a balancer over the backends.
-    pub(crate) fn balancer(&self, target: &Target, cell: &Cell) -> Result<Server<'g>, Trouble> {
-        let mut values = self.lab.values();
-        values.extend(["o1", "o2", "o3"].into_iter().zip(self.ports.map(|port| port.to_string())));
-        self.lab.target(target, cell, values)
     }
 
     /// True when a backend has answered a request since its process was started. The backend writes its counts every

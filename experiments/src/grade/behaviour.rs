@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::capacity::load::{self, Pace, Spec, Tally};
-use crate::commands::chaos::{BACKENDS, Backends};
+use crate::commands::chaos::{BACKENDS, Backends, balancer};
 use crate::grade::score::Behaviour;
 use crate::plans::model::{Cell, Target};
 use crate::run::faulty::Fault;
@@ -20,9 +20,6 @@ const RETURN: Duration = Duration::from_secs(15);
 /// A late answer of one of the two good backends.
 const LATE: Duration = Duration::from_millis(250);
 const VERY_LATE: Duration = Duration::from_secs(1);
-
-/// The source of an error in a message.
-const LOAD: &str = "the load generator";
 
 /// A balancer under test.
 pub(super) struct Subject<'l, 'g> {
@@ -40,29 +37,32 @@ impl<'g> Subject<'_, 'g> {
         fixed.try_into().unwrap_or_default()
     }
 
-    /// Starts the balancer over these backends.
     pub(super) fn start(&self, ports: &[u16]) -> Result<Server<'g>, Trouble> {
-        let mut values = self.lab.values();
-        values.extend(["o1", "o2", "o3"].into_iter().zip(ports.iter().map(u16::to_string)));
-        self.lab.target(self.target, &self.cell, values)
+        balancer(self.lab, self.target, &self.cell, ports)
     }
 
     pub(super) fn measure(&self) -> Result<Behaviour, Trouble> {
         let (dying, return_s) = self.dying()?;
-        let with = |fault| self.with_fault(fault);
-        let (slow, hanging, lying) = (with(Fault::Slow)?, with(Fault::Hang)?, with(Fault::Short)?);
-        let mut answers = self.many_connections()?.answers;
+        let [slow, hanging, lying] = [Fault::Slow, Fault::Hang, Fault::Short].map(|f| self.with_fault(f));
+        let (slow, hanging, lying) = (slow?, hanging?, lying?);
+        let many = self.served(self.target, |server| {
+            self.load(Spec { warm_s: 0.0, ..self.spec(server, 1000, Pace::Closed, 5.0)? })
+        });
+        let mut answers = many?.answers;
         answers.sort_unstable();
-        let (rate, reference_rate) = self.rates()?;
+        let mut rates = [0.0; 2];
+        for which in [1, 0, 0, 1] {
+            rates[which] += self.rate([self.target, self.reference][which])? / 2.0;
+        }
+        let [rate, reference_rate] = rates;
+        let decile = |i| answers.get(i * answers.len().saturating_sub(1) / 10).copied();
         Ok(Behaviour {
             dying: (dying.intended, dying.intended - dying.good),
             return_s,
             slow: slow.good_within(LATE),
             hanging: hanging.good_within(VERY_LATE),
             lying: (lying.intended, lying.failed + lying.unanswered, lying.wrong),
-            answer_deciles: (0..=10)
-                .filter_map(|i| answers.get(i * answers.len().saturating_sub(1) / 10).copied())
-                .collect(),
+            answer_deciles: (0..=10).filter_map(decile).collect(),
             answers,
             rate,
             reference_rate,
@@ -83,6 +83,11 @@ impl<'g> Subject<'_, 'g> {
         Ok(Spec { address, request, body, connections, pace, warm_s: 0.5, seconds })
     }
 
+    fn load(&self, spec: Spec) -> Result<Tally, Trouble> {
+        self.lab.pause(Duration::ZERO)?;
+        load::run(&spec).map_err(failed("the load generator"))
+    }
+
     fn backends(&self) -> Result<Backends<'_, 'g>, Trouble> {
         Backends::start(self.lab, self.backend_ports())
     }
@@ -93,25 +98,20 @@ impl<'g> Subject<'_, 'g> {
         let server = self.start(&backends.ports)?;
         let spec = self.spec(&server, 200, Pace::Open(RATE_HZ), 5.0)?;
         let tally = thread::scope(|scope| {
-            let client = scope.spawn(|| load::run(&spec));
+            let client = scope.spawn(|| self.load(spec.clone()));
             self.lab.pause(Duration::from_millis(1500))?;
             backends.bring(AT_FAULT, Fault::Down)?;
             self.lab.pause(Duration::from_secs(2))?;
             backends.bring(AT_FAULT, Fault::None)?;
-            client
-                .join()
-                .map_err(|_| Trouble::Broken("the load generator panicked".into()))?
-                .map_err(failed(LOAD))
+            client.join().unwrap_or_else(|_| Err(Trouble::Broken("the load generator panicked".into())))
         })?;
         // The backend is back for 2 s now.
         let (start, before) = (Instant::now(), Duration::from_secs(2));
-        let light = Spec { pace: Pace::Open(50.0), seconds: 0.5, ..spec };
         while !backends.has_served(AT_FAULT) {
             if start.elapsed() + before > RETURN {
                 return Ok((tally, None));
             }
-            load::run(&light).map_err(failed(LOAD))?;
-            self.lab.pause(Duration::ZERO)?;
+            self.load(Spec { pace: Pace::Open(50.0), seconds: 0.5, ..spec.clone() })?;
         }
         Ok((tally, Some((start.elapsed() + before).as_secs_f64())))
     }
@@ -120,29 +120,25 @@ impl<'g> Subject<'_, 'g> {
         let mut backends = self.backends()?;
         let server = self.start(&backends.ports)?;
         backends.bring(AT_FAULT, fault)?;
-        load::run(&self.spec(&server, 1000, Pace::Open(RATE_HZ), 4.0)?).map_err(failed(LOAD))
+        self.load(self.spec(&server, 1000, Pace::Open(RATE_HZ), 4.0)?)
     }
 
-    fn many_connections(&self) -> Result<Tally, Trouble> {
+    /// Measures a balancer over the usual backends.
+    fn served<T>(
+        &self,
+        target: &Target,
+        measure: impl FnOnce(&Server<'g>) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
         let mut values = self.lab.values();
-        let _backends = self.lab.backends(self.target, &self.cell, &mut values)?;
-        let server = self.lab.target(self.target, &self.cell, values)?;
-        let spec = Spec { warm_s: 0.0, ..self.spec(&server, 1000, Pace::Closed, 5.0)? };
-        load::run(&spec).map_err(failed(LOAD))
+        let _backends = self.lab.backends(target, &self.cell, &mut values)?;
+        measure(&self.lab.target(target, &self.cell, values)?)
     }
 
-    /// Measures the reference, the target, the target, the reference. Returns the mean rates of target and reference.
-    fn rates(&self) -> Result<(f64, f64), Trouble> {
-        let mut rates = [0.0; 2];
-        for (which, target) in [(1, self.reference), (0, self.target), (0, self.target), (1, self.reference)]
-        {
-            let mut values = self.lab.values();
-            let _backends = self.lab.backends(target, &self.cell, &mut values)?;
-            let server = self.lab.target(target, &self.cell, values)?;
-            let client = self.lab.load_once(&self.cell, self.cell.seconds, server.address()?)?;
-            let good = client.requests.saturating_sub(client.errors.status);
-            rates[which] += good as f64 / (client.duration_us as f64 / 1e6).max(1e-3) / 2.0;
-        }
-        Ok((rates[0], rates[1]))
+    /// Measures the good responses per second of a balancer.
+    fn rate(&self, target: &Target) -> Result<f64, Trouble> {
+        let once = |server: &Server<'g>| self.lab.load_once(&self.cell, self.cell.seconds, server.address()?);
+        let client = self.served(target, once)?;
+        let good = client.requests.saturating_sub(client.errors.status);
+        Ok(good as f64 / (client.duration_us as f64 / 1e6).max(1e-3))
     }
 }
