@@ -136,7 +136,7 @@ pub(super) fn measure(
     let remaining: Vec<&Cell> = plan.cells.iter().filter(|cell| !done.contains(&cell.seq)).collect();
     let (all, total) = (plan.cells.len(), build::seconds(remaining.iter().copied()));
     let bar = progress::bar(total);
-    let say = |line: String| progress::say(&bar, &line);
+    let say = |line: String| bar.suspend(|| println!("{line}"));
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64());
     let most = left.map_or(String::new(), |left| format!(", at most {}", duration(left)));
     say(format!("{} of {all} cells to measure, about {}{most}", remaining.len(), duration(total)));
@@ -147,8 +147,7 @@ pub(super) fn measure(
             say(format!("the time is up: {} cells were left out", remaining.len() - n));
             break;
         }
-        let rest = bar.length().unwrap_or(0).saturating_sub(bar.position());
-        bar.set_message(format!("{} remaining, now {}", duration(rest as f64), cell.id));
+        bar.set_message(cell.id.clone());
         let target = plan.targets.iter().find(|target| target.id == cell.target);
         let target = target.ok_or_else(|| format!("the plan has no target {}", cell.target))?;
         let raw = lab.measure(target, cell).map_err(|trouble| match trouble {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use itertools::Itertools;
 use serde_json::Value;
 
 use crate::plans::build::of_cells;
@@ -38,11 +39,8 @@ pub(crate) fn run(directory: Option<&Path>) -> Result<PathBuf, String> {
         return Ok(results);
     }
     let more = wrong.len().saturating_sub(TOLD);
-    wrong.truncate(TOLD);
-    if more > 0 {
-        wrong.push(format!("and {more} more"));
-    }
-    Err(wrong.join("\n"))
+    let more = (more > 0).then(|| format!("and {more} more"));
+    Err(wrong.into_iter().take(TOLD).chain(more).join("\n"))
 }
 
 /// Collects the differences between two values. The place of a difference is its path; a cell is named by its id.

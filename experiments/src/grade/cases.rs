@@ -36,25 +36,15 @@ pub(crate) struct Case {
     /// The allowed status codes of a refusal; empty for every status from 400.
     #[serde(default)]
     pub(crate) status: Vec<u16>,
-    /// Number of requests that the bytes of the client contain.
-    #[serde(default = "one")]
-    pub(crate) count: usize,
-    /// The body of a whole response.
-    #[serde(default = "ok")]
-    body: String,
+    /// Number of requests that the bytes of the client contain, if it is not 1.
+    count: Option<usize>,
+    /// The body of a whole response, if it is not [`BODY`].
+    body: Option<String>,
     /// Fields that a forwarded message must have and must not have: `name` or `name: value`.
     #[serde(default)]
     has: Vec<String>,
     #[serde(default)]
     lacks: Vec<String>,
-}
-
-fn one() -> usize {
-    1
-}
-
-fn ok() -> String {
-    BODY.into()
 }
 
 /// A piece of a raw message. Each character is one byte (U+0000 to U+00FF).
@@ -66,7 +56,7 @@ enum Part {
 }
 
 /// The visible end of a case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
     /// The backend got the requests, all valid, and the client got its whole responses.
@@ -82,6 +72,7 @@ pub(crate) enum Outcome {
     /// The client got an error of the balancer instead of the backend's response.
     Error,
     /// Anything else.
+    #[default]
     Other,
 }
 
@@ -94,7 +85,7 @@ pub(crate) struct Received {
 }
 
 /// The result of one case.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CaseResult {
     pub(crate) name: String,
     pub(crate) rule: String,
@@ -134,6 +125,11 @@ impl Case {
     /// Returns the raw response of the backend; None for a case of requests.
     pub(crate) fn answer(&self) -> Option<Vec<u8>> {
         (!self.response.is_empty()).then(|| bytes(&self.response))
+    }
+
+    /// Returns the number of requests of the client.
+    pub(crate) fn count(&self) -> usize {
+        self.count.unwrap_or(1)
     }
 
     /// True when the client asked with HEAD.
@@ -198,7 +194,7 @@ impl Case {
         let all_good = responses.len() == reached && responses.iter().all(|r| r.status == 200);
         match (responses, rest) {
             _ if is_request && seen.invalid > 0 => Outcome::Other,
-            (_, None) if is_request && reached == self.count && all_good => Outcome::Forwarded,
+            (_, None) if is_request && reached == self.count() && all_good => Outcome::Forwarded,
             ([one], None) if is_request && reached == 0 && one.status >= 400 => Outcome::Refused,
             ([_], None) if is_request && reached == 0 => Outcome::Answered,
             ([], None) if ended && (!is_request || reached == 0) => Outcome::Closed,
@@ -216,7 +212,7 @@ impl Case {
         let status = format!(" {}", message.status);
         let starts = raw.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"HTTP/1."));
         let mut starts = starts.map(|line| String::from_utf8_lossy(line).into_owned());
-        let body = if self.to_head() { b"" } else { self.body.as_bytes() };
+        let body = if self.to_head() { b"" } else { self.body.as_deref().unwrap_or(BODY).as_bytes() };
         starts.any(|line| line.contains(&status)) && message.body == body
     }
 }

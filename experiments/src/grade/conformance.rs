@@ -59,7 +59,7 @@ fn exchange(case: &Case, address: SocketAddr, patience: Duration) -> io::Result<
     loop {
         let (responses, rest) = case.responses(&received);
         let complete =
-            rest.is_none() && (responses.len() >= case.count || responses.iter().any(|r| r.status >= 400));
+            rest.is_none() && (responses.len() >= case.count() || responses.iter().any(|r| r.status >= 400));
         let left = deadline.saturating_duration_since(Instant::now());
         let left = if complete { left.min(LINGER) } else { left };
         if left.is_zero() || rest == Some(Progress::Invalid) {

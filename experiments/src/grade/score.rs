@@ -124,7 +124,6 @@ pub(crate) fn items(cases: &[Vec<CaseResult>; 2], behaviour: &Behaviour) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grade::cases::Outcome;
 
     #[test]
     fn all_points_are_100() {
@@ -161,14 +160,7 @@ mod tests {
             (worse(|b| b.rate = 50.0), "throughput", 6.5),
             (best.clone(), "throughput", 13.0),
         ];
-        let result = |passed| CaseResult {
-            name: "n".into(),
-            rule: "r".into(),
-            why: "w".into(),
-            outcome: Outcome::Forwarded,
-            passed,
-            seen: String::new(),
-        };
+        let result = |passed| CaseResult { passed, ..CaseResult::default() };
         let results = [vec![result(true), result(false)], vec![result(true)]];
         for (behaviour, name, points) in cases {
             let items = items(&results, &behaviour);

@@ -57,10 +57,8 @@ struct Part {
     threads: Vec<u32>,
     #[serde(default = "smallest_file")]
     files: Vec<String>,
-    #[serde(default = "no_delay")]
-    delays_ms: Vec<u64>,
-    #[serde(default = "yes")]
-    keep_alive: bool,
+    delays_ms: Option<Vec<u64>>,
+    keep_alive: Option<bool>,
     #[serde(default)]
     work: Work,
     #[serde(default = "one")]
@@ -77,14 +75,6 @@ fn two_threads() -> Vec<u32> {
 
 fn smallest_file() -> Vec<String> {
     vec![FILES[0].0.into()]
-}
-
-fn no_delay() -> Vec<u64> {
-    vec![0]
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn one() -> usize {
@@ -197,7 +187,8 @@ impl Part {
         let seconds = changes.seconds.map(f64::from).or(self.seconds).unwrap_or(plan.seconds);
         let warm_s = if self.work == Work::Load { self.warm_s.unwrap_or(plan.warm_s) } else { 0.0 };
         let files: Vec<_> = self.files.iter().filter_map(|file| known_file(file)).collect();
-        iproduct!(&self.threads, &self.connections, &self.delays_ms, files)
+        let delays_ms = self.delays_ms.as_deref().unwrap_or(&[0]);
+        iproduct!(&self.threads, &self.connections, delays_ms, files)
             .map(|(&threads, &connections, &delay_ms, (path, body_bytes))| Cell {
                 id: String::new(),
                 section: self.section,
@@ -206,7 +197,7 @@ impl Part {
                 threads,
                 path: path.into(),
                 body_bytes,
-                keep_alive: self.keep_alive,
+                keep_alive: self.keep_alive.unwrap_or(true),
                 delay_ms,
                 warm_s,
                 seconds,

@@ -72,13 +72,8 @@ pub(super) fn duration(seconds: f64) -> String {
 
 /// Makes a bar over this number of seconds. The bar is hidden when stderr is no terminal.
 pub(super) fn bar(seconds: f64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {wide_msg}");
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta} remaining, now {wide_msg}");
     ProgressBar::new(seconds as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// Prints a line above the bar.
-pub(super) fn say(bar: &ProgressBar, line: &str) {
-    if bar.is_hidden() { println!("{line}") } else { bar.println(line) }
 }
 
 #[cfg(test)]
