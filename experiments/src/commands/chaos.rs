@@ -38,11 +38,6 @@ const FAULTS: [Fault; 4] = [Fault::Down, Fault::Reset, Fault::CloseEach, Fault::
 
 pub(crate) const BACKENDS: usize = 3;
 
-/// The three parts of a turn.
-const DOWN: Duration = Duration::from_millis(300);
-const AT_FAULT: Duration = Duration::from_millis(700);
-const HEALTHY: Duration = Duration::from_millis(500);
-
 /// Runs both engines and prints a line for each. Returns true when no GET failed.
 pub(crate) fn run(arguments: &Chaos, stop: &AtomicBool) -> Result<bool, Stopped> {
     lab::with(&arguments.neraca, stop, |lab| {
@@ -73,9 +68,9 @@ fn measure(lab: &Lab<'_>, arguments: &Chaos, target: &Target) -> Result<(Client,
     while !client.has_ended() {
         let (backend, fault) =
             (turns % BACKENDS, arguments.faults[turns / BACKENDS % arguments.faults.len()]);
-        for (state, time) in [(Fault::Down, DOWN), (fault, AT_FAULT), (Fault::None, HEALTHY)] {
+        for (state, ms) in [(Fault::Down, 300), (fault, 700), (Fault::None, 500)] {
             backends.bring(backend, state)?;
-            lab.pause(time)?;
+            lab.pause(Duration::from_millis(ms))?;
         }
         turns += 1;
     }

@@ -132,7 +132,7 @@ impl PlanFile {
             let id = format!("-{}-", cell.id);
             changes.only.is_empty() || changes.only.iter().any(|part| id.contains(&format!("-{part}-")))
         };
-        let (mut groups, mut goals) = (Vec::new(), Vec::new());
+        let (mut cells, mut goals) = (Vec::new(), Vec::new());
         for part in self.parts.iter().filter(|part| part.work.needs().is_none_or(&installed)) {
             let ids = part.ids(&targets, &known)?;
             let blocks = match changes.blocks {
@@ -140,22 +140,19 @@ impl PlanFile {
                 _ => part.blocks,
             };
             for load in part.loads(self, changes) {
-                let first = groups.len();
+                let before = cells.len();
                 for block in 0..blocks {
                     // A part with one block describes, and runs at the end.
                     let at = if blocks == 1 { 1.0 } else { (block as f64 + 0.5) / blocks as f64 };
-                    let mut cells = block_of(&load, &ids, block);
-                    cells.retain(is_meant);
-                    groups.push((at, cells));
+                    cells.extend(block_of(&load, &ids, block).filter(is_meant).map(|cell| (at, cell)));
                 }
-                let is_measured = groups[first..].iter().any(|(_, cells)| !cells.is_empty());
-                if is_measured && !part.goals.is_empty() {
+                if cells.len() > before && !part.goals.is_empty() {
                     goals.push(Goals { load, goals: part.goals.clone() });
                 }
             }
         }
-        groups.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut cells: Vec<Cell> = groups.into_iter().flat_map(|(_, cells)| cells).collect();
+        cells.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut cells: Vec<Cell> = cells.into_iter().map(|(_, cell)| cell).collect();
         if cells.is_empty() {
             let (only, name) = (changes.only.join(" "), &self.name);
             return Err(format!("--only {only}: no cell of plan {name} has this in its name"));
@@ -212,11 +209,11 @@ fn known_file(wanted: &str) -> Option<(&'static str, u64)> {
 }
 
 /// Makes the cells of a block from a cell without a target, in the order of this block.
-fn block_of(load: &Cell, ids: &[String], block: usize) -> Vec<Cell> {
+fn block_of(load: &Cell, ids: &[String], block: usize) -> impl Iterator<Item = Cell> {
     let rotated = ids.iter().cycle().skip(block % ids.len().max(1)).take(ids.len());
-    rotated
-        .map(|target| Cell { id: name(load, target, block), target: target.clone(), block, ..load.clone() })
-        .collect()
+    let cell =
+        move |id: &String| Cell { id: name(load, id, block), target: id.clone(), block, ..load.clone() };
+    rotated.map(cell)
 }
 
 fn name(load: &Cell, target: &str, block: usize) -> String {
