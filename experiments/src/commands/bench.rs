@@ -165,13 +165,13 @@ pub(super) fn measure(
 
 /// Finds a plan of the laboratory by its name, or reads a file.
 fn plan_file(name: &str) -> Result<PlanFile, String> {
-    if let Some((name, text)) = PLANS.iter().find(|(known, _)| *known == name) {
-        return build::parse(name, text);
-    }
+    let text = match PLANS.iter().find(|(known, _)| *known == name) {
+        Some((_, text)) => Ok((*text).to_owned()),
+        None => fs::read_to_string(name),
+    };
     let known = PLANS.map(|(name, _)| name).join(" ");
-    let text = fs::read_to_string(name)
-        .map_err(|error| format!("--plan {name}: {error}; takes a file or one of: {known}"))?;
-    build::parse(name, &text)
+    let text = text.map_err(|error| format!("--plan {name}: {error}; takes a file or one of: {known}"));
+    build::parse(name, &text?)
 }
 
 fn plan(mut file: PlanFile, options: &Bench, diagnosis: &Diagnosis) -> Result<Plan, String> {

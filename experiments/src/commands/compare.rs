@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 use crate::commands::{bench, mark};
 use crate::judge::study::Study;
 use crate::plans::build::{self, Changes};
+use crate::plans::given::arguments;
 use crate::plans::model::Plan;
 use crate::report;
 use crate::run::doctor;
@@ -140,21 +141,15 @@ pub(crate) fn instructions(arguments: &Instructions) -> Result<(), Stopped> {
 /// Checks the comparison itself: a build equals itself, and a build with a receive buffer of 64 bytes is worse. Returns
 /// true when both verdicts are right.
 pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Stopped> {
+    let builds = ["base-thread", "new-thread", "base-async", "new-async"];
+    let (path, only) =
+        (&*neraca.display().to_string(), builds.map(|build| format!("concurrency-{build}-c100")).join(","));
     // More pairs than two, because on a noisy machine a wide interval can hide the slowed build.
-    let (pairs, builds) = (6, ["base-thread", "new-thread", "base-async", "new-async"]);
     let mut good = true;
     for (with, expected) in [("", true), ("--experiment-receive-bytes 64", false)] {
-        let arguments = Compare {
-            runs: Vec::new(),
-            base: Some(neraca.display().to_string()),
-            neraca: neraca.into(),
-            no_instructions: true,
-            pairs,
-            seconds: 1,
-            only: builds.map(|build| format!("concurrency-{build}-c100")).into(),
-            with: with.into(),
-        };
-        let found = run(&arguments, stop)?;
+        let words = ["--base", path, "--neraca", path, "--no-instructions", "--pairs", "6", "--seconds", "1"];
+        let more = ["--only", &only, "--with", with];
+        let found = run(&arguments(&[&words[..], &more].concat())?, stop)?;
         let said = if found { "not worse" } else { "worse" };
         println!("{}: a build is {said} than itself {with}\n", mark(found == expected));
         good &= found == expected;
@@ -164,19 +159,10 @@ pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Stopped
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        compare: Compare,
-    }
-
     fn planned(line: &[&str]) -> Result<Plan, String> {
-        let line = Line::try_parse_from([&["lab"], line].concat()).map_err(|error| error.to_string())?;
-        plan(&line.compare, Path::new("/older/neraca"))
+        plan(&arguments(line)?, Path::new("/older/neraca"))
     }
 
     #[test]

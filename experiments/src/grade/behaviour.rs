@@ -50,6 +50,7 @@ impl<'g> Subject<'_, 'g> {
         });
         let mut answers = many?.answers;
         answers.sort_unstable();
+        // The reference, the target, the target, the reference: a slow drift of the machine cancels out.
         let mut rates = [0.0; 2];
         for which in [1, 0, 0, 1] {
             rates[which] += self.rate([self.target, self.reference][which])? / 2.0;

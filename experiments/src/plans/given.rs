@@ -1,5 +1,7 @@
 //! The programs of the user, from the command line: other balancers and web servers, started by a shell.
 
+use clap::{Args, Command};
+
 use crate::plans::model::{Fixed, Target, TargetKind, What};
 use crate::plans::targets::simple;
 
@@ -78,31 +80,23 @@ impl Given {
     }
 }
 
-/// Parses one balancer of the user that has no fixed ports.
-#[cfg(test)]
-pub(crate) fn balancer(given: &str) -> Result<Target, String> {
-    let given = Given { targets: vec![split(given)?], ..Given::default() };
-    given.targets()?.pop().ok_or_else(|| "no target".into())
+/// Reads the arguments of a command from words.
+pub(crate) fn arguments<T: Args>(words: &[&str]) -> Result<T, String> {
+    let command = T::augment_args(Command::new("arguments").no_binary_name(true));
+    let matches = command.try_get_matches_from(words).and_then(|matches| T::from_arg_matches(&matches));
+    matches.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use itertools::Itertools;
 
     use super::*;
     use crate::plans::targets::with;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        given: Given,
-    }
-
     /// Describes the programs of a command line, or returns the error.
     fn described(line: &[&str]) -> String {
-        let line = Line::try_parse_from([&["lab"], line].concat()).map_err(|error| error.to_string());
-        let all = line.and_then(|line| with(line.given.targets()?));
+        let all = arguments(line).and_then(|given: Given| with(given.targets()?));
         let users = |target: Target| {
             let fixed = target.fixed?;
             let (listens, backends, behind) = (fixed.listens, fixed.backends, fixed.backend_command);

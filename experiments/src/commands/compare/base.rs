@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::run::files::said;
 
 /// Where commits are built. Each commit has a worktree of its own, and cargo builds a commit only once.
-const DIRECTORY: &str = "target/compare";
+const DIRECTORY: &str = "target/compare/commits";
 
 /// The older build.
 #[derive(Debug)]

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::plans::given::{Given, arguments};
 use crate::plans::model::Quantity;
 use crate::plans::targets;
 
 /// Makes a plan of the laboratory over all its targets and one of a user.
 pub(crate) fn plan(name: &str, changes: &Changes) -> Plan {
-    let targets: Vec<Target> =
-        targets::all().into_iter().chain([crate::plans::given::balancer("mine=x {port}").unwrap()]).collect();
+    let given: Given = arguments(&["--target", "mine=x {port}"]).unwrap();
+    let targets = targets::with(given.targets().unwrap()).unwrap();
     let (_, text) = PLANS.iter().find(|(known, _)| *known == name).unwrap();
     parse(name, text).unwrap().plan(targets, |_| true, changes).unwrap()
 }
