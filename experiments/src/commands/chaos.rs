@@ -11,6 +11,7 @@ use std::{fs, iter};
 
 use crate::commands::name;
 use crate::plans::build::ordinary;
+use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Target};
 use crate::plans::targets::{self, ASYNC, THREAD};
 use crate::run::faulty::Fault;
@@ -35,8 +36,6 @@ pub(crate) struct Chaos {
 }
 
 const FAULTS: [Fault; 4] = [Fault::Down, Fault::Reset, Fault::CloseEach, Fault::Cut];
-
-pub(crate) const BACKENDS: usize = 3;
 
 /// Runs both engines and prints a line for each. Returns true when no GET failed.
 pub(crate) fn run(arguments: &Chaos, stop: &AtomicBool) -> Result<bool, Stopped> {

@@ -4,8 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::capacity::load::{self, Pace, Spec, Tally};
-use crate::commands::chaos::{BACKENDS, Backends, balancer};
+use crate::commands::chaos::{Backends, balancer};
 use crate::grade::score::Behaviour;
+use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Target};
 use crate::run::faulty::Fault;
 use crate::run::lab::{Lab, Server, Trouble, failed};

@@ -165,20 +165,21 @@ impl Case {
             }
             _ => None,
         };
-        let statuses: Vec<u16> = responses.iter().map(|response| response.status).collect();
-        let said = format!(
-            "the client got {} bytes, complete responses: {statuses:?}; {} valid and {} invalid requests reached a backend",
-            received.bytes.len(),
-            seen.requests.len(),
-            seen.invalid,
-        );
+        let statuses = responses.iter().map(|response| response.status).join(", ");
+        let (valid, invalid) = (seen.requests.len(), seen.invalid);
+        let said = [
+            Some(format!("{outcome:?}").to_lowercase()),
+            (!statuses.is_empty()).then(|| format!("status {statuses}")),
+            (outcome == Outcome::Other)
+                .then(|| format!("{valid} valid and {invalid} invalid requests reached a backend")),
+        ];
         CaseResult {
             name: self.name.clone(),
             rule: self.rule.clone(),
             why: self.why.clone(),
             outcome,
             passed: self.allowed.contains(&outcome) && wrong.is_none(),
-            seen: [Some(said), wrong].into_iter().flatten().join("; "),
+            seen: said.into_iter().chain([wrong]).flatten().join("; "),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::plans::model::{Fixed, Target, TargetKind, What};
 use crate::plans::targets::simple;
 
 /// Number of backends of every balancer.
-const BACKENDS: usize = 3;
+pub(crate) const BACKENDS: usize = 3;
 
 /// The arguments that describe the programs of the user.
 #[derive(Debug, Clone, Default, clap::Args)]
