@@ -8,7 +8,7 @@ use crate::judge::derive;
 use crate::judge::gates;
 pub(crate) use crate::judge::record::load;
 use crate::judge::record::{Load, Record};
-use crate::judge::stats::median;
+use crate::judge::stats::{Ratio, median};
 use crate::judge::verdict::{Gate, GateResult, Validity};
 use crate::plans::build;
 use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What};
@@ -109,17 +109,6 @@ impl Study {
     fn runs(&self, of: &Cell) -> Vec<&Record> {
         self.records.iter().filter(|record| is_same(&record.cell, of)).collect()
     }
-
-    /// Returns the ratios `a / b` of a measure, one per block of a section in which both count.
-    pub(crate) fn paired(&self, a: &Group<'_>, b: &Group<'_>, measure: Measure) -> Vec<f64> {
-        let value = |record: &Record| measure(&record.cell, load(record)?);
-        let ratio = |run: &Record| {
-            let place = (run.cell.section, run.cell.block);
-            let partner = b.counted().find(|other| (other.cell.section, other.cell.block) == place)?;
-            Some(value(run)? / value(partner)?).filter(|ratio| ratio.is_finite())
-        };
-        a.counted().filter_map(ratio).collect()
-    }
 }
 
 /// True when a run counts. The rule does not look at the result: a run counts unless it could not be measured, or the
@@ -148,6 +137,20 @@ pub(crate) struct Group<'a> {
 impl<'a> Group<'a> {
     fn counted(&self) -> impl Iterator<Item = &'a Record> {
         self.runs.iter().copied().filter(|run| counts(run))
+    }
+
+    /// Returns the value of each run that counts, by its section and block.
+    pub(crate) fn by_block(&self, measure: Measure) -> BTreeMap<(Section, usize), f64> {
+        let value =
+            |run: &Record| Some(((run.cell.section, run.cell.block), measure(&run.cell, load(run)?)?));
+        self.counted().filter_map(value).collect()
+    }
+
+    /// Returns the ratio of a measure to that of another group, from the blocks of a section in which both count.
+    pub(crate) fn against(&self, other: &Group<'_>, measure: Measure) -> Option<Ratio> {
+        let others = other.by_block(measure);
+        let ratio = |(block, value)| Some(value / others.get(&block)?);
+        Ratio::of_blocks(&self.by_block(measure).into_iter().filter_map(ratio).collect::<Vec<_>>())
     }
 
     /// Returns the runs that count. If there are none, returns all runs; they are shown with a mark.
@@ -266,7 +269,7 @@ mod tests {
         }
         let groups = study.section(Assignment);
         // The block of the peers has only one of the two.
-        assert_eq!(study.paired(&groups[1], &groups[0], measure::rate).len(), 1);
+        assert_eq!(groups[1].against(&groups[0], measure::rate).unwrap().blocks.len(), 1);
     }
 
     #[test]

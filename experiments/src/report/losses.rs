@@ -61,14 +61,13 @@ fn comparison(
     (measured, measure, more): &(&str, Measure, bool),
 ) -> Option<Comparison> {
     (ours.is_ranked() && theirs.is_ranked()).then_some(())?;
-    let ratios = study.paired(ours, theirs, *measure);
-    let gains: Vec<f64> = ratios.into_iter().map(|r| if *more { r } else { 1.0 / r }).collect();
+    let gain = if *more { ours.against(theirs, *measure) } else { theirs.against(ours, *measure) };
     let load = format!("`{}`, {}", load_name(ours.cell), bytes(ours.cell.body_bytes));
     Some(Comparison {
         words: [name(study, ours), name(study, theirs), load, (*measured).to_owned()],
         ours: ours.median(*measure)?,
         theirs: theirs.median(*measure)?,
-        gain: Ratio::of_blocks(&gains)?,
+        gain: gain?,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::judge::measure;
-use crate::judge::stats::{Ratio, median};
+use crate::judge::stats::median;
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, LoadVerdict};
 use crate::plans::model::Section;
@@ -91,7 +91,7 @@ fn crossover(study: &Study) -> Figure {
                     && (cell.target == THREAD) == is_thread
             })
         };
-        Ratio::of_blocks(&study.paired(of(false)?, of(true)?, measure::rate))
+        of(false)?.against(of(true)?, measure::rate)
     };
     let draw = |body: &u64| {
         let row = |delay: &u64| {
