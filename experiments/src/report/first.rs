@@ -8,7 +8,7 @@ use crate::judge::study::{Group, Measure, Study};
 use crate::judge::verdicts::{self, Cost, LoadVerdict, Servers};
 use crate::plans::model::{Section, TargetKind};
 use crate::plans::targets::{ASYNC, THREAD};
-use crate::report::doc::{Doc, Drawing, Table, anchor, plain};
+use crate::report::doc::{Doc, Table, anchor, plain};
 use crate::report::failures::failed;
 use crate::report::number::{dash, maybe, maybe_grouped, name, signed};
 use crate::report::plots::targets;
@@ -241,7 +241,7 @@ pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
     doc.heading(&say(lang, "picture", &[]));
     let caption = say(lang, "picture_caption", &[]);
     doc.text(format!("[![{caption}](experiment.svg)](experiment.svg)"));
-    doc.drawings.insert("experiment.svg".into(), Drawing::Ours(picture::draw(study)));
+    doc.drawings.insert("experiment.svg".into(), picture::draw(study));
 }
 
 /// Writes the glossary.

@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_bar_is_as_long_as_its_parts() {
         let bar = |value| Bar { label: "a".into(), values: vec![value], said: "5".into() };
-        let text = bars("t", &[("user", "bar s0")], &[bar(10.0), bar(5.0)]).inline("x");
+        let text = bars("t", &[("user", "bar s0")], &[bar(10.0), bar(5.0)]).inline("id", "x");
         let width = |nth: usize| -> f64 {
             let rect = text.split("height=\"13\"").nth(nth).unwrap().rsplit("width=\"").next().unwrap();
             rect.split('"').next().unwrap().parse().unwrap()

@@ -134,20 +134,37 @@ impl Svg {
         whole
     }
 
-    /// Returns the drawing for a page that contains [`RULES`] and [`COLOURS`]. Screen readers read `label`.
-    pub(crate) fn inline(&self, label: &str) -> String {
+    /// Returns the attributes that a drawing on a page has. Screen readers read `label`.
+    fn head(&self, label: &str) -> String {
         let (width, height, label) = (n(self.width), n(self.height), escape(label));
-        let head = format!(r#"class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{label}""#);
-        format!("<svg {head}>\n{}</svg>\n", self.body)
+        format!(r#"class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{label}""#)
     }
 
-    /// Returns the drawing as a separate file.
+    /// Returns the drawing for a page that contains [`RULES`] and [`COLOURS`].
+    pub(crate) fn inline(&self, id: &str, label: &str) -> String {
+        format!("<svg {}><g id=\"{id}-drawing\">\n{}</g></svg>\n", self.head(label), self.body)
+    }
+
+    /// Returns a copy of the drawing with this id on the same page.
+    pub(crate) fn reference(&self, id: &str, label: &str) -> String {
+        format!("<svg {}><use href=\"#{id}-drawing\"/></svg>", self.head(label))
+    }
+
+    /// Returns the drawing as a separate file, with the rules of the classes that it has.
     pub(crate) fn standalone(&self, label: &str) -> String {
         let (width, height, label) = (n(self.width), n(self.height), escape(label));
         let size = format!(r#"width="{width}" height="{height}" viewBox="0 0 {width} {height}""#);
+        // A rule stands on one line, after its selector.
+        let has = |rule: &&str| {
+            let names = rule.split('{').next().unwrap_or_default().split([' ', '.', ',']);
+            names
+                .filter(|name| !["", "plot", "text", "paper"].contains(name))
+                .all(|name| self.body.contains(name))
+        };
+        let rules = RULES.lines().filter(has).collect::<Vec<_>>().join("\n");
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" {size}>\n<title>{label}</title>\n\
-             <style>\n{COLOURS}{RULES}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n{}</svg>\n",
+             <style>\n{COLOURS}{rules}\n</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n{}</svg>\n",
             self.body
         )
     }
@@ -163,7 +180,7 @@ mod tests {
         svg.text("t", (1.0, 2.04), Anchor::End, "a < b & \"c\"");
         svg.rect("r", (-0.01, 0.0), (-5.0, 1.0), "what");
         svg.arrow("x", &[(0.0, 0.0), (10.0, 0.0)]);
-        let text = svg.inline("label");
+        let text = svg.inline("id", "label");
         for part in [
             r#"viewBox="0 0 100 50.2""#,
             r#"<text class="t" x="1" y="2" text-anchor="end">a &lt; b &amp; &quot;c&quot;</text>"#,
@@ -179,6 +196,6 @@ mod tests {
     fn stacked_drawings_stand_below_each_other() {
         let whole = Svg::stacked(&[Svg::new(10.0, 20.0), Svg::new(30.0, 5.0)]);
         assert_eq!((whole.width, whole.height), (30.0, 25.0));
-        assert!(whole.inline("x").contains("translate(0 20)"));
+        assert!(whole.inline("id", "x").contains("translate(0 20)"));
     }
 }

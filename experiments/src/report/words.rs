@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::report::doc::{Drawing, Figure, Table};
+use crate::report::doc::{Figure, Table};
 use crate::report::svg::Svg;
 
 /// Headings that other parts of the page link to.
@@ -114,7 +114,7 @@ pub(crate) fn table(name: &str) -> Table {
 /// Returns a figure of parts.toml, with the values in its reading. Without a drawing the figure says why it is missing.
 pub(crate) fn figure(name: &str, values: &[&dyn Display], drawing: Option<Svg>) -> Figure {
     let Caption { title, reading, missing } = &PARTS.figures[name];
-    let drawing = drawing.map(Drawing::Ours).ok_or_else(|| missing.clone());
+    let drawing = drawing.ok_or_else(|| missing.clone());
     Figure { name: name.into(), title: title.clone(), reading: filled(reading, values), drawing }
 }
 
