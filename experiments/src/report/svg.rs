@@ -140,9 +140,10 @@ impl Svg {
         format!(r#"class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{label}""#)
     }
 
-    /// Returns the drawing for a page that contains [`RULES`] and [`COLOURS`].
+    /// Returns the drawing for a page that contains [`RULES`] and [`COLOURS`]. The rules need
+    /// the class in a copy too.
     pub(crate) fn inline(&self, id: &str, label: &str) -> String {
-        format!("<svg {}><g id=\"{id}-drawing\">\n{}</g></svg>\n", self.head(label), self.body)
+        format!("<svg {}><g class=\"plot\" id=\"{id}-drawing\">\n{}</g></svg>\n", self.head(label), self.body)
     }
 
     /// Returns a copy of the drawing with this id on the same page.
