@@ -193,18 +193,21 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Returns the mark for the table: `yes`, `yes, see G1 G5` or `NO: G4`, and the number of repetitions left out.
-    pub(crate) fn mark(&self) -> String {
+    /// Returns the mark for the table: `yes`, `yes, see G1 G5` or `NO: G4`, and the number of repetitions left out. A
+    /// remark of a `common` gate is not mentioned.
+    pub(crate) fn mark(&self, common: &[Gate]) -> String {
         let (shown, validity) = (self.shown(), self.validity());
-        let least = if validity == Validity::Invalid { Validity::Invalid } else { Validity::Note };
-        let results = shown.iter().flat_map(|run| &run.gates);
-        let bad: BTreeSet<Gate> = results.filter(|r| r.verdict >= least).map(|r| r.gate).collect();
-        let names = bad.iter().map(|gate| format!("{gate:?}")).collect::<Vec<_>>().join(" ");
-        let mut text = match validity {
-            Validity::Valid => "yes".to_owned(),
-            Validity::Note => format!("yes, see {names}"),
-            Validity::Invalid if bad.is_empty() => "NO: not measured".to_owned(),
-            Validity::Invalid => format!("NO: {names}"),
+        let is_invalid = validity == Validity::Invalid;
+        let least = if is_invalid { Validity::Invalid } else { Validity::Note };
+        let results = shown.iter().flat_map(|run| &run.gates).filter(|result| result.verdict >= least);
+        let bad: BTreeSet<Gate> = results.map(|result| result.gate).collect();
+        let told = bad.iter().filter(|gate| is_invalid || !common.contains(gate));
+        let names = told.map(|gate| format!("{gate:?}")).collect::<Vec<_>>().join(" ");
+        let mut text = match (is_invalid, names.as_str()) {
+            (true, "") => "NO: not measured".to_owned(),
+            (true, names) => format!("NO: {names}"),
+            (false, "") => "yes".to_owned(),
+            (false, names) => format!("yes, see {names}"),
         };
         if shown.len() < self.runs.len() {
             text += &format!(" ({} of {} runs)", shown.len(), self.runs.len());
@@ -284,6 +287,6 @@ mod tests {
         }
         let group = &study.section(Section::Assignment)[0];
         assert_eq!((group.shown().len(), group.is_ranked(), group.validity()), (3, true, Validity::Note));
-        assert_eq!(group.mark(), "yes, see G8 (3 of 4 runs)");
+        assert_eq!(group.mark(&[]), "yes, see G8 (3 of 4 runs)");
     }
 }

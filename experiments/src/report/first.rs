@@ -58,7 +58,9 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
         let short = |measure: Measure| both(&|group| maybe(group.median(measure)));
         let whole = |measure: Measure| both(&|group| maybe_grouped(group.median(measure)));
         let faster = match groups.iter().find(|group| !group.is_ranked()) {
-            Some(group) => say(lang, "not_ranked", &[&format!("{} ({})", group.cell.target, group.mark())]),
+            Some(group) => {
+                say(lang, "not_ranked", &[&format!("{} ({})", group.cell.target, group.mark(&[]))])
+            }
             None => winner(lang, ratio, ASYNC, THREAD),
         };
         let opened = cell.opened();
@@ -119,7 +121,7 @@ fn fastest(study: &Study, lang: Lang, servers: &Servers<'_>) -> String {
     let rate = |leader: &Group<'_>| rates.iter().find(|(group, _)| group.cell.target == leader.cell.target);
     let most = leaders.first().and_then(rate).and_then(|(_, rate)| *rate).unwrap_or(f64::INFINITY);
     for (group, _) in rates.iter().filter(|(group, rate)| !group.is_ranked() && *rate > Some(most)) {
-        said += &say(lang, "larger", &[&name(study, group), &group.mark()]);
+        said += &say(lang, "larger", &[&name(study, group), &group.mark(&[])]);
     }
     said
 }
@@ -137,7 +139,7 @@ fn servers(study: &Study, lang: Lang, doc: &mut Doc) {
         let load = format!("{}, {}", servers.cell.connections, servers.cell.threads);
         let rate = |target: &&str| {
             let (group, rate) = servers.rates.iter().find(|(group, _)| group.cell.target == *target)?;
-            let mark = if group.is_ranked() { String::new() } else { format!(" ({})", group.mark()) };
+            let mark = if group.is_ranked() { String::new() } else { format!(" ({})", group.mark(&[])) };
             Some(maybe_grouped(*rate) + &mark)
         };
         let said = fastest(study, lang, &servers);

@@ -20,7 +20,7 @@ pub(crate) enum Anchor {
 pub(crate) struct Svg {
     pub(crate) width: f64,
     pub(crate) height: f64,
-    body: String,
+    pub(crate) body: String,
 }
 
 pub(crate) fn escape(text: &str) -> String {
@@ -87,12 +87,6 @@ impl Svg {
         self.shape("rect", class, &[("x", x), ("y", y), ("width", width), ("height", height)], Some(title));
     }
 
-    /// Draws a rectangle with rounded corners.
-    pub(crate) fn panel(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64)) {
-        let places = [("x", x), ("y", y), ("width", width), ("height", height), ("rx", 6.0)];
-        self.shape("rect", class, &places, None);
-    }
-
     pub(crate) fn circle(&mut self, class: &str, (x, y): (f64, f64), radius: f64, title: &str) {
         self.shape("circle", class, &[("cx", x), ("cy", y), ("r", radius)], Some(title));
     }
@@ -101,16 +95,6 @@ impl Svg {
     pub(crate) fn path(&mut self, name: &str, class: &str, points: &[(f64, f64)]) {
         let points: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", n(*x), n(*y))).collect();
         let _ = writeln!(self.body, r#"<{name} class="{class}" points="{}"/>"#, points.join(" "));
-    }
-
-    /// Draws an arrow along the points.
-    pub(crate) fn arrow(&mut self, class: &str, points: &[(f64, f64)]) {
-        self.path("polyline", &format!("arrow {class}"), points);
-        let [.., (x0, y0), (x, y)] = *points else { return };
-        let length = (x - x0).hypot(y - y0).max(1e-9);
-        let (dx, dy) = ((x - x0) / length, (y - y0) / length);
-        let back = |side: f64| (x - 7.0 * dx - side * 3.5 * dy, y - 7.0 * dy + side * 3.5 * dx);
-        self.path("polygon", &format!("head {class}"), &[(x, y), back(1.0), back(-1.0)]);
     }
 
     pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
@@ -180,13 +164,13 @@ mod tests {
         let mut svg = Svg::new(100.0, 50.25);
         svg.text("t", (1.0, 2.04), Anchor::End, "a < b & \"c\"");
         svg.rect("r", (-0.01, 0.0), (-5.0, 1.0), "what");
-        svg.arrow("x", &[(0.0, 0.0), (10.0, 0.0)]);
+        svg.path("polyline", "x", &[(0.0, 0.04), (10.0, 0.25)]);
         let text = svg.inline("id", "label");
         for part in [
             r#"viewBox="0 0 100 50.2""#,
             r#"<text class="t" x="1" y="2" text-anchor="end">a &lt; b &amp; &quot;c&quot;</text>"#,
             r#"x="0" y="0" width="0" height="1"><title>what</title></rect>"#,
-            r#"points="10,0 3,3.5 3,-3.5""#,
+            r#"points="0,0 10,0.2""#,
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

@@ -75,7 +75,6 @@ struct Parts {
     texts: BTreeMap<String, String>,
     tables: BTreeMap<String, Table>,
     figures: BTreeMap<String, Caption>,
-    picture: BTreeMap<String, Vec<String>>,
 }
 
 static WORDS: LazyLock<Words> =
@@ -118,11 +117,6 @@ pub(crate) fn figure(name: &str, values: &[&dyn Display], drawing: Option<Svg>) 
     Figure { name: name.into(), title: title.clone(), reading: filled(reading, values), drawing }
 }
 
-/// Returns texts of the picture of the experiment.
-pub(crate) fn picture(name: &str) -> &'static [String] {
-    &PARTS.picture[name]
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -153,13 +147,12 @@ mod tests {
             let calls = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
             calls.filter(is_name).collect::<Vec<_>>().into_iter()
         };
-        let known: [(&str, Vec<&String>); 6] = [
+        let known: [(&str, Vec<&String>); 5] = [
             ("say(lang, \"", WORDS.texts.keys().collect()),
             (" text(\"", WORDS.texts.keys().collect()),
             ("english(\"", PARTS.texts.keys().collect()),
             ("words::table(\"", PARTS.tables.keys().collect()),
             ("words::figure(\"", PARTS.figures.keys().collect()),
-            ("words::picture(\"", PARTS.picture.keys().collect()),
         ];
         for (call, known) in known {
             let missing = used(call).find(|name| known.iter().all(|known| known != name));
