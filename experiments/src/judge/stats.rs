@@ -81,12 +81,6 @@ pub(crate) fn variance(values: &[f64]) -> Option<f64> {
     Some(values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / freedom as f64)
 }
 
-/// Returns the geometric mean. None without values, or when a value is not a positive number.
-pub(crate) fn geometric_mean(values: &[f64]) -> Option<f64> {
-    let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
-    mean(&logs).map(f64::exp).filter(|mean| mean.is_finite() && *mean > 0.0)
-}
-
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     quantile(values, 0.5)
 }

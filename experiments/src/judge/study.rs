@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::judge::derive;
 use crate::judge::gates;
+pub(crate) use crate::judge::measure::Measure;
 pub(crate) use crate::judge::record::load;
 use crate::judge::record::{Load, Record};
 use crate::judge::stats::{Ratio, median};
@@ -117,9 +118,6 @@ fn counts(record: &Record) -> bool {
     let busy = |result: &GateResult| result.gate == Gate::G7 && result.verdict == Validity::Invalid;
     load(record).is_some() && !record.gates.iter().any(busy)
 }
-
-/// A number of one cell.
-pub(crate) type Measure = fn(&Cell, &Load) -> Option<f64>;
 
 /// True for the same target under the same load, in whatever section and block.
 fn is_same(a: &Cell, b: &Cell) -> bool {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::judge::measure;
-use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict, geometric_mean};
+use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
 use crate::judge::study::{Group, Study};
 use crate::plans::model::{Cell, Section, Target, TargetKind, Work};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
@@ -120,7 +120,7 @@ fn of_servers<'a>(study: &Study, groups: Vec<Group<'a>>) -> Servers<'a> {
         Verdict::Faster(low, high) => Some((low, high)),
         _ => None,
     };
-    let rate = |group: &Group<'_>| geometric_mean(&in_common(group));
+    let rate = |group: &Group<'_>| Some(Ratio::of_blocks(&in_common(group))?.ratio);
     let mut order: Vec<_> = groups.iter().filter(is_compared).cloned().collect();
     order.sort_by(|a, b| rate(b).partial_cmp(&rate(a)).unwrap_or(Ordering::Equal));
     let blocks = all.first().and_then(|_| Some(in_common(order.first()?).len())).unwrap_or(0);
