@@ -22,8 +22,8 @@ pub(crate) fn render(doc: &Doc, language: &str) -> String {
     let contents = if contents.is_empty() { contents } else { format!("\n<nav><ol>\n{contents}</ol></nav>") };
     body.insert_str(end, &contents);
     format!(
-        "<!doctype html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
+        "<!doctype html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{}</title>\n\
          <style>\n{COLOURS}{STYLE}{RULES}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
         escape(&title)
     )

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use roxmltree::Document;
+
 use super::render;
 use super::words::Lang;
 use crate::commands::check;
@@ -14,28 +16,9 @@ use crate::plans::model::{Cell, Section};
 use crate::run::files::{self, MANIFEST, PLAN, RAW};
 use crate::run::raw::Found;
 
-/// True when every tag is closed in the right order.
-fn well_formed(xml: &str) -> bool {
-    const VOID: [&str; 3] = ["meta", "!doctype", "img"];
-    let mut open: Vec<&str> = Vec::new();
-    let mut rest = xml;
-    while let Some(start) = rest.find('<') {
-        let Some(end) = rest[start..].find('>') else { return false };
-        let tag = &rest[start + 1..start + end];
-        rest = &rest[start + end + 1..];
-        let name = tag.trim_start_matches('/').split([' ', '\n', '/']).next().unwrap_or_default();
-        if VOID.contains(&name) || tag.ends_with('/') {
-            continue;
-        }
-        if tag.starts_with('/') {
-            if open.pop() != Some(name) {
-                return false;
-            }
-        } else {
-            open.push(name);
-        }
-    }
-    open.is_empty()
+/// True when every tag is closed in the right order, every attribute is quoted, and no character is left unescaped.
+fn well_formed(text: &str) -> bool {
+    Document::parse(text.trim_start_matches("<!doctype html>\n")).is_ok()
 }
 
 /// Nothing on a page may come from elsewhere.
