@@ -101,6 +101,18 @@ impl Study {
         self.groups(|cell| cell.section == section)
     }
 
+    /// Returns the groups of the heaviest load of the first of these sections that was measured.
+    pub(crate) fn heaviest(&self, sections: &[Section]) -> Vec<Group<'_>> {
+        let of = |section: &Section| {
+            let mut groups = self.section(*section);
+            let load = |group: &Group<'_>| (group.cell.connections, group.cell.threads);
+            let most = groups.iter().map(load).max();
+            groups.retain(|group| Some(load(group)) == most && !group.loads().is_empty());
+            (!groups.is_empty()).then_some(groups)
+        };
+        sections.iter().find_map(of).unwrap_or_default()
+    }
+
     /// Returns the group of another target with the same load.
     pub(crate) fn twin(&self, cell: &Cell, target: &str) -> Option<Group<'_>> {
         let runs = self.runs(&Cell { target: target.into(), ..cell.clone() });
