@@ -1,6 +1,6 @@
 //! What the run says: which engine is faster under each load, what the number of workers does, what each change costs.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
 use crate::judge::measure;
@@ -123,8 +123,12 @@ fn of_servers<'a>(study: &Study, groups: Vec<Group<'a>>) -> Servers<'a> {
     let rate = |group: &Group<'_>| Some(Ratio::of_blocks(&in_common(group))?.ratio);
     let mut order: Vec<_> = groups.iter().filter(is_compared).cloned().collect();
     order.sort_by(|a, b| rate(b).partial_cmp(&rate(a)).unwrap_or(Ordering::Equal));
-    let blocks = all.first().and_then(|_| Some(in_common(order.first()?).len())).unwrap_or(0);
-    let is_verdict = order.len() > 1 && blocks >= ENOUGH_BLOCKS;
+    let mut counts: Vec<usize> = groups.iter().filter(|g| g.is_ranked()).map(|g| by_block(g).len()).collect();
+    counts.sort_by_key(|count| Reverse(*count));
+    // A pair has as many blocks as the server with fewer of them.
+    let common = order.first().filter(|_| order.len() > 1).map(|best| in_common(best).len());
+    let blocks = common.or(counts.get(1).copied()).unwrap_or(0);
+    let is_verdict = common.is_some_and(|blocks| blocks >= ENOUGH_BLOCKS);
     let (leaders, others): (Vec<_>, Vec<_>) =
         order.iter().filter(|_| is_verdict).cloned().partition(|group| lead(&order[0], group).is_none());
     let reaches = leaders.iter().flat_map(|a| leaders.iter().filter_map(|b| ratio(a, b))).map(|r| r.reach());
@@ -220,7 +224,7 @@ mod tests {
             ([&[100; 6], &[101; 6], &[150; 6]], &[nginx], Some(asynchronous), 6),
             // A mean over a block that another server does not have would be compared with nothing.
             ([&[100, 101, 100, 102, 160], &[103, 104, 103, 105], &[50; 6]], &[asynchronous], Some(nginx), 4),
-            ([&[100; 3], &[50; 3], &[20; 3]], &[], None, 0),
+            ([&[100; 3], &[50; 3], &[20; 3]], &[], None, 3),
         ];
         for (rates, leaders, beaten, blocks) in cases {
             let rates = rates.map(|blocks| blocks.iter().map(|rate| rate * 1000).collect::<Vec<_>>());
