@@ -7,7 +7,7 @@ use crate::judge::study::Study;
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Figure, plain};
 use crate::report::number::load_name;
-use crate::report::svg::{Anchor, Svg, text_width};
+use crate::report::svg::{Svg, text_width};
 use crate::report::words::english;
 
 /// Narrower functions are not drawn, in per cent.
@@ -88,7 +88,7 @@ fn draw(stacks: &Stacks<'_>, is_difference: bool) -> Svg {
         let mut texts =
             lengths.map(|n| if n == name.len() { name.into() } else { format!("{}…", &name[..n]) });
         if let Some(text) = texts.find(fits) {
-            svg.text("small", (x + 2.0, y + 11.5), Anchor::Start, &text);
+            svg.text("small", (x + 2.0, y + 11.5), &text);
         }
     }
     svg

@@ -47,7 +47,7 @@ fn lanes(cpus: usize) -> String {
         let x = 14.0 + lane as f64 * (width + 8.0);
         format!(
             "<rect class=\"inner\" x=\"{x:.1}\" y=\"577\" width=\"{width:.1}\" height=\"26\" rx=\"6\"/>\n\
-             <text class=\"small\" x=\"{:.1}\" y=\"594\" text-anchor=\"middle\">CPU {lane}</text>\n",
+             <text class=\"small middle\" x=\"{:.1}\" y=\"594\">CPU {lane}</text>\n",
             x + width / 2.0
         )
     };

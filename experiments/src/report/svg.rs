@@ -7,14 +7,6 @@ pub(crate) const RULES: &str = include_str!("plot.css");
 /// The colours of the light and the dark theme.
 pub(crate) const COLOURS: &str = include_str!("colours.css");
 
-/// The anchor of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Anchor {
-    Start,
-    Middle,
-    End,
-}
-
 /// A drawing that is being made.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Svg {
@@ -97,14 +89,10 @@ impl Svg {
         let _ = writeln!(self.body, r#"<{name} class="{class}" points="{}"/>"#, points.join(" "));
     }
 
-    pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
+    /// Writes a text that begins at a place; with the class `middle` or `end`, the text is there or ends there.
+    pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
         let (x, y, text) = (n(x), n(y), escape(text));
-        let anchor = match anchor {
-            Anchor::Start => "",
-            Anchor::Middle => r#" text-anchor="middle""#,
-            Anchor::End => r#" text-anchor="end""#,
-        };
-        let _ = writeln!(self.body, r#"<text class="{class}" x="{x}" y="{y}"{anchor}>{text}</text>"#);
+        let _ = writeln!(self.body, r#"<text class="{class}" x="{x}" y="{y}">{text}</text>"#);
     }
 
     /// Puts drawings one below the other.
@@ -162,13 +150,13 @@ mod tests {
     #[test]
     fn a_drawing_is_well_formed_and_escaped() {
         let mut svg = Svg::new(100.0, 50.25);
-        svg.text("t", (1.0, 2.04), Anchor::End, "a < b & \"c\"");
+        svg.text("t end", (1.0, 2.04), "a < b & \"c\"");
         svg.rect("r", (-0.01, 0.0), (-5.0, 1.0), "what");
         svg.path("polyline", "x", &[(0.0, 0.04), (10.0, 0.25)]);
         let text = svg.inline("id", "label");
         for part in [
             r#"viewBox="0 0 100 50.2""#,
-            r#"<text class="t" x="1" y="2" text-anchor="end">a &lt; b &amp; &quot;c&quot;</text>"#,
+            r#"<text class="t end" x="1" y="2">a &lt; b &amp; &quot;c&quot;</text>"#,
             r#"x="0" y="0" width="0" height="1"><title>what</title></rect>"#,
             r#"points="0,0 10,0.2""#,
         ] {
