@@ -1,7 +1,6 @@
 //! Whether our engines meet the goals of the plan.
 
 use crate::judge::measure;
-use crate::judge::stats::median;
 use crate::judge::study::{Group, Measure, Study};
 use crate::plans::model::{Against, Goal, Goals, Quantity, Section, Target, TargetKind};
 use crate::plans::targets::{ASYNC, THREAD};
@@ -56,7 +55,7 @@ fn value(group: &Group<'_>, quantity: Quantity) -> Option<f64> {
         None if quantity == Quantity::Failed => {
             Some(group.runs.iter().map(|run| measure::failures(run) as f64).sum())
         }
-        None => median(&group.runs.iter().filter_map(|run| measure::idle_kb(run)).collect::<Vec<_>>()),
+        None => group.idle_kb(),
     }
 }
 

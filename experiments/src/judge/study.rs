@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::judge::derive;
 use crate::judge::gates;
+use crate::judge::measure;
 pub(crate) use crate::judge::measure::Measure;
 pub(crate) use crate::judge::record::load;
 use crate::judge::record::{Load, Record};
@@ -183,6 +184,11 @@ impl<'a> Group<'a> {
         median(&self.values(measure))
     }
 
+    /// Returns the median KB per idle connection, if the group measured it.
+    pub(crate) fn idle_kb(&self) -> Option<f64> {
+        median(&self.runs.iter().filter_map(|run| measure::idle_kb(run)).collect::<Vec<_>>())
+    }
+
     /// True when the group may be ranked: most of its runs pass every gate, and at most one request in a thousand failed
     /// over all of them.
     pub(crate) fn is_ranked(&self) -> bool {
@@ -229,7 +235,6 @@ impl<'a> Group<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::measure;
     use crate::judge::synthetic::Run;
     use crate::plans::model::Work;
     use crate::run::counters::RawCounters;

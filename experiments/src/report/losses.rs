@@ -1,7 +1,7 @@
 //! Our engines against the other balancers: where we lose, with the interval.
 
 use crate::judge::measure;
-use crate::judge::stats::{Ratio, Verdict, median};
+use crate::judge::stats::{Ratio, Verdict};
 use crate::judge::study::{Group, Measure, Study};
 use crate::plans::model::{Section, TargetKind, What};
 use crate::report::doc::{Doc, Table};
@@ -73,10 +73,7 @@ fn comparison(
 
 /// Compares the KB per idle connection.
 fn compare_memory(study: &Study) -> Vec<Comparison> {
-    let kb = |group: &Group<'_>| {
-        let runs: Vec<f64> = group.runs.iter().filter_map(|run| measure::idle_kb(run)).collect();
-        median(&runs).filter(|kb| *kb > 0.0)
-    };
+    let kb = |group: &Group<'_>| group.idle_kb().filter(|kb| *kb > 0.0);
     let groups = study.section(Section::Memory);
     let known = groups.iter().filter_map(|group| Some((group, kb(group)?)));
     let (theirs, ours): (Vec<_>, Vec<_>) = known.partition(|(group, _)| is_other(study, &group.cell.target));
