@@ -83,8 +83,9 @@ pub(crate) struct Servers<'a> {
     /// Each server with its requests per second: the geometric mean over the compared blocks. So two compared rates
     /// have the ratio of the verdict. A server that is not compared has the mean over its own blocks.
     pub(crate) rates: Vec<(Group<'a>, Option<f64>)>,
-    /// The fastest server, then those that cannot be told apart from it. Empty without a verdict.
-    pub(crate) leaders: Vec<Group<'a>>,
+    /// Number of leaders at the begin of `rates`: the fastest server, then those that cannot be told apart from it. 0
+    /// without a verdict.
+    pub(crate) leaders: usize,
     /// The factor up to which the leaders differ.
     pub(crate) within: f64,
     /// The fastest other program that every leader beats, and the factors: the ends of all intervals.
@@ -141,8 +142,10 @@ fn of_servers<'a>(study: &Study, groups: Vec<Group<'a>>) -> Servers<'a> {
         Some((other.clone(), low, high))
     });
     let within = reaches.fold(1.0, f64::max);
-    let rates = groups.iter().map(|group| (group.clone(), rate(group))).collect();
-    Servers { cell: groups[0].cell, rates, leaders, within, beaten, blocks }
+    let (cell, count) = (groups[0].cell, leaders.len());
+    let rest = groups.iter().filter(|group| !is_verdict || !is_compared(group)).cloned();
+    let rates = leaders.into_iter().chain(others).chain(rest).map(|group| (group.clone(), rate(&group)));
+    Servers { cell, rates: rates.collect(), leaders: count, within, beaten, blocks }
 }
 
 /// A change and its baseline.
@@ -231,14 +234,17 @@ mod tests {
             let named = [thread, asynchronous, nginx].into_iter().zip(rates.iter().map(Vec::as_slice));
             let study = Run::with_rates("bench", &named.collect::<Vec<_>>());
             let found = &servers(&study)[0];
-            let names: Vec<&str> = found.leaders.iter().map(|group| group.cell.target.as_str()).collect();
+            let first = found.rates[..found.leaders].iter();
+            let names: Vec<&str> = first.map(|(group, _)| group.cell.target.as_str()).collect();
             let against = found.beaten.as_ref().map(|(group, ..)| group.cell.target.as_str());
             assert_eq!((names.as_slice(), against, found.blocks), (leaders, beaten, blocks));
-            let shown = |id: &str| found.rates.iter().find(|(group, _)| group.cell.target == id).unwrap().1;
-            if let Some((_, low, high)) = found.beaten {
-                let ratio = shown(leaders[0]).unwrap() / shown(against.unwrap()).unwrap();
-                assert!(low <= ratio + 1e-9 && ratio <= high + 1e-9, "{low} {ratio} {high}");
-                assert!(found.rates.iter().all(|(_, rate)| *rate <= shown(leaders[0])));
+            if let Some((other, low, high)) = &found.beaten {
+                let shown =
+                    found.rates.iter().find(|(group, _)| group.cell == other.cell).unwrap().1.unwrap();
+                let most = found.rates[0].1;
+                let ratio = most.unwrap() / shown;
+                assert!(*low <= ratio + 1e-9 && ratio <= high + 1e-9, "{low} {ratio} {high}");
+                assert!(found.rates.iter().all(|(_, rate)| *rate <= most));
             }
         }
     }

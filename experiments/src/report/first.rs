@@ -106,7 +106,8 @@ pub(crate) fn verdicts(study: &Study, lang: Lang) -> Vec<String> {
 /// Returns which web server is fastest under a load, by how much, and which faster number is not compared.
 fn fastest(study: &Study, lang: Lang, servers: &Servers<'_>) -> String {
     let Servers { rates, leaders, within, beaten, blocks, .. } = servers;
-    let bold = |group: &Group<'_>| format!("**{}**", name(study, group));
+    let bold = |(group, _): &(Group<'_>, _)| format!("**{}**", name(study, group));
+    let leaders = &rates[..*leaders];
     let names = leaders.iter().map(bold).collect::<Vec<_>>().join(&say(lang, "and", &[]));
     let mut said = match leaders.len() {
         0 => say(lang, "too_few", &[blocks, &ENOUGH_BLOCKS]),
@@ -118,9 +119,8 @@ fn fastest(study: &Study, lang: Lang, servers: &Servers<'_>) -> String {
         said +=
             &if leaders.len() > 1 { say(lang, "each_ahead", &values) } else { say(lang, "ahead", &values) };
     }
-    let rate = |leader: &Group<'_>| rates.iter().find(|(group, _)| group.cell.target == leader.cell.target);
-    let most = leaders.first().and_then(rate).and_then(|(_, rate)| *rate).unwrap_or(f64::INFINITY);
-    for (group, _) in rates.iter().filter(|(group, rate)| !group.is_ranked() && *rate > Some(most)) {
+    let most = leaders.first().and_then(|(_, rate)| *rate).unwrap_or(f64::INFINITY);
+    for (group, _) in rates.iter().filter(|(_, rate)| *rate > Some(most)) {
         said += &say(lang, "larger", &[&name(study, group), &group.mark(&[])]);
     }
     said
