@@ -53,15 +53,12 @@ fn of_load(raw: &RawLoad, cell: &Cell, what: What) -> Load {
 
 fn summary(probe: &RawProbe) -> Probe {
     Probe {
-        rate_hz: probe.rate_hz,
         intended: probe.intended,
         ok: probe.fresh.total_us.count() + probe.kept.total_us.count(),
         errors: probe.fresh.errors.plus(&probe.kept.errors),
-        connect_us: probe.fresh.connect_us.summary(),
         waiting_us: probe.fresh.waiting_us.summary(),
         total_us: probe.fresh.total_us.summary(),
         kept_waiting_us: probe.kept.waiting_us.summary(),
-        kept_connections: probe.kept_connections,
         difference: probe.fresh.difference.clone().or_else(|| probe.kept.difference.clone()),
     }
 }
@@ -71,11 +68,10 @@ fn counted(raw: &RawCounters, end: f64) -> Option<Counted> {
     let named = |values: &[u64]| raw.names.iter().cloned().zip(values.iter().copied()).collect();
     let whole = named(&raw.rows.last()?.1);
     let inside: Vec<_> = raw.rows.iter().filter(|(at, _)| (0.0..=end).contains(at)).collect();
-    let mut found = Counted { seconds: 0.0, during: BTreeMap::new(), whole, series: Vec::new() };
-    let (Some((begin, first)), Some((end, last))) = (inside.first(), inside.last()) else {
+    let mut found = Counted { during: BTreeMap::new(), whole, series: Vec::new() };
+    let (Some((_, first)), Some((_, last))) = (inside.first(), inside.last()) else {
         return Some(found);
     };
-    found.seconds = end - begin;
     found.during = named(&first.iter().zip(last).map(|(a, b)| b.saturating_sub(*a)).collect::<Vec<_>>());
     let served = raw.names.iter().position(|name| name == "served")?;
     for pair in inside.windows(2) {
@@ -137,8 +133,6 @@ impl RawSystem {
 
     fn used(&self, (before, after): (GroupCounters, GroupCounters)) -> Use {
         Use {
-            processes: after.processes,
-            threads: after.threads,
             user_s: self.seconds_of(after.user_ticks.saturating_sub(before.user_ticks)),
             system_s: self.seconds_of(after.system_ticks.saturating_sub(before.system_ticks)),
             voluntary_switches: after.voluntary_switches.saturating_sub(before.voluntary_switches),
@@ -158,7 +152,6 @@ impl RawSystem {
         HostUse {
             seconds: self.seconds,
             cpus: self.cpus,
-            busy_s: processes + seconds(|host| host.interrupt_ticks),
             idle_s: seconds(|host| host.idle_ticks),
             steal_s: seconds(|host| host.steal_ticks),
             foreign_s: (processes - ours).max(0.0),
@@ -220,7 +213,6 @@ mod tests {
         let found = counted(&raw, 3.0).unwrap();
         assert_eq!((found.during["served"], found.during["accepted"], found.whole["served"]), (300, 0, 333));
         assert_eq!(found.series, [(1.5, 100.0), (2.5, 200.0)]);
-        assert!((found.seconds - 2.0).abs() < 1e-9);
         assert_eq!((found.per_request("served"), found.per_request("jobs")), (Some(1.0), None));
         let empty = counted(&raw, 0.1).unwrap();
         assert!(empty.during.is_empty() && empty.series.is_empty());

@@ -1,7 +1,6 @@
 //! Whether our engines meet the goals of the plan.
 
 use crate::judge::measure;
-use crate::judge::stats::{Ratio, median};
 use crate::judge::study::{Group, Measure, Study};
 use crate::plans::model::{Against, Goal, Goals, Quantity, Section, Target, TargetKind};
 use crate::plans::targets::{ASYNC, THREAD};
@@ -44,7 +43,7 @@ fn compare(study: &Study, ours: &Group<'_>, goal: &Goal) -> Option<f64> {
     let others = study.plan.targets.iter().filter(|other| Some(other.what) == what).filter(is_meant);
     let ratios = others.filter_map(|other| {
         let theirs = study.twin(ours.cell, &other.id)?;
-        Some(Ratio::of_blocks(&study.paired(ours, &theirs, of_load(goal.measure)?))?.ratio)
+        Some(ours.against(&theirs, of_load(goal.measure)?)?.ratio)
     });
     ratios.reduce(if goal.measure == Quantity::Rate { f64::min } else { f64::max })
 }
@@ -56,7 +55,7 @@ fn value(group: &Group<'_>, quantity: Quantity) -> Option<f64> {
         None if quantity == Quantity::Failed => {
             Some(group.runs.iter().map(|run| measure::failures(run) as f64).sum())
         }
-        None => median(&group.runs.iter().filter_map(|run| measure::idle_kb(run)).collect::<Vec<_>>()),
+        None => group.idle_kb(),
     }
 }
 
@@ -76,36 +75,23 @@ fn of_load(quantity: Quantity) -> Option<Measure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::synthetic;
-    use crate::run::raw::Found;
-
-    /// Makes a study of the load with 1000 connections, in which the targets have these requests per second, one number
-    /// for each block.
-    fn study(rates: &[(&str, &[u64])]) -> Study {
-        let mut run = synthetic::Run::new("peers");
-        for raw in &mut run.raws {
-            let Found::Load(load) = &mut raw.found else { continue };
-            let rates = rates.iter().find(|(id, _)| *id == raw.cell.target).map(|(_, rates)| *rates);
-            match rates.and_then(|rates| rates.get(raw.cell.block)) {
-                Some(rate) => (load.client.requests, load.client.duration_us) = (*rate, 1_000_000),
-                None => raw.found = Found::Failed("left out".into()),
-            }
-        }
-        run.study()
-    }
+    use crate::judge::synthetic::Run;
 
     #[test]
     fn an_engine_is_compared_within_its_block_with_one_program_in_all_blocks() {
         // The second block is slow for all programs, and only there HAProxy is the better peer.
-        let study = study(&[
-            ("thread", &[200, 60, 160]),
-            ("async", &[100, 30, 80]),
-            ("haproxy", &[50, 40, 40]),
-            ("nginx", &[100, 30, 80]),
-            ("byte-pump", &[400, 120, 320]),
-            ("thread-1", &[200, 60, 160]),
-            ("thread-2", &[250, 75, 200]),
-        ]);
+        let study = Run::with_rates(
+            "peers",
+            &[
+                ("thread", &[200, 60, 160]),
+                ("async", &[100, 30, 80]),
+                ("haproxy", &[50, 40, 40]),
+                ("nginx", &[100, 30, 80]),
+                ("byte-pump", &[400, 120, 320]),
+                ("thread-1", &[200, 60, 160]),
+                ("thread-2", &[250, 75, 200]),
+            ],
+        );
         let goals = &study.plan.goals[0];
         let cases = [
             (THREAD, Quantity::Rate, Against::BestPeer, Some(2.0)),
@@ -128,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_rate_has_a_maximum_and_a_failed_measurement_is_a_failure() {
-        let study = study(&[("thread", &[100, 100, 100])]);
+        let study = Run::with_rates("peers", &[("thread", &[100, 100, 100])]);
         let goals = &study.plan.goals[0];
         let goal = |measure, bound| {
             let goal = Goal { measure, against: Against::Itself, thread: bound, asynchronous: bound };

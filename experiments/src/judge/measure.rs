@@ -6,75 +6,83 @@ use crate::plans::model::Cell;
 use crate::run::histogram::Distribution;
 use crate::run::raw::Role;
 
-/// Mean latency by Little's law, in milliseconds.
-pub(crate) fn latency_ms(cell: &Cell, load: &Load) -> Option<f64> {
-    Some(load.latency_ms(cell.opened()))
-}
+/// A number of one cell.
+pub(crate) type Measure = fn(&Cell, &Load) -> Option<f64>;
 
-/// Defines the numbers that need only the load of a cell.
+/// Defines the numbers of a load. A number with a name in quotes is a column of the summary, in this order.
 macro_rules! measures {
-    ($($(#[$doc:meta])* $name:ident = |$load:ident| $value:expr;)*) => {$(
-        $(#[$doc])*
-        pub(crate) fn $name(_: &Cell, $load: &Load) -> Option<f64> {
+    ($($(#[$doc:meta])* $($column:literal)? $name:ident = |$cell:pat_param, $load:ident| $value:expr;)*) => {
+        $($(#[$doc])*
+        pub(crate) fn $name($cell: &Cell, $load: &Load) -> Option<f64> {
             $value
-        }
-    )*};
+        })*
+
+        /// The columns of the summary with numbers of a load.
+        pub(crate) const COLUMNS: &[(&str, Measure)] = &[$($(($column, $name),)?)*];
+    };
 }
 
 measures! {
-    rate = |load| Some(load.requests_per_second());
-    success = |load| Some(load.success() as f64);
-    failed = |load| Some(load.failures.total() as f64);
-    transferred_kb = |load| Some(load.client.bytes as f64 / 1024.0);
-    transfer_kb_s = |load| Some(load.client.bytes as f64 / 1024.0 / load.seconds());
-
+    "requests_per_second" rate = |_, load| Some(load.requests_per_second());
+    "success" success = |_, load| Some(load.success() as f64);
+    "failed" failed = |_, load| Some(load.failures.total() as f64);
+    /// Mean latency by Little's law, in milliseconds.
+    "latency_ms" latency_ms = |cell, load| Some(load.latency_ms(cell.opened()));
     /// Mean time to the first byte in milliseconds, from the prober on new connections.
-    waiting_ms = |load| known(&load.probe.waiting_us).map(|waiting| waiting.mean / 1e3);
+    "waiting_ms" waiting_ms = |_, load| known(&load.probe.waiting_us).map(|waiting| waiting.mean / 1e3);
     /// The same on kept connections, as the load has them.
-    kept_waiting_ms = |load| known(&load.probe.kept_waiting_us).map(|waiting| waiting.mean / 1e3);
-    /// The 99th percentile of the latency in milliseconds, from wrk.
-    latency_p99_ms = |load| load.client.latency_us.get("p99").copied().flatten().map(|us| us / 1e3);
-    waiting_p99_ms = |load| percentile_ms(&load.probe.waiting_us, 0.99);
-    total_p99_ms = |load| percentile_ms(&load.probe.total_us, 0.99);
+    "kept_waiting_ms" kept_waiting_ms = |_, load| {
+        known(&load.probe.kept_waiting_us).map(|waiting| waiting.mean / 1e3)
+    };
+    "waiting_p99_ms" waiting_p99_ms = |_, load| percentile_ms(&load.probe.waiting_us, 0.99);
+    "total_p99_ms" total_p99_ms = |_, load| percentile_ms(&load.probe.total_us, 0.99);
     /// Maximum time in milliseconds from the intended time of a request to its last byte.
-    total_max_ms = |load| known(&load.probe.total_us).map(|total| total.max as f64 / 1e3);
+    "total_max_ms" total_max_ms = |_, load| known(&load.probe.total_us).map(|total| total.max as f64 / 1e3);
+    /// The 99th percentile of the latency in milliseconds, from wrk.
+    latency_p99_ms = |_, load| load.client.latency_us.get("p99").copied().flatten().map(|us| us / 1e3);
+    "transferred_kb" transferred_kb = |_, load| Some(load.client.bytes as f64 / 1024.0);
+    "transfer_kb_per_second" transfer_kb_s = |_, load| {
+        Some(load.client.bytes as f64 / 1024.0 / load.seconds())
+    };
 
     // The use of resources per request.
-    cpu_us = |load| role_cpu_us(load, Role::Target);
-    user_us = |load| of_role(load, Role::Target, |used| used.user_s * 1e6);
-    system_us = |load| of_role(load, Role::Target, |used| used.system_s * 1e6);
-    client_cpu_us = |load| role_cpu_us(load, Role::Client);
-    backends_cpu_us = |load| role_cpu_us(load, Role::Backends);
+    "target_user_us" user_us = |_, load| of_role(load, Role::Target, |used| used.user_s * 1e6);
+    "target_system_us" system_us = |_, load| of_role(load, Role::Target, |used| used.system_s * 1e6);
+    cpu_us = |_, load| role_cpu_us(load, Role::Target);
+    "client_cpu_us" client_cpu_us = |_, load| role_cpu_us(load, Role::Client);
+    "backends_cpu_us" backends_cpu_us = |_, load| role_cpu_us(load, Role::Backends);
     /// CPU time of client and backends, which share the CPUs with the target.
-    others_cpu_us = |load| {
+    others_cpu_us = |_, load| {
         Some(role_cpu_us(load, Role::Client)? + role_cpu_us(load, Role::Backends).unwrap_or(0.0))
     };
-    voluntary = |load| of_role(load, Role::Target, |used| used.voluntary_switches as f64);
-    involuntary = |load| of_role(load, Role::Target, |used| used.involuntary_switches as f64);
-    /// Context switches of both kinds.
-    switches = |load| {
-        of_role(load, Role::Target, |used| (used.voluntary_switches + used.involuntary_switches) as f64)
+    /// Share of the CPU time of all CPUs that the client used.
+    "client_share" client_share = |_, load| share(load, load.roles.get(&Role::Client)?.cpu_s());
+    /// Idle share of the CPU time of all CPUs.
+    "idle_share" idle_share = |_, load| share(load, load.host.idle_s);
+    "voluntary_switches" voluntary = |_, load| {
+        of_role(load, Role::Target, |used| used.voluntary_switches as f64)
     };
-    run_delay_us = |load| of_role(load, Role::Target, |used| used.run_delay_s * 1e6);
-    would_blocks = |load| load.target.as_ref()?.per_request("would_blocks");
-    wakeups = |load| load.target.as_ref()?.per_request("wakeups");
-    jobs = |load| load.target.as_ref()?.per_request("jobs");
-
+    "involuntary_switches" involuntary = |_, load| {
+        of_role(load, Role::Target, |used| used.involuntary_switches as f64)
+    };
+    /// Context switches of both kinds.
+    switches = |cell, load| Some(voluntary(cell, load)? + involuntary(cell, load)?);
+    "run_delay_us" run_delay_us = |_, load| of_role(load, Role::Target, |used| used.run_delay_s * 1e6);
+    "would_blocks" would_blocks = |_, load| load.target.as_ref()?.per_request("would_blocks");
+    "wakeups" wakeups = |_, load| load.target.as_ref()?.per_request("wakeups");
+    "jobs" jobs = |_, load| load.target.as_ref()?.per_request("jobs");
     /// Mean time of a job in the channel, in microseconds. None when no job went through the channel.
-    queue_wait_us = |load| {
+    "queue_wait_us" queue_wait_us = |_, load| {
         let during = &load.target.as_ref()?.during;
         let (jobs, wait_ns) = (*during.get("jobs")?, *during.get("queue_wait_ns")?);
         (jobs > 0).then(|| wait_ns as f64 / jobs as f64 / 1e3)
     };
-    /// Share of the CPU time of all CPUs that the client used.
-    client_share = |load| share(load, load.roles.get(&Role::Client)?.cpu_s());
-    /// Idle share of the CPU time of all CPUs.
-    idle_share = |load| share(load, load.host.idle_s);
-    peak_mb = |load| load.roles.get(&Role::Target).map(|used| used.peak_kb as f64 / 1024.0);
+    "peak_mb" peak_mb = |_, load| load.roles.get(&Role::Target).map(|used| used.peak_kb as f64 / 1024.0);
     /// Proportional set size of the target at the end.
-    pss_mb = |load| load.roles.get(&Role::Target)?.pss_kb.map(|kb| kb as f64 / 1024.0);
+    pss_mb = |_, load| load.roles.get(&Role::Target)?.pss_kb.map(|kb| kb as f64 / 1024.0);
     /// Jain's index of fairness over the client's connections.
-    fairness = |load| jain(load.per_connection.as_deref()?);
+    "fairness" fairness = |_, load| jain(load.per_connection.as_deref()?);
+    "probes" probes = |_, load| Some(load.probe.ok as f64);
 }
 
 /// Returns the times if there are any.

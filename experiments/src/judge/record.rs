@@ -110,19 +110,15 @@ impl Failures {
 /// The results of the open-loop prober, which sends each request at its intended time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Probe {
-    pub(crate) rate_hz: f64,
     pub(crate) intended: u64,
     pub(crate) ok: u64,
     pub(crate) errors: ProbeErrors,
-    /// Time to connect, of the answered probes.
-    pub(crate) connect_us: Distribution,
     /// *Waiting* on a new connection: from writing the request to the first byte of the response.
     pub(crate) waiting_us: Distribution,
     /// From the intended time to the last byte: the time that a user would have waited.
     pub(crate) total_us: Distribution,
     /// *Waiting* of the requests on kept connections.
     pub(crate) kept_waiting_us: Distribution,
-    pub(crate) kept_connections: u64,
     /// The difference of the first response with a wrong status or body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) difference: Option<String>,
@@ -131,8 +127,6 @@ pub(crate) struct Probe {
 /// The resources that the processes of a role used during the measured seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Use {
-    pub(crate) processes: u64,
-    pub(crate) threads: u64,
     pub(crate) user_s: f64,
     pub(crate) system_s: f64,
     pub(crate) voluntary_switches: u64,
@@ -156,7 +150,6 @@ impl Use {
 pub(crate) struct HostUse {
     pub(crate) seconds: f64,
     pub(crate) cpus: u64,
-    pub(crate) busy_s: f64,
     pub(crate) idle_s: f64,
     pub(crate) steal_s: f64,
     /// CPU time of foreign processes.
@@ -176,8 +169,6 @@ impl HostUse {
 /// Counters of one of our programs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Counted {
-    /// Length of the time that `during` covers.
-    pub(crate) seconds: f64,
     /// The counters by the program's names: `served`, `would_blocks`, `wakeups`, `jobs`, `queue_wait_ns`, ... ...
     pub(crate) during: BTreeMap<String, u64>,
     /// From the program's start to its end.

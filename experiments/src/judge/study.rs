@@ -6,9 +6,11 @@ use sha2::{Digest, Sha256};
 
 use crate::judge::derive;
 use crate::judge::gates;
+use crate::judge::measure;
+pub(crate) use crate::judge::measure::Measure;
 pub(crate) use crate::judge::record::load;
 use crate::judge::record::{Load, Record};
-use crate::judge::stats::median;
+use crate::judge::stats::{Ratio, median};
 use crate::judge::verdict::{Gate, GateResult, Validity};
 use crate::plans::build;
 use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What};
@@ -100,6 +102,18 @@ impl Study {
         self.groups(|cell| cell.section == section)
     }
 
+    /// Returns the groups of the heaviest load of the first of these sections that was measured.
+    pub(crate) fn heaviest(&self, sections: &[Section]) -> Vec<Group<'_>> {
+        let of = |section: &Section| {
+            let mut groups = self.section(*section);
+            let load = |group: &Group<'_>| (group.cell.connections, group.cell.threads);
+            let most = groups.iter().map(load).max();
+            groups.retain(|group| Some(load(group)) == most && !group.loads().is_empty());
+            (!groups.is_empty()).then_some(groups)
+        };
+        sections.iter().find_map(of).unwrap_or_default()
+    }
+
     /// Returns the group of another target with the same load.
     pub(crate) fn twin(&self, cell: &Cell, target: &str) -> Option<Group<'_>> {
         let runs = self.runs(&Cell { target: target.into(), ..cell.clone() });
@@ -109,17 +123,6 @@ impl Study {
     fn runs(&self, of: &Cell) -> Vec<&Record> {
         self.records.iter().filter(|record| is_same(&record.cell, of)).collect()
     }
-
-    /// Returns the ratios `a / b` of a measure, one per block of a section in which both count.
-    pub(crate) fn paired(&self, a: &Group<'_>, b: &Group<'_>, measure: Measure) -> Vec<f64> {
-        let value = |record: &Record| measure(&record.cell, load(record)?);
-        let ratio = |run: &Record| {
-            let place = (run.cell.section, run.cell.block);
-            let partner = b.counted().find(|other| (other.cell.section, other.cell.block) == place)?;
-            Some(value(run)? / value(partner)?).filter(|ratio| ratio.is_finite())
-        };
-        a.counted().filter_map(ratio).collect()
-    }
 }
 
 /// True when a run counts. The rule does not look at the result: a run counts unless it could not be measured, or the
@@ -128,9 +131,6 @@ fn counts(record: &Record) -> bool {
     let busy = |result: &GateResult| result.gate == Gate::G7 && result.verdict == Validity::Invalid;
     load(record).is_some() && !record.gates.iter().any(busy)
 }
-
-/// A number of one cell.
-pub(crate) type Measure = fn(&Cell, &Load) -> Option<f64>;
 
 /// True for the same target under the same load, in whatever section and block.
 fn is_same(a: &Cell, b: &Cell) -> bool {
@@ -148,6 +148,20 @@ pub(crate) struct Group<'a> {
 impl<'a> Group<'a> {
     fn counted(&self) -> impl Iterator<Item = &'a Record> {
         self.runs.iter().copied().filter(|run| counts(run))
+    }
+
+    /// Returns the value of each run that counts, by its section and block.
+    pub(crate) fn by_block(&self, measure: Measure) -> BTreeMap<(Section, usize), f64> {
+        let value =
+            |run: &Record| Some(((run.cell.section, run.cell.block), measure(&run.cell, load(run)?)?));
+        self.counted().filter_map(value).collect()
+    }
+
+    /// Returns the ratio of a measure to that of another group, from the blocks of a section in which both count.
+    pub(crate) fn against(&self, other: &Group<'_>, measure: Measure) -> Option<Ratio> {
+        let others = other.by_block(measure);
+        let ratio = |(block, value)| Some(value / others.get(&block)?);
+        Ratio::of_blocks(&self.by_block(measure).into_iter().filter_map(ratio).collect::<Vec<_>>())
     }
 
     /// Returns the runs that count. If there are none, returns all runs; they are shown with a mark.
@@ -170,6 +184,11 @@ impl<'a> Group<'a> {
         median(&self.values(measure))
     }
 
+    /// Returns the median KB per idle connection, if the group measured it.
+    pub(crate) fn idle_kb(&self) -> Option<f64> {
+        median(&self.runs.iter().filter_map(|run| measure::idle_kb(run)).collect::<Vec<_>>())
+    }
+
     /// True when the group may be ranked: most of its runs pass every gate, and at most one request in a thousand failed
     /// over all of them.
     pub(crate) fn is_ranked(&self) -> bool {
@@ -190,18 +209,21 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Returns the mark for the table: `yes`, `yes, see G1 G5` or `NO: G4`, and the number of repetitions left out.
-    pub(crate) fn mark(&self) -> String {
+    /// Returns the mark for the table: `yes`, `yes, see G1 G5` or `NO: G4`, and the number of repetitions left out. A
+    /// remark of a `common` gate is not mentioned.
+    pub(crate) fn mark(&self, common: &[Gate]) -> String {
         let (shown, validity) = (self.shown(), self.validity());
-        let least = if validity == Validity::Invalid { Validity::Invalid } else { Validity::Note };
-        let results = shown.iter().flat_map(|run| &run.gates);
-        let bad: BTreeSet<Gate> = results.filter(|r| r.verdict >= least).map(|r| r.gate).collect();
-        let names = bad.iter().map(|gate| format!("{gate:?}")).collect::<Vec<_>>().join(" ");
-        let mut text = match validity {
-            Validity::Valid => "yes".to_owned(),
-            Validity::Note => format!("yes, see {names}"),
-            Validity::Invalid if bad.is_empty() => "NO: not measured".to_owned(),
-            Validity::Invalid => format!("NO: {names}"),
+        let is_invalid = validity == Validity::Invalid;
+        let least = if is_invalid { Validity::Invalid } else { Validity::Note };
+        let results = shown.iter().flat_map(|run| &run.gates).filter(|result| result.verdict >= least);
+        let bad: BTreeSet<Gate> = results.map(|result| result.gate).collect();
+        let told = bad.iter().filter(|gate| is_invalid || !common.contains(gate));
+        let names = told.map(|gate| format!("{gate:?}")).collect::<Vec<_>>().join(" ");
+        let mut text = match (is_invalid, names.as_str()) {
+            (true, "") => "NO: not measured".to_owned(),
+            (true, names) => format!("NO: {names}"),
+            (false, "") => "yes".to_owned(),
+            (false, names) => format!("yes, see {names}"),
         };
         if shown.len() < self.runs.len() {
             text += &format!(" ({} of {} runs)", shown.len(), self.runs.len());
@@ -213,7 +235,6 @@ impl<'a> Group<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::measure;
     use crate::judge::synthetic::Run;
     use crate::plans::model::Work;
     use crate::run::counters::RawCounters;
@@ -266,7 +287,7 @@ mod tests {
         }
         let groups = study.section(Assignment);
         // The block of the peers has only one of the two.
-        assert_eq!(study.paired(&groups[1], &groups[0], measure::rate).len(), 1);
+        assert_eq!(groups[1].against(&groups[0], measure::rate).unwrap().blocks.len(), 1);
     }
 
     #[test]
@@ -281,6 +302,6 @@ mod tests {
         }
         let group = &study.section(Section::Assignment)[0];
         assert_eq!((group.shown().len(), group.is_ranked(), group.validity()), (3, true, Validity::Note));
-        assert_eq!(group.mark(), "yes, see G8 (3 of 4 runs)");
+        assert_eq!(group.mark(&[]), "yes, see G8 (3 of 4 runs)");
     }
 }

@@ -38,6 +38,24 @@ impl Run {
         Run { manifest: manifest(&plan), raws, plan }
     }
 
+    /// Makes a study in which the targets have these requests per second, one number for each block.
+    pub(crate) fn with_rates(plan: &str, rates: &[(&str, &[u64])]) -> Study {
+        let mut run = Run::new(plan);
+        for raw in &mut run.raws {
+            let Found::Load(load) = &mut raw.found else { continue };
+            let rates = rates.iter().find(|(id, _)| *id == raw.cell.target).map(|(_, rates)| *rates);
+            match rates.and_then(|rates| rates.get(raw.cell.block)) {
+                Some(rate) => {
+                    (load.client.requests, load.client.duration_us) = (*rate, 1_000_000);
+                    // The target's own counters would contradict the new rate.
+                    load.programs = RawPrograms::default();
+                }
+                None => raw.found = Found::Failed("left out".into()),
+            }
+        }
+        run.study()
+    }
+
     /// Returns the lines of raw.ndjson.
     pub(crate) fn text(&self) -> String {
         self.raws.iter().map(|raw| serde_json::to_string(raw).unwrap() + "\n").collect()

@@ -1,7 +1,10 @@
 //! What the run says: which engine is faster under each load, what the number of workers does, what each change costs.
 
+use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeMap;
+
 use crate::judge::measure;
-use crate::judge::stats::Ratio;
+use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
 use crate::judge::study::{Group, Study};
 use crate::plans::model::{Cell, Section, Target, TargetKind, Work};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
@@ -28,16 +31,11 @@ impl LoadVerdict<'_> {
     }
 }
 
-/// Returns the ratio `a / b` in requests per second.
-fn rates(study: &Study, a: &Group<'_>, b: &Group<'_>) -> Option<Ratio> {
-    Ratio::of_blocks(&study.paired(a, b, measure::rate))
-}
-
 /// Returns the verdict for each load of a section in which both engines ran.
 pub(crate) fn by_load<'a>(study: &'a Study, section: Section) -> Vec<LoadVerdict<'a>> {
     let is_thread = |cell: &Cell| cell.section == section && cell.target == THREAD && cell.work == Work::Load;
     let verdict = |thread: Group<'a>| {
-        let against = |target| rates(study, &study.twin(thread.cell, target)?, &thread);
+        let against = |target| study.twin(thread.cell, target)?.against(&thread, measure::rate);
         Some(LoadVerdict { cell: thread.cell, ratio: against(ASYNC)?, control: against(AGAIN) })
     };
     study.groups(is_thread).into_iter().filter_map(verdict).collect()
@@ -71,11 +69,83 @@ pub(crate) fn workers(study: &Study) -> Vec<Workers<'_>> {
         let equal = study.plan.targets.iter().filter(is_equal).map(|other| (other.id.as_str(), true));
         for (b, is_architecture) in equal.chain(engine.map(|engine| (engine, false))) {
             let other = study.twin(group.cell, b);
-            let Some(ratio) = other.and_then(|other| rates(study, &group, &other)) else { continue };
+            let Some(ratio) = other.and_then(|other| group.against(&other, measure::rate)) else { continue };
             found.push(Workers { cell: group.cell, a: ours.id.clone(), b: b.into(), ratio, is_architecture });
         }
     }
     found
+}
+
+/// The web servers under one load.
+#[derive(Debug)]
+pub(crate) struct Servers<'a> {
+    pub(crate) cell: &'a Cell,
+    /// Each server with its requests per second: the geometric mean over the compared blocks. So two compared rates
+    /// have the ratio of the verdict. A server that is not compared has the mean over its own blocks.
+    pub(crate) rates: Vec<(Group<'a>, Option<f64>)>,
+    /// Number of leaders at the begin of `rates`: the fastest server, then those that cannot be told apart from it. 0
+    /// without a verdict.
+    pub(crate) leaders: usize,
+    /// The factor up to which the leaders differ.
+    pub(crate) within: f64,
+    /// The fastest other program that every leader beats, and the factors: the ends of all intervals.
+    pub(crate) beaten: Option<(Group<'a>, f64, f64)>,
+    /// Number of the compared blocks.
+    pub(crate) blocks: usize,
+}
+
+/// Returns the verdict about the web servers under each load. Ranked servers with enough blocks are compared, in the
+/// blocks that all of them have.
+pub(crate) fn servers(study: &Study) -> Vec<Servers<'_>> {
+    let mut loads: BTreeMap<_, Vec<Group<'_>>> = BTreeMap::new();
+    for group in study.section(Section::Servers) {
+        loads.entry((group.cell.connections, group.cell.threads)).or_default().push(group);
+    }
+    loads.into_values().map(|groups| of_servers(study, groups)).collect()
+}
+
+fn of_servers<'a>(study: &Study, groups: Vec<Group<'a>>) -> Servers<'a> {
+    let by_block = |group: &Group<'_>| group.by_block(measure::rate);
+    let is_compared = |group: &&Group<'_>| group.is_ranked() && by_block(group).len() >= ENOUGH_BLOCKS;
+    let all: Vec<_> = groups.iter().filter(is_compared).map(by_block).collect();
+    let in_common = |group: &Group<'_>| {
+        let mut rates = by_block(group);
+        rates.retain(|block, _| !is_compared(&group) || all.iter().all(|other| other.contains_key(block)));
+        rates.into_values().collect::<Vec<f64>>()
+    };
+    let ratio = |a: &Group<'_>, b: &Group<'_>| {
+        let pairs = in_common(a).into_iter().zip(in_common(b)).map(|(a, b)| a / b);
+        Ratio::of_blocks(&pairs.collect::<Vec<_>>())
+    };
+    let lead = |a: &Group<'_>, b: &Group<'_>| match ratio(a, b)?.verdict() {
+        Verdict::Faster(low, high) => Some((low, high)),
+        _ => None,
+    };
+    let rate = |group: &Group<'_>| Some(Ratio::of_blocks(&in_common(group))?.ratio);
+    let mut order: Vec<_> = groups.iter().filter(is_compared).cloned().collect();
+    order.sort_by(|a, b| rate(b).partial_cmp(&rate(a)).unwrap_or(Ordering::Equal));
+    let mut counts: Vec<usize> = groups.iter().filter(|g| g.is_ranked()).map(|g| by_block(g).len()).collect();
+    counts.sort_by_key(|count| Reverse(*count));
+    // A pair has as many blocks as the server with fewer of them.
+    let common = order.first().filter(|_| order.len() > 1).map(|best| in_common(best).len());
+    let blocks = common.or(counts.get(1).copied()).unwrap_or(0);
+    let is_verdict = common.is_some_and(|blocks| blocks >= ENOUGH_BLOCKS);
+    let (leaders, others): (Vec<_>, Vec<_>) =
+        order.iter().filter(|_| is_verdict).cloned().partition(|group| lead(&order[0], group).is_none());
+    let reaches = leaders.iter().flat_map(|a| leaders.iter().filter_map(|b| ratio(a, b))).map(|r| r.reach());
+    let is_ours = |group: &Group<'_>| study.kind(&group.cell.target) == Some(TargetKind::Engine);
+    let is_other = |group: &&Group<'_>| !(is_ours(group) && leaders.iter().all(is_ours));
+    let beaten = others.iter().filter(is_other).find_map(|other| {
+        let leads: Option<Vec<_>> = leaders.iter().map(|leader| lead(leader, other)).collect();
+        let ends = |(low, high): (f64, f64), (a, b)| (low.min(a), high.max(b));
+        let (low, high) = leads?.into_iter().reduce(ends)?;
+        Some((other.clone(), low, high))
+    });
+    let within = reaches.fold(1.0, f64::max);
+    let (cell, count) = (groups[0].cell, leaders.len());
+    let rest = groups.iter().filter(|group| !is_verdict || !is_compared(group)).cloned();
+    let rates = leaders.into_iter().chain(others).chain(rest).map(|group| (group.clone(), rate(&group)));
+    Servers { cell, rates: rates.collect(), leaders: count, within, beaten, blocks }
 }
 
 /// A change and its baseline.
@@ -98,25 +168,25 @@ pub(crate) fn costs(study: &Study) -> Vec<Cost<'_>> {
     let with_baseline = changed.into_iter().map(|group| {
         let baseline = study.target(&group.cell.target).and_then(|target| target.baseline.clone());
         let baseline = baseline.and_then(|id| study.twin(group.cell, &id));
-        cost(study, study.title(&group.cell.target), group, baseline)
+        cost(study.title(&group.cell.target), group, baseline)
     });
     let reuse = study.section(Section::Reuse).into_iter().map(|group| {
         let kept = study.twin(&Cell { keep_alive: true, ..group.cell.clone() }, &group.cell.target);
-        cost(study, format!("{}: a connection per request", study.title(&group.cell.target)), group, kept)
+        cost(format!("{}: a connection per request", study.title(&group.cell.target)), group, kept)
     });
     with_baseline.chain(reuse).collect()
 }
 
-fn cost<'a>(study: &Study, name: String, changed: Group<'a>, baseline: Option<Group<'a>>) -> Cost<'a> {
-    let ratio = baseline.as_ref().and_then(|baseline| rates(study, &changed, baseline));
+fn cost<'a>(name: String, changed: Group<'a>, baseline: Option<Group<'a>>) -> Cost<'a> {
+    let ratio = baseline.as_ref().and_then(|baseline| changed.against(baseline, measure::rate));
     Cost { name, changed, baseline, ratio }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::stats::Verdict;
     use crate::judge::synthetic::Run;
+    use crate::plans::targets::{DIRECT, SERVE_ASYNC, SERVE_THREAD};
 
     #[test]
     fn the_verdict_finds_the_difference_that_was_made() {
@@ -129,6 +199,53 @@ mod tests {
             assert!((verdict.ratio.ratio / made - 1.0).abs() < 0.02, "{verdict:?}");
             assert!(verdict.sentence().starts_with("async is faster by "), "{}", verdict.sentence());
             assert!(verdict.ratio.blocks.len() == 12 && verdict.noise() < 1.02, "{verdict:?}");
+        }
+    }
+
+    /// Requests per second of the file servers in each block, the expected leaders, the beaten program, and the number
+    /// of compared blocks.
+    type ServerCase<'a> = ([&'a [u64]; 3], &'a [&'a str], Option<&'a str>, usize);
+
+    #[test]
+    fn the_fastest_web_servers_have_the_largest_rates_and_are_held_against_the_other_program() {
+        let [thread, asynchronous, nginx] = [SERVE_THREAD, SERVE_ASYNC, DIRECT];
+        let cases: [ServerCase<'_>; 5] = [
+            // The engines are level: the verdict is about both against nginx.
+            (
+                [&[90, 97, 92, 95, 91, 95], &[92, 94, 95, 93, 94, 92], &[50, 54, 53, 51, 52, 50]],
+                &[asynchronous, thread],
+                Some(nginx),
+                6,
+            ),
+            // The slower engine is no other program.
+            (
+                [&[200, 201, 202, 203, 204, 205], &[180, 181, 182, 183, 184, 185], &[51, 52, 53, 54, 55, 56]],
+                &[thread],
+                Some(nginx),
+                6,
+            ),
+            ([&[100; 6], &[101; 6], &[150; 6]], &[nginx], Some(asynchronous), 6),
+            // A mean over a block that another server does not have would be compared with nothing.
+            ([&[100, 101, 100, 102, 160], &[103, 104, 103, 105], &[50; 6]], &[asynchronous], Some(nginx), 4),
+            ([&[100; 3], &[50; 3], &[20; 3]], &[], None, 3),
+        ];
+        for (rates, leaders, beaten, blocks) in cases {
+            let rates = rates.map(|blocks| blocks.iter().map(|rate| rate * 1000).collect::<Vec<_>>());
+            let named = [thread, asynchronous, nginx].into_iter().zip(rates.iter().map(Vec::as_slice));
+            let study = Run::with_rates("bench", &named.collect::<Vec<_>>());
+            let found = &servers(&study)[0];
+            let first = found.rates[..found.leaders].iter();
+            let names: Vec<&str> = first.map(|(group, _)| group.cell.target.as_str()).collect();
+            let against = found.beaten.as_ref().map(|(group, ..)| group.cell.target.as_str());
+            assert_eq!((names.as_slice(), against, found.blocks), (leaders, beaten, blocks));
+            if let Some((other, low, high)) = &found.beaten {
+                let shown =
+                    found.rates.iter().find(|(group, _)| group.cell == other.cell).unwrap().1.unwrap();
+                let most = found.rates[0].1;
+                let ratio = most.unwrap() / shown;
+                assert!(*low <= ratio + 1e-9 && ratio <= high + 1e-9, "{low} {ratio} {high}");
+                assert!(found.rates.iter().all(|(_, rate)| *rate <= most));
+            }
         }
     }
 

@@ -6,9 +6,8 @@ use crate::judge::study::{Group, Measure, Study};
 use crate::judge::verdicts::{Cost, costs};
 use crate::report::doc::{Doc, plain};
 use crate::report::number::{change, dash, interval_change, load_cell, maybe, maybe_grouped};
-use crate::report::tables::mark;
-use crate::report::why;
 use crate::report::words::{self, english};
+use crate::report::{about, why};
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part("6. What each choice costs");
@@ -21,6 +20,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     costs.sort_by(|a, b| order(a).total_cmp(&order(b)));
     doc.text(english("costs", &[]));
     let mut table = words::table("costs");
+    let common = about::common(study);
     for Cost { name, changed, baseline, ratio } in &costs {
         // Each number without the change and with it.
         let both = [baseline.as_ref(), Some(changed)];
@@ -40,7 +40,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
         row.extend(median(measure::rate).map(maybe_grouped));
         row.extend(median(measure::cpu_us).map(maybe));
         row.extend(calls.map(maybe));
-        row.push(mark(study, changed));
+        row.push(changed.mark(&common));
         table.push_marked(!changed.is_ranked(), row);
     }
     doc.table(&table);

@@ -2,7 +2,7 @@
 //! side.
 
 use crate::report::number::short;
-use crate::report::svg::{Anchor, Svg, in_rows, text_width};
+use crate::report::svg::{Svg, in_rows, text_width};
 
 pub(crate) const WIDTH: f64 = 420.0;
 const LEFT: f64 = 58.0;
@@ -171,15 +171,15 @@ impl Chart {
         let top = heading + rows as f64 * LEGEND_ROW + 22.0;
         let mut svg = Svg::new(WIDTH, top + self.inside + BELOW);
         if heading > 0.0 {
-            svg.text("strong", (4.0, 14.0), Anchor::Start, &self.heading);
+            svg.text("strong", (4.0, 14.0), &self.heading);
         }
         for (Series { name, colour, stroke, .. }, (x, row)) in named.into_iter().zip(places) {
             let y = heading + row as f64 * LEGEND_ROW + 13.0;
             let stroke = if *stroke == Stroke::Thin { "" } else { stroke.class() };
             svg.line(&format!("curve{stroke} s{colour}"), (x, y - 4.0), (x + 20.0, y - 4.0));
-            svg.text("", (x + 26.0, y), Anchor::Start, name);
+            svg.text("", (x + 26.0, y), name);
         }
-        svg.text("muted", (4.0, top - 9.0), Anchor::Start, &self.y.title);
+        svg.text("muted", (4.0, top - 9.0), &self.y.title);
         self.axes(&mut svg, top);
         self.series.iter().for_each(|series| self.curve(&mut svg, top, series));
         svg
@@ -197,7 +197,7 @@ impl Chart {
             // A tick without room for its label is left out.
             if last - y >= 13.0 {
                 svg.line("grid", (LEFT, y), (WIDTH - RIGHT, y));
-                svg.text("muted", (LEFT - 6.0, y + 4.0), Anchor::End, text);
+                svg.text("muted end", (LEFT - 6.0, y + 4.0), text);
                 last = y;
             }
         }
@@ -208,13 +208,13 @@ impl Chart {
             let at = x.min(WIDTH - half - 1.0);
             if at - half >= free {
                 svg.line("axis", (x, bottom), (x, bottom + 4.0));
-                svg.text("muted", (at, bottom + 16.0), Anchor::Middle, text);
+                svg.text("muted middle", (at, bottom + 16.0), text);
                 free = at + half + 4.0;
             }
         }
         svg.line("axis", (LEFT, bottom), (WIDTH - RIGHT, bottom));
         let middle = (LEFT + WIDTH - RIGHT) / 2.0;
-        svg.text("muted", (middle, bottom + 33.0), Anchor::Middle, &self.x.title);
+        svg.text("muted middle", (middle, bottom + 33.0), &self.x.title);
     }
 
     fn curve(&self, svg: &mut Svg, top: f64, series: &Series) {

@@ -10,14 +10,7 @@ use crate::report::svg::Svg;
 #[derive(Debug, Default)]
 pub(crate) struct Doc {
     pub(crate) text: String,
-    pub(crate) drawings: BTreeMap<String, Drawing>,
-}
-
-/// A drawing of ours, or a complete SVG file.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Drawing {
-    Ours(Svg),
-    File(String),
+    pub(crate) drawings: BTreeMap<String, Svg>,
 }
 
 /// A plot or picture, or the sentence that says why it is missing.
@@ -28,12 +21,12 @@ pub(crate) struct Figure {
     pub(crate) title: String,
     /// How to read the figure.
     pub(crate) reading: String,
-    pub(crate) drawing: Result<Drawing, String>,
+    pub(crate) drawing: Result<Svg, String>,
 }
 
 impl Figure {
     pub(crate) fn new(name: &str, title: &str, reading: &str, svg: Option<Svg>, missing: &str) -> Figure {
-        let drawing = svg.map(Drawing::Ours).ok_or_else(|| missing.to_owned());
+        let drawing = svg.ok_or_else(|| missing.to_owned());
         Figure { name: name.into(), title: title.into(), reading: reading.into(), drawing }
     }
 }
@@ -183,10 +176,7 @@ impl Doc {
 
     /// Returns the drawings as files with these names.
     pub(crate) fn files(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        self.drawings.iter().map(|(name, drawing)| match drawing {
-            Drawing::Ours(svg) => (name.clone(), svg.standalone(name)),
-            Drawing::File(text) => (name.clone(), text.clone()),
-        })
+        self.drawings.iter().map(|(name, svg)| (name.clone(), svg.standalone(name)))
     }
 
     /// Ends the text with one line feed.

@@ -1,15 +1,14 @@
 //! The first screen of the report: the questions of the assignment and their answers, in each language.
 
-use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use crate::judge::measure;
 use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
 use crate::judge::study::{Group, Measure, Study};
-use crate::judge::verdicts::{self, Cost, LoadVerdict};
+use crate::judge::verdicts::{self, Cost, LoadVerdict, Servers};
 use crate::plans::model::{Section, TargetKind};
 use crate::plans::targets::{ASYNC, THREAD};
-use crate::report::doc::{Doc, Drawing, Table, anchor, plain};
+use crate::report::doc::{Doc, Table, anchor, plain};
 use crate::report::failures::failed;
 use crate::report::number::{dash, maybe, maybe_grouped, name, signed};
 use crate::report::plots::targets;
@@ -59,7 +58,9 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
         let short = |measure: Measure| both(&|group| maybe(group.median(measure)));
         let whole = |measure: Measure| both(&|group| maybe_grouped(group.median(measure)));
         let faster = match groups.iter().find(|group| !group.is_ranked()) {
-            Some(group) => say(lang, "not_ranked", &[&format!("{} ({})", group.cell.target, group.mark())]),
+            Some(group) => {
+                say(lang, "not_ranked", &[&format!("{} ({})", group.cell.target, group.mark(&[]))])
+            }
             None => winner(lang, ratio, ASYNC, THREAD),
         };
         let opened = cell.opened();
@@ -102,31 +103,47 @@ pub(crate) fn verdicts(study: &Study, lang: Lang) -> Vec<String> {
     verdicts::by_load(study, Section::Assignment).iter().map(|verdict| sentence(lang, verdict)).collect()
 }
 
-/// Compares the two fastest web servers under each load.
+/// Returns which web server is fastest under a load, by how much, and which faster number is not compared.
+fn fastest(study: &Study, lang: Lang, servers: &Servers<'_>) -> String {
+    let Servers { rates, leaders, within, beaten, blocks, .. } = servers;
+    let bold = |(group, _): &(Group<'_>, _)| format!("**{}**", name(study, group));
+    let leaders = &rates[..*leaders];
+    let names = leaders.iter().map(bold).collect::<Vec<_>>().join(&say(lang, "and", &[]));
+    let mut said = match leaders.len() {
+        0 => say(lang, "too_few", &[blocks, &ENOUGH_BLOCKS]),
+        1 => names,
+        _ => say(lang, "level", &[&names, &percent(lang, *within)]),
+    };
+    if let Some((other, low, high)) = beaten {
+        let values: [&dyn Display; 3] = [&percent(lang, *low), &percent(lang, *high), &name(study, other)];
+        said +=
+            &if leaders.len() > 1 { say(lang, "each_ahead", &values) } else { say(lang, "ahead", &values) };
+    }
+    let most = leaders.first().and_then(|(_, rate)| *rate).unwrap_or(f64::INFINITY);
+    for (group, _) in rates.iter().filter(|(_, rate)| *rate > Some(most)) {
+        said += &say(lang, "larger", &[&name(study, group), &group.mark(&[])]);
+    }
+    said
+}
+
 fn servers(study: &Study, lang: Lang, doc: &mut Doc) {
-    let groups = study.section(Section::Servers);
-    let targets = targets(&groups);
+    let targets = targets(&study.section(Section::Servers));
     if targets.len() < 2 {
         return;
     }
     doc.heading(&say(lang, "which_server", &[]));
-    let mut head = vec!["wrk -c, -t".to_owned(), say(lang, "faster", &[])];
+    let mut head = vec!["wrk -c, -t".to_owned(), say(lang, "fastest", &[])];
     head.extend(targets.iter().map(|target| plain(&study.title(target))));
     let mut table = Table::new(&say(lang, "servers_caption", &[]), 2, &head);
-    let mut seen = BTreeSet::new();
-    for cell in groups.iter().map(|group| group.cell).filter(|c| seen.insert((c.connections, c.threads))) {
-        let twins: Vec<_> = targets.iter().map(|target| study.twin(cell, target)).collect();
-        let rate = |group: &Group<'_>| group.median(measure::rate).unwrap_or(0.0);
-        let mut order: Vec<_> = twins.iter().flatten().filter(|group| group.is_ranked()).collect();
-        order.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
-        let fastest = match order[..] {
-            [first, second, ..] => Ratio::of_blocks(&study.paired(first, second, measure::rate))
-                .map(|ratio| winner(lang, &ratio, &name(study, first), &name(study, second))),
-            _ => None,
+    for servers in verdicts::servers(study) {
+        let load = format!("{}, {}", servers.cell.connections, servers.cell.threads);
+        let rate = |target: &&str| {
+            let (group, rate) = servers.rates.iter().find(|(group, _)| group.cell.target == *target)?;
+            let mark = if group.is_ranked() { String::new() } else { format!(" ({})", group.mark(&[])) };
+            Some(maybe_grouped(*rate) + &mark)
         };
-        let load = format!("{}, {}", cell.connections, cell.threads);
-        let rates = twins.iter().map(|group| maybe_grouped(group.as_ref().map(rate)));
-        table.push([load, dash(fastest)].into_iter().chain(rates));
+        let said = fastest(study, lang, &servers);
+        table.push([load, said].into_iter().chain(targets.iter().map(|target| dash(rate(target)))));
     }
     doc.table(&table);
 }
@@ -226,7 +243,7 @@ pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
     doc.heading(&say(lang, "picture", &[]));
     let caption = say(lang, "picture_caption", &[]);
     doc.text(format!("[![{caption}](experiment.svg)](experiment.svg)"));
-    doc.drawings.insert("experiment.svg".into(), Drawing::Ours(picture::draw(study)));
+    doc.drawings.insert("experiment.svg".into(), picture::draw(study));
 }
 
 /// Writes the glossary.
@@ -238,4 +255,29 @@ pub(crate) fn glossary(lang: Lang, doc: &mut Doc) {
     doc.table(&table);
     doc.heading(&say(lang, "try", &[]));
     doc.block("sh", &say(lang, "quick_start", &[]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::synthetic::Run;
+    use crate::plans::targets::DIRECT;
+    use crate::run::raw::Found;
+
+    #[test]
+    fn a_larger_number_that_is_not_compared_is_explained() {
+        let mut run = Run::new("bench");
+        for raw in run.raws.iter_mut().filter(|raw| raw.cell.target == DIRECT) {
+            let Found::Load(load) = &mut raw.found else { continue };
+            load.probe.fresh.errors.corrupt = 3;
+        }
+        let study = run.study();
+        let said = fastest(&study, Lang::En, &verdicts::servers(&study)[0]);
+        for part in [
+            "**Neraca file server, ",
+            "; the larger number of nginx, asked directly is not compared (NO: G10)",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
 }

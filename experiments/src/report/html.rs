@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use pulldown_cmark::{Alignment, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
-use crate::report::doc::{Doc, Drawing, anchor};
-use crate::report::svg::{COLOURS, RULES, escape};
+use crate::report::doc::{Doc, anchor};
+use crate::report::svg::{COLOURS, RULES, Svg, escape};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -24,8 +22,8 @@ pub(crate) fn render(doc: &Doc, language: &str) -> String {
     let contents = if contents.is_empty() { contents } else { format!("\n<nav><ol>\n{contents}</ol></nav>") };
     body.insert_str(end, &contents);
     format!(
-        "<!doctype html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
+        "<!doctype html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{}</title>\n\
          <style>\n{COLOURS}{STYLE}{RULES}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
         escape(&title)
     )
@@ -61,11 +59,11 @@ fn until<'a>(events: &mut impl Iterator<Item = Event<'a>>, end: TagEnd) -> Vec<E
 }
 
 struct Page<'a> {
-    drawings: &'a BTreeMap<String, Drawing>,
+    drawings: &'a BTreeMap<String, Svg>,
     out: Vec<Event<'a>>,
     contents: String,
     title: String,
-    /// True inside of a small copy of a drawing, which has no anchor of its own.
+    /// True inside of a small copy of a drawing.
     is_small: bool,
 }
 
@@ -133,17 +131,13 @@ impl<'a> Page<'a> {
         self.is_small = false;
     }
 
-    /// Writes a drawing into the page. A complete file is isolated as an image of its own.
+    /// Writes a drawing into the page. A small copy only refers to the drawing itself.
     fn image(&mut self, to: &str, alternative: &str) {
-        let id = if self.is_small { String::new() } else { format!(" id=\"{}\"", figure_id(to)) };
+        let id = figure_id(to);
         self.html(match self.drawings.get(to) {
-            Some(Drawing::Ours(svg)) => {
-                format!("<span class=\"drawing\"{id}>{}</span>\n", svg.inline(alternative))
-            }
-            Some(Drawing::File(text)) => {
-                let (data, alternative) = (STANDARD.encode(text), escape(alternative));
-                let source = format!("src=\"data:image/svg+xml;base64,{data}\"");
-                format!("<a href=\"{to}\"><img{id} alt=\"{alternative}\" {source}></a>\n")
+            Some(svg) if self.is_small => svg.reference(id, alternative),
+            Some(svg) => {
+                format!("<span class=\"drawing\" id=\"{id}\">{}</span>\n", svg.inline(id, alternative))
             }
             None => escape(alternative),
         });
@@ -208,10 +202,9 @@ fn figure_id(file: &str) -> &str {
 mod tests {
     use super::*;
     use crate::report::doc::{Table, plain};
-    use crate::report::svg::Svg;
 
     fn doc(text: &str) -> Doc {
-        let drawings = BTreeMap::from([("x.svg".to_owned(), Drawing::Ours(Svg::new(1.0, 1.0)))]);
+        let drawings = BTreeMap::from([("x.svg".to_owned(), Svg::new(1.0, 1.0))]);
         Doc { text: text.into(), drawings }
     }
 

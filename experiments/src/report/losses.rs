@@ -1,7 +1,7 @@
 //! Our engines against the other balancers: where we lose, with the interval.
 
 use crate::judge::measure;
-use crate::judge::stats::{Ratio, Verdict, median};
+use crate::judge::stats::{Ratio, Verdict};
 use crate::judge::study::{Group, Measure, Study};
 use crate::plans::model::{Section, TargetKind, What};
 use crate::report::doc::{Doc, Table};
@@ -61,23 +61,19 @@ fn comparison(
     (measured, measure, more): &(&str, Measure, bool),
 ) -> Option<Comparison> {
     (ours.is_ranked() && theirs.is_ranked()).then_some(())?;
-    let ratios = study.paired(ours, theirs, *measure);
-    let gains: Vec<f64> = ratios.into_iter().map(|r| if *more { r } else { 1.0 / r }).collect();
+    let gain = if *more { ours.against(theirs, *measure) } else { theirs.against(ours, *measure) };
     let load = format!("`{}`, {}", load_name(ours.cell), bytes(ours.cell.body_bytes));
     Some(Comparison {
         words: [name(study, ours), name(study, theirs), load, (*measured).to_owned()],
         ours: ours.median(*measure)?,
         theirs: theirs.median(*measure)?,
-        gain: Ratio::of_blocks(&gains)?,
+        gain: gain?,
     })
 }
 
 /// Compares the KB per idle connection.
 fn compare_memory(study: &Study) -> Vec<Comparison> {
-    let kb = |group: &Group<'_>| {
-        let runs: Vec<f64> = group.runs.iter().filter_map(|run| measure::idle_kb(run)).collect();
-        median(&runs).filter(|kb| *kb > 0.0)
-    };
+    let kb = |group: &Group<'_>| group.idle_kb().filter(|kb| *kb > 0.0);
     let groups = study.section(Section::Memory);
     let known = groups.iter().filter_map(|group| Some((group, kb(group)?)));
     let (theirs, ours): (Vec<_>, Vec<_>) = known.partition(|(group, _)| is_other(study, &group.cell.target));

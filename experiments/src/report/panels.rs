@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::judge::measure;
-use crate::judge::stats::{Ratio, median};
+use crate::judge::stats::median;
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, LoadVerdict};
 use crate::plans::model::Section;
@@ -24,20 +24,10 @@ const PARTS: [(&str, &str); 4] = [
     ("client", "bar light s4"),
 ];
 
-/// Returns the groups of the load with which most balancers were measured.
-fn balancers(study: &Study) -> Vec<Group<'_>> {
-    let heaviest = |section| {
-        let mut groups = study.section(section);
-        let most = groups.iter().map(|group| group.cell.connections).max();
-        let is_known = |group: &Group<'_>| group.median(measure::cpu_us).is_some();
-        groups.retain(|group| Some(group.cell.connections) == most && is_known(group));
-        (groups.len() > 1).then_some(groups)
-    };
-    [Section::Peers, Section::Assignment].into_iter().find_map(heaviest).unwrap_or_default()
-}
-
 fn cpu_by_role(study: &Study) -> Figure {
-    let groups = balancers(study);
+    // The load with which most balancers were measured.
+    let mut groups = study.heaviest(&[Section::Peers, Section::Assignment]);
+    groups.retain(|group| group.median(measure::cpu_us).is_some());
     let of = |group: &Group<'_>, role| {
         let loads = group.loads();
         let values = loads.into_iter().filter_map(|(_, load)| measure::role_cpu_us(load, role));
@@ -91,7 +81,7 @@ fn crossover(study: &Study) -> Figure {
                     && (cell.target == THREAD) == is_thread
             })
         };
-        Ratio::of_blocks(&study.paired(of(false)?, of(true)?, measure::rate))
+        of(false)?.against(of(true)?, measure::rate)
     };
     let draw = |body: &u64| {
         let row = |delay: &u64| {

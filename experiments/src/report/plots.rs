@@ -106,15 +106,7 @@ pub(crate) fn latency_by_concurrency(study: &Study) -> Figure {
 
 /// Returns the groups of the heaviest load of the assignment, or the best replacement if it was not measured.
 fn best_groups(study: &Study) -> Vec<Group<'_>> {
-    let heaviest = |section| {
-        let mut groups = study.section(section);
-        let load = |group: &Group<'_>| (group.cell.connections, group.cell.threads);
-        let most = groups.iter().map(load).max();
-        groups.retain(|group| Some(load(group)) == most);
-        groups.iter().any(|group| !group.loads().is_empty()).then_some(groups)
-    };
-    let sections = [Section::Assignment, Section::Concurrency, Section::Peers];
-    sections.into_iter().find_map(heaviest).unwrap_or_default()
+    study.heaviest(&[Section::Assignment, Section::Concurrency, Section::Peers])
 }
 
 /// Returns the median of each percentile that most runs of a group have.

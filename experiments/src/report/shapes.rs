@@ -4,7 +4,7 @@
 use crate::judge::stats::{Ratio, Verdict};
 use crate::report::chart::WIDTH;
 use crate::report::number;
-use crate::report::svg::{Anchor, Svg, in_rows, text_width};
+use crate::report::svg::{Svg, in_rows, text_width};
 
 /// One bar of parts.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,22 +24,22 @@ pub(crate) fn bars(title: &str, parts: &[(&str, &str)], bars: &[Bar]) -> Svg {
     let places = in_rows(parts.iter().map(|(name, _)| 19.0 + text_width(name, 11.0) + 12.0), WIDTH);
     let top = 22.0 + places.last().map_or(0, |(_, row)| row + 1) as f64 * 17.0;
     let mut svg = Svg::new(WIDTH, top + ROW * bars.len() as f64 + 8.0);
-    svg.text("muted", (4.0, 14.0), Anchor::Start, title);
+    svg.text("muted", (4.0, 14.0), title);
     for ((name, class), (x, row)) in parts.iter().zip(places) {
         let y = 22.0 + row as f64 * 17.0;
         svg.rect(class, (x, y), (14.0, 10.0), "");
-        svg.text("small", (x + 19.0, y + 9.5), Anchor::Start, name);
+        svg.text("small", (x + 19.0, y + 9.5), name);
     }
     for (i, bar) in bars.iter().enumerate() {
         let y = top + i as f64 * ROW;
-        svg.text("", (4.0, y + 14.0), Anchor::Start, &bar.label);
+        svg.text("", (4.0, y + 14.0), &bar.label);
         let mut x = 4.0;
         for ((name, class), value) in parts.iter().zip(&bar.values) {
             let width = value / most * (WIDTH - 8.0 - room);
             svg.rect(class, (x, y + 19.0), (width, 13.0), &format!("{name}: {}", number::short(*value)));
             x += width;
         }
-        svg.text("small", (x + 6.0, y + 30.0), Anchor::Start, &bar.said);
+        svg.text("small", (x + 6.0, y + 30.0), &bar.said);
     }
     svg
 }
@@ -65,7 +65,7 @@ pub(crate) fn ratios(title: &str, lines: &[Line], band: Option<(f64, f64)>) -> S
     let bottom = TOP + ROW * lines.len() as f64 + 6.0;
     let mut svg = Svg::new(WIDTH, bottom + 26.0);
     let x = |ratio: f64| WIDTH / 2.0 + ratio.ln() / reach * (WIDTH / 2.0 - 22.0);
-    svg.text("muted", (4.0, 14.0), Anchor::Start, title);
+    svg.text("muted", (4.0, 14.0), title);
     if let Some((low, high)) = band {
         let said = format!("A/A: {} to {}", number::ratio(low), number::ratio(high));
         svg.rect("band", (x(low), TOP), (x(high) - x(low), bottom - TOP), &said);
@@ -73,11 +73,11 @@ pub(crate) fn ratios(title: &str, lines: &[Line], band: Option<(f64, f64)>) -> S
     for tick in ratio_ticks(reach) {
         let class = if (tick - 1.0).abs() < 1e-9 { "axis" } else { "grid" };
         svg.line(class, (x(tick), TOP), (x(tick), bottom));
-        svg.text("muted", (x(tick), bottom + 16.0), Anchor::Middle, &format!("{tick}×"));
+        svg.text("muted middle", (x(tick), bottom + 16.0), &format!("{tick}×"));
     }
     for (i, Line { label, colour, ratio: Ratio { ratio, interval, blocks } }) in lines.iter().enumerate() {
         let y = TOP + i as f64 * ROW;
-        svg.text("small halo", (4.0, y + 13.0), Anchor::Start, label);
+        svg.text("small halo", (4.0, y + 13.0), label);
         let y = y + 25.0;
         if let Some((low, high)) = interval {
             svg.line(&format!("curve s{colour}"), (x(*low), y), (x(*high), y));
@@ -121,14 +121,14 @@ pub(crate) fn map(map: &Map, column_title: &str) -> Svg {
     let left = map.rows.iter().map(|(row, _)| text_width(row, 12.0)).fold(0.0, f64::max) + 14.0;
     let width = (WIDTH - left - 4.0) / map.columns.len().max(1) as f64;
     let mut svg = Svg::new(WIDTH, TOP + ROW * map.rows.len() as f64 + 12.0);
-    svg.text("strong", (4.0, 14.0), Anchor::Start, &map.heading);
-    svg.text("muted", (4.0, 34.0), Anchor::Start, column_title);
+    svg.text("strong", (4.0, 14.0), &map.heading);
+    svg.text("muted", (4.0, 34.0), column_title);
     for (i, column) in map.columns.iter().enumerate() {
-        svg.text("muted", (left + (i as f64 + 0.5) * width, 34.0), Anchor::Middle, column);
+        svg.text("muted middle", (left + (i as f64 + 0.5) * width, 34.0), column);
     }
     for (i, (row, ratios)) in map.rows.iter().enumerate() {
         let y = TOP + i as f64 * ROW;
-        svg.text("", (4.0, y + ROW / 2.0 + 2.0), Anchor::Start, row);
+        svg.text("", (4.0, y + ROW / 2.0 + 2.0), row);
         for (j, ratio) in ratios.iter().enumerate() {
             let x = left + j as f64 * width;
             let (inside, size) = ((x + 1.5, y + 1.5), (width - 3.0, ROW - 3.0));
@@ -137,7 +137,7 @@ pub(crate) fn map(map: &Map, column_title: &str) -> Svg {
                 svg.rect(&shade(sure.ratio), inside, size, "");
             }
             let text = ratio.as_ref().map_or("–".into(), |ratio| number::ratio(ratio.ratio));
-            svg.text("small", (x + width / 2.0, y + ROW / 2.0 + 4.0), Anchor::Middle, &text);
+            svg.text("small middle", (x + width / 2.0, y + ROW / 2.0 + 4.0), &text);
         }
     }
     svg
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_bar_is_as_long_as_its_parts() {
         let bar = |value| Bar { label: "a".into(), values: vec![value], said: "5".into() };
-        let text = bars("t", &[("user", "bar s0")], &[bar(10.0), bar(5.0)]).inline("x");
+        let text = bars("t", &[("user", "bar s0")], &[bar(10.0), bar(5.0)]).inline("id", "x");
         let width = |nth: usize| -> f64 {
             let rect = text.split("height=\"13\"").nth(nth).unwrap().rsplit("width=\"").next().unwrap();
             rect.split('"').next().unwrap().parse().unwrap()

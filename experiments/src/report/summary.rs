@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::judge::measure;
 use crate::judge::record::{Measured, Record};
 use crate::judge::stats::{Ratio, rounded};
-use crate::judge::study::{Group, Measure, Study};
+use crate::judge::study::{Group, Study};
 use crate::judge::verdict::Validity;
 use crate::judge::verdicts::{Cost, LoadVerdict, by_load, costs};
 use crate::plans::build::hex;
@@ -14,37 +14,6 @@ use crate::plans::model::{SCHEMA, Section};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::about::reasons;
 use crate::report::failures::{CLASSES, failed};
-
-/// The columns with numbers of a load.
-const NUMBERS: [(&str, Measure); 27] = [
-    ("requests_per_second", measure::rate),
-    ("success", measure::success),
-    ("failed", measure::failed),
-    ("latency_ms", measure::latency_ms),
-    ("waiting_ms", measure::waiting_ms),
-    ("kept_waiting_ms", measure::kept_waiting_ms),
-    ("waiting_p99_ms", measure::waiting_p99_ms),
-    ("total_p99_ms", measure::total_p99_ms),
-    ("total_max_ms", measure::total_max_ms),
-    ("transferred_kb", measure::transferred_kb),
-    ("transfer_kb_per_second", measure::transfer_kb_s),
-    ("target_user_us", measure::user_us),
-    ("target_system_us", measure::system_us),
-    ("client_cpu_us", measure::client_cpu_us),
-    ("backends_cpu_us", measure::backends_cpu_us),
-    ("client_share", measure::client_share),
-    ("idle_share", measure::idle_share),
-    ("voluntary_switches", measure::voluntary),
-    ("involuntary_switches", measure::involuntary),
-    ("run_delay_us", measure::run_delay_us),
-    ("would_blocks", measure::would_blocks),
-    ("wakeups", measure::wakeups),
-    ("jobs", measure::jobs),
-    ("queue_wait_us", measure::queue_wait_us),
-    ("peak_mb", measure::peak_mb),
-    ("fairness", measure::fairness),
-    ("probes", |_, load| Some(load.probe.ok as f64)),
-];
 
 fn number(value: Option<f64>) -> Value {
     value.filter(|v| v.is_finite()).map_or(Value::Null, |v| json!(rounded(v)))
@@ -72,7 +41,7 @@ fn of_record(record: &Record) -> Value {
     });
     match &record.measured {
         Measured::Load(load) => {
-            NUMBERS.iter().for_each(|(name, of)| row[*name] = number(of(cell, load)));
+            measure::COLUMNS.iter().for_each(|(name, of)| row[*name] = number(of(cell, load)));
             row["failures"] = json!(load.failures);
         }
         Measured::Idle(_) => row["idle_kb_per_connection"] = number(measure::idle_kb(record)),
@@ -154,18 +123,23 @@ pub(crate) fn json_text(study: &Study) -> String {
         lines(assignment(study)),
         lines(verdicts(study)),
         lines(overheads(study)),
-        lines(study.records.iter().map(of_record).collect())
+        lines(study.records.iter().filter(|record| !is_load(record)).map(of_record).collect())
     )
+}
+
+/// True for a record that has a row in the CSV. The JSON does not repeat it.
+fn is_load(record: &Record) -> bool {
+    matches!(record.measured, Measured::Load(_))
 }
 
 /// Returns the loads as CSV, one per row.
 pub(crate) fn csv_text(study: &Study) -> String {
     let facts = FACTS.split(' ').map(str::to_owned);
-    let numbers = NUMBERS.iter().map(|(name, _)| (*name).to_owned());
+    let numbers = measure::COLUMNS.iter().map(|(name, _)| (*name).to_owned());
     let failed = CLASSES.iter().map(|(class, _)| format!("failed_{class}"));
     let columns: Vec<String> = facts.chain(numbers).chain(failed).chain(["reasons".into()]).collect();
     let mut text = columns.join(",") + "\n";
-    for record in study.records.iter().filter(|record| matches!(record.measured, Measured::Load(_))) {
+    for record in study.records.iter().filter(|record| is_load(record)) {
         let row = of_record(record);
         let values = columns.iter().map(|column| match column.strip_prefix("failed_") {
             Some(class) => field(&row["failures"][class]),

@@ -7,20 +7,12 @@ pub(crate) const RULES: &str = include_str!("plot.css");
 /// The colours of the light and the dark theme.
 pub(crate) const COLOURS: &str = include_str!("colours.css");
 
-/// The anchor of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Anchor {
-    Start,
-    Middle,
-    End,
-}
-
 /// A drawing that is being made.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Svg {
     pub(crate) width: f64,
     pub(crate) height: f64,
-    body: String,
+    pub(crate) body: String,
 }
 
 pub(crate) fn escape(text: &str) -> String {
@@ -87,12 +79,6 @@ impl Svg {
         self.shape("rect", class, &[("x", x), ("y", y), ("width", width), ("height", height)], Some(title));
     }
 
-    /// Draws a rectangle with rounded corners.
-    pub(crate) fn panel(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64)) {
-        let places = [("x", x), ("y", y), ("width", width), ("height", height), ("rx", 6.0)];
-        self.shape("rect", class, &places, None);
-    }
-
     pub(crate) fn circle(&mut self, class: &str, (x, y): (f64, f64), radius: f64, title: &str) {
         self.shape("circle", class, &[("cx", x), ("cy", y), ("r", radius)], Some(title));
     }
@@ -103,24 +89,10 @@ impl Svg {
         let _ = writeln!(self.body, r#"<{name} class="{class}" points="{}"/>"#, points.join(" "));
     }
 
-    /// Draws an arrow along the points.
-    pub(crate) fn arrow(&mut self, class: &str, points: &[(f64, f64)]) {
-        self.path("polyline", &format!("arrow {class}"), points);
-        let [.., (x0, y0), (x, y)] = *points else { return };
-        let length = (x - x0).hypot(y - y0).max(1e-9);
-        let (dx, dy) = ((x - x0) / length, (y - y0) / length);
-        let back = |side: f64| (x - 7.0 * dx - side * 3.5 * dy, y - 7.0 * dy + side * 3.5 * dx);
-        self.path("polygon", &format!("head {class}"), &[(x, y), back(1.0), back(-1.0)]);
-    }
-
-    pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
+    /// Writes a text that begins at a place; with the class `middle` or `end`, the text is there or ends there.
+    pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
         let (x, y, text) = (n(x), n(y), escape(text));
-        let anchor = match anchor {
-            Anchor::Start => "",
-            Anchor::Middle => r#" text-anchor="middle""#,
-            Anchor::End => r#" text-anchor="end""#,
-        };
-        let _ = writeln!(self.body, r#"<text class="{class}" x="{x}" y="{y}"{anchor}>{text}</text>"#);
+        let _ = writeln!(self.body, r#"<text class="{class}" x="{x}" y="{y}">{text}</text>"#);
     }
 
     /// Puts drawings one below the other.
@@ -134,20 +106,38 @@ impl Svg {
         whole
     }
 
-    /// Returns the drawing for a page that contains [`RULES`] and [`COLOURS`]. Screen readers read `label`.
-    pub(crate) fn inline(&self, label: &str) -> String {
+    /// Returns the attributes that a drawing on a page has. Screen readers read `label`.
+    fn head(&self, label: &str) -> String {
         let (width, height, label) = (n(self.width), n(self.height), escape(label));
-        let head = format!(r#"class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{label}""#);
-        format!("<svg {head}>\n{}</svg>\n", self.body)
+        format!(r#"class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{label}""#)
     }
 
-    /// Returns the drawing as a separate file.
+    /// Returns the drawing for a page that contains [`RULES`] and [`COLOURS`]. The rules need
+    /// the class in a copy too.
+    pub(crate) fn inline(&self, id: &str, label: &str) -> String {
+        format!("<svg {}><g class=\"plot\" id=\"{id}-drawing\">\n{}</g></svg>\n", self.head(label), self.body)
+    }
+
+    /// Returns a copy of the drawing with this id on the same page.
+    pub(crate) fn reference(&self, id: &str, label: &str) -> String {
+        format!("<svg {}><use href=\"#{id}-drawing\"/></svg>", self.head(label))
+    }
+
+    /// Returns the drawing as a separate file, with the rules of the classes that it has.
     pub(crate) fn standalone(&self, label: &str) -> String {
         let (width, height, label) = (n(self.width), n(self.height), escape(label));
         let size = format!(r#"width="{width}" height="{height}" viewBox="0 0 {width} {height}""#);
+        // A rule stands on one line, after its selector.
+        let has = |rule: &&str| {
+            let names = rule.split('{').next().unwrap_or_default().split([' ', '.', ',']);
+            names
+                .filter(|name| !["", "plot", "text", "paper"].contains(name))
+                .all(|name| self.body.contains(name))
+        };
+        let rules = RULES.lines().filter(has).collect::<Vec<_>>().join("\n");
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" {size}>\n<title>{label}</title>\n\
-             <style>\n{COLOURS}{RULES}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n{}</svg>\n",
+             <style>\n{COLOURS}{rules}\n</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n{}</svg>\n",
             self.body
         )
     }
@@ -160,15 +150,15 @@ mod tests {
     #[test]
     fn a_drawing_is_well_formed_and_escaped() {
         let mut svg = Svg::new(100.0, 50.25);
-        svg.text("t", (1.0, 2.04), Anchor::End, "a < b & \"c\"");
+        svg.text("t end", (1.0, 2.04), "a < b & \"c\"");
         svg.rect("r", (-0.01, 0.0), (-5.0, 1.0), "what");
-        svg.arrow("x", &[(0.0, 0.0), (10.0, 0.0)]);
-        let text = svg.inline("label");
+        svg.path("polyline", "x", &[(0.0, 0.04), (10.0, 0.25)]);
+        let text = svg.inline("id", "label");
         for part in [
             r#"viewBox="0 0 100 50.2""#,
-            r#"<text class="t" x="1" y="2" text-anchor="end">a &lt; b &amp; &quot;c&quot;</text>"#,
+            r#"<text class="t end" x="1" y="2">a &lt; b &amp; &quot;c&quot;</text>"#,
             r#"x="0" y="0" width="0" height="1"><title>what</title></rect>"#,
-            r#"points="10,0 3,3.5 3,-3.5""#,
+            r#"points="0,0 10,0.2""#,
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
@@ -179,6 +169,6 @@ mod tests {
     fn stacked_drawings_stand_below_each_other() {
         let whole = Svg::stacked(&[Svg::new(10.0, 20.0), Svg::new(30.0, 5.0)]);
         assert_eq!((whole.width, whole.height), (30.0, 25.0));
-        assert!(whole.inline("x").contains("translate(0 20)"));
+        assert!(whole.inline("id", "x").contains("translate(0 20)"));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::judge::measure;
 use crate::judge::study::{Group, Measure, Study, load};
-use crate::judge::verdict::{Gate, Validity};
+use crate::judge::verdict::Validity;
 use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;
 use crate::report::about::{common, reasons};
@@ -14,6 +14,7 @@ use crate::report::words::{self, GATES_PART, english};
 /// Makes a table of loads, with the rows in the given order.
 fn load_table(study: &Study, groups: &[Group<'_>], caption: &str) -> Table {
     let mut table = Table { caption: caption.into(), ..words::table("loads") };
+    let common = common(study);
     for group in groups {
         let short = |measure: Measure| maybe(group.median(measure));
         let whole = |measure: Measure| maybe_grouped(group.median(measure));
@@ -29,25 +30,11 @@ fn load_table(study: &Study, groups: &[Group<'_>], caption: &str) -> Table {
             whole(measure::transferred_kb),
             whole(measure::rate),
             whole(measure::transfer_kb_s),
-            mark(study, group),
+            group.mark(&common),
         ];
         table.push_marked(group.validity() == Validity::Invalid, row);
     }
     table
-}
-
-/// Returns `yes`, or `NO` with the gates that failed. A remark that nearly every cell has is left out.
-pub(crate) fn mark(study: &Study, group: &Group<'_>) -> String {
-    let mark = group.mark();
-    if group.validity() == Validity::Invalid {
-        return mark;
-    }
-    let names = |gates: &[Gate]| gates.iter().map(|gate| format!("{gate:?}")).collect::<Vec<_>>();
-    let (common, all) = (names(&common(study)), names(&Gate::ALL));
-    let has = |names: &[String], word: &str| names.iter().any(|name| name == word);
-    let rest: Vec<&str> = mark.split(' ').filter(|word| !has(&common, word)).collect();
-    let text = rest.join(" ");
-    if rest.iter().any(|word| has(&all, word)) { text } else { text.replace("yes, see", "yes") }
 }
 
 /// Writes a table of loads, its failures, and why groups are not ranked.

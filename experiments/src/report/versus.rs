@@ -18,7 +18,7 @@ pub(crate) fn conditions(study: &Study) -> Vec<(Group<'_>, Group<'_>, Ratio)> {
     });
     let compared = others.into_iter().filter_map(|group| {
         let thread = study.twin(group.cell, THREAD)?;
-        let ratio = Ratio::of_blocks(&study.paired(&group, &thread, measure::rate))?;
+        let ratio = group.against(&thread, measure::rate)?;
         Some((group, thread, ratio))
     });
     compared.collect()

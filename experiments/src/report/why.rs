@@ -122,9 +122,9 @@ fn predictions([thread, asynchronous]: &[Group<'_>; 2]) -> Vec<(&'static str, &'
     found
 }
 
-fn explanation(study: &Study, groups: &[Group<'_>; 2], doc: &mut Doc) {
+fn explanation(groups: &[Group<'_>; 2], doc: &mut Doc) {
     let [thread, asynchronous] = groups;
-    let Some(measured) = Ratio::of_blocks(&study.paired(asynchronous, thread, measure::rate)) else {
+    let Some(measured) = asynchronous.against(thread, measure::rate) else {
         doc.text("No pair counts, so there is no ratio to explain.");
         return;
     };
@@ -166,7 +166,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
         Some(groups) => {
             doc.text(english("why", &[]));
             doc.table(&cost_table(study, &groups));
-            explanation(study, &groups, doc);
+            explanation(&groups, doc);
         }
         None => doc.text(english("no_pair", &[])),
     }

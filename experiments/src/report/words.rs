@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::report::doc::{Drawing, Figure, Table};
+use crate::report::doc::{Figure, Table};
 use crate::report::svg::Svg;
 
 /// Headings that other parts of the page link to.
@@ -75,7 +75,6 @@ struct Parts {
     texts: BTreeMap<String, String>,
     tables: BTreeMap<String, Table>,
     figures: BTreeMap<String, Caption>,
-    picture: BTreeMap<String, Vec<String>>,
 }
 
 static WORDS: LazyLock<Words> =
@@ -114,13 +113,8 @@ pub(crate) fn table(name: &str) -> Table {
 /// Returns a figure of parts.toml, with the values in its reading. Without a drawing the figure says why it is missing.
 pub(crate) fn figure(name: &str, values: &[&dyn Display], drawing: Option<Svg>) -> Figure {
     let Caption { title, reading, missing } = &PARTS.figures[name];
-    let drawing = drawing.map(Drawing::Ours).ok_or_else(|| missing.clone());
+    let drawing = drawing.ok_or_else(|| missing.clone());
     Figure { name: name.into(), title: title.clone(), reading: filled(reading, values), drawing }
-}
-
-/// Returns texts of the picture of the experiment.
-pub(crate) fn picture(name: &str) -> &'static [String] {
-    &PARTS.picture[name]
 }
 
 #[cfg(test)]
@@ -153,13 +147,12 @@ mod tests {
             let calls = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
             calls.filter(is_name).collect::<Vec<_>>().into_iter()
         };
-        let known: [(&str, Vec<&String>); 6] = [
+        let known: [(&str, Vec<&String>); 5] = [
             ("say(lang, \"", WORDS.texts.keys().collect()),
             (" text(\"", WORDS.texts.keys().collect()),
             ("english(\"", PARTS.texts.keys().collect()),
             ("words::table(\"", PARTS.tables.keys().collect()),
             ("words::figure(\"", PARTS.figures.keys().collect()),
-            ("words::picture(\"", PARTS.picture.keys().collect()),
         ];
         for (call, known) in known {
             let missing = used(call).find(|name| known.iter().all(|known| known != name));
