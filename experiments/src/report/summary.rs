@@ -123,13 +123,8 @@ pub(crate) fn json_text(study: &Study) -> String {
         lines(assignment(study)),
         lines(verdicts(study)),
         lines(overheads(study)),
-        lines(study.records.iter().filter(|record| !is_load(record)).map(of_record).collect())
+        lines(study.records.iter().map(of_record).collect())
     )
-}
-
-/// True for a record that has a row in the CSV. The JSON does not repeat it.
-fn is_load(record: &Record) -> bool {
-    matches!(record.measured, Measured::Load(_))
 }
 
 /// Returns the loads as CSV, one per row.
@@ -139,7 +134,7 @@ pub(crate) fn csv_text(study: &Study) -> String {
     let failed = CLASSES.iter().map(|(class, _)| format!("failed_{class}"));
     let columns: Vec<String> = facts.chain(numbers).chain(failed).chain(["reasons".into()]).collect();
     let mut text = columns.join(",") + "\n";
-    for record in study.records.iter().filter(|record| is_load(record)) {
+    for record in study.records.iter().filter(|record| matches!(record.measured, Measured::Load(_))) {
         let row = of_record(record);
         let values = columns.iter().map(|column| match column.strip_prefix("failed_") {
             Some(class) => field(&row["failures"][class]),

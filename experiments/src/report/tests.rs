@@ -168,10 +168,10 @@ fn an_edited_number_fails_the_check() {
     fs::remove_file(run.0.join(files::PACKED)).unwrap();
     for (name, from, to, expected) in [
         (RAW, "\"requests\":", "\"requests\":1", "requests_per_second"),
-        (RAW, "\"timeout\":0", "\"timeout\":1", "failed_timeout"),
+        (RAW, "\"timeout\":0", "\"timeout\":1", "failures: timeout"),
         (RAW, "\"peak_kb\":12000", "\"peak_kb\":12900", "raw_sha256"),
         (RAW, "wrk -c", "wrk -C", "raw_sha256"),
-        ("summary.json", "\"syscalls_per_request\":", "\"syscalls_per_request\":1", "summary.json: cells"),
+        ("summary.json", "\"requests_per_second\":", "\"requests_per_second\":1", "summary.json: cells"),
         ("summary.csv", ",thread,", ",threat,", "summary.csv"),
         (PLAN, "\"name\": \"smoke\"", "\"name\": \"bench\"", "plan.json"),
         (MANIFEST, "\"memory_mb\": 8000", "\"memory_mb\": 9000", "manifest"),
