@@ -19,6 +19,7 @@ use crate::run::exchange;
 use crate::run::files;
 use crate::run::lab::{self, Lab, Stopped, Trouble};
 use crate::run::manifest::{Manifest, Topology};
+use crate::run::ports::Reserved;
 use crate::run::raw::Raw;
 use progress::{describe, duration, summary};
 use results::Results;
@@ -84,6 +85,9 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Stopped> {
     };
     let name = (options.out.as_deref(), part);
     let results = Results::open(name, options.resume, &plan, &manifest(&plan, &diagnosis)?)?;
+    let fixed = plan.targets.iter().filter_map(|target| target.fixed.as_ref());
+    let _reserved =
+        Reserved::new(&fixed.flat_map(|fixed| fixed.backends.iter().copied().chain(fixed.listens)).collect());
     lab::with(neraca, stop, |lab| {
         let disturbance = options.disturb.then(|| disturb(lab)).transpose()?;
         let lab = Lab { disturbance: disturbance.as_ref().map(Program::group), ..lab.clone() };

@@ -151,7 +151,7 @@ fn stored(name: &str) -> Stored {
     let run = Run::new("smoke");
     let path = std::env::temp_dir().join(format!("neraca-lab-{name}-{}", std::process::id()));
     fs::create_dir_all(&path).unwrap();
-    files::write_json(&path.join(PLAN), &run.plan).unwrap();
+    files::write_compact(&path.join(PLAN), &run.plan).unwrap();
     files::write_json(&path.join(MANIFEST), &run.manifest).unwrap();
     fs::write(path.join(RAW), run.text()).unwrap();
     super::run(Some(&path), Lang::En).unwrap();
@@ -173,7 +173,7 @@ fn an_edited_number_fails_the_check() {
         (RAW, "wrk -c", "wrk -C", "raw_sha256"),
         ("summary.json", "\"requests_per_second\":", "\"requests_per_second\":1", "summary.json: cells"),
         ("summary.csv", ",thread,", ",threat,", "summary.csv"),
-        (PLAN, "\"name\": \"smoke\"", "\"name\": \"bench\"", "plan.json"),
+        (PLAN, "\"name\":\"smoke\"", "\"name\":\"bench\"", "plan.json"),
         (MANIFEST, "\"memory_mb\": 8000", "\"memory_mb\": 9000", "manifest"),
         ("report/README.md", "requests/s", "requests/second", "report/README.md"),
     ] {

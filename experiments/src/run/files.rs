@@ -48,6 +48,12 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Str
     fs::write(path, text).map_err(said(path))
 }
 
+/// Writes a JSON file on one line.
+pub(crate) fn write_compact<T: Serialize>(path: &Path, value: &T) -> Result<(), String> {
+    let text = serde_json::to_string(value).map_err(|error| error.to_string())? + "\n";
+    fs::write(path, text).map_err(said(path))
+}
+
 /// Appends a line to raw.ndjson and waits until it is on the disk.
 pub(crate) fn append(results: &Path, raw: &Raw) -> Result<(), String> {
     let line = serde_json::to_string(raw).map_err(|error| error.to_string())? + "\n";

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,9 @@ pub(crate) struct Distribution {
     pub(crate) percentiles: Vec<(f64, u64)>,
 }
 
-/// The number of samples of each value. Stored as an HdrHistogram (version 2, deflate) in base64.
+/// The number of samples of each value. Stored as an HdrHistogram (version 2) in hexadecimal
+/// digits: the file of a run is compressed as a whole, which is smaller than base64 of compressed histograms. Older runs
+/// have base64 and deflate.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Histogram(hdrhistogram::Histogram<u64>);
 
@@ -88,14 +90,18 @@ impl Histogram {
 impl Serialize for Histogram {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut bytes = Vec::new();
-        V2DeflateSerializer::new().serialize(&self.0, &mut bytes).map_err(S::Error::custom)?;
-        to.serialize_str(&STANDARD.encode(bytes))
+        V2Serializer::new().serialize(&self.0, &mut bytes).map_err(S::Error::custom)?;
+        to.serialize_str(&hex::encode(bytes))
     }
 }
 
 impl<'de> Deserialize<'de> for Histogram {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let bytes = STANDARD.decode(String::deserialize(from)?).map_err(D::Error::custom)?;
+        let text = String::deserialize(from)?;
+        let bytes = match hex::decode(&text) {
+            Ok(bytes) => bytes,
+            Err(_) => STANDARD.decode(&text).map_err(D::Error::custom)?,
+        };
         let histogram = Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(D::Error::custom)?;
         Ok(Histogram(histogram))
     }

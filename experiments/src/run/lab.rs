@@ -17,7 +17,7 @@ use crate::run::child::{Guard, Program};
 use crate::run::probe::request;
 use crate::run::reply::{Verdict, ask};
 use crate::run::wrk::{self, Client};
-use crate::run::{profile, site};
+use crate::run::{ports, profile, site};
 
 /// Time between two looks at files and processes during a run.
 const LOOK: Duration = Duration::from_millis(10);
@@ -26,7 +26,9 @@ pub(crate) const STRACE: &str = "strace.txt";
 
 /// Maximum time for a program to start listening.
 pub(crate) const START: Duration = Duration::from_secs(10);
-/// The same for a program of the user.
+/// Time for which the kernel keeps the port of a connection that has ended, and a little more.
+const TIME_WAIT: Duration = Duration::from_secs(65);
+/// Maximum time for a program of the user to start listening.
 const SLOW_START: Duration = Duration::from_secs(30);
 
 /// The reason why a measurement gave no numbers.
@@ -214,9 +216,7 @@ impl<'a> Lab<'a> {
         (ports, patience): (&[u16], Duration),
     ) -> Result<Server<'a>, Trouble> {
         let given: Vec<SocketAddr> = ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
-        if let Some(taken) = given.iter().find(|address| TcpStream::connect(address).is_ok()) {
-            return Err(Trouble::Failed(format!("{name}: {taken} is in use by another program")));
-        }
+        self.wait_for_ports(name, &given)?;
         let words: Vec<String> = words.iter().map(|word| fill(word, values)).collect();
         let [out, err, stats] = ["out", "err", "stats"].map(|end| self.scratch.join(format!("{name}.{end}")));
         for path in [&out, &stats] {
@@ -244,6 +244,21 @@ impl<'a> Lab<'a> {
             }
             self.pause(LOOK)?;
         }
+    }
+
+    /// Waits until a program can listen on fixed ports. An earlier connection may have used a port as its own, and then the
+    /// kernel keeps the port for a minute after the end of the connection.
+    fn wait_for_ports(&self, name: &str, addresses: &[SocketAddr]) -> Result<(), Trouble> {
+        let begun = Instant::now();
+        while let Some(taken) = addresses.iter().find(|address| !ports::is_free(**address)) {
+            // A program that was killed may need some time to end.
+            let patience = if TcpStream::connect(taken).is_ok() { START } else { TIME_WAIT };
+            if begun.elapsed() > patience {
+                return Err(Trouble::Failed(format!("{name}: {taken} is in use by another program")));
+            }
+            self.pause(10 * LOOK)?;
+        }
+        Ok(())
     }
 
     /// Checks that the target serves the right body, before any measurement.

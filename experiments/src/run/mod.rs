@@ -11,6 +11,7 @@ pub(crate) mod histogram;
 pub(crate) mod lab;
 pub(crate) mod manifest;
 pub(crate) mod message;
+pub(crate) mod ports;
 pub(crate) mod probe;
 pub(crate) mod proc;
 pub(crate) mod profile;

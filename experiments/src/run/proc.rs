@@ -52,9 +52,14 @@ fn members(group: u32) -> impl Iterator<Item = (Process, Stat)> {
         .filter(move |(_, stat)| stat.pgrp as u32 == group)
 }
 
-/// True when a process of the group still runs.
+/// True when a process of the group still runs. The first thread of a killed process is a zombie at once, but the process
+/// holds its ports until its last thread has ended.
 pub(crate) fn is_alive(group: u32) -> bool {
-    members(group).any(|(_, stat)| !matches!(stat.state, 'Z' | 'X'))
+    members(group).any(|(_, stat)| is_running(stat.state, stat.num_threads))
+}
+
+fn is_running(state: char, threads: i64) -> bool {
+    !matches!(state, 'Z' | 'X') || threads > 1
 }
 
 impl GroupCounters {
@@ -126,6 +131,20 @@ impl HostCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_runs_until_its_last_thread_has_ended() {
+        for (state, threads, running) in [
+            ('S', 1, true),
+            ('R', 9, true),
+            ('Z', 1, false),
+            ('Z', 0, false),
+            ('Z', 2, true),
+            ('X', 0, false),
+        ] {
+            assert_eq!(is_running(state, threads), running, "{state} with {threads} threads");
+        }
+    }
 
     #[test]
     fn netstat_has_names_and_values_on_lines_of_their_own() {

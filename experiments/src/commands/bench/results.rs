@@ -39,7 +39,7 @@ impl Results {
                 return Err(format!("--resume: there is no run in {shown}"));
             }
             fs::create_dir_all(&directory).map_err(files::said(&directory))?;
-            files::write_json(&directory.join(PLAN), plan)?;
+            files::write_compact(&directory.join(PLAN), plan)?;
             files::write_json(&path, manifest)?;
         }
         if let Some(what) = difference(&files::read_json(&path)?, manifest) {

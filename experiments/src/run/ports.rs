@@ -1,0 +1,72 @@
+//! Fixed ports of programs. The kernel must not give such a port to a connection, or else the program cannot listen for a
+//! minute after the end of that connection.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+
+/// The kernel's list of ports that it gives to no connection.
+const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+
+/// Ports that no connection gets, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    /// The kernel's list before; None when the list was not changed.
+    before: Option<String>,
+}
+
+impl Reserved {
+    /// Reserves ports. Needs root; without it the ports stay as they are.
+    pub(crate) fn new(ports: &BTreeSet<u16>) -> Self {
+        let before = fs::read_to_string(RESERVED).ok().filter(|_| !ports.is_empty());
+        let before = before.filter(|before| fs::write(RESERVED, list(before, ports)).is_ok());
+        Reserved { before }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = fs::write(RESERVED, before);
+        }
+    }
+}
+
+/// Adds ports to a list.
+fn list(before: &str, ports: &BTreeSet<u16>) -> String {
+    let known = Some(before.trim().to_owned()).filter(|before| !before.is_empty());
+    let all: Vec<String> = known.into_iter().chain(ports.iter().map(u16::to_string)).collect();
+    all.join(",") + "\n"
+}
+
+/// True when a program can listen on the address.
+pub(crate) fn is_free(address: SocketAddr) -> bool {
+    TcpListener::bind(address).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn ports_are_added_to_the_list_of_the_kernel() {
+        let ports = BTreeSet::from([8000, 44444]);
+        assert_eq!(list("\n", &ports), "8000,44444\n");
+        assert_eq!(list("1-9,70\n", &ports), "1-9,70,8000,44444\n");
+    }
+
+    #[test]
+    fn a_port_is_free_when_no_program_and_no_connection_uses_it() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        let port_of_client = client.local_addr().unwrap();
+        assert!(!is_free(address) && !is_free(port_of_client));
+        assert!(TcpStream::connect(port_of_client).is_err(), "nobody listens there");
+        drop(client);
+        drop(listener);
+        assert!(is_free(address));
+    }
+}
