@@ -142,8 +142,8 @@ impl PlanFile {
             for load in part.loads(self, changes) {
                 let before = cells.len();
                 for block in 0..blocks {
-                    // A part with one block describes, and runs at the end.
-                    let at = if blocks == 1 { 1.0 } else { (block as f64 + 0.5) / blocks as f64 };
+                    // A part with one block describes, and runs in the middle: a time limit costs the others a block.
+                    let at = if blocks == 1 { 0.5 } else { (block as f64 + 0.5) / blocks as f64 };
                     cells.extend(block_of(&load, &ids, block).filter(is_meant).map(|cell| (at, cell)));
                 }
                 if cells.len() > before && !part.goals.is_empty() {
