@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use divan::Bencher;
-use neraca::cluster::{Cluster, Policy, Tried};
+use neraca::cluster::{Cluster, History, Policy};
 
 mod common;
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Case {
     policy: Policy,
     backends: u16,
@@ -23,7 +23,8 @@ impl fmt::Display for Case {
 }
 
 fn cases() -> impl Iterator<Item = Case> {
-    Policy::ALL.into_iter().flat_map(|policy| [3, 10, 100].map(|backends| Case { policy, backends }))
+    let policies = Policy::ALL.into_iter();
+    policies.flat_map(|policy| [3, 16, 256].map(|backends| Case { policy: policy.clone(), backends }))
 }
 
 fn main() {
@@ -31,13 +32,13 @@ fn main() {
 }
 
 #[divan::bench(args = cases(), sample_size = 100)]
-fn pick(bencher: Bencher, case: Case) {
+fn pick(bencher: Bencher, case: &Case) {
     let now = Instant::now();
     let addresses: Vec<_> =
         (0..case.backends).map(|i| SocketAddr::from(([127, 0, 0, 1], 9000 + i))).collect();
-    let cluster = Cluster::new(&addresses, case.policy, 1, now);
-    let tried = Tried::default();
+    let cluster = Cluster::new(&addresses, case.policy.clone(), 1, now);
     let members = cluster.members();
-    let _in_flight: Vec<_> = (0..case.backends).map(|_| cluster.pick(&members, &tried, now)).collect();
-    bencher.bench(|| cluster.pick(&members, black_box(&tried), now).unwrap().backend().id());
+    let _in_flight: Vec<_> =
+        (0..case.backends).map(|_| cluster.pick(&members, &History::NONE, now)).collect();
+    bencher.bench(|| cluster.pick(&members, black_box(&History::NONE), now).unwrap().backend().id());
 }

@@ -23,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{Backend, Permit, Start, Tried};
+use neraca::cluster::{Backend, History, Permit, Start};
 use neraca::config::{self, Config};
 use neraca::engine::{self, EngineHandle};
 use neraca::files::Files;
@@ -84,11 +84,11 @@ impl App for Origin {
     fn retry(
         &self,
         view: &mut (),
-        tried: &Tried,
+        history: &History<'_>,
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start> {
-        self.files.retry(view, tried, permit, now)
+        self.files.retry(view, history, permit, now)
     }
 }
 

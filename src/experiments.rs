@@ -7,10 +7,10 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{Permit, Start, Tried};
+use neraca::cluster::{History, Permit, Start};
 use neraca::http::head::RequestHead;
 
 /// The extra work for each request.
@@ -58,6 +58,10 @@ impl<A: App> App for Experiment<A> {
         self.app.refresh(view);
     }
 
+    fn sweep(&self, now: Instant) {
+        self.app.sweep(now);
+    }
+
     fn decide(
         &self,
         view: &mut A::View,
@@ -88,11 +92,11 @@ impl<A: App> App for Experiment<A> {
     fn retry(
         &self,
         view: &mut A::View,
-        tried: &Tried,
+        history: &History<'_>,
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start> {
-        self.app.retry(view, tried, permit, now)
+        self.app.retry(view, history, permit, now)
     }
 }
 
@@ -165,7 +169,7 @@ mod tests {
             })
         }
 
-        fn retry(&self, _: &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
+        fn retry(&self, _: &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
             None
         }
     }

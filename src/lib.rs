@@ -53,12 +53,12 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 7 | `main`, `demo`, `experiments`, `logger` | the process: signals, exit codes, experiments |
-//! | 6 | [`config`] | the command line, settings, apps and options |
+//! | 7 | `main`, `demo`, `experiments`, `faults`, `logger` | the process: signals, exit codes, experiments |
+//! | 6 | [`config`], [`simulate`] | the command line, settings, apps and options; simulated clusters |
 //! | 5 | [`engine`] | sockets, clocks, threads, tasks |
 //! | 4 | [`router`], [`files`] | the apps: forward requests, serve files |
 //! | 3 | [`exchange`], [`app`] | the machine of one request; the time is passed in |
-//! | 2 | [`cluster`] | backends, policies, health, kept connections; pure |
+//! | 2 | [`cluster`], [`observe`] | backends, policies, health, kept connections; records of what happened; pure |
 //! | 1 | [`http`] | the bytes of HTTP: heads, framing, chunks, answers |
 //!
 //! # Where to read on
@@ -77,7 +77,9 @@ pub mod engine;
 pub mod exchange;
 pub mod files;
 pub mod http;
+pub mod observe;
 pub mod router;
+pub mod simulate;
 
 pub use app::App;
 pub use cluster::{Cluster, Policy};

@@ -8,18 +8,22 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use indicatif::ProgressBar;
 use neraca::app::App;
-use neraca::config::{self, Backends, Balance, Common, Config, Serve};
-use neraca::engine::{self, EngineHandle, Options};
+use neraca::config::{self, Backends, Balance, Common, Config, Serve, Simulate};
+use neraca::engine::{self, Checker, EngineHandle, Options};
+use neraca::simulate::UnknownScenario;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::demo::Demo;
 use crate::experiments::{Experiment, Switches};
+use crate::faults::Faulty;
 
 mod demo;
 mod experiments;
+mod faults;
 mod logger;
 
 /// Time between two refreshes of the file server. So a changed file is served within a second.
@@ -55,6 +59,7 @@ fn run() -> Result<ExitCode, Failure> {
     match config::read(std::env::args_os(), raise_descriptor_limit()) {
         Ok(Config::Balance(config)) => balance(&config),
         Ok(Config::Serve(config)) => serve(&config),
+        Ok(Config::Simulate(config)) => simulate(&config),
         // Help and version are errors of clap too, with exit code 0.
         Err(error) => {
             let _ = error.print();
@@ -74,18 +79,50 @@ fn balance(config: &Balance) -> Result<ExitCode, Failure> {
     };
     let backends = match (&config.backends, &demo) {
         (Backends::At(backends), _) => backends.clone(),
-        (Backends::Demo, demo) => demo.iter().flat_map(Demo::addresses).collect(),
+        (Backends::Demo, demo) => demo.iter().flat_map(Demo::addresses).map(Into::into).collect(),
     };
     let app = Arc::new(config.router(&backends));
     let switches = Switches { access_log: config.common.access_log, ..Switches::default() };
+    let checks = config.checks.clone().map(|checks| Checker::start(Arc::clone(&app), checks)).transpose();
+    let _checks = checks.map_err(|error| Failure::cannot_run(format!("cannot start the checks: {error}")))?;
     let service = Service::open(app, switches, listeners, options, &config.common)?;
     if demo.is_some() {
         for backend in &backends {
-            say(&format!("backend http://{backend}"));
+            say(&format!("backend http://{}", backend.address));
         }
         say(&format!("try curl -i http://{}/", service.running.addresses()[0]));
     }
     service.supervise()
+}
+
+/// Prints the table of a simulation, or the picks of one run. A broken promise is told on stderr.
+fn simulate(config: &Simulate) -> Result<ExitCode, Failure> {
+    let simulation = &config.simulation;
+    let unknown = |error: UnknownScenario| Failure::cannot_run(error.to_string());
+    if let Some(seed) = config.replay {
+        print(&simulation.replay(seed).map_err(unknown)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Without a terminal on stderr the bar prints nothing.
+    let bar = ProgressBar::new(simulation.runs().map_err(unknown)?);
+    let report = simulation.run(|| bar.inc(1)).map_err(unknown)?;
+    bar.finish_and_clear();
+    print(&report.to_string())?;
+    if let Some(path) = &config.svg {
+        let cannot = |error| Failure::cannot_run(format!("cannot write to '{}': {error}", path.display()));
+        std::fs::write(path, report.svg()).map_err(cannot)?;
+    }
+    let broken = report.broken_promises();
+    for promise in &broken {
+        let _ = writeln!(io::stderr(), "broken promise: {promise}");
+    }
+    Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints a text that is the result of the program.
+fn print(text: &str) -> Result<(), Failure> {
+    let written = io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| Failure::cannot_run(format!("cannot write to stdout: {error}")))
 }
 
 fn serve(config: &Serve) -> Result<ExitCode, Failure> {
@@ -100,7 +137,14 @@ fn serve(config: &Serve) -> Result<ExitCode, Failure> {
         delay: config.delay,
     };
     let options = config.common.options();
-    let service = Service::open(Arc::clone(&files), switches, listeners, options, &config.common)?;
+    let common = &config.common;
+    let service = match &config.faults {
+        Some(path) => {
+            let faulty = Arc::new(Faulty::new(Arc::clone(&files), path.clone()));
+            Service::open(faulty, switches, listeners, options, common)?
+        }
+        None => Service::open(Arc::clone(&files), switches, listeners, options, common)?,
+    };
     thread::spawn(move || {
         loop {
             thread::sleep(REFRESH);

@@ -11,7 +11,7 @@ use std::thread;
 
 use harness::{PATIENCE, VARIANTS};
 use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{Permit, Start, Tried};
+use neraca::cluster::{History, Permit, Start};
 use neraca::engine;
 use neraca::http::head::RequestHead;
 use rustix::process::Signal;
@@ -35,7 +35,7 @@ impl App for Broken {
         unreachable!("no request is sent")
     }
 
-    fn retry(&self, _: &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
+    fn retry(&self, _: &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
         None
     }
 }

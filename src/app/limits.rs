@@ -22,9 +22,11 @@ pub struct Limits {
     /// idempotent request goes to another backend, or gets a 504. Within a response the connection is reset. Default:
     /// 60 s.
     pub response_timeout: Duration,
-    /// Time to keep a client's connection without a request. The engine keeps idle backend connections for the same
-    /// time. Default: 60 s.
+    /// Time to keep a client's connection without a request. Default: 60 s.
     pub idle_timeout: Duration,
+    /// Time to keep a backend connection without a request. It should be shorter than the time after which the backend
+    /// closes the connection, or else a request may meet a connection that is about to end. Default: 60 s.
+    pub backend_idle_timeout: Duration,
     /// A tunnel ends when no byte moves in any direction for this time. Default: 1 h.
     pub tunnel_timeout: Duration,
     /// After the last response a client may still send. Its bytes are discarded for this time, then the connection is
@@ -44,6 +46,7 @@ impl Default for Limits {
             queue_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
+            backend_idle_timeout: Duration::from_secs(60),
             tunnel_timeout: Duration::from_secs(3600),
             linger_timeout: Duration::from_secs(2),
             continue_timeout: Duration::from_secs(1),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::cluster::{Permit, Start, Tried};
+use crate::cluster::{History, Permit, Start};
 use crate::http::answer::Answer;
 use crate::http::head::RequestHead;
 
@@ -101,6 +101,10 @@ impl<'a> Client<'a> {
 pub struct Plan {
     /// The first attempt, or the queue in which the request waits.
     pub start: Start,
+    /// The hash of the request's key, for the attempts that follow; None without a key.
+    pub key: Option<u64>,
+    /// True to repeat an idempotent request without a body whose answer is 502, 503 or 504.
+    pub repeats_answers: bool,
     /// True to keep the client's X-Forwarded fields.
     pub trusted: bool,
 }
@@ -120,7 +124,7 @@ pub enum Decision {
 ///
 /// ```
 /// use neraca::app::{App, Client, Decision, Moment};
-/// use neraca::cluster::{Permit, Start, Tried};
+/// use neraca::cluster::{History, Permit, Start};
 /// use neraca::http::answer::Answer;
 /// use neraca::http::head::RequestHead;
 ///
@@ -138,7 +142,7 @@ pub enum Decision {
 ///         Decision::Answer(Answer::text(200, head.target))
 ///     }
 ///
-///     fn retry(&self, _: &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
+///     fn retry(&self, _: &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
 ///         None // nothing is forwarded, so nothing is tried again
 ///     }
 /// }
@@ -155,6 +159,9 @@ pub trait App: Send + Sync + 'static {
     /// load.
     fn refresh(&self, view: &mut Self::View);
 
+    /// Does the app's periodic work. Each worker calls it about five times a second.
+    fn sweep(&self, _now: Instant) {}
+
     /// Decides about one valid request head. Must not block, because the call runs on a worker.
     fn decide(
         &self,
@@ -165,11 +172,11 @@ pub trait App: Send + Sync + 'static {
     ) -> Decision;
 
     /// Begins an attempt for a request that has waited, or whose last attempt failed. The backend of the new attempt is
-    /// not in `tried`. `permit` is the permit of a request that has waited. Returns None when no such backend is left.
+    /// not in the set `tried` of its history. `permit` is the permit of a request that has waited. Returns None when no such backend is left.
     fn retry(
         &self,
         view: &mut Self::View,
-        tried: &Tried,
+        history: &History<'_>,
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start>;

@@ -1,9 +1,14 @@
 //! The attempts of a request, and the decision after a failed attempt.
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::backend::{AttemptEnd, Backend, BackendId, Failure};
-use super::queue::{Permit, Queue};
+use super::backend::Backend;
+use super::backend_id::BackendId;
+use super::end::{AttemptEnd, Failure, Outcome};
+use super::history::{History, Tried};
+use super::members::Members;
+use super::queue::{Entered, Permit, Queue, Slots};
 
 /// Maximum attempts of one request that reach a backend. A failed connect does not count: the backend did no work, and
 /// each backend gets at most one failed connect per request.
@@ -19,40 +24,56 @@ pub struct Attempt {
     first_byte: Option<Duration>,
     end: Option<AttemptEnd>,
     /// The permit of a cluster with a limit, held until the attempt ends.
-    permit: Option<Permit>,
+    permit: Option<Permit<Backend>>,
+    /// The number of the pick, if picks are watched.
+    record: Option<u64>,
 }
 
-/// An attempt, or the queue in which the request waits for a permit.
+/// An attempt, or the way to the queue in which the request waits.
 #[derive(Debug)]
 pub enum Start {
     /// An attempt that has begun.
     Attempt(Attempt),
-    /// All permits are in use. The request waits in this queue until it has a permit, and then starts with this permit.
-    Wait(Arc<Queue>),
+    /// No backend has room. The request enters the queue, waits until it has a permit, and then starts with this permit.
+    Wait(Admission),
 }
 
-/// The result of an attempt that has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
-    /// The end of the attempt.
-    pub end: AttemptEnd,
-    /// The status of the final response, if its head arrived.
-    pub status: Option<u16>,
-    /// The time from the start of the attempt to the first byte of a response.
-    pub first_byte: Option<Duration>,
+/// The way into the queue of a cluster.
+#[derive(Debug)]
+pub struct Admission {
+    pub(super) queue: Arc<Queue<Backend>>,
+    pub(super) members: Arc<Members>,
+    pub(super) tried: Tried,
+}
+
+impl Admission {
+    /// Enters the queue. `waker` is called once, when the request has a permit.
+    pub(crate) fn enter(self, waker: Waker) -> Entered<Backend> {
+        let Admission { queue, members, tried } = self;
+        let find = || {
+            let mut untried = members.backends().iter().filter(|backend| !tried.contains(backend.id()));
+            untried.find(|backend| Slots::take(&***backend)).map(Arc::clone)
+        };
+        queue.enter(tried.0.clone(), waker, find)
+    }
 }
 
 impl Attempt {
     /// Begins an attempt.
     pub(crate) fn new(backend: &Arc<Backend>, now: Instant) -> Self {
         backend.count_start();
-        let (status, first_byte, end, permit) = (None, None, None, None);
-        Attempt { backend: Arc::clone(backend), started: now, status, first_byte, end, permit }
+        let (status, first_byte, end, permit, record) = (None, None, None, None, None);
+        Attempt { backend: Arc::clone(backend), started: now, status, first_byte, end, permit, record }
     }
 
     /// Holds a permit until the attempt ends.
-    pub(super) fn hold(&mut self, permit: Option<Permit>) {
-        self.permit = permit;
+    pub(super) fn hold(&mut self, permit: Permit<Backend>) {
+        self.permit = Some(permit);
+    }
+
+    /// Tells the number of the pick in the record of picks.
+    pub(super) fn record_as(&mut self, record: u64) {
+        self.record = Some(record);
     }
 
     /// Returns the backend of the attempt, even after the end of the attempt.
@@ -71,28 +92,23 @@ impl Attempt {
         self.status = Some(status);
     }
 
-    /// Ends the attempt; later calls do nothing. A connect that is refused or times out ejects the backend.
-    /// [`SILENCES_MAX`](super::SILENCES_MAX) attempts in a row without a timely response eject the backend too. A whole
-    /// response ends an ejection.
+    /// Ends the attempt; later calls do nothing. The end may eject the backend, or end its ejection: see
+    /// [`HealthSettings`](super::HealthSettings).
     pub(crate) fn finish(&mut self, end: AttemptEnd, now: Instant) {
         if self.end.is_some() {
             return;
         }
         self.end = Some(end);
-        match end {
-            AttemptEnd::Answered => self.backend.restore(),
-            AttemptEnd::Failed(Failure::Refused | Failure::ConnectTimeout) => self.backend.eject(now),
-            AttemptEnd::Failed(Failure::ResponseTimeout | Failure::Stalled) => {
-                self.backend.count_silence(now);
-            }
-            // A broken connection says nothing about the next connection.
-            AttemptEnd::Failed(
-                Failure::Local | Failure::Reset | Failure::EndedEarly | Failure::BadResponse,
-            )
-            | AttemptEnd::Abandoned => {}
-        }
         self.backend.count_end(end);
+        let outcome = Outcome { end, status: self.status, first_byte: self.first_byte };
+        self.backend.note_end(outcome, self.started, self.record, now);
         self.permit = None;
+    }
+
+    /// Notes that the backend has accepted to change the protocol. The attempt goes on as a tunnel.
+    pub(crate) fn note_tunnel(&mut self, status: u16, now: Instant) {
+        self.note_status(status);
+        self.backend.note_success(self.started, now);
     }
 
     /// Returns the outcome, or None while the attempt is in flight.
@@ -104,7 +120,10 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if self.end.is_none() {
-            self.backend.count_end(AttemptEnd::Abandoned);
+            let outcome =
+                Outcome { end: AttemptEnd::Abandoned, status: self.status, first_byte: self.first_byte };
+            self.backend.count_end(outcome.end);
+            self.backend.note_end(outcome, self.started, self.record, self.started);
         }
     }
 }
@@ -125,7 +144,7 @@ pub(crate) struct Progress {
 /// The decision after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Another attempt, at a backend that is not in [`Attempts::tried`]. The request may have to wait first:
+    /// Another attempt, at a backend that [`Attempts::find`] allows. The request may have to wait first:
     /// [`Start::Wait`].
     Again,
     /// No further attempt. The client gets an answer of ours, or the client's connection is closed.
@@ -142,6 +161,8 @@ pub(crate) struct Attempts {
     broken: Tried,
     /// Attempts that reached a backend.
     reached: u32,
+    /// The hash of the request's key.
+    key: Option<u64>,
 }
 
 impl Attempts {
@@ -165,13 +186,25 @@ impl Attempts {
         if allowed && self.reached < ATTEMPTS_MAX { Next::Again } else { Next::GiveUp }
     }
 
-    /// The backends that the next attempt avoids, as two sets. The first set holds every backend that failed this
-    /// request. The second set holds only the backends that never get this request again. Use the second set when the
-    /// first leaves no backend.
-    pub(crate) fn tried(&self) -> [Tried; 2] {
+    /// Records an answer that says that the backend failed. True when the request may be repeated on another backend.
+    pub(crate) fn failed_answer(&mut self, backend: BackendId) -> bool {
+        self.reached += 1;
+        self.excluded.insert(backend);
+        self.reached < ATTEMPTS_MAX
+    }
+
+    /// Sets the hash of the request's key.
+    pub(crate) fn set_key(&mut self, key: Option<u64>) {
+        self.key = key;
+    }
+
+    /// Calls `start` with the history that the next attempt needs. The first call avoids every backend that has failed
+    /// this request. If it finds no backend, the second call avoids only the backends that never get this request again.
+    pub(crate) fn find<T>(&self, mut start: impl FnMut(&History<'_>) -> Option<T>) -> Option<T> {
         let mut all = self.excluded.clone();
         all.extend(self.broken.0.iter().copied());
-        [all, self.excluded.clone()]
+        let history = |tried| History { tried, key: self.key, reached: self.reached > 0 };
+        start(&history(&all)).or_else(|| start(&history(&self.excluded)))
     }
 
     /// True when an attempt has failed after its connect. The next attempt then needs a new connection, not a kept
@@ -184,44 +217,33 @@ impl Attempts {
     pub(crate) fn clear(&mut self) {
         self.excluded.0.clear();
         self.broken.0.clear();
-        self.reached = 0;
-    }
-}
-
-/// A set of backends. An empty set allocates nothing, and nearly every set is empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tried(Vec<BackendId>);
-
-impl Tried {
-    /// Adds a backend.
-    pub fn insert(&mut self, id: BackendId) {
-        if !self.contains(id) {
-            self.0.push(id);
-        }
-    }
-
-    /// True when the set contains the backend.
-    pub fn contains(&self, id: BackendId) -> bool {
-        self.0.contains(&id)
-    }
-
-    fn extend(&mut self, ids: impl IntoIterator<Item = BackendId>) {
-        ids.into_iter().for_each(|id| self.insert(id));
+        (self.reached, self.key) = (0, None);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::panic::AssertUnwindSafe;
 
     use super::*;
-    use crate::cluster::EJECTED_FOR;
+    use crate::cluster::HealthSettings;
 
     const GET: Progress = Progress { idempotent: true, sent: true, repeatable: true, answered: false };
     const POST: Progress = Progress { idempotent: false, ..GET };
 
+    /// Returns the backends that the next attempt avoids at first, and in the end.
+    fn tried(attempts: &Attempts) -> [Tried; 2] {
+        let mut sets = Vec::new();
+        attempts.find(|history| {
+            sets.push(history.tried.clone());
+            None::<()>
+        });
+        sets.try_into().expect("two calls")
+    }
+
     fn backend(epoch: Instant) -> Arc<Backend> {
-        Arc::new(Backend::new(SocketAddr::from(([127, 0, 0, 1], 80)), epoch))
+        Backend::alone(SocketAddr::from(([127, 0, 0, 1], 80)), epoch)
     }
 
     #[test]
@@ -244,10 +266,10 @@ mod tests {
         let now = Instant::now();
         let backend = backend(now);
         let held = Arc::clone(&backend);
-        let result = std::panic::catch_unwind(move || {
+        let result = std::panic::catch_unwind(AssertUnwindSafe(move || {
             let _attempt = Attempt::new(&held, now);
             std::panic::resume_unwind(Box::new("an exchange broke"));
-        });
+        }));
         assert!(result.is_err());
         assert_eq!((backend.in_flight(), backend.counts().abandoned), (0, 1));
     }
@@ -293,7 +315,7 @@ mod tests {
                 Attempt::new(&backend, start).finish(end, start);
             }
             assert_eq!(backend.available(start), at_once, "{ends:?}");
-            let after = start + EJECTED_FOR + Duration::from_millis(1);
+            let after = start + HealthSettings::default().ejection + Duration::from_millis(1);
             assert_eq!(backend.available(after), later, "{ends:?}");
         }
     }
@@ -368,6 +390,16 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_answer_is_repeated_elsewhere_and_counts_as_an_attempt() {
+        let ids = [0; 3].map(|_| backend(Instant::now()).id());
+        let mut attempts = Attempts::default();
+        assert!(attempts.failed_answer(ids[0]));
+        assert!(tried(&attempts).iter().all(|tried| tried.contains(ids[0])));
+        assert_eq!(attempts.failed(ids[1], Failure::Reset, GET), Next::Again);
+        assert!(!attempts.failed_answer(ids[2]), "a fourth attempt");
+    }
+
+    #[test]
     fn three_attempts_reach_a_backend_and_failed_connects_do_not_count() {
         let ids = [0; 9].map(|_| backend(Instant::now()).id());
         let mut attempts = Attempts::default();
@@ -378,7 +410,7 @@ mod tests {
         assert_eq!(attempts.failed(ids[7], Failure::ResponseTimeout, GET), Next::Again);
         assert_eq!(attempts.failed(ids[8], Failure::Reset, GET), Next::GiveUp);
         attempts.clear();
-        assert!(!attempts.need_new_connection() && attempts.tried() == [Tried::default(), Tried::default()]);
+        assert!(!attempts.need_new_connection() && tried(&attempts) == [Tried::default(), Tried::default()]);
     }
 
     #[test]
@@ -386,12 +418,12 @@ mod tests {
         let id = backend(Instant::now()).id();
         let mut attempts = Attempts::default();
         attempts.failed(id, Failure::EndedEarly, GET);
-        let [first, then] = attempts.tried();
+        let [first, then] = tried(&attempts);
         assert!(first.contains(id) && !then.contains(id));
         attempts.failed(id, Failure::EndedEarly, GET);
-        assert!(attempts.tried().iter().all(|tried| tried.contains(id)));
+        assert!(tried(&attempts).iter().all(|tried| tried.contains(id)));
         let mut attempts = Attempts::default();
         attempts.failed(id, Failure::ResponseTimeout, GET);
-        assert!(attempts.tried().iter().all(|tried| tried.contains(id)), "a silent backend is asked again");
+        assert!(tried(&attempts).iter().all(|tried| tried.contains(id)), "a silent backend is asked again");
     }
 }

@@ -1,93 +1,57 @@
 //! One server of a cluster, with the counters of its attempts.
-use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Instant;
 
-use super::health::Health;
-
-/// The identity of a backend. No two backends of a process have the same identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BackendId(u64);
-
-impl BackendId {
-    fn unused() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        BackendId(NEXT.fetch_add(1, Relaxed))
-    }
-}
-
-impl fmt::Display for BackendId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// The reason for the failure of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// The connection was refused, or the backend's host is unreachable.
-    Refused,
-    /// The connection was not established in time.
-    ConnectTimeout,
-    /// This host has no descriptor, memory or port left for a connection. The backend is not to blame.
-    Local,
-    /// The connection was reset.
-    Reset,
-    /// The connection ended before the end of the response.
-    EndedEarly,
-    /// The response was not valid HTTP.
-    BadResponse,
-    /// No response head came in time.
-    ResponseTimeout,
-    /// No byte moved for too long in the middle of a response.
-    Stalled,
-}
-
-impl Failure {
-    /// True when no connection was made. Then no byte of the request was sent.
-    pub(crate) fn is_of_connect(self) -> bool {
-        matches!(self, Failure::Refused | Failure::ConnectTimeout | Failure::Local)
-    }
-
-    /// All failures.
-    pub const ALL: [Failure; 8] = [
-        Failure::Refused,
-        Failure::ConnectTimeout,
-        Failure::Local,
-        Failure::Reset,
-        Failure::EndedEarly,
-        Failure::BadResponse,
-        Failure::ResponseTimeout,
-        Failure::Stalled,
-    ];
-}
-
-/// The end of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttemptEnd {
-    /// A whole response came.
-    Answered,
-    /// The response was no longer needed: the client left, the request was invalid, or the exchange panicked.
-    Abandoned,
-    /// The attempt failed.
-    Failed(Failure),
-}
+use super::backend_id::BackendId;
+use super::chance::hash;
+use super::end::{AttemptEnd, Failure, Outcome};
+use super::health::active::{CheckState, Checked};
+use super::health::window::Window;
+use super::health::{Health, Phase};
+use super::latency::Latency;
+use super::picks::Exclusion;
+use super::queue::Slots;
+use super::settings::{BackendSettings, CheckSettings};
+use super::state::ClusterState;
 
 /// One server of a cluster, with its health and the counters of its attempts.
-// The fields that every request reads or writes share one cache line. Two backends never share a cache line.
+// The fields that every request reads or writes come first. Two backends never share a cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Backend {
     started: AtomicU64,
     ended: AtomicU64,
-    health: Health,
     id: BackendId,
-    removed: AtomicBool,
+    /// A sum of the flags below.
+    flags: AtomicU32,
+    weight: AtomicU32,
+    health: Health,
+    /// Maximum requests in flight; 0 without a limit. And the slots in use, which are counted only with a limit.
+    cap: AtomicU32,
+    taken: AtomicU32,
+    latency: Latency,
+    /// The next turn in the virtual time of `round-robin`.
+    turn: AtomicU64,
+    hash: u64,
     address: SocketAddr,
     abandoned: AtomicU64,
     failed: [AtomicU64; Failure::ALL.len()],
+    window: Window,
+    checked: Checked,
+    cluster: Arc<ClusterState>,
 }
+
+/// Parts of a weight of 1.
+pub(crate) const WEIGHT_PARTS: u32 = 1024;
+
+/// The backend belongs to no cluster any more.
+const REMOVED: u32 = 1;
+/// The backend gets no new requests.
+const DRAINING: u32 = 2;
+/// Active checks say that the backend is down.
+const DOWN: u32 = 4;
 
 /// The counts of the attempts at one backend since it was added: one count per result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -115,17 +79,33 @@ impl AttemptCounts {
 }
 
 impl Backend {
-    pub(super) fn new(address: SocketAddr, epoch: Instant) -> Self {
+    pub(super) fn new(settings: &BackendSettings, cluster: &Arc<ClusterState>) -> Self {
         Backend {
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
-            health: Health::new(epoch),
             id: BackendId::unused(),
-            removed: AtomicBool::new(false),
-            address,
+            flags: AtomicU32::new(0),
+            weight: AtomicU32::new(settings.weight),
+            health: Health::default(),
+            cap: AtomicU32::new(settings.cap.unwrap_or(0)),
+            taken: AtomicU32::new(0),
+            latency: Latency::default(),
+            turn: AtomicU64::new(0),
+            hash: hash(settings.address.to_string().as_bytes()),
+            address: settings.address,
             abandoned: AtomicU64::new(0),
             failed: Default::default(),
+            window: Window::default(),
+            checked: Checked::default(),
+            cluster: Arc::clone(cluster),
         }
+    }
+
+    /// Makes a backend for a test, in a cluster of its own.
+    #[cfg(test)]
+    pub(super) fn alone(address: SocketAddr, epoch: Instant) -> Arc<Self> {
+        let state = ClusterState::new(super::settings::ClusterSettings::default(), 1, epoch);
+        Arc::new(Backend::new(&address.into(), &state))
     }
 
     /// Returns the backend's identity.
@@ -159,39 +139,224 @@ impl Backend {
         }
     }
 
+    /// Returns the number of attempts that have ended.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended.load(Relaxed)
+    }
+
+    /// Returns the number of attempts that have begun.
+    pub(super) fn started(&self) -> u64 {
+        self.started.load(Relaxed)
+    }
+
     /// True when the backend may get a request.
     pub fn available(&self, now: Instant) -> bool {
-        self.health.is_healthy(now, || self.in_flight())
+        self.weight_for(self.cluster.ms(now), false).is_ok()
+    }
+
+    /// Returns the weight for a pick, in parts of 1/[`WEIGHT_PARTS`], or the reason why the backend may not be picked. In a
+    /// panic, a backend that is ejected or down may be picked too.
+    pub(super) fn weight_for(&self, now_ms: u64, panic: bool) -> Result<u32, Exclusion> {
+        let flags = self.flags.load(Relaxed);
+        if flags != 0 {
+            match flags {
+                _ if flags & REMOVED != 0 => return Err(Exclusion::Removed),
+                _ if flags & DRAINING != 0 => return Err(Exclusion::Draining),
+                _ if !panic => return Err(Exclusion::Down),
+                _ => {}
+            }
+        }
+        match self.health.phase(now_ms) {
+            Phase::Ejected if !panic => return Err(Exclusion::Ejected),
+            Phase::Probing if !panic && self.in_flight() > 0 => return Err(Exclusion::Probed),
+            _ => {}
+        }
+        let parts = self.weight.load(Relaxed) * WEIGHT_PARTS;
+        Ok(self.health.share_of(parts, now_ms, self.cluster.health.slow_start))
+    }
+
+    /// True when the backend is ejected, probed or down, and the others carry its requests.
+    pub(super) fn is_out(&self, now_ms: u64) -> bool {
+        self.flags.load(Relaxed) != 0 || self.health.phase(now_ms) != Phase::Healthy
+    }
+
+    /// Returns the backend's weight.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
+    }
+
+    /// Changes what a new configuration changes.
+    pub(super) fn set(&self, settings: &BackendSettings) {
+        self.weight.store(settings.weight, Relaxed);
+        self.cap.store(settings.cap.unwrap_or(0), Relaxed);
+    }
+
+    /// Returns the maximum of requests in flight; None without a limit.
+    pub fn cap(&self) -> Option<u32> {
+        Some(self.cap.load(Relaxed)).filter(|&cap| cap > 0)
+    }
+
+    /// Returns the slots of a limit that are in use. A slot that a waiting request was granted is in use.
+    pub fn slots_taken(&self) -> u32 {
+        self.taken.load(SeqCst)
+    }
+
+    /// True when a request may be sent at once.
+    pub(super) fn has_room(&self) -> bool {
+        let cap = self.cap.load(Relaxed);
+        cap == 0 || self.taken.load(Relaxed) < cap
+    }
+
+    /// Takes a slot of a backend with a limit. False when all are in use.
+    pub(super) fn take_slot(&self) -> bool {
+        let cap = self.cap.load(Relaxed);
+        self.taken
+            .fetch_update(SeqCst, SeqCst, |taken| (taken < cap || cap == 0).then_some(taken + 1))
+            .is_ok()
+    }
+
+    pub(super) fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    pub(super) fn turn(&self) -> &AtomicU64 {
+        &self.turn
+    }
+
+    /// Returns the hash of the address.
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(super) fn window(&self) -> &Window {
+        &self.window
     }
 
     /// True when the backend does not belong to its cluster any more.
     pub fn is_removed(&self) -> bool {
-        self.removed.load(Relaxed)
+        self.flags.load(Relaxed) & REMOVED != 0
     }
 
     pub(super) fn remove(&self) {
-        self.removed.store(true, Relaxed);
+        self.flags.fetch_or(REMOVED, Relaxed);
     }
 
-    /// Ejects the backend for [`super::EJECTED_FOR`].
+    /// True when the backend gets no new requests, but ends its running requests.
+    pub fn is_draining(&self) -> bool {
+        self.flags.load(Relaxed) & DRAINING != 0
+    }
+
+    /// Begins or ends draining.
+    pub fn drain(&self, draining: bool) {
+        self.change(DRAINING, draining);
+    }
+
+    /// Returns what the active checks say.
+    pub fn check_state(&self) -> CheckState {
+        self.checked.state()
+    }
+
+    /// Sets the state before the first check.
+    pub(super) fn begin_checks(&self, settings: &CheckSettings, now: Instant) {
+        self.checked.begin(settings.initially_up);
+        self.apply_check_state(now);
+    }
+
+    /// Notes the result of an active check. Returns the new state when the state has changed.
+    pub(super) fn note_check(
+        &self,
+        good: bool,
+        settings: &CheckSettings,
+        now: Instant,
+    ) -> Option<CheckState> {
+        let changed = self.checked.note(good, settings);
+        if changed.is_some() {
+            self.apply_check_state(now);
+        }
+        changed
+    }
+
+    fn apply_check_state(&self, now: Instant) {
+        self.change(DOWN, self.checked.state() == CheckState::Down);
+        self.cluster.recount(self.cluster.ms(now));
+    }
+
+    fn change(&self, flag: u32, on: bool) {
+        match on {
+            true => self.flags.fetch_or(flag, Relaxed),
+            false => self.flags.fetch_and(!flag, Relaxed),
+        };
+    }
+
+    /// Ejects the backend, as a failed connect does.
     pub(crate) fn eject(&self, now: Instant) {
-        self.health.eject(now);
+        if self.cluster.health.passive {
+            let now_ms = self.cluster.ms(now);
+            self.health.eject(now_ms, &self.cluster.health);
+            self.cluster.recount(now_ms);
+        }
     }
 
-    /// Counts an attempt without a timely response. [`super::SILENCES_MAX`] of these attempts in a row eject the
-    /// backend.
-    pub(crate) fn count_silence(&self, now: Instant) {
-        self.health.count_silence(now);
+    /// Notes the end of an attempt that is already counted. `record` is the number of its pick, if picks are watched.
+    pub(super) fn note_end(&self, outcome: Outcome, started: Instant, record: Option<u64>, now: Instant) {
+        let Outcome { end, status, first_byte } = outcome;
+        if let Some(record) = record {
+            self.cluster.picks.end(record, outcome);
+        }
+        if self.cluster.measures_latency && end != AttemptEnd::Abandoned {
+            let failed = end != AttemptEnd::Answered || is_failed_status(status);
+            let elapsed = first_byte.unwrap_or_else(|| now.saturating_duration_since(started));
+            self.latency.add(elapsed, failed, self.cluster.ms(now));
+        }
+        match end {
+            AttemptEnd::Answered if is_failed_status(status) => self.note_failed_response(now),
+            AttemptEnd::Answered => self.note_success(started, now),
+            AttemptEnd::Failed(Failure::Refused | Failure::ConnectTimeout) => self.eject(now),
+            AttemptEnd::Failed(Failure::ResponseTimeout | Failure::Stalled) => {
+                if self.health.count_silence() {
+                    self.eject_if_others_carry(now);
+                }
+            }
+            AttemptEnd::Failed(Failure::Reset | Failure::EndedEarly | Failure::BadResponse) => {
+                self.note_failed_response(now);
+            }
+            AttemptEnd::Failed(Failure::Local) | AttemptEnd::Abandoned => {}
+        }
     }
 
-    /// Ends an ejection.
-    pub(crate) fn restore(&self) {
-        self.health.restore();
+    /// Notes a good response to a request that began at `started`. It may end an ejection.
+    pub(super) fn note_success(&self, started: Instant, now: Instant) {
+        if self.health.note_success(|| self.cluster.ms(started), || self.cluster.ms(now)) {
+            self.window.begin(self.ended());
+            self.cluster.recount(self.cluster.ms(now));
+        }
     }
 
-    /// Returns the end of the ejection in milliseconds since the epoch of the cluster; 0 without an ejection.
-    pub(super) fn ejected_until(&self) -> u64 {
-        self.health.ejected_until()
+    fn note_failed_response(&self, now: Instant) {
+        let now_ms = self.cluster.ms(now);
+        match self.health.phase(now_ms) {
+            Phase::Ejected => {}
+            Phase::Probing => self.eject(now),
+            Phase::Healthy => {
+                let others = self.cluster.others();
+                if others.is_some_and(|others| others.note_failure(self.id, now_ms)) {
+                    self.eject_if_others_carry(now);
+                }
+            }
+        }
+    }
+
+    /// Ejects the backend, unless too many others are out already.
+    fn eject_if_others_carry(&self, now: Instant) {
+        let others = self.cluster.others();
+        if others.is_none_or(|others| others.may_eject(self.cluster.ms(now))) {
+            self.eject(now);
+        }
+    }
+
+    /// True while the backend is ejected, or gets one request at a time after an ejection.
+    pub fn is_ejected(&self) -> bool {
+        self.health.is_disturbed()
     }
 
     pub(super) fn count_start(&self) {
@@ -208,4 +373,27 @@ impl Backend {
         }
         self.ended.fetch_add(1, Relaxed);
     }
+}
+
+impl Slots for Backend {
+    type Id = BackendId;
+
+    fn id(&self) -> BackendId {
+        self.id
+    }
+
+    /// Takes a slot for a waiting request, unless the backend is out. The periodic check of the queue looks at backends
+    /// that are out.
+    fn take(&self) -> bool {
+        self.flags.load(Relaxed) == 0 && !self.health.is_disturbed() && self.take_slot()
+    }
+
+    fn give(&self) {
+        self.taken.fetch_sub(1, SeqCst);
+    }
+}
+
+/// True for a response that says that the backend failed. 501 and 505 are about the request.
+fn is_failed_status(status: Option<u16>) -> bool {
+    matches!(status, Some(500 | 502 | 503 | 504))
 }

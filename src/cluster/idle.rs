@@ -3,7 +3,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, BackendId};
+use super::backend::Backend;
+use super::backend_id::BackendId;
 
 /// Parked connections, with a maximum number per backend. The pool does no I/O. The caller gives each connection a key,
 /// and closes the connections that the pool gives up.
@@ -110,7 +111,7 @@ mod tests {
 
     fn backends<const N: usize>() -> [Arc<Backend>; N] {
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
-        std::array::from_fn(|_| Arc::new(Backend::new(address, Instant::now())))
+        std::array::from_fn(|_| Backend::alone(address, Instant::now()))
     }
 
     #[test]

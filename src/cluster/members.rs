@@ -1,36 +1,56 @@
 //! The members of a cluster at one time.
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::backend::Backend;
+use super::backend_id::BackendId;
+use super::outliers;
+use super::settings::BackendSettings;
+use super::state::{ClusterState, Others};
 
 /// The backends of a cluster: an immutable snapshot. Each worker holds a snapshot, and replaces the snapshot when the
 /// generation has changed.
 #[derive(Debug)]
 pub struct Members {
     generation: u64,
+    /// The highest weight of a backend.
+    weight_max: u32,
     backends: Box<[Arc<Backend>]>,
+    cluster: Arc<ClusterState>,
 }
 
 impl Members {
     /// Makes the first snapshot of a cluster.
-    pub(super) fn new(addresses: &[SocketAddr], epoch: Instant) -> Self {
-        let backends = addresses.iter().map(|&address| Arc::new(Backend::new(address, epoch))).collect();
-        Members { generation: 0, backends }
+    pub(super) fn new(settings: &[BackendSettings], cluster: &Arc<ClusterState>) -> Self {
+        let backends = settings.iter().map(|settings| Arc::new(Backend::new(settings, cluster))).collect();
+        Members::numbered(0, settings, backends, cluster)
     }
 
-    /// Makes the next snapshot, with the given addresses. A backend whose address stays keeps its counters, its health
+    /// Makes the next snapshot, with the given settings. A backend whose address stays keeps its counters, its health
     /// and its connections. A backend whose address is gone is marked as removed.
-    pub(super) fn replaced_by(&self, addresses: &[SocketAddr], epoch: Instant) -> Self {
+    pub(super) fn replaced_by(&self, settings: &[BackendSettings], cluster: &Arc<ClusterState>) -> Self {
         let mut old = self.backends.to_vec();
-        let kept_or_new = |&address: &SocketAddr| match old.iter().position(|old| old.address() == address) {
-            Some(at) => old.swap_remove(at),
-            None => Arc::new(Backend::new(address, epoch)),
-        };
-        let backends = addresses.iter().map(kept_or_new).collect();
+        let kept_or_new =
+            |settings: &BackendSettings| match old.iter().position(|old| old.address() == settings.address) {
+                Some(at) => {
+                    let kept = old.swap_remove(at);
+                    kept.set(settings);
+                    kept
+                }
+                None => Arc::new(Backend::new(settings, cluster)),
+            };
+        let backends = settings.iter().map(kept_or_new).collect();
         old.iter().for_each(|gone| gone.remove());
-        Members { generation: self.generation + 1, backends }
+        Members::numbered(self.generation + 1, settings, backends, cluster)
+    }
+
+    fn numbered(
+        generation: u64,
+        settings: &[BackendSettings],
+        backends: Box<[Arc<Backend>]>,
+        cluster: &Arc<ClusterState>,
+    ) -> Self {
+        let weight_max = settings.iter().map(|settings| settings.weight).max().unwrap_or(1);
+        Members { generation, weight_max, backends, cluster: Arc::clone(cluster) }
     }
 
     /// Returns the number of this snapshot. A later snapshot has a higher number.
@@ -42,5 +62,29 @@ impl Members {
     /// [`Cluster::replace`](super::Cluster::replace).
     pub fn backends(&self) -> &[Arc<Backend>] {
         &self.backends
+    }
+
+    pub(super) fn weight_max(&self) -> u32 {
+        self.weight_max
+    }
+}
+
+impl Others for Members {
+    fn note_failure(&self, backend: BackendId, now_ms: u64) -> bool {
+        let backend = self.backends.iter().find(|one| one.id() == backend);
+        let mut since_ms = self.cluster.window_since.lock();
+        backend.is_some_and(|backend| outliers::note(backend, &self.backends, &mut since_ms, now_ms))
+    }
+
+    fn may_eject(&self, now_ms: u64) -> bool {
+        let out = self.backends.iter().filter(|backend| backend.is_out(now_ms)).count();
+        let allowed = self.backends.len() * self.cluster.health.ejected_max_percent as usize / 100;
+        out < allowed.max(1)
+    }
+
+    fn available(&self, now_ms: u64) -> (u32, u32) {
+        let all = self.backends.iter().filter(|backend| !backend.is_draining());
+        let available = all.clone().filter(|backend| !backend.is_out(now_ms)).count();
+        (available as u32, all.count() as u32)
     }
 }

@@ -1,79 +1,146 @@
-//! A cluster of backends: its members, the policies that pick a backend, health, attempts, and kept connections. Pure:
-//! no clock, no sockets.
+//! A cluster of backends: its members, the policies that pick a backend, health, attempts, retries, and kept connections.
+//! Pure: no clock, no sockets.
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 mod attempt;
 mod backend;
+mod backend_id;
+pub(crate) mod chance;
+mod end;
 mod health;
+mod history;
 mod idle;
+mod latency;
 mod members;
+mod outliers;
+mod picks;
 mod policy;
 mod queue;
+mod retries;
+mod settings;
+mod state;
 
-pub use attempt::{Attempt, Outcome, Start, Tried};
+pub use attempt::{Admission, Attempt, Start};
 pub(crate) use attempt::{Attempts, Next, Progress};
-pub use backend::{AttemptCounts, AttemptEnd, Backend, BackendId, Failure};
-pub use health::{EJECTED_FOR, SILENCES_MAX};
+pub use backend::{AttemptCounts, Backend};
+pub use backend_id::BackendId;
+pub use end::{AttemptEnd, Failure, Outcome};
+pub use health::SILENCES_MAX;
+pub use health::active::CheckState;
+pub use history::{History, Tried};
 #[doc(hidden)]
 pub use idle::IdlePool;
 pub use members::Members;
-pub use policy::{Policy, UnknownPolicy};
-pub(crate) use queue::{Entered, Place};
-pub use queue::{Permit, Queue};
+pub use picks::{Considered, Exclusion, Picked};
+pub(crate) use queue::Entered;
+pub use queue::Slots;
+pub use settings::{
+    BackendSettings, CheckRequest, CheckSettings, ClusterSettings, HashKey, HealthSettings, Policy,
+    RetrySettings, UnknownPolicy,
+};
+
+/// A slot of a backend with a limit.
+pub type Permit = queue::Permit<Backend>;
+/// A place in the queue of a cluster.
+pub(crate) type Place = queue::Place<Backend>;
+
+use backend::WEIGHT_PARTS;
+use policy::candidates::Candidates;
+use queue::Queue;
+use state::{ClusterState, Others};
 
 /// A group of backends and the policy that picks one of them. All workers share it; a pick takes no lock.
 #[derive(Debug)]
 pub struct Cluster {
-    policy: Policy,
-    seed: u64,
-    epoch: Instant,
-    turn: AtomicU64,
+    state: Arc<ClusterState>,
     /// The generation of `members`.
     generation: AtomicU64,
     members: Mutex<Arc<Members>>,
-    /// Limits the requests in flight, if a capacity was set.
-    queue: Option<Arc<Queue>>,
+    /// The requests that wait until a backend has room.
+    queue: Arc<Queue<Backend>>,
 }
 
 impl Cluster {
-    /// Makes a cluster in which every backend is healthy. The same seed makes the same choices. Times are stored as
-    /// milliseconds since `epoch`, so every later `now` must not lie before `epoch`.
+    /// Makes a cluster of equal backends with the default settings. See [`Cluster::with_settings`].
     pub fn new(addresses: &[SocketAddr], policy: Policy, seed: u64, epoch: Instant) -> Self {
-        let members = Arc::new(Members::new(addresses, epoch));
-        Cluster {
-            policy,
+        let backends: Vec<BackendSettings> = addresses.iter().map(|&address| address.into()).collect();
+        Cluster::with_settings(
+            &backends,
+            ClusterSettings { policy, ..ClusterSettings::default() },
             seed,
             epoch,
-            turn: AtomicU64::new(0),
-            generation: AtomicU64::new(members.generation()),
-            members: Mutex::new(members),
-            queue: None,
-        }
+        )
     }
 
-    /// Limits the cluster to `in_flight` requests at its backends and `waiting` requests in a queue. Without this call
-    /// there is no limit.
-    #[must_use]
-    pub fn with_capacity(self, in_flight: usize, waiting: usize) -> Self {
-        Cluster { queue: Some(Queue::new(in_flight, waiting)), ..self }
+    /// Makes a cluster in which every backend is healthy. The same seed makes the same choices. Times are stored as
+    /// milliseconds since `epoch`, so every later `now` must not lie before `epoch`.
+    pub fn with_settings(
+        backends: &[BackendSettings],
+        settings: ClusterSettings,
+        seed: u64,
+        epoch: Instant,
+    ) -> Self {
+        let queue = Queue::new(settings.waiting_max);
+        let state = ClusterState::new(settings, seed, epoch);
+        let members = Arc::new(Members::new(backends, &state));
+        state.set_others(weak(&members));
+        let generation = AtomicU64::new(members.generation());
+        Cluster { state, generation, members: Mutex::new(members), queue }
     }
 
-    /// Returns the queue of [`Cluster::with_capacity`]; None without a limit.
-    pub fn queue(&self) -> Option<&Arc<Queue>> {
-        self.queue.as_ref()
+    /// Returns the number of requests that wait until a backend has room.
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
+    /// Returns the policy.
+    pub fn policy(&self) -> &Policy {
+        &self.state.policy
+    }
+
+    /// True when requests are repeated after an answer that says that the backend failed.
+    pub fn repeats_answers(&self) -> bool {
+        self.state.repeats_answers
+    }
+
+    /// Sets the state of the backends that were never checked.
+    pub fn begin_checks(&self, settings: &CheckSettings, now: Instant) {
+        let members = self.members();
+        let unchecked =
+            members.backends().iter().filter(|backend| backend.check_state() == CheckState::Unchecked);
+        unchecked.for_each(|backend| backend.begin_checks(settings, now));
+    }
+
+    /// Notes the result of an active check of a backend. Returns the new state when the state has changed.
+    pub fn note_check(
+        &self,
+        backend: &Backend,
+        good: bool,
+        settings: &CheckSettings,
+        now: Instant,
+    ) -> Option<CheckState> {
+        backend.note_check(good, settings, now)
+    }
+
+    /// Returns the number of retries that the budget has allowed, and the number that it has refused.
+    pub fn retries(&self) -> (u64, u64) {
+        self.state.retries.counts()
     }
 
     /// Replaces the members while requests run. A backend whose address stays keeps its counters, its health and its
     /// connections. A removed backend gets no new request. Its running requests go on to their end. The engine closes
     /// its kept connections at its next periodic check.
-    pub fn replace(&self, addresses: &[SocketAddr]) {
+    pub fn replace<B: Copy + Into<BackendSettings>>(&self, backends: &[B]) {
+        let settings: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
         let mut members = self.members.lock();
-        *members = Arc::new(members.replaced_by(addresses, self.epoch));
+        *members = Arc::new(members.replaced_by(&settings, &self.state));
+        self.state.set_others(weak(&members));
+        self.state.end_panic();
         self.generation.store(members.generation(), Ordering::Release);
     }
 
@@ -96,227 +163,158 @@ impl Cluster {
         outdated
     }
 
-    /// Begins an attempt like [`Cluster::pick`], or returns the queue when all permits are in use. A request that
-    /// waited in the queue has a permit, and the attempt takes this permit. Returns None when no backend is left.
+    /// Begins an attempt like [`Cluster::pick`], or returns the way into the queue when no backend has room. A request
+    /// that waited in the queue has a permit, and the attempt uses this permit. Returns None when no backend is left, or
+    /// when the budget allows no retry.
     pub fn start(
         &self,
-        members: &Members,
-        tried: &Tried,
+        members: &Arc<Members>,
+        history: &History<'_>,
         permit: &mut Option<Permit>,
         now: Instant,
     ) -> Option<Start> {
-        if let (Some(queue), None) = (&self.queue, &permit) {
-            *permit = queue.try_permit();
-            if permit.is_none() {
-                return Some(Start::Wait(Arc::clone(queue)));
-            }
+        if let Some(permit) = permit.take()
+            && !permit.backend().is_removed()
+        {
+            let mut attempt = Attempt::new(permit.backend(), now);
+            attempt.hold(permit);
+            return Some(Start::Attempt(attempt));
         }
-        let mut attempt = self.pick(members, tried, now)?;
-        attempt.hold(permit.take());
-        Some(Start::Attempt(attempt))
+        let candidates = self.candidates(members, history.tried, now);
+        self.allow(candidates, history)?;
+        // A newcomer does not overtake those who wait.
+        let overtakes = self.queue.waiting() > 0;
+        let attempt = if overtakes { None } else { self.find(candidates, history, now) };
+        if let Some(attempt) = attempt {
+            return Some(Start::Attempt(attempt));
+        }
+        let _ = self.choose(Candidates { full: true, ..candidates }, history)?;
+        let (queue, members) = (Arc::clone(&self.queue), Arc::clone(members));
+        Some(Start::Wait(Admission { queue, members, tried: history.tried.clone() }))
     }
 
-    /// Begins an attempt at a backend that is not in `tried`. The policy picks among the available backends. When every
-    /// backend is ejected, the backend whose ejection ends first is picked. One more failed connect costs less than an
-    /// error for the client. Returns None when no backend is left.
-    pub fn pick(&self, members: &Members, tried: &Tried, now: Instant) -> Option<Attempt> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let untried = members.backends().iter().filter(|b| !b.is_removed() && !tried.contains(b.id()));
-        let available = untried.clone().filter(|b| b.available(now));
-        let picked = self.policy.pick(available, turn, self.seed);
-        let backend = picked.or_else(|| untried.min_by_key(|b| b.ejected_until()))?;
-        Some(Attempt::new(backend, now))
+    /// Begins an attempt at a backend that was not tried and that has room. The policy picks among the available
+    /// backends. When no backend is available, or so few that the cluster is in a panic
+    /// ([`HealthSettings::panic_percent`]), the policy picks among all backends. A failed attempt more costs less than an
+    /// error for the client. Returns None when no backend is left, or when the budget allows no retry ([`RetrySettings`]).
+    pub fn pick(&self, members: &Members, history: &History<'_>, now: Instant) -> Option<Attempt> {
+        let candidates = self.candidates(members, history.tried, now);
+        self.allow(candidates, history)?;
+        self.find(candidates, history, now)
     }
+
+    fn candidates<'a>(&self, members: &'a Members, tried: &'a Tried, now: Instant) -> Candidates<'a> {
+        Candidates {
+            backends: members.backends(),
+            weight_max: members.weight_max(),
+            tried,
+            now_ms: self.state.ms(now),
+            panic: self.state.panics(),
+            full: false,
+        }
+    }
+
+    /// Lets the policy choose. When there is no candidate, ejected backends are candidates too.
+    fn choose<'a>(&self, candidates: Candidates<'a>, history: &History<'_>) -> Option<&'a Arc<Backend>> {
+        let pick = |candidates| policy::pick(&self.state.policy, &candidates, history.key, &self.state);
+        pick(candidates).or_else(|| {
+            // A full backend is available: the request waits for it rather than try one that is out.
+            let is_full = !candidates.full && pick(Candidates { full: true, ..candidates }).is_some();
+            if is_full { None } else { pick(Candidates { panic: true, ..candidates }) }
+        })
+    }
+
+    /// Returns None when the attempt would be a retry that the budget does not allow, or that has no backend left.
+    fn allow(&self, candidates: Candidates<'_>, history: &History<'_>) -> Option<()> {
+        if !history.reached {
+            return Some(());
+        }
+        // Without a backend the retry costs nothing.
+        let _ = self.choose(Candidates { full: true, ..candidates }, history)?;
+        let attempts = candidates.backends.iter().map(|backend| backend.started()).sum();
+        self.state.retries.take(attempts, candidates.now_ms).then_some(())
+    }
+
+    /// Finds a backend with room, and begins an attempt. None when no backend has room.
+    fn find(&self, candidates: Candidates<'_>, history: &History<'_>, now: Instant) -> Option<Attempt> {
+        loop {
+            let backend = self.choose(candidates, history)?;
+            // Another worker may have taken the last slot. Then the policy chooses again.
+            let is_capped = backend.cap().is_some();
+            if is_capped && !backend.take_slot() {
+                continue;
+            }
+            let record = self.state.picks.are_watched().then(|| self.explain(candidates, backend));
+            let mut attempt = Attempt::new(backend, now);
+            if is_capped {
+                attempt.hold(Permit::of(&self.queue, backend));
+            }
+            record.into_iter().for_each(|record| attempt.record_as(record));
+            return Some(attempt);
+        }
+    }
+
+    /// Records a pick, before its attempt begins. Returns its number.
+    fn explain(&self, candidates: Candidates<'_>, picked: &Arc<Backend>) -> u64 {
+        // The slot of the picked backend is already taken.
+        let judge = |candidates: Candidates<'_>, one: &Arc<Backend>| {
+            let full = one.id() == picked.id();
+            Candidates { full, ..candidates }.judge(one).map(|one| one.weight as f32 / WEIGHT_PARTS as f32)
+        };
+        let panic = candidates.panic || judge(candidates, picked).is_err();
+        let candidates = Candidates { panic, ..candidates };
+        let considered = candidates.backends.iter().map(|one| Considered {
+            address: one.address(),
+            in_flight: one.in_flight(),
+            weight: judge(candidates, one),
+            latency: one.latency().get().map(|(us, _)| Duration::from_secs_f32(us / 1e6)),
+        });
+        self.state.picks.add(Picked {
+            number: 0,
+            at: Duration::from_millis(candidates.now_ms),
+            place: candidates.backends.iter().position(|one| one.id() == picked.id()).unwrap_or_default(),
+            panic,
+            considered: considered.collect(),
+            outcome: None,
+        })
+    }
+
+    /// Begins or ends the record of picks. It costs something for each request, so it is off at first.
+    pub fn watch_picks(&self, watched: bool) {
+        self.state.picks.watch(watched);
+    }
+
+    /// Returns the last picks with this number and later, with their reasons, the oldest first; at most 256.
+    pub fn picks_since(&self, number: u64) -> Vec<Picked> {
+        self.state.picks.since(number)
+    }
+
+    /// Serves waiting requests after changes that no attempt has made: the end of an ejection, a good check, new members.
+    /// Call it now and then; it costs one atomic load while nobody waits.
+    pub fn sweep(&self, now: Instant) {
+        if self.queue.waiting() == 0 {
+            return;
+        }
+        let (members, tried) = (self.members(), Tried::default());
+        let candidates = self.candidates(&members, &tried, now);
+        let may = |candidates: Candidates<'_>, backend| candidates.judge(backend).is_ok();
+        let is_any = members.backends().iter().any(|one| may(Candidates { full: true, ..candidates }, one));
+        let candidates = Candidates { panic: candidates.panic || !is_any, ..candidates };
+        for backend in members.backends().iter().filter(|one| may(candidates, one)) {
+            while self.queue.waiting() > 0 && backend.take_slot() && self.queue.grant(backend) {
+                // One request finds out whether the backend works again.
+                if backend.is_ejected() && !candidates.panic {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn weak(members: &Arc<Members>) -> Weak<dyn Others> {
+    let weak: Weak<Members> = Arc::downgrade(members);
+    weak
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cluster(n: u16, policy: Policy, seed: u64, epoch: Instant) -> Cluster {
-        let addresses: Vec<_> = (0..n).map(|i| SocketAddr::from(([127, 0, 0, 1], 9000 + i))).collect();
-        Cluster::new(&addresses, policy, seed, epoch)
-    }
-
-    /// Returns the index of the backend among the members.
-    fn place(cluster: &Cluster, backend: &Backend) -> usize {
-        cluster.members().backends().iter().position(|b| b.id() == backend.id()).unwrap()
-    }
-
-    fn pick(cluster: &Cluster, now: Instant) -> Attempt {
-        cluster.pick(&cluster.members(), &Tried::default(), now).unwrap()
-    }
-
-    /// Counts how often each backend is picked when every attempt ends at once.
-    fn shares(cluster: &Cluster, picks: usize, now: Instant) -> Vec<usize> {
-        let mut shares = vec![0; cluster.members().backends().len()];
-        for _ in 0..picks {
-            shares[place(cluster, pick(cluster, now).backend())] += 1;
-        }
-        shares
-    }
-
-    #[test]
-    fn the_available_ones_share_evenly_whoever_is_ejected() {
-        let now = Instant::now();
-        // policy, ejected ids, maximum difference of a share from the mean of 1000
-        let cases: [(Policy, &[usize], usize); 6] = [
-            (Policy::RoundRobin, &[], 0),
-            (Policy::RoundRobin, &[1], 0),
-            (Policy::RoundRobin, &[0, 1, 4], 0),
-            (Policy::LeastRequests, &[], 130),
-            (Policy::LeastRequests, &[4], 130),
-            (Policy::LeastRequests, &[1, 2, 3], 130),
-        ];
-        for (policy, ejected, most) in cases {
-            let cluster = cluster(5, policy, 7, now);
-            for &id in ejected {
-                cluster.members().backends()[id].eject(now);
-            }
-            let shares = shares(&cluster, 1000 * (5 - ejected.len()), now);
-            for (id, &share) in shares.iter().enumerate() {
-                let expected: usize = if ejected.contains(&id) { 0 } else { 1000 };
-                let allowed = if expected == 0 { 0 } else { most };
-                assert!(expected.abs_diff(share) <= allowed, "{policy} without {ejected:?}: {shares:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn least_requests_keeps_in_flight_counts_within_one() {
-        let now = Instant::now();
-        let cluster = cluster(4, Policy::LeastRequests, 1, now);
-        let mut attempts = Vec::new();
-        for n in 1..=40 {
-            attempts.push(pick(&cluster, now));
-            let counts: Vec<_> = cluster.members().backends().iter().map(|b| b.in_flight()).collect();
-            assert_eq!(counts.iter().sum::<u32>(), n);
-            assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
-        }
-        attempts.retain(|attempt| place(&cluster, attempt.backend()) != 2);
-        let next: Vec<_> = (0..10).map(|_| pick(&cluster, now)).collect();
-        assert!(next.iter().all(|attempt| place(&cluster, attempt.backend()) == 2));
-    }
-
-    #[test]
-    fn ties_are_broken_at_random_and_the_seed_replays_them() {
-        let now = Instant::now();
-        let sequence = |seed| {
-            let cluster = cluster(3, Policy::LeastRequests, seed, now);
-            (0..64).map(|_| place(&cluster, pick(&cluster, now).backend())).collect::<Vec<_>>()
-        };
-        assert_eq!(sequence(1), sequence(1));
-        assert_ne!(sequence(1), sequence(2));
-        let repeats = sequence(1).windows(2).filter(|pair| pair[0] == pair[1]).count();
-        assert!((8..40).contains(&repeats), "{repeats} of 63 picks repeat the one before, about 21 are due");
-    }
-
-    #[test]
-    fn every_backend_is_offered_once_even_when_all_are_ejected() {
-        let now = Instant::now();
-        for policy in [Policy::RoundRobin, Policy::LeastRequests] {
-            for ejected in 0..=4 {
-                let cluster = cluster(4, policy, 3, now);
-                let members = cluster.members();
-                for backend in &members.backends()[..ejected] {
-                    backend.eject(now);
-                }
-                let mut tried = Tried::default();
-                let mut order = Vec::new();
-                while let Some(attempt) = cluster.pick(&members, &tried, now) {
-                    tried.insert(attempt.backend().id());
-                    order.push(place(&cluster, attempt.backend()));
-                }
-                assert!(order[..4 - ejected].iter().all(|&id| id >= ejected), "{order:?}");
-                order.sort_unstable();
-                assert_eq!(order, [0, 1, 2, 3], "{policy}, {ejected} ejected");
-            }
-        }
-    }
-
-    #[test]
-    fn among_the_ejected_the_one_that_returns_first_is_picked() {
-        let epoch = Instant::now();
-        let cluster = cluster(3, Policy::LeastRequests, 3, epoch);
-        for (id, ms) in [(0, 30), (1, 10), (2, 20)] {
-            cluster.members().backends()[id].eject(epoch + std::time::Duration::from_millis(ms));
-        }
-        let now = epoch + std::time::Duration::from_millis(40);
-        assert_eq!(shares(&cluster, 5, now), [0, 5, 0]);
-        cluster.members().backends()[2].restore();
-        assert_eq!(shares(&cluster, 5, now), [0, 0, 5]);
-    }
-
-    #[test]
-    fn no_backend_none_picked() {
-        let now = Instant::now();
-        for policy in Policy::ALL {
-            let cluster = cluster(0, policy, 0, now);
-            assert!(cluster.pick(&cluster.members(), &Tried::default(), now).is_none());
-        }
-    }
-
-    #[test]
-    fn threads_that_pick_at_once_leak_no_count() {
-        let now = Instant::now();
-        let cluster = cluster(3, Policy::LeastRequests, 5, now);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    let members = cluster.members();
-                    for _ in 0..1000 {
-                        let mut tried = Tried::default();
-                        let first = cluster.pick(&members, &tried, now).unwrap();
-                        tried.insert(first.backend().id());
-                        let second = cluster.pick(&members, &tried, now).unwrap();
-                        assert!(first.backend().in_flight() >= 1);
-                        assert_ne!(second.backend().id(), first.backend().id());
-                    }
-                });
-            }
-        });
-        assert!(cluster.members().backends().iter().all(|b| b.in_flight() == 0));
-    }
-
-    fn addresses(ports: &[u16]) -> Vec<SocketAddr> {
-        ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
-    }
-
-    #[test]
-    fn a_backend_that_stays_keeps_what_is_known_of_it() {
-        let now = Instant::now();
-        let cluster = Cluster::new(&addresses(&[1, 2, 3]), Policy::RoundRobin, 1, now);
-        let mut view = cluster.members();
-        assert!(!cluster.refresh(&mut view));
-        let before = view.backends().to_vec();
-        before[1].eject(now);
-        let running = Attempt::new(&before[1], now);
-        cluster.replace(&addresses(&[4, 2]));
-        assert!(cluster.refresh(&mut view) && !cluster.refresh(&mut view));
-        let after = view.backends();
-        assert_eq!(after.iter().map(|b| b.address()).collect::<Vec<_>>(), addresses(&[4, 2]));
-        assert!(Arc::ptr_eq(&after[1], &before[1]));
-        assert!(after[1].in_flight() == 1 && !after[1].available(now));
-        let removed = before.iter().chain(after).map(|b| b.is_removed()).collect::<Vec<_>>();
-        assert_eq!(removed, [true, false, true, false, false]);
-        drop(running);
-        cluster.replace(&addresses(&[1]));
-        assert_ne!(cluster.members().backends()[0].id(), before[0].id(), "an identity was used twice");
-    }
-
-    #[test]
-    fn a_removed_backend_is_not_picked_from_an_old_snapshot() {
-        let now = Instant::now();
-        for policy in Policy::ALL {
-            let cluster = Cluster::new(&addresses(&[1, 2]), policy, 1, now);
-            let old = cluster.members();
-            cluster.replace(&addresses(&[2]));
-            for _ in 0..20 {
-                let attempt = cluster.pick(&old, &Tried::default(), now).unwrap();
-                assert_eq!(attempt.backend().address(), addresses(&[2])[0]);
-            }
-            cluster.replace(&[]);
-            assert!(cluster.pick(&old, &Tried::default(), now).is_none());
-        }
-    }
-}
+mod tests;

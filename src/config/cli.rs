@@ -4,18 +4,18 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use super::error::ConfigError;
-use super::value::{HostPort, backend, network, number};
-use crate::cluster::Policy;
+use super::value::{CheckKind, HostPort, WrittenBackend, backend, check, network, number};
+use crate::cluster::{CheckSettings, ClusterSettings, HealthSettings, Policy, RetrySettings};
 use crate::engine::EngineLimits;
 use crate::exchange::Limits;
 use crate::files::FilesLimits;
 use crate::http::head::HeadLimits;
+use crate::simulate;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,6 +61,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a process has one")]
 pub(super) enum Command {
     /// Forward HTTP requests to backends.
     #[command(after_help = BALANCE_EXAMPLES)]
@@ -68,19 +69,24 @@ pub(super) enum Command {
     /// Serve the files of a directory over HTTP.
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArguments),
+    /// Compare the policies over a simulated cluster.
+    #[command(after_help = simulate_help())]
+    Simulate(SimulateArguments),
 }
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("some_backends").args(["backends", "demo"]).required(true))]
 pub(super) struct BalanceArguments {
-    /// Server to forward requests to; repeat it for each server.
-    #[arg(long = "backend", value_name = "HOST:PORT", value_parser = backend)]
-    pub(super) backends: Vec<HostPort>,
+    /// Server to forward requests to; repeat it for each server. A server with weight=2 gets twice as many requests as a
+    /// server with weight=1, the default. A server with cap=N has at most N requests in flight; further requests wait.
+    #[arg(long = "backend", value_name = "HOST:PORT[,weight=N][,cap=N]", value_parser = backend)]
+    pub(super) backends: Vec<WrittenBackend>,
     /// Start three file servers in this process and use them as backends.
     #[arg(long)]
     pub(super) demo: bool,
-    /// Policy that picks the backend of a request.
-    #[arg(long, default_value_t, value_parser = policy())]
+    /// Policy that picks the backend of a request: round-robin, least-requests, two-choices, random, peak-ewma,
+    /// hash:source, hash:path, hash:header=NAME, hash:cookie=NAME or first.
+    #[arg(long, default_value_t, value_parser = Policy::from_str)]
     pub(super) policy: Policy,
     /// Network of trusted proxies; repeat it for each network. Their Forwarded and X-Forwarded fields are kept. For all
     /// other clients these fields are removed, and X-Forwarded-For gets the client's address.
@@ -94,6 +100,10 @@ pub(super) struct BalanceArguments {
     pub(super) common: CommonArguments,
     #[command(flatten)]
     pub(super) backend_limits: BackendLimitArguments,
+    #[command(flatten)]
+    pub(super) health: HealthArguments,
+    #[command(flatten)]
+    pub(super) checks: CheckArguments,
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +117,25 @@ pub(super) struct ServeArguments {
     pub(super) limits: FilesLimitArguments,
     #[command(flatten)]
     pub(super) experiments: FilesExperimentArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SimulateArguments {
+    /// What happens to the backends; see the list below.
+    #[arg(long, value_name = "NAME")]
+    pub(super) scenario: String,
+    /// Policy to simulate, or `all`; repeat it for each policy.
+    #[arg(long = "policy", value_name = "NAME|all", default_value = "all")]
+    pub(super) policies: Vec<String>,
+    /// Number of runs for each policy.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = number)]
+    pub(super) seeds: u64,
+    /// File for a plot of the latency over time, as SVG.
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub(super) svg: Option<PathBuf>,
+    /// Print every pick of the run with this seed, instead of the table.
+    #[arg(long, value_name = "SEED", value_parser = number, conflicts_with = "seeds")]
+    pub(super) replay: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -170,7 +199,7 @@ pub(super) struct LimitArguments {
     /// Maximum time without a byte while the client sends a body (then 408) or reads a response (then a reset).
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().body_timeout), value_parser = number)]
     pub(super) body_timeout_ms: u64,
-    /// Time to keep a client or backend connection open without a request.
+    /// Time to keep a client's connection open without a request.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().idle_timeout), value_parser = number)]
     pub(super) idle_timeout_ms: u64,
     /// After the last response a client may still send. Its bytes are discarded for this time, then the connection is
@@ -198,13 +227,97 @@ pub(super) struct BackendLimitArguments {
     /// Time for a backend to answer `Expect: 100-continue`; then the balancer sends 100 Continue.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().continue_timeout), value_parser = number)]
     pub(super) continue_timeout_ms: u64,
+    /// Maximum requests that wait until a backend has room (see cap=N); the next one gets 503.
+    #[arg(long, value_name = "N", default_value_t = ClusterSettings::default().waiting_max as u64,
+          value_parser = number)]
+    pub(super) queue: u64,
+    /// Time that a request waits until a backend has room; then 503.
+    #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().queue_timeout), value_parser = number)]
+    pub(super) queue_timeout_ms: u64,
     /// Time to keep an upgraded connection (such as a WebSocket) open without traffic.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().tunnel_timeout), value_parser = number)]
     pub(super) tunnel_timeout_ms: u64,
+    /// Time to keep a backend connection open without a request. It should be shorter than the idle time of the backend.
+    #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().backend_idle_timeout),
+          value_parser = number)]
+    pub(super) backend_idle_timeout_ms: u64,
     /// Maximum idle connections kept per backend (async engine: per backend and worker).
     #[arg(long, value_name = "N", default_value_t = EngineLimits::default().idle_backend_connections as u64,
           value_parser = number)]
     pub(super) idle_backend_connections: u64,
+}
+
+/// Health of backends, and retries.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Health and retries")]
+pub(super) struct HealthArguments {
+    /// Eject no backend because of failed requests.
+    #[arg(long)]
+    pub(super) no_ejection: bool,
+    /// Duration of the first ejection of a backend that fails. Each further ejection takes twice as long.
+    #[arg(long, value_name = "MS", default_value_t = ms(HealthSettings::default().ejection), value_parser = number)]
+    pub(super) ejection_ms: u64,
+    /// Maximum duration of an ejection.
+    #[arg(long, value_name = "MS", default_value_t = ms(HealthSettings::default().ejection_max), value_parser = number)]
+    pub(super) ejection_max_ms: u64,
+    /// Maximum share of ejected backends; one backend may always be ejected. Refused connects do not count.
+    #[arg(long, value_name = "PERCENT", default_value_t = HealthSettings::default().ejected_max_percent.into(),
+          value_parser = number)]
+    pub(super) ejected_max_percent: u64,
+    /// When fewer backends than this share are available, all backends are used.
+    #[arg(long, value_name = "PERCENT", default_value_t = HealthSettings::default().panic_percent.into(),
+          value_parser = number)]
+    pub(super) panic_percent: u64,
+    /// Time in which the share of a backend that returns grows to its full share.
+    #[arg(long, value_name = "MS", default_value_t = ms(HealthSettings::default().slow_start), value_parser = number)]
+    pub(super) slow_start_ms: u64,
+    /// Retries for each 100 requests of the last 10 s.
+    #[arg(long, value_name = "PERCENT", default_value_t = RetrySettings::default().percent.into(),
+          value_parser = number)]
+    pub(super) retry_percent: u64,
+    /// Retries per second that are always allowed.
+    #[arg(long, value_name = "N", default_value_t = RetrySettings::default().per_second.into(), value_parser = number)]
+    pub(super) retries_per_second: u64,
+    /// Repeat an idempotent request without a body on another backend when its answer is 502, 503 or 504.
+    #[arg(long)]
+    pub(super) retry_answers: bool,
+}
+
+/// Active checks of backends.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Active checks")]
+pub(super) struct CheckArguments {
+    /// Check every backend again and again: `tcp` makes a connection, a path makes a GET request.
+    #[arg(long, value_name = "tcp|/PATH", value_parser = check)]
+    pub(super) check: Option<CheckKind>,
+    /// Time from one check of a backend to the next; a tenth shorter or longer at random.
+    #[arg(long, value_name = "MS", requires = "check", value_parser = number,
+          default_value_t = ms(CheckSettings::default().interval))]
+    pub(super) check_interval_ms: u64,
+    /// Time for one check; then it has failed.
+    #[arg(long, value_name = "MS", requires = "check", value_parser = number,
+          default_value_t = ms(CheckSettings::default().timeout))]
+    pub(super) check_timeout_ms: u64,
+    /// Good checks in a row after which a backend that was down is up.
+    #[arg(long, value_name = "N", requires = "check", value_parser = number,
+          default_value_t = CheckSettings::default().rise.into())]
+    pub(super) check_rise: u64,
+    /// Failed checks in a row after which a backend that was up is down.
+    #[arg(long, value_name = "N", requires = "check", value_parser = number,
+          default_value_t = CheckSettings::default().fall.into())]
+    pub(super) check_fall: u64,
+    /// Expected status [default: any from 200 to 399].
+    #[arg(long, value_name = "STATUS", requires = "check", value_parser = number)]
+    pub(super) check_status: Option<u64>,
+    /// Text that the body must contain, within the first 64 KiB of the response.
+    #[arg(long, value_name = "TEXT", requires = "check")]
+    pub(super) check_contains: Option<String>,
+    /// Value of the Host field [default: the address of the backend].
+    #[arg(long, value_name = "HOST", requires = "check")]
+    pub(super) check_host: Option<String>,
+    /// Send no request to a backend before its first good check.
+    #[arg(long, requires = "check")]
+    pub(super) check_first: bool,
 }
 
 /// Limits of the file server.
@@ -243,6 +356,10 @@ pub(super) struct FilesExperimentArguments {
     /// Delay every response, like a backend with work to do.
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = number)]
     pub(super) delay_ms: u64,
+    /// File with faults on purpose, read again when it changes. Each line is NAME=NUMBER; the names are delay-ms,
+    /// random-delay-ms, fail-percent, fail-status, silent-percent and close-percent.
+    #[arg(long, value_name = "FILE")]
+    pub(super) faults: Option<PathBuf>,
     /// List the directory for every request.
     #[arg(long)]
     pub(super) experiment_list_directory: bool,
@@ -279,12 +396,22 @@ impl Command {
         match self {
             Command::Balance(_) => "balance",
             Command::Serve(_) => "serve",
+            Command::Simulate(_) => "simulate",
         }
     }
 }
 
-fn policy() -> impl TypedValueParser<Value = Policy> {
-    PossibleValuesParser::new(Policy::ALL.map(Policy::name)).try_map(|name| name.parse::<Policy>())
+/// Returns the list of scenarios, for the help.
+fn simulate_help() -> String {
+    let mut help = String::from("Scenarios (ten backends):\n");
+    for (name, about) in simulate::scenarios() {
+        help.push_str(&format!("  {name:<16} {about}\n"));
+    }
+    help.push_str(
+        "\nThe balancer's own code decides; only backends, network and arrivals are simulated. The same arguments print \
+         the\nsame bytes. Exit codes: 0, 1 if a promise of the scenario is broken, 2 if an argument is wrong.",
+    );
+    help
 }
 
 fn ms(duration: Duration) -> u64 {

@@ -41,6 +41,15 @@ pub enum ConfigError {
         /// The advice to the user.
         tip: &'static str,
     },
+    /// A name is not known.
+    Unknown {
+        /// The argument with the name of its value.
+        argument: &'static str,
+        /// The given name.
+        value: String,
+        /// The known names: a text that begins with "expected".
+        expected: String,
+    },
     /// A balancer has no backends.
     NoBackends,
 }
@@ -72,6 +81,9 @@ impl fmt::Display for ConfigError {
             }
             ConfigError::Conflict { argument, with, .. } => {
                 write!(f, "the argument '{argument}' cannot be used with '{with}'")
+            }
+            ConfigError::Unknown { argument, value, expected } => {
+                write!(f, "invalid value '{value}' for '{argument}': {expected}")
             }
             ConfigError::NoBackends => {
                 write!(f, "no backends: expected '--backend <HOST:PORT>' or '--demo'")

@@ -7,17 +7,21 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::cli::{
-    BackendLimitArguments, BalanceArguments, Command, CommonArguments, EngineArguments, EngineName,
-    FilesLimitArguments, LimitArguments, PoolName, ReactorName, ServeArguments,
+    BackendLimitArguments, BalanceArguments, CheckArguments, Command, CommonArguments, EngineArguments,
+    EngineName, FilesLimitArguments, LimitArguments, PoolName, ReactorName, ServeArguments,
+    SimulateArguments,
 };
 use super::error::ConfigError;
-use super::value::HostPort;
-use crate::cluster::Policy;
+use super::value::{CheckKind, HostPort, WrittenBackend};
+use crate::cluster::{
+    BackendSettings, CheckRequest, CheckSettings, ClusterSettings, HealthSettings, Policy, RetrySettings,
+};
 use crate::engine::{ConcurrencyLimit, Engine, EngineLimits, Pool, ReactorKind};
 use crate::exchange::Limits;
 use crate::files::FilesLimits;
 use crate::http::buffer::BUFFER_BYTES;
 use crate::http::head::HeadLimits;
+use crate::simulate::Simulation;
 
 const WORKERS: RangeInclusive<u64> = 1..=1024;
 const BATCH: RangeInclusive<u64> = 1..=1024;
@@ -31,17 +35,38 @@ const RECEIVE_BYTES: RangeInclusive<u64> = 1..=BUFFER_BYTES as u64;
 const CONNECTIONS: RangeInclusive<u64> = 1..=10_000_000;
 const IDLE_BACKEND_CONNECTIONS: RangeInclusive<u64> = 0..=1_000_000;
 const IN_FLIGHT: RangeInclusive<u64> = 0..=1_000_000;
+const PERCENT: RangeInclusive<u64> = 0..=100;
+const SLOW_START_MS: RangeInclusive<u64> = 0..=86_400_000;
+const STATUS: RangeInclusive<u64> = 200..=599;
+const CHECKS: RangeInclusive<u64> = 1..=1000;
+const QUEUE: RangeInclusive<u64> = 0..=10_000_000;
+const RETRIES: RangeInclusive<u64> = 0..=1_000_000;
+const SEEDS: RangeInclusive<u64> = 1..=1_000_000;
 const SMALL_FILE_BYTES: RangeInclusive<u64> = 0..=1 << 30;
 const MEMORY_BYTES: RangeInclusive<u64> = 0..=1 << 40;
 const FILES: RangeInclusive<u64> = 1..=100_000_000;
 
 /// The settings of one run of the program.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Config {
     /// Forward requests to backends.
     Balance(Balance),
     /// Serve the files of a directory.
     Serve(Serve),
+    /// Simulate a cluster.
+    Simulate(Simulate),
+}
+
+/// A simulation: `neraca simulate`.
+#[derive(Debug)]
+pub struct Simulate {
+    /// What to simulate.
+    pub simulation: Simulation,
+    /// The file for the plot.
+    pub svg: Option<PathBuf>,
+    /// The seed of the run whose picks are printed, instead of a table.
+    pub replay: Option<u64>,
 }
 
 /// A balancer: `neraca balance`.
@@ -51,8 +76,10 @@ pub struct Balance {
     pub common: Common,
     /// The servers that get the requests.
     pub backends: Backends,
-    /// The policy that picks the backend of a request.
-    pub policy: Policy,
+    /// The policy that picks the backend of a request, the health of backends, and retries.
+    pub cluster: ClusterSettings,
+    /// The active checks; None without checks.
+    pub checks: Option<CheckSettings>,
     /// The networks of trusted proxies. The X-Forwarded fields of clients in these networks are kept.
     pub trust: Vec<IpNet>,
     /// The limit on requests in flight.
@@ -62,8 +89,8 @@ pub struct Balance {
 /// The backends of a balancer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backends {
-    /// Servers at these addresses; at least one.
-    At(Vec<SocketAddr>),
+    /// Servers with these settings; at least one.
+    At(Vec<BackendSettings>),
     /// Three file servers that the program starts itself.
     Demo,
 }
@@ -79,6 +106,8 @@ pub struct Serve {
     pub limits: FilesLimits,
     /// The delay of every response (for experiments).
     pub delay: Duration,
+    /// The file with faults on purpose (for experiments).
+    pub faults: Option<PathBuf>,
     /// True to list the directory for every request (for experiments).
     pub list_directory: bool,
     /// True to read the file for every request (for experiments).
@@ -114,6 +143,7 @@ impl Config {
         match written {
             Command::Balance(written) => Balance::new(written, descriptors).map(Config::Balance),
             Command::Serve(written) => Serve::new(written, descriptors).map(Config::Serve),
+            Command::Simulate(written) => Simulate::new(written).map(Config::Simulate),
         }
     }
 }
@@ -124,10 +154,12 @@ impl Balance {
         let backends = match (written.demo, written.backends.as_slice()) {
             (true, _) => Backends::Demo,
             (false, []) => return Err(ConfigError::NoBackends),
-            (false, backends) => Backends::At(resolve_all("--backend <HOST:PORT>", backends)?),
+            (false, backends) => Backends::At(resolve_backends(backends)?),
         };
+        let cluster = cluster(&written)?;
+        let checks = checks(&written.checks)?;
         let concurrency = concurrency(written.max_in_flight_per_core, common.engine)?;
-        Ok(Balance { common, backends, policy: written.policy, trust: written.trust, concurrency })
+        Ok(Balance { common, backends, cluster, checks, trust: written.trust, concurrency })
     }
 }
 
@@ -144,9 +176,37 @@ impl Serve {
             root: written.root,
             limits,
             delay: Duration::from_millis(delay),
+            faults: written.experiments.faults,
             list_directory: written.experiments.experiment_list_directory,
             read_file: written.experiments.experiment_read_file,
         })
+    }
+}
+
+impl Simulate {
+    fn new(written: SimulateArguments) -> Result<Self, ConfigError> {
+        let mut policies = Vec::new();
+        for name in written.policies {
+            match name.parse() {
+                Ok(policy) => policies.push(policy),
+                Err(_) if name == "all" => policies.extend(Policy::ALL),
+                Err(error) => {
+                    let expected = format!("{error}, or all");
+                    return Err(ConfigError::Unknown {
+                        argument: "--policy <NAME|all>",
+                        value: name,
+                        expected,
+                    });
+                }
+            }
+        }
+        let seeds = within("--seeds <N>", written.seeds, SEEDS)?;
+        let simulation = Simulation { scenario: written.scenario, policies, seeds };
+        if let Err(error) = simulation.runs() {
+            let (argument, value) = ("--scenario <NAME>", simulation.scenario);
+            return Err(ConfigError::Unknown { argument, value, expected: error.to_string() });
+        }
+        Ok(Simulate { simulation, svg: written.svg, replay: written.replay })
     }
 }
 
@@ -252,6 +312,8 @@ fn limits(written: &LimitArguments, backend: Option<&BackendLimitArguments>) -> 
     Ok(Limits {
         connect_timeout: ms("--connect-timeout-ms <MS>", backend.connect_timeout_ms)?,
         response_timeout: ms("--response-timeout-ms <MS>", backend.response_timeout_ms)?,
+        backend_idle_timeout: ms("--backend-idle-timeout-ms <MS>", backend.backend_idle_timeout_ms)?,
+        queue_timeout: ms("--queue-timeout-ms <MS>", backend.queue_timeout_ms)?,
         tunnel_timeout: ms("--tunnel-timeout-ms <MS>", backend.tunnel_timeout_ms)?,
         continue_timeout: ms("--continue-timeout-ms <MS>", backend.continue_timeout_ms)?,
         ..limits
@@ -279,6 +341,63 @@ fn engine_limits(
     Ok(EngineLimits { connections, idle_backend_connections, drain, ..EngineLimits::default() })
 }
 
+/// Returns the settings of the cluster.
+fn cluster(written: &BalanceArguments) -> Result<ClusterSettings, ConfigError> {
+    let health = &written.health;
+    let ms = |argument, n, range| within(argument, n, range).map(Duration::from_millis);
+    let percent = |argument, n| within(argument, n, PERCENT).map(|n| n as u32);
+    Ok(ClusterSettings {
+        policy: written.policy.clone(),
+        health: HealthSettings {
+            passive: !health.no_ejection,
+            ejection: ms("--ejection-ms <MS>", health.ejection_ms, TIMEOUT_MS)?,
+            ejection_max: ms("--ejection-max-ms <MS>", health.ejection_max_ms, TIMEOUT_MS)?,
+            ejected_max_percent: percent("--ejected-max-percent <PERCENT>", health.ejected_max_percent)?,
+            panic_percent: percent("--panic-percent <PERCENT>", health.panic_percent)?,
+            slow_start: ms("--slow-start-ms <MS>", health.slow_start_ms, SLOW_START_MS)?,
+        },
+        retries: RetrySettings {
+            percent: percent("--retry-percent <PERCENT>", health.retry_percent)?,
+            per_second: within("--retries-per-second <N>", health.retries_per_second, RETRIES)? as u32,
+            answers: health.retry_answers,
+        },
+        waiting_max: within("--queue <N>", written.backend_limits.queue, QUEUE)? as usize,
+    })
+}
+
+/// Returns the settings of active checks.
+fn checks(written: &CheckArguments) -> Result<Option<CheckSettings>, ConfigError> {
+    let Some(kind) = &written.check else { return Ok(None) };
+    let ms = |argument, n| within(argument, n, TIMEOUT_MS).map(Duration::from_millis);
+    let status = written.check_status.map(|n| within("--check-status <STATUS>", n, STATUS)).transpose()?;
+    let request = match kind {
+        CheckKind::Http(path) => Some(CheckRequest {
+            path: path.clone(),
+            host: written.check_host.clone(),
+            status: status.map(|status| status as u16),
+            contains: written.check_contains.clone(),
+        }),
+        CheckKind::Tcp => None,
+    };
+    let of_http = [
+        (status.is_some(), "--check-status <STATUS>"),
+        (written.check_contains.is_some(), "--check-contains <TEXT>"),
+        (written.check_host.is_some(), "--check-host <HOST>"),
+    ];
+    if let (CheckKind::Tcp, Some((_, argument))) = (kind, of_http.into_iter().find(|(given, _)| *given)) {
+        let tip = "use '--check /PATH' to look at a response";
+        return Err(ConfigError::Conflict { argument, with: "--check tcp", tip });
+    }
+    Ok(Some(CheckSettings {
+        request,
+        interval: ms("--check-interval-ms <MS>", written.check_interval_ms)?,
+        timeout: ms("--check-timeout-ms <MS>", written.check_timeout_ms)?,
+        rise: within("--check-rise <N>", written.check_rise, CHECKS)? as u32,
+        fall: within("--check-fall <N>", written.check_fall, CHECKS)? as u32,
+        initially_up: !written.check_first,
+    }))
+}
+
 fn files_limits(written: &FilesLimitArguments) -> Result<FilesLimits, ConfigError> {
     Ok(FilesLimits {
         small_file_bytes: within("--small-file-bytes <BYTES>", written.small_file_bytes, SMALL_FILE_BYTES)?,
@@ -297,6 +416,14 @@ fn within(argument: &'static str, value: u64, range: RangeInclusive<u64>) -> Res
 
 fn resolve_all(argument: &'static str, given: &[HostPort]) -> Result<Vec<SocketAddr>, ConfigError> {
     given.iter().map(|place| resolve(argument, place)).collect()
+}
+
+fn resolve_backends(given: &[WrittenBackend]) -> Result<Vec<BackendSettings>, ConfigError> {
+    let settings = given.iter().map(|written| {
+        let address = resolve("--backend <HOST:PORT[,weight=N][,cap=N]>", &written.place)?;
+        Ok(BackendSettings { address, weight: written.weight, cap: written.cap })
+    });
+    settings.collect()
 }
 
 /// Looks up a host name. Prefers an IPv4 address, because most servers on `localhost` listen on IPv4.

@@ -12,10 +12,11 @@
 //! let words = ["neraca", "balance", "--backend", "127.0.0.1:9001", "--engine", "thread"];
 //! match config::read(words.map(Into::into), 1024).unwrap() {
 //!     Config::Balance(balance) => {
-//!         assert_eq!(balance.backends, Backends::At(vec!["127.0.0.1:9001".parse().unwrap()]));
+//!         let address: std::net::SocketAddr = "127.0.0.1:9001".parse().unwrap();
+//!         assert_eq!(balance.backends, Backends::At(vec![neraca::cluster::BackendSettings::from(address)]));
 //!         assert_eq!(balance.common.engine_limits.connections, 768);
 //!     }
-//!     Config::Serve(_) => unreachable!(),
+//!     Config::Serve(_) | Config::Simulate(_) => unreachable!(),
 //! }
 //!
 //! let error = config::read(["neraca", "balance", "--demo", "--polcy"].map(Into::into), 1024).unwrap_err();
@@ -30,7 +31,7 @@ mod value;
 use std::ffi::OsString;
 
 pub use error::ConfigError;
-pub use meant::{Backends, Balance, Common, Config, Serve};
+pub use meant::{Backends, Balance, Common, Config, Serve, Simulate};
 
 /// Reads and checks a command line. The first argument is the name of the program. `descriptors` is the number of files
 /// and sockets that the process may open; the default limit of client connections depends on it.
@@ -49,6 +50,7 @@ pub fn read(
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::path::PathBuf;
 
     use super::*;
@@ -79,8 +81,11 @@ mod tests {
     #[test]
     fn an_argument_that_is_not_given_has_its_default() {
         let config = balance("--backend 127.0.0.1:9000");
-        assert_eq!(config.backends, Backends::At(vec!["127.0.0.1:9000".parse().unwrap()]));
-        assert_eq!(config.policy, Policy::LeastRequests);
+        assert_eq!(
+            config.backends,
+            Backends::At(vec!["127.0.0.1:9000".parse::<SocketAddr>().unwrap().into()])
+        );
+        assert_eq!(config.cluster.policy, Policy::LeastRequests);
         assert_eq!(config.concurrency, ConcurrencyLimit::WhenSaturated(64));
         let common = config.common;
         assert_eq!(common.listen, ["127.0.0.1:8080".parse().unwrap()]);
@@ -136,9 +141,9 @@ mod tests {
         assert!(options.engine_limits.drain.is_zero());
         assert_eq!(config.common.listen.len(), 2);
         let Backends::At(backends) = &config.backends else { panic!("{:?}", config.backends) };
-        assert_eq!((backends[0].port(), backends[1].port()), (1, 2));
-        assert!(backends[1].ip().is_loopback());
-        assert_eq!(config.policy, Policy::RoundRobin);
+        assert_eq!((backends[0].address.port(), backends[1].address.port()), (1, 2));
+        assert!(backends[1].address.ip().is_loopback());
+        assert_eq!(config.cluster.policy, Policy::RoundRobin);
         assert_eq!(
             config.options().listener.trust,
             ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()]
@@ -187,7 +192,10 @@ mod tests {
         let demo = "balance --demo";
         let cases = [
             ("fly", "unrecognized subcommand 'fly'"),
-            ("balance", "the following required arguments were not provided: <--backend <HOST:PORT>|--demo>"),
+            (
+                "balance",
+                "the following required arguments were not provided: <--backend <HOST:PORT[,weight=N][,cap=N]>|--demo>",
+            ),
             ("serve", "the following required arguments were not provided: --root <DIR>"),
             (
                 "serve --root /no/such/place",
@@ -195,22 +203,25 @@ mod tests {
             ),
             (
                 "balance --demo --backend 127.0.0.1:1",
-                "the argument '--demo' cannot be used with '--backend <HOST:PORT>'",
+                "the argument '--demo' cannot be used with '--backend <HOST:PORT[,weight=N][,cap=N]>'",
             ),
             (
                 "balance --backend 127.0.0.1",
-                "invalid value '127.0.0.1' for '--backend <HOST:PORT>': expected HOST:PORT",
+                "invalid value '127.0.0.1' for '--backend <HOST:PORT[,weight=N][,cap=N]>': expected HOST:PORT",
             ),
             (
                 "balance --backend h.invalid:80",
-                "invalid value 'h.invalid:80' for '--backend <HOST:PORT>': unknown host: ",
+                "invalid value 'h.invalid:80' for '--backend <HOST:PORT[,weight=N][,cap=N]>': unknown host: ",
             ),
-            ("balance --backend 127.0.0.1:1,weight=2", "found the option 'weight=2'"),
+            ("balance --backend 127.0.0.1:1,cost=2", "found the option 'cost=2'"),
             (
                 &format!("{demo} --engine fibre"),
                 "invalid value 'fibre' for '--engine <ENGINE>' [possible values: thread, async]",
             ),
-            (&format!("{demo} --policy best"), "[possible values: round-robin, least-requests]"),
+            (
+                &format!("{demo} --policy best"),
+                "invalid value 'best' for '--policy <POLICY>': expected one of round-robin, least-requests, ",
+            ),
             (
                 &format!("{demo} --pool rayon"),
                 "the argument '--pool <POOL>' cannot be used with '--engine async'",
@@ -240,6 +251,26 @@ mod tests {
             (
                 &format!("{demo} --trust 10.0.0.0/33"),
                 "invalid value '10.0.0.0/33' for '--trust <CIDR>': expected a network or an address",
+            ),
+            (
+                &format!("{demo} --check up"),
+                "invalid value 'up' for '--check <tcp|/PATH>': expected tcp, or a path that begins with a /",
+            ),
+            (
+                &format!("{demo} --check tcp --check-status 200"),
+                "the argument '--check-status <STATUS>' cannot be used with '--check tcp'",
+            ),
+            (
+                &format!("{demo} --check-rise 2"),
+                "the following required arguments were not provided: --check",
+            ),
+            (
+                "simulate --scenario none",
+                "invalid value 'none' for '--scenario <NAME>': expected one of equal, one-slow, ",
+            ),
+            (
+                "simulate --scenario equal --policy best",
+                "invalid value 'best' for '--policy <NAME|all>': expected one of round-robin, ",
             ),
             (&format!("{demo} --polcy x"), "unexpected argument '--polcy' found"),
             (&format!("{demo} stray"), "unexpected argument 'stray' found"),
@@ -273,7 +304,7 @@ mod tests {
     /// Our own errors name an argument as clap does, and each number has a range.
     #[test]
     fn each_number_that_is_too_large_is_refused_by_its_name() {
-        for (command, required) in [("balance", "--demo"), ("serve", "--root /")] {
+        for (command, required) in [("balance", "--demo --check /"), ("serve", "--root /")] {
             let help = read_line(&format!("{command} --help")).unwrap_err().to_string();
             let numbers = ["N", "MS", "BYTES", "SECONDS"];
             let arguments = help.lines().map(str::trim).filter_map(|line| {

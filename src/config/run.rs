@@ -1,11 +1,10 @@
 //! Step 3: the app and the engine's options, made from the settings.
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::meant::{Balance, Common, Serve};
 use crate::app::ListenerSettings;
-use crate::cluster::Cluster;
+use crate::cluster::{BackendSettings, Cluster};
 use crate::engine::{ConcurrencyLimit, Options};
 use crate::files::{Files, FilesError};
 use crate::router::Router;
@@ -36,9 +35,10 @@ impl Balance {
     }
 
     /// Makes the balancer over `backends`. Each process has another seed for random picks.
-    pub fn router(&self, backends: &[SocketAddr]) -> Router {
+    pub fn router<B: Copy + Into<BackendSettings>>(&self, backends: &[B]) -> Router {
+        let backends: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
         let seed = RandomState::new().hash_one("neraca");
-        let cluster = Cluster::new(backends, self.policy, seed, Instant::now());
+        let cluster = Cluster::with_settings(&backends, self.cluster.clone(), seed, Instant::now());
         Router::new(cluster)
     }
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use crate::cluster::BackendSettings;
+
 /// A host and a port. A host name is not looked up yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum HostPort {
@@ -40,11 +42,58 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// Parses a backend: `HOST:PORT` without options.
-pub(super) fn backend(given: &str) -> Result<HostPort, String> {
-    match given.split_once(',') {
-        Some((_, option)) => Err(format!("expected HOST:PORT without options, found the option '{option}'")),
-        None => HostPort::from_str(given).map_err(str::to_owned),
+/// The highest limit of requests in flight at a backend.
+const CAP_MAX: u32 = 1_000_000;
+
+/// A backend: `HOST:PORT` with its options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WrittenBackend {
+    pub(super) place: HostPort,
+    pub(super) weight: u32,
+    pub(super) cap: Option<u32>,
+}
+
+/// Parses a backend with its options.
+pub(super) fn backend(given: &str) -> Result<WrittenBackend, String> {
+    let mut parts = given.split(',');
+    let place = HostPort::from_str(parts.next().unwrap_or_default())?;
+    let (mut weight, mut cap) = (None, None);
+    for option in parts {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let (slot, max) = match name {
+            "weight" => (&mut weight, BackendSettings::WEIGHT_MAX),
+            "cap" => (&mut cap, CAP_MAX),
+            _ => {
+                let expected = "expected HOST:PORT with the options weight=N and cap=N";
+                return Err(format!("{expected}, found the option '{option}'"));
+            }
+        };
+        if slot.is_some() {
+            return Err(format!("the option '{name}' is given twice"));
+        }
+        let number = value.parse().ok().filter(|number| (1..=max).contains(number));
+        let expected = || format!("expected {name}=N with a whole number from 1 to {max}, found '{option}'");
+        *slot = Some(number.ok_or_else(expected)?);
+    }
+    Ok(WrittenBackend { place, weight: weight.unwrap_or(1), cap })
+}
+
+/// The kind of an active check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CheckKind {
+    /// A connection.
+    Tcp,
+    /// A GET request for this path.
+    Http(String),
+}
+
+/// Parses the kind of an active check.
+pub(super) fn check(given: &str) -> Result<CheckKind, &'static str> {
+    let is_path = given.starts_with('/') && given.bytes().all(|byte| byte.is_ascii_graphic());
+    match given {
+        "tcp" => Ok(CheckKind::Tcp),
+        path if is_path => Ok(CheckKind::Http(path.to_owned())),
+        _ => Err("expected tcp, or a path that begins with a / and has no blanks"),
     }
 }
 
@@ -84,9 +133,40 @@ mod tests {
         {
             assert!(HostPort::from_str(given).is_err(), "{given:?}");
         }
-        assert!(backend("127.0.0.1:1,weight=2").unwrap_err().contains("'weight=2'"));
         assert!(network("10.0.0.0/33").is_err() && network("host").is_err());
         assert!(number("1e3").is_err() && number("-1").is_err() && number("").is_err());
+    }
+
+    #[test]
+    fn a_backend_has_options() {
+        let weight = |given| backend(given).map(|backend| backend.weight);
+        assert_eq!(weight("localhost:1"), Ok(1));
+        assert_eq!(weight("127.0.0.1:1,weight=1000"), Ok(1000));
+        assert_eq!(
+            backend("127.0.0.1:1,cap=9,weight=2").map(|given| (given.weight, given.cap)),
+            Ok((2, Some(9)))
+        );
+        for (given, said) in [
+            ("127.0.0.1:1,", "found the option ''"),
+            ("127.0.0.1:1,wieght=2", "found the option 'wieght=2'"),
+            ("127.0.0.1:1,weight", "found 'weight'"),
+            ("127.0.0.1:1,weight=0", "from 1 to 1000, found 'weight=0'"),
+            ("127.0.0.1:1,weight=1001", "found 'weight=1001'"),
+            ("127.0.0.1:1,cap=0", "expected cap=N with a whole number from 1 to 1000000, found 'cap=0'"),
+            ("127.0.0.1:1,weight=1,weight=2", "'weight' is given twice"),
+            ("127.0.0.1,weight=1", "expected HOST:PORT, such as"),
+        ] {
+            assert!(weight(given).unwrap_err().contains(said), "{given}: {:?}", weight(given));
+        }
+    }
+
+    #[test]
+    fn a_check_is_a_connection_or_a_path() {
+        assert_eq!(check("tcp"), Ok(CheckKind::Tcp));
+        assert_eq!(check("/up?x=1"), Ok(CheckKind::Http("/up?x=1".into())));
+        for given in ["", "TCP", "up", "/a b", "/\n"] {
+            assert!(check(given).is_err(), "{given:?}");
+        }
     }
 
     #[test]

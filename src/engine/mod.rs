@@ -9,6 +9,7 @@ mod active;
 mod alarm;
 mod atomic;
 mod awake;
+mod checker;
 mod clock;
 mod defaults;
 #[doc(hidden)]
@@ -31,6 +32,7 @@ mod timers;
 mod transport;
 mod worker;
 
+pub use checker::Checker;
 pub use handle::{EngineHandle, start};
 pub use listener::{Listeners, listen};
 pub use options::{Engine, EngineLimits, Options, Pool, ReactorKind, cores};

@@ -34,6 +34,9 @@ impl Exchange {
             self.fail(Failure::BadResponse, cx);
             return None;
         }
+        if self.phase != Phase::Relay {
+            return None; // The request is repeated.
+        }
         if self.state.started && self.response.advance().is_err() {
             self.finish(AttemptEnd::Failed(Failure::BadResponse), cx);
             self.close(CloseReason::Truncated);
@@ -93,6 +96,16 @@ impl Exchange {
             }
             let mut slots = FieldSlots::new();
             let parsed = self.scan.response(input.filled(), self.info.method, &cx.limits().head, &mut slots);
+            if let Ok(Some(ResponseHead { status: status @ 502..=504, .. })) = parsed
+                && self.info.repeats_answers
+                && self.request.is_held()
+            {
+                self.response.put_input(input);
+                if self.repeat_after(status, cx) {
+                    return Ok(());
+                }
+                continue;
+            }
             if !matches!(parsed, Ok(None)) && !self.state.answered {
                 self.state.answered = true;
                 self.request.release();
@@ -188,7 +201,7 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::super::Side;
-    use super::super::tests::{GET, Rig};
+    use super::super::tests::{GET, POST, Rig};
     use super::*;
 
     const HALF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
@@ -220,6 +233,41 @@ mod tests {
             assert_eq!(rig.step(), Step::Close(CloseReason::Stalled));
             let counts = rig.backends()[0].counts();
             assert_eq!((counts.failed(Failure::Stalled), counts.abandoned), (stalled, 1 - stalled));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_says_that_the_backend_failed_is_repeated_where_that_is_allowed() {
+        const BUSY: &[u8] = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
+        const WITH_BODY: &[u8] = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx";
+        const ERROR: &[u8] = b"HTTP/1.1 500 Error\r\nContent-Length: 0\r\n\r\n";
+        // setting, backends, request, response, repeated
+        let cases = [
+            (true, 2, GET, BUSY, true),
+            (false, 2, GET, BUSY, false),
+            (true, 1, GET, BUSY, false),
+            (true, 2, POST, BUSY, false),
+            (true, 2, WITH_BODY, BUSY, false),
+            (true, 2, GET, ERROR, false),
+        ];
+        for (setting, backends, request, response, repeated) in cases {
+            let mut rig = Rig::repeating(setting, backends, request);
+            rig.read(Side::Backend, response);
+            let head = String::from_utf8_lossy(&response[..12]).into_owned();
+            if !repeated {
+                assert!(matches!(rig.step(), Step::Detach(_)), "{setting}, {backends}, {head}");
+                assert!(rig.sent(Side::Client).starts_with(&head), "{setting}, {backends}, {head}");
+                continue;
+            }
+            assert_eq!(rig.step(), Step::Detach(Keep::Drop));
+            assert_eq!(rig.step(), Step::Attach);
+            rig.exchange.attached(Ok(()));
+            rig.step();
+            assert!(rig.sent(Side::Backend).starts_with("GET / HTTP/1.1\r\n"));
+            rig.read(Side::Backend, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            rig.step();
+            assert!(rig.sent(Side::Client).ends_with("\r\n\r\nok"), "nothing of the first answer");
+            assert!(rig.backends().iter().all(|backend| backend.in_flight() == 0));
         }
     }
 

@@ -7,6 +7,7 @@ use super::step::{AttachError, CloseReason, Interest, Keep, Step};
 use crate::app::{App, Decision};
 use crate::cluster::{AttemptEnd, Entered, Failure, Next, Permit, Place, Progress, Start};
 use crate::http::answer;
+use crate::http::framing::Framing;
 use crate::http::head::FieldSlots;
 use crate::http::rewrite::{self, Coding};
 
@@ -47,6 +48,10 @@ impl Exchange {
         match decision {
             Decision::Forward(plan) => {
                 self.request.hold();
+                self.attempts.set_key(plan.key);
+                // Only a request without a body: its framing says so before the body comes.
+                let repeatable = self.info.method.is_idempotent() && framing == Framing::None;
+                self.info.repeats_answers = plan.repeats_answers && repeatable;
                 self.begin(plan.start, cx);
             }
             Decision::Answer(answer) => self.respond(answer, cx),
@@ -114,10 +119,33 @@ impl Exchange {
         self.answer(Reason::of_failure(failure, begun), cx);
     }
 
+    /// Ends an attempt whose answer says that the backend failed, and begins another attempt. False when there is none: then
+    /// the client gets this answer.
+    pub(super) fn repeat_after<A: App>(&mut self, status: u16, cx: &mut Context<'_, A>) -> bool {
+        let Some(backend) = self.attempt.as_ref().map(|attempt| attempt.backend().id()) else { return false };
+        // Whatever follows, this answer is not repeated again.
+        self.info.repeats_answers = self.attempts.failed_answer(backend);
+        if !self.info.repeats_answers {
+            return false;
+        }
+        let start = self.attempts.find(|history| cx.app.retry(cx.view, history, &mut None, &cx.now));
+        let Some(start @ Start::Attempt(_)) = start else {
+            self.info.repeats_answers = false;
+            return false;
+        };
+        self.attempt.iter_mut().for_each(|attempt| attempt.note_status(status));
+        self.finish(AttemptEnd::Answered, cx);
+        self.request.rewind();
+        self.response.discard();
+        self.state.backend_end = None;
+        self.state.begun = false;
+        self.begin(start, cx);
+        true
+    }
+
     /// Begins an attempt at a backend that this request may still use. Returns false when there is no such backend.
     fn retry<A: App>(&mut self, permit: &mut Option<Permit>, cx: &mut Context<'_, A>) -> bool {
-        let tried = self.attempts.tried();
-        let start = tried.iter().find_map(|tried| cx.app.retry(cx.view, tried, permit, &cx.now));
+        let start = self.attempts.find(|history| cx.app.retry(cx.view, history, permit, &cx.now));
         start.map(|start| self.begin(start, cx)).is_some()
     }
 
@@ -129,7 +157,7 @@ impl Exchange {
                 self.phase = Phase::Attach;
                 self.deadline = Deadline::new(Wait::Connect, cx.limits(), cx.now.instant);
             }
-            Start::Wait(queue) => match queue.enter((cx.waker)()) {
+            Start::Wait(admission) => match admission.enter((cx.waker)()) {
                 Entered::Place(place) => {
                     self.attempt = None;
                     self.place = Some(place);
@@ -179,13 +207,14 @@ impl Exchange {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::Arc;
     use std::time::Instant;
 
     use super::super::Side;
     use super::super::tests::{GET, POST, Rig};
     use super::*;
-    use crate::cluster::{Cluster, Policy};
+    use crate::cluster::{BackendSettings, Cluster, ClusterSettings};
     use crate::router::Router;
 
     #[test]
@@ -271,8 +300,9 @@ mod tests {
     /// Makes `N` exchanges over a cluster with one backend, one request in flight and a queue of two.
     fn queued<const N: usize>() -> [Rig; N] {
         let start = Instant::now();
-        let cluster = Cluster::new(&[([127, 0, 0, 1], 9000).into()], Policy::RoundRobin, 1, start);
-        let router = Arc::new(Router::new(cluster.with_capacity(1, 2)));
+        let backend = BackendSettings { cap: Some(1), ..SocketAddr::from(([127, 0, 0, 1], 9000)).into() };
+        let settings = ClusterSettings { waiting_max: 2, ..ClusterSettings::default() };
+        let router = Arc::new(Router::new(Cluster::with_settings(&[backend], settings, 1, start)));
         std::array::from_fn(|_| {
             let mut rig = Rig::over(Arc::clone(&router), start);
             rig.read(Side::Client, GET);
@@ -312,7 +342,7 @@ mod tests {
         late.step();
         let answer = late.sent(Side::Client);
         assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: 1\r\n"), "{answer}");
-        assert_eq!(first.queue().map(|queue| queue.waiting()), Some(0));
+        assert_eq!(first.waiting(), 0);
         assert_eq!(last.step(), WAITS);
         drop(first);
         assert_eq!((last.wakes(), last.step()), (1, Step::Attach));

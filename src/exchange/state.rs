@@ -73,6 +73,8 @@ pub(super) struct RequestInfo {
     /// The client sent `Expect: 100-continue`, and no 100 was sent yet.
     pub(super) awaits_continue: bool,
     pub(super) upgrade: bool,
+    /// The request may be repeated after a response that says that the backend failed.
+    pub(super) repeats_answers: bool,
 }
 
 /// One request and its response. An exchange is reused for the next request of the same or of another client. An idle
@@ -331,6 +333,7 @@ impl RequestInfo {
         keep_alive: false,
         awaits_continue: false,
         upgrade: false,
+        repeats_answers: false,
     };
 
     pub(super) fn new(head: &RequestHead<'_>) -> Self {
@@ -340,6 +343,7 @@ impl RequestInfo {
             keep_alive: head.keep_alive,
             awaits_continue: head.expects_continue && head.framing != Framing::None,
             upgrade: head.upgrade,
+            repeats_answers: false,
         }
     }
 }

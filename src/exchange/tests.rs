@@ -1,5 +1,6 @@
 //! A test rig for the unit tests of the decisions: an exchange over a balancer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Wake, Waker};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::state::{Context, Exchange};
 use super::step::{Side, Step};
 use crate::app::{App, Client, Limits, ListenerId, ListenerSettings, Moment};
-use crate::cluster::{Backend, Cluster, Members, Policy, Queue};
+use crate::cluster::{Backend, BackendSettings, Cluster, ClusterSettings, Members, Policy, RetrySettings};
 use crate::http::buffer::BufferPool;
 use crate::router::Router;
 
@@ -60,14 +61,29 @@ impl Rig {
 
     /// Makes an exchange whose whole request was sent to a backend.
     pub(super) fn relaying(backends: u16, request: &[u8]) -> Self {
-        let mut rig = Rig::new(backends);
+        Rig::new(backends).relay(request)
+    }
+
+    /// Makes the same, in a cluster with this setting: requests are repeated after an answer of a failed backend.
+    pub(super) fn repeating(answers: bool, backends: u16, request: &[u8]) -> Self {
+        let start = Instant::now();
+        let addresses = (0..backends).map(|n| SocketAddr::from(([127, 0, 0, 1], 9000 + n)));
+        let members: Vec<BackendSettings> = addresses.map(Into::into).collect();
+        let retries = RetrySettings { answers, ..RetrySettings::default() };
+        let settings = ClusterSettings { policy: Policy::RoundRobin, retries, ..ClusterSettings::default() };
+        let cluster = Cluster::with_settings(&members, settings, 1, start);
+        Rig::over(Arc::new(Router::new(cluster)), start).relay(request)
+    }
+
+    fn relay(mut self, request: &[u8]) -> Self {
+        let rig = &mut self;
         rig.read(Side::Client, request);
         assert_eq!(rig.step(), Step::Attach);
         rig.exchange.attached(Ok(()));
         rig.step();
         assert!(rig.sent(Side::Backend).contains(" / HTTP/1.1\r\n"));
         rig.step();
-        rig
+        self
     }
 
     pub(super) fn step(&mut self) -> Step {
@@ -112,8 +128,9 @@ impl Rig {
         self.wakes.0.load(Relaxed)
     }
 
-    pub(super) fn queue(&self) -> Option<&Arc<Queue>> {
-        self.app.cluster().queue()
+    /// Returns the number of requests that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.app.cluster().waiting()
     }
 
     pub(super) fn backends(&self) -> &[Arc<Backend>] {

@@ -24,9 +24,8 @@ impl Exchange {
         self.response.begin(Framing::UntilClose, Coding::Verbatim);
         (self.state.tunnel, self.state.started, self.state.client_keeps) = (true, true, false);
         if let Some(attempt) = &mut self.attempt {
-            attempt.note_status(head.status);
             // The attempt is in flight until the tunnel ends, but the backend has answered.
-            attempt.backend().restore();
+            attempt.note_tunnel(head.status, cx.now.instant);
         }
         Some(())
     }

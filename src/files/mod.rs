@@ -38,7 +38,7 @@ use self::refresh::Refresher;
 use self::root::{Root, is_exhaustion};
 use self::tree::{Node, Tree};
 use crate::app::{App, Client, Decision, Moment};
-use crate::cluster::{Permit, Start, Tried};
+use crate::cluster::{History, Permit, Start};
 use crate::exchange::Reason;
 use crate::http::answer::{Answer, Body, Bytes};
 use crate::http::head::{Method, RequestHead};
@@ -148,7 +148,7 @@ impl App for Files {
         Decision::Answer(self.answer(head, now.clients))
     }
 
-    fn retry(&self, _: &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
+    fn retry(&self, _: &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
         None
     }
 }

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod buffer;
 #[doc(hidden)]
 pub mod chunks;
+pub(crate) mod cookie;
 #[cfg(test)]
 #[path = "../../tests/corpus/mod.rs"]
 mod corpus;

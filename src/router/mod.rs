@@ -1,10 +1,12 @@
 //! The balancer: every valid request goes to a backend of one cluster.
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::app::{App, Client, Decision, Moment, Plan};
-use crate::cluster::{Cluster, Members, Permit, Start, Tried};
+use crate::cluster::{Cluster, HashKey, History, Members, Permit, Policy, Start, chance};
 use crate::exchange::Reason;
 use crate::http::answer;
+use crate::http::cookie;
 use crate::http::head::RequestHead;
 
 /// Forwards every request to a backend that the cluster picks.
@@ -24,17 +26,30 @@ impl Router {
         &self.cluster
     }
 
+    /// Returns the hash of the request's key; None when the policy needs no key, or when the request has none.
+    fn key(&self, head: &RequestHead<'_>, client: &Client<'_>) -> Option<u64> {
+        let Policy::Hash(key) = self.cluster.policy() else { return None };
+        match key {
+            HashKey::Source => Some(chance::hash(client.address().ip().to_string().as_bytes())),
+            HashKey::Path => head.target.split('?').next().map(|path| chance::hash(path.as_bytes())),
+            HashKey::Header(name) => head.fields.get(name).map(chance::hash),
+            HashKey::Cookie(name) => cookie::value(head.fields, name).map(chance::hash),
+        }
+    }
+
     /// Starts an attempt. When the worker's snapshot has no backend left, refreshes the snapshot and tries again.
     fn start(
         &self,
         members: &mut Arc<Members>,
-        tried: &Tried,
+        history: &History<'_>,
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start> {
-        let first = self.cluster.start(members, tried, permit, now.instant);
+        let first = self.cluster.start(members, history, permit, now.instant);
         match first {
-            None if self.cluster.refresh(members) => self.cluster.start(members, tried, permit, now.instant),
+            None if self.cluster.refresh(members) => {
+                self.cluster.start(members, history, permit, now.instant)
+            }
             start => start,
         }
     }
@@ -51,6 +66,10 @@ impl App for Router {
         self.cluster.refresh(view);
     }
 
+    fn sweep(&self, now: Instant) {
+        self.cluster.sweep(now);
+    }
+
     fn decide(
         &self,
         view: &mut Arc<Members>,
@@ -61,8 +80,12 @@ impl App for Router {
         if head.max_forwards == Some(0) {
             return Decision::Answer(answer::to_last_hop(head.method));
         }
-        match self.start(view, &Tried::default(), &mut None, now) {
-            Some(start) => Decision::Forward(Plan { start, trusted: client.is_trusted() }),
+        let key = self.key(head, client);
+        match self.start(view, &History::with_key(key), &mut None, now) {
+            Some(start) => {
+                let repeats_answers = self.cluster.repeats_answers();
+                Decision::Forward(Plan { start, key, repeats_answers, trusted: client.is_trusted() })
+            }
             None => Decision::Answer(Reason::NoBackend.answer()),
         }
     }
@@ -70,22 +93,21 @@ impl App for Router {
     fn retry(
         &self,
         view: &mut Arc<Members>,
-        tried: &Tried,
+        history: &History<'_>,
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start> {
-        self.start(view, tried, permit, now)
+        self.start(view, history, permit, now)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::time::Instant;
 
     use super::*;
     use crate::app::{ListenerId, ListenerSettings};
-    use crate::cluster::Policy;
+    use crate::cluster::Tried;
     use crate::http::head::{FieldSlots, HeadLimits, HeadScan};
 
     fn now(instant: Instant) -> Moment {
@@ -125,7 +147,7 @@ mod tests {
         for (client, trusted) in [("10.0.0.1:5", true), ("11.0.0.1:5", false)] {
             let router = router(1, now.instant);
             match decide(&router, &mut router.view(), client, &now) {
-                Decision::Forward(Plan { start: Start::Attempt(attempt), trusted: said }) => {
+                Decision::Forward(Plan { start: Start::Attempt(attempt), trusted: said, .. }) => {
                     assert_eq!((said, attempt.backend().in_flight()), (trusted, 1));
                 }
                 other => panic!("{other:?}"),
@@ -157,7 +179,9 @@ mod tests {
         let now = now(Instant::now());
         let router = router(3, now.instant);
         let (mut view, mut tried, mut ports) = (router.view(), Tried::default(), Vec::new());
-        while let Some(Start::Attempt(attempt)) = router.retry(&mut view, &tried, &mut None, &now) {
+        while let Some(Start::Attempt(attempt)) =
+            router.retry(&mut view, &History { tried: &tried, ..History::NONE }, &mut None, &now)
+        {
             ports.push(attempt.backend().address().port());
             tried.insert(attempt.backend().id());
         }

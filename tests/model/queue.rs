@@ -1,4 +1,4 @@
-//! Models of the queue of permits under many schedules. The queue is the shipped file `src/cluster/queue.rs`, with a
+//! Models of the queue of requests under many schedules. The queue is the shipped file `src/cluster/queue.rs`, with a
 //! lock that is a scheduling point. After a lost wake-up a thread waits for ever, and shuttle reports a deadlock.
 use std::cell::Cell;
 use std::sync::MutexGuard;
@@ -13,7 +13,7 @@ use shuttle::thread;
 #[allow(unreachable_pub, reason = "the file is a part of the library")]
 mod shipped;
 
-use shipped::{Entered, Permit, Place, Queue};
+use shipped::{Entered, Permit, Place, Queue, Slots};
 
 const PERMITS: usize = 1;
 const PLACES: usize = 8;
@@ -23,16 +23,24 @@ thread_local! {
     static MODELS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The lock that replaces parking_lot's lock. Other threads may run before the lock is taken, but not while the lock is
-/// held.
-#[derive(Debug, Default)]
+/// The lock that replaces parking_lot's lock. Other threads may run before the lock is taken, and at the scheduling
+/// points while it is held.
+#[derive(Debug)]
 pub struct Mutex<T>(std::sync::Mutex<T>);
 
 impl<T> Mutex<T> {
-    /// Waits for the lock.
+    /// Makes an unlocked lock.
+    pub fn new(content: T) -> Self {
+        Mutex(std::sync::Mutex::new(content))
+    }
+
+    /// Waits for the lock. In a model the other threads run while this thread waits.
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        if MODELS.get() {
+        while MODELS.get() {
             thread::yield_now();
+            if let Ok(guard) = self.0.try_lock() {
+                return guard;
+            }
         }
         self.0.lock().expect("no thread panicked")
     }
@@ -49,26 +57,51 @@ impl Wake for Signal {
     }
 }
 
+/// A backend whose slots are scheduling points.
+#[derive(Debug)]
+struct Backend(AtomicUsize);
+
+impl Slots for Backend {
+    type Id = ();
+
+    fn id(&self) {}
+
+    fn take(&self) -> bool {
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(1)).is_ok()
+    }
+
+    fn give(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        // The queue reads the number of waiters next. Any schedule may come in between.
+        if MODELS.get() {
+            thread::yield_now();
+        }
+    }
+}
+
 /// The data that the threads of a model share.
 struct Room {
-    queue: std::sync::Arc<Queue>,
+    queue: std::sync::Arc<Queue<Backend>>,
+    backend: std::sync::Arc<Backend>,
     /// Number of permits that threads hold.
     held: AtomicUsize,
 }
 
 impl Room {
     fn new() -> Arc<Self> {
-        Arc::new(Room { queue: Queue::new(PERMITS, PLACES), held: AtomicUsize::new(0) })
+        let backend = std::sync::Arc::new(Backend(AtomicUsize::new(PERMITS)));
+        Arc::new(Room { queue: Queue::new(PLACES), backend, held: AtomicUsize::new(0) })
     }
 
-    fn enter(&self) -> (Entered, Receiver<()>) {
+    fn enter(&self) -> (Entered<Backend>, Receiver<()>) {
         let (sender, receiver) = channel();
         let waker = Waker::from(std::sync::Arc::new(Signal(std::sync::Mutex::new(sender))));
-        (self.queue.enter(waker), receiver)
+        let find = || self.backend.take().then(|| std::sync::Arc::clone(&self.backend));
+        (self.queue.enter(Vec::new(), waker, find), receiver)
     }
 
     /// Holds a permit for one request in flight.
-    fn hold(&self, permit: Permit) {
+    fn hold(&self, permit: Permit<Backend>) {
         let others = self.held.fetch_add(1, Ordering::SeqCst);
         assert!(others < PERMITS, "{} requests are in flight", others + 1);
         self.held.fetch_sub(1, Ordering::SeqCst);
@@ -76,7 +109,7 @@ impl Room {
     }
 
     /// Waits until the waker is called, then takes the permit.
-    fn wait(&self, mut place: Place, woken: &Receiver<()>) {
+    fn wait(&self, mut place: Place<Backend>, woken: &Receiver<()>) {
         woken.recv().expect("the waker is called before it is dropped");
         let permit = place.take().expect("a permit behind the wake-up");
         self.hold(permit);
@@ -102,8 +135,8 @@ impl Room {
 
     /// Runs one request that takes a permit only if one is free.
     fn newcomer(&self) {
-        if let Some(permit) = self.queue.try_permit() {
-            self.hold(permit);
+        if self.queue.waiting() == 0 && self.backend.take() {
+            self.hold(Permit::of(&self.queue, &self.backend));
         }
     }
 }
@@ -121,7 +154,8 @@ fn explore(threads: &'static [fn(&Room)]) {
             })
             .collect();
         handles.into_iter().for_each(|handle| handle.join().expect("no thread panicked"));
-        assert_eq!((room.queue.in_use(), room.queue.waiting()), (0, 0), "permits in use, waiters");
+        let free = room.backend.0.load(Ordering::SeqCst);
+        assert_eq!((free, room.queue.waiting()), (PERMITS, 0), "free slots, waiters");
     });
 }
 

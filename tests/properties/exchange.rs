@@ -12,7 +12,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, ListenerId, ListenerSettings, Moment};
-use neraca::cluster::{Cluster, Permit, Policy, Start, Tried};
+use neraca::cluster::{Cluster, History, Permit, Policy, Start};
 use neraca::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Side, Step};
 use neraca::http::buffer::BufferPool;
 use neraca::http::chunks::{ChunkScan, Piece};
@@ -59,11 +59,11 @@ impl App for Noted {
     fn retry(
         &self,
         view: &mut Self::View,
-        tried: &Tried,
+        history: &History<'_>,
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start> {
-        self.0.retry(view, tried, permit, now)
+        self.0.retry(view, history, permit, now)
     }
 }
 

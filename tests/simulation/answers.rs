@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{Permit, Start, Tried};
+use neraca::cluster::{History, Permit, Start};
 use neraca::exchange::CloseReason;
 use neraca::http::answer::{Answer, Body, Bytes};
 use neraca::http::head::RequestHead;
@@ -57,7 +57,7 @@ impl App for Answers {
         if head.target == "/late" { Decision::AnswerAfter(LATE, answer) } else { Decision::Answer(answer) }
     }
 
-    fn retry(&self, _: &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
+    fn retry(&self, _: &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
         None
     }
 }

@@ -49,7 +49,7 @@ impl Crowd {
         if rng.chance(40) {
             // Without faults there is a place for every client, and time enough.
             let waiting = if faults { rng.up_to(2) } else { CLIENTS_MAX };
-            plot.capacity = Some((1 + rng.up_to(2), waiting));
+            plot.capacity = Some((1 + rng.up_to(2) as u32, waiting));
             if !faults {
                 plot.queue_timeout = Duration::from_secs(600);
             }
@@ -81,7 +81,7 @@ impl Crowd {
             }
         }
         plot.buffer_bytes = *rng.pick(&[700, 2048, 64 * 1024]);
-        plot.policy = *rng.pick(&Policy::ALL);
+        plot.policy = rng.pick(&Policy::ALL).clone();
         plot.time_flows = true;
         plot.workers = 1 + rng.up_to(2);
         plot.kept = rng.up_to(3);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Moment};
-use neraca::cluster::{Backend, Queue};
+use neraca::cluster::Backend;
 use neraca::engine::driver::{
     Connection, Endpoint, Listener, Load, Origin, PressureLimit, Readiness, Shared, Turn, WorkerState,
 };
@@ -69,10 +69,13 @@ pub struct Engine<A: App> {
     pub ended: Vec<(usize, CloseReason)>,
     /// The app delays answers: a connection may wait for a deadline only.
     pub delays: bool,
-    /// The queue of the cluster. A connection in the queue waits for its waker or its deadline.
-    pub queue: Option<Arc<Queue>>,
-    /// The permits of the queue.
-    pub permits: usize,
+    /// Returns the number of requests in the queue of the cluster. A connection in the queue waits for its waker or its
+    /// deadline. None when the app has no cluster.
+    pub in_queue: Option<Box<dyn Fn() -> usize>>,
+    /// Maximum requests in flight at each backend; None without a limit.
+    pub cap: Option<u32>,
+    /// A sweep came after the last change of the members.
+    pub swept: bool,
 }
 
 impl<A: App> Engine<A> {
@@ -101,8 +104,9 @@ impl<A: App> Engine<A> {
             started: now,
             ended: Vec::new(),
             delays: false,
-            queue: None,
-            permits: 0,
+            in_queue: None,
+            cap: None,
+            swept: true,
         }
     }
 
@@ -198,7 +202,7 @@ impl<A: App> Engine<A> {
             Turn::Waits(interest, deadline) => {
                 self.check_wait(fd, &mut held, interest, deadline, now);
                 (held.deadline, held.idle) = (deadline, held.connection.is_idle());
-                let in_queue = self.queue.is_some() && interest == Interest::NONE;
+                let in_queue = self.cap.is_some() && interest == Interest::NONE;
                 if in_queue && !held.in_queue {
                     self.trace.note("queue", "waits", fd, 0);
                 }
@@ -231,8 +235,7 @@ impl<A: App> Engine<A> {
     /// Checks what must hold when a connection waits: somebody will wake it.
     fn check_wait(&self, fd: usize, held: &mut Held, interest: Interest, deadline: Instant, now: Instant) {
         assert!(deadline > now, "waits for {interest:?} with a deadline that has passed");
-        let in_queue =
-            self.queue.as_ref().is_some_and(|queue| queue.waiting() > 0 || self.ports.is_woken(fd));
+        let in_queue = self.in_queue.as_ref().is_some_and(|waiting| waiting() > 0 || self.ports.is_woken(fd));
         assert!(self.delays || in_queue || interest != Interest::NONE, "waits for nothing");
         let ports = &self.ports;
         let check = |end: &Endpoint<SimLine>, side| {
@@ -263,7 +266,9 @@ impl<A: App> Engine<A> {
         let due: Vec<_> =
             self.connections.iter().filter(|(_, held)| held.deadline <= now).map(|(fd, _)| *fd).collect();
         due.into_iter().for_each(|fd| self.schedule(fd, true));
-        self.ports.expire(now, self.listener.settings().limits.idle_timeout);
+        self.ports.expire(now, self.listener.settings().limits.backend_idle_timeout);
+        self.app.sweep(now);
+        self.swept = true;
     }
 
     /// A worker has read its load.
@@ -280,18 +285,19 @@ impl<A: App> Engine<A> {
 
     /// Checks the queue of the cluster, whose members have these backends.
     pub fn check_queue(&self, backends: &[Arc<Backend>]) {
-        let Some(queue) = &self.queue else { return };
-        let in_flight = backends.iter().map(|backend| backend.in_flight() as usize).sum::<usize>();
-        assert!(
-            in_flight <= queue.in_use(),
-            "{in_flight} requests in flight with {} permits",
-            queue.in_use()
-        );
-        assert!(queue.in_use() <= self.permits, "more permits than there are");
-        assert!(
-            queue.waiting() == 0 || queue.in_use() == self.permits,
-            "a request waits beside a free permit"
-        );
+        let (Some(cap), Some(waiting)) = (self.cap, &self.in_queue) else { return };
+        for backend in backends {
+            assert!(backend.in_flight() <= backend.slots_taken(), "a request in flight without a slot");
+            assert!(backend.slots_taken() <= cap, "more slots than there are");
+        }
+        // A request that has failed somewhere may wait for another backend. And the sweep finds the room that no request
+        // has made, such as a new member.
+        let nobody_failed = backends.iter().all(|backend| backend.counts().failed == [0; 8]);
+        if self.swept && nobody_failed {
+            let has_room = |backend: &&Arc<Backend>| !backend.is_removed() && backend.slots_taken() < cap;
+            let free = backends.iter().filter(has_room).count();
+            assert!(waiting() == 0 || free == 0, "a request waits beside a free slot");
+        }
     }
 
     /// Begins a drain: every connection runs once.

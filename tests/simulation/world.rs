@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Limits, ListenerSettings};
-use neraca::cluster::{AttemptCounts, Backend, Cluster, Policy};
+use neraca::cluster::{AttemptCounts, Backend, BackendSettings, Cluster, ClusterSettings, Policy};
 use neraca::engine::driver::Load;
 use neraca::engine::{ConcurrencyLimit, Engine as Kind, EngineLimits, Options, Pool, Snapshot};
 use neraca::exchange::{AttachError, CloseReason, Side};
@@ -51,8 +51,8 @@ pub struct Plot {
     pub policy: Policy,
     pub workers: usize,
     pub limit: ConcurrencyLimit,
-    /// Maximum requests in flight at all backends, and maximum requests that wait for them. None: unlimited.
-    pub capacity: Option<(usize, usize)>,
+    /// Maximum requests in flight at each backend, and maximum requests that wait for them. None: unlimited.
+    pub capacity: Option<(u32, usize)>,
     pub queue_timeout: Duration,
     /// Most connections kept to each backend.
     pub kept: usize,
@@ -171,8 +171,13 @@ struct World<A: App> {
     jobs: Jobs,
     /// Events that have happened.
     happened: usize,
-    replace: fn(&A, &[SocketAddr], &mut Roll),
+    replace: fn(&A, &[BackendSettings], &mut Roll),
     roll: Roll,
+}
+
+fn members(plot: &Plot, ports: impl IntoIterator<Item = u16>) -> Vec<BackendSettings> {
+    let cap = plot.capacity.map(|(cap, _)| cap);
+    addresses(ports).into_iter().map(|address| BackendSettings { cap, ..address.into() }).collect()
 }
 
 fn addresses(ports: impl IntoIterator<Item = u16>) -> Vec<SocketAddr> {
@@ -182,21 +187,22 @@ fn addresses(ports: impl IntoIterator<Item = u16>) -> Vec<SocketAddr> {
 /// Runs a plot over a balancer until all connections are closed.
 pub fn run(plot: &Plot, pace: Pace) -> Run {
     let start = Instant::now();
-    let cluster = Cluster::new(&addresses(0..plot.backends), plot.policy, 1, start);
-    let cluster = match plot.capacity {
-        Some((in_flight, waiting)) => cluster.with_capacity(in_flight, waiting),
-        None => cluster,
+    let settings = ClusterSettings {
+        policy: plot.policy.clone(),
+        waiting_max: plot.capacity.map_or(0, |(_, waiting)| waiting),
+        ..ClusterSettings::default()
     };
+    let cluster = Cluster::with_settings(&members(plot, 0..plot.backends), settings, 1, start);
     let mut world = World::new(Arc::new(Router::new(cluster)), start, plot, pace);
     world.replace = replace;
-    world.engine.queue = world.engine.app.cluster().queue().cloned();
-    world.engine.permits = plot.capacity.map_or(0, |(in_flight, _)| in_flight);
+    let app = Arc::clone(&world.engine.app);
+    world.engine.in_queue = Some(Box::new(move || app.cluster().waiting()));
+    world.engine.cap = plot.capacity.map(|(cap, _)| cap);
     world.roll.all.extend(world.engine.app.cluster().members().backends().iter().cloned());
     world.live();
     world.roll.check();
-    if let Some(queue) = &world.engine.queue {
-        assert_eq!((queue.in_use(), queue.waiting()), (0, 0), "permits and waiters at the end");
-    }
+    assert_eq!(world.engine.app.cluster().waiting(), 0, "waiters at the end");
+    assert!(world.roll.all.iter().all(|backend| backend.slots_taken() == 0), "slots at the end");
     world.end().0
 }
 
@@ -208,7 +214,7 @@ pub fn run_app<A: App>(app: A, start: Instant, plot: &Plot, pace: Pace) -> (Run,
 }
 
 /// Gives the cluster other members.
-fn replace(app: &Router, to: &[SocketAddr], roll: &mut Roll) {
+fn replace(app: &Router, to: &[BackendSettings], roll: &mut Roll) {
     let before = app.cluster().members();
     app.cluster().replace(to);
     let after = app.cluster().members();
@@ -341,7 +347,12 @@ impl<A: App> World<A> {
                 }
                 Event::Replace(ports) => {
                     self.trace.note("world", "replace", 0, ports.len());
-                    (self.replace)(&self.engine.app, &addresses(ports.iter().copied()), &mut self.roll);
+                    self.engine.swept = false;
+                    (self.replace)(
+                        &self.engine.app,
+                        &members(&self.plot, ports.iter().copied()),
+                        &mut self.roll,
+                    );
                 }
             }
         }

@@ -43,7 +43,9 @@ fn a_head_has_to_come_in_time_however_it_drips(variant: Variant) {
 }
 
 fn an_idle_connection_is_closed_without_a_word(variant: Variant) {
-    let (backend, server) = pair(variant, |limits| limits.idle_timeout = SHORT);
+    let (backend, server) = pair(variant, |limits| {
+        (limits.idle_timeout, limits.backend_idle_timeout) = (SHORT, SHORT);
+    });
     let mut untouched = server.client();
     let mut client = server.client();
     client.send(GET);
@@ -55,6 +57,20 @@ fn an_idle_connection_is_closed_without_a_word(variant: Variant) {
     untouched.ends();
     // The kept connection to the backend is closed too.
     peer.ends();
+}
+
+fn a_kept_backend_connection_has_an_idle_time_of_its_own(variant: Variant) {
+    let (backend, server) = pair(variant, |limits| limits.backend_idle_timeout = SHORT);
+    let mut client = server.client();
+    for _ in 0..2 {
+        client.send(GET);
+        let mut peer = backend.accept();
+        peer.head();
+        peer.send(OK);
+        assert_eq!(client.message().text(), "ok");
+        // The client's connection stays.
+        peer.ends();
+    }
 }
 
 fn a_body_that_stalls_is_given_up(variant: Variant) {
@@ -242,6 +258,7 @@ fn a_client_that_lingers_is_closed(variant: Variant) {
 each_variant! {
     a_head_has_to_come_in_time_however_it_drips
     an_idle_connection_is_closed_without_a_word
+    a_kept_backend_connection_has_an_idle_time_of_its_own
     a_body_that_stalls_is_given_up
     a_body_that_moves_is_not_given_up
     a_client_that_does_not_read_is_reset

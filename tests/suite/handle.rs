@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 
 use neraca::app::{App, Client, Decision, ListenerSettings, Moment};
-use neraca::cluster::{Permit, Start, Tried};
+use neraca::cluster::{History, Permit, Start};
 use neraca::engine::{Engine, Options, ReactorKind, Snapshot};
 use neraca::http::answer::Answer;
 use neraca::http::head::RequestHead;
@@ -33,7 +33,7 @@ impl App for Mirror {
         Decision::Answer(Answer::text(200, format!("{} {local} {limit}", client.listener)))
     }
 
-    fn retry(&self, (): &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
+    fn retry(&self, (): &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
         None
     }
 }

@@ -6,6 +6,7 @@ mod deadlines;
 mod files;
 mod forwarding;
 mod handle;
+mod health;
 mod keepalive;
 mod limits;
 mod pressure;

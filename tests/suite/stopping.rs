@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{Permit, Start, Tried};
+use neraca::cluster::{History, Permit, Start};
 use neraca::exchange::Reason;
 use neraca::http::head::RequestHead;
 
@@ -118,7 +118,7 @@ impl App for Fragile {
         Decision::Answer(Reason::NoBackend.answer())
     }
 
-    fn retry(&self, _: &mut (), _: &Tried, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
+    fn retry(&self, _: &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
         None
     }
 }

@@ -172,6 +172,7 @@ async fn serve<A: App>(
         }
         let of_time = async {
             smol::stream::StreamExt::next(&mut sweep).await;
+            core.shared.app.sweep(core.now());
             None
         };
         let of_others = async { inbox.recv().await.ok() };
@@ -187,7 +188,7 @@ async fn serve<A: App>(
         }
         acceptor.retry();
         acceptor.begin();
-        let kept_for = core.shared.options.listener.limits.idle_timeout;
+        let kept_for = core.shared.options.listener.limits.backend_idle_timeout;
         let expired = core.reactor.kept.borrow_mut().expire(core.now(), kept_for);
         expired.into_iter().for_each(|socket| core.reactor.close_unused(socket));
     }

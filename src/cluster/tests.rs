@@ -1,0 +1,181 @@
+//! Tests of a cluster as a whole.
+use super::*;
+
+fn cluster(n: u16, policy: Policy, seed: u64, epoch: Instant) -> Cluster {
+    let addresses: Vec<_> = (0..n).map(|i| SocketAddr::from(([127, 0, 0, 1], 9000 + i))).collect();
+    Cluster::new(&addresses, policy, seed, epoch)
+}
+
+/// The history of a request that these backends must not get.
+fn without(tried: &Tried) -> History<'_> {
+    History { tried, ..History::NONE }
+}
+
+/// Returns the index of the backend among the members.
+fn place(cluster: &Cluster, backend: &Backend) -> usize {
+    cluster.members().backends().iter().position(|b| b.id() == backend.id()).unwrap()
+}
+
+fn pick(cluster: &Cluster, now: Instant) -> Attempt {
+    cluster.pick(&cluster.members(), &History::NONE, now).unwrap()
+}
+
+/// Counts how often each backend is picked when every attempt ends at once.
+fn shares(cluster: &Cluster, picks: usize, now: Instant) -> Vec<usize> {
+    let mut shares = vec![0; cluster.members().backends().len()];
+    for _ in 0..picks {
+        shares[place(cluster, pick(cluster, now).backend())] += 1;
+    }
+    shares
+}
+
+#[test]
+fn the_available_ones_share_evenly_whoever_is_ejected() {
+    let now = Instant::now();
+    // policy, ejected ids, maximum difference of a share from the mean of 1000
+    let cases: [(Policy, &[usize], usize); 6] = [
+        (Policy::RoundRobin, &[], 0),
+        (Policy::RoundRobin, &[1], 0),
+        (Policy::RoundRobin, &[0, 1, 4], 0),
+        (Policy::LeastRequests, &[], 130),
+        (Policy::LeastRequests, &[4], 130),
+        (Policy::LeastRequests, &[1, 2, 3], 130),
+    ];
+    for (policy, ejected, most) in cases {
+        let cluster = cluster(5, policy.clone(), 7, now);
+        for &id in ejected {
+            cluster.members().backends()[id].eject(now);
+        }
+        let shares = shares(&cluster, 1000 * (5 - ejected.len()), now);
+        for (id, &share) in shares.iter().enumerate() {
+            let expected: usize = if ejected.contains(&id) { 0 } else { 1000 };
+            let allowed = if expected == 0 { 0 } else { most };
+            assert!(expected.abs_diff(share) <= allowed, "{policy} without {ejected:?}: {shares:?}");
+        }
+    }
+}
+
+#[test]
+fn least_requests_keeps_in_flight_counts_within_one() {
+    let now = Instant::now();
+    let cluster = cluster(4, Policy::LeastRequests, 1, now);
+    let mut attempts = Vec::new();
+    for n in 1..=40 {
+        attempts.push(pick(&cluster, now));
+        let counts: Vec<_> = cluster.members().backends().iter().map(|b| b.in_flight()).collect();
+        assert_eq!(counts.iter().sum::<u32>(), n);
+        assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
+    }
+    attempts.retain(|attempt| place(&cluster, attempt.backend()) != 2);
+    let next: Vec<_> = (0..10).map(|_| pick(&cluster, now)).collect();
+    assert!(next.iter().all(|attempt| place(&cluster, attempt.backend()) == 2));
+}
+
+#[test]
+fn ties_are_broken_at_random_and_the_seed_replays_them() {
+    let now = Instant::now();
+    let sequence = |seed| {
+        let cluster = cluster(3, Policy::LeastRequests, seed, now);
+        (0..64).map(|_| place(&cluster, pick(&cluster, now).backend())).collect::<Vec<_>>()
+    };
+    assert_eq!(sequence(1), sequence(1));
+    assert_ne!(sequence(1), sequence(2));
+    let repeats = sequence(1).windows(2).filter(|pair| pair[0] == pair[1]).count();
+    assert!((8..40).contains(&repeats), "{repeats} of 63 picks repeat the one before, about 21 are due");
+}
+
+#[test]
+fn every_backend_is_offered_once_even_when_all_are_ejected() {
+    let now = Instant::now();
+    for policy in Policy::ALL {
+        for ejected in 0..=4 {
+            let cluster = cluster(4, policy.clone(), 3, now);
+            let members = cluster.members();
+            for backend in &members.backends()[..ejected] {
+                backend.eject(now);
+            }
+            let mut tried = Tried::default();
+            let mut order = Vec::new();
+            while let Some(attempt) = cluster.pick(&members, &without(&tried), now) {
+                tried.insert(attempt.backend().id());
+                order.push(place(&cluster, attempt.backend()));
+            }
+            assert!(order[..4 - ejected].iter().all(|&id| id >= ejected), "{order:?}");
+            order.sort_unstable();
+            assert_eq!(order, [0, 1, 2, 3], "{policy}, {ejected} ejected");
+        }
+    }
+}
+
+#[test]
+fn no_backend_none_picked() {
+    let now = Instant::now();
+    for policy in Policy::ALL {
+        let cluster = cluster(0, policy, 0, now);
+        assert!(cluster.pick(&cluster.members(), &History::NONE, now).is_none());
+    }
+}
+
+#[test]
+fn threads_that_pick_at_once_leak_no_count() {
+    let now = Instant::now();
+    let cluster = cluster(3, Policy::LeastRequests, 5, now);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let members = cluster.members();
+                for _ in 0..1000 {
+                    let mut tried = Tried::default();
+                    let first = cluster.pick(&members, &without(&tried), now).unwrap();
+                    tried.insert(first.backend().id());
+                    let second = cluster.pick(&members, &without(&tried), now).unwrap();
+                    assert!(first.backend().in_flight() >= 1);
+                    assert_ne!(second.backend().id(), first.backend().id());
+                }
+            });
+        }
+    });
+    assert!(cluster.members().backends().iter().all(|b| b.in_flight() == 0));
+}
+
+fn addresses(ports: &[u16]) -> Vec<SocketAddr> {
+    ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
+}
+
+#[test]
+fn a_backend_that_stays_keeps_what_is_known_of_it() {
+    let now = Instant::now();
+    let cluster = Cluster::new(&addresses(&[1, 2, 3]), Policy::RoundRobin, 1, now);
+    let mut view = cluster.members();
+    assert!(!cluster.refresh(&mut view));
+    let before = view.backends().to_vec();
+    before[1].eject(now);
+    let running = Attempt::new(&before[1], now);
+    cluster.replace(&addresses(&[4, 2]));
+    assert!(cluster.refresh(&mut view) && !cluster.refresh(&mut view));
+    let after = view.backends();
+    assert_eq!(after.iter().map(|b| b.address()).collect::<Vec<_>>(), addresses(&[4, 2]));
+    assert!(Arc::ptr_eq(&after[1], &before[1]));
+    assert!(after[1].in_flight() == 1 && !after[1].available(now));
+    let removed = before.iter().chain(after).map(|b| b.is_removed()).collect::<Vec<_>>();
+    assert_eq!(removed, [true, false, true, false, false]);
+    drop(running);
+    cluster.replace(&addresses(&[1]));
+    assert_ne!(cluster.members().backends()[0].id(), before[0].id(), "an identity was used twice");
+}
+
+#[test]
+fn a_removed_backend_is_not_picked_from_an_old_snapshot() {
+    let now = Instant::now();
+    for policy in Policy::ALL {
+        let cluster = Cluster::new(&addresses(&[1, 2]), policy, 1, now);
+        let old = cluster.members();
+        cluster.replace(&addresses(&[2]));
+        for _ in 0..20 {
+            let attempt = cluster.pick(&old, &History::NONE, now).unwrap();
+            assert_eq!(attempt.backend().address(), addresses(&[2])[0]);
+        }
+        cluster.replace::<SocketAddr>(&[]);
+        assert!(cluster.pick(&old, &History::NONE, now).is_none());
+    }
+}

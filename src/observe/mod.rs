@@ -1,0 +1,2 @@
+//! Records of what happened. Pure: no clock, no sockets.
+pub mod histogram;
