@@ -172,7 +172,8 @@ pub trait App: Send + Sync + 'static {
     ) -> Decision;
 
     /// Begins an attempt for a request that has waited, or whose last attempt failed. The backend of the new attempt is
-    /// not in the set `tried` of its history. `permit` is the permit of a request that has waited. Returns None when no such backend is left.
+    /// not in the set `tried` of its history. `permit` is the permit of a request that has waited. Returns None when no
+    /// such backend is left, or when the budget allows no retry.
     fn retry(
         &self,
         view: &mut Self::View,
