@@ -50,14 +50,16 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Str
 
 /// Writes a JSON file on one line.
 pub(crate) fn write_compact<T: Serialize>(path: &Path, value: &T) -> Result<(), String> {
-    let text = serde_json::to_string(value).map_err(|error| error.to_string())? + "\n";
-    fs::write(path, text).map_err(said(path))
+    fs::write(path, json_line(value)?).map_err(said(path))
+}
+
+fn json_line<T: Serialize>(value: &T) -> Result<String, String> {
+    Ok(serde_json::to_string(value).map_err(|error| error.to_string())? + "\n")
 }
 
 /// Appends a line to raw.ndjson and waits until it is on the disk.
 pub(crate) fn append(results: &Path, raw: &Raw) -> Result<(), String> {
-    let line = serde_json::to_string(raw).map_err(|error| error.to_string())? + "\n";
-    let path = results.join(RAW);
+    let (line, path) = (json_line(raw)?, results.join(RAW));
     let append = || {
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         file.write_all(line.as_bytes())?;

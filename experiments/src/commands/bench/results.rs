@@ -47,10 +47,13 @@ impl Results {
         }
         let text = files::raw_text(&directory)?;
         let done = files::parse_raw(&text)?.iter().map(|raw| raw.cell.seq).collect();
-        // An incomplete last line is removed.
-        let path = directory.join(RAW);
-        if path.exists() {
+        // An incomplete last line is removed. A packed run is unpacked, so that new lines follow the old ones.
+        let (path, packed) = (directory.join(RAW), directory.join(PACKED));
+        if path.exists() || packed.exists() {
             fs::write(&path, &text).map_err(files::said(&path))?;
+        }
+        if packed.exists() {
+            fs::remove_file(&packed).map_err(files::said(&packed))?;
         }
         Ok(Results { directory, done })
     }
@@ -96,4 +99,25 @@ fn choose(parent: &Path, part: &str, plan: &Plan, manifest: &Manifest) -> Result
         name += &format!("-{}", plan.name.replace('/', "-"));
     }
     Ok(parent.join(name + part + PARTIAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::synthetic::Run;
+
+    #[test]
+    fn a_packed_run_that_is_resumed_keeps_what_is_measured_before_and_after() {
+        let Run { manifest, plan, raws } = Run::new("smoke");
+        let directory = std::env::temp_dir().join(format!("neraca-lab-resumed-{}", std::process::id()));
+        let open = |must_exist| Results::open((Some(&directory), ""), must_exist, &plan, &manifest).unwrap();
+        for (n, raw) in raws.iter().take(3).enumerate() {
+            let results = open(n > 0);
+            assert_eq!(results.done.len(), n);
+            files::append(&results.directory, raw).unwrap();
+            results.finish().unwrap();
+        }
+        assert_eq!(open(true).done, raws.iter().take(3).map(|raw| raw.cell.seq).collect());
+        fs::remove_dir_all(&directory).unwrap();
+    }
 }
