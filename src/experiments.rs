@@ -13,6 +13,8 @@ use neraca::app::{App, Client, Decision, Moment};
 use neraca::cluster::{History, Permit, Start};
 use neraca::http::head::RequestHead;
 
+use crate::faults::FaultFile;
+
 /// The extra work for each request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Switches {
@@ -38,12 +40,13 @@ impl Switches {
 pub(crate) struct Experiment<A> {
     app: Arc<A>,
     switches: Switches,
+    faults: Option<FaultFile>,
 }
 
 impl<A> Experiment<A> {
     /// Wraps `app`.
-    pub(crate) fn new(app: Arc<A>, switches: Switches) -> Self {
-        Experiment { app, switches }
+    pub(crate) fn new(app: Arc<A>, switches: Switches, faults: Option<FaultFile>) -> Self {
+        Experiment { app, switches, faults }
     }
 }
 
@@ -59,6 +62,7 @@ impl<A: App> App for Experiment<A> {
     }
 
     fn sweep(&self, now: Instant) {
+        self.faults.iter().for_each(FaultFile::read);
         self.app.sweep(now);
     }
 
@@ -76,7 +80,8 @@ impl<A: App> App for Experiment<A> {
         if let Some(directory) = list_directory {
             let _ = fs::read_dir(directory).map(Iterator::count);
         }
-        match self.app.decide(view, head, client, now) {
+        let decision = self.app.decide(view, head, client, now);
+        match self.faults.iter().fold(decision, |decision, faults| faults.apply(decision)) {
             Decision::Answer(answer) => {
                 if let Some(root) = read_file
                     && answer.status == 200
@@ -177,11 +182,11 @@ mod tests {
     #[test]
     fn an_answer_is_delayed_only_by_the_switch() {
         assert!(Switches::default().are_off());
-        let at_once = Experiment::new(Arc::new(Empty), Switches::default());
+        let at_once = Experiment::new(Arc::new(Empty), Switches::default(), None);
         let decision = with_head(|head, client, now| at_once.decide(&mut (), head, client, now));
         assert!(matches!(decision, Decision::Answer(_)), "{decision:?}");
         let delay = Duration::from_millis(5);
-        let later = Experiment::new(Arc::new(Empty), Switches { delay, ..Switches::default() });
+        let later = Experiment::new(Arc::new(Empty), Switches { delay, ..Switches::default() }, None);
         let decision = with_head(|head, client, now| later.decide(&mut (), head, client, now));
         assert!(matches!(decision, Decision::AnswerAfter(by, _) if by == delay), "{decision:?}");
     }

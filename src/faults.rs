@@ -5,14 +5,11 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{History, Permit, Start};
+use neraca::app::Decision;
 use neraca::http::answer::Answer;
-use neraca::http::head::RequestHead;
 use parking_lot::Mutex;
 
 /// A delay that no client waits for.
@@ -117,10 +114,9 @@ impl Faults {
     }
 }
 
-/// An app whose answers have the faults of a file.
+/// The faults of a file that may change.
 #[derive(Debug)]
-pub(crate) struct Faulty<A> {
-    app: Arc<A>,
+pub(crate) struct FaultFile {
     path: PathBuf,
     /// The text of the file, and its faults.
     current: Mutex<(String, Faults)>,
@@ -128,17 +124,17 @@ pub(crate) struct Faulty<A> {
     requests: AtomicU64,
 }
 
-impl<A> Faulty<A> {
-    /// Wraps `app`. Without the file there are no faults.
-    pub(crate) fn new(app: Arc<A>, path: PathBuf) -> Self {
+impl FaultFile {
+    /// Reads the file. Without the file there are no faults.
+    pub(crate) fn open(path: PathBuf) -> Self {
         let (seed, requests) = (RandomState::new(), AtomicU64::new(0));
-        let faulty = Faulty { app, path, current: Mutex::default(), seed, requests };
-        faulty.read();
-        faulty
+        let file = FaultFile { path, current: Mutex::default(), seed, requests };
+        file.read();
+        file
     }
 
-    /// Reads the file if its text has changed. A wrong file changes nothing.
-    fn read(&self) {
+    /// Reads the file again. A text that has not changed, or that is wrong, changes nothing.
+    pub(crate) fn read(&self) {
         let text = fs::read_to_string(&self.path).unwrap_or_default();
         let mut current = self.current.lock();
         if current.0 == text {
@@ -154,48 +150,16 @@ impl<A> Faulty<A> {
         current.0 = text;
     }
 
+    /// Changes a decision.
+    pub(crate) fn apply(&self, decision: Decision) -> Decision {
+        let faults = self.current.lock().1;
+        faults.apply(decision, || self.random())
+    }
+
     /// Returns a number above 0 and at most 1.
     fn random(&self) -> f64 {
         let bits = self.seed.hash_one(self.requests.fetch_add(1, Relaxed));
         ((bits >> 11) + 1) as f64 / (1u64 << 53) as f64
-    }
-}
-
-impl<A: App> App for Faulty<A> {
-    type View = A::View;
-
-    fn view(&self) -> A::View {
-        self.app.view()
-    }
-
-    fn refresh(&self, view: &mut A::View) {
-        self.app.refresh(view);
-    }
-
-    fn sweep(&self, now: Instant) {
-        self.read();
-        self.app.sweep(now);
-    }
-
-    fn decide(
-        &self,
-        view: &mut A::View,
-        head: &RequestHead<'_>,
-        client: &Client<'_>,
-        now: &Moment,
-    ) -> Decision {
-        let faults = self.current.lock().1;
-        faults.apply(self.app.decide(view, head, client, now), || self.random())
-    }
-
-    fn retry(
-        &self,
-        view: &mut A::View,
-        history: &History<'_>,
-        permit: &mut Option<Permit>,
-        now: &Moment,
-    ) -> Option<Start> {
-        self.app.retry(view, history, permit, now)
     }
 }
 

@@ -19,7 +19,7 @@ use signal_hook::iterator::Signals;
 
 use crate::demo::Demo;
 use crate::experiments::{Experiment, Switches};
-use crate::faults::Faulty;
+use crate::faults::FaultFile;
 
 mod demo;
 mod experiments;
@@ -85,7 +85,7 @@ fn balance(config: &Balance) -> Result<ExitCode, Failure> {
     let switches = Switches { access_log: config.common.access_log, ..Switches::default() };
     let checks = config.checks.clone().map(|checks| Checker::start(Arc::clone(&app), checks)).transpose();
     let _checks = checks.map_err(|error| Failure::cannot_run(format!("cannot start the checks: {error}")))?;
-    let service = Service::open(app, switches, listeners, options, &config.common)?;
+    let service = Service::open(app, (switches, None), listeners, options, &config.common)?;
     if demo.is_some() {
         for backend in &backends {
             say(&format!("backend http://{}", backend.address));
@@ -137,14 +137,8 @@ fn serve(config: &Serve) -> Result<ExitCode, Failure> {
         delay: config.delay,
     };
     let options = config.common.options();
-    let common = &config.common;
-    let service = match &config.faults {
-        Some(path) => {
-            let faulty = Arc::new(Faulty::new(Arc::clone(&files), path.clone()));
-            Service::open(faulty, switches, listeners, options, common)?
-        }
-        None => Service::open(Arc::clone(&files), switches, listeners, options, common)?,
-    };
+    let faults = config.faults.clone().map(FaultFile::open);
+    let service = Service::open(Arc::clone(&files), (switches, faults), listeners, options, &config.common)?;
     thread::spawn(move || {
         loop {
             thread::sleep(REFRESH);
@@ -173,18 +167,18 @@ enum Event {
 }
 
 impl Service {
-    /// Starts the engine. If a switch is on, wraps the app in an [`Experiment`].
+    /// Starts the engine. If a switch is on or there are faults, wraps the app in an [`Experiment`].
     fn open<A: App>(
         app: Arc<A>,
-        switches: Switches,
+        (switches, faults): (Switches, Option<FaultFile>),
         listeners: engine::Listeners,
         options: Options,
         common: &Common,
     ) -> Result<Self, Failure> {
         let stats = common.stats.as_deref().map(open_stats).transpose()?;
-        match switches.are_off() {
+        match switches.are_off() && faults.is_none() {
             true => Self::start(app, listeners, options, stats),
-            false => Self::start(Arc::new(Experiment::new(app, switches)), listeners, options, stats),
+            false => Self::start(Arc::new(Experiment::new(app, switches, faults)), listeners, options, stats),
         }
     }
 

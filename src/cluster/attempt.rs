@@ -118,13 +118,9 @@ impl Attempt {
 }
 
 impl Drop for Attempt {
+    /// An attempt that has not ended is abandoned. That end needs no time.
     fn drop(&mut self) {
-        if self.end.is_none() {
-            let outcome =
-                Outcome { end: AttemptEnd::Abandoned, status: self.status, first_byte: self.first_byte };
-            self.backend.count_end(outcome.end);
-            self.backend.note_end(outcome, self.started, self.record, self.started);
-        }
+        self.finish(AttemptEnd::Abandoned, self.started);
     }
 }
 

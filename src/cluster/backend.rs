@@ -263,12 +263,7 @@ impl Backend {
     }
 
     /// Notes the result of an active check. Returns the new state when the state has changed.
-    pub(super) fn note_check(
-        &self,
-        good: bool,
-        settings: &CheckSettings,
-        now: Instant,
-    ) -> Option<CheckState> {
+    pub fn note_check(&self, good: bool, settings: &CheckSettings, now: Instant) -> Option<CheckState> {
         let changed = self.checked.note(good, settings);
         if changed.is_some() {
             self.apply_check_state(now);

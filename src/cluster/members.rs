@@ -27,7 +27,7 @@ impl Members {
 
     /// Makes the next snapshot, with the given settings. A backend whose address stays keeps its counters, its health
     /// and its connections. A backend whose address is gone is marked as removed.
-    pub(super) fn replaced_by(&self, settings: &[BackendSettings], cluster: &Arc<ClusterState>) -> Self {
+    pub(super) fn replaced_by(&self, settings: &[BackendSettings]) -> Self {
         let mut old = self.backends.to_vec();
         let kept_or_new =
             |settings: &BackendSettings| match old.iter().position(|old| old.address() == settings.address) {
@@ -36,11 +36,11 @@ impl Members {
                     kept.set(settings);
                     kept
                 }
-                None => Arc::new(Backend::new(settings, cluster)),
+                None => Arc::new(Backend::new(settings, &self.cluster)),
             };
         let backends = settings.iter().map(kept_or_new).collect();
         old.iter().for_each(|gone| gone.remove());
-        Members::numbered(self.generation + 1, settings, backends, cluster)
+        Members::numbered(self.generation + 1, settings, backends, &self.cluster)
     }
 
     fn numbered(

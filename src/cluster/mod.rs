@@ -116,17 +116,6 @@ impl Cluster {
         unchecked.for_each(|backend| backend.begin_checks(settings, now));
     }
 
-    /// Notes the result of an active check of a backend. Returns the new state when the state has changed.
-    pub fn note_check(
-        &self,
-        backend: &Backend,
-        good: bool,
-        settings: &CheckSettings,
-        now: Instant,
-    ) -> Option<CheckState> {
-        backend.note_check(good, settings, now)
-    }
-
     /// Returns the number of retries that the budget has allowed, and the number that it has refused.
     pub fn retries(&self) -> (u64, u64) {
         self.state.retries.counts()
@@ -138,7 +127,7 @@ impl Cluster {
     pub fn replace<B: Copy + Into<BackendSettings>>(&self, backends: &[B]) {
         let settings: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
         let mut members = self.members.lock();
-        *members = Arc::new(members.replaced_by(&settings, &self.state));
+        *members = Arc::new(members.replaced_by(&settings));
         self.state.set_others(weak(&members));
         self.state.end_panic();
         self.generation.store(members.generation(), Ordering::Release);
@@ -297,10 +286,9 @@ impl Cluster {
         }
         let (members, tried) = (self.members(), Tried::default());
         let candidates = self.candidates(&members, &tried, now);
-        let may = |candidates: Candidates<'_>, backend| candidates.judge(backend).is_ok();
-        let is_any = members.backends().iter().any(|one| may(Candidates { full: true, ..candidates }, one));
+        let is_any = Candidates { full: true, ..candidates }.any();
         let candidates = Candidates { panic: candidates.panic || !is_any, ..candidates };
-        for backend in members.backends().iter().filter(|one| may(candidates, one)) {
+        for backend in members.backends().iter().filter(|one| candidates.judge(one).is_ok()) {
             while self.queue.waiting() > 0 && backend.take_slot() && self.queue.grant(backend) {
                 // One request finds out whether the backend works again.
                 if backend.is_ejected() && !candidates.panic {

@@ -15,7 +15,7 @@ use smol::net::TcpStream;
 use smol::{LocalExecutor, Task, Timer, future};
 
 use crate::cluster::chance::Random;
-use crate::cluster::{Backend, BackendId, CheckRequest, CheckSettings, CheckState, Cluster};
+use crate::cluster::{Backend, BackendId, CheckRequest, CheckSettings, CheckState};
 use crate::http::head::{FieldSlots, HeadLimits, HeadScan, Method};
 use crate::router::Router;
 
@@ -109,8 +109,7 @@ impl Checks<'_> {
             tasks.retain(|id, _| members.backends().iter().any(|backend| backend.id() == *id));
             for backend in members.backends() {
                 tasks.entry(backend.id()).or_insert_with(|| {
-                    let (app, settings) = (Arc::clone(self.app), Rc::clone(&self.settings));
-                    self.executor.spawn(check_for_ever(app, Arc::clone(backend), settings))
+                    self.executor.spawn(check_for_ever(Arc::clone(backend), Rc::clone(&self.settings)))
                 });
             }
             let ended = async {
@@ -129,12 +128,12 @@ impl Checks<'_> {
 }
 
 /// Checks one backend again and again.
-async fn check_for_ever(app: Arc<Router>, backend: Arc<Backend>, settings: Rc<CheckSettings>) {
+async fn check_for_ever(backend: Arc<Backend>, settings: Rc<CheckSettings>) {
     let mut random = Random::new(u64::from(backend.address().port()), 0);
     loop {
         let begun = Instant::now();
         let result = check(backend.address(), &settings).await;
-        note(app.cluster(), &backend, &result, &settings);
+        note(&backend, &result, &settings);
         // From nine to eleven tenths of the interval.
         let tenths = 900 + random.below(201) as u32;
         let pause = settings.interval * tenths / 1000;
@@ -142,8 +141,8 @@ async fn check_for_ever(app: Arc<Router>, backend: Arc<Backend>, settings: Rc<Ch
     }
 }
 
-fn note(cluster: &Cluster, backend: &Backend, result: &Result<(), CheckError>, settings: &CheckSettings) {
-    let changed = cluster.note_check(backend, result.is_ok(), settings, Instant::now());
+fn note(backend: &Backend, result: &Result<(), CheckError>, settings: &CheckSettings) {
+    let changed = backend.note_check(result.is_ok(), settings, Instant::now());
     match (changed, result) {
         (Some(CheckState::Up), _) => log::warn!("backend {} is up", backend.address()),
         (Some(_), Err(reason)) => log::warn!("backend {} is down: {reason}", backend.address()),

@@ -109,9 +109,7 @@ impl Exchange {
         let next = failed.map(|backend| self.attempts.failed(backend, failure, progress));
         let begun = std::mem::take(&mut self.state.begun);
         if next == Some(Next::Again) {
-            self.request.rewind();
-            self.response.discard();
-            self.state.backend_end = None;
+            self.forget_response();
             if self.retry(&mut None, cx) {
                 return;
             }
@@ -135,12 +133,16 @@ impl Exchange {
         };
         self.attempt.iter_mut().for_each(|attempt| attempt.note_status(status));
         self.finish(AttemptEnd::Answered, cx);
-        self.request.rewind();
-        self.response.discard();
-        self.state.backend_end = None;
-        self.state.begun = false;
+        self.forget_response();
         self.begin(start, cx);
         true
+    }
+
+    /// Makes the request whole again and forgets what has come of a response, for another attempt.
+    fn forget_response(&mut self) {
+        self.request.rewind();
+        self.response.discard();
+        (self.state.backend_end, self.state.begun) = (None, false);
     }
 
     /// Begins an attempt at a backend that this request may still use. Returns false when there is no such backend.

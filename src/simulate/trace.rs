@@ -22,10 +22,8 @@ pub(super) struct Trace {
     pub(super) by_second: Vec<Histogram>,
     /// Requests without a good response, by the second of the arrival.
     pub(super) errors_by_second: Vec<u64>,
-    pub(super) errors: u64,
-    /// Retries that the budget allowed, and that it refused.
+    /// Retries that the budget allowed.
     pub(super) retries: u64,
-    pub(super) refused: u64,
     /// Picks of each backend.
     pub(super) picks: Vec<u64>,
     /// The most requests in flight at one backend at one time.
@@ -60,17 +58,13 @@ impl Trace {
     pub(super) fn end_request(&mut self, arrived: u64, now: u64, ending: Ending) {
         let (latency, second) = (now - arrived, (arrived / 1_000_000) as usize);
         self.latencies.add(latency);
-        let is_error = u64::from(ending != Ending::Good);
-        self.errors += is_error;
-        if let Some(histogram) = self.by_second.get_mut(second) {
-            histogram.add(latency);
-            self.errors_by_second[second] += is_error;
-        }
+        self.by_second[second].add(latency);
+        self.errors_by_second[second] += u64::from(ending != Ending::Good);
     }
 
     /// Ends a run.
-    pub(super) fn end(&mut self, members: &Members, (retries, refused): (u64, u64)) {
-        (self.retries, self.refused, self.runs) = (retries, refused, 1);
+    pub(super) fn end(&mut self, members: &Members, retries: u64) {
+        (self.retries, self.runs) = (retries, 1);
         self.leaks = members.backends().iter().map(|backend| u64::from(backend.in_flight())).sum();
         let last = self.by_second.len().saturating_sub(LAST_SECONDS);
         let total: u64 = self.by_second[last..].iter().map(Histogram::total).sum();
@@ -84,9 +78,7 @@ impl Trace {
         self.by_second.iter_mut().zip(&other.by_second).for_each(|(mine, theirs)| mine.merge(theirs));
         add(&mut self.errors_by_second, &other.errors_by_second);
         add(&mut self.picks, &other.picks);
-        self.errors += other.errors;
         self.retries += other.retries;
-        self.refused += other.refused;
         self.peak = self.peak.max(other.peak);
         self.leaks += other.leaks;
         self.recovered += other.recovered;
@@ -96,7 +88,8 @@ impl Trace {
 
     /// Returns the share of requests without a good response.
     pub(super) fn error_share(&self) -> f64 {
-        self.errors as f64 / self.latencies.total().max(1) as f64
+        let errors: u64 = self.errors_by_second.iter().sum();
+        errors as f64 / self.latencies.total().max(1) as f64
     }
 
     /// Returns a quantile of the latency in milliseconds.

@@ -20,7 +20,7 @@ use crate::cluster::{
 /// Time for a request or a response to cross the network.
 const CROSSING: u64 = 100;
 /// The time after which an attempt without a response fails.
-pub(super) const RESPONSE_TIMEOUT: u64 = 1_000_000;
+const RESPONSE_TIMEOUT: u64 = 1_000_000;
 /// The time after which an attempt without a connection fails.
 const CONNECT_TIMEOUT: u64 = 500_000;
 /// The time after which a request leaves the queue of the cluster.
@@ -186,7 +186,8 @@ impl<'a> World<'a> {
             self.wake();
             look(&self.cluster);
         }
-        self.trace.end(&self.members, self.cluster.retries());
+        let (retries, _) = self.cluster.retries();
+        self.trace.end(&self.members, retries);
         self.trace
     }
 
@@ -414,7 +415,7 @@ impl<'a> World<'a> {
             && behaviour.fails < 1.0
             && behaviour.connect_us < CONNECT_TIMEOUT
             && behaviour.paused_until <= self.now;
-        self.cluster.note_check(&self.members.backends()[place], good, checks, self.instant());
+        self.members.backends()[place].note_check(good, checks, self.instant());
         self.after(interval, Event::Check { backend: place });
     }
 }

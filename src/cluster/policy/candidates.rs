@@ -38,6 +38,11 @@ impl<'a> Candidates<'a> {
         self.backends.iter().filter_map(move |backend| candidates.candidate(backend))
     }
 
+    /// True when there is a candidate. Unlike a pick, the question moves no turn.
+    pub(crate) fn any(&self) -> bool {
+        self.iter().next().is_some()
+    }
+
     fn candidate(&self, backend: &'a Arc<Backend>) -> Option<Candidate<'a>> {
         self.judge(backend).ok()
     }
