@@ -1,11 +1,17 @@
 //! Item 9 of the report: the source of the numbers, and the numbers that cannot be trusted.
 
+use itertools::Itertools;
+use serde_json::json;
+
 use crate::judge::record::{Measured, Record};
 use crate::judge::study::{Study, load};
 use crate::judge::verdict::{Gate, GateResult, Validity};
+use crate::plans::model::Target;
 use crate::report::doc::{Doc, Table, code, plain};
+use crate::report::number::dash;
 use crate::report::svg::escape;
 use crate::report::words::{self, GATES_PART, english};
+use crate::run::manifest::Manifest;
 
 /// Returns the reason why a record failed, and the reasons of the gates with at least this verdict.
 pub(crate) fn reasons(record: &Record, least: Validity) -> Vec<String> {
@@ -31,75 +37,54 @@ pub(crate) fn common(study: &Study) -> Vec<Gate> {
     Gate::ALL.into_iter().filter(|gate| count(study, *gate, Validity::Note) * 2 > loads).collect()
 }
 
+/// Lists what the manifest says of the machine and of the programs.
 fn environment(study: &Study) -> Table {
-    let (manifest, host, plan) = (&study.manifest, &study.manifest.host, &study.plan);
-    let machine = format!("{}: {}, {} CPUs, {} MB", host.name, host.cpu, host.cpus, host.memory_mb);
-    let commit = code(manifest.neraca.commit.as_deref().unwrap_or("unknown"));
-    let before = [
-        ("machine", plain(&machine)),
-        ("kernel", plain(&host.kernel)),
-        ("CPU frequency governor", plain(host.governor.as_deref().unwrap_or("unknown"))),
-        ("descriptors, listen queue", format!("{}, {}", host.descriptors, host.somaxconn)),
-        ("client ports", format!("{} to {}", host.port_range.0, host.port_range.1)),
-        ("neraca", format!("{}, commit {commit}", plain(&manifest.neraca.version))),
-        ("its SHA-256", code(&manifest.neraca.sha256)),
-    ];
-    let tools = manifest.tools.iter().map(|(tool, version)| (tool.as_str(), plain(version)));
-    let after = [
-        ("placement of the processes on the CPUs", plain(&manifest.topology.placement)),
-        ("begun", plain(&manifest.started)),
-        ("plan", format!("{}, {} cells", plain(&plan.name), plan.cells.len())),
-        ("command", code(&manifest.command.join(" "))),
-    ];
-    let mut table = words::table("environment");
-    before.into_iter().chain(tools).chain(after).for_each(|(what, is)| table.push([plain(what), is]));
-    table
+    let Manifest { started, command, host, neraca, topology, tools, .. } = &study.manifest;
+    let parts = json!({ "host": host, "neraca": neraca, "placement": topology, "tools": tools });
+    let parts = parts.as_object().into_iter().flatten();
+    let values =
+        parts.flat_map(|(part, all)| all.as_object().into_iter().flatten().map(move |all| (part, all)));
+    let rows = values.map(|(part, (name, value))| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        [plain(&format!("{part}: {}", name.replace('_', " "))), plain(&text)]
+    });
+    let run = [("started", started), ("command", &command.join(" "))]
+        .map(|(name, text)| [name.into(), plain(text)]);
+    words::table("environment").with(rows.chain(run))
 }
 
 /// Returns the command line of each target and role, from the first cell of the target.
 fn commands(study: &Study) -> String {
-    let mut text = String::new();
-    for target in &study.plan.targets {
-        let Some(record) = study.records.iter().find(|record| record.cell.target == target.id) else {
-            continue;
-        };
-        text += &format!("# {}\n", study.title(&target.id));
-        for role in ["target", "backends", "client"] {
-            if let Some(command) = record.commands.get(role) {
-                text += &format!("{role:<9}{command}\n");
-            }
-        }
-        text.push('\n');
-    }
-    text
-}
-
-/// Returns the result of a gate with the highest severity; among equals the first of the run.
-fn worst(study: &Study, gate: Gate) -> Option<(&Record, &GateResult)> {
-    let all = study.records.iter().flat_map(|record| record.gates.iter().map(move |result| (record, result)));
-    let found = all.filter(|(_, result)| result.gate == gate && result.verdict != Validity::Valid);
-    found.rev().max_by_key(|(_, result)| result.verdict)
+    let of = |target: &Target| {
+        let record = study.records.iter().find(|record| record.cell.target == target.id)?;
+        let commands = ["target", "backends", "client"]
+            .into_iter()
+            .filter_map(|role| Some(format!("{role:<9}{}\n", record.commands.get(role)?)));
+        Some(format!("# {}\n{}", study.title(&target.id), commands.format("")))
+    };
+    study.plan.targets.iter().filter_map(of).join("\n")
 }
 
 fn gates(study: &Study, doc: &mut Doc) {
     doc.heading(GATES_PART);
     let [noted, invalid] = [Validity::Note, Validity::Invalid].map(|verdict| cells(study, verdict).len());
     doc.text(english("gates", &[&study.records.len(), &invalid, &noted]));
-    let mut table = words::table("gates");
-    for gate in Gate::ALL {
-        let value = worst(study, gate).map_or("–".into(), |(record, result)| {
-            format!("{} ({})", plain(&result.reason), code(&record.cell.id))
-        });
+    let row = |gate: Gate| {
+        // Of the worst results the first of the run.
+        let all =
+            study.records.iter().flat_map(|record| record.gates.iter().map(move |result| (record, result)));
+        let found = all.filter(|(_, result)| result.gate == gate && result.verdict != Validity::Valid);
+        let worst = found.rev().max_by_key(|(_, result)| result.verdict);
+        let value = worst.map(|(record, result)| plain(&format!("{} ({})", result.reason, record.cell.id)));
         let [note, invalid] = gate.limits();
-        let counts =
+        let [notes, failures] =
             [Validity::Note, Validity::Invalid].map(|verdict| count(study, gate, verdict).to_string());
-        let words = [format!("{gate:?}"), gate.title().into(), note.into(), invalid.into(), value];
-        table.push(words.into_iter().chain(counts));
-    }
-    doc.table(&table);
-    let common: Vec<String> = common(study).iter().map(|gate| format!("{gate:?}")).collect();
+        [format!("{gate:?}"), gate.title().into(), note.into(), invalid.into(), dash(value), notes, failures]
+    };
+    doc.table(&words::table("gates").with(Gate::ALL.map(row)));
+    let common = common(study).iter().map(|gate| format!("{gate:?}")).join(", ");
     if !common.is_empty() {
-        doc.text(english("common_gates", &[&common.join(", ")]));
+        doc.text(english("common_gates", &[&common]));
     }
 }
 
@@ -119,31 +104,26 @@ fn cells(study: &Study, verdict: Validity) -> Vec<String> {
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part("9. Gates, environment, commands, raw data");
     gates(study, doc);
-    if !study.missing.is_empty() {
-        let names: Vec<String> = study.missing.iter().map(|cell| code(&cell.id)).collect();
-        doc.text(english("not_run", &[&names.len()]));
-        doc.folded("The cells that were not run", |doc| doc.list(&names));
-    }
-    for (verdict, title) in
-        [(Validity::Invalid, "Cells that failed a gate"), (Validity::Note, "Cells with a remark")]
-    {
-        let cells = cells(study, verdict);
-        if !cells.is_empty() {
-            doc.folded(&format!("{title} ({})", cells.len()), |doc| doc.list(&cells));
-        }
+    let lists = [
+        ("Cells that were planned and not run", study.missing.iter().map(|cell| code(&cell.id)).collect()),
+        ("Cells that failed a gate", cells(study, Validity::Invalid)),
+        ("Cells with a remark", cells(study, Validity::Note)),
+    ];
+    for (title, cells) in lists.iter().filter(|(_, cells)| !cells.is_empty()) {
+        doc.folded(&format!("{title} ({})", cells.len()), |doc| doc.list(cells));
     }
     doc.heading("Environment");
     doc.table(&environment(study));
     if !study.manifest.warnings.is_empty() {
         doc.text("What `neraca-lab doctor` had to say before the run:");
-        doc.list(&study.manifest.warnings.iter().map(|line| plain(line)).collect::<Vec<_>>());
+        doc.list(&study.manifest.warnings.iter().map(|line| plain(line)).collect_vec());
     }
     doc.heading("Exact commands");
     doc.text(english("commands", &[]));
     doc.folded("The commands of each target", |doc| doc.block("text", &commands(study)));
-    for target in &study.plan.targets {
-        if let Some(config) = &target.config {
-            let summary = format!("Configuration of {}", escape(&target.title));
+    for Target { title, config, .. } in &study.plan.targets {
+        if let Some(config) = config {
+            let summary = format!("Configuration of {}", escape(title));
             doc.folded(&summary, |doc| doc.block("text", config));
         }
     }

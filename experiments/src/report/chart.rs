@@ -63,12 +63,11 @@ impl Axis {
         self
     }
 
-    /// Sets these ticks, and the end of the axis to `most`.
-    pub(crate) fn labelled(mut self, ticks: &[(f64, &str)], most: f64) -> Self {
-        self.ticks = ticks.iter().map(|(v, text)| (*v, (*text).to_owned())).collect();
-        self.min = ticks.first().map_or(self.min, |t| t.0);
-        self.max = ticks.last().map_or(self.max, |t| t.0).max(most);
-        self
+    /// Sets the range of the axis, and those of these ticks that are inside of it.
+    pub(crate) fn labelled(mut self, ticks: &[(f64, &str)], (min, max): (f64, f64)) -> Self {
+        let inside = ticks.iter().filter(|(value, _)| (min..=max * 1.01).contains(value));
+        self.ticks = inside.map(|(value, text)| (*value, (*text).to_owned())).collect();
+        Axis { min, max, ..self }
     }
 
     /// Returns the place of a value on the axis: 0 at the low end, 1 at the high end.
@@ -81,25 +80,18 @@ impl Axis {
     }
 }
 
+/// Returns a tick with its label. Rounding removes errors such as that of 3 × 0.1.
 fn with_label(value: f64) -> (f64, String) {
-    (value, label(value))
+    let round = |value: f64| (value * 1e9).round() / 1e9;
+    let label = match value.abs() {
+        v if v >= 1e6 => format!("{}M", round(value / 1e6)),
+        v if v >= 1e4 => format!("{}k", round(value / 1e3)),
+        _ => round(value).to_string(),
+    };
+    (value, label)
 }
 
-fn label(value: f64) -> String {
-    match value.abs() {
-        v if v >= 1e6 => format!("{}M", trimmed(value / 1e6)),
-        v if v >= 1e4 => format!("{}k", trimmed(value / 1e3)),
-        v if v >= 100.0 || v == 0.0 => trimmed(value),
-        _ => trimmed(short(value).parse().unwrap_or(value)),
-    }
-}
-
-fn trimmed(value: f64) -> String {
-    let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// The style of a curve, without its colour.
+/// The style of a curve, without its colour. Its name in small letters is the CSS class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stroke {
     Solid,
@@ -107,17 +99,6 @@ pub(crate) enum Stroke {
     Dotted,
     /// Thin and without points. A curve without a name is not in the legend.
     Thin,
-}
-
-impl Stroke {
-    fn class(self) -> &'static str {
-        match self {
-            Stroke::Solid => "",
-            Stroke::Dashed => " dashed",
-            Stroke::Dotted => " dotted",
-            Stroke::Thin => " thin",
-        }
-    }
 }
 
 /// A value, with its spread if known.
@@ -175,8 +156,8 @@ impl Chart {
         }
         for (Series { name, colour, stroke, .. }, (x, row)) in named.into_iter().zip(places) {
             let y = heading + row as f64 * LEGEND_ROW + 13.0;
-            let stroke = if *stroke == Stroke::Thin { "" } else { stroke.class() };
-            svg.line(&format!("curve{stroke} s{colour}"), (x, y - 4.0), (x + 20.0, y - 4.0));
+            let stroke = if *stroke == Stroke::Thin { Stroke::Solid } else { *stroke };
+            svg.line(&class(stroke, *colour), (x, y - 4.0), (x + 20.0, y - 4.0));
             svg.text("", (x + 26.0, y), name);
         }
         svg.text("muted", (4.0, top - 9.0), &self.y.title);
@@ -233,7 +214,7 @@ impl Chart {
             }
         }
         if self.joined && places.len() > 1 {
-            svg.path("polyline", &format!("curve {colour}{}", series.stroke.class()), &places);
+            svg.path("polyline", &class(series.stroke, series.colour), &places);
         }
         if series.stroke == Stroke::Thin && places.len() > 1 {
             return;
@@ -244,6 +225,10 @@ impl Chart {
             svg.circle(&format!("{class} {colour}"), place, 3.5, &said);
         }
     }
+}
+
+fn class(stroke: Stroke, colour: usize) -> String {
+    format!("curve s{colour} {stroke:?}").to_lowercase()
 }
 
 /// Returns the place of each series in the legend: x and row.
@@ -274,9 +259,9 @@ mod tests {
     #[test]
     fn labels_are_short() {
         let cases =
-            [(0.0, "0"), (0.5, "0.5"), (20.0, "20"), (2500.0, "2500"), (25_000.0, "25k"), (2.5e6, "2.5M")];
+            [(0.0, "0"), (0.1 * 3.0, "0.3"), (20.0, "20"), (2500.0, "2500"), (25e3, "25k"), (2.5e6, "2.5M")];
         for (value, expected) in cases {
-            assert_eq!(label(value), expected);
+            assert_eq!(with_label(value).1, expected);
         }
     }
 

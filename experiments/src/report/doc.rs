@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use itertools::Itertools;
 use serde::Deserialize;
 
 use crate::report::svg::Svg;
@@ -48,6 +49,15 @@ impl Table {
         Table { caption: caption.into(), head, words, rows: Vec::new() }
     }
 
+    /// Returns the table with these rows.
+    pub(crate) fn with<R>(mut self, rows: impl IntoIterator<Item = R>) -> Self
+    where
+        R: IntoIterator<Item: Into<String>>,
+    {
+        rows.into_iter().for_each(|row| self.push(row));
+        self
+    }
+
     pub(crate) fn push<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
@@ -71,7 +81,7 @@ impl Table {
             let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
                 if column < self.words { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
             });
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+            cells.collect_vec().join("  ").trim_end().to_owned() + "\n"
         };
         lines().map(line).collect()
     }
@@ -115,9 +125,8 @@ impl Doc {
     }
 
     pub(crate) fn list<T: AsRef<str>>(&mut self, items: &[T]) {
-        let lines: Vec<String> = items.iter().map(|item| format!("- {}", item.as_ref())).collect();
-        if !lines.is_empty() {
-            self.text(lines.join("\n"));
+        if !items.is_empty() {
+            self.text(items.iter().map(|item| format!("- {}", item.as_ref())).join("\n"));
         }
     }
 
@@ -132,15 +141,14 @@ impl Doc {
         if table.rows.is_empty() {
             return;
         }
-        let row = |cells: &[String]| {
-            let cells = cells.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " "));
-            format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
-        };
         let rule = |i| if i < table.words { "---".to_owned() } else { "---:".to_owned() };
-        let rules: Vec<String> = (0..table.head.len()).map(rule).collect();
-        let rows: String = table.rows.iter().map(|cells| row(cells)).collect();
-        let head = row(&table.head) + &row(&rules);
-        self.text(format!("*{}*\n\n{head}{}", table.caption, rows.trim_end()));
+        let rules = (0..table.head.len()).map(rule).collect();
+        let row = |cells: &Vec<String>| {
+            let cells = cells.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " "));
+            format!("| {} |", cells.format(" | "))
+        };
+        let rows = [&table.head, &rules].into_iter().chain(&table.rows).map(row).join("\n");
+        self.text(format!("*{}*\n\n{rows}", table.caption));
     }
 
     /// Writes a figure with its title, or the reason why it is missing.

@@ -58,5 +58,5 @@ pub(crate) fn figure(study: &Study) -> Option<Figure> {
     };
     let rows: Vec<Bar> = groups.iter().map(bar).collect();
     let draw = || bars("failed, over all repetitions", &CLASSES, &rows);
-    (!rows.is_empty()).then(|| words::figure("failures", &[], Some(draw())))
+    (!rows.is_empty()).then(|| words::figure(study, "failures", &[], Some(draw())))
 }

@@ -2,70 +2,67 @@
 
 use std::fmt::Display;
 
+use itertools::Itertools;
+
 use crate::judge::measure;
 use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
 use crate::judge::study::{Group, Measure, Study};
 use crate::judge::verdicts::{self, Cost, LoadVerdict, Servers};
-use crate::plans::model::{Section, TargetKind};
+use crate::plans::model::{Section, Target, TargetKind};
 use crate::plans::targets::{ASYNC, THREAD};
-use crate::report::doc::{Doc, Table, anchor, plain};
+use crate::report::doc::{Doc, anchor, plain};
 use crate::report::failures::failed;
-use crate::report::number::{dash, maybe, maybe_grouped, name, signed};
+use crate::report::losses::{self, Opponent};
+use crate::report::number::{dash, grouped, maybe, maybe_grouped, name, signed};
 use crate::report::plots::targets;
-use crate::report::words::{LOSSES_PART, Lang, PEERS_PART, say, terms};
-use crate::report::{losses, picture, why};
+use crate::report::words::{self, GATES_PART, LOSSES_PART, Lang, PEERS_PART, say, terms};
+use crate::report::{picture, why};
 
 /// Number of losses on the first screen.
 const SHOWN_LOSSES: usize = 4;
+
+/// The texts of a verdict in a table, and in full sentences: one is faster, none is, there are too few blocks.
+const SHORT: [&str; 3] = ["by", "within", "too_few"];
+const SENTENCES: [&str; 3] = ["at_faster", "at_within", "at_too_few"];
 
 /// Writes a factor above 1 as per cent.
 fn percent(lang: Lang, factor: f64) -> String {
     lang.number(&format!("{:.1}", (factor - 1.0) * 100.0))
 }
 
-/// Returns the faster of `a` and `b`, and by how much.
-fn winner(lang: Lang, ratio: &Ratio, a: &str, b: &str) -> String {
-    let by = |name: &str, low, high| say(lang, "by", &[&name, &percent(lang, low), &percent(lang, high)]);
+/// Returns the faster engine, and by how much, with these texts.
+fn winner(lang: Lang, ratio: &Ratio, [faster, within, too_few]: [&str; 3]) -> String {
+    let blocks = ratio.blocks.len();
+    let by = |name: &str, low, high, other: &str| {
+        say(lang, faster, &[&name, &percent(lang, low), &percent(lang, high), &other, &blocks])
+    };
     match ratio.verdict() {
-        Verdict::Faster(low, high) => by(a, low, high),
-        Verdict::Slower(low, high) => by(b, low, high),
-        Verdict::Within(factor) => say(lang, "within", &[&percent(lang, factor)]),
-        Verdict::TooFew => say(lang, "too_few", &[&ratio.blocks.len(), &ENOUGH_BLOCKS]),
+        Verdict::Faster(low, high) => by(ASYNC, low, high, THREAD),
+        Verdict::Slower(low, high) => by(THREAD, low, high, ASYNC),
+        Verdict::Within(factor) => say(lang, within, &[&percent(lang, factor), &blocks]),
+        Verdict::TooFew => say(lang, too_few, &[&blocks, &ENOUGH_BLOCKS]),
     }
 }
 
+/// Returns the mark of a group that is not ranked, with a link to the meaning of the gates.
+fn mark(lang: Lang, group: &Group<'_>) -> String {
+    say(lang, "gate", &[&group.mark(&[]), &anchor(GATES_PART)])
+}
+
 fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
-    let text = |name| say(lang, name, &[]);
-    doc.heading(&text("which_engine"));
-    let verdicts = verdicts::by_load(study, Section::Assignment);
-    let Some(last) = verdicts.last() else {
-        doc.text(text("no_engines"));
-        return;
-    };
-    let columns = [
-        text("faster"),
-        text("rate"),
-        text("failed"),
-        text("waiting"),
-        text("kept_waiting"),
-        text("transfer"),
-    ];
-    let mut table = Table::new(&text("engines_caption"), 2, &[&["wrk -t".to_owned()], &columns[..]].concat());
-    for LoadVerdict { cell, ratio, .. } in &verdicts {
-        let Some((thread, other)) = study.twin(cell, THREAD).zip(study.twin(cell, ASYNC)) else { continue };
-        let groups = [&thread, &other];
-        let both = |of: &dyn Fn(&Group<'_>) -> String| lang.number(&groups.map(of).join(" / "));
+    doc.heading(&say(lang, "which_engine", &[]));
+    let row = |LoadVerdict { cell, ratio, .. }: &LoadVerdict<'_>| {
+        let groups = [study.twin(cell, THREAD)?, study.twin(cell, ASYNC)?];
+        let both = |of: &dyn Fn(&Group<'_>) -> String| lang.number(&groups.iter().map(of).join(" / "));
         let short = |measure: Measure| both(&|group| maybe(group.median(measure)));
         let whole = |measure: Measure| both(&|group| maybe_grouped(group.median(measure)));
         let faster = match groups.iter().find(|group| !group.is_ranked()) {
-            Some(group) => {
-                say(lang, "not_ranked", &[&format!("{} ({})", group.cell.target, group.mark(&[]))])
-            }
-            None => winner(lang, ratio, ASYNC, THREAD),
+            Some(group) => say(lang, "not_ranked", &[&group.cell.target, &mark(lang, group)]),
+            None => winner(lang, ratio, SHORT),
         };
         let opened = cell.opened();
         let brackets = if opened == cell.connections { String::new() } else { format!(" ({opened})") };
-        table.push([
+        Some([
             format!("{}{brackets}", cell.threads),
             faster,
             whole(measure::rate),
@@ -73,34 +70,24 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
             short(measure::waiting_ms),
             short(measure::kept_waiting_ms),
             whole(measure::transfer_kb_s),
-        ]);
-    }
-    doc.table(&table);
-    doc.text(sentence(lang, last));
-}
-
-/// Returns the verdict under one load in full sentences.
-fn sentence(lang: Lang, LoadVerdict { cell, ratio, control }: &LoadVerdict<'_>) -> String {
-    let blocks = ratio.blocks.len();
-    let faster = |name: &str, low, high, other: &str| {
-        say(lang, "at_faster", &[&name, &percent(lang, low), &percent(lang, high), &other, &blocks])
+        ])
     };
-    let answer = match ratio.verdict() {
-        Verdict::Faster(low, high) => faster(ASYNC, low, high, THREAD),
-        Verdict::Slower(low, high) => faster(THREAD, low, high, ASYNC),
-        Verdict::Within(factor) => say(lang, "at_within", &[&percent(lang, factor), &blocks]),
-        Verdict::TooFew => say(lang, "at_too_few", &[&blocks, &ENOUGH_BLOCKS]),
-    };
-    let at = say(lang, "at", &[&cell.threads, &answer]);
-    match control.as_ref().filter(|control| control.interval.is_some()) {
-        Some(control) => format!("{at} {}", say(lang, "noise", &[&percent(lang, control.reach())])),
-        None => at,
+    let verdicts = verdicts::by_load(study, Section::Assignment);
+    doc.table(&words::titled(lang, "engines").with(verdicts.iter().filter_map(row)));
+    if verdicts.is_empty() {
+        doc.text(words::absent(study, lang, &[Section::Assignment], say(lang, "no_engines", &[])));
     }
 }
 
-/// Returns the verdict under each load of the assignment, for a terminal.
+/// Returns the verdict under each load of the assignment in full sentences.
 pub(crate) fn verdicts(study: &Study, lang: Lang) -> Vec<String> {
-    verdicts::by_load(study, Section::Assignment).iter().map(|verdict| sentence(lang, verdict)).collect()
+    let sentence = |LoadVerdict { cell, ratio, control }: LoadVerdict<'_>| {
+        let at = say(lang, "at", &[&cell.threads, &winner(lang, &ratio, SENTENCES)]);
+        let noise = control.filter(|control| control.interval.is_some());
+        let noise = noise.map(|control| say(lang, "noise", &[&percent(lang, control.reach())]));
+        at + &noise.unwrap_or_default()
+    };
+    verdicts::by_load(study, Section::Assignment).into_iter().map(sentence).collect()
 }
 
 /// Returns which web server is fastest under a load, by how much, and which faster number is not compared.
@@ -108,20 +95,18 @@ fn fastest(study: &Study, lang: Lang, servers: &Servers<'_>) -> String {
     let Servers { rates, leaders, within, beaten, blocks, .. } = servers;
     let bold = |(group, _): &(Group<'_>, _)| format!("**{}**", name(study, group));
     let leaders = &rates[..*leaders];
-    let names = leaders.iter().map(bold).collect::<Vec<_>>().join(&say(lang, "and", &[]));
-    let mut said = match leaders.len() {
-        0 => say(lang, "too_few", &[blocks, &ENOUGH_BLOCKS]),
-        1 => names,
-        _ => say(lang, "level", &[&names, &percent(lang, *within)]),
+    let names = leaders.iter().map(bold).join(&say(lang, "and", &[]));
+    let (mut said, ahead) = match leaders.len() {
+        0 => (say(lang, "too_few", &[blocks, &ENOUGH_BLOCKS]), ""),
+        1 => (names, "ahead"),
+        _ => (say(lang, "level", &[&names, &percent(lang, *within)]), "each_ahead"),
     };
     if let Some((other, low, high)) = beaten {
-        let values: [&dyn Display; 3] = [&percent(lang, *low), &percent(lang, *high), &name(study, other)];
-        said +=
-            &if leaders.len() > 1 { say(lang, "each_ahead", &values) } else { say(lang, "ahead", &values) };
+        said += &say(lang, ahead, &[&percent(lang, *low), &percent(lang, *high), &name(study, other)]);
     }
     let most = leaders.first().and_then(|(_, rate)| *rate).unwrap_or(f64::INFINITY);
     for (group, _) in rates.iter().filter(|(_, rate)| *rate > Some(most)) {
-        said += &say(lang, "larger", &[&name(study, group), &group.mark(&[])]);
+        said += &say(lang, "larger", &[&name(study, group), &mark(lang, group)]);
     }
     said
 }
@@ -132,15 +117,14 @@ fn servers(study: &Study, lang: Lang, doc: &mut Doc) {
         return;
     }
     doc.heading(&say(lang, "which_server", &[]));
-    let mut head = vec!["wrk -c, -t".to_owned(), say(lang, "fastest", &[])];
-    head.extend(targets.iter().map(|target| plain(&study.title(target))));
-    let mut table = Table::new(&say(lang, "servers_caption", &[]), 2, &head);
+    let mut table = words::titled(lang, "servers");
+    table.head.extend(targets.iter().map(|target| plain(&study.title(target))));
     for servers in verdicts::servers(study) {
-        let load = format!("{}, {}", servers.cell.connections, servers.cell.threads);
+        let load = format!("{},\u{a0}{}", servers.cell.connections, servers.cell.threads);
         let rate = |target: &&str| {
             let (group, rate) = servers.rates.iter().find(|(group, _)| group.cell.target == *target)?;
-            let mark = if group.is_ranked() { String::new() } else { format!(" ({})", group.mark(&[])) };
-            Some(maybe_grouped(*rate) + &mark)
+            let mark = if group.is_ranked() { String::new() } else { mark(lang, group) };
+            Some(format!("{} {mark}", maybe_grouped(*rate)).trim_end().to_owned())
         };
         let said = fastest(study, lang, &servers);
         table.push([load, said].into_iter().chain(targets.iter().map(|target| dash(rate(target)))));
@@ -148,81 +132,133 @@ fn servers(study: &Study, lang: Lang, doc: &mut Doc) {
     doc.table(&table);
 }
 
-/// Returns the cost of one overhead: the change and its interval.
-fn cost(lang: Lang, ratio: &Ratio) -> String {
+/// Returns the cost of a change: the change of the rate in bold with its interval, or the interval alone when it does
+/// not exclude that there is no change.
+pub(crate) fn cost(lang: Lang, ratio: &Ratio) -> String {
     let number = |factor| lang.number(&signed(factor));
-    match (ratio.verdict(), ratio.interval) {
-        (Verdict::Within(factor), _) => say(lang, "no_matter", &[&percent(lang, factor)]),
-        (_, Some((low, high))) => {
-            format!("**{} %** ({} … {} %)", number(ratio.ratio), number(low), number(high))
-        }
-        (_, None) => say(lang, "one_pair", &[]),
+    let (low, high) = ratio.interval.unwrap_or((ratio.ratio, ratio.ratio));
+    match ratio.verdict() {
+        Verdict::TooFew => say(lang, "too_few", &[&ratio.blocks.len(), &ENOUGH_BLOCKS]),
+        Verdict::Within(_) => say(lang, "unclear", &[&number(low), &number(high)]),
+        _ => format!("**{}\u{a0}%** ({} … {}\u{a0}%)", number(ratio.ratio), number(low), number(high)),
     }
+}
+
+/// Returns the factor of a change that is certain: the end of the interval that is nearer to 1. It is 1 when the
+/// interval does not exclude that there is no change.
+pub(crate) fn certain(ratio: &Ratio) -> f64 {
+    match ratio.verdict() {
+        Verdict::Slower(low, _) => 1.0 / low,
+        Verdict::Faster(low, _) => low,
+        Verdict::Within(_) | Verdict::TooFew => 1.0,
+    }
+}
+
+/// An overhead with its cost in the thread engine and in the async engine.
+type Overhead<'a> = (&'a Target, [Option<Cost<'a>>; 2]);
+
+/// Returns the overheads; the one with the largest certain cost first.
+fn overheads(study: &Study) -> Vec<Overhead<'_>> {
+    let costs = verdicts::costs(study).into_iter();
+    let costs = costs.filter_map(|cost| Some((study.target(&cost.changed.cell.target)?, cost))).collect_vec();
+    let all = costs.iter().map(|(target, _)| *target).filter(|target| target.kind == TargetKind::Ablation);
+    let row = |overhead: &'_ Target| {
+        let is_it = |target: &Target, engine| {
+            target.title == overhead.title
+                && target.baseline.as_deref().is_some_and(|id| id.ends_with(engine))
+        };
+        [THREAD, ASYNC]
+            .map(|engine| costs.iter().find(|(target, _)| is_it(target, engine)).map(|c| c.1.clone()))
+    };
+    let certain = |(_, row): &Overhead<'_>| -> f64 {
+        row.iter().flatten().filter_map(|cost| cost.ratio.as_ref()).map(certain).product()
+    };
+    let rows = all.unique_by(|target| &target.title).map(|target| (target, row(target)));
+    rows.sorted_by(|a, b| certain(a).total_cmp(&certain(b))).collect()
+}
+
+/// Returns the cost of an overhead in each engine.
+fn both_costs(lang: Lang, row: &[Option<Cost<'_>>; 2]) -> [String; 2] {
+    row.each_ref().map(|found| dash(found.as_ref().and_then(|found| Some(cost(lang, found.ratio.as_ref()?)))))
 }
 
 /// One row for each overhead, one column for each engine.
 fn costs(study: &Study, lang: Lang, doc: &mut Doc) {
-    let mut rows: Vec<(&str, [Option<Cost<'_>>; 2])> = Vec::new();
-    for cost in verdicts::costs(study) {
-        let target = study.target(&cost.changed.cell.target);
-        let Some(target) = target.filter(|target| target.kind == TargetKind::Ablation) else { continue };
-        let column = usize::from(target.baseline.as_deref().is_some_and(|id| id.ends_with(ASYNC)));
-        let known = rows.iter().position(|(title, _)| *title == target.title);
-        let row = known.unwrap_or(rows.len());
-        if known.is_none() {
-            rows.push((&target.title, [None, None]));
-        }
-        rows[row].1[column] = Some(cost);
-    }
-    if rows.is_empty() {
+    let overheads = overheads(study);
+    if overheads.is_empty() {
         return;
     }
-    let ratio = |cost: &Option<Cost<'_>>| cost.as_ref().and_then(|cost| cost.ratio.clone());
-    let factor = |row: &[_; 2]| row.iter().filter_map(ratio).map(|ratio| ratio.ratio).product::<f64>();
-    rows.sort_by(|(_, a), (_, b)| factor(a).total_cmp(&factor(b)));
     doc.heading(&say(lang, "what_costs", &[]));
-    let head = [say(lang, "overhead", &[]), THREAD.into(), ASYNC.into(), say(lang, "calls", &[])];
-    let mut table = Table::new(&say(lang, "costs_caption", &[]), 1, &head);
-    for (title, row) in rows {
-        let [thread, other] = row.each_ref().map(|found| dash(ratio(found).map(|ratio| cost(lang, &ratio))));
-        let added = row.map(|cost| why::added_calls(study, &cost?.changed.cell.target));
+    let row = |(target, row): &Overhead<'_>| {
+        let [thread, other] = both_costs(lang, row);
+        let added = row.each_ref().map(|cost| why::added_calls(study, &cost.as_ref()?.changed.cell.target));
         let added = match added {
             [None, None] => "–".into(),
             added => added.map(|n| dash(n.map(|n| lang.number(&format!("{n:+.2}"))))).join(" / "),
         };
-        table.push([plain(title), thread, other, added]);
+        [plain(&target.title), thread, other, added]
+    };
+    doc.table(&words::titled(lang, "costs").with(overheads.iter().map(row)));
+    let why = words::absent(study, lang, &[Section::Syscalls], String::new());
+    if !why.is_empty() {
+        doc.text(say(lang, "no_calls", &[&why]));
     }
-    doc.table(&table);
+}
+
+/// Returns the worst losses beyond the interval, one of each other program and measure, and their number.
+fn worst(lang: Lang, losses: &[losses::Comparison]) -> (Vec<String>, usize) {
+    let certain = losses.iter().filter_map(|loss| match loss.gain.verdict() {
+        Verdict::Slower(low, high) => Some((loss, [1.0 / loss.gain.ratio, low, high])),
+        _ => None,
+    });
+    let certain = certain.collect_vec();
+    let kinds = certain.iter().unique_by(|(loss, _)| (&loss.words[1], &loss.words[3]));
+    let said = |(loss, factors): &(&losses::Comparison, [f64; 3])| {
+        let ([ours, theirs, load, name], [by, low, high]) =
+            (&loss.words, factors.map(|factor| percent(lang, factor)));
+        say(lang, "loss", &[ours, theirs, load, name, &by, &low, &high])
+    };
+    (kinds.take(SHOWN_LOSSES).map(said).collect(), certain.len())
 }
 
 fn losing(study: &Study, lang: Lang, doc: &mut Doc) {
     doc.heading(&say(lang, "loses", &[]));
-    if !losses::has_peers(study) {
-        doc.text(say(lang, "no_peers", &[]));
-        return;
-    }
     let losses = losses::losses(study);
-    let (mut certain, mut kinds, mut shown) = (0, Vec::new(), Vec::new());
-    for loss in &losses {
-        let Verdict::Slower(low, high) = loss.gain.verdict() else { continue };
-        certain += 1;
-        let [by, low, high] = [1.0 / loss.gain.ratio, low, high].map(|factor| percent(lang, factor));
-        let [ours, theirs, load, name] = &loss.words;
-        // The worst of each other program and measure.
-        if shown.len() < SHOWN_LOSSES && !kinds.contains(&(theirs, name)) {
-            kinds.push((theirs, name));
-            shown.push(say(lang, "loss", &[ours, theirs, load, name, &by, &low, &high]));
-        }
-    }
-    if certain == 0 {
-        doc.text(say(lang, "no_loss", &[]));
-    } else {
-        doc.list(&shown);
+    let (shown, certain) = worst(lang, &losses);
+    let row = |Opponent { name, compared, not_ranked, failed, .. }: Opponent| {
+        let loads = |loads: Vec<String>| dash((!loads.is_empty()).then(|| loads.join("; ")));
+        [name, grouped(failed as f64), loads(compared), loads(not_ranked)]
+    };
+    doc.list(&shown);
+    if certain > 0 {
         doc.text(say(lang, "all_losses", &[&certain, &anchor(LOSSES_PART)]));
     }
     if losses.len() > certain {
         doc.text(say(lang, "suspected", &[&anchor(PEERS_PART)]));
     }
+    let opponents = losses::opponents(study);
+    let has_others = opponents.iter().any(|opponent| !opponent.is_ours);
+    doc.text(say(lang, if has_others { "opponents" } else { "no_peers" }, &[]));
+    doc.table(&words::titled(lang, "opponents").with(opponents.into_iter().map(row)));
+}
+
+/// Answers three questions in a sentence each: which engine is faster under the heaviest load, what a line printed per
+/// request costs, where Neraca loses.
+fn answers(study: &Study, lang: Lang) -> Vec<String> {
+    let printing = overheads(study).into_iter().find(|(target, _)| target.id.ends_with("access-log"));
+    let printing = printing.map(|(_, row)| {
+        let [thread, other] = both_costs(lang, &row);
+        say(lang, "printing", &[&thread, &other])
+    });
+    let (shown, certain) = worst(lang, &losses::losses(study));
+    let mut others = losses::opponents(study);
+    others.retain(|opponent| !opponent.is_ours && !opponent.compared.is_empty());
+    let against = others.into_iter().map(|opponent| opponent.name).join("; ");
+    let losing = match shown.first() {
+        Some(worst) => Some(say(lang, "losing", &[&certain, worst])),
+        None => (!against.is_empty()).then(|| say(lang, "no_loss", &[&against])),
+    };
+    verdicts(study, lang).pop().into_iter().chain(printing).chain(losing).collect()
 }
 
 /// Writes the first screen.
@@ -233,9 +269,11 @@ pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
     let date = manifest.started.get(..10).unwrap_or_default();
     let glossary = anchor(&say(lang, "glossary", &[]));
     let [plan, machine] = [&study.plan.name, &host.name].map(|text| plain(text));
-    let run: [&dyn Display; 7] =
-        [&plan, &machine, &host.cpus, &date, &commit, &study.records.len(), &glossary];
-    doc.text(format!("{} {}", say(lang, "run", &run), say(lang, "other_language", &[])));
+    let (measured, planned) = (study.records.len(), study.plan.cells.len());
+    let run: [&dyn Display; 8] =
+        [&plan, &machine, &host.cpus, &date, &commit, &measured, &planned, &glossary];
+    doc.text(say(lang, "run", &run) + &say(lang, "other_language", &[]));
+    doc.list(&answers(study, lang));
     engines(study, lang, doc);
     servers(study, lang, doc);
     costs(study, lang, doc);
@@ -249,10 +287,7 @@ pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
 /// Writes the glossary.
 pub(crate) fn glossary(lang: Lang, doc: &mut Doc) {
     doc.part(&say(lang, "glossary", &[]));
-    let head = [say(lang, "term", &[]), say(lang, "meaning", &[])];
-    let mut table = Table::new(&say(lang, "glossary_caption", &[]), 2, &head);
-    terms(lang).for_each(|term| table.push(term));
-    doc.table(&table);
+    doc.table(&words::titled(lang, "glossary").with(terms(lang)));
     doc.heading(&say(lang, "try", &[]));
     doc.block("sh", &say(lang, "quick_start", &[]));
 }
@@ -275,9 +310,25 @@ mod tests {
         let said = fastest(&study, Lang::En, &verdicts::servers(&study)[0]);
         for part in [
             "**Neraca file server, ",
-            "; the larger number of nginx, asked directly is not compared (NO: G10)",
+            "; the larger number of nginx, asked directly is not compared ([NO: G10](#the-gates",
         ] {
             assert!(said.contains(part), "{said}");
+        }
+    }
+
+    #[test]
+    fn only_a_change_that_the_interval_confirms_is_bold() {
+        let cases: [(&[f64], &str, f64); 5] = [
+            (&[1.18], "not known: 1 of at least 4 pairs", 1.0),
+            (&[0.5, 0.5], "not known: 2 of at least 4 pairs", 1.0),
+            (&[0.5; 4], "**−50.0 %** (−50.0 … −50.0 %)", 0.5),
+            (&[1.5; 4], "**+50.0 %** (+50.0 … +50.0 %)", 1.5),
+            (&[0.5, 2.0, 0.5, 2.0], "not measurable here: the change is between −72.0 and +257 %", 1.0),
+        ];
+        for (blocks, expected, surely) in cases {
+            let ratio = Ratio::of_blocks(blocks).unwrap();
+            assert_eq!(cost(Lang::En, &ratio).replace('\u{a0}', " "), expected);
+            assert!((certain(&ratio) - surely).abs() < 1e-9, "{expected}");
         }
     }
 }

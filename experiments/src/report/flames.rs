@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::judge::record::Measured;
 use crate::judge::study::Study;
+use crate::plans::model::{Section, Target};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Figure, plain};
 use crate::report::number::load_name;
 use crate::report::svg::{Svg, text_width};
-use crate::report::words::english;
+use crate::report::words::{self, Lang, english};
 
 /// Narrower functions are not drawn, in per cent.
 const LEAST: f64 = 0.5;
@@ -18,15 +19,16 @@ const ROW: f64 = 16.0;
 
 /// Returns the profile of each target: its id, the load and its folded stacks.
 fn profiles(study: &Study) -> Vec<(&str, String, &str)> {
-    let mut found: Vec<(&str, String, &str)> = Vec::new();
-    for record in &study.records {
-        let Measured::Profile(folded) = &record.measured else { continue };
-        if !found.iter().any(|(id, ..)| *id == record.cell.target) {
-            found.push((&record.cell.target, load_name(&record.cell), folded));
-        }
-    }
-    found.sort_by_key(|(id, ..)| study.plan.targets.iter().position(|target| target.id == *id));
-    found
+    let profile = |target: &'_ Target| {
+        let mut records = study.records.iter().filter(|record| record.cell.target == target.id);
+        records.find_map(|record| match &record.measured {
+            Measured::Profile(folded) => {
+                Some((record.cell.target.as_str(), load_name(&record.cell), folded.as_str()))
+            }
+            _ => None,
+        })
+    };
+    study.plan.targets.iter().filter_map(profile).collect()
 }
 
 /// The samples of each stack, in per cent of all samples: of the drawn profile, and of the profile before it.
@@ -42,56 +44,53 @@ fn add<'a>(stacks: &mut Stacks<'a>, folded: &'a str, profile: usize) {
     }
 }
 
-/// A function in a stack. Numbers are in per cent.
-struct Frame<'a> {
-    name: &'a str,
-    depth: usize,
-    left: f64,
-    width: f64,
-    before: f64,
+/// What is drawn: a profile, or the difference of two profiles.
+struct Flames {
+    svg: Svg,
+    is_difference: bool,
 }
 
-/// Collects the frames from this depth on. `left` is the place of the first stack.
-fn frames<'a>(stacks: &[(&Vec<&'a str>, [f64; 2])], depth: usize, mut left: f64, found: &mut Vec<Frame<'a>>) {
-    for alike in stacks.chunk_by(|(a, _), (b, _)| a.get(depth) == b.get(depth)) {
-        let sum = |profile: usize| alike.iter().map(|(_, samples)| samples[profile]).sum::<f64>();
-        let (width, before) = (sum(0), sum(1));
-        if let Some(name) = alike[0].0.get(depth).filter(|_| width >= LEAST) {
-            found.push(Frame { name, depth, left, width, before });
-            frames(alike, depth + 1, left, found);
+impl Flames {
+    /// Draws the functions from this depth on, upwards from y = 0. `left` is the place of the first stack, in per cent.
+    fn functions(&mut self, stacks: &[(&Vec<&str>, &[f64; 2])], depth: usize, mut left: f64) {
+        for alike in stacks.chunk_by(|(a, _), (b, _)| a.get(depth) == b.get(depth)) {
+            let [width, before] =
+                [0, 1].map(|profile| alike.iter().map(|(_, samples)| samples[profile]).sum::<f64>());
+            if let Some(name) = alike[0].0.get(depth).filter(|_| width >= LEAST) {
+                self.function(name, depth, left, width, width - before);
+                self.functions(alike, depth + 1, left);
+            }
+            left += width;
         }
-        left += width;
     }
-}
 
-/// Draws the stacks. With two profiles the colours show their difference, otherwise program and kernel.
-fn draw(stacks: &Stacks<'_>, is_difference: bool) -> Svg {
-    let mut found = Vec::new();
-    let stacks: Vec<_> = stacks.iter().map(|(stack, samples)| (stack, *samples)).collect();
-    frames(&stacks, 0, 0.0, &mut found);
-    let rows = found.iter().map(|frame| frame.depth + 1).max().unwrap_or(0) as f64;
-    let mut svg = Svg::new(WIDTH, rows * ROW);
-    for Frame { name, depth, left, width, before } in found {
+    /// Draws a function. With two profiles its colour shows the difference, otherwise program or kernel.
+    fn function(&mut self, name: &str, depth: usize, left: f64, width: f64, more: f64) {
         let in_kernel = name.ends_with("_[k]");
         let name = name.trim_end_matches("_[k]");
-        let more = width - before;
-        let (class, said) = if is_difference {
+        let (class, said) = if self.is_difference {
             (class(more), format!("{name}: {width:.1} % ({more:+.1})"))
         } else {
             (format!("bar {} k3", if in_kernel { "s1" } else { "s2" }), format!("{name}: {width:.1} %"))
         };
-        let (x, y) = (left / 100.0 * WIDTH, svg.height - (depth + 1) as f64 * ROW);
-        let room = width / 100.0 * WIDTH;
-        svg.rect(&class, (x, y), (room - 0.5, ROW - 1.0), &said);
+        let top = (depth + 1) as f64 * ROW;
+        let (x, room) = (left / 100.0 * WIDTH, width / 100.0 * WIDTH);
+        self.svg.height = self.svg.height.max(top);
+        self.svg.rect(&class, (x, -top), (room - 0.5, ROW - 1.0), &said);
+        let shorter = (4..name.len()).rev().filter_map(|length| Some(format!("{}…", name.get(..length)?)));
         let fits = |text: &String| text_width(text, 11.0) <= room - 4.0;
-        let lengths = (4..=name.len()).rev().filter(|length| name.is_char_boundary(*length));
-        let mut texts =
-            lengths.map(|n| if n == name.len() { name.into() } else { format!("{}…", &name[..n]) });
-        if let Some(text) = texts.find(fits) {
-            svg.text("small", (x + 2.0, y + 11.5), &text);
+        if let Some(text) = std::iter::once(name.to_owned()).chain(shorter).find(fits) {
+            self.svg.text("small", (x + 2.0, 11.5 - top), &text);
         }
     }
-    svg
+}
+
+/// Draws the stacks, the callers at the bottom.
+fn draw(stacks: &Stacks<'_>, is_difference: bool) -> Svg {
+    let mut flames = Flames { svg: Svg::new(WIDTH, 0.0), is_difference };
+    flames.functions(&stacks.iter().collect::<Vec<_>>(), 0, 0.0);
+    let Svg { width, height, body } = flames.svg;
+    Svg { width, height, body: format!("<g transform=\"translate(0 {height})\">\n{body}</g>\n") }
 }
 
 /// Returns the CSS classes of a difference in per cent: the colour, and its strength from 0 to 4.
@@ -131,29 +130,32 @@ pub(crate) fn write(study: &Study, doc: &mut Doc) {
     let profiles = profiles(study);
     if profiles.is_empty() {
         let has_perf = study.manifest.tools.contains_key("perf");
-        doc.text(english(if has_perf { "no_profile" } else { "no_perf" }, &[]));
+        let why = english(if has_perf { "no_profile" } else { "no_perf" }, &[]);
+        doc.text(words::absent(study, Lang::En, &[Section::Profile], why));
         return;
     }
     doc.text(english("flames", &[&LEAST]));
-    let figure = |(id, load, folded): &(&str, String, &str)| {
+    let wide = |doc: &mut Doc, name: &str, title: &str, reading: &str, svg| {
+        doc.figure(Figure::new(name, title, reading, Some(svg), ""), " class=\"wide\"");
+    };
+    let one = |doc: &mut Doc, (id, load, folded): &(&str, String, &str)| {
         let mut stacks = Stacks::new();
         add(&mut stacks, folded, 0);
-        let (name, title) = (format!("flame-{id}"), plain(&study.title(id)));
-        Figure { name, title, reading: format!("Under `{load}`."), drawing: Ok(draw(&stacks, false)) }
+        let (title, reading) = (plain(&study.title(id)), format!("Under `{load}`."));
+        wide(doc, &format!("flame-{id}"), &title, &reading, draw(&stacks, false));
     };
     let (engines, others): (Vec<_>, Vec<_>) =
         profiles.iter().partition(|(id, ..)| [THREAD, ASYNC].contains(id));
-    let wide = " class=\"wide\"";
-    engines.iter().for_each(|profile| doc.figure(figure(profile), wide));
+    engines.iter().for_each(|profile| one(doc, profile));
     let of = |wanted: &str| profiles.iter().find(|(id, ..)| *id == wanted).map(|(.., folded)| *folded);
     if let Some((thread, asynchronous)) = of(THREAD).zip(of(ASYNC)) {
-        let title = "The difference between the engines".to_owned();
-        let (reading, drawing) = (english("flame_difference", &[]), Ok(difference(thread, asynchronous)));
-        doc.figure(Figure { name: "flame-difference".into(), title, reading, drawing }, wide);
+        let reading = english("flame_difference", &[]);
+        let svg = difference(thread, asynchronous);
+        wide(doc, "flame-difference", "The difference between the engines", &reading, svg);
     }
     if !others.is_empty() {
         doc.folded("Flame graphs of the other programs", |doc| {
-            others.iter().for_each(|profile| doc.figure(figure(profile), wide));
+            others.iter().for_each(|other| one(doc, other));
         });
     }
 }
@@ -178,8 +180,9 @@ mod tests {
         add(&mut stacks, "main;run;read_[k] 60\nmain;run 20\nmain 19.8\nmain;rare 0.2\n", 0);
         let svg = draw(&stacks, false).inline("id", "x");
         for drawn in [
-            "x=\"0\" y=\"32\" width=\"1179.5\" height=\"15\"><title>main: 100.0 %",
-            "y=\"16\" width=\"943.5\" height=\"15\"><title>run: 80.0 %",
+            "translate(0 48)",
+            "x=\"0\" y=\"-16\" width=\"1179.5\" height=\"15\"><title>main: 100.0 %",
+            "y=\"-32\" width=\"943.5\" height=\"15\"><title>run: 80.0 %",
             "<rect class=\"bar s1 k3\"",
             "read: 60.0 %",
         ] {

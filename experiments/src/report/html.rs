@@ -18,9 +18,11 @@ pub(crate) fn render(doc: &Doc, language: &str) -> String {
     let Page { out, contents, title, .. } = page;
     let mut body = String::new();
     html::push_html(&mut body, out.into_iter());
-    let end = body.find("</h1>").map_or(0, |at| at + "</h1>".len());
-    let contents = if contents.is_empty() { contents } else { format!("\n<nav><ol>\n{contents}</ol></nav>") };
-    body.insert_str(end, &contents);
+    if !contents.is_empty() {
+        // The page begins with its answers; the contents stand before the second heading.
+        let second = body.match_indices("<h").nth(1).map_or(0, |(at, _)| at);
+        body.insert_str(second, &format!("<nav><ol>\n{contents}</ol></nav>\n"));
+    }
     format!(
         "<!doctype html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\"/>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{}</title>\n\

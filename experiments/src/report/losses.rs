@@ -1,22 +1,36 @@
-//! Our engines against the other balancers: where we lose, with the interval.
+//! Our engines against the other programs: where we lose, with the interval.
+
+use itertools::Itertools;
 
 use crate::judge::measure;
 use crate::judge::stats::{Ratio, Verdict};
 use crate::judge::study::{Group, Measure, Study};
 use crate::plans::model::{Section, TargetKind, What};
 use crate::report::doc::{Doc, Table};
-use crate::report::number::{bytes, interval, load_name, name, short};
-use crate::report::words::{self, LOSSES_PART, PEERS_PART, english};
+use crate::report::failures::failed;
+use crate::report::number::{bytes, interval, load_cell, name, short};
+use crate::report::words::{self, LOSSES_PART, Lang, PEERS_PART, english};
 use crate::report::{goals, tables};
 
 /// A comparison of one of our targets with another program, by one measure.
 pub(crate) struct Comparison {
     /// Ours, theirs, the load, the measure.
     pub(crate) words: [String; 4],
-    ours: f64,
-    theirs: f64,
+    /// The value of ours and of theirs.
+    values: [f64; 2],
     /// The ratio; above 1 means that ours is better.
     pub(crate) gain: Ratio,
+}
+
+/// A program that was measured: under which loads it could be compared with others, and what it failed.
+pub(crate) struct Opponent {
+    pub(crate) name: String,
+    pub(crate) is_ours: bool,
+    pub(crate) compared: Vec<String>,
+    /// The loads under which it failed a gate.
+    pub(crate) not_ranked: Vec<String>,
+    /// Number of failed requests under all these loads.
+    pub(crate) failed: u64,
 }
 
 /// The compared measures: name, measure, and true when a larger value is better.
@@ -31,65 +45,74 @@ fn is_other(study: &Study, id: &str) -> bool {
 }
 
 /// True when another balancer was measured.
-pub(crate) fn has_peers(study: &Study) -> bool {
+fn has_peers(study: &Study) -> bool {
     let is_peer = |id: &str| is_other(study, id) && study.what(id) == Some(What::Balancer);
     study.records.iter().any(|record| is_peer(&record.cell.target))
 }
 
-/// Compares each of our programs with each other program under each load that both had. Servers are compared with
-/// servers.
-fn compare(study: &Study) -> Vec<Comparison> {
-    use Section::{Bodies, Concurrency, Peers, Reuse, Servers};
-    let groups = study.groups(|c| matches!(c.section, Peers | Servers | Bodies | Reuse | Concurrency));
-    let mut found = Vec::new();
-    for ours in groups.iter().filter(|group| study.kind(&group.cell.target) == Some(TargetKind::Engine)) {
-        let what = study.what(&ours.cell.target);
-        let others =
-            study.plan.targets.iter().filter(|t| is_other(study, &t.id) && study.what(&t.id) == what);
-        for theirs in others.filter_map(|target| study.twin(ours.cell, &target.id)) {
-            found.extend(COMPARED.iter().filter_map(|compared| comparison(study, ours, &theirs, compared)));
-        }
-    }
-    found
+/// Describes a load and, if it is not the usual one, the size of the body.
+fn load(group: &Group<'_>) -> String {
+    let body = Some(group.cell.body_bytes).filter(|bytes| *bytes != 128);
+    load_cell(group.cell) + &body.map(|body| format!(", {}", bytes(body))).unwrap_or_default()
 }
 
-/// Compares two groups. None when no pair counts, or when one may not be ranked.
-fn comparison(
-    study: &Study,
-    ours: &Group<'_>,
-    theirs: &Group<'_>,
-    (measured, measure, more): &(&str, Measure, bool),
-) -> Option<Comparison> {
-    (ours.is_ranked() && theirs.is_ranked()).then_some(())?;
-    let gain = if *more { ours.against(theirs, *measure) } else { theirs.against(ours, *measure) };
-    let load = format!("`{}`, {}", load_name(ours.cell), bytes(ours.cell.body_bytes));
-    Some(Comparison {
-        words: [name(study, ours), name(study, theirs), load, (*measured).to_owned()],
-        ours: ours.median(*measure)?,
-        theirs: theirs.median(*measure)?,
-        gain: gain?,
-    })
+/// Returns what is compared: our engines and the other programs, with the loads that compare them.
+fn groups(study: &Study) -> Vec<Group<'_>> {
+    use Section::{Assignment, Bodies, Concurrency, Peers, Reuse, Servers};
+    let sections = [Assignment, Bodies, Concurrency, Peers, Reuse, Servers];
+    let mut groups = study.groups(|cell| sections.contains(&cell.section));
+    groups.retain(|Group { cell, .. }| {
+        is_other(study, &cell.target) || study.kind(&cell.target) == Some(TargetKind::Engine)
+    });
+    groups
+}
+
+/// Returns the programs that [`losses`] compares: our engines, then the others.
+pub(crate) fn opponents(study: &Study) -> Vec<Opponent> {
+    let groups = groups(study).into_iter().into_group_map_by(|group| group.cell.target.as_str());
+    let of = |target: &str| {
+        let groups = groups.get(target)?;
+        let (ranked, others): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group.is_ranked());
+        let [compared, not_ranked] = [ranked, others].map(|groups| groups.into_iter().map(load).collect());
+        let failed = groups.iter().map(failed).sum();
+        let (name, is_ours) = (name(study, &groups[0]), !is_other(study, target));
+        Some(Opponent { name, is_ours, compared, not_ranked, failed })
+    };
+    study.plan.targets.iter().filter_map(|target| of(&target.id)).collect()
+}
+
+/// Compares each of our programs with each other program under each load that both had. Servers are compared with
+/// servers, and only ranked groups with each other.
+fn compare(study: &Study) -> Vec<Comparison> {
+    let mut groups = groups(study);
+    groups.retain(Group::is_ranked);
+    let (theirs, ours): (Vec<_>, Vec<_>) =
+        groups.iter().partition(|group| is_other(study, &group.cell.target));
+    let is_twin = |(ours, theirs): &(&Group<'_>, &Group<'_>)| {
+        let what = |group: &Group<'_>| study.what(&group.cell.target);
+        ours.cell.has_load_of(theirs.cell) && what(ours) == what(theirs)
+    };
+    let pairs = ours.into_iter().cartesian_product(theirs).filter(is_twin);
+    let of = |((ours, theirs), compared): ((&Group<'_>, &Group<'_>), (&str, Measure, bool))| {
+        let (measured, measure, more) = compared;
+        let gain = if more { ours.against(theirs, measure) } else { theirs.against(ours, measure) };
+        let words = [name(study, ours), name(study, theirs), load(ours), measured.to_owned()];
+        Some(Comparison { words, values: [ours.median(measure)?, theirs.median(measure)?], gain: gain? })
+    };
+    pairs.cartesian_product(COMPARED).filter_map(of).collect()
 }
 
 /// Compares the KB per idle connection.
 fn compare_memory(study: &Study) -> Vec<Comparison> {
-    let kb = |group: &Group<'_>| group.idle_kb().filter(|kb| *kb > 0.0);
     let groups = study.section(Section::Memory);
-    let known = groups.iter().filter_map(|group| Some((group, kb(group)?)));
+    let known = groups.iter().filter_map(|group| Some((group, group.idle_kb().filter(|kb| *kb > 0.0)?)));
     let (theirs, ours): (Vec<_>, Vec<_>) = known.partition(|(group, _)| is_other(study, &group.cell.target));
-    let compared = ours.iter().flat_map(|(group, ours)| {
-        theirs.iter().filter_map(move |(other, theirs)| {
-            let load = format!("{} idle connections", group.cell.connections);
-            let words = [name(study, group), name(study, other), load, "memory (KB/connection)".into()];
-            Some(Comparison {
-                words,
-                ours: *ours,
-                theirs: *theirs,
-                gain: Ratio::of_blocks(&[theirs / ours])?,
-            })
-        })
-    });
-    compared.collect()
+    let of = |((group, ours), (other, theirs)): ((&Group<'_>, f64), (&Group<'_>, f64))| {
+        let load = format!("{} idle connections", group.cell.connections);
+        let words = [name(study, group), name(study, other), load, "memory (KB/connection)".into()];
+        Some(Comparison { words, values: [ours, theirs], gain: Ratio::of_blocks(&[theirs / ours])? })
+    };
+    ours.into_iter().cartesian_product(theirs).filter_map(of).collect()
 }
 
 /// Returns what we lose, the worst first: beyond the interval, or in a single measurement. A difference within the
@@ -107,22 +130,21 @@ pub(crate) fn losses(study: &Study) -> Vec<Comparison> {
 }
 
 fn table(comparisons: &[&Comparison]) -> Table {
-    let mut table = words::table("losses");
-    for Comparison { words, ours, theirs, gain } in comparisons {
-        let worse = |gain: f64| format!("{} %", short((1.0 / gain - 1.0) * 100.0));
-        let (by, between) = match gain.interval {
-            Some((low, high)) => (worse(gain.ratio), format!("{} to {}", worse(high), worse(low))),
-            None => ("–".into(), interval(gain)),
+    let worse = |gain: f64| format!("{} %", short((1.0 / gain - 1.0) * 100.0));
+    let row = |Comparison { words, values, gain }: &&Comparison| {
+        let by = match gain.interval {
+            Some((low, high)) => [worse(gain.ratio), format!("{} to {}", worse(high), worse(low))],
+            None => ["–".into(), interval(gain)],
         };
-        table.push(words.iter().cloned().chain([short(*ours), short(*theirs), by, between]));
-    }
-    table
+        words.clone().into_iter().chain(values.map(short)).chain(by)
+    };
+    words::table("losses").with(comparisons.iter().map(row))
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part(PEERS_PART);
     if !has_peers(study) {
-        doc.text(english("no_peers", &[]));
+        doc.text(words::absent(study, Lang::En, &[Section::Peers], english("no_peers", &[])));
         return;
     }
     let losses = losses(study);
@@ -132,7 +154,9 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     let commit = study.manifest.neraca.commit.as_deref().unwrap_or("unknown");
     doc.text(english("peers", &[&study.manifest.topology.backends, &commit]));
     if certain.is_empty() {
-        doc.text("In no comparison with an interval is Neraca worse.");
+        doc.text(
+            "In no comparison with an interval is Neraca worse. The first screen names who was compared.",
+        );
     }
     doc.table(&table(&certain));
     if !single.is_empty() {

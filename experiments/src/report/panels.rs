@@ -1,20 +1,18 @@
 //! Item 7 of the report, without the curves: CPU by role, ratios with the A/A band, the crossover map.
 
-use std::collections::BTreeSet;
+use itertools::Itertools;
 
 use crate::judge::measure;
-use crate::judge::stats::median;
-use crate::judge::study::{Group, Study};
+use crate::judge::study::{Group, Measure, Study};
 use crate::judge::verdicts::{self, LoadVerdict};
 use crate::plans::model::Section;
-use crate::plans::targets::THREAD;
+use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Figure};
 use crate::report::number::{bytes, load_name, short};
-use crate::report::shapes::{Bar, Line, Map, bars, map, ratios};
+use crate::report::shapes::{Bar, Line, bars, map, ratios};
 use crate::report::svg::Svg;
 use crate::report::versus::conditions;
 use crate::report::{failures, plots, words};
-use crate::run::raw::Role;
 
 /// The names and the CSS classes of the parts of a bar.
 const PARTS: [(&str, &str); 4] = [
@@ -24,31 +22,23 @@ const PARTS: [(&str, &str); 4] = [
     ("client", "bar light s4"),
 ];
 
+/// The values of the parts.
+const VALUES: [Measure; 4] =
+    [measure::user_us, measure::system_us, measure::backends_cpu_us, measure::client_cpu_us];
+
 fn cpu_by_role(study: &Study) -> Figure {
     // The load with which most balancers were measured.
     let mut groups = study.heaviest(&[Section::Peers, Section::Assignment]);
     groups.retain(|group| group.median(measure::cpu_us).is_some());
-    let of = |group: &Group<'_>, role| {
-        let loads = group.loads();
-        let values = loads.into_iter().filter_map(|(_, load)| measure::role_cpu_us(load, role));
-        median(&values.collect::<Vec<_>>()).unwrap_or(0.0)
-    };
     let bar = |group: &Group<'_>| {
-        let [user, system] = [measure::user_us, measure::system_us].map(|of| group.median(of).unwrap_or(0.0));
-        let [backends, client] = [Role::Backends, Role::Client].map(|role| of(group, role));
+        let values = VALUES.map(|of| group.median(of).unwrap_or(0.0));
         let mark = if group.is_ranked() { "" } else { " (not ranked)" };
-        Bar {
-            label: study.title(&group.cell.target) + mark,
-            values: vec![user, system, backends, client],
-            said: format!("{} + {} µs", short(user + system), short(backends + client)),
-        }
+        let said = format!("{} + {} µs", short(values[0] + values[1]), short(values[2] + values[3]));
+        Bar { label: study.title(&group.cell.target) + mark, values: values.into(), said }
     };
-    let draw = |first: &Group<'_>| {
-        let rows: Vec<Bar> = groups.iter().map(bar).collect();
-        (load_name(first.cell), bars("CPU microseconds per request", &PARTS, &rows))
-    };
-    let (load, drawing) = groups.first().map(draw).unzip();
-    words::figure("cpu-by-role", &[&load.unwrap_or_default()], drawing)
+    let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
+    let draw = || bars("CPU microseconds per request", &PARTS, &groups.iter().map(bar).collect_vec());
+    words::figure(study, "cpu-by-role", &[&load], (!groups.is_empty()).then(draw))
 }
 
 fn ratio_plot(study: &Study) -> Figure {
@@ -63,37 +53,29 @@ fn ratio_plot(study: &Study) -> Figure {
         let label = format!("{}, {}", load_name(cell), bytes(cell.body_bytes));
         Line { label, colour: 9, ratio }
     });
-    let lines: Vec<Line> = assignment.chain(others).collect();
+    let lines = assignment.chain(others).collect_vec();
     let title = "async / thread in requests/s (logarithmic; right: async is faster)";
-    words::figure("ratios", &[], (!lines.is_empty()).then(|| ratios(title, &lines, band)))
+    words::figure(study, "ratios", &[], (!lines.is_empty()).then(|| ratios(title, &lines, band)))
 }
 
 /// Draws which engine is faster, by backend latency and concurrency. Each body size has a map.
 fn crossover(study: &Study) -> Figure {
-    let groups = study.section(Section::Crossover);
-    let set = |of: fn(&Group<'_>) -> u64| -> BTreeSet<u64> { groups.iter().map(of).collect() };
-    let (bodies, delays) = (set(|group| group.cell.body_bytes), set(|group| group.cell.delay_ms));
-    let connections = set(|group| group.cell.connections.into());
-    let ratio = |body: u64, delay: u64, connections: u64| {
-        let of = |is_thread: bool| {
-            groups.iter().find(|Group { cell, .. }| {
-                (cell.body_bytes, cell.delay_ms, u64::from(cell.connections)) == (body, delay, connections)
-                    && (cell.target == THREAD) == is_thread
-            })
+    let groups = study.groups(|cell| cell.section == Section::Crossover && cell.target == ASYNC);
+    let connections = groups.iter().map(|group| group.cell.connections).sorted().dedup().collect_vec();
+    let columns = connections.iter().map(|count| format!("{count} conn.")).collect_vec();
+    let row = |groups: &[Group<'_>]| {
+        let ratio = |connections: &u32| {
+            let group = groups.iter().find(|group| group.cell.connections == *connections)?;
+            group.against(&study.twin(group.cell, THREAD)?, measure::rate)
         };
-        of(false)?.against(of(true)?, measure::rate)
+        (format!("{} ms", groups[0].cell.delay_ms), connections.iter().map(ratio).collect())
     };
-    let draw = |body: &u64| {
-        let row = |delay: &u64| {
-            let ratios = connections.iter().map(|connections| ratio(*body, *delay, *connections));
-            (format!("{delay} ms"), ratios.collect())
-        };
-        let heading = format!("{} bodies", bytes(*body));
-        let columns = connections.iter().map(|c| format!("{c} conn.")).collect();
-        map(&Map { heading, columns, rows: delays.iter().map(row).collect() }, "backend")
+    let draw = |groups: &[Group<'_>]| {
+        let rows = groups.chunk_by(|a, b| a.cell.delay_ms == b.cell.delay_ms).map(row).collect_vec();
+        map(&format!("{} bodies", bytes(groups[0].cell.body_bytes)), "backend", &columns, &rows)
     };
-    let draw = || Svg::stacked(&bodies.iter().map(draw).collect::<Vec<_>>());
-    words::figure("crossover", &[], (!groups.is_empty()).then(draw))
+    let maps = groups.chunk_by(|a, b| a.cell.body_bytes == b.cell.body_bytes).map(draw).collect_vec();
+    words::figure(study, "crossover", &[], (!maps.is_empty()).then(|| Svg::stacked(&maps)))
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {

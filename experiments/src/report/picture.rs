@@ -1,8 +1,9 @@
-//! Item 8 of the report: the picture of the experiment. Templates have the fixed parts; the manifest and the plan have
+//! Item 8 of the report: the picture of the experiment. A template has the fixed parts; the manifest and the plan have
 //! the numbers and names of the real run.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
+
+use itertools::Itertools;
 
 use crate::judge::study::Study;
 use crate::plans::model::{Section, TargetKind, What};
@@ -30,37 +31,33 @@ fn wrap(text: &str, width: f64, size: f64) -> Vec<String> {
 }
 
 /// Returns the texts in lines of small text from this place on.
-fn lines((x, mut y): (f64, f64), width: f64, texts: &[String]) -> String {
-    let mut svg = String::new();
-    for line in texts.iter().flat_map(|text| wrap(text, width, 11.0)) {
-        let _ = writeln!(svg, r#"<text class="small" x="{x}" y="{y}">{}</text>"#, escape(&line));
-        y += 14.0;
+fn lines((x, y): (f64, f64), width: f64, texts: &[String]) -> String {
+    let mut svg = Svg::default();
+    for (row, line) in texts.iter().flat_map(|text| wrap(text, width, 11.0)).enumerate() {
+        svg.text("small", (x, y + 14.0 * row as f64), &line);
     }
-    svg
+    svg.body
 }
 
 /// Returns a box for each CPU.
 fn lanes(cpus: usize) -> String {
     let lanes = cpus.clamp(1, 16);
     let width = (SIZE.0 - 20.0) / lanes as f64 - 8.0;
-    let lane = |lane: usize| {
+    let mut svg = Svg::default();
+    for lane in 0..lanes {
         let x = 14.0 + lane as f64 * (width + 8.0);
-        format!(
-            "<rect class=\"inner\" x=\"{x:.1}\" y=\"577\" width=\"{width:.1}\" height=\"26\" rx=\"6\"/>\n\
-             <text class=\"small middle\" x=\"{:.1}\" y=\"594\">CPU {lane}</text>\n",
-            x + width / 2.0
-        )
-    };
-    (0..lanes).map(lane).collect()
+        svg.rect("inner", (x, 577.0), (width, 26.0), "");
+        svg.text("small middle", (x + width / 2.0, 594.0), &format!("CPU {lane}"));
+    }
+    svg.body
 }
 
 /// Describes the loads in a few words.
 fn loads(study: &Study) -> String {
-    let joined = |numbers: BTreeSet<u32>| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-    let cells = || study.plan.cells.iter();
-    let assignment = cells().filter(|cell| cell.section == Section::Assignment);
-    let threads = joined(assignment.map(|cell| cell.threads).collect());
-    let connections = joined(cells().map(|cell| cell.connections).collect());
+    let cells = &study.plan.cells;
+    let assignment = cells.iter().filter(|cell| cell.section == Section::Assignment);
+    let threads = assignment.map(|cell| cell.threads).sorted().dedup().join(", ");
+    let connections = cells.iter().map(|cell| cell.connections).sorted().dedup().join(", ");
     match threads.is_empty() {
         true => format!("connections: {connections}"),
         false => format!("-c 1000 with -t {threads}; elsewhere few threads with -c {connections}"),
@@ -81,19 +78,6 @@ fn others(study: &Study) -> [Vec<String>; 2] {
     })
 }
 
-/// Fills a template: the numbers of the run, and these other values.
-fn filled(study: &Study, template: &str, others: &[(&str, String)]) -> String {
-    let topology = &study.manifest.topology;
-    let numbers = [
-        ("{rate}", topology.probe_rate_hz.to_string()),
-        ("{batch}", topology.batch.to_string()),
-        ("{async_workers}", topology.async_workers.to_string()),
-        ("{backends}", topology.backends.to_string()),
-        ("{cells}", study.plan.cells.len().to_string()),
-    ];
-    numbers.iter().chain(others).fold(template.to_owned(), |text, (name, value)| text.replace(name, value))
-}
-
 /// Draws the picture.
 pub(crate) fn draw(study: &Study) -> Svg {
     let (topology, host) = (&study.manifest.topology, &study.manifest.host);
@@ -102,10 +86,15 @@ pub(crate) fn draw(study: &Study) -> Svg {
         other => other,
     };
     let files = topology.files.iter().map(|(name, size)| format!("{name} ({})", bytes(*size)));
-    let files = format!("files: {}", files.collect::<Vec<_>>().join(", "));
+    let files = format!("files: {}", files.format(", "));
     let [peers, direct] = others(study);
     let peers = format!("in the same place, one at a time: {}", peers.join(", "));
     let values = [
+        ("{rate}", topology.probe_rate_hz.to_string()),
+        ("{batch}", topology.batch.to_string()),
+        ("{async_workers}", topology.async_workers.to_string()),
+        ("{backends}", topology.backends.to_string()),
+        ("{cells}", study.plan.cells.len().to_string()),
         ("{host}", escape(&host.name)),
         ("{plan}", escape(&study.plan.name)),
         ("{placement}", escape(placement)),
@@ -115,25 +104,19 @@ pub(crate) fn draw(study: &Study) -> Svg {
         ("{peers}", lines((288.0, 473.0), 420.0, &[peers])),
         ("{lanes}", lanes(host.cpus)),
     ];
-    Svg { width: SIZE.0, height: SIZE.1, body: filled(study, include_str!("picture.svg"), &values) }
-}
-
-/// Returns the picture in the notation of Mermaid.
-fn mermaid(study: &Study) -> String {
-    let [peers, direct] = others(study).map(|titles| titles.join(", "));
-    let values = [("{loads}", loads(study)), ("{peers}", peers), ("{direct}", direct)];
-    filled(study, include_str!("picture.mmd"), &values)
+    let template = include_str!("picture.svg").to_owned();
+    let body = values.iter().fold(template, |text, (name, value)| text.replace(name, value));
+    Svg { width: SIZE.0, height: SIZE.1, body }
 }
 
 /// Returns the picture with its title.
 pub(crate) fn figure(study: &Study) -> Figure {
-    words::figure("experiment", &[], Some(draw(study)))
+    words::figure(study, "experiment", &[], Some(draw(study)))
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part("8. The experiment");
     doc.figure(figure(study), " class=\"wide\"");
-    doc.folded("The same as a Mermaid diagram", |doc| doc.block("mermaid", &mermaid(study)));
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Item 7 of the report: the curves. A plot whose cells are not in the run is replaced by a sentence.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+
+use itertools::Itertools;
 
 use crate::judge::measure;
 use crate::judge::record::Measured;
@@ -31,17 +32,13 @@ fn curve(study: &Study, target: &str, points: Vec<Point>) -> Series {
 
 /// Returns the targets of the groups, in their order, without duplicates.
 pub(crate) fn targets<'a>(groups: &[Group<'a>]) -> Vec<&'a str> {
-    let mut seen = BTreeSet::new();
-    groups.iter().map(|group| group.cell.target.as_str()).filter(|target| seen.insert(*target)).collect()
+    groups.iter().map(|group| group.cell.target.as_str()).unique().collect()
 }
 
 /// Makes a curve for each target over a property of its groups.
 fn curves(study: &Study, groups: &[Group<'_>], x: fn(&Group<'_>) -> Option<f64>, y: Measure) -> Vec<Series> {
     let point = |group: &Group<'_>| {
-        let values = group.values(y);
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let spread = (values.len() > 1).then_some((low, high));
+        let spread = group.values(y).into_iter().minmax().into_option().filter(|(low, high)| low < high);
         Some(Point { spread, invalid: !group.is_ranked(), ..Point::new(x(group)?, group.median(y)?) })
     };
     let of = |target: &str| {
@@ -53,8 +50,9 @@ fn curves(study: &Study, groups: &[Group<'_>], x: fn(&Group<'_>) -> Option<f64>,
     targets(groups).into_iter().map(of).filter(|series| !series.points.is_empty()).collect()
 }
 
-fn without_spread(series: &mut [Series]) {
+fn without_spread(mut series: Vec<Series>) -> Vec<Series> {
     series.iter_mut().flat_map(|one| &mut one.points).for_each(|point| point.spread = None);
+    series
 }
 
 fn ys(series: &[Series]) -> Vec<f64> {
@@ -64,6 +62,11 @@ fn ys(series: &[Series]) -> Vec<f64> {
 
 fn xs(series: &[Series]) -> Vec<f64> {
     series.iter().flat_map(|s| &s.points).map(|p| p.x).collect()
+}
+
+/// Makes the figure of one chart of curves.
+fn figure(study: &Study, name: &str, x: Axis, y: Axis, series: Vec<Series>) -> Figure {
+    words::figure(study, name, &[], chart(x, y, series).map(|chart| chart.draw()))
 }
 
 /// Makes a chart of curves. None when all points have the same x.
@@ -77,31 +80,30 @@ fn concurrency(study: &Study, measure: Measure) -> Vec<Series> {
     curves(study, &study.section(Section::Concurrency), connections, measure)
 }
 
-fn by_connections(name: &str, y: Axis, series: Vec<Series>) -> Figure {
-    let x = Axis::log("connections (logarithmic)", xs(&series)).at(xs(&series));
-    words::figure(name, &[], chart(x, y, series).map(|chart| chart.draw()))
+fn connections(series: &[Series]) -> Axis {
+    Axis::log("connections (logarithmic)", xs(series)).at(xs(series))
 }
 
 pub(crate) fn rate_by_concurrency(study: &Study) -> Figure {
     let series = concurrency(study, measure::rate);
-    by_connections("rate-by-concurrency", Axis::from_zero("requests/s", ys(&series)), series)
+    let y = Axis::from_zero("requests/s", ys(&series));
+    figure(study, "rate-by-concurrency", connections(&series), y, series)
 }
 
 pub(crate) fn latency_by_concurrency(study: &Study) -> Figure {
-    let engines = |measure: Measure, what: &str, stroke: Stroke| {
-        let mut series = concurrency(study, measure);
-        series.retain(|s| s.colour < 2);
-        without_spread(&mut series);
-        for s in &mut series {
-            s.name = format!("{}, {what}", s.name.replace("Neraca, ", ""));
-            s.stroke = stroke;
-        }
-        series
+    let engines = |(measure, what, stroke): (Measure, &'static str, Stroke)| {
+        let series = without_spread(concurrency(study, measure)).into_iter().filter(|s| s.colour < 2);
+        series.map(move |s| Series {
+            name: format!("{}, {what}", s.name.replace("Neraca, ", "")),
+            stroke,
+            ..s
+        })
     };
-    let mut series = engines(measure::latency_ms, "mean", Stroke::Solid);
-    series.extend(engines(measure::waiting_p99_ms, "p99", Stroke::Dashed));
+    let measures: [(Measure, _, _); 2] =
+        [(measure::latency_ms, "mean", Stroke::Solid), (measure::waiting_p99_ms, "p99", Stroke::Dashed)];
+    let series = measures.into_iter().flat_map(engines).collect_vec();
     let y = Axis::log("milliseconds (logarithmic)", ys(&series));
-    by_connections("latency-by-concurrency", y, series)
+    figure(study, "latency-by-concurrency", connections(&series), y, series)
 }
 
 /// Returns the groups of the heaviest load of the assignment, or the best replacement if it was not measured.
@@ -128,14 +130,14 @@ pub(crate) fn percentile_curve(study: &Study) -> Figure {
         curve(study, &group.cell.target, points.collect())
     };
     let series: Vec<Series> = groups.iter().map(of).filter(|series| series.points.len() > 1).collect();
-    let most = xs(&series).into_iter().fold(0.0, f64::max);
+    let most = xs(&series).into_iter().fold(2.0, f64::max);
     let ticks =
         [(1.0, "0"), (2.0, "50 %"), (10.0, "90 %"), (20.0, "95 %"), (100.0, "99 %"), (1000.0, "99.9 %")];
-    let ticks: Vec<(f64, &str)> = ticks.into_iter().filter(|(at, _)| *at <= most * 1.01).collect();
-    let x = Axis::log("share of requests answered within this time", xs(&series)).labelled(&ticks, most);
+    let title = "share of requests answered within this time";
+    let x = Axis::log(title, xs(&series)).labelled(&ticks, (1.0, most));
     let y = Axis::log("ms from intended time to last byte", ys(&series));
     let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
-    words::figure("percentiles", &[&load], chart(x, y, series).map(|chart| chart.draw()))
+    words::figure(study, "percentiles", &[&load], chart(x, y, series).map(|chart| chart.draw()))
 }
 
 pub(crate) fn p99_by_rate(study: &Study) -> Figure {
@@ -143,12 +145,12 @@ pub(crate) fn p99_by_rate(study: &Study) -> Figure {
         matches!(c.section, Section::Concurrency | Section::Peers) && c.keep_alive && c.body_bytes == 128
     });
     groups.retain(|group| study.what(&group.cell.target) == Some(What::Balancer));
-    let mut series = curves(study, &groups, |group| group.median(measure::rate), measure::waiting_p99_ms);
-    without_spread(&mut series);
+    let rate = |group: &Group<'_>| group.median(measure::rate);
+    let series = without_spread(curves(study, &groups, rate, measure::waiting_p99_ms));
     let x = Axis::from_zero("requests/s", xs(&series));
     let y = Axis::log("waiting, p99 (ms)", ys(&series));
     let draw = |chart| Chart { joined: false, ..chart }.draw();
-    words::figure("p99-by-rate", &[], chart(x, y, series).map(draw))
+    words::figure(study, "p99-by-rate", &[], chart(x, y, series).map(draw))
 }
 
 /// Draws the rate by the client's threads (`-t`), for the balancers and for the client itself.
@@ -167,16 +169,14 @@ pub(crate) fn threads_sweep(study: &Study) -> Figure {
     };
     let rates = of("requests/s", measure::rate, 150.0);
     let charts = rates.zip(of("% of all CPUs that wrk used", percent, 110.0));
-    words::figure("threads-sweep", &[], charts.map(draw))
+    words::figure(study, "threads-sweep", &[], charts.map(draw))
 }
 
 pub(crate) fn rate_over_time(study: &Study) -> Figure {
     let mut groups = study.groups(|cell| cell.work == Work::Load && cell.delay_ms == 0);
     groups.retain(|group| !series_of(group).is_empty());
     groups.sort_by_key(|group| Reverse(group.cell.opened()));
-    let mut seen = BTreeSet::new();
-    groups.retain(|group| seen.insert(group.cell.target.as_str()));
-    groups.truncate(4);
+    let groups = groups.into_iter().unique_by(|group| &group.cell.target).take(4).collect_vec();
     let all: Vec<(f64, f64)> = groups.iter().flat_map(series_of).flatten().collect();
     let part = |group: &Group<'_>| {
         let series = series_of(group).into_iter().map(|points| Series {
@@ -189,8 +189,8 @@ pub(crate) fn rate_over_time(study: &Study) -> Figure {
         let heading = study.title(&group.cell.target);
         Chart { heading, inside: 70.0, ..Chart::new(x, y, series.collect()) }.draw()
     };
-    let draw = || Svg::stacked(&groups.iter().map(part).collect::<Vec<_>>());
-    words::figure("rate-over-time", &[], (!groups.is_empty()).then(draw))
+    let draw = || Svg::stacked(&groups.iter().map(part).collect_vec());
+    words::figure(study, "rate-over-time", &[], (!groups.is_empty()).then(draw))
 }
 
 /// Returns the rates per second of each shown run with at least two rates.
@@ -216,7 +216,7 @@ pub(crate) fn per_connection(study: &Study) -> Figure {
     let x = Axis::from_zero("requests answered on a connection", xs(&series));
     let y = Axis::from_zero("% of connections with at most so many", [100.0]);
     let drawing = (!series.is_empty()).then(|| Chart::new(x, y, series).draw());
-    words::figure("per-connection", &[], drawing)
+    words::figure(study, "per-connection", &[], drawing)
 }
 
 pub(crate) fn memory(study: &Study) -> Figure {
@@ -233,5 +233,5 @@ pub(crate) fn memory(study: &Study) -> Figure {
     let series: Vec<Series> = study.section(Section::Memory).iter().filter_map(of).collect();
     let x = Axis::from_zero("idle connections, each after one answer", xs(&series));
     let y = Axis::from_zero("memory of the balancer (MB)", ys(&series));
-    words::figure("memory", &[], chart(x, y, series).map(|chart| chart.draw()))
+    figure(study, "memory", x, y, series)
 }

@@ -105,28 +105,24 @@ fn ratio_ticks(reach: f64) -> Vec<f64> {
     set.iter().copied().filter(|t| t.ln().abs() <= reach).collect()
 }
 
-/// A map of ratios. Rows and columns have names.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Map {
-    pub(crate) heading: String,
-    pub(crate) columns: Vec<String>,
-    pub(crate) rows: Vec<(String, Vec<Option<Ratio>>)>,
-}
+/// The ratios of a row of a map, with its name.
+type Row = (String, Vec<Option<Ratio>>);
 
-/// Draws a map. A ratio above 1 has the second colour, a ratio below 1 the first colour. The colour is stronger when
-/// the ratio is farther from 1. A ratio from too few pairs for a verdict has no colour.
-pub(crate) fn map(map: &Map, column_title: &str) -> Svg {
+/// Draws a map of ratios. `axis` is the name of what differs from row to row. A ratio above 1 has the second colour, a
+/// ratio below 1 the first colour. The colour is stronger when the ratio is farther from 1. A ratio from too few pairs
+/// for a verdict has no colour.
+pub(crate) fn map(heading: &str, axis: &str, columns: &[String], rows: &[Row]) -> Svg {
     const ROW: f64 = 34.0;
     const TOP: f64 = 44.0;
-    let left = map.rows.iter().map(|(row, _)| text_width(row, 12.0)).fold(0.0, f64::max) + 14.0;
-    let width = (WIDTH - left - 4.0) / map.columns.len().max(1) as f64;
-    let mut svg = Svg::new(WIDTH, TOP + ROW * map.rows.len() as f64 + 12.0);
-    svg.text("strong", (4.0, 14.0), &map.heading);
-    svg.text("muted", (4.0, 34.0), column_title);
-    for (i, column) in map.columns.iter().enumerate() {
+    let left = rows.iter().map(|(row, _)| text_width(row, 12.0)).fold(0.0, f64::max) + 14.0;
+    let width = (WIDTH - left - 4.0) / columns.len().max(1) as f64;
+    let mut svg = Svg::new(WIDTH, TOP + ROW * rows.len() as f64 + 12.0);
+    svg.text("strong", (4.0, 14.0), heading);
+    svg.text("muted", (4.0, 34.0), axis);
+    for (i, column) in columns.iter().enumerate() {
         svg.text("muted middle", (left + (i as f64 + 0.5) * width, 34.0), column);
     }
-    for (i, (row, ratios)) in map.rows.iter().enumerate() {
+    for (i, (row, ratios)) in rows.iter().enumerate() {
         let y = TOP + i as f64 * ROW;
         svg.text("", (4.0, y + ROW / 2.0 + 2.0), row);
         for (j, ratio) in ratios.iter().enumerate() {

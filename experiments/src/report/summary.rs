@@ -1,12 +1,13 @@
 //! The summary: every number that the report ranks or draws, as JSON and as CSV.
 
+use itertools::Itertools;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::judge::measure;
 use crate::judge::record::{Measured, Record};
 use crate::judge::stats::{Ratio, rounded};
-use crate::judge::study::{Group, Study};
+use crate::judge::study::{Group, Study, load};
 use crate::judge::verdict::Validity;
 use crate::judge::verdicts::{Cost, LoadVerdict, by_load, costs};
 use crate::plans::build::hex;
@@ -25,20 +26,11 @@ const FACTS: &str =
 
 fn of_record(record: &Record) -> Value {
     let cell = &record.cell;
-    let mut row = json!({
-        "cell": cell.id,
-        "section": cell.section,
-        "target": cell.target,
-        "block": cell.block,
-        "connections": cell.connections,
-        "opened": cell.opened(),
-        "threads": cell.threads,
-        "body_bytes": cell.body_bytes,
-        "keep_alive": cell.keep_alive,
-        "delay_ms": cell.delay_ms,
-        "validity": record.validity,
-        "reasons": reasons(record, Validity::Note).join("; ").replace("**", ""),
-    });
+    let mut row = json!(cell);
+    (row["cell"], row["opened"]) = (json!(cell.id), json!(cell.opened()));
+    row["validity"] = json!(record.validity);
+    let mut row = Value::from_iter(FACTS.split(' ').map(|fact| (fact, row[fact].take())));
+    row["reasons"] = json!(reasons(record, Validity::Note).join("; ").replace("**", ""));
     match &record.measured {
         Measured::Load(load) => {
             measure::COLUMNS.iter().for_each(|(name, of)| row[*name] = number(of(cell, load)));
@@ -110,7 +102,7 @@ fn bounds(ratio: Option<&Ratio>) -> Value {
 /// Returns the summary as JSON, with one line per row, so that differences are easy to see. experiments/README.md
 /// documents its fields.
 pub(crate) fn json_text(study: &Study) -> String {
-    let lines = |rows: Vec<Value>| rows.iter().map(Value::to_string).collect::<Vec<_>>().join(",\n");
+    let lines = |rows: Vec<Value>| rows.iter().join(",\n");
     let manifest = serde_json::to_string(&study.manifest).unwrap_or_default();
     format!(
         "{{\"schema\":{SCHEMA},\n\"commit\":{},\n\"plan\":{},\n\"manifest_sha256\":\"{}\",\n\"raw_sha256\":\"{}\",\n\
@@ -133,16 +125,16 @@ pub(crate) fn csv_text(study: &Study) -> String {
     let numbers = measure::COLUMNS.iter().map(|(name, _)| (*name).to_owned());
     let failed = CLASSES.iter().map(|(class, _)| format!("failed_{class}"));
     let columns: Vec<String> = facts.chain(numbers).chain(failed).chain(["reasons".into()]).collect();
-    let mut text = columns.join(",") + "\n";
-    for record in study.records.iter().filter(|record| matches!(record.measured, Measured::Load(_))) {
+    let line = |record: &Record| {
         let row = of_record(record);
         let values = columns.iter().map(|column| match column.strip_prefix("failed_") {
             Some(class) => field(&row["failures"][class]),
             None => field(&row[column.as_str()]),
         });
-        text += &(values.collect::<Vec<_>>().join(",") + "\n");
-    }
-    text
+        values.format(",").to_string() + "\n"
+    };
+    let loads = study.records.iter().filter(|record| load(record).is_some());
+    columns.join(",") + "\n" + &loads.map(line).collect::<String>()
 }
 
 fn field(value: &Value) -> String {

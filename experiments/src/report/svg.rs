@@ -123,21 +123,13 @@ impl Svg {
         format!("<svg {}><use href=\"#{id}-drawing\"/></svg>", self.head(label))
     }
 
-    /// Returns the drawing as a separate file, with the rules of the classes that it has.
+    /// Returns the drawing as a separate file, which has the rules too.
     pub(crate) fn standalone(&self, label: &str) -> String {
         let (width, height, label) = (n(self.width), n(self.height), escape(label));
         let size = format!(r#"width="{width}" height="{height}" viewBox="0 0 {width} {height}""#);
-        // A rule stands on one line, after its selector.
-        let has = |rule: &&str| {
-            let names = rule.split('{').next().unwrap_or_default().split([' ', '.', ',']);
-            names
-                .filter(|name| !["", "plot", "text", "paper"].contains(name))
-                .all(|name| self.body.contains(name))
-        };
-        let rules = RULES.lines().filter(has).collect::<Vec<_>>().join("\n");
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" {size}>\n<title>{label}</title>\n\
-             <style>\n{COLOURS}{rules}\n</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n{}</svg>\n",
+             <style>\n{COLOURS}{RULES}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n{}</svg>\n",
             self.body
         )
     }

@@ -1,18 +1,20 @@
 //! Items 1 and 3 of the report: the table of the assignment and the web servers, with the same columns.
 
+use itertools::Itertools;
+
 use crate::judge::measure;
 use crate::judge::study::{Group, Measure, Study, load};
 use crate::judge::verdict::Validity;
 use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;
 use crate::report::about::{common, reasons};
-use crate::report::doc::{Doc, Table, anchor, code, plain};
+use crate::report::doc::{Doc, Table, anchor, plain};
 use crate::report::failures::{failed, sentence};
-use crate::report::number::{grouped, load_cell, load_name, maybe, maybe_grouped, name};
-use crate::report::words::{self, GATES_PART, english};
+use crate::report::number::{grouped, load_cell, maybe, maybe_grouped, name};
+use crate::report::words::{self, GATES_PART, Lang, english};
 
-/// Makes a table of loads, with the rows in the given order.
-fn load_table(study: &Study, groups: &[Group<'_>], caption: &str) -> Table {
+/// Writes a table of loads in the given order, its failures, and why groups are not ranked.
+pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, doc: &mut Doc) {
     let mut table = Table { caption: caption.into(), ..words::table("loads") };
     let common = common(study);
     for group in groups {
@@ -34,23 +36,17 @@ fn load_table(study: &Study, groups: &[Group<'_>], caption: &str) -> Table {
         ];
         table.push_marked(group.validity() == Validity::Invalid, row);
     }
-    table
-}
-
-/// Writes a table of loads, its failures, and why groups are not ranked.
-pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, doc: &mut Doc) {
-    doc.table(&load_table(study, groups, caption));
+    doc.table(&table);
     doc.text(sentence(groups));
     let line = |group: &Group<'_>| {
-        let of = |record| reasons(record, Validity::Invalid);
-        let mut found: Vec<String> = group.runs.iter().copied().flat_map(of).collect();
-        found.sort();
-        found.dedup();
-        let (name, load) = (name(study, group), code(&load_name(group.cell)));
-        format!("{name}, {load}: not ranked. {}", plain(&found.join("; ")))
+        let found = group.runs.iter().flat_map(|record| reasons(record, Validity::Invalid));
+        let found = found.sorted().dedup().join("; ");
+        format!("{}, {}: not ranked. {}", name(study, group), load_cell(group.cell), plain(&found))
     };
-    let invalid = groups.iter().filter(|group| !group.is_ranked());
-    doc.list(&invalid.map(line).collect::<Vec<_>>());
+    let invalid = groups.iter().filter(|group| !group.is_ranked()).map(line).collect_vec();
+    if !invalid.is_empty() {
+        doc.folded(&format!("Why {} rows are not ranked", invalid.len()), |doc| doc.list(&invalid));
+    }
 }
 
 /// Item 1.
@@ -60,7 +56,7 @@ pub(crate) fn assignment(study: &Study, doc: &mut Doc) {
     doc.text(english("ranked", &[&anchor(GATES_PART)]));
     let groups = study.section(Section::Assignment);
     if groups.is_empty() {
-        doc.text(english("no_assignment", &[]));
+        doc.text(words::absent(study, Lang::En, &[Section::Assignment], english("no_assignment", &[])));
         return;
     }
     if groups.iter().any(|group| group.cell.opened() != group.cell.connections) {
@@ -92,7 +88,7 @@ pub(crate) fn servers(study: &Study, doc: &mut Doc) {
     doc.part("3. The web servers");
     let mut groups = study.section(Section::Servers);
     if groups.is_empty() {
-        doc.text(english("no_servers", &[]));
+        doc.text(words::absent(study, Lang::En, &[Section::Servers], english("no_servers", &[])));
         return;
     }
     rank(&mut groups);

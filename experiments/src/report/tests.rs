@@ -55,7 +55,7 @@ fn a_whole_plan_has_every_part_and_plot() {
     }
     let most: usize = files.values().map(String::len).sum();
     assert!(most < 2_000_000, "{most} bytes");
-    assert!(markdown.replace('\u{a0}', " ").contains("-c 1000 -t 150 (900)"));
+    assert!(markdown.contains("`-c 1000 -t 150` (900)"));
 }
 
 /// The questions of the assignment are answered before the first part.
@@ -196,4 +196,7 @@ fn a_run_that_was_cut_short_is_reported_as_far_as_it_went() {
     let study = run.study();
     assert_eq!(study.missing.len(), 1);
     assert!(render(&study)["report/README.md"].contains(&format!("- `{}`", raw.cell.id)));
+    run.raws.retain(|raw| raw.cell.section != Section::Ablations);
+    let said = "costs\n\nPlanned, not reached: the run ended, by its time limit or by hand, before these ";
+    assert!(render(&run.study())["report/README.md"].contains(said));
 }

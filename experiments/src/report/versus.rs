@@ -6,8 +6,9 @@ use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, LoadVerdict, Workers};
 use crate::plans::model::{Section, Work};
 use crate::plans::targets::{ASYNC, THREAD};
-use crate::report::doc::{Doc, Table, plain};
-use crate::report::number::{bytes, dash, interval, load_cell, maybe, maybe_grouped, name, ratio};
+use crate::report::doc::{Doc, plain};
+use crate::report::number::{bytes, dash, interval, load_cell, maybe, ratio};
+use crate::report::tables;
 use crate::report::words::{self, english};
 
 /// Returns the other loads with which both engines ran (async, thread), and the ratio for each.
@@ -29,17 +30,6 @@ fn cells(of: &Ratio) -> [String; 3] {
     [ratio(of.ratio), interval(of), of.blocks.len().to_string()]
 }
 
-fn by_load(verdicts: &[LoadVerdict<'_>]) -> Table {
-    let mut table = words::table("verdicts");
-    for verdict in verdicts {
-        let words = [load_cell(verdict.cell), verdict.sentence()];
-        let sign = format!("{:.3}", sign_test(&verdict.ratio.blocks));
-        let control = dash(verdict.control.as_ref().map(interval));
-        table.push(words.into_iter().chain(cells(&verdict.ratio)).chain([sign, control]));
-    }
-    table
-}
-
 /// Says what the architecture does (equal numbers of workers), and what the number of workers does.
 fn workers(study: &Study, doc: &mut Doc) {
     let found = verdicts::workers(study);
@@ -48,44 +38,44 @@ fn workers(study: &Study, doc: &mut Doc) {
     }
     doc.heading("The number of workers");
     doc.text(english("workers", &[]));
-    let (mut architecture, mut default) = (words::table("architecture"), words::table("workers"));
-    for Workers { cell, a, b, ratio, is_architecture } in &found {
-        let table = if *is_architecture { &mut architecture } else { &mut default };
+    let row = |Workers { cell, a, b, ratio, .. }: &Workers<'_>| {
         let (a, b) = (plain(a), plain(b));
         let sentence = ratio.sentence(&a, &b);
-        table.push([load_cell(cell), a, b, sentence].into_iter().chain(cells(ratio)));
-    }
-    doc.table(&architecture);
-    doc.table(&default);
-    let mut rates = words::table("rates");
-    for group in study.section(Section::Workers) {
-        rates.push([name(study, &group), load_cell(group.cell), maybe_grouped(group.median(measure::rate))]);
-    }
-    doc.folded("The rates of both tables", |doc| doc.table(&rates));
+        [load_cell(cell), a, b, sentence].into_iter().chain(cells(ratio))
+    };
+    let (architecture, default): (Vec<_>, Vec<_>) = found.iter().partition(|found| found.is_architecture);
+    doc.table(&words::table("architecture").with(architecture.into_iter().map(row)));
+    doc.table(&words::table("workers").with(default.into_iter().map(row)));
+    doc.folded("The rates of both tables", |doc| {
+        tables::with_reasons(study, &study.section(Section::Workers), "The numbers of workers", doc);
+    });
 }
 
 fn others(study: &Study, doc: &mut Doc) {
     let conditions = conditions(study);
-    if conditions.is_empty() {
-        return;
-    }
-    let mut table = words::table("conditions");
-    for (group, thread, of) in &conditions {
-        let load = [load_cell(group.cell), bytes(group.cell.body_bytes)];
+    let row = |(group, thread, of): &(Group<'_>, Group<'_>, Ratio)| {
         let p99 = [group, thread].map(|group| maybe(group.median(measure::waiting_p99_ms)));
-        table.push(load.into_iter().chain(cells(of)).chain(p99));
+        [load_cell(group.cell), bytes(group.cell.body_bytes)].into_iter().chain(cells(of)).chain(p99)
+    };
+    if !conditions.is_empty() {
+        doc.folded(&format!("The ratio under each of the other loads ({})", conditions.len()), |doc| {
+            doc.text("One pair is no verdict; it shows where to look.");
+            doc.table(&words::table("conditions").with(conditions.iter().map(row)));
+        });
     }
-    doc.folded(&format!("The ratio under each of the other loads ({})", conditions.len()), |doc| {
-        doc.text("One pair is no verdict; it shows where to look.");
-        doc.table(&table);
-    });
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part("2. Thread against async");
     let verdicts = verdicts::by_load(study, Section::Assignment);
     doc.text(english(if verdicts.is_empty() { "no_verdict" } else { "verdicts" }, &[]));
-    doc.table(&by_load(&verdicts));
+    let row = |verdict: &LoadVerdict<'_>| {
+        let sign = format!("{:.3}", sign_test(&verdict.ratio.blocks));
+        let control = dash(verdict.control.as_ref().map(interval));
+        let words = [load_cell(verdict.cell), verdict.sentence()];
+        words.into_iter().chain(cells(&verdict.ratio)).chain([sign, control])
+    };
+    doc.table(&words::table("verdicts").with(verdicts.iter().map(row)));
     workers(study, doc);
     others(study, doc);
 }

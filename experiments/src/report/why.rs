@@ -128,12 +128,11 @@ fn explanation(groups: &[Group<'_>; 2], doc: &mut Doc) {
         doc.text("No pair counts, so there is no ratio to explain.");
         return;
     };
-    let mut table = words::table("predictions");
     let found = format!("{} ({})", ratio(measured.ratio), interval(&measured));
-    for (name, supposes, predicted) in predictions(groups) {
-        table.push([name, supposes, &ratio(predicted), &found, agreement(predicted, &measured)]);
-    }
-    doc.table(&table);
+    let row = |(name, supposes, predicted): (&str, &str, f64)| {
+        [name, supposes, &ratio(predicted), &found, agreement(predicted, &measured)].map(str::to_owned)
+    };
+    doc.table(&words::table("predictions").with(predictions(groups).into_iter().map(row)));
     let idle = |group: &Group<'_>| short(group.median(measure::idle_share).unwrap_or(0.0) * 100.0);
     doc.text(english("predictions", &[&idle(thread), &idle(asynchronous)]));
 }

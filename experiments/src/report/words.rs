@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use crate::judge::study::Study;
+use crate::plans::model::Section;
 use crate::report::doc::{Figure, Table};
 use crate::report::svg::Svg;
 
@@ -54,9 +56,18 @@ struct Term {
     meaning: Text,
 }
 
+/// A table of the first screen.
+#[derive(Debug, Deserialize)]
+struct Titled {
+    caption: Text,
+    words: usize,
+    head: Vec<Text>,
+}
+
 #[derive(Debug, Deserialize)]
 struct Words {
     texts: BTreeMap<String, Text>,
+    tables: BTreeMap<String, Titled>,
     #[serde(rename = "term")]
     terms: Vec<Term>,
 }
@@ -68,6 +79,9 @@ struct Caption {
     reading: String,
     #[serde(default)]
     missing: String,
+    /// The sections of the plan with the cells of the figure.
+    #[serde(default)]
+    sections: Vec<Section>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,16 +119,31 @@ pub(crate) fn english(name: &str, values: &[&dyn Display]) -> String {
     filled(&PARTS.texts[name], values)
 }
 
+/// Says why something is not in the run: its cells were planned and not reached, or else this reason.
+pub(crate) fn absent(study: &Study, lang: Lang, sections: &[Section], otherwise: String) -> String {
+    match study.missing.iter().filter(|cell| sections.contains(&cell.section)).count() {
+        0 => otherwise,
+        cells => say(lang, "not_reached", &[&cells]),
+    }
+}
+
+/// Returns an empty table of words.toml.
+pub(crate) fn titled(lang: Lang, name: &str) -> Table {
+    let Titled { caption, words, head } = &WORDS.tables[name];
+    let head: Vec<&str> = head.iter().map(|column| column[lang as usize].as_str()).collect();
+    Table::new(&caption[lang as usize], *words, &head)
+}
+
 /// Returns an empty table of parts.toml.
 pub(crate) fn table(name: &str) -> Table {
     PARTS.tables[name].clone()
 }
 
 /// Returns a figure of parts.toml, with the values in its reading. Without a drawing the figure says why it is missing.
-pub(crate) fn figure(name: &str, values: &[&dyn Display], drawing: Option<Svg>) -> Figure {
-    let Caption { title, reading, missing } = &PARTS.figures[name];
-    let drawing = drawing.ok_or_else(|| missing.clone());
-    Figure { name: name.into(), title: title.clone(), reading: filled(reading, values), drawing }
+pub(crate) fn figure(study: &Study, name: &str, values: &[&dyn Display], drawing: Option<Svg>) -> Figure {
+    let Caption { title, reading, missing, sections } = &PARTS.figures[name];
+    let missing = absent(study, Lang::En, sections, missing.clone());
+    Figure::new(name, title, &filled(reading, values), drawing, &missing)
 }
 
 #[cfg(test)]
@@ -127,12 +156,13 @@ mod tests {
     #[test]
     fn every_text_takes_the_same_values_in_each_language() {
         let terms = WORDS.terms.iter().flat_map(|term| [("term", &term.name), ("term", &term.meaning)]);
+        let heads = WORDS.tables.values().flat_map(|table| table.head.iter().chain([&table.caption]));
         let texts = WORDS.texts.iter().map(|(name, text)| (name.as_str(), text));
-        for (name, [en, id]) in texts.chain(terms) {
+        for (name, [en, id]) in texts.chain(terms).chain(heads.map(|text| ("table", text))) {
             assert_eq!(en.matches("{}").count(), id.matches("{}").count(), "{name}");
             assert!(!id.trim().is_empty(), "{name}");
         }
-        assert_eq!(say(Lang::Id, "no_matter", &[&"2,0"]), "tidak berpengaruh: dalam ±2,0 %");
+        assert_eq!(say(Lang::Id, "by", &[&"async", &"1,0", &"2,0"]), "**async**, 1,0 sampai 2,0 %");
         assert_eq!(Lang::Id.number("1.5"), "1,5");
     }
 
@@ -149,10 +179,10 @@ mod tests {
         };
         let known: [(&str, Vec<&String>); 5] = [
             ("say(lang, \"", WORDS.texts.keys().collect()),
-            (" text(\"", WORDS.texts.keys().collect()),
+            ("words::titled(lang, \"", WORDS.tables.keys().collect()),
             ("english(\"", PARTS.texts.keys().collect()),
             ("words::table(\"", PARTS.tables.keys().collect()),
-            ("words::figure(\"", PARTS.figures.keys().collect()),
+            ("words::figure(study, \"", PARTS.figures.keys().collect()),
         ];
         for (call, known) in known {
             let missing = used(call).find(|name| known.iter().all(|known| known != name));
