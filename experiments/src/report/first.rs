@@ -140,7 +140,12 @@ pub(crate) fn cost(lang: Lang, ratio: &Ratio) -> String {
     match ratio.verdict() {
         Verdict::TooFew => say(lang, "too_few", &[&ratio.blocks.len(), &ENOUGH_BLOCKS]),
         Verdict::Within(_) => say(lang, "unclear", &[&number(low), &number(high)]),
-        _ => format!("**{}\u{a0}%** ({} … {}\u{a0}%)", number(ratio.ratio), number(low), number(high)),
+        _ => format!(
+            "**{}\u{a0}%** ({}\u{a0}…\u{a0}{}\u{a0}%)",
+            number(ratio.ratio),
+            number(low),
+            number(high)
+        ),
     }
 }
 

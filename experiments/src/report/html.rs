@@ -65,7 +65,7 @@ struct Page<'a> {
     out: Vec<Event<'a>>,
     contents: String,
     title: String,
-    /// True inside of a small copy of a drawing.
+    /// True inside of a link to a drawing, where a drawing is a small copy.
     is_small: bool,
 }
 
@@ -89,7 +89,11 @@ impl<'a> Page<'a> {
                         Some(Event::Start(Tag::Table(alignments))) => {
                             self.table(inside, &alignments, &until(events.by_ref(), TagEnd::Table));
                         }
-                        _ => self.paragraph(inside),
+                        _ => {
+                            self.out.push(Event::Start(Tag::Paragraph));
+                            self.all(inside);
+                            self.out.push(Event::End(TagEnd::Paragraph));
+                        }
                     }
                 }
                 Event::Start(Tag::Image { dest_url, .. }) => {
@@ -98,6 +102,11 @@ impl<'a> Page<'a> {
                 }
                 Event::Start(Tag::Link { dest_url, .. }) if self.drawings.contains_key(dest_url.as_ref()) => {
                     self.html(format!("<a href=\"#{}\">", figure_id(&dest_url)));
+                    self.is_small = true;
+                }
+                Event::End(TagEnd::Link) => {
+                    self.out.push(event);
+                    self.is_small = false;
                 }
                 Event::Html(line) | Event::InlineHtml(line) if !is_ours(line.trim()) => {
                     self.out.push(Event::Text(line));
@@ -118,19 +127,6 @@ impl<'a> Page<'a> {
         self.html(format!("<{level} id=\"{id}\">"));
         self.all(inside);
         self.html(format!("</{level}>\n"));
-    }
-
-    /// Writes a paragraph. A paragraph that is only an image is written without the tags of a paragraph.
-    fn paragraph(&mut self, inside: Vec<Event<'a>>) {
-        let is_image = |place: usize| matches!(inside.get(place), Some(Event::Start(Tag::Image { .. })));
-        if is_image(0) {
-            return self.all(inside);
-        }
-        self.is_small = is_image(1);
-        self.html(if self.is_small { "<p class=\"thumbnail\">" } else { "<p>" });
-        self.all(inside);
-        self.html("</p>\n");
-        self.is_small = false;
     }
 
     /// Writes a drawing into the page. A small copy only refers to the drawing itself.
@@ -155,15 +151,14 @@ impl<'a> Page<'a> {
         self.html("</caption>\n");
         let is_row_end =
             |event: &Event<'_>| matches!(event, Event::End(TagEnd::TableHead | TagEnd::TableRow));
+        let is_written = |event: &Event<'_>| {
+            use Tag::{TableCell, TableHead, TableRow};
+            matches!(event, Event::Start(TableHead | TableRow | TableCell) | Event::End(TagEnd::TableCell))
+        };
         let mut names: Vec<String> = Vec::new();
         for row in events.split(is_row_end).filter(|row| !row.is_empty()) {
             let in_head = names.is_empty();
-            let is_marked = row.contains(&Event::Start(Tag::Strikethrough));
-            self.html(match (in_head, is_marked) {
-                (true, _) => "<thead><tr>",
-                (false, true) => "<tr class=\"invalid\">",
-                (false, false) => "<tr>",
-            });
+            self.html(if in_head { "<thead><tr>" } else { "<tr>" });
             let cells = row.split_inclusive(|event| *event == Event::End(TagEnd::TableCell));
             for ((column, cell), alignment) in cells.enumerate().zip(alignments) {
                 let class = if *alignment == Alignment::Right { " class=\"n\"" } else { "" };
@@ -177,23 +172,13 @@ impl<'a> Page<'a> {
                     _ => (format!("<td{class} data-label=\"{name}\"><span>"), "</span></td>"),
                 };
                 self.html(open);
-                self.all(cell.iter().filter(|event| !is_of_table(event)).cloned().collect());
+                self.all(cell.iter().filter(|event| !is_written(event)).cloned().collect());
                 self.html(close);
             }
             self.html(if in_head { "</tr></thead>\n<tbody>\n" } else { "</tr>\n" });
         }
         self.html("</tbody>\n</table></div>\n");
     }
-}
-
-/// True for the tags that [`Page::table`] writes itself, and for the mark of a row.
-fn is_of_table(event: &Event<'_>) -> bool {
-    use Tag::{Strikethrough, TableCell, TableHead, TableRow};
-    matches!(
-        event,
-        Event::Start(TableHead | TableRow | TableCell | Strikethrough)
-            | Event::End(TagEnd::TableCell | TagEnd::Strikethrough)
-    )
 }
 
 fn figure_id(file: &str) -> &str {
@@ -243,7 +228,7 @@ mod tests {
             "aria-label=\"of b\"",
             "<caption><em>of <strong>b</strong></em></caption>",
             "<th scope=\"col\" class=\"n\">b</th>",
-            "<tr class=\"invalid\"><th scope=\"row\" data-label=\"a\">&lt;z&gt;</th><td class=\"n\" data-label=\"b\"><span>2</span></td></tr>",
+            "<tr><th scope=\"row\" data-label=\"a\"><del>&lt;z&gt;</del></th><td class=\"n\" data-label=\"b\"><span>2</span></td></tr>",
         ] {
             assert!(html.contains(expected), "{expected} in {html}");
         }
