@@ -256,12 +256,14 @@ fn answers(study: &Study, lang: Lang) -> Vec<String> {
         say(lang, "printing", &[&thread, &other])
     });
     let (shown, certain) = worst(lang, &losses::losses(study));
-    let mut others = losses::opponents(study);
-    others.retain(|opponent| !opponent.is_ours && !opponent.compared.is_empty());
-    let against = others.into_iter().map(|opponent| opponent.name).join("; ");
+    let opponents = losses::opponents(study);
+    let names =
+        |of: fn(&&Opponent) -> bool| opponents.iter().filter(of).map(|opponent| &opponent.name).join("; ");
+    let against = names(|opponent| !opponent.is_ours && !opponent.compared.is_empty());
+    let failing = Some(names(|opponent| opponent.failed > 0)).filter(|names| !names.is_empty());
     let losing = match shown.first() {
         Some(worst) => Some(say(lang, "losing", &[&certain, worst])),
-        None => (!against.is_empty()).then(|| say(lang, "no_loss", &[&against])),
+        None => (!against.is_empty()).then(|| say(lang, "no_loss", &[&against, &dash(failing)])),
     };
     verdicts(study, lang).pop().into_iter().chain(printing).chain(losing).collect()
 }

@@ -84,22 +84,15 @@ pub(crate) fn bytes(n: u64) -> String {
 /// Describes the load of a cell: `-c 1000 -t 150 (900)`, then the differences from the usual load. The number in
 /// brackets is the number of opened connections, if fewer than asked for.
 pub(crate) fn load_name(cell: &Cell) -> String {
-    format!("{}{}", options(cell), conditions(cell))
+    load_cell(cell).replace('`', "")
 }
 
-/// Describes the load of a cell for a table; no line breaks in the code.
+/// Describes the load of a cell for a table: the options are code, which has no line breaks there.
 pub(crate) fn load_cell(cell: &Cell) -> String {
-    format!("`{}`{}", options(cell), conditions(cell))
-}
-
-fn options(cell: &Cell) -> String {
-    format!("-c {} -t {}", cell.connections, cell.threads)
-}
-
-/// Describes how a load differs from the usual one with its options.
-fn conditions(cell: &Cell) -> String {
-    let fewer = cell.opened() != cell.connections;
-    let mut text = if fewer { format!(" ({})", cell.opened()) } else { String::new() };
+    let mut text = format!("`-c {} -t {}`", cell.connections, cell.threads);
+    if cell.opened() != cell.connections {
+        text += &format!(" ({})", cell.opened());
+    }
     if !cell.keep_alive {
         text += ", a connection per request";
     }

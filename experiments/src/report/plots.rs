@@ -56,8 +56,8 @@ fn without_spread(mut series: Vec<Series>) -> Vec<Series> {
 }
 
 fn ys(series: &[Series]) -> Vec<f64> {
-    let tops = |p: &Point| [Some(p.y), p.spread.map(|(_, high)| high)].into_iter().flatten();
-    series.iter().flat_map(|s| &s.points).flat_map(tops).collect()
+    let top = |p: &Point| p.spread.map_or(p.y, |(_, high)| high.max(p.y));
+    series.iter().flat_map(|s| &s.points).map(top).collect()
 }
 
 fn xs(series: &[Series]) -> Vec<f64> {
@@ -177,7 +177,7 @@ pub(crate) fn rate_over_time(study: &Study) -> Figure {
     groups.retain(|group| !series_of(group).is_empty());
     groups.sort_by_key(|group| Reverse(group.cell.opened()));
     let groups = groups.into_iter().unique_by(|group| &group.cell.target).take(4).collect_vec();
-    let all: Vec<(f64, f64)> = groups.iter().flat_map(series_of).flatten().collect();
+    let all = groups.iter().flat_map(series_of).flatten().collect_vec();
     let part = |group: &Group<'_>| {
         let series = series_of(group).into_iter().map(|points| Series {
             name: String::new(),
@@ -210,9 +210,9 @@ pub(crate) fn per_connection(study: &Study) -> Figure {
         let one = curve(study, &group.cell.target, (1..40).filter_map(at).collect());
         Some(Series { name: one.name + &fair, stroke: Stroke::Thin, ..one })
     };
-    let groups = best_groups(study);
-    let series: Vec<Series> =
-        groups.iter().filter(|group| group.cell.target != AGAIN).filter_map(of).collect();
+    let mut groups = best_groups(study);
+    groups.retain(|group| group.cell.target != AGAIN);
+    let series = groups.iter().filter_map(of).collect_vec();
     let x = Axis::from_zero("requests answered on a connection", xs(&series));
     let y = Axis::from_zero("% of connections with at most so many", [100.0]);
     let drawing = (!series.is_empty()).then(|| Chart::new(x, y, series).draw());

@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use itertools::Itertools;
+
 use crate::judge::measure;
 use crate::judge::record::{Measured, Record, Syscalls};
 use crate::judge::stats::{Ratio, median};
@@ -54,13 +56,6 @@ pub(crate) fn added_calls(study: &Study, changed: &str) -> Option<f64> {
     Some(calls_of(study, changed)? - calls_of(study, baseline)?)
 }
 
-/// Returns the system calls of a target per request that returned an error.
-fn errors_of(study: &Study, target: &str) -> Option<f64> {
-    other(study, Section::Syscalls, target, |record| {
-        syscalls(record).map(|calls| calls.errors as f64 / calls.requests.max(1) as f64)
-    })
-}
-
 /// Returns the groups of thread and async to explain: the heaviest load of the assignment if measured, else of another
 /// section.
 fn pair(study: &Study) -> Option<[Group<'_>; 2]> {
@@ -75,14 +70,15 @@ fn cost_table(study: &Study, groups: &[Group<'_>; 2]) -> Table {
     let mut table = words::table("request");
     table.caption = table.caption.replace("{}", &load_name(groups[0].cell));
     let measured = COSTS.map(|(name, measure)| (name, groups.each_ref().map(|group| group.median(measure))));
-    let both = |of: fn(&Study, &str) -> Option<f64>| [THREAD, ASYNC].map(|target| of(study, target));
+    let both = |section, of: fn(&Record) -> Option<f64>| {
+        [THREAD, ASYNC].map(|target| other(study, section, target, of))
+    };
+    let in_vain =
+        |record: &Record| syscalls(record).map(|calls| calls.errors as f64 / calls.requests.max(1) as f64);
     let others = [
-        ("system calls (under strace)", both(calls_of)),
-        ("of these, in vain", both(errors_of)),
-        (
-            "memory (KB per idle connection)",
-            both(|study, target| other(study, Section::Memory, target, measure::idle_kb)),
-        ),
+        ("system calls (under strace)", [THREAD, ASYNC].map(|target| calls_of(study, target))),
+        ("of these, in vain", both(Section::Syscalls, in_vain)),
+        ("memory (KB per idle connection)", both(Section::Memory, measure::idle_kb)),
     ];
     for (name, [a, b]) in measured.into_iter().chain(others).filter(|(_, [a, b])| a.or(*b).is_some()) {
         let quotient = a.zip(b).filter(|(a, _)| *a > 0.0).map(|(a, b)| ratio(b / a));
@@ -109,17 +105,14 @@ fn agreement(predicted: f64, measured: &Ratio) -> &'static str {
 fn predictions([thread, asynchronous]: &[Group<'_>; 2]) -> Vec<(&'static str, &'static str, f64)> {
     let both = |measure: Measure| thread.median(measure).zip(asynchronous.median(measure));
     let Some((t, a)) = both(measure::cpu_us).filter(|(t, a)| *t > 0.0 && *a > 0.0) else { return Vec::new() };
-    let mut found =
-        vec![("the balancer's own CPU time", "the balancer has CPUs of its own, and they are busy", t / a)];
-    if let Some((x, y)) = both(measure::others_cpu_us) {
+    let own = ("the balancer's own CPU time", "the balancer has CPUs of its own, and they are busy", t / a);
+    let chain = both(measure::others_cpu_us).map(|(x, y)| {
         let others = f64::midpoint(x, y);
-        found.push((
-            "its share of the whole chain",
-            "client, balancer and backends share CPUs that are all busy, and only the balancer differs",
-            (others + t) / (others + a),
-        ));
-    }
-    found
+        let supposes =
+            "client, balancer and backends share CPUs that are all busy, and only the balancer differs";
+        ("its share of the whole chain", supposes, (others + t) / (others + a))
+    });
+    std::iter::once(own).chain(chain).collect()
 }
 
 fn explanation(groups: &[Group<'_>; 2], doc: &mut Doc) {
@@ -139,16 +132,14 @@ fn explanation(groups: &[Group<'_>; 2], doc: &mut Doc) {
 
 /// Writes the table of system calls by name, the most frequent first.
 fn calls_table(study: &Study, doc: &mut Doc) {
-    let mut table = words::table("calls");
-    for group in study.section(Section::Syscalls) {
-        let Some(calls) = group.runs.first().and_then(|record| syscalls(record)) else { continue };
-        let mut names: Vec<(&String, &u64)> = calls.calls.iter().collect();
-        names.sort_by_key(|(name, n)| (Reverse(*n), *name));
+    let row = |group: &Group<'_>| {
+        let calls = syscalls(group.runs.first()?)?;
         let per = |n: u64| short(n as f64 / calls.requests.max(1) as f64);
-        let most = names.iter().take(6).map(|(name, n)| format!("{} {}", plain(name), per(**n)));
-        let most = most.collect::<Vec<_>>().join(", ");
-        table.push([name(study, &group), most, short(calls.per_request())]);
-    }
+        let names = calls.calls.iter().sorted_by_key(|(name, n)| (Reverse(**n), *name)).take(6);
+        let most = names.map(|(name, n)| format!("{} {}", plain(name), per(*n))).join(", ");
+        Some([name(study, group), most, short(calls.per_request())])
+    };
+    let table = words::table("calls").with(study.section(Section::Syscalls).iter().filter_map(row));
     if !table.rows.is_empty() {
         doc.folded("System calls by name", |doc| {
             doc.text(
