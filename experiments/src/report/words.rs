@@ -162,7 +162,7 @@ mod tests {
             assert_eq!(en.matches("{}").count(), id.matches("{}").count(), "{name}");
             assert!(!id.trim().is_empty(), "{name}");
         }
-        assert_eq!(say(Lang::Id, "by", &[&"async", &"1,0", &"2,0"]), "**async**, 1,0 sampai 2,0 %");
+        assert_eq!(say(Lang::Id, "by", &[&"async", &"1,0", &"2,0"]), "**async**, 1,0 sampai 2,0\u{a0}%");
         assert_eq!(Lang::Id.number("1.5"), "1,5");
     }
 
