@@ -23,8 +23,9 @@ pub struct Attempt {
     status: Option<u16>,
     first_byte: Option<Duration>,
     end: Option<AttemptEnd>,
-    /// The permit of a cluster with a limit, held until the attempt ends.
+    /// The permit of a cluster with a limit, held until the attempt ends; and the slots in use when the attempt began.
     permit: Option<Permit<Backend>>,
+    in_flight: u32,
     /// The number of the pick, if picks are watched.
     record: Option<u64>,
 }
@@ -63,11 +64,22 @@ impl Attempt {
     pub(crate) fn new(backend: &Arc<Backend>, now: Instant) -> Self {
         backend.count_start();
         let (status, first_byte, end, permit, record) = (None, None, None, None, None);
-        Attempt { backend: Arc::clone(backend), started: now, status, first_byte, end, permit, record }
+        let in_flight = 0;
+        Attempt {
+            backend: Arc::clone(backend),
+            started: now,
+            status,
+            first_byte,
+            end,
+            permit,
+            in_flight,
+            record,
+        }
     }
 
     /// Holds a permit until the attempt ends.
     pub(super) fn hold(&mut self, permit: Permit<Backend>) {
+        self.in_flight = permit.backend().slots_taken();
         self.permit = Some(permit);
     }
 
@@ -82,7 +94,8 @@ impl Attempt {
     }
 
     /// Records that a byte of a response has arrived.
-    pub(crate) fn note_byte(&mut self, now: Instant) {
+    #[doc(hidden)]
+    pub fn note_byte(&mut self, now: Instant) {
         let started = self.started;
         self.first_byte.get_or_insert_with(|| now.saturating_duration_since(started));
     }
@@ -94,14 +107,15 @@ impl Attempt {
 
     /// Ends the attempt; later calls do nothing. The end may eject the backend, or end its ejection: see
     /// [`HealthSettings`](super::HealthSettings).
-    pub(crate) fn finish(&mut self, end: AttemptEnd, now: Instant) {
+    #[doc(hidden)]
+    pub fn finish(&mut self, end: AttemptEnd, now: Instant) {
         if self.end.is_some() {
             return;
         }
         self.end = Some(end);
         self.backend.count_end(end);
         let outcome = Outcome { end, status: self.status, first_byte: self.first_byte };
-        self.backend.note_end(outcome, self.started, self.record, now);
+        self.backend.note_end(outcome, self.started, self.in_flight, self.record, now);
         self.permit = None;
     }
 
