@@ -60,11 +60,23 @@ impl Admission {
 }
 
 impl Attempt {
-    /// Begins an attempt.
+    /// Begins an attempt without a permit.
+    #[cfg(test)]
     pub(crate) fn new(backend: &Arc<Backend>, now: Instant) -> Self {
+        Attempt::with(backend, None, None, now)
+    }
+
+    /// Begins an attempt that holds a permit until it ends. `record` is the number of the pick in the record of picks.
+    #[inline]
+    pub(super) fn with(
+        backend: &Arc<Backend>,
+        permit: Option<Permit<Backend>>,
+        record: Option<u64>,
+        now: Instant,
+    ) -> Self {
         backend.count_start();
-        let (status, first_byte, end, permit, record) = (None, None, None, None, None);
-        let in_flight = 0;
+        let in_flight = if permit.is_some() { backend.slots_taken() } else { 0 };
+        let (status, first_byte, end) = (None, None, None);
         Attempt {
             backend: Arc::clone(backend),
             started: now,
@@ -75,17 +87,6 @@ impl Attempt {
             in_flight,
             record,
         }
-    }
-
-    /// Holds a permit until the attempt ends.
-    pub(super) fn hold(&mut self, permit: Permit<Backend>) {
-        self.in_flight = permit.backend().slots_taken();
-        self.permit = Some(permit);
-    }
-
-    /// Tells the number of the pick in the record of picks.
-    pub(super) fn record_as(&mut self, record: u64) {
-        self.record = Some(record);
     }
 
     /// Returns the backend of the attempt, even after the end of the attempt.

@@ -228,8 +228,8 @@ mod tests {
         // the first limit shows its latency without load when it is measured, after 20 s.
         let cases = [
             (1, 50, 1, 4),
-            (2, 50, 2, 4),
-            (4, 15, 4, 7),
+            (2, 50, 1, 4),
+            (4, 15, 4, 8),
             (8, 15, 8, 14),
             (16, 15, 16, 26),
             (300, 15, 300, 400),

@@ -166,9 +166,8 @@ impl Cluster {
         if let Some(permit) = permit.take()
             && !permit.backend().is_removed()
         {
-            let mut attempt = Attempt::new(permit.backend(), now);
-            attempt.hold(permit);
-            return Some(Start::Attempt(attempt));
+            let backend = Arc::clone(permit.backend());
+            return Some(Start::Attempt(Attempt::with(&backend, Some(permit), None, now)));
         }
         let candidates = self.candidates(members, history.tried, now);
         self.allow(candidates, history)?;
@@ -232,12 +231,8 @@ impl Cluster {
                 continue;
             }
             let record = self.state.picks.are_watched().then(|| self.explain(candidates, backend));
-            let mut attempt = Attempt::new(backend, now);
-            if is_capped {
-                attempt.hold(Permit::of(&self.queue, backend));
-            }
-            record.into_iter().for_each(|record| attempt.record_as(record));
-            return Some(attempt);
+            let permit = is_capped.then(|| Permit::of(&self.queue, backend));
+            return Some(Attempt::with(backend, permit, record, now));
         }
     }
 

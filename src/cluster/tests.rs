@@ -133,7 +133,7 @@ fn an_adaptive_cap_rises_while_requests_wait_and_grants_them() {
     let members = cluster.members();
     let first = members.backends()[0].cap().unwrap();
     let mut running = Vec::new();
-    let mut start =
+    let start =
         |permit: &mut Option<Permit>, now| cluster.start(&members, &History::NONE, permit, now).unwrap();
     for _ in 0..first {
         let Start::Attempt(attempt) = start(&mut None, epoch) else { panic!("there is room") };

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::candidates::{Candidate, Candidates};
-use crate::cluster::backend::Backend;
+use crate::cluster::backend::{Backend, WEIGHT_PARTS};
 use crate::cluster::chance::Random;
 
 /// Number of backends in a block: one bit each.
@@ -102,6 +102,14 @@ impl Equals {
     fn draw<F: FnOnce() -> Random>(mut self, candidates: &Candidates<'_>, draw: &mut Draw<F>) -> usize {
         let place = |bits: u64| self.start + bits.trailing_zeros() as usize;
         if self.bits.is_power_of_two() {
+            return place(self.bits);
+        }
+        // No weight is higher than the highest configured one. So all are equal when the sum is that of so many highest ones.
+        let count = u64::from(self.bits.count_ones());
+        if self.weights == count * u64::from(candidates.members.weight_max()) * u64::from(WEIGHT_PARTS) {
+            for _ in 0..draw.below(count) {
+                self.bits &= self.bits - 1;
+            }
             return place(self.bits);
         }
         let mut level = draw.below(self.weights);
