@@ -3,10 +3,10 @@
 use std::fmt;
 use std::hint::black_box;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use divan::Bencher;
-use neraca::cluster::{Cluster, History, Policy};
+use neraca::cluster::{AttemptEnd, Cluster, History, Policy};
 
 mod common;
 
@@ -38,7 +38,13 @@ fn pick(bencher: Bencher, case: &Case) {
         (0..case.backends).map(|i| SocketAddr::from(([127, 0, 0, 1], 9000 + i))).collect();
     let cluster = Cluster::new(&addresses, case.policy.clone(), 1, now);
     let members = cluster.members();
-    let _in_flight: Vec<_> =
-        (0..case.backends).map(|_| cluster.pick(&members, &History::NONE, now)).collect();
+    let pick = || cluster.pick(&members, &History::NONE, now).unwrap();
+    // Most backends get a latency, and in the end each has about one request in flight.
+    for ms in (0..10).cycle().take(usize::from(case.backends) * 10) {
+        let (mut attempt, end) = (pick(), now + Duration::from_millis(ms));
+        attempt.note_byte(end);
+        attempt.finish(AttemptEnd::Answered, end);
+    }
+    let _in_flight: Vec<_> = (0..case.backends).map(|_| pick()).collect();
     bencher.bench(|| cluster.pick(&members, black_box(&History::NONE), now).unwrap().backend().id());
 }

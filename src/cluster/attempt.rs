@@ -23,8 +23,9 @@ pub struct Attempt {
     status: Option<u16>,
     first_byte: Option<Duration>,
     end: Option<AttemptEnd>,
-    /// The permit of a cluster with a limit, held until the attempt ends.
+    /// The permit of a cluster with a limit, held until the attempt ends; and the slots in use when the attempt began.
     permit: Option<Permit<Backend>>,
+    in_flight: u32,
     /// The number of the pick, if picks are watched.
     record: Option<u64>,
 }
@@ -59,21 +60,33 @@ impl Admission {
 }
 
 impl Attempt {
-    /// Begins an attempt.
+    /// Begins an attempt without a permit.
+    #[cfg(test)]
     pub(crate) fn new(backend: &Arc<Backend>, now: Instant) -> Self {
+        Attempt::with(backend, None, None, now)
+    }
+
+    /// Begins an attempt that holds a permit until it ends. `record` is the number of the pick in the record of picks.
+    #[inline]
+    pub(super) fn with(
+        backend: &Arc<Backend>,
+        permit: Option<Permit<Backend>>,
+        record: Option<u64>,
+        now: Instant,
+    ) -> Self {
         backend.count_start();
-        let (status, first_byte, end, permit, record) = (None, None, None, None, None);
-        Attempt { backend: Arc::clone(backend), started: now, status, first_byte, end, permit, record }
-    }
-
-    /// Holds a permit until the attempt ends.
-    pub(super) fn hold(&mut self, permit: Permit<Backend>) {
-        self.permit = Some(permit);
-    }
-
-    /// Tells the number of the pick in the record of picks.
-    pub(super) fn record_as(&mut self, record: u64) {
-        self.record = Some(record);
+        let in_flight = if permit.is_some() { backend.slots_taken() } else { 0 };
+        let (status, first_byte, end) = (None, None, None);
+        Attempt {
+            backend: Arc::clone(backend),
+            started: now,
+            status,
+            first_byte,
+            end,
+            permit,
+            in_flight,
+            record,
+        }
     }
 
     /// Returns the backend of the attempt, even after the end of the attempt.
@@ -82,7 +95,8 @@ impl Attempt {
     }
 
     /// Records that a byte of a response has arrived.
-    pub(crate) fn note_byte(&mut self, now: Instant) {
+    #[doc(hidden)]
+    pub fn note_byte(&mut self, now: Instant) {
         let started = self.started;
         self.first_byte.get_or_insert_with(|| now.saturating_duration_since(started));
     }
@@ -94,14 +108,15 @@ impl Attempt {
 
     /// Ends the attempt; later calls do nothing. The end may eject the backend, or end its ejection: see
     /// [`HealthSettings`](super::HealthSettings).
-    pub(crate) fn finish(&mut self, end: AttemptEnd, now: Instant) {
+    #[doc(hidden)]
+    pub fn finish(&mut self, end: AttemptEnd, now: Instant) {
         if self.end.is_some() {
             return;
         }
         self.end = Some(end);
         self.backend.count_end(end);
         let outcome = Outcome { end, status: self.status, first_byte: self.first_byte };
-        self.backend.note_end(outcome, self.started, self.record, now);
+        self.backend.note_end(outcome, self.started, self.in_flight, self.record, now);
         self.permit = None;
     }
 

@@ -1,8 +1,10 @@
 //! One server of a cluster, with the counters of its attempts.
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::backend_id::BackendId;
 use super::chance::hash;
@@ -11,33 +13,38 @@ use super::health::active::{CheckState, Checked};
 use super::health::window::Window;
 use super::health::{Health, Phase};
 use super::latency::Latency;
+use super::limit::{Limit, Sample};
 use super::picks::Exclusion;
 use super::queue::Slots;
-use super::settings::{BackendSettings, CheckSettings};
+use super::settings::{BackendSettings, Cap, CheckSettings};
 use super::state::ClusterState;
 
 /// One server of a cluster, with its health and the counters of its attempts.
-// The fields that every request reads or writes come first. Two backends never share a cache line.
+// A pick reads these fields of every backend, so they are in one cache line: all up to the first two fields of `health`.
+// Two backends never share a cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Backend {
     started: AtomicU64,
     ended: AtomicU64,
-    id: BackendId,
     /// A sum of the flags below.
     flags: AtomicU32,
     weight: AtomicU32,
-    health: Health,
     /// Maximum requests in flight; 0 without a limit. And the slots in use, which are counted only with a limit.
     cap: AtomicU32,
     taken: AtomicU32,
     latency: Latency,
     /// The next turn in the virtual time of `round-robin`.
     turn: AtomicU64,
+    health: Health,
+    id: BackendId,
     hash: u64,
     address: SocketAddr,
     abandoned: AtomicU64,
     failed: [AtomicU64; Failure::ALL.len()],
+    /// True when `cap` follows `limit`.
+    adapts: AtomicBool,
+    limit: Mutex<Limit>,
     window: Window,
     checked: Checked,
     cluster: Arc<ClusterState>,
@@ -80,14 +87,14 @@ impl AttemptCounts {
 
 impl Backend {
     pub(super) fn new(settings: &BackendSettings, cluster: &Arc<ClusterState>) -> Self {
-        Backend {
+        let backend = Backend {
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             id: BackendId::unused(),
             flags: AtomicU32::new(0),
             weight: AtomicU32::new(settings.weight),
             health: Health::default(),
-            cap: AtomicU32::new(settings.cap.unwrap_or(0)),
+            cap: AtomicU32::new(0),
             taken: AtomicU32::new(0),
             latency: Latency::default(),
             turn: AtomicU64::new(0),
@@ -95,10 +102,14 @@ impl Backend {
             address: settings.address,
             abandoned: AtomicU64::new(0),
             failed: Default::default(),
+            adapts: AtomicBool::new(false),
+            limit: Mutex::new(Limit::new(cluster.epoch)),
             window: Window::default(),
             checked: Checked::default(),
             cluster: Arc::clone(cluster),
-        }
+        };
+        backend.set(settings);
+        backend
     }
 
     /// Makes a backend for a test, in a cluster of its own.
@@ -154,6 +165,13 @@ impl Backend {
         self.weight_for(self.cluster.ms(now), false).is_ok()
     }
 
+    /// Returns the weight for a pick, in parts of 1/[`WEIGHT_PARTS`], in the usual case: the backend is healthy and gets
+    /// its full share. None says nothing; see [`Backend::weight_for`].
+    pub(super) fn full_weight(&self) -> Option<u32> {
+        let is_usual = self.flags.load(Relaxed) == 0 && self.health.is_calm();
+        is_usual.then(|| self.weight.load(Relaxed) * WEIGHT_PARTS)
+    }
+
     /// Returns the weight for a pick, in parts of 1/[`WEIGHT_PARTS`], or the reason why the backend may not be picked. In a
     /// panic, a backend that is ejected or down may be picked too.
     pub(super) fn weight_for(&self, now_ms: u64, panic: bool) -> Result<u32, Exclusion> {
@@ -188,7 +206,14 @@ impl Backend {
     /// Changes what a new configuration changes.
     pub(super) fn set(&self, settings: &BackendSettings) {
         self.weight.store(settings.weight, Relaxed);
-        self.cap.store(settings.cap.unwrap_or(0), Relaxed);
+        let limit = self.limit.lock();
+        let cap = match settings.cap {
+            None => 0,
+            Some(Cap::Fixed(cap)) => cap,
+            Some(Cap::Auto) => limit.get(),
+        };
+        self.adapts.store(settings.cap == Some(Cap::Auto), Relaxed);
+        self.cap.store(cap, Relaxed);
     }
 
     /// Returns the maximum of requests in flight; None without a limit.
@@ -292,16 +317,27 @@ impl Backend {
         }
     }
 
-    /// Notes the end of an attempt that is already counted. `record` is the number of its pick, if picks are watched.
-    pub(super) fn note_end(&self, outcome: Outcome, started: Instant, record: Option<u64>, now: Instant) {
+    /// Notes the end of an attempt that is already counted. `in_flight` is the number of slots in use when it began; 0
+    /// without a limit. `record` is the number of its pick, if picks are watched.
+    pub(super) fn note_end(
+        &self,
+        outcome: Outcome,
+        started: Instant,
+        in_flight: u32,
+        record: Option<u64>,
+        now: Instant,
+    ) {
         let Outcome { end, status, first_byte } = outcome;
         if let Some(record) = record {
             self.cluster.picks.end(record, outcome);
         }
+        let latency = || first_byte.unwrap_or_else(|| now.saturating_duration_since(started));
         if self.cluster.measures_latency && end != AttemptEnd::Abandoned {
             let failed = end != AttemptEnd::Answered || is_failed_status(status);
-            let elapsed = first_byte.unwrap_or_else(|| now.saturating_duration_since(started));
-            self.latency.add(elapsed, failed, self.cluster.ms(now));
+            self.latency.add(latency(), failed, self.cluster.ms(now));
+        }
+        if in_flight > 0 && self.adapts.load(Relaxed) {
+            self.adapt(outcome, Sample { in_flight, started, latency: latency(), failed: false }, now);
         }
         match end {
             AttemptEnd::Answered if is_failed_status(status) => self.note_failed_response(now),
@@ -317,6 +353,19 @@ impl Backend {
             }
             AttemptEnd::Failed(Failure::Local) | AttemptEnd::Abandoned => {}
         }
+    }
+
+    /// Adapts the limit after an attempt. The slot of the attempt comes back later, and the queue then looks for room.
+    fn adapt(&self, outcome: Outcome, sample: Sample, now: Instant) {
+        let failed = match outcome.end {
+            AttemptEnd::Answered => matches!(outcome.status, Some(429 | 503 | 504)),
+            // These ends say nothing of the load of the backend.
+            AttemptEnd::Abandoned | AttemptEnd::Failed(Failure::Local | Failure::Refused) => return,
+            AttemptEnd::Failed(_) => true,
+        };
+        let mut limit = self.limit.lock();
+        limit.note(Sample { failed, ..sample }, now);
+        self.cap.store(limit.get(), Relaxed);
     }
 
     /// Notes a good response to a request that began at `started`. It may end an ejection.

@@ -34,6 +34,11 @@ impl Tried {
         }
     }
 
+    /// True when no backend was tried.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// True when the set contains the backend.
     pub fn contains(&self, id: BackendId) -> bool {
         self.0.contains(&id)

@@ -12,9 +12,11 @@ use super::state::{ClusterState, Others};
 #[derive(Debug)]
 pub struct Members {
     generation: u64,
-    /// The highest weight of a backend.
-    weight_max: u32,
+    /// The lowest and the highest weight of a backend.
+    weights: (u32, u32),
     backends: Box<[Arc<Backend>]>,
+    /// The hash of each backend's address, side by side for the policies that read all of them.
+    hashes: Box<[u64]>,
     cluster: Arc<ClusterState>,
 }
 
@@ -49,8 +51,10 @@ impl Members {
         backends: Box<[Arc<Backend>]>,
         cluster: &Arc<ClusterState>,
     ) -> Self {
-        let weight_max = settings.iter().map(|settings| settings.weight).max().unwrap_or(1);
-        Members { generation, weight_max, backends, cluster: Arc::clone(cluster) }
+        let weights = || settings.iter().map(|settings| settings.weight);
+        let weights = (weights().min().unwrap_or(1), weights().max().unwrap_or(1));
+        let hashes = backends.iter().map(|backend| backend.hash()).collect();
+        Members { generation, weights, backends, hashes, cluster: Arc::clone(cluster) }
     }
 
     /// Returns the number of this snapshot. A later snapshot has a higher number.
@@ -64,8 +68,19 @@ impl Members {
         &self.backends
     }
 
+    /// Returns the highest weight of a backend.
     pub(super) fn weight_max(&self) -> u32 {
-        self.weight_max
+        self.weights.1
+    }
+
+    /// True when all backends have the same weight.
+    pub(super) fn have_equal_weights(&self) -> bool {
+        self.weights.0 == self.weights.1
+    }
+
+    /// Returns the hash of each backend's address, in the order of the backends.
+    pub(super) fn hashes(&self) -> &[u64] {
+        &self.hashes
     }
 }
 

@@ -16,6 +16,7 @@ mod health;
 mod history;
 mod idle;
 mod latency;
+mod limit;
 mod members;
 mod outliers;
 mod picks;
@@ -40,7 +41,7 @@ pub use picks::{Considered, Exclusion, Picked};
 pub(crate) use queue::Entered;
 pub use queue::Slots;
 pub use settings::{
-    BackendSettings, CheckRequest, CheckSettings, ClusterSettings, HashKey, HealthSettings, Policy,
+    BackendSettings, Cap, CheckRequest, CheckSettings, ClusterSettings, HashKey, HealthSettings, Policy,
     RetrySettings, UnknownPolicy,
 };
 
@@ -165,9 +166,8 @@ impl Cluster {
         if let Some(permit) = permit.take()
             && !permit.backend().is_removed()
         {
-            let mut attempt = Attempt::new(permit.backend(), now);
-            attempt.hold(permit);
-            return Some(Start::Attempt(attempt));
+            let backend = Arc::clone(permit.backend());
+            return Some(Start::Attempt(Attempt::with(&backend, Some(permit), None, now)));
         }
         let candidates = self.candidates(members, history.tried, now);
         self.allow(candidates, history)?;
@@ -177,7 +177,9 @@ impl Cluster {
         if let Some(attempt) = attempt {
             return Some(Start::Attempt(attempt));
         }
-        let _ = self.choose(Candidates { full: true, ..candidates }, history)?;
+        if !is_possible(candidates) {
+            return None;
+        }
         let (queue, members) = (Arc::clone(&self.queue), Arc::clone(members));
         Some(Start::Wait(Admission { queue, members, tried: history.tried.clone() }))
     }
@@ -193,14 +195,7 @@ impl Cluster {
     }
 
     fn candidates<'a>(&self, members: &'a Members, tried: &'a Tried, now: Instant) -> Candidates<'a> {
-        Candidates {
-            backends: members.backends(),
-            weight_max: members.weight_max(),
-            tried,
-            now_ms: self.state.ms(now),
-            panic: self.state.panics(),
-            full: false,
-        }
+        Candidates { members, tried, now_ms: self.state.ms(now), panic: self.state.panics(), full: false }
     }
 
     /// Lets the policy choose. When there is no candidate, ejected backends are candidates too.
@@ -208,7 +203,7 @@ impl Cluster {
         let pick = |candidates| policy::pick(&self.state.policy, &candidates, history.key, &self.state);
         pick(candidates).or_else(|| {
             // A full backend is available: the request waits for it rather than try one that is out.
-            let is_full = !candidates.full && pick(Candidates { full: true, ..candidates }).is_some();
+            let is_full = Candidates { full: true, ..candidates }.any();
             if is_full { None } else { pick(Candidates { panic: true, ..candidates }) }
         })
     }
@@ -219,8 +214,10 @@ impl Cluster {
             return Some(());
         }
         // Without a backend the retry costs nothing.
-        let _ = self.choose(Candidates { full: true, ..candidates }, history)?;
-        let attempts = candidates.backends.iter().map(|backend| backend.started()).sum();
+        if !is_possible(candidates) {
+            return None;
+        }
+        let attempts = candidates.members.backends().iter().map(|backend| backend.started()).sum();
         self.state.retries.take(attempts, candidates.now_ms).then_some(())
     }
 
@@ -234,12 +231,8 @@ impl Cluster {
                 continue;
             }
             let record = self.state.picks.are_watched().then(|| self.explain(candidates, backend));
-            let mut attempt = Attempt::new(backend, now);
-            if is_capped {
-                attempt.hold(Permit::of(&self.queue, backend));
-            }
-            record.into_iter().for_each(|record| attempt.record_as(record));
-            return Some(attempt);
+            let permit = is_capped.then(|| Permit::of(&self.queue, backend));
+            return Some(Attempt::with(backend, permit, record, now));
         }
     }
 
@@ -252,7 +245,8 @@ impl Cluster {
         };
         let panic = candidates.panic || judge(candidates, picked).is_err();
         let candidates = Candidates { panic, ..candidates };
-        let considered = candidates.backends.iter().map(|one| Considered {
+        let backends = candidates.members.backends();
+        let considered = backends.iter().map(|one| Considered {
             address: one.address(),
             in_flight: one.in_flight(),
             weight: judge(candidates, one),
@@ -261,7 +255,7 @@ impl Cluster {
         self.state.picks.add(Picked {
             number: 0,
             at: Duration::from_millis(candidates.now_ms),
-            place: candidates.backends.iter().position(|one| one.id() == picked.id()).unwrap_or_default(),
+            place: backends.iter().position(|one| one.id() == picked.id()).unwrap_or_default(),
             panic,
             considered: considered.collect(),
             outcome: None,
@@ -297,6 +291,11 @@ impl Cluster {
             }
         }
     }
+}
+
+/// True when a backend is left, which may be full or out.
+fn is_possible(candidates: Candidates<'_>) -> bool {
+    Candidates { full: true, panic: true, ..candidates }.any()
 }
 
 fn weak(members: &Arc<Members>) -> Weak<dyn Others> {

@@ -12,7 +12,25 @@ pub struct BackendSettings {
     /// The backend's share of the requests, relative to the others: 1 to [`BackendSettings::WEIGHT_MAX`]. Default: 1.
     pub weight: u32,
     /// Maximum requests in flight at the backend; further requests wait in the queue of the cluster. Default: no limit.
-    pub cap: Option<u32>,
+    pub cap: Option<Cap>,
+}
+
+/// The limit on the requests in flight at a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cap {
+    /// This number, at least 1.
+    Fixed(u32),
+    /// A number that follows the latency of the backend.
+    Auto,
+}
+
+impl fmt::Display for Cap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cap::Fixed(number) => number.fmt(f),
+            Cap::Auto => f.write_str("auto"),
+        }
+    }
 }
 
 impl BackendSettings {

@@ -108,6 +108,74 @@ fn every_backend_is_offered_once_even_when_all_are_ejected() {
 }
 
 #[test]
+fn the_question_whether_a_retry_is_possible_moves_no_turn() {
+    let now = Instant::now();
+    let cluster = cluster(4, Policy::RoundRobin, 1, now);
+    let members = cluster.members();
+    let mut tried = Tried::default();
+    let mut order = Vec::new();
+    for reached in [false, true, true, true] {
+        let history = History { tried: &tried, reached, ..History::NONE };
+        let Some(Start::Attempt(attempt)) = cluster.start(&members, &history, &mut None, now) else {
+            panic!("a backend is left");
+        };
+        order.push(place(&cluster, attempt.backend()));
+        tried.insert(attempt.backend().id());
+    }
+    assert_eq!(order, [0, 1, 2, 3]);
+}
+
+#[test]
+fn an_adaptive_cap_rises_while_requests_wait_and_grants_them() {
+    let epoch = Instant::now();
+    let backend = BackendSettings { cap: Some(Cap::Auto), ..SocketAddr::from(([127, 0, 0, 1], 9000)).into() };
+    let cluster = Cluster::with_settings(&[backend], ClusterSettings::default(), 1, epoch);
+    let members = cluster.members();
+    let first = members.backends()[0].cap().unwrap();
+    let mut running = Vec::new();
+    let start =
+        |permit: &mut Option<Permit>, now| cluster.start(&members, &History::NONE, permit, now).unwrap();
+    for _ in 0..first {
+        let Start::Attempt(attempt) = start(&mut None, epoch) else { panic!("there is room") };
+        running.push(attempt);
+    }
+    let mut places: Vec<Place> = Vec::new();
+    let mut ended = 0;
+    // Each round ends all running requests after 10 ms, and two requests wait for each slot.
+    for round in 1..=10 {
+        let now = epoch + Duration::from_millis(10 * round);
+        while places.len() < 2 * running.len() {
+            let Start::Wait(admission) = start(&mut None, now) else { panic!("a request overtakes") };
+            let Entered::Place(place) = admission.enter(std::task::Waker::noop().clone()) else {
+                panic!("there is room although requests wait")
+            };
+            places.push(place);
+        }
+        for mut attempt in running.drain(..) {
+            attempt.finish(AttemptEnd::Answered, now);
+            ended += 1;
+        }
+        places.retain_mut(|place| {
+            let mut permit = place.take();
+            let granted = permit.is_some();
+            if granted && let Start::Attempt(attempt) = start(&mut permit, now) {
+                running.push(attempt);
+            }
+            !granted
+        });
+        assert!(!running.is_empty() && running.len() <= members.backends()[0].cap().unwrap() as usize);
+    }
+    let cap = members.backends()[0].cap().unwrap();
+    assert!(cap >= 4 * first, "{first} at first, {cap} after {ended} requests");
+    assert_eq!(running.len(), cap as usize, "waiting requests use all slots");
+    drop((places, running));
+    assert_eq!((members.backends()[0].slots_taken(), cluster.waiting()), (0, 0));
+    // A new configuration ends the adaption.
+    cluster.replace(&[BackendSettings { cap: Some(Cap::Fixed(7)), ..backend }]);
+    assert_eq!(members.backends()[0].cap(), Some(7));
+}
+
+#[test]
 fn no_backend_none_picked() {
     let now = Instant::now();
     for policy in Policy::ALL {

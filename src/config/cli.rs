@@ -79,6 +79,7 @@ pub(super) enum Command {
 pub(super) struct BalanceArguments {
     /// Server to forward requests to; repeat it for each server. A server with weight=2 gets twice as many requests as a
     /// server with weight=1, the default. A server with cap=N has at most N requests in flight; further requests wait.
+    /// With cap=auto this number follows the latency of the server.
     #[arg(long = "backend", value_name = "HOST:PORT[,weight=N][,cap=N]", value_parser = backend)]
     pub(super) backends: Vec<WrittenBackend>,
     /// Start three file servers in this process and use them as backends.
@@ -124,8 +125,8 @@ pub(super) struct SimulateArguments {
     /// What happens to the backends; see the list below.
     #[arg(long, value_name = "NAME")]
     pub(super) scenario: String,
-    /// Policy to simulate, or `all`; repeat it for each policy.
-    #[arg(long = "policy", value_name = "NAME|all", default_value = "all")]
+    /// Policy to simulate, or `all`; repeat it for each policy. Default: all; for auto-cap, least-requests.
+    #[arg(long = "policy", value_name = "NAME|all")]
     pub(super) policies: Vec<String>,
     /// Number of runs for each policy.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = number)]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use crate::cluster::BackendSettings;
+use crate::cluster::{BackendSettings, Cap};
 
 /// A host and a port. A host name is not looked up yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ const CAP_MAX: u32 = 1_000_000;
 pub(super) struct WrittenBackend {
     pub(super) place: HostPort,
     pub(super) weight: u32,
-    pub(super) cap: Option<u32>,
+    pub(super) cap: Option<Cap>,
 }
 
 /// Parses a backend with its options.
@@ -60,20 +60,27 @@ pub(super) fn backend(given: &str) -> Result<WrittenBackend, String> {
     let (mut weight, mut cap) = (None, None);
     for option in parts {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        let (slot, max) = match name {
-            "weight" => (&mut weight, BackendSettings::WEIGHT_MAX),
-            "cap" => (&mut cap, CAP_MAX),
+        let number = |max| value.parse().ok().filter(|number| (1..=max).contains(number));
+        let expected =
+            |form, max| format!("expected {form} with a whole number from 1 to {max}, found '{option}'");
+        let is_twice = match name {
+            "weight" => {
+                let max = BackendSettings::WEIGHT_MAX;
+                weight.replace(number(max).ok_or_else(|| expected("weight=N", max))?).is_some()
+            }
+            "cap" if value == "auto" => cap.replace(Cap::Auto).is_some(),
+            "cap" => {
+                let number = number(CAP_MAX).ok_or_else(|| expected("cap=auto or cap=N", CAP_MAX))?;
+                cap.replace(Cap::Fixed(number)).is_some()
+            }
             _ => {
                 let expected = "expected HOST:PORT with the options weight=N and cap=N";
                 return Err(format!("{expected}, found the option '{option}'"));
             }
         };
-        if slot.is_some() {
+        if is_twice {
             return Err(format!("the option '{name}' is given twice"));
         }
-        let number = value.parse().ok().filter(|number| (1..=max).contains(number));
-        let expected = || format!("expected {name}=N with a whole number from 1 to {max}, found '{option}'");
-        *slot = Some(number.ok_or_else(expected)?);
     }
     Ok(WrittenBackend { place, weight: weight.unwrap_or(1), cap })
 }
@@ -144,15 +151,21 @@ mod tests {
         assert_eq!(weight("127.0.0.1:1,weight=1000"), Ok(1000));
         assert_eq!(
             backend("127.0.0.1:1,cap=9,weight=2").map(|given| (given.weight, given.cap)),
-            Ok((2, Some(9)))
+            Ok((2, Some(Cap::Fixed(9))))
         );
+        assert_eq!(backend("127.0.0.1:1,cap=auto").map(|given| given.cap), Ok(Some(Cap::Auto)));
         for (given, said) in [
             ("127.0.0.1:1,", "found the option ''"),
             ("127.0.0.1:1,wieght=2", "found the option 'wieght=2'"),
             ("127.0.0.1:1,weight", "found 'weight'"),
             ("127.0.0.1:1,weight=0", "from 1 to 1000, found 'weight=0'"),
             ("127.0.0.1:1,weight=1001", "found 'weight=1001'"),
-            ("127.0.0.1:1,cap=0", "expected cap=N with a whole number from 1 to 1000000, found 'cap=0'"),
+            (
+                "127.0.0.1:1,cap=0",
+                "expected cap=auto or cap=N with a whole number from 1 to 1000000, found 'cap=0'",
+            ),
+            ("127.0.0.1:1,cap=Auto", "found 'cap=Auto'"),
+            ("127.0.0.1:1,cap=1,cap=auto", "'cap' is given twice"),
             ("127.0.0.1:1,weight=1,weight=2", "'weight' is given twice"),
             ("127.0.0.1,weight=1", "expected HOST:PORT, such as"),
         ] {

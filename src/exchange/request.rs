@@ -216,7 +216,7 @@ mod tests {
     use super::super::Side;
     use super::super::tests::{GET, POST, Rig};
     use super::*;
-    use crate::cluster::{BackendSettings, Cluster, ClusterSettings};
+    use crate::cluster::{BackendSettings, Cap, Cluster, ClusterSettings};
     use crate::router::Router;
 
     #[test]
@@ -302,7 +302,8 @@ mod tests {
     /// Makes `N` exchanges over a cluster with one backend, one request in flight and a queue of two.
     fn queued<const N: usize>() -> [Rig; N] {
         let start = Instant::now();
-        let backend = BackendSettings { cap: Some(1), ..SocketAddr::from(([127, 0, 0, 1], 9000)).into() };
+        let backend =
+            BackendSettings { cap: Some(Cap::Fixed(1)), ..SocketAddr::from(([127, 0, 0, 1], 9000)).into() };
         let settings = ClusterSettings { waiting_max: 2, ..ClusterSettings::default() };
         let router = Arc::new(Router::new(Cluster::with_settings(&[backend], settings, 1, start)));
         std::array::from_fn(|_| {

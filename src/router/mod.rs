@@ -30,7 +30,7 @@ impl Router {
     fn key(&self, head: &RequestHead<'_>, client: &Client<'_>) -> Option<u64> {
         let Policy::Hash(key) = self.cluster.policy() else { return None };
         match key {
-            HashKey::Source => Some(chance::hash(client.address().ip().to_string().as_bytes())),
+            HashKey::Source => Some(chance::hash_address(client.address().ip())),
             HashKey::Path => head.target.split('?').next().map(|path| chance::hash(path.as_bytes())),
             HashKey::Header(name) => head.fields.get(name).map(chance::hash),
             HashKey::Cookie(name) => cookie::value(head.fields, name).map(chance::hash),

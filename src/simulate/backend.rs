@@ -1,4 +1,5 @@
-//! The backends of a simulation: a number of slots that work, and a queue in front of them.
+//! The backends of a simulation: slots that work with a queue in front of them, or a backend that works on all requests at
+//! once.
 use std::collections::VecDeque;
 
 /// One unit of work: an attempt of a request, and the time that it needs at a backend without faults.
@@ -35,6 +36,60 @@ impl Server {
     /// Frees the slot of a job.
     pub(super) fn finish(&mut self) {
         self.free += 1;
+    }
+}
+
+/// A backend that works on all its requests at once. Up to `slots` requests do not disturb each other. More requests share
+/// the speed of `slots`, and they waste a part of the speed: the more, the larger the part.
+#[derive(Debug)]
+pub(super) struct Sharing {
+    slots: usize,
+    thrashing: f64,
+    /// The jobs, with the work that remains in microseconds.
+    jobs: Vec<(Job, f64)>,
+    /// The time up to which the work is counted.
+    counted: u64,
+    /// The number of the current plan: a plan is void when another job comes or goes.
+    plan: u64,
+}
+
+impl Sharing {
+    pub(super) fn new(slots: usize, thrashing: f64) -> Self {
+        Sharing { slots, thrashing, jobs: Vec::new(), counted: 0, plan: 0 }
+    }
+
+    /// Returns the speed of each job, relative to the speed of a job that is alone.
+    fn speed(&self) -> f64 {
+        let surplus = self.jobs.len().saturating_sub(self.slots) as f64 / self.slots as f64;
+        1.0 / (1.0 + surplus) / (1.0 + self.thrashing * surplus)
+    }
+
+    fn count(&mut self, now: u64) {
+        let done = (now - self.counted) as f64 * self.speed();
+        self.jobs.iter_mut().for_each(|(_, work)| *work -= done);
+        self.counted = now;
+    }
+
+    pub(super) fn enter(&mut self, job: Job, now: u64) {
+        self.count(now);
+        self.jobs.push((job, job.time as f64));
+    }
+
+    /// Returns the time until the next job is done, and the number of this plan; None without a job.
+    pub(super) fn plan(&mut self) -> Option<(u64, u64)> {
+        self.plan += 1;
+        let least = self.jobs.iter().map(|&(_, work)| work).min_by(f64::total_cmp)?;
+        Some(((least.max(0.0) / self.speed()).ceil() as u64, self.plan))
+    }
+
+    /// Takes the job that is done, unless the plan is void.
+    pub(super) fn finish(&mut self, plan: u64, now: u64) -> Option<Job> {
+        if plan != self.plan {
+            return None;
+        }
+        self.count(now);
+        let done = (0..self.jobs.len()).min_by(|&a, &b| self.jobs[a].1.total_cmp(&self.jobs[b].1))?;
+        Some(self.jobs.swap_remove(done).0)
     }
 }
 

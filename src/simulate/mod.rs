@@ -27,7 +27,7 @@ use world::World;
 pub struct Simulation {
     /// The name of the scenario.
     pub scenario: String,
-    /// The policies to compare.
+    /// The policies to compare. Empty: those that the scenario is about, nearly always all.
     pub policies: Vec<Policy>,
     /// The number of runs for each policy, with the seeds from 0 on.
     pub seeds: u64,
@@ -62,23 +62,32 @@ impl Simulation {
     pub fn run(&self, progress: impl Fn() + Sync) -> Result<Report, UnknownScenario> {
         let scenario = find(&self.scenario)?;
         let needs_both = scenario.promise == scenario::Promise::Recovers;
-        let run_all = |policy: &Policy, retries: RetrySettings| {
+        let run_all = |policy: &Policy, scenario: &Scenario, retries: RetrySettings| {
             let settings = ClusterSettings { policy: policy.clone(), retries, ..scenario.cluster.clone() };
             let run = |seed| {
-                let trace = World::new(&scenario, settings.clone(), seed, Instant::now()).run();
+                let trace = World::new(scenario, settings.clone(), seed, Instant::now()).run();
                 progress();
                 trace
             };
             let empty = || Trace::new(scenario::BACKENDS, scenario.seconds);
             (0..self.seeds).into_par_iter().map(run).reduce(empty, |all, one| all.merge(&one))
         };
-        let row = |policy: &Policy| Row {
+        let compares_caps = scenario.promise == scenario::Promise::AutoFits;
+        let row = |policy: &Policy, variant: &Scenario| Row {
             policy: policy.clone(),
-            trace: run_all(policy, scenario.cluster.retries),
-            unlimited: needs_both.then(|| run_all(policy, UNLIMITED)),
+            capped: variant.cap.filter(|_| compares_caps).map(|cap| (variant.slots, cap)),
+            trace: run_all(policy, variant, scenario.cluster.retries),
+            unlimited: needs_both.then(|| run_all(policy, variant, UNLIMITED)),
         };
-        let rows = self.policies.iter().map(row).collect();
+        let mut rows = Vec::new();
+        for policy in self.policies_of(&scenario) {
+            rows.extend(scenario.variants().iter().map(|variant| row(&policy, variant)));
+        }
         Ok(Report { scenario, rows })
+    }
+
+    fn policies_of(&self, scenario: &Scenario) -> Vec<Policy> {
+        if self.policies.is_empty() { scenario.policies() } else { self.policies.clone() }
     }
 
     /// Returns the number of runs, for a progress bar.
@@ -86,8 +95,10 @@ impl Simulation {
     /// # Errors
     /// When no scenario has the name.
     pub fn runs(&self) -> Result<u64, UnknownScenario> {
-        let systems = if find(&self.scenario)?.promise == scenario::Promise::Recovers { 2 } else { 1 };
-        Ok(self.seeds * self.policies.len() as u64 * systems)
+        let scenario = find(&self.scenario)?;
+        let budgets = if scenario.promise == scenario::Promise::Recovers { 2 } else { 1 };
+        let systems = self.policies_of(&scenario).len() * scenario.variants().len() * budgets;
+        Ok(self.seeds * systems as u64)
     }
 
     /// Runs one seed for each policy. Returns a line for each pick, with what the policy knew of each backend.
@@ -96,7 +107,8 @@ impl Simulation {
     /// When no scenario has the name.
     pub fn replay(&self, seed: u64) -> Result<String, UnknownScenario> {
         let scenario = find(&self.scenario)?;
-        let replays = self.policies.iter().map(|policy| {
+        let policies = self.policies_of(&scenario);
+        let replays = policies.iter().map(|policy| {
             let settings = ClusterSettings { policy: policy.clone(), ..scenario.cluster.clone() };
             let lines = World::new(&scenario, settings, seed, Instant::now()).replay();
             format!("{policy}: requests in flight at each backend before each pick\n{lines}")

@@ -67,7 +67,7 @@ pub(super) fn svg(scenario: &Scenario, rows: &[Row]) -> String {
         }
         let (left, at) = (WIDTH - RIGHT + 16.0, TOP + 12.0 + 22.0 * n as f64);
         let _ = writeln!(out, "<path stroke=\"{colour}\" d=\"M{left} {at}h24\"/>");
-        let _ = writeln!(out, "<text x=\"{}\" y=\"{}\">{}</text>", left + 32.0, at + 4.0, row.policy);
+        let _ = writeln!(out, "<text x=\"{}\" y=\"{}\">{}</text>", left + 32.0, at + 4.0, row);
     }
     if rows.iter().any(|row| row.unlimited.is_some()) {
         let (left, at) = (WIDTH - RIGHT + 16.0, TOP + 20.0 + 22.0 * rows.len() as f64);

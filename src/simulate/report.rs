@@ -5,7 +5,12 @@ use super::plot;
 use super::row::Row;
 use super::scenario::{Promise, Scenario};
 use super::trace::Trace;
-use crate::cluster::Policy;
+use crate::cluster::{Cap, Policy};
+
+/// Fixed caps whose shares of good responses differ by at most this much are equally good.
+const GOOD_MARGIN: f64 = 0.001;
+/// `cap=auto` may be worse than the best fixed cap by this factor.
+const AUTO_MARGIN: f64 = 1.2;
 
 /// The results of a simulation. Display is the table: one row for each policy.
 #[derive(Debug)]
@@ -42,6 +47,7 @@ impl Report {
                     format!("{}: only {recovered} of {runs} runs with the budget recovered", row.policy)
                 }));
             }
+            Promise::AutoFits => broken.extend(self.unfit()),
         }
         broken
     }
@@ -70,15 +76,41 @@ impl Report {
         let slow = p99s.filter(|(_, p99)| *p99 > turns / 3.0);
         slow.map(|(policy, p99)| format!("{policy}: p99 {p99:.1} ms, round-robin {turns:.1} ms")).collect()
     }
+
+    /// Compares each row with `cap=auto` with the best of the fixed caps: of those with nearly the most good responses,
+    /// the one with the lowest p99.
+    fn unfit(&self) -> Vec<String> {
+        let good = |row: &Row| 1.0 - row.trace.error_share();
+        let autos = self.rows.iter().filter_map(|row| match row.capped {
+            Some((slots, Cap::Auto)) => Some((slots, row)),
+            _ => None,
+        });
+        let compare = |(slots, auto): (usize, &Row)| {
+            let is_fixed = |row: &&Row| {
+                row.policy == auto.policy && matches!(row.capped, Some((k, Cap::Fixed(_))) if k == slots)
+            };
+            let fixed = || self.rows.iter().filter(is_fixed);
+            let most = fixed().map(good).fold(0.0, f64::max);
+            let best = fixed().filter(|row| good(row) > most - GOOD_MARGIN);
+            let p99 = best.map(|row| row.trace.latency_ms(0.99)).fold(f64::MAX, f64::min);
+            let (mine, answered) = (auto.trace.latency_ms(0.99), good(auto));
+            (mine > p99 * AUTO_MARGIN || answered * AUTO_MARGIN < most).then(|| {
+                let (answered, most) = (answered * 100.0, most * 100.0);
+                format!("{auto}: p99 {mine:.1} ms and {answered:.3} % good, best {p99:.1} ms and {most:.3} %")
+            })
+        };
+        autos.filter_map(compare).collect()
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let recovers = self.rows.iter().any(|row| row.unlimited.is_some());
+        let first = if self.scenario.promise == Promise::AutoFits { "system" } else { "policy" };
         write!(
             f,
-            "{:<15} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6}",
-            "policy", "p50", "p99", "p99.9", "errors", "retries", "peak"
+            "{first:<15} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6}",
+            "p50", "p99", "p99.9", "errors", "retries", "peak"
         )?;
         if recovers {
             write!(f, " {:>10} {:>14}", "recovered", "without budget")?;
@@ -93,7 +125,7 @@ impl fmt::Display for Report {
 
 fn write_row(row: &Row, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let trace = &row.trace;
-    let name = row.policy.to_string();
+    let name = row.to_string();
     let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| trace.latency_ms(share));
     let errors = trace.error_share() * 100.0;
     let retries = trace.retries as f64 / trace.latencies.total().max(1) as f64 * 100.0;

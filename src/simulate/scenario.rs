@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::backend::Behaviour;
 use crate::cluster::chance::{Random, mix};
-use crate::cluster::{BackendSettings, CheckSettings, ClusterSettings, HealthSettings};
+use crate::cluster::{BackendSettings, Cap, CheckSettings, ClusterSettings, HealthSettings, Policy};
 
 /// A scenario. All scenarios have [`BACKENDS`] equal backends, apart from what `behaviour` says.
 #[derive(Debug, Clone)]
@@ -15,11 +15,16 @@ pub(super) struct Scenario {
     /// The seconds in which requests arrive.
     pub(super) seconds: u64,
     /// Mean of the requests per second.
-    pub(super) rate: f64,
+    rate: f64,
+    /// Times as many requests arrive in the fifth of the time after the middle.
+    surge: f64,
     /// Requests that a backend works on at the same time; further requests wait at the backend.
     pub(super) slots: usize,
+    /// When there are more requests than slots, the backend works on all of them at once, and loses this part of its speed
+    /// for each `slots` requests too many. None: further requests wait.
+    pub(super) thrashing: Option<f64>,
     /// Maximum requests in flight at a backend.
-    pub(super) cap: Option<u32>,
+    pub(super) cap: Option<Cap>,
     /// Mean time that a backend needs for a request, of an exponential distribution.
     pub(super) service_ms: f64,
     /// The share of the requests that have the same key.
@@ -42,9 +47,16 @@ pub(super) enum Promise {
     Errors(f64),
     /// With the budget of retries the system recovers in each run.
     Recovers,
+    /// For each number of slots, `cap=auto` is nearly as good as the best fixed cap.
+    AutoFits,
 }
 
 pub(super) const BACKENDS: usize = 10;
+
+/// The fixed caps that `auto-cap` compares, the numbers of slots, and the load: the share of all slots that are busy.
+const CAPS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
+const SLOTS: [usize; 3] = [4, 8, 16];
+const LOAD: f64 = 0.7;
 
 const SECOND: u64 = 1_000_000;
 const GOOD: Behaviour = Behaviour::GOOD;
@@ -58,8 +70,10 @@ impl Scenario {
             about: "All backends are equal and have room: no policy may do harm.",
             seconds: 5,
             rate: 1000.0,
+            surge: 1.0,
             slots: 64,
-            cap: Some(64),
+            thrashing: None,
+            cap: Some(Cap::Fixed(64)),
             service_ms: 10.0,
             hot_share: 0.0,
             checks: None,
@@ -83,7 +97,7 @@ impl Scenario {
                 name: "one-slow",
                 about: "One of ten backends needs ten times as long for each request.",
                 slots: 4,
-                cap: Some(8),
+                cap: Some(Cap::Fixed(8)),
                 behaviour: |place, _| Behaviour { slowness: if place == 0 { 10.0 } else { 1.0 }, ..GOOD },
                 promise: Promise::AvoidsTheSlow,
                 ..base()
@@ -92,7 +106,7 @@ impl Scenario {
                 name: "gc-pauses",
                 about: "Each backend stops for 200 ms every 2 s, one after the other.",
                 slots: 8,
-                cap: Some(16),
+                cap: Some(Cap::Fixed(16)),
                 behaviour: |place, now| {
                     let begin = (now / (2 * SECOND)) * 2 * SECOND + place as u64 * 200_000;
                     let paused = (begin..begin + 200_000).contains(&now);
@@ -105,7 +119,7 @@ impl Scenario {
                 name: "slow-connect",
                 about: "One of ten backends needs 300 ms more to accept a connection.",
                 slots: 4,
-                cap: Some(8),
+                cap: Some(Cap::Fixed(8)),
                 behaviour: |place, _| Behaviour { connect_us: if place == 0 { 300_000 } else { 0 }, ..GOOD },
                 promise: Promise::AvoidsTheSlow,
                 ..base()
@@ -115,7 +129,7 @@ impl Scenario {
 
     /// Backends that fail.
     fn of_faults() -> Vec<Scenario> {
-        let base = || Scenario { slots: 4, cap: Some(8), ..Scenario::base() };
+        let base = || Scenario { slots: 4, cap: Some(Cap::Fixed(8)), ..Scenario::base() };
         vec![
             Scenario {
                 name: "one-fails-fast",
@@ -157,7 +171,7 @@ impl Scenario {
 
     /// Requests that come unevenly, or that are too many.
     fn of_load() -> Vec<Scenario> {
-        let base = || Scenario { slots: 4, cap: Some(8), ..Scenario::base() };
+        let base = || Scenario { slots: 4, cap: Some(Cap::Fixed(8)), ..Scenario::base() };
         vec![
             Scenario {
                 name: "hot-key",
@@ -194,7 +208,46 @@ impl Scenario {
                 promise: Promise::Recovers,
                 ..base()
             },
+            Scenario {
+                name: "auto-cap",
+                about: "Backends that thrash when they get more than k requests at a time, with each cap.",
+                seconds: 40,
+                rate: 2000.0,
+                surge: 1.15,
+                thrashing: Some(0.4),
+                promise: Promise::AutoFits,
+                ..base()
+            },
         ]
+    }
+
+    /// Returns the systems that are compared: in nearly all scenarios one.
+    pub(super) fn variants(&self) -> Vec<Scenario> {
+        if self.promise != Promise::AutoFits {
+            return vec![self.clone()];
+        }
+        let caps = || CAPS.map(Cap::Fixed).into_iter().chain([Cap::Auto]);
+        let variant = |slots: usize, cap| {
+            // The same load for each number of slots.
+            let service_ms = LOAD * 1000.0 * (BACKENDS * slots) as f64 / self.rate;
+            Scenario { slots, cap: Some(cap), service_ms, ..self.clone() }
+        };
+        SLOTS.into_iter().flat_map(|slots| caps().map(move |cap| variant(slots, cap))).collect()
+    }
+
+    /// Returns the requests per second at a time, in microseconds.
+    pub(super) fn rate_at(&self, now: u64) -> f64 {
+        let fifth = self.seconds * SECOND / 5;
+        let surges = (fifth * 5 / 2..fifth * 7 / 2).contains(&now);
+        if surges { self.rate * self.surge } else { self.rate }
+    }
+
+    /// Returns the policies that are compared when the caller names none.
+    pub(super) fn policies(&self) -> Vec<Policy> {
+        match self.promise {
+            Promise::AutoFits => vec![Policy::LeastRequests],
+            _ => Policy::ALL.to_vec(),
+        }
     }
 
     pub(super) fn settings(&self) -> Vec<BackendSettings> {

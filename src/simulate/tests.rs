@@ -1,6 +1,6 @@
 //! Properties of the shipped decisions, over seeds.
 use super::*;
-use crate::cluster::HashKey;
+use crate::cluster::{Cap, HashKey};
 
 fn simulate(scenario: &str, policies: &[Policy], seeds: u64) -> Report {
     let simulation = Simulation { scenario: scenario.into(), policies: policies.to_vec(), seeds };
@@ -24,8 +24,13 @@ fn the_same_arguments_give_the_same_bytes() {
 #[test]
 fn every_scenario_keeps_its_promise() {
     for (name, _) in scenarios() {
-        let seeds = if name == "metastable" { 2 } else { 8 };
-        let report = simulate(name, &Policy::ALL, seeds);
+        // These two run for a long simulated time, and one compares many caps with one policy.
+        let (policies, seeds): (&[Policy], u64) = match name {
+            "metastable" => (&Policy::ALL, 2),
+            "auto-cap" => (&[], 1),
+            _ => (&Policy::ALL, 8),
+        };
+        let report = simulate(name, policies, seeds);
         assert_eq!(report.broken_promises(), [] as [String; 0], "{name}\n{report}");
     }
 }
@@ -46,6 +51,36 @@ fn a_broken_promise_is_told() {
     assert_eq!(report.broken_promises().len(), 1);
     report.scenario.promise = scenario::Promise::Errors(-1.0);
     assert_eq!(report.broken_promises().len(), 2);
+}
+
+#[test]
+fn a_cap_that_does_not_fit_is_told() {
+    let caps = [Cap::Fixed(2), Cap::Fixed(8), Cap::Auto];
+    let scenario = find("auto-cap").unwrap();
+    let row = |policy: Policy, slots, cap: Cap, latency, errors| {
+        let mut trace = Trace::new(scenario::BACKENDS, 1);
+        (0..1000).for_each(|n| {
+            let ending = if n < errors { trace::Ending::Failed } else { trace::Ending::Good };
+            trace.end_request(0, latency, ending);
+        });
+        Row { policy, capped: Some((slots, cap)), trace, unlimited: None }
+    };
+    // milliseconds and errors of each cap; whether the promise is kept
+    let cases = [
+        ([(100, 0), (50, 0), (55, 0)], true),
+        ([(100, 0), (50, 0), (65, 0)], false),
+        ([(100, 0), (50, 500), (110, 0)], true),
+        ([(100, 0), (50, 0), (40, 200)], false),
+    ];
+    for (results, kept) in cases {
+        let rows = caps.iter().zip(results);
+        let rows = rows.map(|(&cap, (ms, errors))| row(Policy::LeastRequests, 4, cap, ms * 1000, errors));
+        let mut report = Report { scenario: scenario.clone(), rows: rows.collect() };
+        // Another number of slots or another policy does not count.
+        report.rows.push(row(Policy::LeastRequests, 8, Cap::Fixed(4), 1000, 0));
+        report.rows.push(row(Policy::Random, 4, Cap::Fixed(4), 1000, 0));
+        assert_eq!(report.broken_promises().is_empty(), kept, "{report}");
+    }
 }
 
 #[test]

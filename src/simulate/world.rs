@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::backend::{Job, Server};
+use super::backend::{Job, Server, Sharing};
 use super::scenario::Scenario;
 use super::trace::{Ending, Trace};
 use crate::cluster::chance::{Random, mix};
@@ -39,6 +39,8 @@ enum Event {
     Refuse { request: usize, attempt: u64 },
     /// A backend has done a job.
     Done { backend: usize, job: Job },
+    /// A backend that works on all requests at once has done the job of its current plan.
+    Shared { backend: usize, plan: u64 },
     /// The response of an attempt arrives.
     Answer { request: usize, attempt: u64, failed: bool },
     /// An attempt has waited too long.
@@ -98,6 +100,8 @@ pub(super) struct World<'a> {
     cluster: Cluster,
     members: Arc<Members>,
     servers: Vec<Server>,
+    /// The same backends in a scenario in which they work on all requests at once.
+    sharing: Vec<Sharing>,
     requests: Vec<Option<Request>>,
     free: Vec<usize>,
     events: BinaryHeap<Reverse<Planned>>,
@@ -131,7 +135,10 @@ impl<'a> World<'a> {
         let cluster = Cluster::with_settings(&backends, settings, seed, epoch);
         let members = cluster.members();
         let servers = backends.iter().map(|_| Server::new(scenario.slots)).collect();
+        let sharing =
+            scenario.thrashing.map(|part| backends.iter().map(move |_| Sharing::new(scenario.slots, part)));
         World {
+            sharing: sharing.into_iter().flatten().collect(),
             scenario,
             cluster,
             servers,
@@ -212,6 +219,7 @@ impl<'a> World<'a> {
                 self.fail(request, Failure::Refused, false);
             }
             Event::Done { backend, job } => self.done(backend, job),
+            Event::Shared { backend, plan } => self.share(backend, plan),
             Event::Answer { request, attempt, failed } if self.is_current(request, attempt) => {
                 self.answer(request, failed);
             }
@@ -244,7 +252,7 @@ impl<'a> World<'a> {
         if self.is_over() {
             return;
         }
-        let pause = exponential(&mut self.random) / self.scenario.rate * 1e6;
+        let pause = exponential(&mut self.random) / self.scenario.rate_at(self.now) * 1e6;
         self.after(pause as u64, Event::Arrive);
         let key = self.scenario.key(&mut self.random);
         let mut attempts = Attempts::default();
@@ -347,8 +355,27 @@ impl<'a> World<'a> {
         }
         let mean = self.scenario.service_ms * 1000.0;
         let time = (exponential(&mut self.random) * mean) as u64;
-        self.servers[backend].enter(Job { request, attempt, time });
+        let job = Job { request, attempt, time };
+        if let Some(sharing) = self.sharing.get_mut(backend) {
+            sharing.enter(job, self.now);
+            return self.plan(backend);
+        }
+        self.servers[backend].enter(job);
         self.start_work(backend);
+    }
+
+    fn plan(&mut self, backend: usize) {
+        if let Some((time, plan)) = self.sharing[backend].plan() {
+            self.after(time, Event::Shared { backend, plan });
+        }
+    }
+
+    fn share(&mut self, backend: usize, plan: u64) {
+        if let Some(job) = self.sharing[backend].finish(plan, self.now) {
+            let Job { request, attempt, .. } = job;
+            self.after(CROSSING, Event::Answer { request, attempt, failed: false });
+            self.plan(backend);
+        }
     }
 
     /// Begins waiting jobs while a slot of the backend is free.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Limits, ListenerSettings};
-use neraca::cluster::{AttemptCounts, Backend, BackendSettings, Cluster, ClusterSettings, Policy};
+use neraca::cluster::{AttemptCounts, Backend, BackendSettings, Cap, Cluster, ClusterSettings, Policy};
 use neraca::engine::driver::Load;
 use neraca::engine::{ConcurrencyLimit, Engine as Kind, EngineLimits, Options, Pool, Snapshot};
 use neraca::exchange::{AttachError, CloseReason, Side};
@@ -177,7 +177,10 @@ struct World<A: App> {
 
 fn members(plot: &Plot, ports: impl IntoIterator<Item = u16>) -> Vec<BackendSettings> {
     let cap = plot.capacity.map(|(cap, _)| cap);
-    addresses(ports).into_iter().map(|address| BackendSettings { cap, ..address.into() }).collect()
+    addresses(ports)
+        .into_iter()
+        .map(|address| BackendSettings { cap: cap.map(Cap::Fixed), ..address.into() })
+        .collect()
 }
 
 fn addresses(ports: impl IntoIterator<Item = u16>) -> Vec<SocketAddr> {

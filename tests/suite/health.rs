@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
 use neraca::cluster::{
-    BackendSettings, CheckRequest, CheckSettings, CheckState, Cluster, ClusterSettings, History, Permit,
+    BackendSettings, Cap, CheckRequest, CheckSettings, CheckState, Cluster, ClusterSettings, History, Permit,
     Policy, Start,
 };
 use neraca::engine::{Checker, Options};
@@ -128,7 +128,7 @@ fn a_backend_that_fails_at_once_gets_few_requests_and_comes_back(variant: Varian
 }
 
 fn a_cap_holds_and_the_others_wait(variant: Variant) {
-    let site = Site::new(variant, ClusterSettings::default(), |_, backend| backend.cap = Some(1));
+    let site = Site::new(variant, ClusterSettings::default(), |_, backend| backend.cap = Some(Cap::Fixed(1)));
     site.backends.iter().for_each(|backend| backend.app.delay_ms.store(20, SeqCst));
     let mut clients: Vec<_> = (0..30).map(|_| site.balancer.client()).collect();
     for client in &mut clients {

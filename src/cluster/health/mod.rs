@@ -37,7 +37,9 @@ pub(crate) enum Phase {
 
 /// The health of one backend, without active checks. All times are milliseconds since the epoch of the cluster. The
 /// loads and stores are relaxed: a worker that sees an ejection late makes one more failed attempt.
+// The order is that of the fields' use: a pick reads the first two.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Health {
     /// The end of the last ejection; 0 after a response.
     ejected_until: AtomicU64,
@@ -59,6 +61,11 @@ impl Health {
             until if now_ms < until => Phase::Ejected,
             _ => Phase::Probing,
         }
+    }
+
+    /// True when the backend is healthy and gets its full share.
+    pub(super) fn is_calm(&self) -> bool {
+        self.ejected_until.load(Relaxed) | self.returned_at.load(Relaxed) == 0
     }
 
     /// Returns the share of its weight that the backend gets: `parts` outside of a slow start, at least 1.

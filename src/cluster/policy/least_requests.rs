@@ -2,42 +2,126 @@
 //!
 //! All candidates are compared. The random choice among equals matters: without it all workers would pick the same idle
 //! backend. Heavier backends are more likely, so shares follow the weights even when every backend is idle.
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::candidates::{Candidate, Candidates};
-use crate::cluster::backend::Backend;
+use crate::cluster::backend::{Backend, WEIGHT_PARTS};
 use crate::cluster::chance::Random;
 
-pub(super) fn pick<'a>(candidates: &Candidates<'a>, mut random: Random) -> Option<&'a Arc<Backend>> {
-    least(
-        candidates.iter().map(|candidate| (candidate, u64::from(candidate.backend.in_flight()))),
-        &mut random,
-    )
+/// Number of backends in a block: one bit each.
+const BLOCK: usize = u64::BITS as usize;
+
+pub(super) fn pick<'a>(
+    candidates: &Candidates<'a>,
+    random: impl FnOnce() -> Random,
+) -> Option<&'a Arc<Backend>> {
+    least(candidates, load, random)
 }
 
-/// Returns the candidate with the least load for its weight. A candidate that equals those before it replaces the
-/// earlier pick with a probability of its weight divided by the sum of their weights.
+/// Returns the load that `least-requests` compares.
+pub(super) fn load(candidate: &Candidate<'_>) -> u64 {
+    u64::from(candidate.backend.in_flight())
+}
+
+/// Compares load / weight of two candidates, in nearly all cases without a division or a product.
+pub(super) fn compare((load, weight): (u64, u32), (other, other_weight): (u64, u32)) -> Ordering {
+    if weight == other_weight {
+        return load.cmp(&other);
+    }
+    (u128::from(load) * u128::from(other_weight)).cmp(&(u128::from(other) * u128::from(weight)))
+}
+
+/// Returns the candidate with the least load for its weight; of equals, one in proportion to the weights.
+///
+/// One pass looks at every backend and notes equals as bits, a block at a time. Random numbers are drawn only for equals: one
+/// for each block with equals, and one within the block.
 pub(super) fn least<'a>(
-    loads: impl Iterator<Item = (Candidate<'a>, u64)>,
-    random: &mut Random,
+    candidates: &Candidates<'a>,
+    mut load: impl FnMut(&Candidate<'a>) -> u64,
+    random: impl FnOnce() -> Random,
 ) -> Option<&'a Arc<Backend>> {
-    let mut picked: Option<(Candidate<'a>, u64)> = None;
-    let mut equals = 0;
-    for (candidate, load) in loads {
-        let weight = u64::from(candidate.weight);
-        // load / weight < best load / best weight, without a division
-        let order =
-            picked.as_ref().map(|(best, least)| (load * u64::from(best.weight)).cmp(&(least * weight)));
-        match order {
-            None | Some(std::cmp::Ordering::Less) => (picked, equals) = (Some((candidate, load)), weight),
-            Some(std::cmp::Ordering::Equal) => {
-                equals += weight;
-                if random.below(equals) < weight {
-                    picked = Some((candidate, load));
+    let backends = candidates.members.backends();
+    let mut draw = Draw { known: None, make: Some(random) };
+    let mut least: Option<(u64, u32)> = None;
+    // The picked block with its equals, and the sum of the weights of all equals so far.
+    let (mut picked, mut sum) = (Equals::default(), 0);
+    for (block, backends) in backends.chunks(BLOCK).enumerate() {
+        let mut equals = Equals { start: block * BLOCK, ..Equals::default() };
+        for (bit, backend) in backends.iter().enumerate() {
+            let Some(candidate) = candidates.candidate(backend) else { continue };
+            let mine = (load(&candidate), candidate.weight);
+            match least.map_or(Ordering::Less, |least| compare(mine, least)) {
+                Ordering::Less => {
+                    least = Some(mine);
+                    (equals.bits, equals.weights, sum) = (1 << bit, u64::from(candidate.weight), 0);
                 }
+                Ordering::Equal => {
+                    equals.bits |= 1 << bit;
+                    equals.weights += u64::from(candidate.weight);
+                }
+                Ordering::Greater => {}
             }
-            Some(std::cmp::Ordering::Greater) => {}
+        }
+        sum += equals.weights;
+        if equals.bits != 0 && (sum == equals.weights || draw.below(sum) < equals.weights) {
+            picked = equals;
         }
     }
-    picked.map(|(candidate, _)| candidate.backend)
+    least?;
+    backends.get(picked.draw(candidates, &mut draw))
+}
+
+/// The random numbers of a pick. The generator is made when the first number is needed.
+struct Draw<F> {
+    known: Option<Random>,
+    make: Option<F>,
+}
+
+impl<F: FnOnce() -> Random> Draw<F> {
+    fn below(&mut self, n: u64) -> u64 {
+        if let Some(make) = self.make.take() {
+            self.known = Some(make());
+        }
+        self.known.as_mut().map_or(0, |random| random.below(n))
+    }
+}
+
+/// Candidates of one block that have the same load for their weight.
+#[derive(Default)]
+struct Equals {
+    /// The place of the block's first backend.
+    start: usize,
+    bits: u64,
+    /// The sum of their weights.
+    weights: u64,
+}
+
+impl Equals {
+    /// Draws one of them in proportion to the weights. Returns its place.
+    fn draw<F: FnOnce() -> Random>(mut self, candidates: &Candidates<'_>, draw: &mut Draw<F>) -> usize {
+        let place = |bits: u64| self.start + bits.trailing_zeros() as usize;
+        if self.bits.is_power_of_two() {
+            return place(self.bits);
+        }
+        // No weight is higher than the highest configured one. So all are equal when the sum is that of so many highest ones.
+        let count = u64::from(self.bits.count_ones());
+        if self.weights == count * u64::from(candidates.members.weight_max()) * u64::from(WEIGHT_PARTS) {
+            for _ in 0..draw.below(count) {
+                self.bits &= self.bits - 1;
+            }
+            return place(self.bits);
+        }
+        let mut level = draw.below(self.weights);
+        let backends = candidates.members.backends();
+        loop {
+            let rest = self.bits & (self.bits - 1);
+            let weight = candidates.candidate(&backends[place(self.bits)]).map_or(0, |one| one.weight.into());
+            // A weight may have changed since. Then the last one stands.
+            if level < weight || rest == 0 {
+                return place(self.bits);
+            }
+            (level, self.bits) = (level - weight, rest);
+        }
+    }
 }

@@ -7,8 +7,8 @@
 //! | [`least-requests`](least_requests) | fewest requests in flight | nearly always: the default | all candidates |
 //! | [`two-choices`](two_choices) | the better of two random ones | hundreds of backends | two backends |
 //! | [`random`] | a random one | as a base line | one backend |
-//! | [`peak-ewma`](peak_ewma) | least expected wait | backends of unequal speed | all candidates, twice |
-//! | [`hash:...`](rendezvous) | by a key of the request | caches, state in the backends | all candidates, twice |
+//! | [`peak-ewma`](peak_ewma) | least expected wait | backends of unequal speed | all candidates |
+//! | [`hash:...`](rendezvous) | by a key of the request | caches, state in the backends | the hashes of all backends, and one candidate |
 //! | [`first`] | the first one with room | few requests, backends that may sleep | the first candidate |
 //!
 //! Weights work in every policy. docs/balancing.md has the figures and says how to choose.
@@ -39,11 +39,11 @@ pub(super) fn pick<'a>(
 ) -> Option<&'a Arc<Backend>> {
     let random = || Random::new(state.seed, state.next_turn());
     match policy {
-        Policy::RoundRobin => round_robin::pick(candidates, &state.virtual_time),
-        Policy::LeastRequests => least_requests::pick(candidates, random()),
+        Policy::RoundRobin => round_robin::pick(candidates, &state.changing.virtual_time),
+        Policy::LeastRequests => least_requests::pick(candidates, random),
         Policy::TwoChoices => two_choices::pick(candidates, random()),
         Policy::Random => random::pick(candidates, random()),
-        Policy::PeakEwma => peak_ewma::pick(candidates, candidates.now_ms, random()),
+        Policy::PeakEwma => peak_ewma::pick(candidates, &state.changing.mean_latency, random),
         Policy::Hash(_) => rendezvous::pick(candidates, key.unwrap_or_else(|| random().bits())),
         Policy::First => first::pick(candidates),
     }

@@ -4,9 +4,10 @@
 //! balancer "Peak EWMA". A failed attempt counts as slow, so that a backend that fails fast attracts nobody. Without new
 //! samples, what is known of a backend fades towards the mean of all backends. So a backend that was slow is tried again.
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::candidates::{Candidate, Candidates};
-use super::least_requests;
+use super::least_requests::least;
 use crate::cluster::backend::Backend;
 use crate::cluster::chance::Random;
 
@@ -15,24 +16,29 @@ const FADE_MS: f32 = 10_000.0;
 /// Steps of a microsecond in the integer cost.
 const STEPS: f32 = 16.0;
 
+/// Picks with the mean latency that the last pick has found, so that one look at the candidates is enough. `mean` holds the
+/// bits of an f32 of microseconds; 0 before the first sample.
 pub(super) fn pick<'a>(
     candidates: &Candidates<'a>,
-    now_ms: u64,
-    mut random: Random,
+    mean: &AtomicU32,
+    random: impl FnOnce() -> Random,
 ) -> Option<&'a Arc<Backend>> {
-    let known = |candidate: &Candidate<'a>| candidate.backend.latency().get();
-    let (count, sum) = candidates
-        .iter()
-        .filter_map(|candidate| known(&candidate))
-        .fold((0.0, 0.0), |(count, sum), (latency, _)| (count + 1.0, sum + latency));
-    let mean: f32 = if count > 0.0 { sum / count } else { 1.0 };
-    let costs = candidates.iter().map(|candidate| {
-        let expected = known(&candidate).map_or(mean, |(latency, at)| {
-            let passed = (now_ms as u32).wrapping_sub(at) as f32;
-            mean + (latency - mean) * (FADE_MS / (FADE_MS + passed))
+    let before = mean.load(Relaxed);
+    let expected = f32::from_bits(before).max(1.0);
+    let now_ms = candidates.now_ms as u32;
+    let (mut count, mut sum) = (0_u32, 0.0);
+    let cost = |candidate: &Candidate<'a>| {
+        let expected = candidate.backend.latency().get().map_or(expected, |(latency, at)| {
+            (count, sum) = (count + 1, sum + latency);
+            let passed = now_ms.wrapping_sub(at) as f32;
+            expected + (latency - expected) * (FADE_MS / (FADE_MS + passed))
         });
-        let cost = (expected * STEPS) as u64 * (u64::from(candidate.backend.in_flight()) + 1);
-        (candidate, cost)
-    });
-    least_requests::least(costs, &mut random)
+        u64::from((expected * STEPS) as u32) * (u64::from(candidate.backend.in_flight()) + 1)
+    };
+    let picked = least(candidates, cost, random);
+    let after = (sum / count as f32).to_bits();
+    if count > 0 && after != before {
+        mean.store(after, Relaxed);
+    }
+    picked
 }

@@ -7,35 +7,76 @@
 use std::sync::Arc;
 
 use super::candidates::{Candidate, Candidates};
-use crate::cluster::backend::Backend;
-use crate::cluster::chance::{mix, uniform};
+use crate::cluster::backend::{Backend, WEIGHT_PARTS};
+use crate::cluster::chance::{ln_uniform, mix};
 
 /// A backend may have this many percent of its fair share of the requests in flight.
 const LOAD_MAX_PERCENT: u64 = 125;
 
 pub(super) fn pick<'a>(candidates: &Candidates<'a>, key: u64) -> Option<&'a Arc<Backend>> {
-    let (mut in_flight, mut weights) = (1, 0);
-    for candidate in candidates.iter() {
-        in_flight += u64::from(candidate.backend.in_flight());
-        weights += u64::from(candidate.weight);
-    }
-    // in flight < LOAD_MAX_PERCENT / 100 * sum * weight / weights, rounded up
-    let has_room = |candidate: &Candidate<'a>| {
-        let share = LOAD_MAX_PERCENT * in_flight * u64::from(candidate.weight);
-        u64::from(candidate.backend.in_flight()) * 100 * weights < share
+    let owner = owner(candidates, key)?;
+    let fits = candidates.candidate(owner).is_some_and(|candidate| {
+        // A backend with less than its weight, in a slow start, may have lost the key to another one.
+        candidate.weight == owner.weight() * WEIGHT_PARTS && has_room(candidates, &candidate)
+    });
+    if fits { Some(owner) } else { next(candidates, key) }
+}
+
+/// Returns the backend with the highest score for its configured weight, candidate or not. When it is a candidate with its
+/// full weight, it has the highest score of all candidates too, because no other backend ever has more than its weight.
+fn owner<'a>(candidates: &Candidates<'a>, key: u64) -> Option<&'a Arc<Backend>> {
+    let (backends, hashes) = (candidates.members.backends(), candidates.members.hashes());
+    let numbers = hashes.iter().map(|hash| mix(key ^ hash));
+    let place = if candidates.members.have_equal_weights() {
+        // The order of the scores is that of the numbers. Equal numbers are as good as impossible.
+        numbers.zip(0..).max()?.1
+    } else {
+        let scores = numbers.zip(backends).map(|(number, backend)| score(number, backend.weight()));
+        scores.zip(0..).max_by(|(one, _), (other, _)| one.total_cmp(other))?.1
     };
-    let mut best: Option<(f64, &'a Arc<Backend>)> = None;
-    for candidate in candidates.iter().filter(has_room) {
-        let score = score(key, &candidate);
-        if best.is_none_or(|(highest, _)| score > highest) {
-            best = Some((score, candidate.backend));
-        }
+    backends.get::<usize>(place)
+}
+
+/// True when the candidate has less than its share of the requests in flight at all candidates, and this request:
+/// in flight < [`LOAD_MAX_PERCENT`] / 100 * sum * weight / weights, rounded up.
+fn has_room(candidates: &Candidates<'_>, candidate: &Candidate<'_>) -> bool {
+    let own = u64::from(candidate.backend.in_flight());
+    own == 0 || Load::of(candidates).leaves_room(candidate)
+}
+
+/// The load of all candidates.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    /// The requests in flight, with this one.
+    in_flight: u64,
+    weights: u64,
+}
+
+impl Load {
+    fn of(candidates: &Candidates<'_>) -> Load {
+        candidates.iter().fold(Load { in_flight: 1, weights: 0 }, |load, candidate| Load {
+            in_flight: load.in_flight + u64::from(candidate.backend.in_flight()),
+            weights: load.weights + u64::from(candidate.weight),
+        })
     }
+
+    fn leaves_room(&self, candidate: &Candidate<'_>) -> bool {
+        let share = LOAD_MAX_PERCENT * self.in_flight * u64::from(candidate.weight);
+        u64::from(candidate.backend.in_flight()) * 100 * self.weights < share
+    }
+}
+
+/// Returns the candidate with the highest score among those with room.
+fn next<'a>(candidates: &Candidates<'a>, key: u64) -> Option<&'a Arc<Backend>> {
+    let load = Load::of(candidates);
+    let fit = candidates.iter().filter(|candidate| load.leaves_room(candidate));
+    let scores = fit.map(|one| (score(mix(key ^ one.backend.hash()), one.weight), one.backend));
+    let best = scores.max_by(|(one, _), (other, _)| one.total_cmp(other));
     // Another worker may begin requests between the two passes. Then no backend may seem to have room.
     best.map(|(_, backend)| backend).or_else(|| candidates.iter().next().map(|candidate| candidate.backend))
 }
 
 /// Returns the logarithm of a uniform number, divided by the weight.
-fn score(key: u64, candidate: &Candidate<'_>) -> f64 {
-    uniform(mix(key ^ candidate.backend.hash())).ln() / f64::from(candidate.weight)
+fn score(number: u64, weight: u32) -> f64 {
+    ln_uniform(number) / f64::from(weight)
 }

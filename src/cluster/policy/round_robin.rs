@@ -34,11 +34,19 @@ pub(super) fn pick<'a>(candidates: &Candidates<'a>, clock: &AtomicU64) -> Option
 
 /// Returns the candidate whose turn has the earliest middle, with the start of the turn and its stride.
 fn next<'a>(candidates: &Candidates<'a>, now: u64) -> Option<(Candidate<'a>, u64, u64)> {
-    let turns = candidates.iter().map(|candidate| {
-        let stride = STRIDE / u64::from(candidate.weight);
+    let mut earliest: Option<(Candidate<'a>, u64, u64)> = None;
+    // The last weight and its stride: a division costs more than all the rest.
+    let (mut weight, mut stride) = (1, STRIDE);
+    for candidate in candidates.iter() {
+        if candidate.weight != weight {
+            (weight, stride) = (candidate.weight, STRIDE / u64::from(candidate.weight));
+        }
         // A backend that was away does not get the turns that it has missed, except for one.
         let start = candidate.backend.turn().load(Relaxed).max(now.saturating_sub(stride));
-        (candidate, start, stride)
-    });
-    turns.min_by_key(|(_, start, stride)| start + stride / 2)
+        let middle = start + stride / 2;
+        if earliest.is_none_or(|(_, start, stride)| middle < start + stride / 2) {
+            earliest = Some((candidate, start, stride));
+        }
+    }
+    earliest
 }
