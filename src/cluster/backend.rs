@@ -2,7 +2,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::backend_id::BackendId;
 use super::chance::hash;
@@ -10,6 +10,7 @@ use super::end::{AttemptEnd, Failure, Outcome};
 use super::health::active::{CheckState, Checked};
 use super::health::window::Window;
 use super::health::{Health, Phase};
+use super::idle_time::IdleTime;
 use super::latency::Latency;
 use super::picks::Exclusion;
 use super::queue::Slots;
@@ -40,6 +41,7 @@ pub struct Backend {
     failed: [AtomicU64; Failure::ALL.len()],
     window: Window,
     checked: Checked,
+    idle_time: IdleTime,
     cluster: Arc<ClusterState>,
 }
 
@@ -97,6 +99,7 @@ impl Backend {
             failed: Default::default(),
             window: Window::default(),
             checked: Checked::default(),
+            idle_time: IdleTime::default(),
             cluster: Arc::clone(cluster),
         }
     }
@@ -213,6 +216,23 @@ impl Backend {
         self.taken
             .fetch_update(SeqCst, SeqCst, |taken| (taken < cap || cap == 0).then_some(taken + 1))
             .is_ok()
+    }
+
+    /// Returns the time after which the backend closes a connection without a request, as learnt from such closes; None
+    /// when nothing is known.
+    pub fn idle_time(&self) -> Option<Duration> {
+        self.idle_time.learnt()
+    }
+
+    /// Notes that the backend has closed a connection that was idle for `idle`. `parked` is the number of connections that
+    /// are still parked; None when it is not known.
+    pub(super) fn note_idle_close(&self, idle: Duration, parked: Option<usize>, now: Instant) {
+        self.idle_time.note_close(idle, parked, self.cluster.ms(now));
+    }
+
+    /// Brings the learnt time up to date.
+    pub(super) fn settle_idle_time(&self, now: Instant) {
+        self.idle_time.settle(self.cluster.ms(now));
     }
 
     pub(super) fn latency(&self) -> &Latency {

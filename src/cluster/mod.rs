@@ -15,6 +15,7 @@ mod end;
 mod health;
 mod history;
 mod idle;
+mod idle_time;
 mod latency;
 mod members;
 mod outliers;
@@ -34,7 +35,7 @@ pub use health::SILENCES_MAX;
 pub use health::active::CheckState;
 pub use history::{History, Tried};
 #[doc(hidden)]
-pub use idle::IdlePool;
+pub use idle::{Freshness, IdlePool};
 pub use members::Members;
 pub use picks::{Considered, Exclusion, Picked};
 pub(crate) use queue::Entered;

@@ -174,6 +174,7 @@ impl Exchange {
         self.state.client_keeps =
             self.info.keep_alive && !cx.draining && !until_close && self.request.is_received();
         self.state.backend_keeps = head.keep_alive && head.framing != Framing::UntilClose;
+        self.state.kept_for = head.kept_for;
         rewrite::response(head, coding, self.persistence(), &cx.now.date, self.response.prefix());
         self.response.begin(head.framing, coding);
         self.state.started = true;

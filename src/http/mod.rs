@@ -13,6 +13,7 @@ mod error;
 mod fields;
 pub mod framing;
 pub mod head;
+mod keep_alive;
 mod list;
 mod method;
 mod request;
