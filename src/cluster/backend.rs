@@ -37,6 +37,8 @@ pub struct Backend {
     turn: AtomicU64,
     hash: u64,
     address: SocketAddr,
+    /// The value of the session cookie that names the backend.
+    cookie_value: u64,
     abandoned: AtomicU64,
     failed: [AtomicU64; Failure::ALL.len()],
     window: Window,
@@ -95,6 +97,7 @@ impl Backend {
             turn: AtomicU64::new(0),
             hash: hash(settings.address.to_string().as_bytes()),
             address: settings.address,
+            cookie_value: cluster.sticky.as_ref().map_or(0, |sticky| sticky.value(settings.address)),
             abandoned: AtomicU64::new(0),
             failed: Default::default(),
             window: Window::default(),
@@ -160,7 +163,15 @@ impl Backend {
     /// Returns the weight for a pick, in parts of 1/[`WEIGHT_PARTS`], or the reason why the backend may not be picked. In a
     /// panic, a backend that is ejected or down may be picked too.
     pub(super) fn weight_for(&self, now_ms: u64, panic: bool) -> Result<u32, Exclusion> {
-        let flags = self.flags.load(Relaxed);
+        self.weight_with(self.flags.load(Relaxed), now_ms, panic)
+    }
+
+    /// True when the backend takes a request of a session that it serves. Sessions go on while the backend is draining.
+    pub(super) fn takes_session(&self, now_ms: u64, panic: bool) -> bool {
+        self.weight_with(self.flags.load(Relaxed) & !DRAINING, now_ms, panic).is_ok()
+    }
+
+    fn weight_with(&self, flags: u32, now_ms: u64, panic: bool) -> Result<u32, Exclusion> {
         if flags != 0 {
             match flags {
                 _ if flags & REMOVED != 0 => return Err(Exclusion::Removed),
@@ -248,6 +259,15 @@ impl Backend {
         self.hash
     }
 
+    /// Returns the name and the value of the session cookie that names the backend; None without sticky sessions.
+    pub(crate) fn session_cookie(&self) -> Option<(&str, u64)> {
+        self.cluster.sticky.as_ref().map(|sticky| (sticky.name.as_str(), self.cookie_value))
+    }
+
+    pub(super) fn cookie_value(&self) -> u64 {
+        self.cookie_value
+    }
+
     pub(super) fn window(&self) -> &Window {
         &self.window
     }
@@ -261,7 +281,8 @@ impl Backend {
         self.flags.fetch_or(REMOVED, Relaxed);
     }
 
-    /// True when the backend gets no new requests, but ends its running requests.
+    /// True when the backend gets no new requests, but ends its running requests. Requests of its sticky sessions still
+    /// come.
     pub fn is_draining(&self) -> bool {
         self.flags.load(Relaxed) & DRAINING != 0
     }

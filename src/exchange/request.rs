@@ -48,6 +48,7 @@ impl Exchange {
             Decision::Forward(plan) => {
                 self.request.hold();
                 self.attempts.set_key(plan.key);
+                self.info.session = plan.session;
                 self.info.repeats_answers = plan.repeats_answers && self.info.repeatable;
                 self.begin(plan.start, cx);
             }

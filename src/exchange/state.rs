@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::app::{App, Client, Limits, Moment};
-use crate::cluster::{Attempt, Attempts, Freshness, Place};
+use crate::cluster::{Attempt, Attempts, Freshness, Place, Session};
 use crate::http::buffer::BufferPool;
 use crate::http::framing::Framing;
 use crate::http::head::{HeadScan, Method, RequestHead, Version};
@@ -77,6 +77,8 @@ pub(super) struct RequestInfo {
     pub(super) repeatable: bool,
     /// The request may be repeated after a response that says that the backend failed.
     pub(super) repeats_answers: bool,
+    /// What the response tells the client about its session.
+    pub(super) session: Session,
 }
 
 /// One request and its response. An exchange is reused for the next request of the same or of another client. An idle
@@ -359,6 +361,7 @@ impl RequestInfo {
         upgrade: false,
         repeatable: false,
         repeats_answers: false,
+        session: Session::Unchanged,
     };
 
     pub(super) fn new(head: &RequestHead<'_>) -> Self {
@@ -371,6 +374,7 @@ impl RequestInfo {
             // The framing says so before the body comes.
             repeatable: head.method.is_idempotent() && head.framing == Framing::None,
             repeats_answers: false,
+            session: Session::Unchanged,
         }
     }
 }
