@@ -65,7 +65,7 @@ fn response_rewrite(bencher: Bencher, message: Message) {
     let mut out = Vec::new();
     bencher.counter(BytesCount::of_slice(bytes)).bench_local(|| {
         out.clear();
-        rewrite::response(black_box(&head), Coding::Verbatim, Persistence::Implied, DATE, &mut out);
+        rewrite::response(black_box(&head), Coding::Verbatim, Persistence::Implied, DATE, None, &mut out);
         out.len()
     });
 }

@@ -24,8 +24,8 @@ pub struct Limits {
     pub response_timeout: Duration,
     /// Time to keep a client's connection without a request. Default: 60 s.
     pub idle_timeout: Duration,
-    /// Time to keep a backend connection without a request. It should be shorter than the time after which the backend
-    /// closes the connection, or else a request may meet a connection that is about to end. Default: 60 s.
+    /// Maximum time to keep a backend connection without a request. When a backend states a shorter time or closes
+    /// earlier, its connections are kept for less. Default: 60 s.
     pub backend_idle_timeout: Duration,
     /// A tunnel ends when no byte moves in any direction for this time. Default: 1 h.
     pub tunnel_timeout: Duration,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::cluster::{History, Permit, Start};
+use crate::cluster::{History, Permit, Session, Start};
 use crate::http::answer::Answer;
 use crate::http::head::RequestHead;
 
@@ -103,6 +103,8 @@ pub struct Plan {
     pub start: Start,
     /// The hash of the request's key, for the attempts that follow; None without a key.
     pub key: Option<u64>,
+    /// What the response tells the client about its session.
+    pub session: Session,
     /// True to repeat an idempotent request without a body whose answer is 502, 503 or 504.
     pub repeats_answers: bool,
     /// True to keep the client's X-Forwarded fields.

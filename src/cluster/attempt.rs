@@ -14,6 +14,10 @@ use super::queue::{Entered, Permit, Queue, Slots};
 /// each backend gets at most one failed connect per request.
 const ATTEMPTS_MAX: u32 = 3;
 
+/// A kept connection that the backend had already closed fails within this time: our bytes reach the backend, and its
+/// reset comes back. A later failure says that the backend has worked on the request.
+const STALE_WITHIN: Duration = Duration::from_millis(500);
+
 /// One attempt at one backend. The backend counts the attempt as in flight until the attempt ends. Every attempt ends
 /// exactly once: with its outcome, or as abandoned when the attempt is dropped.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Attempt {
     status: Option<u16>,
     first_byte: Option<Duration>,
     end: Option<AttemptEnd>,
+    /// The time for which the connection was idle before; None for a new connection.
+    idle: Option<Duration>,
     /// The permit of a cluster with a limit, held until the attempt ends; and the slots in use when the attempt began.
     permit: Option<Permit<Backend>>,
     in_flight: u32,
@@ -76,13 +82,14 @@ impl Attempt {
     ) -> Self {
         backend.count_start();
         let in_flight = if permit.is_some() { backend.slots_taken() } else { 0 };
-        let (status, first_byte, end) = (None, None, None);
+        let (status, first_byte, end, idle) = (None, None, None, None);
         Attempt {
             backend: Arc::clone(backend),
             started: now,
             status,
             first_byte,
             end,
+            idle,
             permit,
             in_flight,
             record,
@@ -92,6 +99,11 @@ impl Attempt {
     /// Returns the backend of the attempt, even after the end of the attempt.
     pub fn backend(&self) -> &Arc<Backend> {
         &self.backend
+    }
+
+    /// Records that the attempt uses a kept connection that was idle for `idle`.
+    pub(crate) fn note_reuse(&mut self, idle: Duration) {
+        self.idle = Some(idle);
     }
 
     /// Records that a byte of a response has arrived.
@@ -117,6 +129,13 @@ impl Attempt {
         self.backend.count_end(end);
         let outcome = Outcome { end, status: self.status, first_byte: self.first_byte };
         self.backend.note_end(outcome, self.started, self.in_flight, self.record, now);
+        if let Some(idle) = self.idle
+            && matches!(end, AttemptEnd::Failed(Failure::Reset | Failure::EndedEarly))
+            && self.first_byte.is_none()
+            && now.saturating_duration_since(self.started) <= STALE_WITHIN
+        {
+            self.backend.note_idle_close(idle, None, now);
+        }
         self.permit = None;
     }
 
@@ -357,6 +376,36 @@ mod tests {
         let first_byte = Some(Duration::from_millis(5));
         let outcome = Outcome { end: AttemptEnd::Answered, status: Some(503), first_byte };
         assert_eq!(attempt.outcome(), Some(outcome));
+    }
+
+    #[test]
+    fn a_kept_connection_that_fails_at_once_without_a_byte_teaches_the_idle_time() {
+        use AttemptEnd::{Abandoned, Answered, Failed};
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        // idle time in ms, a byte came, the end and its time in ms, true when the idle time is learnt
+        let cases = [
+            (Some(300), false, Failed(Failure::Reset), 20, true),
+            (Some(300), false, Failed(Failure::EndedEarly), 500, true),
+            (Some(300), false, Failed(Failure::Reset), 501, false),
+            (Some(300), true, Failed(Failure::Reset), 20, false),
+            (Some(300), false, Failed(Failure::ResponseTimeout), 20, false),
+            (Some(300), false, Answered, 20, false),
+            (Some(300), false, Abandoned, 20, false),
+            (None, false, Failed(Failure::Reset), 20, false),
+        ];
+        for (idle, byte, end, ms, learnt) in cases {
+            let backend = backend(start);
+            let mut attempt = Attempt::new(&backend, start);
+            idle.into_iter().for_each(|idle| attempt.note_reuse(Duration::from_millis(idle)));
+            if byte {
+                attempt.note_byte(at(10));
+            }
+            attempt.finish(end, at(ms));
+            backend.settle_idle_time(at(ms + 100));
+            let expected = learnt.then_some(Duration::from_millis(300));
+            assert_eq!(backend.idle_time(), expected, "{idle:?} {byte} {end:?} after {ms} ms");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -12,6 +12,7 @@ use super::end::{AttemptEnd, Failure, Outcome};
 use super::health::active::{CheckState, Checked};
 use super::health::window::Window;
 use super::health::{Health, Phase};
+use super::idle_time::IdleTime;
 use super::latency::Latency;
 use super::limit::{Limit, Sample};
 use super::picks::Exclusion;
@@ -40,6 +41,8 @@ pub struct Backend {
     id: BackendId,
     hash: u64,
     address: SocketAddr,
+    /// The value of the session cookie that names the backend.
+    cookie_value: u64,
     abandoned: AtomicU64,
     failed: [AtomicU64; Failure::ALL.len()],
     /// True when `cap` follows `limit`.
@@ -47,6 +50,7 @@ pub struct Backend {
     limit: Mutex<Limit>,
     window: Window,
     checked: Checked,
+    idle_time: IdleTime,
     cluster: Arc<ClusterState>,
 }
 
@@ -100,12 +104,14 @@ impl Backend {
             turn: AtomicU64::new(0),
             hash: hash(settings.address.to_string().as_bytes()),
             address: settings.address,
+            cookie_value: cluster.sticky.as_ref().map_or(0, |sticky| sticky.value(settings.address)),
             abandoned: AtomicU64::new(0),
             failed: Default::default(),
             adapts: AtomicBool::new(false),
             limit: Mutex::new(Limit::new(cluster.epoch)),
             window: Window::default(),
             checked: Checked::default(),
+            idle_time: IdleTime::default(),
             cluster: Arc::clone(cluster),
         };
         backend.set(settings);
@@ -175,7 +181,15 @@ impl Backend {
     /// Returns the weight for a pick, in parts of 1/[`WEIGHT_PARTS`], or the reason why the backend may not be picked. In a
     /// panic, a backend that is ejected or down may be picked too.
     pub(super) fn weight_for(&self, now_ms: u64, panic: bool) -> Result<u32, Exclusion> {
-        let flags = self.flags.load(Relaxed);
+        self.weight_with(self.flags.load(Relaxed), now_ms, panic)
+    }
+
+    /// True when the backend takes a request of a session that it serves. Sessions go on while the backend is draining.
+    pub(super) fn takes_session(&self, now_ms: u64, panic: bool) -> bool {
+        self.weight_with(self.flags.load(Relaxed) & !DRAINING, now_ms, panic).is_ok()
+    }
+
+    fn weight_with(&self, flags: u32, now_ms: u64, panic: bool) -> Result<u32, Exclusion> {
         if flags != 0 {
             match flags {
                 _ if flags & REMOVED != 0 => return Err(Exclusion::Removed),
@@ -240,6 +254,23 @@ impl Backend {
             .is_ok()
     }
 
+    /// Returns the time after which the backend closes a connection without a request, as learnt from such closes; None
+    /// when nothing is known.
+    pub fn idle_time(&self) -> Option<Duration> {
+        self.idle_time.learnt()
+    }
+
+    /// Notes that the backend has closed a connection that was idle for `idle`. `parked` is the number of connections that
+    /// are still parked; None when it is not known.
+    pub(super) fn note_idle_close(&self, idle: Duration, parked: Option<usize>, now: Instant) {
+        self.idle_time.note_close(idle, parked, self.cluster.ms(now));
+    }
+
+    /// Brings the learnt time up to date.
+    pub(super) fn settle_idle_time(&self, now: Instant) {
+        self.idle_time.settle(self.cluster.ms(now));
+    }
+
     pub(super) fn latency(&self) -> &Latency {
         &self.latency
     }
@@ -251,6 +282,15 @@ impl Backend {
     /// Returns the hash of the address.
     pub(super) fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// Returns the name and the value of the session cookie that names the backend; None without sticky sessions.
+    pub(crate) fn session_cookie(&self) -> Option<(&str, u64)> {
+        self.cluster.sticky.as_ref().map(|sticky| (sticky.name.as_str(), self.cookie_value))
+    }
+
+    pub(super) fn cookie_value(&self) -> u64 {
+        self.cookie_value
     }
 
     pub(super) fn window(&self) -> &Window {
@@ -266,7 +306,8 @@ impl Backend {
         self.flags.fetch_or(REMOVED, Relaxed);
     }
 
-    /// True when the backend gets no new requests, but ends its running requests.
+    /// True when the backend gets no new requests, but ends its running requests. Requests of its sticky sessions still
+    /// come.
     pub fn is_draining(&self) -> bool {
         self.flags.load(Relaxed) & DRAINING != 0
     }

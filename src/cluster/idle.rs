@@ -1,4 +1,7 @@
 //! A pool of connections to backends, kept for reuse.
+//!
+//! A connection is kept at most for the time that its backend has stated, less a margin, and for three quarters of the
+//! time that was learnt from the backend's closes.
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +18,20 @@ pub struct IdlePool<S> {
     max_per_backend: usize,
 }
 
+/// The kept connections that a request may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Any connection: the request may be repeated.
+    Any,
+    /// A connection that has been idle for at most half of the time for which it is kept. The request may not be
+    /// repeated, so the backend must not close the connection now.
+    Recent,
+}
+
+/// The margin below the time that a backend has stated: the response and the close need some time on their way. At most
+/// half of the stated time.
+const MARGIN: Duration = Duration::from_secs(1);
+
 /// The connections of one backend. The connection that is parked for the longest time is first.
 #[derive(Debug)]
 struct Kept<S> {
@@ -26,7 +43,21 @@ struct Kept<S> {
 struct Parked<S> {
     key: usize,
     since: Instant,
+    /// The time that the backend has stated, less the margin.
+    kept_for: Duration,
     stream: S,
+}
+
+impl<S> Parked<S> {
+    fn idle(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+}
+
+/// The time for which a connection may be kept because of what its backend does: three quarters of the learnt time. So
+/// the backend does not close the connection while a request is on its way.
+fn most_of(backend: &Backend) -> Duration {
+    backend.idle_time().map_or(Duration::MAX, |learnt| learnt * 3 / 4)
 }
 
 impl<S> IdlePool<S> {
@@ -36,9 +67,17 @@ impl<S> IdlePool<S> {
     }
 
     /// Keeps a connection. Returns a connection that the caller must close. If the backend was removed, it is this
-    /// connection. If the backend already has the maximum, it is the backend's oldest connection. For one backend,
-    /// `now` must not go backwards.
-    pub fn park(&mut self, backend: &Arc<Backend>, key: usize, stream: S, now: Instant) -> Option<S> {
+    /// connection. If the backend already has the maximum, it is the backend's oldest connection. `stated` is the time
+    /// for which the backend keeps the connection, if the backend has stated it. For one backend, `now` must not go
+    /// backwards.
+    pub fn park(
+        &mut self,
+        backend: &Arc<Backend>,
+        key: usize,
+        stream: S,
+        stated: Option<Duration>,
+        now: Instant,
+    ) -> Option<S> {
         if backend.is_removed() {
             return Some(stream);
         }
@@ -47,41 +86,75 @@ impl<S> IdlePool<S> {
             at
         });
         let parked = &mut self.backends[at].parked;
-        parked.push_back(Parked { key, since: now, stream });
+        let kept_for = stated.map_or(Duration::MAX, |stated| stated - MARGIN.min(stated / 2));
+        parked.push_back(Parked { key, since: now, kept_for, stream });
         let oldest = if parked.len() > self.max_per_backend { parked.pop_front() } else { None };
         oldest.map(|parked| parked.stream)
     }
 
-    /// Takes out the connection that was parked last. This connection is the least likely to be closed by the backend,
-    /// and the older connections can expire.
-    pub fn checkout(&mut self, backend: BackendId) -> Option<S> {
-        let at = self.position(backend).ok()?;
-        self.backends[at].parked.pop_back().map(|parked| parked.stream)
+    /// Takes out the connection that was parked last, with its idle time. This connection is the least likely to be closed
+    /// by the backend, and the older connections can expire. None when the connection has been idle for too long.
+    pub fn checkout(
+        &mut self,
+        backend: &Backend,
+        freshness: Freshness,
+        now: Instant,
+    ) -> Option<(S, Duration)> {
+        let at = self.position(backend.id()).ok()?;
+        let parked = &mut self.backends[at].parked;
+        let last = parked.back()?;
+        let most = last.kept_for.min(most_of(backend));
+        let most = if freshness == Freshness::Recent { most / 2 } else { most };
+        let idle = last.idle(now);
+        if idle > most {
+            return None;
+        }
+        parked.pop_back().map(|parked| (parked.stream, idle))
     }
 
-    /// Takes out the connection with this key if `is_dead` is true for it. Searches all parked connections; this is
-    /// rare, because few parked connections die.
-    pub fn remove_if(&mut self, key: usize, mut is_dead: impl FnMut(&mut S) -> bool) -> Option<S> {
-        self.backends
-            .iter_mut()
-            .find_map(|kept| {
-                let at = kept.parked.iter().position(|parked| parked.key == key)?;
-                if is_dead(&mut kept.parked[at].stream) { kept.parked.remove(at) } else { None }
-            })
-            .map(|parked| parked.stream)
+    /// Takes out the connection with this key if `is_dead` is true for it: its backend has closed it. Searches all parked
+    /// connections; this is rare, because few parked connections die.
+    pub fn remove_if(
+        &mut self,
+        key: usize,
+        now: Instant,
+        mut is_dead: impl FnMut(&mut S) -> bool,
+    ) -> Option<S> {
+        for Kept { backend, parked } in &mut self.backends {
+            let Some(at) = parked.iter().position(|parked| parked.key == key) else { continue };
+            if !is_dead(&mut parked[at].stream) {
+                return None;
+            }
+            let dead = parked.remove(at)?;
+            backend.note_idle_close(dead.idle(now), Some(parked.len()), now);
+            return Some(dead.stream);
+        }
+        None
     }
 
-    /// Takes out every connection that is parked for longer than `kept_for`, and all connections of removed backends.
-    pub fn expire(&mut self, now: Instant, kept_for: Duration) -> Vec<S> {
+    /// Notes that a connection that was taken out is closed by its backend.
+    pub fn note_dead(&self, backend: &Backend, idle: Duration, now: Instant) {
+        let parked = self.position(backend.id()).map_or(0, |at| self.backends[at].parked.len());
+        backend.note_idle_close(idle, Some(parked), now);
+    }
+
+    /// Takes out every connection that is parked for longer than `most` or than its own time, and all connections of
+    /// removed backends.
+    pub fn expire(&mut self, now: Instant, most: Duration) -> Vec<S> {
         let mut expired = Vec::new();
         for Kept { backend, parked } in &mut self.backends {
-            let count = match backend.is_removed() {
-                true => parked.len(),
-                false => {
-                    parked.partition_point(|parked| now.saturating_duration_since(parked.since) > kept_for)
+            backend.settle_idle_time(now);
+            let most = if backend.is_removed() { None } else { Some(most.min(most_of(backend))) };
+            let stays = |one: &Parked<S>| most.is_some_and(|most| one.idle(now) <= most.min(one.kept_for));
+            if parked.iter().all(stays) {
+                continue;
+            }
+            for one in std::mem::take(parked) {
+                match stays(&one) {
+                    true => parked.push_back(one),
+                    false => expired.push(one.stream),
                 }
-            };
-            expired.extend(parked.drain(..count).map(|parked| parked.stream));
+            }
         }
         self.backends.retain(|kept| !kept.backend.is_removed());
         expired
@@ -114,19 +187,23 @@ mod tests {
         std::array::from_fn(|_| Backend::alone(address, Instant::now()))
     }
 
+    fn checkout(pool: &mut IdlePool<&'static str>, backend: &Backend, now: Instant) -> Option<&'static str> {
+        pool.checkout(backend, Freshness::Any, now).map(|(stream, _)| stream)
+    }
+
     #[test]
     fn the_last_parked_comes_first_and_the_oldest_makes_room() {
         let now = Instant::now();
         let [first, second] = backends();
         let mut pool = IdlePool::new(2);
-        assert_eq!(pool.park(&first, 1, "a", now), None);
-        assert_eq!(pool.park(&first, 2, "b", now), None);
-        assert_eq!(pool.park(&second, 3, "other", now), None);
-        assert_eq!(pool.park(&first, 4, "c", now), Some("a"));
+        assert_eq!(pool.park(&first, 1, "a", None, now), None);
+        assert_eq!(pool.park(&first, 2, "b", None, now), None);
+        assert_eq!(pool.park(&second, 3, "other", None, now), None);
+        assert_eq!(pool.park(&first, 4, "c", None, now), Some("a"));
         assert_eq!(pool.len(), 3);
-        let out = [(); 3].map(|()| pool.checkout(first.id()));
+        let out = [(); 3].map(|()| checkout(&mut pool, &first, now));
         assert_eq!(out, [Some("c"), Some("b"), None]);
-        assert_eq!(pool.checkout(second.id()), Some("other"));
+        assert_eq!(checkout(&mut pool, &second, now), Some("other"));
         assert!(pool.is_empty());
     }
 
@@ -134,7 +211,7 @@ mod tests {
     fn a_pool_of_no_room_gives_back_what_it_gets() {
         let [backend] = backends();
         let mut pool = IdlePool::new(0);
-        assert_eq!(pool.park(&backend, 1, "a", Instant::now()), Some("a"));
+        assert_eq!(pool.park(&backend, 1, "a", None, Instant::now()), Some("a"));
         assert!(pool.is_empty());
     }
 
@@ -144,15 +221,15 @@ mod tests {
         let [first, second] = backends();
         let mut pool = IdlePool::new(8);
         for (key, stream) in [(10, "a"), (11, "b"), (12, "c")] {
-            assert_eq!(pool.park(&second, key, stream, now), None);
+            assert_eq!(pool.park(&second, key, stream, None, now), None);
         }
-        assert_eq!(pool.park(&first, 13, "d", now), None);
-        assert_eq!(pool.remove_if(10, |_| false), None);
+        assert_eq!(pool.park(&first, 13, "d", None, now), None);
+        assert_eq!(pool.remove_if(10, now, |_| false), None);
         let cases = [(11, Some("b")), (11, None), (13, Some("d")), (99, None), (10, Some("a"))];
         for (key, stream) in cases {
-            assert_eq!(pool.remove_if(key, |_| true), stream, "key {key}");
+            assert_eq!(pool.remove_if(key, now, |_| true), stream, "key {key}");
         }
-        assert_eq!(pool.checkout(second.id()), Some("c"));
+        assert_eq!(checkout(&mut pool, &second, now), Some("c"));
     }
 
     #[test]
@@ -164,7 +241,7 @@ mod tests {
         for (backend, stream, ms) in
             [(&first, "a", 0), (&second, "b", 5), (&first, "c", 10), (&second, "d", 15)]
         {
-            assert_eq!(pool.park(backend, 0, stream, at(ms)), None);
+            assert_eq!(pool.park(backend, 0, stream, None, at(ms)), None);
         }
         let cases: [(u64, &[&str]); 4] = [(0, &[]), (6, &["a", "b"]), (10, &[]), (16, &["c", "d"])];
         for (before, expired) in cases {
@@ -178,11 +255,88 @@ mod tests {
         let now = Instant::now();
         let [removed, stays] = backends();
         let mut pool = IdlePool::new(8);
-        assert_eq!(pool.park(&removed, 1, "a", now), None);
-        assert_eq!(pool.park(&stays, 2, "b", now), None);
+        assert_eq!(pool.park(&removed, 1, "a", None, now), None);
+        assert_eq!(pool.park(&stays, 2, "b", None, now), None);
         removed.remove();
-        assert_eq!(pool.park(&removed, 3, "c", now), Some("c"));
+        assert_eq!(pool.park(&removed, 3, "c", None, now), Some("c"));
         assert_eq!(pool.expire(now, Duration::from_secs(60)), ["a"]);
-        assert_eq!((pool.checkout(removed.id()), pool.checkout(stays.id())), (None, Some("b")));
+        assert_eq!((checkout(&mut pool, &removed, now), checkout(&mut pool, &stays, now)), (None, Some("b")));
+    }
+
+    #[test]
+    fn a_request_that_is_not_repeated_gets_a_recently_used_connection() {
+        use Freshness::{Any, Recent};
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        // Time that the backend states in seconds, idle time of the connection that it has closed in ms, idle time in ms,
+        // the request, true when the connection is used.
+        let cases = [
+            (None, None, 3_600_000, Recent, true),
+            (Some(5), None, 2000, Recent, true),
+            (Some(5), None, 2001, Recent, false),
+            (Some(5), None, 4000, Any, true),
+            (Some(5), None, 4001, Any, false),
+            (Some(1), None, 500, Any, true),
+            (Some(1), None, 251, Recent, false),
+            (Some(u64::MAX), None, 3_600_000, Recent, true),
+            (None, Some(400), 300, Any, true),
+            (None, Some(400), 301, Any, false),
+            (None, Some(400), 150, Recent, true),
+            (None, Some(400), 151, Recent, false),
+            (Some(5), Some(400), 151, Recent, false),
+            (Some(1), Some(4000), 251, Recent, false),
+        ];
+        for (stated, learnt, idle, freshness, used) in cases {
+            let backend = Backend::alone(SocketAddr::from(([127, 0, 0, 1], 80)), start);
+            if let Some(learnt) = learnt {
+                backend.note_idle_close(Duration::from_millis(learnt), Some(1), at(0));
+                backend.settle_idle_time(at(100));
+            }
+            let mut pool = IdlePool::new(8);
+            assert_eq!(pool.park(&backend, 1, "a", stated.map(Duration::from_secs), at(100)), None);
+            let idle = Duration::from_millis(idle);
+            let expected = used.then_some(("a", idle));
+            let found = pool.checkout(&backend, freshness, at(100) + idle);
+            assert_eq!(found, expected, "{stated:?} s, {learnt:?} ms, {idle:?}, {freshness:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_expires_at_its_own_time() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let [backend] = backends();
+        let mut pool = IdlePool::new(8);
+        for (stream, stated) in [("9 s", Some(9)), ("2 s", Some(2)), ("option", None)] {
+            assert_eq!(pool.park(&backend, 0, stream, stated.map(Duration::from_secs), at(0)), None);
+        }
+        let most = Duration::from_secs(60);
+        let cases: [(u64, &[&str]); 4] =
+            [(1000, &[]), (1001, &["2 s"]), (8001, &["9 s"]), (60_001, &["option"])];
+        for (ms, expired) in cases {
+            assert_eq!(pool.expire(at(ms), most), expired, "after {ms} ms");
+        }
+    }
+
+    #[test]
+    fn closes_of_the_backend_teach_its_pool() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let [backend] = [Backend::alone(SocketAddr::from(([127, 0, 0, 1], 80)), start)];
+        let mut pool = IdlePool::new(8);
+        for key in 0..3 {
+            assert_eq!(pool.park(&backend, key, "a", None, at(0)), None);
+        }
+        // One is closed in the pool, another is found dead when it is taken out.
+        assert_eq!(pool.remove_if(1, at(400), |_| true), Some("a"));
+        let (_, idle) = pool.checkout(&backend, Freshness::Any, at(420)).unwrap();
+        pool.note_dead(&backend, idle, at(420));
+        assert_eq!(backend.idle_time(), None);
+        assert_eq!(
+            pool.expire(at(600), Duration::from_secs(60)),
+            ["a"],
+            "older than three quarters of 400 ms"
+        );
+        assert_eq!(backend.idle_time(), Some(Duration::from_millis(400)));
     }
 }

@@ -15,6 +15,7 @@ mod end;
 mod health;
 mod history;
 mod idle;
+mod idle_time;
 mod latency;
 mod limit;
 mod members;
@@ -25,6 +26,7 @@ mod queue;
 mod retries;
 mod settings;
 mod state;
+mod sticky;
 
 pub use attempt::{Admission, Attempt, Start};
 pub(crate) use attempt::{Attempts, Next, Progress};
@@ -35,7 +37,7 @@ pub use health::SILENCES_MAX;
 pub use health::active::CheckState;
 pub use history::{History, Tried};
 #[doc(hidden)]
-pub use idle::IdlePool;
+pub use idle::{Freshness, IdlePool};
 pub use members::Members;
 pub use picks::{Considered, Exclusion, Picked};
 pub(crate) use queue::Entered;
@@ -44,6 +46,7 @@ pub use settings::{
     BackendSettings, Cap, CheckRequest, CheckSettings, ClusterSettings, HashKey, HealthSettings, Policy,
     RetrySettings, UnknownPolicy,
 };
+pub use sticky::{CookieName, InvalidSticky, Session, StickyKey, StickySettings};
 
 /// A slot of a backend with a limit.
 pub type Permit = queue::Permit<Backend>;
@@ -184,6 +187,26 @@ impl Cluster {
         Some(Start::Wait(Admission { queue, members, tried: history.tried.clone() }))
     }
 
+    /// Returns the name of the session cookie; None without sticky sessions.
+    pub fn session_cookie(&self) -> Option<&str> {
+        self.state.sticky.as_ref().map(|sticky| sticky.name.as_str())
+    }
+
+    /// Begins an attempt at the backend that a session cookie with this value names. None when the value names no backend,
+    /// or when the backend is out or full. Then the policy picks ([`Cluster::start`]). A full backend keeps the session.
+    pub fn resume(&self, members: &Members, value: Option<u64>, now: Instant) -> (Session, Option<Attempt>) {
+        let named = |value| members.backends().iter().find(|backend| backend.cookie_value() == value);
+        let candidates = self.candidates(members, History::NONE.tried, now);
+        let takes = |backend: &&Arc<Backend>| backend.takes_session(candidates.now_ms, candidates.panic);
+        let Some(backend) = value.and_then(named).filter(takes) else { return (Session::New, None) };
+        // A newcomer does not overtake those who wait.
+        let overtakes = self.queue.waiting() > 0;
+        match if overtakes { None } else { self.begin(candidates, backend, now) } {
+            Some(attempt) => (Session::At(backend.id()), Some(attempt)),
+            None => (Session::Unchanged, None),
+        }
+    }
+
     /// Begins an attempt at a backend that was not tried and that has room. The policy picks among the available
     /// backends. When no backend is available, or so few that the cluster is in a panic
     /// ([`HealthSettings::panic_percent`]), the policy picks among all backends. A failed attempt more costs less than an
@@ -226,14 +249,21 @@ impl Cluster {
         loop {
             let backend = self.choose(candidates, history)?;
             // Another worker may have taken the last slot. Then the policy chooses again.
-            let is_capped = backend.cap().is_some();
-            if is_capped && !backend.take_slot() {
-                continue;
+            if let Some(attempt) = self.begin(candidates, backend, now) {
+                return Some(attempt);
             }
-            let record = self.state.picks.are_watched().then(|| self.explain(candidates, backend));
-            let permit = is_capped.then(|| Permit::of(&self.queue, backend));
-            return Some(Attempt::with(backend, permit, record, now));
         }
+    }
+
+    /// Begins an attempt at this backend. None when it has no room.
+    fn begin(&self, candidates: Candidates<'_>, backend: &Arc<Backend>, now: Instant) -> Option<Attempt> {
+        let is_capped = backend.cap().is_some();
+        if is_capped && !backend.take_slot() {
+            return None;
+        }
+        let record = self.state.picks.are_watched().then(|| self.explain(candidates, backend));
+        let permit = is_capped.then(|| Permit::of(&self.queue, backend));
+        Some(Attempt::with(backend, permit, record, now))
     }
 
     /// Records a pick, before its attempt begins. Returns its number.
@@ -243,7 +273,9 @@ impl Cluster {
             let full = one.id() == picked.id();
             Candidates { full, ..candidates }.judge(one).map(|one| one.weight as f32 / WEIGHT_PARTS as f32)
         };
-        let panic = candidates.panic || judge(candidates, picked).is_err();
+        // A session goes to a draining backend without a panic.
+        let out = |reason| reason != Exclusion::Draining;
+        let panic = candidates.panic || judge(candidates, picked).is_err_and(out);
         let candidates = Candidates { panic, ..candidates };
         let backends = candidates.members.backends();
         let considered = backends.iter().map(|one| Considered {

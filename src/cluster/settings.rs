@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::sticky::StickySettings;
+use crate::http::cookie::is_token;
+
 /// The settings of one backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackendSettings {
@@ -55,6 +58,8 @@ pub struct ClusterSettings {
     pub retries: RetrySettings,
     /// Maximum requests that wait until a backend has room; the next one gets a 503. Default: 1024.
     pub waiting_max: usize,
+    /// Sticky sessions. Default: None.
+    pub sticky: Option<StickySettings>,
 }
 
 impl Default for ClusterSettings {
@@ -64,6 +69,7 @@ impl Default for ClusterSettings {
             health: HealthSettings::default(),
             retries: RetrySettings::default(),
             waiting_max: 1024,
+            sticky: None,
         }
     }
 }
@@ -261,9 +267,4 @@ impl FromStr for Policy {
         }
         Policy::ALL.into_iter().find(|policy| policy.to_string() == name).ok_or(UnknownPolicy)
     }
-}
-
-/// True for a name of a field or of a cookie (RFC 9110 section 5.6.2).
-fn is_token(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

@@ -10,6 +10,7 @@ use super::backend_id::BackendId;
 use super::picks::Picks;
 use super::retries::Retries;
 use super::settings::{ClusterSettings, HealthSettings, Policy};
+use super::sticky::StickySettings;
 
 /// What a backend asks about the others of its cluster. The members of the cluster answer.
 pub(super) trait Others: fmt::Debug + Send + Sync {
@@ -37,6 +38,7 @@ pub(crate) struct ClusterState {
     pub(super) retries: Retries,
     pub(super) repeats_answers: bool,
     pub(super) picks: Picks,
+    pub(super) sticky: Option<StickySettings>,
     /// The start of the window in which failed responses are counted, in milliseconds since the epoch.
     pub(super) window_since: Mutex<u64>,
     /// True when so few backends are available that all are used.
@@ -70,6 +72,7 @@ impl ClusterState {
             retries: Retries::new(settings.retries),
             repeats_answers: settings.retries.answers,
             picks: Picks::default(),
+            sticky: settings.sticky,
             window_since: Mutex::new(0),
             panics: AtomicBool::new(false),
             others: Mutex::new(None),

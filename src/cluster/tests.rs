@@ -247,3 +247,74 @@ fn a_removed_backend_is_not_picked_from_an_old_snapshot() {
         assert!(cluster.pick(&old, &History::NONE, now).is_none());
     }
 }
+
+#[test]
+fn a_session_goes_to_the_backend_that_its_cookie_names_while_this_backend_takes_it() {
+    let now = Instant::now();
+    let settings = |key: &str| ClusterSettings {
+        sticky: Some(StickySettings { name: "sid".parse().unwrap(), key: key.parse().unwrap() }),
+        ..ClusterSettings::default()
+    };
+    const KEY: &str = "00112233445566778899aabbccddeeff";
+    let members: Vec<_> = (0..3)
+        .map(|i| BackendSettings { cap: Some(Cap::Fixed(1)), ..SocketAddr::from(([127, 0, 0, 1], 9000 + i)).into() })
+        .collect();
+    let value = |cluster: &Cluster, place: usize| {
+        cluster.members().backends()[place].session_cookie().map(|(_, value)| value)
+    };
+    type Change = fn(&Cluster, Instant);
+    // What happens to the backend, true when the session goes there, true when the session ends.
+    let cases: [(&str, Change, bool, bool); 8] = [
+        ("nothing", |_, _| (), true, false),
+        ("ejected", |cluster, now| cluster.members().backends()[1].eject(now), false, true),
+        ("draining", |cluster, _| cluster.members().backends()[1].drain(true), true, false),
+        ("full", |cluster, _| assert!(cluster.members().backends()[1].take_slot()), false, false),
+        (
+            "draining and ejected",
+            |cluster, now| {
+                cluster.members().backends()[1].drain(true);
+                cluster.members().backends()[1].eject(now);
+            },
+            false,
+            true,
+        ),
+        (
+            "all are ejected",
+            |cluster, now| cluster.members().backends().iter().for_each(|backend| backend.eject(now)),
+            true,
+            false,
+        ),
+        ("removed", |cluster, _| cluster.replace(&[SocketAddr::from(([127, 0, 0, 1], 9000))]), false, true),
+        (
+            "moved in the list",
+            |cluster, _| {
+                let addresses = [9002, 9001].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+                cluster.replace(&addresses);
+            },
+            true,
+            false,
+        ),
+    ];
+    for (name, change, goes, ends) in cases {
+        let cluster = Cluster::with_settings(&members, settings(KEY), 1, now);
+        let cookie = value(&cluster, 1);
+        change(&cluster, now);
+        let (session, attempt) = cluster.resume(&cluster.members(), cookie, now);
+        let port = attempt.as_ref().map(|attempt| attempt.backend().address().port());
+        assert_eq!((port, session == Session::New), (goes.then_some(9001), ends), "{name}");
+        if let Some(attempt) = &attempt {
+            assert!(!session.begins_at(attempt.backend().id()), "{name}");
+            let others = cluster.members();
+            let mut others = others.backends().iter().filter(|one| one.id() != attempt.backend().id());
+            assert!(others.all(|other| session.begins_at(other.id())), "{name}");
+        }
+    }
+    let cluster = Cluster::with_settings(&members, settings(KEY), 1, now);
+    for unknown in [None, Some(0), value(&cluster, 1).map(|value| value ^ 1)] {
+        let (session, attempt) = cluster.resume(&cluster.members(), unknown, now);
+        assert!(attempt.is_none() && session == Session::New, "{unknown:?}");
+    }
+    let other_key = Cluster::with_settings(&members, settings("00112233445566778899aabbccddee00"), 1, now);
+    assert_ne!(value(&cluster, 1), value(&other_key, 1));
+    assert_eq!(value(&Cluster::with_settings(&members, settings(KEY), 2, now), 1), value(&cluster, 1));
+}

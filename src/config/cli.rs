@@ -10,7 +10,9 @@ use ipnet::IpNet;
 
 use super::error::ConfigError;
 use super::value::{CheckKind, HostPort, WrittenBackend, backend, check, network, number};
-use crate::cluster::{CheckSettings, ClusterSettings, HealthSettings, Policy, RetrySettings};
+use crate::cluster::{
+    CheckSettings, ClusterSettings, CookieName, HealthSettings, Policy, RetrySettings, StickyKey,
+};
 use crate::engine::EngineLimits;
 use crate::exchange::Limits;
 use crate::files::FilesLimits;
@@ -89,6 +91,14 @@ pub(super) struct BalanceArguments {
     /// hash:source, hash:path, hash:header=NAME, hash:cookie=NAME or first.
     #[arg(long, default_value_t, value_parser = Policy::from_str)]
     pub(super) policy: Policy,
+    /// Keep each client at its backend: a response names the backend in a cookie with this name, and later requests with
+    /// the cookie go to this backend while it works and has room.
+    #[arg(long, value_name = "NAME", requires = "sticky_key", value_parser = CookieName::from_str)]
+    pub(super) sticky: Option<CookieName>,
+    /// Secret that hides the addresses of the backends in the cookie of --sticky. With the same key, sessions survive a
+    /// restart, and several balancers share them.
+    #[arg(long, value_name = "HEX", requires = "sticky", value_parser = StickyKey::from_str)]
+    pub(super) sticky_key: Option<StickyKey>,
     /// Network of trusted proxies; repeat it for each network. Their Forwarded and X-Forwarded fields are kept. For all
     /// other clients these fields are removed, and X-Forwarded-For gets the client's address.
     #[arg(long, value_name = "CIDR", value_parser = network)]
@@ -238,7 +248,8 @@ pub(super) struct BackendLimitArguments {
     /// Time to keep an upgraded connection (such as a WebSocket) open without traffic.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().tunnel_timeout), value_parser = number)]
     pub(super) tunnel_timeout_ms: u64,
-    /// Time to keep a backend connection open without a request. It should be shorter than the idle time of the backend.
+    /// Maximum time to keep a backend connection open without a request. When a backend states a shorter time
+    /// (Keep-Alive: timeout=N) or closes earlier, its connections are kept for less.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().backend_idle_timeout),
           value_parser = number)]
     pub(super) backend_idle_timeout_ms: u64,

@@ -15,6 +15,7 @@ use super::error::ConfigError;
 use super::value::{CheckKind, HostPort, WrittenBackend};
 use crate::cluster::{
     BackendSettings, CheckRequest, CheckSettings, ClusterSettings, HealthSettings, Policy, RetrySettings,
+    StickySettings,
 };
 use crate::engine::{ConcurrencyLimit, Engine, EngineLimits, Pool, ReactorKind};
 use crate::exchange::Limits;
@@ -362,6 +363,11 @@ fn cluster(written: &BalanceArguments) -> Result<ClusterSettings, ConfigError> {
             answers: health.retry_answers,
         },
         waiting_max: within("--queue <N>", written.backend_limits.queue, QUEUE)? as usize,
+        sticky: written
+            .sticky
+            .clone()
+            .zip(written.sticky_key)
+            .map(|(name, key)| StickySettings { name, key }),
     })
 }
 

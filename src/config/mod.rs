@@ -112,6 +112,15 @@ mod tests {
     }
 
     #[test]
+    fn sessions_have_a_name_and_a_key() {
+        assert_eq!(balance("--demo").cluster.sticky, None);
+        let line = "--demo --sticky sid --sticky-key 00112233445566778899AABBCCDDEEFF";
+        let sticky = balance(line).cluster.sticky.unwrap();
+        let key = "00112233445566778899aabbccddeeff".parse();
+        assert_eq!((sticky.name.as_str(), Ok(sticky.key)), ("sid", key));
+    }
+
+    #[test]
     fn a_limit_of_requests_in_flight_is_taken_where_it_works() {
         for (line, concurrency) in [
             ("--max-in-flight-per-core 0", ConcurrencyLimit::Unlimited),
@@ -271,6 +280,18 @@ mod tests {
             (
                 "simulate --scenario equal --policy best",
                 "invalid value 'best' for '--policy <NAME|all>': expected one of round-robin, ",
+            ),
+            (
+                &format!("{demo} --sticky a --sticky-key 1"),
+                "invalid value '1' for '--sticky-key <HEX>': expected 32 hexadecimal digits, such as ",
+            ),
+            (
+                &format!("{demo} --sticky a=b"),
+                "invalid value 'a=b' for '--sticky <NAME>': expected the name of a cookie: ",
+            ),
+            (
+                &format!("{demo} --sticky a"),
+                "the following required arguments were not provided: --sticky-key <HEX>",
             ),
             (&format!("{demo} --polcy x"), "unexpected argument '--polcy' found"),
             (&format!("{demo} stray"), "unexpected argument 'stray' found"),

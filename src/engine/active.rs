@@ -4,23 +4,29 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::listener::is_exhausted;
 use super::pressure::{InFlight, PressureLimit};
 use super::stats::Counters;
 use super::transport::{Endpoint, Transport, is_temporary};
 use crate::app::Limits;
-use crate::cluster::{Backend, BackendId};
+use crate::cluster::{Backend, Freshness};
 use crate::exchange::{AttachError, Exchange, Interest, Keep, Side};
 use crate::http::buffer::BufferPool;
 
 /// The connections to backends that an engine makes and keeps.
 pub trait Backends<T> {
-    /// Takes out a kept connection to the backend. A connection with new bytes or an ended stream is closed, and
-    /// another connection is tried. The engine then reports the readiness of the returned connection to this client's
-    /// connection.
-    fn checkout(&self, backend: BackendId, client: &Endpoint<T>) -> Option<Endpoint<T>>;
+    /// Takes out a kept connection to the backend, with its idle time. A connection with new bytes or an ended stream is
+    /// closed, and another connection is tried. The engine then reports the readiness of the returned connection to this
+    /// client's connection.
+    fn checkout(
+        &self,
+        backend: &Backend,
+        freshness: Freshness,
+        client: &Endpoint<T>,
+        now: Instant,
+    ) -> Option<(Endpoint<T>, Duration)>;
 
     /// Begins a new connection for this client; true when the connection is established at once.
     ///
@@ -28,8 +34,9 @@ pub trait Backends<T> {
     /// The connection was refused, or the system cannot create a socket.
     fn connect(&self, address: SocketAddr, client: &Endpoint<T>) -> io::Result<(Endpoint<T>, bool)>;
 
-    /// Keeps a connection for another request.
-    fn park(&self, connection: Endpoint<T>, backend: &Arc<Backend>, now: Instant);
+    /// Keeps a connection for another request. `stated` is the time for which the backend keeps the connection, if the
+    /// backend has stated it.
+    fn park(&self, connection: Endpoint<T>, backend: &Arc<Backend>, stated: Option<Duration>, now: Instant);
 
     /// Closes a connection to a client or to a backend.
     fn close(&self, connection: Endpoint<T>);
@@ -117,9 +124,10 @@ impl<T: Transport> Active<T> {
         };
         let backend = attempt.backend();
         if !self.exchange.needs_new_connection()
-            && let Some(kept) = backends.checkout(backend.id(), client)
+            && let Some((kept, idle)) = backends.checkout(backend, self.exchange.freshness(), client, now)
         {
             counters.reused.add(1);
+            self.exchange.reuses(idle);
             self.set_backend(backends, kept);
             return Attached::Done(Ok(()));
         }
@@ -188,7 +196,7 @@ impl<T: Transport> Active<T> {
         let Some(connection) = self.take_backend(backends) else { return };
         match (keep, self.exchange.attempt()) {
             (Keep::Park, Some(attempt)) if connection.is_reusable() => {
-                backends.park(connection, attempt.backend(), now);
+                backends.park(connection, attempt.backend(), self.exchange.backend_kept_for(), now);
             }
             (Keep::Park, _) => backends.close_unused(connection),
             (Keep::Drop, _) => backends.close(connection),

@@ -82,7 +82,7 @@ impl EventLoop {
         self.wait(sink, busy);
         let now = sink.wake_up();
         sink.shared().counters(sink.worker()).wakeups.add(1);
-        self.take_events(sink);
+        self.take_events(sink, now);
         sink.sockets().pressure.tick(sink.sockets().milliseconds(now));
         while let Some(client) = { sink.sockets().timers.lock().take_due(now) } {
             rouse(sink, client);
@@ -124,7 +124,7 @@ impl EventLoop {
         }
     }
 
-    fn take_events(&mut self, sink: &mut impl Sink) {
+    fn take_events(&mut self, sink: &mut impl Sink, now: Instant) {
         for event in &self.events {
             match event.token() {
                 ALARM => {
@@ -144,7 +144,7 @@ impl EventLoop {
                                 self.waiting.push_back(client);
                             }
                         }
-                        Owner::Parked => sink.sockets().check_kept(fd),
+                        Owner::Parked => sink.sockets().check_kept(fd, now),
                         Owner::Nobody => {}
                     }
                 }

@@ -20,7 +20,7 @@ use super::readiness::Readiness;
 use super::table::{Slot, Table};
 use super::timers::Timers;
 use super::transport::{Socket, Tcp, TransformFactory};
-use crate::cluster::{Backend, BackendId, IdlePool};
+use crate::cluster::{Backend, Freshness, IdlePool};
 use crate::exchange::{Interest, Side};
 
 /// Maximum slots of a table. Linux allows a process a million descriptors by default.
@@ -140,14 +140,15 @@ impl<C: Default> Sockets<C> {
     /// Handles a poller's report about a kept connection. A connection without unread bytes stays: the report was about
     /// bytes that were already read. Otherwise the connection is closed, because it is dead or its backend has sent
     /// bytes without a request.
-    pub(super) fn check_kept(&self, fd: usize) {
-        let dead = self.kept.lock().remove_if(fd, |socket| !socket.is_quiet());
+    pub(super) fn check_kept(&self, fd: usize, now: Instant) {
+        let dead = self.kept.lock().remove_if(fd, now, |socket| !socket.is_quiet());
         if let Some(socket) = dead {
             self.close(socket);
         }
     }
 
-    /// Closes the kept connections that have been idle for longer than `most`, and those of removed backends.
+    /// Closes the kept connections that have been idle for longer than `most` or than their backend allows, and those of
+    /// removed backends.
     pub(super) fn close_expired(&self, now: Instant, most: Duration) {
         let expired = self.kept.lock().expire(now, most);
         expired.into_iter().for_each(|socket| self.close_unused(socket));
@@ -168,17 +169,24 @@ impl<C: Default> Sockets<C> {
 }
 
 impl<C: Default> Backends<Tcp> for Sockets<C> {
-    fn checkout(&self, backend: BackendId, client: &Socket) -> Option<Socket> {
+    fn checkout(
+        &self,
+        backend: &Backend,
+        freshness: Freshness,
+        client: &Socket,
+        now: Instant,
+    ) -> Option<(Socket, Duration)> {
         loop {
-            let mut socket = self.kept.lock().checkout(backend)?;
+            let (mut socket, idle) = self.kept.lock().checkout(backend, freshness, now)?;
             let slot = self.table.slot(socket.fd())?;
             slot.own(Owner::Client(client.fd()));
             let ready = Readiness::from_bits(slot.take_ready());
             let in_doubt = self.checks_kept || ready.contains(Readiness::READABLE);
             if !in_doubt || socket.is_quiet() {
                 socket.ready.insert(ready);
-                return Some(socket);
+                return Some((socket, idle));
             }
+            self.kept.lock().note_dead(backend, idle, now);
             self.close(socket);
         }
     }
@@ -190,7 +198,7 @@ impl<C: Default> Backends<Tcp> for Sockets<C> {
         Ok((socket, established))
     }
 
-    fn park(&self, mut socket: Socket, backend: &Arc<Backend>, now: Instant) {
+    fn park(&self, mut socket: Socket, backend: &Arc<Backend>, stated: Option<Duration>, now: Instant) {
         let fd = socket.fd();
         // A connection that never waited is not watched yet, and its end would not be noticed.
         let watched = self.watch(&mut socket, false).is_ok();
@@ -200,13 +208,13 @@ impl<C: Default> Backends<Tcp> for Sockets<C> {
         let oldest = {
             let mut kept = self.kept.lock();
             slot.own(Owner::Parked);
-            kept.park(backend, fd, socket, now)
+            kept.park(backend, fd, socket, stated, now)
         };
         if let Some(oldest) = oldest {
             self.close_unused(oldest);
         }
         if slot.take_ready() != 0 || may_have_bytes {
-            self.check_kept(fd);
+            self.check_kept(fd, now);
         }
     }
 

@@ -3,8 +3,9 @@
 use super::state::{Context, End, Exchange, Phase};
 use super::step::{CloseReason, Interest, Keep, Step};
 use crate::app::App;
-use crate::cluster::{AttemptEnd, Failure};
+use crate::cluster::{Attempt, AttemptEnd, Failure, Session};
 use crate::http::answer;
+use crate::http::cookie::SetCookie;
 use crate::http::framing::Framing;
 use crate::http::head::{FieldSlots, HeadScan, ResponseHead, Version};
 use crate::http::rewrite::{self, Coding, Persistence};
@@ -154,7 +155,7 @@ impl Exchange {
         // An HTTP/1.0 client gets no interim response (RFC 9110 section 15.2).
         if self.info.version == Version::Http11 && !repeated {
             let out = self.response.prefix();
-            rewrite::response(head, Coding::Verbatim, Persistence::Implied, &cx.now.date, out);
+            rewrite::response(head, Coding::Verbatim, Persistence::Implied, &cx.now.date, None, out);
         }
         if self.state.interims <= INTERIM_MAX { Ok(()) } else { Err(Invalid) }
     }
@@ -174,7 +175,10 @@ impl Exchange {
         self.state.client_keeps =
             self.info.keep_alive && !cx.draining && !until_close && self.request.is_received();
         self.state.backend_keeps = head.keep_alive && head.framing != Framing::UntilClose;
-        rewrite::response(head, coding, self.persistence(), &cx.now.date, self.response.prefix());
+        self.state.kept_for = head.kept_for;
+        let (persistence, date) = (self.persistence(), &cx.now.date);
+        let cookie = session_cookie(self.attempt.as_ref(), self.info.session, cx.client.encrypted);
+        rewrite::response(head, coding, persistence, date, cookie.as_ref(), self.response.prefix());
         self.response.begin(head.framing, coding);
         self.state.started = true;
     }
@@ -198,11 +202,31 @@ impl Exchange {
     }
 }
 
+/// Returns the cookie of a response that tells the client of its session.
+pub(super) fn session_cookie(
+    attempt: Option<&Attempt>,
+    session: Session,
+    encrypted: bool,
+) -> Option<SetCookie<'_>> {
+    if session == Session::Unchanged {
+        return None;
+    }
+    let backend = attempt.map(Attempt::backend).filter(|backend| session.begins_at(backend.id()))?;
+    let (name, value) = backend.session_cookie()?;
+    Some(SetCookie { name, value, secure: encrypted })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::Instant;
+
     use super::super::Side;
     use super::super::tests::{GET, POST, Rig};
     use super::*;
+    use crate::cluster::{Cluster, ClusterSettings, StickySettings};
+    use crate::router::Router;
 
     const HALF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
 
@@ -216,6 +240,45 @@ mod tests {
         let counts = rig.backends()[0].counts();
         assert_eq!((counts.started, counts.answered), (1, 1));
         assert!(rig.sent(Side::Client).ends_with("\r\n\r\nok"));
+    }
+
+    #[test]
+    fn the_final_response_of_a_new_session_has_a_cookie() {
+        let start = Instant::now();
+        let key = "00112233445566778899aabbccddeeff".parse().unwrap();
+        let sticky = Some(StickySettings { name: "sid".parse().unwrap(), key });
+        let settings = ClusterSettings { sticky, ..ClusterSettings::default() };
+        let backends = [1, 2].map(|host| SocketAddr::from(([127, 0, 0, host], 9000)).into());
+        let router = Router::new(Cluster::with_settings(&backends, settings, 1, start));
+        let mut rig = Rig::over(Arc::new(router), start);
+        let mut cookie = String::new();
+        for begins in [true, false] {
+            rig.read(
+                Side::Client,
+                format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n").as_bytes(),
+            );
+            assert_eq!(rig.step(), Step::Attach);
+            rig.exchange.attached(Ok(()));
+            rig.step();
+            assert!(rig.sent(Side::Backend).contains(&format!("\r\nCookie: {cookie}\r\n")));
+            rig.step();
+            rig.read(Side::Backend, b"HTTP/1.1 103 Early Hints\r\n\r\n");
+            rig.step();
+            assert_eq!(rig.sent(Side::Client), "HTTP/1.1 103 Early Hints\r\n\r\n");
+            rig.read(Side::Backend, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            rig.step();
+            let head = rig.sent(Side::Client);
+            let set = head.lines().find_map(|line| line.strip_prefix("Set-Cookie: "));
+            assert_eq!(set.is_some(), begins, "{head}");
+            let (name, value) = rig.exchange.attempt().unwrap().backend().session_cookie().unwrap();
+            cookie = format!("{name}={value:016x}");
+            assert!(set.is_none_or(|set| set == format!("{cookie}; Path=/; HttpOnly; SameSite=Lax")));
+            for encrypted in [false, true] {
+                let set = session_cookie(rig.exchange.attempt(), Session::New, encrypted);
+                assert_eq!(set.map(|set| set.secure), Some(encrypted));
+            }
+            rig.step();
+        }
     }
 
     #[test]

@@ -7,7 +7,6 @@ use super::step::{AttachError, CloseReason, Interest, Keep, Step};
 use crate::app::{App, Decision};
 use crate::cluster::{AttemptEnd, Entered, Failure, Next, Permit, Place, Progress, Start};
 use crate::http::answer;
-use crate::http::framing::Framing;
 use crate::http::head::FieldSlots;
 use crate::http::rewrite::{self, Coding};
 
@@ -49,9 +48,8 @@ impl Exchange {
             Decision::Forward(plan) => {
                 self.request.hold();
                 self.attempts.set_key(plan.key);
-                // Only a request without a body: its framing says so before the body comes.
-                let repeatable = self.info.method.is_idempotent() && framing == Framing::None;
-                self.info.repeats_answers = plan.repeats_answers && repeatable;
+                self.info.session = plan.session;
+                self.info.repeats_answers = plan.repeats_answers && self.info.repeatable;
                 self.begin(plan.start, cx);
             }
             Decision::Answer(answer) => self.respond(answer, cx),

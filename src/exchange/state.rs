@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::app::{App, Client, Limits, Moment};
-use crate::cluster::{Attempt, Attempts, Place};
+use crate::cluster::{Attempt, Attempts, Freshness, Place, Session};
 use crate::http::buffer::BufferPool;
 use crate::http::framing::Framing;
 use crate::http::head::{HeadScan, Method, RequestHead, Version};
@@ -73,8 +73,12 @@ pub(super) struct RequestInfo {
     /// The client sent `Expect: 100-continue`, and no 100 was sent yet.
     pub(super) awaits_continue: bool,
     pub(super) upgrade: bool,
+    /// The method is idempotent, and there is no body.
+    pub(super) repeatable: bool,
     /// The request may be repeated after a response that says that the backend failed.
     pub(super) repeats_answers: bool,
+    /// What the response tells the client about its session.
+    pub(super) session: Session,
 }
 
 /// One request and its response. An exchange is reused for the next request of the same or of another client. An idle
@@ -124,6 +128,8 @@ pub(super) struct ExchangeState {
     /// The head of the final response is on its way to the client.
     pub(super) started: bool,
     pub(super) backend_keeps: bool,
+    /// The time for which the backend keeps the connection without a request, if the backend has stated it.
+    pub(super) kept_for: Option<Duration>,
     pub(super) client_keeps: bool,
     pub(super) tunnel: bool,
     /// The sides of a tunnel that were shut down for writing, by [`Side`].
@@ -263,6 +269,26 @@ impl Exchange {
         self.attempt.as_ref()
     }
 
+    /// Returns the time for which the backend keeps its connection without a request, if its response has stated it.
+    pub fn backend_kept_for(&self) -> Option<Duration> {
+        self.state.kept_for
+    }
+
+    /// Returns the kept connections that the request may use. A request with a body counts as one that may not be
+    /// repeated, because the body may be too large to be kept.
+    pub fn freshness(&self) -> Freshness {
+        match self.info.repeatable {
+            true => Freshness::Any,
+            false => Freshness::Recent,
+        }
+    }
+
+    /// Reports that the connection for [`Step::Attach`](super::Step::Attach) is a kept connection that was idle for
+    /// `idle`. Call it before [`attached`](Exchange::attached).
+    pub fn reuses(&mut self, idle: Duration) {
+        self.attempt.iter_mut().for_each(|attempt| attempt.note_reuse(idle));
+    }
+
     /// True when the attempt needs a new connection. Then the engine must not use a kept connection.
     pub fn needs_new_connection(&self) -> bool {
         self.attempts.need_new_connection()
@@ -333,7 +359,9 @@ impl RequestInfo {
         keep_alive: false,
         awaits_continue: false,
         upgrade: false,
+        repeatable: false,
         repeats_answers: false,
+        session: Session::Unchanged,
     };
 
     pub(super) fn new(head: &RequestHead<'_>) -> Self {
@@ -343,7 +371,10 @@ impl RequestInfo {
             keep_alive: head.keep_alive,
             awaits_continue: head.expects_continue && head.framing != Framing::None,
             upgrade: head.upgrade,
+            // The framing says so before the body comes.
+            repeatable: head.method.is_idempotent() && head.framing == Framing::None,
             repeats_answers: false,
+            session: Session::Unchanged,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Decisions about a tunnel: two streams after a 101 (RFC 9110 section 7.8).
 
+use super::relay::session_cookie;
 use super::state::{Context, Exchange};
 use super::step::{CloseReason, Side, Step};
 use crate::app::App;
@@ -18,8 +19,9 @@ impl Exchange {
         if !self.info.upgrade || !self.request.is_received() {
             return None;
         }
-        let out = self.response.prefix();
-        rewrite::response(head, Coding::Verbatim, Persistence::Upgrade, &cx.now.date, out);
+        let cookie = session_cookie(self.attempt.as_ref(), self.info.session, cx.client.encrypted);
+        let (out, date) = (self.response.prefix(), &cx.now.date);
+        rewrite::response(head, Coding::Verbatim, Persistence::Upgrade, date, cookie.as_ref(), out);
         self.request.begin(Framing::UntilClose, Coding::Verbatim);
         self.response.begin(Framing::UntilClose, Coding::Verbatim);
         (self.state.tunnel, self.state.started, self.state.client_keeps) = (true, true, false);

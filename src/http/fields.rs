@@ -164,6 +164,8 @@ pub(super) struct FieldSummary<'b> {
     several_hosts: bool,
     pub(super) framing: FramingFields,
     pub(super) connection: ConnectionOptions,
+    /// The value of the last Keep-Alive field.
+    pub(super) keep_alive: Option<&'b [u8]>,
     options: usize,
     expect: Option<&'b [u8]>,
     pub(super) upgrade: bool,
@@ -185,6 +187,7 @@ impl<'b> FieldSummary<'b> {
                     summary.expect = summary.expect.filter(|e| !is_continue(e)).or(Some(field.value));
                 }
                 Name::Host => summary.several_hosts |= summary.host.replace(field.value).is_some(),
+                Name::KeepAlive => summary.keep_alive = Some(field.value),
                 Name::MaxForwards => {
                     summary.several_max_forwards |= summary.max_forwards.replace(field.value).is_some();
                 }

@@ -4,7 +4,8 @@ pub mod answer;
 pub mod buffer;
 #[doc(hidden)]
 pub mod chunks;
-pub(crate) mod cookie;
+#[doc(hidden)]
+pub mod cookie;
 #[cfg(test)]
 #[path = "../../tests/corpus/mod.rs"]
 mod corpus;
@@ -13,6 +14,7 @@ mod error;
 mod fields;
 pub mod framing;
 pub mod head;
+mod keep_alive;
 mod list;
 mod method;
 mod request;

@@ -1,8 +1,11 @@
 //! The meaning of a response head.
 
+use std::time::Duration;
+
 use super::error::HeadError;
 use super::fields::{ConnectionOptions, FIELDS_MAX, FieldSummary, Fields, Name};
 use super::framing::Framing;
+use super::keep_alive;
 use super::method::{Method, Version};
 
 /// A valid response head.
@@ -25,6 +28,8 @@ pub struct ResponseHead<'b> {
     pub connection: ConnectionOptions,
     /// True when the connection can be used again after this response.
     pub keep_alive: bool,
+    /// The time for which the backend keeps the connection without a request, if a Keep-Alive field states it.
+    pub kept_for: Option<Duration>,
     /// The fields in the order in which they were received.
     pub fields: Fields<'b>,
 }
@@ -46,6 +51,8 @@ impl<'b> ResponseHead<'b> {
         let names = &mut names[..lines.len()];
         let summary = FieldSummary::collect(lines, names)?;
         let framing = summary.framing.response(version, status, request_method)?;
+        let kept_for = summary.keep_alive.and_then(keep_alive::kept_for);
+        let keeps = summary.keeps_alive(version) && kept_for != Some(Duration::ZERO);
         Ok(ResponseHead {
             len,
             status,
@@ -54,7 +61,8 @@ impl<'b> ResponseHead<'b> {
             framing,
             content_length: summary.framing.length(),
             connection: summary.connection,
-            keep_alive: summary.keeps_alive(version) && framing != Framing::UntilClose,
+            keep_alive: keeps && framing != Framing::UntilClose,
+            kept_for,
             fields: Fields { lines, names },
         })
     }

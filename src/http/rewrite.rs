@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::net::IpAddr;
 
+use super::cookie::SetCookie;
 use super::digits;
 use super::fields::{Field, Fields, Name, upgrade_protocols};
 use super::framing::Framing;
@@ -127,12 +128,13 @@ impl Persistence {
 }
 
 /// Appends the response head for the client to `out`. A response without Date gets `date`, the current time (RFC 9110
-/// section 6.6.1). No field is added to an interim response (1xx).
+/// section 6.6.1). `cookie` begins a session. No other field is added to an interim response (1xx).
 pub fn response(
     head: &ResponseHead<'_>,
     coding: Coding,
     persistence: Persistence,
     date: &[u8; 29],
+    cookie: Option<&SetCookie<'_>>,
     out: &mut Vec<u8>,
 ) {
     out.reserve(head.len + ADDED_BYTES);
@@ -173,6 +175,9 @@ pub fn response(
         }
         framing(response_framing(head, coding), out);
         via(head.version, out);
+    }
+    if let Some(cookie) = cookie {
+        cookie.write(out);
     }
     if demands_upgrade {
         out.extend_from_slice(Persistence::Upgrade.line());
@@ -295,7 +300,7 @@ mod tests {
     fn sent_back(text: &str, asked: Method, coding: Coding, persistence: Persistence) -> String {
         let (mut slots, mut out) = (FieldSlots::new(), Vec::new());
         let head = HeadScan::default().response(text.as_bytes(), asked, &HeadLimits::default(), &mut slots);
-        response(&head.unwrap().unwrap(), coding, persistence, DATE, &mut out);
+        response(&head.unwrap().unwrap(), coding, persistence, DATE, None, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -562,6 +567,40 @@ mod tests {
         }
         for status in ["100 Continue", "103 Early Hints"] {
             assert_eq!(back(&format!("HTTP/1.1 {status}\r\n\r\n")), format!("HTTP/1.1 {status}\r\n\r\n"));
+        }
+    }
+
+    #[test]
+    fn a_response_that_begins_a_session_gets_a_cookie() {
+        let cookie = SetCookie { name: "a", value: 1, secure: false };
+        let line = "Set-Cookie: a=0000000000000001; Path=/; HttpOnly; SameSite=Lax\r\n";
+        let cases = [
+            (
+                "HTTP/1.1 200 OK\r\nDate: b\r\nSet-Cookie: b=c\r\n\r\n",
+                Persistence::Close,
+                format!(
+                    "HTTP/1.1 200 OK\r\nDate: b\r\nSet-Cookie: b=c\r\nVia: 1.1 neraca\r\n{line}Connection: close\r\n\r\n"
+                ),
+            ),
+            (
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\n\r\n",
+                Persistence::Upgrade,
+                format!(
+                    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\n{line}Connection: upgrade\r\n\r\n"
+                ),
+            ),
+        ];
+        for (text, persistence, expected) in cases {
+            let (mut slots, mut out) = (FieldSlots::new(), Vec::new());
+            let head = HeadScan::default().response(
+                text.as_bytes(),
+                Method::Get,
+                &HeadLimits::default(),
+                &mut slots,
+            );
+            let head = head.unwrap().unwrap();
+            response(&head, Coding::Verbatim, persistence, DATE, Some(&cookie), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
 

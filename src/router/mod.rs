@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::app::{App, Client, Decision, Moment, Plan};
-use crate::cluster::{Cluster, HashKey, History, Members, Permit, Policy, Start, chance};
+use crate::cluster::{Cluster, HashKey, History, Members, Permit, Policy, Session, Start, chance};
 use crate::exchange::Reason;
 use crate::http::answer;
 use crate::http::cookie;
@@ -81,10 +81,18 @@ impl App for Router {
             return Decision::Answer(answer::to_last_hop(head.method));
         }
         let key = self.key(head, client);
-        match self.start(view, &History::with_key(key), &mut None, now) {
+        let (session, resumed) = match self.cluster.session_cookie() {
+            None => (Session::Unchanged, None),
+            Some(name) => {
+                let value = cookie::value(head.fields, name).and_then(cookie::number);
+                self.cluster.resume(view, value, now.instant)
+            }
+        };
+        let start = resumed.map(Start::Attempt);
+        match start.or_else(|| self.start(view, &History::with_key(key), &mut None, now)) {
             Some(start) => {
                 let repeats_answers = self.cluster.repeats_answers();
-                Decision::Forward(Plan { start, key, repeats_answers, trusted: client.is_trusted() })
+                Decision::Forward(Plan { start, key, session, repeats_answers, trusted: client.is_trusted() })
             }
             None => Decision::Answer(Reason::NoBackend.answer()),
         }

@@ -1,8 +1,12 @@
 //! Backends that do as the test says.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use smol::future::FutureExt;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpListener as AsyncListener;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -122,6 +126,62 @@ async fn reply_to(
                 }
             };
             if stream.write_all(response).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A backend that closes each connection after some time without a request. It lives as long as the process.
+#[derive(Debug, Clone)]
+pub(crate) struct Closing {
+    pub(crate) address: SocketAddr,
+    /// How often each request line came.
+    pub(crate) seen: Arc<Mutex<HashMap<String, u32>>>,
+}
+
+impl Closing {
+    /// `idle` is the time of the n-th wait. For `window` before it closes, the backend does not read: requests that come
+    /// then are lost, as are those that cross a close on a network with this round-trip time.
+    pub(crate) fn start(idle: fn(u64) -> Duration, window: Duration) -> Self {
+        let listener = smol::block_on(AsyncListener::bind("127.0.0.1:0")).unwrap();
+        let (address, seen) = (listener.local_addr().unwrap(), Arc::default());
+        let backend = Closing { address, seen };
+        let own = backend.clone();
+        std::thread::spawn(move || {
+            let executor = smol::LocalExecutor::new();
+            smol::block_on(executor.run(async {
+                let waits = std::rc::Rc::new(std::cell::Cell::new(0));
+                while let Ok((stream, _)) = listener.accept().await {
+                    let (own, waits) = (own.clone(), std::rc::Rc::clone(&waits));
+                    let next = move || {
+                        waits.set(waits.get() + 1);
+                        idle(waits.get())
+                    };
+                    executor.spawn(async move { own.serve(stream, next, window).await }).detach();
+                }
+            }));
+        });
+        backend
+    }
+
+    async fn serve(&self, mut stream: smol::net::TcpStream, next: impl Fn() -> Duration, window: Duration) {
+        let mut part = [0; 2048];
+        loop {
+            let read = async { stream.read(&mut part).await.unwrap_or(0) };
+            let idle = async {
+                smol::Timer::after(next()).await;
+                0
+            };
+            let n = read.or(idle).await;
+            if n == 0 {
+                smol::Timer::after(window).await;
+                return;
+            }
+            let text = String::from_utf8_lossy(&part[..n]);
+            let line = text.lines().next().unwrap_or_default().to_owned();
+            *self.seen.lock().entry(line).or_default() += 1;
+            if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.is_err() {
                 return;
             }
         }

@@ -94,7 +94,7 @@ fn check_response(input: &Input<'_>) {
         Framing::Chunked if input.flags & 1 == 1 => Coding::Dechunk,
         _ => Coding::Verbatim,
     };
-    rewrite::response(&before, coding, persistence, DATE, &mut out);
+    rewrite::response(&before, coding, persistence, DATE, None, &mut out);
     let lines = lines(&out);
     for name in NEVER_PASSED_ON {
         assert!(name == "http2-settings" || values(&lines, name).is_empty(), "{name} is passed on");

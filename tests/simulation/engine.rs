@@ -127,7 +127,7 @@ impl<A: App> Engine<A> {
     }
 
     /// Takes the events of some sockets. True when some socket has events.
-    pub fn poll(&mut self, pace: &mut Pace) -> bool {
+    pub fn poll(&mut self, pace: &mut Pace, now: Instant) -> bool {
         let mut any = false;
         for wire in self.ports.wires() {
             let mut socket = wire.socket();
@@ -138,7 +138,7 @@ impl<A: App> Engine<A> {
             if pace.happens(70) {
                 let (fd, events) = (socket.fd, socket.take_events());
                 drop(socket);
-                if let Some(client) = self.ports.announce(fd, events) {
+                if let Some(client) = self.ports.announce(fd, events, now) {
                     self.schedule(client, false);
                 }
             }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use neraca::cluster::{Backend, BackendId, IdlePool};
+use neraca::cluster::{Backend, Freshness, IdlePool};
 use neraca::engine::driver::{Backends, Endpoint, Layered, PressureLimit, Readiness, Transport};
 use neraca::exchange::{AttachError, Side};
 
@@ -133,7 +133,7 @@ impl Ports {
     }
 
     /// Notes the events of a descriptor. Returns the client's descriptor that is to run.
-    pub fn announce(&self, fd: usize, events: Readiness) -> Option<usize> {
+    pub fn announce(&self, fd: usize, events: Readiness, now: Instant) -> Option<usize> {
         let owner = {
             let mut entries = self.entries.borrow_mut();
             entries[fd].ready.insert(events);
@@ -142,7 +142,7 @@ impl Ports {
         match owner {
             Owner::Client(client) => Some(client),
             Owner::Parked => {
-                self.drop_parked(fd);
+                self.drop_parked(fd, now);
                 None
             }
             Owner::Nobody => None,
@@ -179,8 +179,8 @@ impl Ports {
         assert!(self.pool.borrow().is_empty(), "a parked connection does not expire");
     }
 
-    fn drop_parked(&self, fd: usize) {
-        let dead = self.pool.borrow_mut().remove_if(fd, |socket| !is_quiet(socket));
+    fn drop_parked(&self, fd: usize, now: Instant) {
+        let dead = self.pool.borrow_mut().remove_if(fd, now, |socket| !is_quiet(socket));
         if let Some(socket) = dead {
             self.trace.note("pool", "dead", fd, 0);
             self.close(socket);
@@ -212,9 +212,15 @@ fn is_quiet(socket: &mut Socket) -> bool {
 }
 
 impl Backends<SimLine> for Ports {
-    fn checkout(&self, backend: BackendId, client: &Socket) -> Option<Socket> {
+    fn checkout(
+        &self,
+        backend: &Backend,
+        freshness: Freshness,
+        client: &Socket,
+        now: Instant,
+    ) -> Option<(Socket, Duration)> {
         self.count_attach();
-        let mut socket = self.pool.borrow_mut().checkout(backend)?;
+        let (mut socket, idle) = self.pool.borrow_mut().checkout(backend, freshness, now)?;
         let fd = socket.transport.inner().fd();
         // The poller has told the pool of every event that it took.
         let quiet =
@@ -233,7 +239,7 @@ impl Backends<SimLine> for Ports {
         }
         conn.dies = dies;
         drop(conns);
-        Some(socket)
+        Some((socket, idle))
     }
 
     fn connect(&self, address: SocketAddr, client: &Socket) -> io::Result<(Socket, bool)> {
@@ -272,7 +278,7 @@ impl Backends<SimLine> for Ports {
         Ok((socket, established))
     }
 
-    fn park(&self, socket: Socket, backend: &Arc<Backend>, now: Instant) {
+    fn park(&self, socket: Socket, backend: &Arc<Backend>, stated: Option<Duration>, now: Instant) {
         let fd = socket.transport.inner().fd();
         assert!(!socket.transport.inner().wire().socket().shut, "parked behind an end");
         assert!(!socket.has_ended(), "parked with a known end");
@@ -280,14 +286,14 @@ impl Backends<SimLine> for Ports {
         self.trace.note("pool", "park", fd, 0);
         self.own(fd, Owner::Parked);
         let may_have_bytes = socket.ready.contains(Readiness::READABLE);
-        let oldest = self.pool.borrow_mut().park(backend, fd, socket, now);
+        let oldest = self.pool.borrow_mut().park(backend, fd, socket, stated, now);
         if let Some(oldest) = oldest {
             self.trace.note("pool", if backend.is_removed() { "removed" } else { "full" }, fd, 0);
             self.close_unused(oldest);
         }
         if self.is_ready(fd) || may_have_bytes {
             self.take_ready(fd);
-            self.drop_parked(fd);
+            self.drop_parked(fd, now);
         }
     }
 

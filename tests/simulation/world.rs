@@ -283,7 +283,7 @@ impl<A: App> World<A> {
             if self.happened == self.plot.events.len() && self.engine.is_empty() {
                 return;
             }
-            let mut busy = self.engine.poll(&mut self.pace);
+            let mut busy = self.engine.poll(&mut self.pace, self.now);
             busy |= self.engine.run(&mut self.pace, self.now);
             self.engine.check_queue(&self.roll.all);
             if self.engine.is_idle() {

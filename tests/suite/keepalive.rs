@@ -1,10 +1,14 @@
 //! Tests of kept connections on both sides.
 
+use std::time::Duration;
+
 use crate::harness::scripted::Backend;
 use crate::harness::wire::Message;
-use crate::harness::{Variant, balancer};
+use crate::harness::{Variant, balancer, eventually};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
 
 fn a_connection_carries_one_request_after_the_other_on_both_sides(variant: Variant) {
     let backend = Backend::start(variant);
@@ -179,7 +183,92 @@ fn requests_of_a_client_that_sends_no_more_are_all_answered(variant: Variant) {
     client.ends();
 }
 
+fn a_connection_without_time_or_requests_left_is_not_kept(variant: Variant) {
+    let backend = Backend::start(variant);
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut client = server.client();
+    for stated in ["timeout=0", "timeout=5, max=0"] {
+        client.send(GET);
+        let mut peer = backend.accept();
+        peer.head();
+        peer.send(format!("HTTP/1.1 200 OK\r\nKeep-Alive: {stated}\r\nContent-Length: 2\r\n\r\nok"));
+        assert_eq!(client.message().text(), "ok", "{stated}");
+        peer.is_gone();
+    }
+    assert_eq!((server.stats().connected, server.stats().reused), (2, 0));
+}
+
+fn a_connection_is_closed_before_the_time_that_its_backend_states(variant: Variant) {
+    let backend = Backend::start(variant);
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut clients = [server.client(), server.client()];
+    let mut peers = clients.each_mut().map(|client| {
+        client.send(GET);
+        let mut peer = backend.accept();
+        peer.head();
+        peer
+    });
+    let stated = ["HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok", OK];
+    for ((client, peer), response) in clients.iter_mut().zip(&mut peers).zip(stated) {
+        peer.send(response);
+        assert_eq!(client.message().text(), "ok");
+    }
+    let [mut first, mut second] = peers;
+    first.is_gone();
+    clients[0].send(GET);
+    second.head();
+    second.send(OK);
+    assert_eq!(clients[0].message().text(), "ok");
+}
+
+fn a_post_uses_no_connection_that_its_backend_may_close_soon(variant: Variant) {
+    let backend = Backend::start(variant);
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut client = server.client();
+    client.send(POST);
+    let mut peer = backend.accept();
+    peer.message();
+    peer.send("HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok");
+    client.message();
+    // Half of the time less the margin is 250 ms. The balancer may close the connection meanwhile.
+    let _ = peer.is_silent_for(Duration::from_millis(260));
+    client.send(POST);
+    let mut fresh = backend.accept();
+    fresh.message();
+    fresh.send(OK);
+    assert_eq!(client.message().text(), "ok");
+    peer.is_gone();
+    assert_eq!((server.stats().connected, server.stats().reused), (2, 0));
+}
+
+fn the_idle_time_of_a_backend_is_learnt(variant: Variant) {
+    let backend = Backend::start(variant);
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut client = server.client();
+    client.send(GET);
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send(OK);
+    client.message();
+    assert!(peer.is_silent_for(Duration::from_millis(20)));
+    drop(peer);
+    client.send(GET);
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send(OK);
+    client.message();
+    let members = server.app.cluster().members();
+    eventually("the idle time is known", || members.backends()[0].idle_time().is_some());
+    assert!(members.backends()[0].idle_time() >= Some(Duration::from_millis(20)));
+    // Now the balancer closes the connection first.
+    peer.is_gone();
+}
+
 each_variant! {
+    a_connection_without_time_or_requests_left_is_not_kept
+    a_connection_is_closed_before_the_time_that_its_backend_states
+    a_post_uses_no_connection_that_its_backend_may_close_soon
+    the_idle_time_of_a_backend_is_learnt
     a_connection_carries_one_request_after_the_other_on_both_sides
     the_version_and_the_connection_field_decide
     a_backend_that_closes_is_not_used_again_and_the_client_does_not_notice

@@ -12,6 +12,7 @@ mod limits;
 mod pressure;
 mod queue;
 mod retry;
+mod sticky;
 mod stopping;
 mod transforms;
 mod upgrade;

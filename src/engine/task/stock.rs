@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smol::channel::Receiver;
 use smol::future::FutureExt;
@@ -19,7 +19,7 @@ use smol::{Async, LocalExecutor, Timer};
 
 use super::core::{Core, CoreHandle, Reactor, launch};
 use crate::app::{App, ListenerId};
-use crate::cluster::{Backend, BackendId, IdlePool};
+use crate::cluster::{Backend, Freshness, IdlePool};
 use crate::engine::acceptor::Acceptor;
 use crate::engine::driver::{Backends, Connection};
 use crate::engine::event_loop::room_at_once;
@@ -288,12 +288,19 @@ fn into_smol(socket: Socket) -> io::Result<Socket> {
 }
 
 impl Backends<Tcp> for Stock {
-    fn checkout(&self, backend: BackendId, _: &Socket) -> Option<Socket> {
+    fn checkout(
+        &self,
+        backend: &Backend,
+        freshness: Freshness,
+        _: &Socket,
+        now: Instant,
+    ) -> Option<(Socket, Duration)> {
         loop {
-            let mut socket = self.kept.borrow_mut().checkout(backend)?;
+            let (mut socket, idle) = self.kept.borrow_mut().checkout(backend, freshness, now)?;
             if socket.is_quiet() {
-                return Some(socket);
+                return Some((socket, idle));
             }
+            self.kept.borrow().note_dead(backend, idle, now);
         }
     }
 
@@ -302,9 +309,9 @@ impl Backends<Tcp> for Stock {
         Ok((into_smol(socket)?, established))
     }
 
-    fn park(&self, socket: Socket, backend: &Arc<Backend>, now: Instant) {
+    fn park(&self, socket: Socket, backend: &Arc<Backend>, stated: Option<Duration>, now: Instant) {
         let fd = socket.fd();
-        let oldest = self.kept.borrow_mut().park(backend, fd, socket, now);
+        let oldest = self.kept.borrow_mut().park(backend, fd, socket, stated, now);
         if let Some(oldest) = oldest {
             self.close_unused(oldest);
         }
