@@ -264,7 +264,43 @@ fn the_idle_time_of_a_backend_is_learnt(variant: Variant) {
     peer.is_gone();
 }
 
+fn a_restart_of_a_backend_teaches_no_idle_time(variant: Variant) {
+    let backend = Backend::start(variant);
+    let server = balancer(variant.options(), &[backend.address()]);
+    let mut clients = [server.client(), server.client()];
+    let mut peers = clients.each_mut().map(|client| {
+        client.send(GET);
+        let mut peer = backend.accept();
+        peer.head();
+        peer
+    });
+    for ((client, peer), ms) in clients.iter_mut().zip(&mut peers).zip([60, 20]) {
+        peer.send(OK);
+        client.message();
+        assert!(peer.is_silent_for(Duration::from_millis(ms)));
+    }
+    // One connection was idle for 80 ms, the other for 20 ms.
+    drop(peers);
+    let [client, _] = &mut clients;
+    client.send(GET);
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send(OK);
+    client.message();
+    let _ = peer.is_silent_for(Duration::from_millis(120));
+    drop(peer);
+    client.send(GET);
+    let mut peer = backend.accept();
+    peer.head();
+    peer.send(OK);
+    client.message();
+    let members = server.app.cluster().members();
+    eventually("the idle time is known", || members.backends()[0].idle_time().is_some());
+    assert!(members.backends()[0].idle_time() >= Some(Duration::from_millis(60)));
+}
+
 each_variant! {
+    a_restart_of_a_backend_teaches_no_idle_time
     a_connection_without_time_or_requests_left_is_not_kept
     a_connection_is_closed_before_the_time_that_its_backend_states
     a_post_uses_no_connection_that_its_backend_may_close_soon
