@@ -13,7 +13,7 @@ use signal_hook::flag;
 use commands::{bench, chaos, check, compare, selftest};
 use report::words::Lang;
 use run::faulty::{self, Fault};
-use run::lab::Stopped;
+use run::lab::Trouble;
 use run::{child, doctor};
 
 mod capacity;
@@ -89,14 +89,14 @@ enum Command {
 fn main() -> ExitCode {
     let (said, code) = match run(Cli::parse().command) {
         Ok(()) => return ExitCode::SUCCESS,
-        Err(Stopped::Interrupted(said)) => (said, 130),
-        Err(Stopped::Refused(said)) => (said, 1),
+        Err(Trouble::Interrupted(said)) => (said, 130),
+        Err(Trouble::Failed(said) | Trouble::Broken(said)) => (said, 1),
     };
     eprintln!("neraca-lab: {said}");
     ExitCode::from(code)
 }
 
-fn run(command: Command) -> Result<(), Stopped> {
+fn run(command: Command) -> Result<(), Trouble> {
     match command {
         Command::Doctor(common) => {
             let diagnosis = doctor::examine(&common.neraca, common.host.as_deref());
@@ -117,11 +117,7 @@ fn run(command: Command) -> Result<(), Stopped> {
         Command::Instructions(options) => compare::instructions(&options),
         Command::Report { directory, lang } => show("report", &report::run(directory.as_deref(), lang)?),
         Command::Check { directory } => {
-            println!(
-                "{}: every number agrees with the raw files",
-                check::run(directory.as_deref())?.display()
-            );
-            Ok(())
+            show("every number agrees with the raw files", &check::run(directory.as_deref())?)
         }
         Command::Selftest => require(selftest::run(&*stop_flag()?)?, "a fault was not reported correctly"),
         Command::Faulty { fault, listen, body, stats } => {
@@ -135,17 +131,17 @@ fn run(command: Command) -> Result<(), Stopped> {
 }
 
 /// Refuses with the message `no` unless `good` is true.
-fn require(good: bool, no: &str) -> Result<(), Stopped> {
-    if good { Ok(()) } else { Err(Stopped::Refused(no.into())) }
+fn require(good: bool, no: &str) -> Result<(), Trouble> {
+    if good { Ok(()) } else { Err(Trouble::Broken(no.into())) }
 }
 
-fn show(what: &str, path: &Path) -> Result<(), Stopped> {
+fn show(what: &str, path: &Path) -> Result<(), Trouble> {
     println!("{what}: {}", path.display());
     Ok(())
 }
 
 /// Returns a flag that the first SIGINT or SIGTERM sets. The second signal ends the process.
-fn stop_flag() -> Result<Arc<AtomicBool>, Stopped> {
+fn stop_flag() -> Result<Arc<AtomicBool>, Trouble> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))

@@ -1,7 +1,6 @@
 //! `neraca-lab capacity`: the highest rate of requests at which the latency of a balancer holds an objective, and the
 //! ramp of latency and CPU time up to that rate and beyond.
 
-pub(crate) mod load;
 mod page;
 mod results;
 mod search;
@@ -9,18 +8,17 @@ mod search;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::grade::choice::{Choice, cell, keep_earlier};
 use crate::plans::model::{Cell, Target};
 use crate::report;
 use crate::run::files::{read_json, said, write_json};
-use crate::run::lab::{self, Lab, Server, Stopped, Trouble, failed};
-use crate::run::probe::kept_request;
+use crate::run::lab::{self, Lab, Server, Trouble};
+use crate::run::load::Pace;
 use crate::run::proc::GroupCounters;
-use load::{Pace, Spec};
 use results::{Found, Results, Step};
-use search::{Objective, Range, highest};
+use search::{Objective, highest};
 
 /// The rates of the ramp, as shares of the capacity.
 const RAMP: [f64; 9] = [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25];
@@ -47,7 +45,7 @@ pub(crate) struct Capacity {
 }
 
 /// Measures the chosen balancers and writes the page. Returns its path.
-pub(crate) fn run(arguments: &Capacity, stop: &AtomicBool) -> Result<PathBuf, Stopped> {
+pub(crate) fn run(arguments: &Capacity, stop: &AtomicBool) -> Result<PathBuf, Trouble> {
     let (chosen, setting) = arguments.choice.examine()?;
     let mut results = Results {
         setting,
@@ -80,22 +78,15 @@ struct Bench<'l, 'g> {
 
 impl Bench<'_, '_> {
     fn measure(&self) -> Result<Found, Trouble> {
-        let mut values = self.lab.values();
-        let _backends = self.lab.backends(self.target, &self.cell, &mut values)?;
-        let server = self.lab.target(self.target, &self.cell, values)?;
+        let (server, _backends) = self.lab.both(self.target, &self.cell)?;
         let mut search = Vec::new();
-        let range = Range { first: 1000.0, least: 10.0, most: 200_000.0, tolerance: 0.05 };
-        let capacity_hz = highest(range, |rate| {
+        let capacity_hz = highest(|rate| {
             let step = self.step(&server, rate)?;
-            println!(
-                "  {:>7.0} requests/s  p99 {:>8.2} ms  {:.2} CPUs  {}",
-                rate,
-                step.p99_ms,
-                step.cpus,
-                if step.holds { "holds" } else { "fails" }
-            );
+            let Step { p99_ms, cpus, holds, .. } = step;
+            let said = if holds { "holds" } else { "fails" };
+            println!("  {rate:>7.0} requests/s  p99 {p99_ms:>8.2} ms  {cpus:.2} CPUs  {said}");
             search.push(step);
-            Ok::<_, Trouble>(step.holds)
+            Ok::<_, Trouble>(holds)
         })?;
         let rates = capacity_hz.into_iter().flat_map(|rate| RAMP.map(|share| share * rate));
         let ramp = rates.map(|rate| self.step(&server, rate)).collect::<Result<_, _>>()?;
@@ -105,24 +96,16 @@ impl Bench<'_, '_> {
 
     /// Runs the load at a rate.
     fn step(&self, server: &Server<'_>, rate_hz: f64) -> Result<Step, Trouble> {
-        let address = server.address()?;
-        let spec = Spec {
-            address,
-            request: kept_request(&self.cell.path, address),
-            body: self.lab.body(&self.cell)?,
-            connections: self.arguments.connections as usize,
-            pace: Pace::Open(rate_hz),
-            warm_s: 0.5,
-            seconds: f64::from(self.arguments.seconds),
-        };
-        self.lab.pause(Duration::ZERO)?;
+        let seconds = f64::from(self.arguments.seconds);
+        let cell = Cell { connections: self.arguments.connections, seconds, ..self.cell.clone() };
+        let spec = self.lab.spec(&cell, server.address()?, Pace::Open(rate_hz))?;
         let cpu_s = || {
             let counters = GroupCounters::of_group(server.program.group());
             let ticks = counters.user_ticks + counters.system_ticks;
             ticks as f64 / rustix::param::clock_ticks_per_second().max(1) as f64
         };
         let (before, start) = (cpu_s(), Instant::now());
-        let tally = load::run(&spec).map_err(failed("the load generator"))?;
+        let tally = self.lab.generate(&spec)?;
         let cpus = (cpu_s() - before) / start.elapsed().as_secs_f64();
         let objective = self.arguments.slo;
         let objective_ms = tally.latency_ms(objective.share);

@@ -84,18 +84,15 @@ fn series(sorted: &[&Found], value: fn(&Step) -> f64) -> Vec<Series> {
     sorted.iter().enumerate().map(one).collect()
 }
 
-fn xs<'a>(series: &'a [Series]) -> impl Iterator<Item = f64> + 'a {
-    series.iter().flat_map(|series| series.points.iter().map(|point| point.x))
-}
-
-fn ys<'a>(series: &'a [Series]) -> impl Iterator<Item = f64> + 'a {
-    series.iter().flat_map(|series| series.points.iter().map(|point| point.y))
+fn values(series: &[Series], of: fn(&Point) -> f64) -> Vec<f64> {
+    series.iter().flat_map(|series| &series.points).map(of).collect()
 }
 
 fn latency(results: &Results, sorted: &[&Found]) -> Figure {
     let mut series = series(sorted, |step| step.objective_ms);
-    let most = xs(&series).fold(0.0, f64::max);
-    let y = Axis::log("latency of the objective's percentile (ms)", ys(&series).chain([results.limit_ms]));
+    let most = values(&series, |point| point.x).into_iter().fold(0.0, f64::max);
+    let ys = values(&series, |point| point.y).into_iter().chain([results.limit_ms]);
+    let y = Axis::log("latency of the objective's percentile (ms)", ys);
     let x = Axis::from_zero("offered requests per second", [most]);
     let limit = [0.0, most].map(|x| Point::new(x, results.limit_ms)).into();
     series.push(Series { name: "limit".into(), colour: 7, stroke: Stroke::Dashed, points: limit });
@@ -104,8 +101,8 @@ fn latency(results: &Results, sorted: &[&Found]) -> Figure {
 
 fn cpu(sorted: &[&Found]) -> Figure {
     let series = series(sorted, |step| step.cpus);
-    let x = Axis::from_zero("offered requests per second", xs(&series));
-    let y = Axis::from_zero("CPUs of the balancer", ys(&series));
+    let x = Axis::from_zero("offered requests per second", values(&series, |point| point.x));
+    let y = Axis::from_zero("CPUs of the balancer", values(&series, |point| point.y));
     figure("cpu-by-rate", "CPU time by offered rate", Chart::new(x, y, series), sorted)
 }
 

@@ -37,25 +37,18 @@ impl fmt::Display for Objective {
     }
 }
 
-/// The range of the search, in requests per second.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Range {
-    /// The first rate.
-    pub(crate) first: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
-    /// The search ends when the lowest failing rate is at most this much higher than the result, such as 0.05.
-    pub(crate) tolerance: f64,
-}
+/// The first rate of a search in requests per second, and the range of the search.
+const FIRST: f64 = 1000.0;
+const LEAST: f64 = 10.0;
+const MOST: f64 = 200_000.0;
+/// The search ends when the lowest failing rate is at most this share higher than the result.
+const TOLERANCE: f64 = 0.05;
 
 /// Returns the highest rate that holds; None when even the least rate fails.
 ///
 /// The rate is doubled until it fails, and then the middle between the last two rates is tried. A rate fails if two
 /// runs fail before two runs hold, so one disturbed run decides nothing.
-pub(crate) fn highest<E>(
-    range: Range,
-    mut holds: impl FnMut(f64) -> Result<bool, E>,
-) -> Result<Option<f64>, E> {
+pub(crate) fn highest<E>(mut holds: impl FnMut(f64) -> Result<bool, E>) -> Result<Option<f64>, E> {
     let mut twice = |rate: f64| -> Result<bool, E> {
         let (mut held, mut failed) = (0, 0);
         while held < 2 && failed < 2 {
@@ -64,7 +57,7 @@ pub(crate) fn highest<E>(
         Ok(held == 2)
     };
     let (mut low, mut high) = (None, None);
-    let mut rate = range.first.clamp(range.least, range.most);
+    let mut rate = FIRST;
     loop {
         if twice(rate)? {
             low = Some(rate);
@@ -72,11 +65,11 @@ pub(crate) fn highest<E>(
             high = Some(rate);
         }
         rate = match (low, high) {
-            (Some(low), _) if low >= range.most => return Ok(Some(low)),
-            (Some(low), None) => (low * 2.0).min(range.most),
-            (None, Some(high)) if high <= range.least => return Ok(None),
-            (None, Some(high)) => (high / 2.0).max(range.least),
-            (Some(low), Some(high)) if high / low <= 1.0 + range.tolerance => return Ok(Some(low)),
+            (Some(low), _) if low >= MOST => return Ok(Some(low)),
+            (Some(low), None) => (low * 2.0).min(MOST),
+            (None, Some(high)) if high <= LEAST => return Ok(None),
+            (None, Some(high)) => (high / 2.0).max(LEAST),
+            (Some(low), Some(high)) if high / low <= 1.0 + TOLERANCE => return Ok(Some(low)),
             (Some(low), Some(high)) => (low * high).sqrt(),
             (None, None) => return Ok(None),
         };
@@ -88,7 +81,6 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
-    use crate::capacity::load::{Rng, exponential};
 
     #[test]
     fn objectives_are_read() {
@@ -110,8 +102,6 @@ mod tests {
         }
     }
 
-    const RANGE: Range = Range { first: 1000.0, least: 10.0, most: 100_000.0, tolerance: 0.05 };
-
     #[test]
     fn a_threshold_is_found() {
         let cases = [
@@ -121,15 +111,16 @@ mod tests {
             (950.0, Some(950.0)),
             (1000.0, Some(1000.0)),
             (12_345.0, Some(12_345.0)),
-            (1e9, Some(100_000.0)),
+            (1e9, Some(MOST)),
         ];
         for (threshold, expected) in cases {
             let mut runs = 0;
-            let found = highest(RANGE, |rate| {
+            let found = highest(|rate| {
                 runs += 1;
                 Ok::<_, Infallible>(rate <= threshold)
             });
-            let close = |found: f64, expected: f64| found <= expected && found >= expected / 1.05;
+            let close =
+                |found: f64, expected: f64| found <= expected && found >= expected / (1.0 + TOLERANCE);
             match (found.unwrap(), expected) {
                 (Some(found), Some(expected)) => assert!(close(found, expected), "{threshold}: {found}"),
                 (found, expected) => assert_eq!(found, expected, "{threshold}"),
@@ -141,43 +132,11 @@ mod tests {
     #[test]
     fn one_disturbed_run_decides_nothing_and_an_error_ends_the_search() {
         let mut run = 0;
-        let found = highest(RANGE, |rate| {
+        let found = highest(|rate| {
             run += 1;
             Ok::<_, Infallible>(rate <= 5000.0 && run % 5 != 0)
         });
         assert!((4700.0..=5000.0).contains(&found.unwrap().unwrap()), "{found:?}");
-        assert_eq!(highest(RANGE, |_| Err("broken")), Err("broken"));
-    }
-
-    /// Returns the percentile of the times in the system of an M/M/1 queue: random arrivals, one server with random
-    /// service times.
-    fn queue(rng: &mut Rng, arrivals_hz: f64, service_hz: f64, share: f64) -> f64 {
-        let (mut now, mut free) = (0.0, 0.0);
-        let mut times: Vec<f64> = (0..100_000)
-            .map(|_| {
-                now += exponential(rng) / arrivals_hz;
-                free = f64::max(now, free) + exponential(rng) / service_hz;
-                free - now
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        times[(times.len() as f64 * share) as usize]
-    }
-
-    /// In an M/M/1 queue the time in the system has an exponential distribution with the rate `service - arrivals`. So
-    /// p99 = ln(100) / (service - arrivals).
-    #[test]
-    fn the_capacity_of_a_queue_is_what_theory_says() {
-        let objective: Objective = "p99=20ms".parse().unwrap();
-        for service_hz in [1000.0, 5000.0, 40_000.0] {
-            let expected = service_hz - 100f64.ln() / objective.limit.as_secs_f64();
-            let mut rng = Rng(7);
-            let found = highest(RANGE, |rate| {
-                let latency_s = queue(&mut rng, rate, service_hz, objective.share);
-                Ok::<_, Infallible>(latency_s <= objective.limit.as_secs_f64())
-            });
-            let found = found.unwrap().unwrap();
-            assert!((found / expected).ln().abs() < 0.08, "{service_hz}: {found}, theory {expected}");
-        }
+        assert_eq!(highest(|_| Err("broken")), Err("broken"));
     }
 }

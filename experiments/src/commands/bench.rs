@@ -15,9 +15,9 @@ use crate::report;
 use crate::run::cell::PROBE_HZ;
 use crate::run::child::Program;
 use crate::run::doctor::{self, Diagnosis};
-use crate::run::exchange;
 use crate::run::files;
-use crate::run::lab::{self, Lab, Stopped, Trouble};
+use crate::run::lab::{self, Lab, Trouble};
+use crate::run::load;
 use crate::run::manifest::{Manifest, Topology};
 use crate::run::ports::Reserved;
 use crate::run::raw::Raw;
@@ -65,12 +65,12 @@ pub(crate) struct Common {
 }
 
 /// Measures every cell of the plan that is not yet measured, within the plan's time. Prints a summary.
-pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Stopped> {
+pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
     let Common { neraca, host } = &options.common;
     let diagnosis = doctor::examine(neraca, host.as_deref());
     diagnosis.lines().iter().for_each(|line| eprintln!("{line}"));
     if !diagnosis.fatal.is_empty() {
-        return Err(Stopped::Refused("the machine is not ready, so no measurement was started".into()));
+        return Err(Trouble::Broken("the machine is not ready, so no measurement was started".into()));
     }
     let file = plan_file(&options.plan)?;
     let minutes = options.minutes.map_or(file.minutes, |minutes| Some(f64::from(minutes)));
@@ -136,7 +136,7 @@ pub(super) fn measure(
     done: &BTreeSet<usize>,
     deadline: Option<Instant>,
     mut keep: impl FnMut(Raw) -> Result<(), String>,
-) -> Result<(), Stopped> {
+) -> Result<(), Trouble> {
     let remaining: Vec<&Cell> = plan.cells.iter().filter(|cell| !done.contains(&cell.seq)).collect();
     let (all, total) = (plan.cells.len(), build::seconds(remaining.iter().copied()));
     let bar = progress::bar(total);
@@ -155,10 +155,10 @@ pub(super) fn measure(
         let target = plan.targets.iter().find(|target| target.id == cell.target);
         let target = target.ok_or_else(|| format!("the plan has no target {}", cell.target))?;
         let raw = lab.measure(target, cell).map_err(|trouble| match trouble {
-            Trouble::Interrupted => {
-                Stopped::Interrupted(format!("stopped with {} of {all} cells measured", done.len() + n))
+            Trouble::Interrupted(_) => {
+                Trouble::Interrupted(format!("stopped with {} of {all} cells measured", done.len() + n))
             }
-            trouble => trouble.into(),
+            trouble => trouble,
         })?;
         say(describe(cell.seq + 1, all, &derive(&raw)));
         keep(raw)?;
@@ -208,7 +208,7 @@ pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, S
             batch: (512 / cpus).max(16),
             placement: "shared".into(),
             probe_rate_hz: PROBE_HZ,
-            probe_nice: exchange::NICE,
+            probe_nice: load::NICE,
             files: FILES.map(|(name, bytes)| (name.to_owned(), bytes)).into(),
         },
         plan_hash: plan.hash.clone(),

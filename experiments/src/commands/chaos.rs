@@ -15,8 +15,9 @@ use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Target};
 use crate::plans::targets::{self, ASYNC, THREAD};
 use crate::run::faulty::Fault;
-use crate::run::lab::{self, Lab, START, Server, Stopped, Trouble, failed, free_port};
-use crate::run::wrk::{Client, ClientErrors};
+use crate::run::lab::{self, Lab, START, Server, Trouble, failed, free_port};
+use crate::run::reply::Errors;
+use crate::run::wrk::Client;
 
 /// The arguments of `neraca-lab chaos`.
 #[derive(Debug, clap::Args)]
@@ -38,13 +39,13 @@ pub(crate) struct Chaos {
 const FAULTS: [Fault; 4] = [Fault::Down, Fault::Reset, Fault::CloseEach, Fault::Cut];
 
 /// Runs both engines and prints a line for each. Returns true when no GET failed.
-pub(crate) fn run(arguments: &Chaos, stop: &AtomicBool) -> Result<bool, Stopped> {
+pub(crate) fn run(arguments: &Chaos, stop: &AtomicBool) -> Result<bool, Trouble> {
     lab::with(&arguments.neraca, stop, |lab| {
         let mut good = true;
         for target in targets::all().iter().filter(|target| [THREAD, ASYNC].contains(&target.id.as_str())) {
             let (client, turns) = measure(lab, arguments, target)?;
-            let ClientErrors { connect, read, write, status, timeout } = client.errors;
-            let failed = connect + read + write + status + timeout;
+            let failed = client.errors.total();
+            let Errors { connect, read, write, status, timeout, .. } = client.errors;
             println!(
                 "{}: {} GETs in {} s, {turns} turns, {failed} failed (connect {connect}, read {read}, \
                  write {write}, status {status}, timeout {timeout})",
@@ -60,8 +61,8 @@ fn measure(lab: &Lab<'_>, arguments: &Chaos, target: &Target) -> Result<(Client,
     let (connections, seconds) = (arguments.connections, f64::from(arguments.seconds));
     let cell = Cell { connections, seconds, ..ordinary("chaos") };
     let mut backends = Backends::start(lab, [0; BACKENDS])?;
-    let server = balancer(lab, target, &cell, &backends.ports)?;
-    lab.verify(server.addresses[0], &cell)?;
+    let server = lab.target(target, &cell, &backends.ports)?;
+    lab.verify(server.addresses[0], &cell, false)?;
     let client = lab.wrk(&cell, cell.seconds, server.addresses[0])?;
     let mut turns = 0;
     while !client.has_ended() {
@@ -73,24 +74,12 @@ fn measure(lab: &Lab<'_>, arguments: &Chaos, target: &Target) -> Result<(Client,
         }
         turns += 1;
     }
-    lab.wait(&client, cell.seconds, |_| ())?;
+    lab.wait(&client, cell.seconds, || ())?;
     let client = lab.wrk_report(client)?;
     if server.program.has_ended() {
         return Err(Trouble::Failed("the balancer ended by itself".into()));
     }
     Ok((client, turns))
-}
-
-/// Starts a balancer over the backends on these ports.
-pub(crate) fn balancer<'g>(
-    lab: &Lab<'g>,
-    target: &Target,
-    cell: &Cell,
-    ports: &[u16],
-) -> Result<Server<'g>, Trouble> {
-    let mut values = lab.values();
-    values.extend(["o1", "o2", "o3"].into_iter().zip(ports.iter().map(u16::to_string)));
-    lab.target(target, cell, values)
 }
 
 /// The processes of the backends, each on its own port.

@@ -20,7 +20,7 @@ use crate::plans::given::arguments;
 use crate::plans::model::Plan;
 use crate::report;
 use crate::run::doctor;
-use crate::run::lab::{self, Stopped};
+use crate::run::lab::{self, Trouble};
 use crate::run::raw::{Found, Raw};
 use verdict::Compared;
 
@@ -79,7 +79,7 @@ fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
 }
 
 /// Measures and prints. Returns true when the newer build is good enough.
-pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Stopped> {
+pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Trouble> {
     if let [older, newer] = &arguments.runs[..] {
         let [old, new] = [older, newer].map(|run| report::load(run));
         println!("base: {}\nnew: {}", older.display(), newer.display());
@@ -87,7 +87,7 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Stoppe
     }
     let diagnosis = doctor::examine(&arguments.neraca, None);
     if !diagnosis.fatal.is_empty() {
-        return Err(Stopped::Refused(diagnosis.fatal.join("; ")));
+        return Err(Trouble::Broken(diagnosis.fatal.join("; ")));
     }
     let counts = !arguments.no_instructions && instructions::can_count();
     let base = base::find(arguments.base.as_deref().unwrap_or("HEAD"))?;
@@ -129,9 +129,9 @@ fn tell(compared: &[Compared]) -> bool {
 }
 
 /// Counts and prints the instructions of a request.
-pub(crate) fn instructions(arguments: &Instructions) -> Result<(), Stopped> {
+pub(crate) fn instructions(arguments: &Instructions) -> Result<(), Trouble> {
     if !instructions::can_count() {
-        return Err(Stopped::Refused("no instructions were counted".into()));
+        return Err(Trouble::Broken("no instructions were counted".into()));
     }
     let base = arguments.base.as_deref().map(base::find).transpose()?;
     base.iter().for_each(|base| println!("base: {}", base.name));
@@ -140,7 +140,7 @@ pub(crate) fn instructions(arguments: &Instructions) -> Result<(), Stopped> {
 
 /// Checks the comparison itself: a build equals itself, and a build with a receive buffer of 64 bytes is worse. Returns
 /// true when both verdicts are right.
-pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Stopped> {
+pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Trouble> {
     let builds = ["base-thread", "new-thread", "base-async", "new-async"];
     let (path, only) =
         (&*neraca.display().to_string(), builds.map(|build| format!("concurrency-{build}-c100")).join(","));

@@ -12,13 +12,13 @@ use crate::plans::model::{Cell, Section, Target, What};
 use crate::plans::targets::simple;
 use crate::run::faulty::{Fault, POOL};
 use crate::run::histogram::Histogram;
-use crate::run::lab::{self, Stopped};
+use crate::run::lab::{self, Trouble};
 use crate::run::raw::{Found, Raw};
 
 const CONNECTIONS: u32 = 50;
 
 /// Measures every fault. Returns true when all were reported correctly.
-pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Stopped> {
+pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Trouble> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     // This program is the server, so it takes the place of the balancer.
     lab::with(&this, stop, |lab| {
@@ -36,7 +36,7 @@ pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Stopped> {
 fn target(fault: Fault) -> Target {
     let line =
         format!("{{neraca}} faulty --fault {} --body {{root}}/{} --stats {{stats}}", name(fault), FILES[1].0);
-    Target { what: What::Server, ..simple(&name(fault), &line, None) }
+    Target { what: What::Server, ..simple(&name(fault), &line) }
 }
 
 fn cell(fault: Fault) -> Cell {
@@ -64,9 +64,7 @@ fn judge(fault: Fault, raw: &Raw) -> Result<(bool, String), String> {
     let (mut failures, errors) = (load.failures, load.probe.errors);
     // A server counts its faults from its start, so the errors of the warm-up count too.
     if let Some(warm) = &found.warm {
-        failures.read += warm.errors.read;
-        failures.write += warm.errors.write;
-        failures.status += warm.errors.status;
+        failures = failures.plus(warm.errors);
     }
     let (stalled, fresh) = (failures.stalled, &found.probe.fresh);
     let (good, said) = match fault {

@@ -3,14 +3,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::capacity::load::{self, Pace, Spec, Tally};
-use crate::commands::chaos::{Backends, balancer};
+use crate::commands::chaos::Backends;
 use crate::grade::score::Behaviour;
 use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Target};
 use crate::run::faulty::Fault;
-use crate::run::lab::{Lab, Server, Trouble, failed};
-use crate::run::probe::kept_request;
+use crate::run::lab::{Lab, Server, Trouble};
+use crate::run::load::{Pace, Spec, Tally};
 
 /// GETs per second while a backend has a fault.
 const RATE_HZ: f64 = 200.0;
@@ -39,31 +38,28 @@ impl<'g> Subject<'_, 'g> {
     }
 
     pub(super) fn start(&self, ports: &[u16]) -> Result<Server<'g>, Trouble> {
-        balancer(self.lab, self.target, &self.cell, ports)
+        self.lab.target(self.target, &self.cell, ports)
     }
 
     pub(super) fn measure(&self) -> Result<Behaviour, Trouble> {
         let (dying, return_s) = self.dying()?;
         let [slow, hanging, lying] = [Fault::Slow, Fault::Hang, Fault::Short].map(|f| self.with_fault(f));
         let (slow, hanging, lying) = (slow?, hanging?, lying?);
-        let many = self.served(self.target, |server| {
-            self.load(Spec { warm_s: 0.0, ..self.spec(server, 1000, Pace::Closed, 5.0)? })
-        });
-        let mut answers = many?.answers;
-        answers.sort_unstable();
+        let answers = self.answers()?;
         // The reference, the target, the target, the reference: a slow drift of the machine cancels out.
         let mut rates = [0.0; 2];
         for which in [1, 0, 0, 1] {
             rates[which] += self.rate([self.target, self.reference][which])? / 2.0;
         }
         let [rate, reference_rate] = rates;
+        let errors = lying.times.errors;
         let decile = |i| answers.get(i * answers.len().saturating_sub(1) / 10).copied();
         Ok(Behaviour {
             dying: (dying.intended, dying.intended - dying.good),
             return_s,
             slow: slow.good_within(LATE),
             hanging: hanging.good_within(VERY_LATE),
-            lying: (lying.intended, lying.failed + lying.unanswered, lying.wrong),
+            lying: (lying.intended, errors.total() - errors.corrupt, errors.corrupt),
             answer_deciles: (0..=10).filter_map(decile).collect(),
             answers,
             rate,
@@ -72,22 +68,9 @@ impl<'g> Subject<'_, 'g> {
     }
 
     /// Describes a load on the balancer, whose length is in seconds.
-    fn spec(
-        &self,
-        server: &Server<'_>,
-        connections: usize,
-        pace: Pace,
-        seconds: f64,
-    ) -> Result<Spec, Trouble> {
-        let address = server.address()?;
-        let request = kept_request(&self.cell.path, address);
-        let body = self.lab.body(&self.cell)?;
-        Ok(Spec { address, request, body, connections, pace, warm_s: 0.5, seconds })
-    }
-
-    fn load(&self, spec: Spec) -> Result<Tally, Trouble> {
-        self.lab.pause(Duration::ZERO)?;
-        load::run(&spec).map_err(failed("the load generator"))
+    fn spec(&self, server: &Server<'_>, connections: u32, pace: Pace, seconds: f64) -> Result<Spec, Trouble> {
+        let cell = Cell { connections, seconds, ..self.cell.clone() };
+        self.lab.spec(&cell, server.address()?, pace)
     }
 
     fn backends(&self) -> Result<Backends<'_, 'g>, Trouble> {
@@ -100,7 +83,7 @@ impl<'g> Subject<'_, 'g> {
         let server = self.start(&backends.ports)?;
         let spec = self.spec(&server, 200, Pace::Open(RATE_HZ), 5.0)?;
         let tally = thread::scope(|scope| {
-            let client = scope.spawn(|| self.load(spec.clone()));
+            let client = scope.spawn(|| self.lab.generate(&spec));
             self.lab.pause(Duration::from_millis(1500))?;
             backends.bring(AT_FAULT, Fault::Down)?;
             self.lab.pause(Duration::from_secs(2))?;
@@ -113,7 +96,7 @@ impl<'g> Subject<'_, 'g> {
             if start.elapsed() + before > RETURN {
                 return Ok((tally, None));
             }
-            self.load(Spec { pace: Pace::Open(50.0), seconds: 0.5, ..spec.clone() })?;
+            self.lab.generate(&Spec { pace: Pace::Open(50.0), seconds: 0.5, ..spec.clone() })?;
         }
         Ok((tally, Some((start.elapsed() + before).as_secs_f64())))
     }
@@ -122,24 +105,22 @@ impl<'g> Subject<'_, 'g> {
         let mut backends = self.backends()?;
         let server = self.start(&backends.ports)?;
         backends.bring(AT_FAULT, fault)?;
-        self.load(self.spec(&server, 1000, Pace::Open(RATE_HZ), 4.0)?)
+        self.lab.generate(&self.spec(&server, 1000, Pace::Open(RATE_HZ), 4.0)?)
     }
 
-    /// Measures a balancer over the usual backends.
-    fn served<T>(
-        &self,
-        target: &Target,
-        measure: impl FnOnce(&Server<'g>) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
-        let mut values = self.lab.values();
-        let _backends = self.lab.backends(target, &self.cell, &mut values)?;
-        measure(&self.lab.target(target, &self.cell, values)?)
+    /// Returns the answers of each of 1000 connections over the usual backends, in ascending order.
+    fn answers(&self) -> Result<Vec<u64>, Trouble> {
+        let (server, _backends) = self.lab.both(self.target, &self.cell)?;
+        let spec = Spec { warm_s: 0.0, ..self.spec(&server, 1000, Pace::Closed, 5.0)? };
+        let mut answers = self.lab.generate(&spec)?.answers;
+        answers.sort_unstable();
+        Ok(answers)
     }
 
-    /// Measures the good responses per second of a balancer.
+    /// Measures the good responses per second of a balancer over the usual backends.
     fn rate(&self, target: &Target) -> Result<f64, Trouble> {
-        let once = |server: &Server<'g>| self.lab.load_once(&self.cell, self.cell.seconds, server.address()?);
-        let client = self.served(target, once)?;
+        let (server, _backends) = self.lab.both(target, &self.cell)?;
+        let client = self.lab.load_once(&self.cell, self.cell.seconds, server.address()?)?;
         let good = client.requests.saturating_sub(client.errors.status);
         Ok(good as f64 / (client.duration_us as f64 / 1e6).max(1e-3))
     }

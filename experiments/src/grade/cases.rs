@@ -4,8 +4,8 @@
 use itertools::Itertools;
 use serde::{Deserialize, Serialize};
 
-use crate::grade::origin::{BODY, Seen};
 use crate::run::message::{Message, Progress, response};
+use crate::run::origin::{BODY, Seen};
 
 const FILE: &str = include_str!("../../grade/cases.json");
 

@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::grade::cases::{Case, CaseResult, Corpus, Outcome, Received};
-use crate::grade::origin::Origins;
 use crate::run::lab::Trouble;
 use crate::run::message::Progress;
+use crate::run::origin::Origins;
 
 /// Maximum time for the responses of a case.
 const ANSWER: Duration = Duration::from_millis(2000);
@@ -79,7 +79,7 @@ fn exchange(case: &Case, address: SocketAddr, patience: Duration) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grade::origin::Seen;
+    use crate::run::origin::Seen;
 
     /// Sends a case to a backend without a balancer.
     fn direct(case: &Case) -> (CaseResult, Seen) {

@@ -5,7 +5,6 @@ mod behaviour;
 mod cases;
 pub(crate) mod choice;
 mod conformance;
-pub(crate) mod origin;
 mod page;
 mod score;
 
@@ -18,11 +17,11 @@ use crate::plans::model::{Target, What};
 use crate::plans::targets::{self, ASYNC};
 use crate::report;
 use crate::run::files::{read_json, said, write_json};
-use crate::run::lab::{self, Lab, Stopped, Trouble, failed};
+use crate::run::lab::{self, Lab, Trouble, failed};
+use crate::run::origin::Origins;
 use behaviour::Subject;
 use cases::Corpus;
 use choice::{Choice, cell, keep_earlier};
-use origin::Origins;
 use score::{Card, Cards};
 
 /// The arguments of `neraca-lab grade`.
@@ -48,7 +47,7 @@ fn fit(mut target: Target) -> Target {
 }
 
 /// Grades the chosen balancers and writes the page. Returns its path.
-pub(crate) fn run(arguments: &Grade, stop: &AtomicBool) -> Result<PathBuf, Stopped> {
+pub(crate) fn run(arguments: &Grade, stop: &AtomicBool) -> Result<PathBuf, Trouble> {
     let corpus = Corpus::load()?;
     let (chosen, setting) = arguments.choice.examine()?;
     let mut candidates = targets::all().into_iter().chain(chosen.iter().cloned());

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::judge::gates;
-use crate::judge::record::{
-    Conservation, Counted, Failures, HostUse, Load, Measured, Probe, Record, Syscalls, Use,
-};
+use crate::judge::record::{Conservation, Counted, HostUse, Load, Measured, Probe, Record, Syscalls, Use};
 use crate::plans::model::{Cell, What};
 use crate::run::counters::RawCounters;
 use crate::run::probe::RawProbe;
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::raw::{Found, Raw, RawLoad, RawSystem};
+use crate::run::reply::Errors;
 use crate::run::sockets::RawSockets;
-use crate::run::wrk::{Client, ClientErrors};
+use crate::run::wrk::Client;
 
 /// Derives the record of one cell.
 pub(crate) fn derive(raw: &Raw) -> Record {
@@ -29,17 +28,18 @@ pub(crate) fn derive(raw: &Raw) -> Record {
     };
     let gates = gates::judge(&cell, &measured);
     let validity = gates::validity(&gates, &measured);
-    Record { cell, started: raw.started.clone(), commands: raw.commands.clone(), measured, gates, validity }
+    Record { cell, commands: raw.commands.clone(), measured, gates, validity }
 }
 
 fn of_load(raw: &RawLoad, cell: &Cell, what: What) -> Load {
-    let RawLoad { client, warm, probe, system, programs, sockets } = raw;
+    let RawLoad { client, probe, system, programs, sockets, .. } = raw;
+    let is_balancer = what == What::Balancer;
     let end = client.duration_us as f64 / 1e6;
     let derive = |raw: &Option<RawCounters>| raw.as_ref().and_then(|raw| counted(raw, end));
     let (target, backends) = (derive(&programs.target), derive(&programs.backends));
     let sockets = sockets.as_ref().filter(|_| cell.keep_alive);
     Load {
-        conservation: conservation(cell, what, client, warm.as_ref(), probe, (&target, &backends)),
+        conservation: conservation(raw, cell, target.as_ref(), backends.as_ref().filter(|_| is_balancer)),
         per_connection: sockets.and_then(|sockets| per_connection(sockets, client)),
         probe: summary(probe),
         failures: failures(client, sockets, cell),
@@ -55,7 +55,7 @@ fn summary(probe: &RawProbe) -> Probe {
     Probe {
         intended: probe.intended,
         ok: probe.fresh.total_us.count() + probe.kept.total_us.count(),
-        errors: probe.fresh.errors.plus(&probe.kept.errors),
+        errors: probe.fresh.errors.plus(probe.kept.errors),
         waiting_us: probe.fresh.waiting_us.summary(),
         total_us: probe.fresh.total_us.summary(),
         kept_waiting_us: probe.kept.waiting_us.summary(),
@@ -84,11 +84,10 @@ fn counted(raw: &RawCounters, end: f64) -> Option<Counted> {
     Some(found)
 }
 
-fn failures(client: &Client, sockets: Option<&RawSockets>, cell: &Cell) -> Failures {
-    let ClientErrors { connect, read, write, status, timeout } = client.errors;
+fn failures(client: &Client, sockets: Option<&RawSockets>, cell: &Cell) -> Errors {
     let silent_ms = (cell.seconds * 500.0) as u64;
     let stalled = sockets.map_or(0, |sockets| sockets.silent_ms.count_from(silent_ms) + sockets.unopened);
-    Failures { connect, read, write, status, timeout, stalled }
+    Errors { stalled, ..client.errors }
 }
 
 /// Returns quantiles of the answers per connection, estimated from the received bytes and the mean length of an answer.
@@ -104,23 +103,20 @@ fn per_connection(sockets: &RawSockets, client: &Client) -> Option<Vec<u64>> {
 /// Compares the counts of client, target and backends. The request that checks the body before the warm-up counts as a
 /// request of the client.
 fn conservation(
+    raw: &RawLoad,
     cell: &Cell,
-    what: What,
-    client: &Client,
-    warm: Option<&Client>,
-    probe: &RawProbe,
-    (target, backends): (&Option<Counted>, &Option<Counted>),
+    target: Option<&Counted>,
+    backends: Option<&Counted>,
 ) -> Option<Conservation> {
-    let served = |counted: &Option<Counted>| counted.as_ref()?.whole.get("served").copied();
-    let runs = || warm.into_iter().chain([client]);
+    let served = |counted: Option<&Counted>| counted?.whole.get("served").copied();
+    let runs = || raw.warm.iter().chain([&raw.client]);
     let answered = runs().map(|run| run.requests).sum::<u64>();
-    let broken = |run: &Client| run.errors.connect + run.errors.read + run.errors.write;
-    let cut = runs().map(|run| u64::from(cell.opened()) + broken(run)).sum::<u64>();
-    let probes = [&probe.fresh, &probe.kept];
+    let cut = runs().map(|run| u64::from(cell.opened()) + run.errors.broken()).sum::<u64>();
+    let probes = [&raw.probe.fresh, &raw.probe.kept];
     let conservation = Conservation {
         client: 1 + answered + probes.map(|t| t.total_us.count() + t.errors.status).iter().sum::<u64>(),
         target: served(target),
-        backends: served(backends).filter(|_| what == What::Balancer),
+        backends: served(backends),
         slack: cut + probes.map(|times| times.errors.total()).iter().sum::<u64>(),
     };
     (conservation.target.is_some() || conservation.backends.is_some()).then_some(conservation)

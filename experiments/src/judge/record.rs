@@ -7,16 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::judge::verdict::{GateResult, Validity};
 use crate::plans::model::{Cell, Work};
 use crate::run::histogram::Distribution;
-use crate::run::probe::ProbeErrors;
 use crate::run::raw::{IdleMemory, Role};
+use crate::run::reply::Errors;
 use crate::run::wrk::Client;
 
 /// The result of a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) cell: Cell,
-    /// UTC.
-    pub(crate) started: String,
     /// The commands by role: `client`, `target`, `backends`. Scratch paths are shortened to `{dir}`.
     pub(crate) commands: BTreeMap<String, String>,
     pub(crate) measured: Measured,
@@ -52,7 +50,8 @@ pub(crate) fn load(record: &Record) -> Option<&Load> {
 pub(crate) struct Load {
     pub(crate) client: Client,
     pub(crate) probe: Probe,
-    pub(crate) failures: Failures,
+    /// The sum is the column *failed* of the tables.
+    pub(crate) failures: Errors,
     /// The use of resources during the measured seconds, by role.
     pub(crate) roles: BTreeMap<Role, Use>,
     pub(crate) host: HostUse,
@@ -88,31 +87,12 @@ impl Load {
     }
 }
 
-/// The failures by class. The sum is the column *failed* of the tables.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Failures {
-    pub(crate) connect: u64,
-    pub(crate) read: u64,
-    pub(crate) write: u64,
-    pub(crate) status: u64,
-    pub(crate) timeout: u64,
-    /// Connections of the client that received nothing during the last half of the measured time, wherever they got
-    /// stuck: in the listen queue, accepted, or half way.
-    pub(crate) stalled: u64,
-}
-
-impl Failures {
-    pub(crate) fn total(&self) -> u64 {
-        self.connect + self.read + self.write + self.status + self.timeout + self.stalled
-    }
-}
-
 /// The results of the open-loop prober, which sends each request at its intended time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Probe {
     pub(crate) intended: u64,
     pub(crate) ok: u64,
-    pub(crate) errors: ProbeErrors,
+    pub(crate) errors: Errors,
     /// *Waiting* on a new connection: from writing the request to the first byte of the response.
     pub(crate) waiting_us: Distribution,
     /// From the intended time to the last byte: the time that a user would have waited.

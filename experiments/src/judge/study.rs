@@ -47,17 +47,13 @@ impl Study {
         }
         let raw_sha256 = build::hex(&Sha256::digest(text));
         let mut study = Study { manifest, plan, records, missing, raw_sha256 };
-        study.judge_across();
-        Ok(study)
-    }
-
-    fn judge_across(&mut self) {
-        let mut across = gates::across(&self.records, |id| self.what(id));
-        for record in &mut self.records {
+        let mut across = gates::across(&study.records, |id| study.what(id));
+        for record in &mut study.records {
             record.gates.extend(across.remove(&record.cell.seq).unwrap_or_default());
             record.gates.sort_by_key(|result| result.gate);
             record.validity = gates::validity(&record.gates, &record.measured);
         }
+        Ok(study)
     }
 
     pub(crate) fn target(&self, id: &str) -> Option<&Target> {

@@ -8,12 +8,14 @@ use crate::plans::build::{self, Changes};
 use crate::plans::model::{Cell, Plan, Target, TargetKind, What, Work};
 use crate::run::counters::RawCounters;
 use crate::run::histogram::Histogram;
+use crate::run::load::Times;
 use crate::run::manifest::Manifest;
-use crate::run::probe::{RawProbe, Times};
+use crate::run::probe::RawProbe;
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::raw::{Found, IdleMemory, Raw, RawLoad, RawPrograms, RawSystem, Role};
+use crate::run::reply::Errors;
 use crate::run::sockets::RawSockets;
-use crate::run::wrk::{Client, ClientErrors};
+use crate::run::wrk::Client;
 
 /// A run that was not measured.
 #[derive(Debug)]
@@ -158,7 +160,7 @@ fn client(requests: u64, cell: &Cell) -> Client {
         duration_us: (seconds * 1e6) as u64,
         requests,
         bytes: requests * (cell.body_bytes + 150),
-        errors: ClientErrors::default(),
+        errors: Errors::default(),
         latency_us: BTreeMap::from([("mean".into(), Some(mean_us)), ("min".into(), None)]),
     }
 }
@@ -191,12 +193,11 @@ fn probe(cell: &Cell, mean_us: f64) -> RawProbe {
     let wait_us = |i: u64| (mean_us * (0.3 - rest(i).ln() * 0.7)) as u64 + 40;
     let histogram = |of: &dyn Fn(u64) -> u64| Histogram::of(&(0..count).map(of).collect::<Vec<_>>());
     let times = Times {
-        connect_us: histogram(&|_| 50),
         waiting_us: histogram(&wait_us),
         total_us: histogram(&|i| wait_us(i) + 60),
         ..Times::default()
     };
-    RawProbe { rate_hz: 100.0, intended: count, fresh: times.clone(), kept: times, kept_connections: 4 }
+    RawProbe { intended: count, fresh: times.clone(), kept: times }
 }
 
 fn counters(cell: &Cell, rate: f64, asked: u64) -> RawCounters {
@@ -213,8 +214,6 @@ fn counters(cell: &Cell, rate: f64, asked: u64) -> RawCounters {
 
 fn group(cpu_s: f64, requests: u64) -> (GroupCounters, GroupCounters) {
     let after = GroupCounters {
-        processes: 1,
-        threads: 4,
         user_ticks: (cpu_s * 30.0) as u64,
         system_ticks: (cpu_s * 70.0) as u64,
         voluntary_switches: requests / 3,

@@ -72,7 +72,7 @@ impl Given {
             }
             let command = vec!["/bin/sh".into(), "-c".into(), command.clone()];
             let fixed = Some(fixed);
-            Ok(Target { what, kind: TargetKind::User, command, fixed, ..simple(name, "", None) })
+            Ok(Target { what, kind: TargetKind::User, command, fixed, ..simple(name, "") })
         };
         let balancers = self.targets.iter().map(|given| (What::Balancer, given));
         let given = balancers.chain(self.servers.iter().map(|given| (What::Server, given)));

@@ -1,6 +1,6 @@
 //! The targets that can be measured: those of experiments/plans/targets.toml, and those that a user gives.
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
 
 use crate::plans::model::{Target, TargetKind};
 
@@ -22,12 +22,9 @@ const TARGETS: &str = include_str!("../../plans/targets.toml");
 
 /// Returns the targets of the laboratory.
 pub(crate) fn all() -> Vec<Target> {
-    #[derive(Deserialize)]
-    struct File {
-        target: Vec<Target>,
-    }
-    let file: File = toml::from_str(TARGETS).expect("targets.toml is checked by a test");
-    file.target
+    let mut file: BTreeMap<String, Vec<Target>> =
+        toml::from_str(TARGETS).expect("a test checks targets.toml");
+    file.remove("target").unwrap_or_default()
 }
 
 /// Returns the targets of the laboratory, then more targets. A target without a title is called by its id.
@@ -45,10 +42,10 @@ pub(crate) fn with(more: impl IntoIterator<Item = Target>) -> Result<Vec<Target>
     Ok(all)
 }
 
-/// Makes a target with a command and a configuration, for measurements without a plan.
-pub(crate) fn simple(id: &str, line: &str, config: Option<String>) -> Target {
+/// Makes a target with a command, for measurements without a plan.
+pub(crate) fn simple(id: &str, line: &str) -> Target {
     let command = line.split_whitespace().map(Into::into).collect();
-    Target { id: id.into(), title: id.into(), kind: TargetKind::Peer, command, config, ..Target::default() }
+    Target { id: id.into(), title: id.into(), kind: TargetKind::Peer, command, ..Target::default() }
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::plans::model::{Cell, Target, What, Work};
+use crate::plans::model::{Cell, Target, Work};
 use crate::run::child::Program;
 use crate::run::counters::RawCounters;
 use crate::run::lab::{Lab, STRACE, Server, Trouble, cpus, failed};
-use crate::run::probe::{Prober, Spec, kept_request};
+use crate::run::load::{Pace, Spec, request};
+use crate::run::probe::Prober;
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::raw::{Found, IdleMemory, Raw, RawLoad, RawPrograms, RawSystem, Role};
 use crate::run::reply::{Verdict, ask};
@@ -18,8 +19,11 @@ use crate::run::{profile, sockets};
 /// Probes per second: far below one percent of the load.
 pub(crate) const PROBE_HZ: f64 = 100.0;
 
-/// Time between the snapshot of the client's connections and threads, and the end of the client.
-const BEFORE_END: Duration = Duration::from_millis(350);
+/// Time between the snapshot of the client's connections and the end of the client.
+const SNAPSHOT: Duration = Duration::from_millis(350);
+/// Time between the last reading of all counters and the end of the client. A program that has a process for each
+/// connection loses these processes when the client ends.
+const LAST_READING: Duration = Duration::from_millis(100);
 
 impl<'a> Lab<'a> {
     /// Measures a cell. A cell that fails is a measurement too, with the reason.
@@ -39,19 +43,12 @@ impl<'a> Lab<'a> {
         cell: &Cell,
         commands: &mut BTreeMap<String, String>,
     ) -> Result<Found, Trouble> {
-        let mut values = self.values();
-        let is_balancer = target.what == What::Balancer;
-        let backends = is_balancer.then(|| self.backends(target, cell, &mut values)).transpose()?;
-        let server = self.target(target, cell, values)?;
+        let (server, backends) = self.both(target, cell)?;
         let servers = backends.iter().map(|backends| ("backends", backends)).chain([("target", &server)]);
         commands.extend(servers.map(|(role, server)| (role.into(), self.shorten(&server.command))));
         let address = server.address()?;
         // A wrong body from a program of the user is no stop: the prober counts such bodies.
-        match self.first_answer(address, cell)? {
-            (Verdict::Good, _) => {}
-            (Verdict::Corrupt, _) if target.fixed.is_some() => {}
-            (_, said) => return Err(Trouble::Failed(said)),
-        }
+        self.verify(address, cell, target.fixed.is_some())?;
         match cell.work {
             Work::Load => {
                 let words = self.wrk_words(cell, cell.seconds, address).join(" ");
@@ -83,32 +80,38 @@ impl<'a> Lab<'a> {
     ) -> Result<RawLoad, Trouble> {
         let address = server.address()?;
         let warm = if cell.warm_s > 0.0 { Some(self.load_once(cell, cell.warm_s, address)?) } else { None };
-        let groups = (server.program.group(), backends.as_ref().map(|backends| backends.program.group()));
-        let seconds = (cell.seconds - 0.2).max(0.1);
-        let (path, body) = (cell.path.clone(), self.body(cell)?);
-        let late = Duration::from_secs_f64(cell.seconds).saturating_sub(BEFORE_END);
-        let mut late_look = None;
+        let mut groups = vec![(Role::Target, server.program.group())];
+        groups.extend(backends.as_ref().map(|backends| (Role::Backends, backends.program.group())));
+        groups.extend(self.disturbance.map(|group| (Role::Disturbance, group)));
+        let probes = self.spec(cell, address, Pace::Steady(PROBE_HZ))?;
+        let probes = Spec { warm_s: 0.0, seconds: (cell.seconds - 0.2).max(0.1), ..probes };
+        let (mut connections, mut late) = (None, None);
 
-        let (before, host, start) = (self.roles(groups), HostCounters::read(), Instant::now());
+        let (before, host, start) = (roles(&groups), HostCounters::read(), Instant::now());
         let stamp = SystemTime::now();
         let client = self.wrk(cell, cell.seconds, address)?;
-        let prober = Prober::start(Spec { address, path, body, rate_hz: PROBE_HZ, seconds });
-        self.wait(&client, cell.seconds, |client| {
-            if late_look.is_none() && start.elapsed() >= late {
-                let connections = sockets::snapshot(address, &prober.ports());
-                late_look = Some((connections, GroupCounters::of_group(client.group())));
+        groups.push((Role::Client, client.group()));
+        let prober = Prober::start(&probes);
+        self.wait(&client, cell.seconds, || {
+            let left = Duration::from_secs_f64(cell.seconds).saturating_sub(start.elapsed());
+            if left <= SNAPSHOT && connections.is_none() {
+                connections = Some(sockets::snapshot(address, &prober.ports()));
+            }
+            if left <= LAST_READING && late.is_none() {
+                late = Some(roles(&groups));
             }
         })?;
         let (seconds, host) = (start.elapsed().as_secs_f64(), (host, HostCounters::read()));
-        let mut after = self.roles(groups);
-        let (connections, threads) = late_look.unwrap_or_default();
-        after.insert(Role::Client, GroupCounters::of_group(client.group()).with_threads_of(threads));
+        let late = late.unwrap_or_default();
+        let after = roles(&groups);
         let client = self.wrk_report(client)?;
         let probe = prober.finish().map_err(failed("the prober"))?;
 
+        let of =
+            |all: &BTreeMap<Role, GroupCounters>, role: &Role| all.get(role).copied().unwrap_or_default();
         let roles = after
             .into_iter()
-            .map(|(role, now)| (role, (before.get(&role).copied().unwrap_or_default(), now)));
+            .map(|(role, now)| (role, (of(&before, &role), now.or_earlier(of(&late, &role)))));
         let system = RawSystem {
             seconds,
             cpus: cpus(),
@@ -122,7 +125,7 @@ impl<'a> Lab<'a> {
             backends.program.stop().map_err(failed("the backends"))?;
             programs.backends = RawCounters::read(&backends.stats, stamp);
         }
-        let sockets = connections.filter(|_| cell.keep_alive);
+        let sockets = connections.flatten().filter(|_| cell.keep_alive);
         Ok(RawLoad { client, warm, probe, system, programs, sockets })
     }
 
@@ -137,10 +140,10 @@ impl<'a> Lab<'a> {
         const STEPS: u32 = 4;
         const REST: Duration = Duration::from_millis(300);
         let body = self.body(cell)?;
-        let asked = kept_request(&cell.path, address);
+        let asked = request(&cell.path, address, true);
         let memory = || GroupCounters::of_group(target.group()).pss_kb;
         for _ in 0..50 {
-            self.verify(address, cell)?;
+            self.verify(address, cell, false)?;
         }
         self.pause(REST)?;
         let unknown = || Trouble::Failed("the kernel does not report the memory of a process".into());
@@ -165,16 +168,10 @@ impl<'a> Lab<'a> {
         }
         Ok(idle)
     }
+}
 
-    /// Reads the counters of the target, of the backends, of this process and of the disturbance.
-    fn roles(&self, (target, backends): (u32, Option<u32>)) -> BTreeMap<Role, GroupCounters> {
-        let of = |role, group: Option<u32>| Some((role, GroupCounters::of_group(group?)));
-        let groups = [
-            of(Role::Target, Some(target)),
-            of(Role::Backends, backends),
-            of(Role::Disturbance, self.disturbance),
-            Some((Role::Lab, GroupCounters::of_this_process())),
-        ];
-        groups.into_iter().flatten().collect()
-    }
+/// Reads the counters of these process groups and of this process.
+fn roles(groups: &[(Role, u32)]) -> BTreeMap<Role, GroupCounters> {
+    let of_group = |(role, group): &(Role, u32)| (*role, GroupCounters::of_group(*group));
+    groups.iter().map(of_group).chain([(Role::Lab, GroupCounters::of_this_process())]).collect()
 }

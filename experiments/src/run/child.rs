@@ -89,6 +89,17 @@ fn wait_until(holds: impl Fn() -> bool) {
     }
 }
 
+/// Runs a command in a directory. Returns its stdout.
+pub(crate) fn printed(directory: &Path, words: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(words[0]);
+    let output = command.args(&words[1..]).current_dir(directory).output();
+    let output = output.map_err(|error| format!("{command:?}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// A running program. Its group is killed on drop.
 #[derive(Debug)]
 pub(crate) struct Program<'a> {

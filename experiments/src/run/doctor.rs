@@ -6,10 +6,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use procfs::{CpuInfo, Current, Meminfo};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sha2::{Digest, Sha256};
 
 use crate::plans::build::hex;
+use crate::run::child::printed;
 use crate::run::lab::cpus;
 use crate::run::manifest::{Binary, Host};
 use crate::run::proc::HostCounters;
@@ -144,14 +146,9 @@ fn line(path: &str) -> Option<String> {
 }
 
 fn host(name: Option<&str>, descriptors: u64) -> Host {
-    let value = |path: &str, name: &str| {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
-        line.map(|(_, value)| value.trim().to_owned())
-    };
-    let cpu = value("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into());
-    let memory = value("/proc/meminfo", "MemTotal").unwrap_or_default();
-    let memory_mb = memory.split(' ').next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024;
+    let cpu = CpuInfo::current().ok().and_then(|info| info.model_name(0).map(str::to_owned));
+    let cpu = cpu.unwrap_or_else(|| std::env::consts::ARCH.into());
+    let memory_mb = Meminfo::current().map_or(0, |memory| memory.mem_total >> 20);
     let kernel = line("/proc/sys/kernel/osrelease").unwrap_or_default();
     let range = line("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let mut ports = range.split_whitespace().map(|port| port.parse().unwrap_or(0));
@@ -183,16 +180,13 @@ fn neutral_name(cpu: &str, cpus: usize) -> String {
 fn binary(path: &Path) -> Result<Binary, String> {
     let remedy = "build it with `cargo build --release`, or name another program with --neraca";
     let bytes = fs::read(path).map_err(|error| format!("{}: {error}; {remedy}", path.display()))?;
-    let version = Command::new(path).arg("--version").output();
-    let version = version.map_err(|error| format!("{}: {error}; {remedy}", path.display()))?;
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
+    let here = Path::new(".");
+    let version = printed(here, &[&path.display().to_string(), "--version"]);
+    let git = |words: &[&str]| printed(here, &[&["git"], words].concat()).ok();
     let changed = git(&["status", "--porcelain", "--", "src", "Cargo.toml", "Cargo.lock"]);
     let mark = if changed.is_none_or(|changes| changes.is_empty()) { "" } else { "+" };
     Ok(Binary {
-        version: String::from_utf8_lossy(&version.stdout).trim().to_owned(),
+        version: version.map_err(|error| format!("{error}; {remedy}"))?,
         sha256: hex(&Sha256::digest(&bytes)),
         commit: git(&["rev-parse", "--short=12", "HEAD"]).map(|commit| commit + mark),
     })
@@ -201,16 +195,11 @@ fn binary(path: &Path) -> Result<Binary, String> {
 impl Diagnosis {
     /// Returns the result as text.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let host = &self.host;
+        let Host { name, cpu, cpus, memory_mb, kernel, descriptors, somaxconn, .. } = &self.host;
+        let (low, high) = self.host.port_range;
         let mut lines = vec![
-            format!(
-                "host      {}: {}, {} CPUs, {} MB, Linux {}",
-                host.name, host.cpu, host.cpus, host.memory_mb, host.kernel
-            ),
-            format!(
-                "limits    {} descriptors, listen queue {}, ports {}-{}",
-                host.descriptors, host.somaxconn, host.port_range.0, host.port_range.1
-            ),
+            format!("host      {name}: {cpu}, {cpus} CPUs, {memory_mb} MB, Linux {kernel}"),
+            format!("limits    {descriptors} descriptors, listen queue {somaxconn}, ports {low}-{high}"),
         ];
         if let Some(neraca) = &self.neraca {
             let commit = neraca.commit.as_deref().unwrap_or("unknown commit");

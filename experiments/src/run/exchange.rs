@@ -1,4 +1,4 @@
-//! Requests on non-blocking connections, for a client that runs on one thread: the prober and the load generator.
+//! Requests on non-blocking connections, for a client that runs on one thread.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -14,9 +14,6 @@ use rustix::time::{
 };
 
 use crate::run::reply::{Reply, Verdict};
-
-/// Priority of the client's thread. A high priority makes the thread wait less for a CPU.
-pub(crate) const NICE: i32 = -10;
 
 const TIMER: Token = Token(usize::MAX);
 
@@ -58,8 +55,9 @@ impl Waiter {
 pub(crate) struct Exchange {
     stream: TcpStream,
     pub(crate) intended: Instant,
-    pub(crate) started: Instant,
-    pub(crate) connected: Option<Instant>,
+    connected: bool,
+    /// True when the connection has served a request before.
+    pub(crate) reused: bool,
     sent_bytes: usize,
     pub(crate) sent: Option<Instant>,
     /// Time of the first received byte.
@@ -78,22 +76,20 @@ impl Exchange {
         intended: Instant,
         body: &Arc<[u8]>,
     ) -> io::Result<Self> {
-        let started = Instant::now();
         let mut stream = TcpStream::connect(address)?;
         let _ = stream.set_nodelay(true);
         let interest = Interest::READABLE | Interest::WRITABLE;
         waiter.poll.registry().register(&mut stream, Token(number), interest)?;
-        Ok(Exchange { started, connected: None, ..Self::on(stream, intended, body) })
+        Ok(Exchange { connected: false, reused: false, ..Self::on(stream, intended, body) })
     }
 
     /// Begins a request on an open connection. The connection is writable already, so no event will come.
     pub(crate) fn on(stream: TcpStream, intended: Instant, body: &Arc<[u8]>) -> Self {
-        let started = Instant::now();
         Exchange {
             stream,
             intended,
-            started,
-            connected: Some(started),
+            connected: true,
+            reused: true,
             sent_bytes: 0,
             sent: None,
             first: None,
@@ -109,12 +105,12 @@ impl Exchange {
 
     /// Connects, writes and reads until the socket would block. Returns the verdict when the exchange has ended.
     pub(crate) fn advance(&mut self, request: &[u8], waiter: &mut Waiter) -> Option<Verdict> {
-        if self.connected.is_none() {
+        if !self.connected {
             if !matches!(self.stream.take_error(), Ok(None)) {
                 return Some(Verdict::Connect);
             }
             match self.stream.peer_addr() {
-                Ok(_) => self.connected = Some(Instant::now()),
+                Ok(_) => self.connected = true,
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => return None,
                 Err(_) => return Some(Verdict::Connect),
             }

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde_json::json;
+
 use crate::run::message::{self, Progress};
 
 /// The fault of a server.
@@ -70,12 +72,10 @@ struct Counts {
 
 impl Counts {
     fn json(&self) -> String {
-        let [accepted, served, at_fault] =
-            [&self.accepted, &self.served, &self.at_fault].map(|n| n.load(Relaxed));
-        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        format!(
-            "{{\"unix_ms\":{unix_ms},\"accepted\":{accepted},\"served\":{served},\"at_fault\":{at_fault}}}\n"
-        )
+        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let Counts { accepted, served, at_fault } = self;
+        let row = json!({"unix_ms": unix_ms, "accepted": accepted, "served": served, "at_fault": at_fault});
+        row.to_string() + "\n"
     }
 }
 

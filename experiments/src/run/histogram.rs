@@ -1,7 +1,5 @@
 //! A histogram of times or sizes: small enough to store for each cell, and fine enough for the tail.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -24,9 +22,8 @@ pub(crate) struct Distribution {
     pub(crate) percentiles: Vec<(f64, u64)>,
 }
 
-/// The number of samples of each value. Stored as an HdrHistogram (version 2) in hexadecimal
-/// digits: the file of a run is compressed as a whole, which is smaller than base64 of compressed histograms. Older runs
-/// have base64 and deflate.
+/// The number of samples of each value. Stored as an HdrHistogram (version 2) in hexadecimal digits: the file of a run is
+/// compressed as a whole, which is smaller than base64 of compressed histograms.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Histogram(hdrhistogram::Histogram<u64>);
 
@@ -98,10 +95,7 @@ impl Serialize for Histogram {
 impl<'de> Deserialize<'de> for Histogram {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        let bytes = match hex::decode(&text) {
-            Ok(bytes) => bytes,
-            Err(_) => STANDARD.decode(&text).map_err(D::Error::custom)?,
-        };
+        let bytes = hex::decode(&text).map_err(D::Error::custom)?;
         let histogram = Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(D::Error::custom)?;
         Ok(Histogram(histogram))
     }

@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::plans::model::{Cell, Target, Work};
+use crate::plans::given::BACKENDS;
+use crate::plans::model::{Cell, Target, What, Work};
 use crate::plans::targets;
 use crate::run::child::{Guard, Program};
-use crate::run::probe::request;
+use crate::run::files::said;
+use crate::run::load::{self, Pace, Ports, Spec, Tally, request};
 use crate::run::reply::{Verdict, ask};
 use crate::run::wrk::{self, Client};
 use crate::run::{ports, profile, site};
@@ -31,41 +33,21 @@ const TIME_WAIT: Duration = Duration::from_secs(65);
 /// Maximum time for a program of the user to start listening.
 const SLOW_START: Duration = Duration::from_secs(30);
 
-/// The reason why a measurement gave no numbers.
+/// The reason why a measurement gave no numbers, or why a command is not complete.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// A signal asked us to stop.
-    Interrupted,
+    Interrupted(String),
     /// The cell failed; the text becomes the cell's result.
     Failed(String),
-    /// The laboratory itself cannot continue.
+    /// The command cannot begin, or the laboratory itself cannot continue.
     Broken(String),
 }
 
-/// The reason why a command is not complete.
-#[derive(Debug)]
-pub(crate) enum Stopped {
-    Interrupted(String),
-    Refused(String),
-}
-
-impl From<String> for Stopped {
+impl From<String> for Trouble {
     fn from(said: String) -> Self {
-        Stopped::Refused(said)
+        Trouble::Broken(said)
     }
-}
-
-impl From<Trouble> for Stopped {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Interrupted => Stopped::Interrupted("interrupted".into()),
-            Trouble::Failed(said) | Trouble::Broken(said) => Stopped::Refused(said),
-        }
-    }
-}
-
-pub(crate) fn broken(what: &Path) -> impl Fn(io::Error) -> Trouble + '_ {
-    move |error| Trouble::Broken(format!("{}: {error}", what.display()))
 }
 
 pub(crate) fn failed(what: &str) -> impl Fn(io::Error) -> Trouble + '_ {
@@ -91,16 +73,15 @@ pub(crate) struct Lab<'a> {
 pub(crate) fn with<T>(
     neraca: &Path,
     stop: &AtomicBool,
-    work: impl FnOnce(&Lab<'_>) -> Result<T, Stopped>,
-) -> Result<T, Stopped> {
+    work: impl FnOnce(&Lab<'_>) -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
     let scratch = std::env::temp_dir().join(format!("neraca-lab-{}", std::process::id()));
-    let cannot = |error: io::Error| format!("{}: {error}", scratch.display());
-    fs::create_dir_all(&scratch).map_err(cannot)?;
+    fs::create_dir_all(&scratch).map_err(said(&scratch))?;
     // The guard removes the directory.
     let guard = Guard::start(&scratch).map_err(|error| format!("the guard does not start: {error}"))?;
-    let bodies = site::make(&scratch.join("root")).map_err(cannot)?;
-    fs::write(scratch.join("wrk.lua"), wrk::SCRIPT).map_err(cannot)?;
-    let neraca = fs::canonicalize(neraca).map_err(|error| format!("{}: {error}", neraca.display()))?;
+    let bodies = site::make(&scratch.join("root")).map_err(said(&scratch))?;
+    fs::write(scratch.join("wrk.lua"), wrk::SCRIPT).map_err(said(&scratch))?;
+    let neraca = fs::canonicalize(neraca).map_err(said(neraca))?;
     work(&Lab { neraca, scratch: scratch.clone(), guard: &guard, stop, bodies, disturbance: None })
 }
 
@@ -138,22 +119,32 @@ impl<'a> Lab<'a> {
         text.replace(&self.neraca.display().to_string(), "neraca")
     }
 
-    /// Starts the backends of a target, and adds their ports to the values.
-    pub(crate) fn backends(
+    /// Starts a target, and its backends if it is a balancer.
+    pub(crate) fn both(
         &self,
         target: &Target,
         cell: &Cell,
-        values: &mut BTreeMap<&'static str, String>,
-    ) -> Result<Server<'a>, Trouble> {
+    ) -> Result<(Server<'a>, Option<Server<'a>>), Trouble> {
+        let is_balancer = target.what == What::Balancer;
+        let backends = is_balancer.then(|| self.backends(target, cell)).transpose()?;
+        let addresses = backends.iter().flat_map(|backends| &backends.addresses);
+        let ports: Vec<u16> = addresses.map(SocketAddr::port).collect();
+        Ok((self.target(target, cell, &ports)?, backends))
+    }
+
+    /// Starts the backends of a target.
+    fn backends(&self, target: &Target, cell: &Cell) -> Result<Server<'a>, Trouble> {
         let fixed = target.fixed.clone().unwrap_or_default();
         if let Some(command) = fixed.backend_command {
-            let ports = if fixed.backends.is_empty() { self.free_ports()? } else { fixed.backends };
-            values.extend(["o1", "o2", "o3"].into_iter().zip(ports.iter().map(u16::to_string)));
+            let mut ports = fixed.backends;
+            while ports.len() < BACKENDS {
+                ports.push(free_port().map_err(failed("no free port"))?);
+            }
             // Each backend is a process of its own. The shell waits for all of them.
             let each =
                 ports.iter().map(|port| format!("({}) & ", command.replace("{port}", &port.to_string())));
             let words = ["/bin/sh".into(), "-c".into(), each.chain(["wait".into()]).collect()];
-            return self.start("backends", &words, values, (&ports, SLOW_START));
+            return self.start("backends", &words, &self.values(), (&ports, SLOW_START));
         }
         let mut words: Vec<String> = targets::BACKENDS.split_whitespace().map(Into::into).collect();
         for (word, port) in words.iter_mut().filter(|word| *word == "127.0.0.1:0").zip(&fixed.backends) {
@@ -162,34 +153,28 @@ impl<'a> Lab<'a> {
         if cell.delay_ms > 0 {
             words.extend(["--delay-ms".into(), cell.delay_ms.to_string()]);
         }
-        let server = self.start("backends", &words, values, (&[], START))?;
-        for (name, address) in ["o1", "o2", "o3"].into_iter().zip(&server.addresses) {
-            values.insert(name, address.port().to_string());
-        }
-        Ok(server)
+        self.start("backends", &words, &self.values(), (&[], START))
     }
 
-    fn free_ports(&self) -> Result<Vec<u16>, Trouble> {
-        (0..3).map(|_| free_port().map_err(failed("no free port"))).collect()
-    }
-
-    /// Configures a target with these values and with its port, and starts it.
+    /// Configures a target with the ports of its backends and with its own port, and starts it.
     pub(crate) fn target(
         &self,
         target: &Target,
         cell: &Cell,
-        mut values: BTreeMap<&'static str, String>,
+        backends: &[u16],
     ) -> Result<Server<'a>, Trouble> {
         let conf = self.scratch.join(format!("{}.conf", target.id));
         let fixed = target.fixed.as_ref().and_then(|fixed| fixed.listens);
         let port = fixed.map_or_else(free_port, Ok).map_err(failed("no free port"))?;
+        let mut values = self.values();
+        values.extend(["o1", "o2", "o3"].into_iter().zip(backends.iter().map(u16::to_string)));
         values.extend([
             ("port", port.to_string()),
             ("stats", self.scratch.join("target.stats").display().to_string()),
             ("conf", conf.display().to_string()),
         ]);
         if let Some(config) = &target.config {
-            fs::write(&conf, fill(config, &values)).map_err(broken(&conf))?;
+            fs::write(&conf, fill(config, &values)).map_err(said(&conf))?;
         }
         let mut words = target.command.clone();
         let output = |name| self.scratch.join(name).display().to_string();
@@ -261,29 +246,35 @@ impl<'a> Lab<'a> {
         Ok(())
     }
 
-    /// Checks that the target serves the right body, before any measurement.
-    pub(crate) fn verify(&self, address: SocketAddr, cell: &Cell) -> Result<(), Trouble> {
-        match self.first_answer(address, cell)? {
-            (Verdict::Good, _) => Ok(()),
-            (_, said) => Err(Trouble::Failed(said)),
-        }
-    }
-
-    /// Asks for the file on a new connection. Returns the verdict, and what is wrong.
-    pub(crate) fn first_answer(
-        &self,
-        address: SocketAddr,
-        cell: &Cell,
-    ) -> Result<(Verdict, String), Trouble> {
+    /// Asks for the file on a new connection, and checks the answer, before any measurement. A wrong body is accepted only
+    /// when it `may_differ`.
+    pub(crate) fn verify(&self, address: SocketAddr, cell: &Cell, may_differ: bool) -> Result<(), Trouble> {
         let mut stream = TcpStream::connect(address).map_err(failed("the first connection"))?;
-        let (verdict, reply) = ask(&mut stream, &request(&cell.path, address), &self.body(cell)?)
+        let (verdict, reply) = ask(&mut stream, &request(&cell.path, address, false), &self.body(cell)?)
             .map_err(failed("the first answer"))?;
-        Ok((verdict, format!("the first answer is wrong ({verdict:?}): {}", reply.difference())))
+        if verdict == Verdict::Good || verdict == Verdict::Corrupt && may_differ {
+            return Ok(());
+        }
+        let difference = reply.difference();
+        Err(Trouble::Failed(format!("the first answer is wrong ({verdict:?}): {difference}")))
     }
 
     pub(crate) fn body(&self, cell: &Cell) -> Result<Arc<[u8]>, Trouble> {
         let body = self.bodies.get(&cell.path).cloned();
         body.ok_or_else(|| Trouble::Broken(format!("there is no file {}", cell.path)))
+    }
+
+    /// Describes a load of our own client: the file, the connections and the seconds of a cell, after half a second.
+    pub(crate) fn spec(&self, cell: &Cell, address: SocketAddr, pace: Pace) -> Result<Spec, Trouble> {
+        let (path, body, seconds) = (cell.path.clone(), self.body(cell)?, cell.seconds);
+        let connections = cell.connections as usize;
+        Ok(Spec { address, path, body, connections, keep: true, pace, warm_s: 0.5, seconds })
+    }
+
+    /// Runs a load of our own client to its end.
+    pub(crate) fn generate(&self, spec: &Spec) -> Result<Tally, Trouble> {
+        self.pause(Duration::ZERO)?;
+        load::run(spec, &Ports::default()).map_err(failed("the load generator"))
     }
 
     /// Starts wrk.
@@ -313,7 +304,7 @@ impl<'a> Lab<'a> {
         address: SocketAddr,
     ) -> Result<Client, Trouble> {
         let client = self.wrk(cell, seconds, address)?;
-        self.wait(&client, seconds, |_| ())?;
+        self.wait(&client, seconds, || ())?;
         self.wrk_report(client)
     }
 
@@ -324,7 +315,7 @@ impl<'a> Lab<'a> {
 
     pub(crate) fn pause(&self, time: Duration) -> Result<(), Trouble> {
         if self.stop.load(Ordering::Relaxed) {
-            return Err(Trouble::Interrupted);
+            return Err(Trouble::Interrupted("interrupted".into()));
         }
         thread::sleep(time);
         Ok(())
@@ -335,14 +326,14 @@ impl<'a> Lab<'a> {
         &self,
         client: &Program<'_>,
         seconds: f64,
-        mut look: impl FnMut(&Program<'_>),
+        mut look: impl FnMut(),
     ) -> Result<(), Trouble> {
         let deadline = Instant::now() + Duration::from_secs_f64(seconds) + START;
         while !client.has_ended() {
             if Instant::now() > deadline {
                 return Err(Trouble::Failed("wrk did not end".into()));
             }
-            look(client);
+            look();
             self.pause(LOOK)?;
         }
         Ok(())

@@ -60,9 +60,9 @@ pub(crate) fn request(bytes: &[u8]) -> Progress {
         Err(_) => return Progress::Invalid,
     };
     let line = format!("{} {}", head.method.unwrap_or_default(), head.path.unwrap_or_default());
-    let head = Head { status: 0, line, fields: collect(head.headers), version: head.version.unwrap_or(0) };
-    let Ok(end) = head.framing() else { return Progress::Invalid };
-    head.with_body(bytes, used, end.unwrap_or(End::Length(0)), false)
+    let message = Message::of_head(0, line, head.headers, head.version, used);
+    let Ok(end) = message.end() else { return Progress::Invalid };
+    message.with_body(bytes, end.unwrap_or(End::Length(0)), false)
 }
 
 /// Reads the next request of a connection. `received` keeps the bytes that follow it. None at the end of the connection.
@@ -95,35 +95,34 @@ pub(crate) fn response(bytes: &[u8], to_head: bool, ended: bool) -> Progress {
             Ok(httparse::Status::Partial) => return Progress::Partial { status: 0 },
             Err(_) => return Progress::Invalid,
         };
-        let (status, version) = (head.code.unwrap_or(0), head.version.unwrap_or(0));
+        let status = head.code.unwrap_or(0);
         if (100..200).contains(&status) && status != 101 {
             start = used;
             continue;
         }
-        let head = Head { status, line: String::new(), fields: collect(head.headers), version };
-        let Ok(end) = head.framing() else { return Progress::Invalid };
+        let message = Message::of_head(status, String::new(), head.headers, head.version, used);
+        let Ok(end) = message.end() else { return Progress::Invalid };
         let end = if to_head || matches!(status, 101 | 204 | 304) { Some(End::Length(0)) } else { end };
-        return head.with_body(bytes, used, end.unwrap_or(End::Close), ended);
+        return message.with_body(bytes, end.unwrap_or(End::Close), ended);
     }
 }
 
-fn collect(fields: &[httparse::Header<'_>]) -> Vec<(String, String)> {
-    let text = |bytes: &[u8]| bytes.iter().map(|byte| char::from(*byte)).collect();
-    fields.iter().map(|field| (field.name.to_owned(), text(field.value))).collect()
-}
+impl Message {
+    /// Makes a message without its body. Only HTTP/1.1 keeps a connection by default.
+    fn of_head(
+        status: u16,
+        line: String,
+        fields: &[httparse::Header<'_>],
+        version: Option<u8>,
+        bytes: usize,
+    ) -> Self {
+        let text = |bytes: &[u8]| bytes.iter().map(|byte| char::from(*byte)).collect();
+        let fields = fields.iter().map(|field| (field.name.to_owned(), text(field.value))).collect();
+        Message { status, line, fields, body: Vec::new(), bytes, keep: version == Some(1) }
+    }
 
-/// The start of a message.
-struct Head {
-    status: u16,
-    line: String,
-    fields: Vec<(String, String)>,
-    /// The minor version of HTTP/1.
-    version: u8,
-}
-
-impl Head {
-    /// Finds the end of the body in the fields (RFC 9112, section 6.3). None when the fields say nothing.
-    fn framing(&self) -> Result<Option<End>, ()> {
+    /// Finds the end of the body in the head (RFC 9112, section 6.3). None when the head says nothing.
+    fn end(&self) -> Result<Option<End>, ()> {
         let all = |name: &str| -> Vec<&str> {
             let named = self.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
             named.map(|(_, value)| value.as_str()).collect()
@@ -133,17 +132,14 @@ impl Head {
             ([length], []) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
                 length.parse().map(|length| Some(End::Length(length))).map_err(|_| ())
             }
-            ([], [coding]) if self.version == 1 && coding.eq_ignore_ascii_case("chunked") => {
-                Ok(Some(End::Chunks))
-            }
+            ([], [coding]) if self.keep && coding.eq_ignore_ascii_case("chunked") => Ok(Some(End::Chunks)),
             _ => Err(()),
         }
     }
 
-    /// Reads the body, which starts after `used` bytes.
-    fn with_body(self, bytes: &[u8], used: usize, end: End, ended: bool) -> Progress {
-        let Head { status, line, fields, version } = self;
-        let rest = &bytes[used..];
+    /// Reads the body, which follows the head.
+    fn with_body(mut self, bytes: &[u8], end: End, ended: bool) -> Progress {
+        let rest = &bytes[self.bytes..];
         let found = match end {
             End::Length(length) => rest.get(..length).map(|body| (body.to_vec(), length)),
             End::Chunks => match dechunk(rest) {
@@ -152,11 +148,11 @@ impl Head {
             },
             End::Close => ended.then(|| (rest.to_vec(), rest.len())),
         };
-        let Some((body, length)) = found else { return Progress::Partial { status } };
-        let keep = version == 1 && end != End::Close;
-        let mut message = Message { status, line, fields, body, bytes: used + length, keep };
-        message.keep = (keep || message.has("connection: keep-alive")) && !message.has("connection: close");
-        Progress::Done(message)
+        let Some((body, length)) = found else { return Progress::Partial { status: self.status } };
+        (self.body, self.bytes) = (body, self.bytes + length);
+        let keep = self.keep && end != End::Close || self.has("connection: keep-alive");
+        self.keep = keep && !self.has("connection: close");
+        Progress::Done(self)
     }
 }
 

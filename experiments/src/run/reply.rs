@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::run::message::{self, Message, Progress};
 
 /// Maximum time that [`ask`] waits for the next bytes.
@@ -28,6 +30,70 @@ pub(crate) enum Verdict {
     Corrupt,
 }
 
+/// Failures by class. An observer leaves the classes that it cannot see at 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Errors {
+    pub(crate) connect: u64,
+    /// The connection broke, or the response was not HTTP.
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+    /// Status other than 200; in the counts of wrk, status 400 and above.
+    pub(crate) status: u64,
+    /// No response in time.
+    pub(crate) timeout: u64,
+    /// Connections of wrk that received nothing during the last half of the measured time, wherever they got stuck: in
+    /// the listen queue, accepted, or half way.
+    pub(crate) stalled: u64,
+    /// The body ended before its announced length.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) truncated: u64,
+    /// The body had the right length, but other bytes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) corrupt: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Errors {
+    /// Counts the end of an exchange.
+    pub(crate) fn count(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Good => {}
+            Verdict::Connect => self.connect += 1,
+            Verdict::Write => self.write += 1,
+            Verdict::Broken => self.read += 1,
+            Verdict::Status => self.status += 1,
+            Verdict::Truncated => self.truncated += 1,
+            Verdict::Corrupt => self.corrupt += 1,
+        }
+    }
+
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Errors {
+            connect: self.connect + other.connect,
+            read: self.read + other.read,
+            write: self.write + other.write,
+            status: self.status + other.status,
+            timeout: self.timeout + other.timeout,
+            stalled: self.stalled + other.stalled,
+            truncated: self.truncated + other.truncated,
+            corrupt: self.corrupt + other.corrupt,
+        }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.broken() + self.status + self.timeout + self.stalled + self.truncated + self.corrupt
+    }
+
+    /// Returns the number of connections that could not be used to their end.
+    pub(crate) fn broken(&self) -> u64 {
+        self.connect + self.read + self.write
+    }
+}
+
 /// A response that is being received.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -44,20 +110,26 @@ impl Reply {
     /// Takes received bytes. Returns the verdict when the response is complete or invalid.
     pub(crate) fn received(&mut self, bytes: &[u8]) -> Option<Verdict> {
         self.bytes.extend_from_slice(bytes);
-        match message::response(&self.bytes, false, false) {
-            Progress::Partial { .. } => None,
-            Progress::Invalid => Some(Verdict::Broken),
-            Progress::Done(message) => Some(self.judge(message)),
-        }
+        self.look(false)
     }
 
     /// Returns the verdict at the end of the connection.
     pub(crate) fn ended(&mut self) -> Verdict {
-        match message::response(&self.bytes, false, true) {
-            Progress::Partial { status: 0 } | Progress::Invalid => Verdict::Broken,
-            Progress::Partial { .. } => Verdict::Truncated,
-            Progress::Done(message) => self.judge(message),
-        }
+        self.look(true).unwrap_or(Verdict::Truncated)
+    }
+
+    fn look(&mut self, ended: bool) -> Option<Verdict> {
+        let message = match message::response(&self.bytes, false, ended) {
+            Progress::Partial { status: 0 } if ended => return Some(Verdict::Broken),
+            Progress::Partial { .. } => return None,
+            Progress::Invalid => return Some(Verdict::Broken),
+            Progress::Done(message) => self.message.insert(message),
+        };
+        Some(match message.status {
+            200 if message.body == *self.expected => Verdict::Good,
+            200 => Verdict::Corrupt,
+            _ => Verdict::Status,
+        })
     }
 
     /// True when the response is complete, nothing follows it, and the connection stays open.
@@ -74,16 +146,6 @@ impl Reply {
             200 => format!("expected other bytes, although the length of {got} bytes is right"),
             status => format!("expected status 200, got {status}"),
         }
-    }
-
-    fn judge(&mut self, message: Message) -> Verdict {
-        let verdict = match message.status {
-            200 if message.body == *self.expected => Verdict::Good,
-            200 => Verdict::Corrupt,
-            _ => Verdict::Status,
-        };
-        self.message = Some(message);
-        verdict
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::run::child::printed;
 use crate::run::histogram::Histogram;
 
 /// A snapshot, taken shortly before the client ends.
@@ -25,11 +26,8 @@ pub(crate) struct RawSockets {
 /// `ss`.
 pub(crate) fn snapshot(to: SocketAddr, not_from: &BTreeSet<u16>) -> Option<RawSockets> {
     let filter = format!("dst = {to}");
-    let output = Command::new("ss")
-        .args(["-tinH", "state", "established", "state", "syn-sent", &filter])
-        .output()
-        .ok()?;
-    output.status.success().then(|| parse(&String::from_utf8_lossy(&output.stdout), not_from))
+    let words = ["ss", "-tinH", "state", "established", "state", "syn-sent", &filter];
+    Some(parse(&printed(Path::new("."), &words).ok()?, not_from))
 }
 
 /// Parses the output of `ss`. A connection has two lines: its state, queues and addresses, then indented words

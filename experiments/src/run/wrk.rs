@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::plans::model::Cell;
+use crate::run::reply::Errors;
 
 /// The script that runs inside wrk. It writes one JSON object to the file named by [`JSON_VARIABLE`].
 pub(crate) const SCRIPT: &str = include_str!("../../wrk.lua");
@@ -23,20 +24,9 @@ pub(crate) struct Client {
     pub(crate) requests: u64,
     /// Bytes of heads and bodies.
     pub(crate) bytes: u64,
-    pub(crate) errors: ClientErrors,
+    pub(crate) errors: Errors,
     /// The latencies that wrk reports. wrk corrects the values, so the report must say so when it shows them.
     pub(crate) latency_us: BTreeMap<String, Option<f64>>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ClientErrors {
-    pub(crate) connect: u64,
-    pub(crate) read: u64,
-    pub(crate) write: u64,
-    /// Status 400 and above.
-    pub(crate) status: u64,
-    /// Answered too late.
-    pub(crate) timeout: u64,
 }
 
 /// Returns the command of wrk. wrk accepts only whole seconds.

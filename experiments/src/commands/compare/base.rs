@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use crate::run::child::printed;
 use crate::run::files::said;
 
 /// Where commits are built. Each commit has a worktree of its own, and cargo builds a commit only once.
@@ -29,27 +29,16 @@ pub(super) fn find(base: &str) -> Result<Base, String> {
         return Ok(Base { name: base.into(), neraca: absolute(Path::new(base))?, source: None });
     }
     let commit = format!("{base}^{{commit}}");
-    let id = run(Path::new("."), &["git", "rev-parse", "--verify", "--quiet", &commit])
+    let id = printed(Path::new("."), &["git", "rev-parse", "--verify", "--quiet", &commit])
         .map_err(|_| format!("{base:?} is neither a program nor a commit of this repository"))?;
     let (name, source) = (format!("commit {}", &id[..12]), Path::new(DIRECTORY).join(&id));
     if !source.join(".git").exists() {
         let path = source.display().to_string();
-        run(Path::new("."), &["git", "worktree", "add", "--force", "--detach", &path, &id])?;
+        printed(Path::new("."), &["git", "worktree", "add", "--force", "--detach", &path, &id])?;
     }
     eprintln!("building {name} in {}", source.display());
-    run(&source, &["cargo", "build", "--release", "--quiet", "--target-dir", "target"])?;
+    printed(&source, &["cargo", "build", "--release", "--quiet", "--target-dir", "target"])?;
     Ok(Base { name, neraca: absolute(&source.join("target/release/neraca"))?, source: Some(source) })
-}
-
-/// Runs a command in a directory. Returns its stdout.
-fn run(directory: &Path, words: &[&str]) -> Result<String, String> {
-    let mut command = Command::new(words[0]);
-    let output = command.args(&words[1..]).current_dir(directory).output();
-    let output = output.map_err(|error| format!("{command:?}: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 #[cfg(test)]

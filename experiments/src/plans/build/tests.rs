@@ -114,8 +114,7 @@ fn a_wrong_plan_is_named_with_its_place() {
         (&part("peers", "connections = [2]"), "there is no target \"z\"", "the targets are a"),
     ];
     for (text, place, reason) in cases {
-        let plan =
-            |file: PlanFile| file.plan(vec![targets::simple("a", "x", None)], |_| true, &Changes::default());
+        let plan = |file: PlanFile| file.plan(vec![targets::simple("a", "x")], |_| true, &Changes::default());
         let said = parse("p.toml", text).and_then(plan).unwrap_err();
         assert!(said.contains(place) && said.contains(reason), "{text}: {said}");
     }

@@ -1,22 +1,26 @@
-//! A load generator on one thread and many kept connections.
+//! A client on one thread with many connections: the load of `capacity` and `grade`, and the prober beside other loads.
 //!
 //! In the open loop each request has an intended time. If no connection is free then, the request waits, and its latency
 //! still counts from the intended time. So a slow server cannot slow the clients down and hide its own delays
 //! (coordinated omission).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
+use hdrhistogram::Histogram as Fine;
 use mio::net::TcpStream;
+use serde::{Deserialize, Serialize};
 
-use crate::run::exchange::{Exchange, NICE, Waiter, is_silent, micros};
-use crate::run::reply::Verdict;
+use crate::run::exchange::{Exchange, Waiter, is_silent, micros};
+use crate::run::histogram::Histogram;
+use crate::run::reply::{Errors, Verdict};
 
+/// Priority of the client's thread. A high priority makes the thread wait less for a CPU.
+pub(crate) const NICE: i32 = -10;
 /// Maximum time for the requests in flight to end after the last intended time.
 const GRACE: Duration = Duration::from_millis(1500);
 /// Time until a connection that could not be opened is tried again.
@@ -29,21 +33,38 @@ pub(crate) enum Pace {
     Closed,
     /// Requests come at random times, independent of each other (a Poisson process), with this mean rate per second.
     Open(f64),
+    /// This number of requests per second, at equal intervals.
+    Steady(f64),
 }
 
 /// The load: one request, sent often.
 #[derive(Debug, Clone)]
 pub(crate) struct Spec {
     pub(crate) address: SocketAddr,
-    /// Bytes of the request.
-    pub(crate) request: Vec<u8>,
+    pub(crate) path: String,
     /// The expected body.
     pub(crate) body: Arc<[u8]>,
+    /// Maximum number of connections.
     pub(crate) connections: usize,
+    /// False for a new connection per request.
+    pub(crate) keep: bool,
     pub(crate) pace: Pace,
     /// Seconds that are not counted, before the counted seconds.
     pub(crate) warm_s: f64,
     pub(crate) seconds: f64,
+}
+
+/// The times of the good responses in microseconds, and the failures.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Times {
+    pub(crate) errors: Errors,
+    /// From writing the request to the first byte of the response.
+    pub(crate) waiting_us: Histogram,
+    /// From the intended time to the last byte.
+    pub(crate) total_us: Histogram,
+    /// The difference of the first response with a wrong status or body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) difference: Option<String>,
 }
 
 /// The counted requests.
@@ -51,27 +72,39 @@ pub(crate) struct Spec {
 pub(crate) struct Tally {
     pub(crate) intended: u64,
     pub(crate) good: u64,
-    /// Refused or broken connections, responses that end early, and status codes other than 200.
-    pub(crate) failed: u64,
-    /// Complete responses with a wrong body.
-    pub(crate) wrong: u64,
-    /// Requests without a response at the end.
-    pub(crate) unanswered: u64,
+    pub(crate) times: Times,
     /// Microseconds from the intended time to the last byte of a good response. An unanswered request counts with the
     /// time that it has waited.
-    pub(crate) latency_us: Histogram<u64>,
+    pub(crate) latency_us: Fine<u64>,
     /// Microseconds from the intended time until the generator looks for a free connection: its own delay.
-    pub(crate) late_us: Histogram<u64>,
+    pub(crate) late_us: Fine<u64>,
     /// Good responses of each connection.
     pub(crate) answers: Vec<u64>,
 }
 
 impl Tally {
     fn new(connections: usize) -> Self {
-        let empty = || Histogram::new_with_max(600_000_000, 3).expect("3 digits are valid");
-        let answers = vec![0; connections];
-        let (latency_us, late_us) = (empty(), empty());
-        Tally { intended: 0, good: 0, failed: 0, wrong: 0, unanswered: 0, latency_us, late_us, answers }
+        let empty = || Fine::new_with_max(600_000_000, 3).expect("3 digits are valid");
+        let (latency_us, late_us, answers) = (empty(), empty(), vec![0; connections]);
+        Tally { intended: 0, good: 0, times: Times::default(), latency_us, late_us, answers }
+    }
+
+    /// Counts the end of a request.
+    fn count(&mut self, connection: usize, exchange: Option<&Exchange>, verdict: Verdict, now: Instant) {
+        if let (Some(exchange), Verdict::Status | Verdict::Corrupt) = (exchange, verdict) {
+            self.times.difference.get_or_insert_with(|| exchange.reply.difference());
+        }
+        if verdict != Verdict::Good {
+            return self.times.errors.count(verdict);
+        }
+        self.good += 1;
+        self.answers[connection] += 1;
+        let Some(exchange) = exchange else { return };
+        self.latency_us.saturating_record(micros(exchange.intended, now));
+        if let (Some(sent), Some(first)) = (exchange.sent, exchange.first) {
+            self.times.waiting_us.record(micros(sent, first));
+            self.times.total_us.record(micros(exchange.intended, now));
+        }
     }
 
     /// Returns the latency in milliseconds that this share of the requests does not exceed.
@@ -81,10 +114,15 @@ impl Tally {
 
     /// Returns the share of the intended requests that got a good response within a time.
     pub(crate) fn good_within(&self, time: Duration) -> f64 {
-        let late = |us| self.latency_us.count_between(0, us);
-        let good = late(time.as_micros() as u64).min(self.good);
+        let good = self.latency_us.count_between(0, time.as_micros() as u64).min(self.good);
         good as f64 / self.intended.max(1) as f64
     }
+}
+
+/// Makes a request for one file. The connection may stay open when `keep` is true.
+pub(crate) fn request(path: &str, address: SocketAddr, keep: bool) -> Vec<u8> {
+    let close = if keep { "" } else { "Connection: close\r\n" };
+    format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\n{close}\r\n").into_bytes()
 }
 
 /// A connection: idle, with a request in flight, or closed.
@@ -92,17 +130,18 @@ impl Tally {
 struct Slot {
     idle: Option<TcpStream>,
     exchange: Option<Exchange>,
-    /// True when the connection of the exchange has served a request before.
-    reused: bool,
 }
 
-/// Runs the load on a thread of its own, whose priority is higher where that is allowed.
-pub(crate) fn run(spec: &Spec) -> io::Result<Tally> {
+/// Local ports of a client's connections.
+pub(crate) type Ports = Mutex<BTreeSet<u16>>;
+
+/// Runs the load on a thread of its own, whose priority is higher where that is allowed. Adds its ports to `ports`.
+pub(crate) fn run(spec: &Spec, ports: &Ports) -> io::Result<Tally> {
     let panicked = |_| Err(io::Error::other("the load generator panicked"));
     thread::scope(|scope| {
         let work = || {
             let _ = rustix::process::setpriority_process(None, NICE);
-            Generator::new(spec)?.run()
+            Generator::new(spec, ports)?.run()
         };
         scope.spawn(work).join().unwrap_or_else(panicked)
     })
@@ -110,44 +149,48 @@ pub(crate) fn run(spec: &Spec) -> io::Result<Tally> {
 
 struct Generator<'a> {
     spec: &'a Spec,
+    request: Vec<u8>,
+    ports: &'a Ports,
     waiter: Waiter,
     slots: Vec<Slot>,
-    /// Connections without a request. The one that has been idle for the longest time is used first, so all are used.
+    /// Connections without a request, in the order of their use.
     free: VecDeque<usize>,
     /// Connections that get their next request at a time, in order (closed loop).
     due: VecDeque<(Instant, usize)>,
     /// Intended times that wait for a connection (open loop).
     backlog: VecDeque<Instant>,
+    start: Instant,
     counted_from: Instant,
     tally: Tally,
 }
 
 impl<'a> Generator<'a> {
-    fn new(spec: &'a Spec) -> io::Result<Self> {
-        let now = Instant::now();
+    fn new(spec: &'a Spec, ports: &'a Ports) -> io::Result<Self> {
+        let start = Instant::now();
         let all = 0..spec.connections;
+        let closed = spec.pace == Pace::Closed;
         Ok(Generator {
             spec,
+            request: request(&spec.path, spec.address, spec.keep),
+            ports,
             waiter: Waiter::new()?,
             slots: all.clone().map(|_| Slot::default()).collect(),
-            free: if spec.pace == Pace::Closed { VecDeque::new() } else { all.clone().collect() },
-            due: if spec.pace == Pace::Closed { all.map(|n| (now, n)).collect() } else { VecDeque::new() },
+            free: all.clone().filter(|_| !closed).collect(),
+            due: all.filter(|_| closed).map(|n| (start, n)).collect(),
             backlog: VecDeque::new(),
-            counted_from: now + Duration::from_secs_f64(spec.warm_s),
+            start,
+            counted_from: start + Duration::from_secs_f64(spec.warm_s),
             tally: Tally::new(spec.connections),
         })
     }
 
     fn run(mut self) -> io::Result<Tally> {
         let end = self.counted_from + Duration::from_secs_f64(self.spec.seconds);
-        let (next, rate_hz) = match self.spec.pace {
-            Pace::Closed => (None, 0.0),
-            Pace::Open(rate_hz) => (Some(Instant::now()), rate_hz),
-        };
-        let mut times = Times { next, rate_hz, rng: Rng(1) };
+        let next = Some(self.start).filter(|_| self.spec.pace != Pace::Closed);
+        let mut arrivals = Arrivals { next, pace: self.spec.pace, rng: Rng(1) };
         loop {
             let now = Instant::now();
-            while let Some(intended) = times.take_until(now.min(end)) {
+            while let Some(intended) = arrivals.take_until(now.min(end)) {
                 if intended >= self.counted_from {
                     self.tally.late_us.saturating_record(micros(intended, now));
                 }
@@ -159,7 +202,7 @@ impl<'a> Generator<'a> {
             if over || now >= end + GRACE {
                 break;
             }
-            let next = self.due.front().map(|(at, _)| *at).into_iter().chain(times.next);
+            let next = self.due.front().map(|(at, _)| *at).into_iter().chain(arrivals.next);
             let until =
                 next.filter(|at| *at < end).min().unwrap_or(if now < end { end } else { end + GRACE });
             for number in self.waiter.wait(until)? {
@@ -170,10 +213,10 @@ impl<'a> Generator<'a> {
         let waiting = self.slots.iter().filter_map(|slot| slot.exchange.as_ref()).map(|e| e.intended);
         let waiting = waiting.chain(self.backlog.iter().copied());
         for intended in waiting.filter(|at| *at >= self.counted_from) {
-            self.tally.unanswered += 1;
+            self.tally.times.errors.timeout += 1;
             self.tally.latency_us.saturating_record(micros(intended, now));
         }
-        self.tally.intended = self.tally.good + self.tally.wrong + self.tally.failed + self.tally.unanswered;
+        self.tally.intended = self.tally.good + self.tally.times.errors.total();
         Ok(self.tally)
     }
 
@@ -193,16 +236,19 @@ impl<'a> Generator<'a> {
     fn send(&mut self, number: usize, intended: Instant) {
         let slot = &mut self.slots[number];
         let Some(stream) = slot.idle.take() else { return self.open(number, intended) };
-        slot.reused = true;
         slot.exchange = Some(Exchange::on(stream, intended, &self.spec.body));
         self.advance(number);
     }
 
     fn open(&mut self, number: usize, intended: Instant) {
-        self.slots[number].reused = false;
         match Exchange::open(&self.waiter, self.spec.address, number, intended, &self.spec.body) {
-            Ok(exchange) => self.slots[number].exchange = Some(exchange),
-            Err(_) => self.finish(number, intended, Verdict::Connect),
+            Ok(exchange) => {
+                if let Ok(mut ports) = self.ports.lock() {
+                    ports.extend(exchange.port());
+                }
+                self.slots[number].exchange = Some(exchange);
+            }
+            Err(_) => self.finish(number, intended, None, Verdict::Connect),
         }
     }
 
@@ -213,37 +259,33 @@ impl<'a> Generator<'a> {
             slot.idle = slot.idle.take().filter(is_silent);
             return;
         };
-        let Some(verdict) = exchange.advance(&self.spec.request, &mut self.waiter) else {
+        let Some(verdict) = exchange.advance(&self.request, &mut self.waiter) else {
             slot.exchange = Some(exchange);
             return;
         };
-        let (intended, is_unanswered) = (exchange.intended, exchange.first.is_none());
         // A kept connection was closed before the response: the request goes out again on a new connection.
-        if slot.reused && is_unanswered {
-            return self.open(number, intended);
+        if exchange.reused && exchange.first.is_none() {
+            return self.open(number, exchange.intended);
         }
-        slot.idle = exchange.into_kept();
-        self.finish(number, intended, verdict);
+        self.finish(number, exchange.intended, Some(exchange), verdict);
     }
 
-    /// Counts the end of a request and makes its connection free.
-    fn finish(&mut self, number: usize, intended: Instant, verdict: Verdict) {
+    /// Counts the end of a request and makes its connection free. There is no exchange without a connection.
+    fn finish(&mut self, number: usize, intended: Instant, exchange: Option<Exchange>, verdict: Verdict) {
         let now = Instant::now();
-        let is_complete = matches!(verdict, Verdict::Good | Verdict::Corrupt);
         if intended >= self.counted_from {
-            match verdict {
-                Verdict::Good => {
-                    self.tally.good += 1;
-                    self.tally.answers[number] += 1;
-                    self.tally.latency_us.saturating_record(micros(intended, now));
-                }
-                Verdict::Corrupt => self.tally.wrong += 1,
-                _ => self.tally.failed += 1,
-            }
+            self.tally.count(number, exchange.as_ref(), verdict, now);
         }
+        let kept = exchange.and_then(Exchange::into_kept);
+        self.slots[number].idle = kept.filter(|_| self.spec.keep);
         match self.spec.pace {
+            // The connection that has been idle for the longest time is used first, so all are used.
             Pace::Open(_) => self.free.push_back(number),
-            Pace::Closed if is_complete => self.due.push_front((now, number)),
+            // As few connections are opened as are in use at once.
+            Pace::Steady(_) => self.free.push_front(number),
+            Pace::Closed if matches!(verdict, Verdict::Good | Verdict::Corrupt) => {
+                self.due.push_front((now, number));
+            }
             // The queue stays in order closely enough: a failure waits a little longer.
             Pace::Closed => self.due.push_back((now + AGAIN, number)),
         }
@@ -251,24 +293,29 @@ impl<'a> Generator<'a> {
 }
 
 /// The intended times of the open loop.
-struct Times {
+struct Arrivals {
     /// None in the closed loop.
     next: Option<Instant>,
-    rate_hz: f64,
+    pace: Pace,
     rng: Rng,
 }
 
-impl Times {
+impl Arrivals {
     /// Returns the next intended time if it is before `now`.
     fn take_until(&mut self, now: Instant) -> Option<Instant> {
         let intended = self.next.filter(|next| *next < now)?;
-        self.next = Some(intended + Duration::from_secs_f64(exponential(&mut self.rng) / self.rate_hz));
+        let seconds = match self.pace {
+            Pace::Closed => return None,
+            Pace::Open(rate_hz) => exponential(&mut self.rng) / rate_hz,
+            Pace::Steady(rate_hz) => 1.0 / rate_hz,
+        };
+        self.next = Some(intended + Duration::from_secs_f64(seconds));
         Some(intended)
     }
 }
 
 /// Random numbers with a seed (SplitMix64), which are the same on every machine.
-pub(crate) struct Rng(pub(crate) u64);
+struct Rng(u64);
 
 impl Rng {
     fn next(&mut self) -> u64 {
@@ -281,7 +328,7 @@ impl Rng {
 }
 
 /// Returns a random number with an exponential distribution and the mean 1.
-pub(crate) fn exponential(rng: &mut Rng) -> f64 {
+fn exponential(rng: &mut Rng) -> f64 {
     const STEPS: u64 = 1 << 53;
     -(1.0 - (rng.next() % STEPS) as f64 / STEPS as f64).ln()
 }
@@ -289,7 +336,18 @@ pub(crate) fn exponential(rng: &mut Rng) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grade::origin::{BODY, Origins};
+    use crate::run::origin::{BODY, Origins};
+
+    /// A share of exp(-t) of the times is longer than t.
+    #[test]
+    fn random_times_have_an_exponential_distribution() {
+        let mut rng = Rng(7);
+        let times: Vec<f64> = (0..100_000).map(|_| exponential(&mut rng)).collect();
+        for t in [0.01, 0.1, 1.0, 4.0, 7.0] {
+            let longer = times.iter().filter(|time| **time > t).count() as f64 / times.len() as f64;
+            assert!((longer / f64::exp(-t) - 1.0).abs() < 0.1, "{t}: {longer}");
+        }
+    }
 
     #[test]
     fn every_request_has_one_end() {
@@ -297,29 +355,46 @@ mod tests {
         let cases = [
             (None, "good"),
             (raw("HTTP/1.0 200 OK\r\n\r\nok"), "good"),
-            (raw("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"), "wrong"),
-            (raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"), "failed"),
-            (raw("HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nok"), "failed"),
+            (raw("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"), "corrupt"),
+            (raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"), "truncated"),
+            (raw("HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nok"), "status"),
         ];
-        for pace in [Pace::Closed, Pace::Open(200.0)] {
+        let (closed, random, steady) = (Pace::Closed, Pace::Open(200.0), Pace::Steady(200.0));
+        for (pace, keep) in [(closed, true), (random, true), (steady, true), (steady, false)] {
             for (answer, expected) in cases {
                 let origins = Origins::start(&[0]).unwrap();
                 origins.reset(answer);
-                let tally = run(&Spec {
+                let ports = Ports::default();
+                let spec = Spec {
                     address: ([127, 0, 0, 1], origins.ports[0]).into(),
-                    request: b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+                    path: String::new(),
                     body: Arc::from(BODY.as_bytes()),
-                    connections: 3,
+                    connections: 30,
+                    keep,
                     pace,
                     warm_s: 0.0,
                     seconds: 0.1,
-                });
-                let tally = tally.unwrap();
-                let ends = [("good", tally.good), ("wrong", tally.wrong), ("failed", tally.failed)];
+                };
+                let tally = run(&spec, &ports).unwrap();
+                let errors = tally.times.errors;
+                let ends = [
+                    ("good", tally.good),
+                    ("corrupt", errors.corrupt),
+                    ("truncated", errors.truncated),
+                    ("status", errors.status),
+                ];
                 for (end, count) in ends {
                     assert_eq!(count > 0, end == expected, "{pace:?} {answer:?}: {tally:?}");
                 }
-                assert_eq!(tally.answers.iter().sum::<u64>(), tally.good);
+                let answers = tally.answers.iter().sum::<u64>();
+                assert_eq!((answers, tally.times.total_us.count()), (tally.good, tally.good));
+                assert_eq!(tally.times.difference.is_some(), errors.corrupt + errors.status > 0, "{tally:?}");
+                if pace == steady {
+                    assert_eq!(tally.intended, 20);
+                    // Only a connection that is kept carries more than one request.
+                    let opened = ports.lock().unwrap().len();
+                    assert_eq!(opened < 20, keep && answer.is_none(), "{opened} connections for {answer:?}");
+                }
             }
         }
     }
