@@ -257,7 +257,10 @@ fn a_session_goes_to_the_backend_that_its_cookie_names_while_this_backend_takes_
     };
     const KEY: &str = "00112233445566778899aabbccddeeff";
     let members: Vec<_> = (0..3)
-        .map(|i| BackendSettings { cap: Some(Cap::Fixed(1)), ..SocketAddr::from(([127, 0, 0, 1], 9000 + i)).into() })
+        .map(|i| BackendSettings {
+            cap: Some(Cap::Fixed(1)),
+            ..SocketAddr::from(([127, 0, 0, 1], 9000 + i)).into()
+        })
         .collect();
     let value = |cluster: &Cluster, place: usize| {
         cluster.members().backends()[place].session_cookie().map(|(_, value)| value)

@@ -172,7 +172,8 @@ fn a_cookie_that_names_no_backend_is_no_cookie(variant: Variant) {
 
 fn a_full_backend_keeps_its_session_and_a_broken_one_does_not(variant: Variant) {
     let backends = [(); 2].map(|()| Backend::start(variant));
-    let capped = backends.each_ref().map(|one| BackendSettings { cap: Some(Cap::Fixed(1)), ..one.address().into() });
+    let capped =
+        backends.each_ref().map(|one| BackendSettings { cap: Some(Cap::Fixed(1)), ..one.address().into() });
     let server = sticky(variant, &capped, Some(KEY));
     let mut client = server.client();
     client.send(get(None));
