@@ -70,6 +70,7 @@
 //!   alone.
 //! - A [`Cluster`] picks a backend with a [`Policy`].
 
+pub mod admin;
 pub mod app;
 pub mod cluster;
 pub mod config;
@@ -81,6 +82,7 @@ pub mod observe;
 pub mod router;
 pub mod simulate;
 
+pub use admin::Admin;
 pub use app::App;
 pub use cluster::{Cluster, Policy};
 pub use engine::{Engine, EngineHandle, Options};

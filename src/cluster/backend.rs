@@ -154,6 +154,12 @@ impl Backend {
         self.weight_for(self.cluster.ms(now), false).is_ok()
     }
 
+    /// Returns the reason why the backend gets no request now; None when it may get one.
+    pub fn exclusion(&self, now: Instant) -> Option<Exclusion> {
+        let full = (!self.has_room()).then_some(Exclusion::Full);
+        self.weight_for(self.cluster.ms(now), false).err().or(full)
+    }
+
     /// Returns the weight for a pick, in parts of 1/[`WEIGHT_PARTS`], or the reason why the backend may not be picked. In a
     /// panic, a backend that is ejected or down may be picked too.
     pub(super) fn weight_for(&self, now_ms: u64, panic: bool) -> Result<u32, Exclusion> {

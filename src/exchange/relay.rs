@@ -176,7 +176,7 @@ impl Exchange {
         self.state.backend_keeps = head.keep_alive && head.framing != Framing::UntilClose;
         rewrite::response(head, coding, self.persistence(), &cx.now.date, self.response.prefix());
         self.response.begin(head.framing, coding);
-        self.state.started = true;
+        (self.state.started, self.state.status) = (true, Some(head.status));
     }
 
     /// Handles the end of the backend's stream before the whole response was received.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::task::Waker;
 use std::time::Instant;
 
-use crate::app::{App, Client, Limits, Moment};
+use crate::app::{App, Client, Finished, Limits, Moment, RequestEnd};
 use crate::cluster::{Attempt, Attempts, Place};
 use crate::http::buffer::BufferPool;
 use crate::http::framing::Framing;
@@ -96,6 +96,8 @@ pub struct Exchange {
     pub(super) place: Option<Place>,
     /// The client's stream has ended.
     pub(super) client_ended: bool,
+    /// The time at which the first bytes of the request were there.
+    pub(super) began: Instant,
     pub(super) state: ExchangeState,
     pub(super) deadline: Deadline,
     /// Bytes moved since the last step.
@@ -123,6 +125,10 @@ pub(super) struct ExchangeState {
     pub(super) answered: bool,
     /// The head of the final response is on its way to the client.
     pub(super) started: bool,
+    /// The status of this response.
+    pub(super) status: Option<u16>,
+    /// There is a request, and its end was not told to the app.
+    pub(super) untold: bool,
     pub(super) backend_keeps: bool,
     pub(super) client_keeps: bool,
     pub(super) tunnel: bool,
@@ -150,6 +156,7 @@ impl Exchange {
             attempts: Attempts::default(),
             place: None,
             client_ended: false,
+            began: now,
             state: ExchangeState::default(),
             deadline: Deadline::new(Wait::Head, limits, now),
             progress: false,
@@ -185,6 +192,7 @@ impl Exchange {
         self.attempt = None;
         self.attempts.clear();
         self.place = None;
+        self.began = now;
         self.state = ExchangeState::default();
         self.deadline = Deadline::new(Wait::Head, limits, now);
         self.progress = false;
@@ -307,8 +315,25 @@ impl Exchange {
     /// Closes the connection. Gives up a place in the queue, and abandons an attempt that has not ended.
     pub(super) fn close(&mut self, reason: CloseReason) {
         self.place = None;
-        self.attempt = None;
+        self.attempt.iter_mut().for_each(Attempt::abandon);
         self.phase = Phase::Closed(reason);
+    }
+
+    /// Tells the app that the request has ended. Does nothing when there is no request, or when it was told before.
+    pub fn tell<A: App>(
+        &mut self,
+        end: RequestEnd,
+        app: &A,
+        view: &mut A::View,
+        client: &Client<'_>,
+        now: Instant,
+    ) {
+        if !std::mem::take(&mut self.state.untold) {
+            return;
+        }
+        let (method, status) = (self.info.method, self.state.status);
+        let (attempt, began) = (self.attempt.as_ref(), self.began);
+        app.finished(view, client, &Finished { method, status, attempt, began, ended: now, end });
     }
 
     fn from(&mut self, side: Side) -> &mut Flow {

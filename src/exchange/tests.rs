@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::state::{Context, Exchange};
 use super::step::{Side, Step};
 use crate::app::{App, Client, Limits, ListenerId, ListenerSettings, Moment};
-use crate::cluster::{Backend, BackendSettings, Cluster, ClusterSettings, Members, Policy, RetrySettings};
+use crate::cluster::{Backend, BackendSettings, Cluster, ClusterSettings, Policy, RetrySettings};
 use crate::http::buffer::BufferPool;
-use crate::router::Router;
+use crate::router::{Router, RouterView};
 
 pub(super) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 pub(super) const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
@@ -19,7 +19,7 @@ pub(super) const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4
 pub(super) struct Rig {
     pub(super) exchange: Exchange,
     app: Arc<Router>,
-    view: Arc<Members>,
+    view: RouterView,
     settings: ListenerSettings,
     buffers: BufferPool,
     now: Moment,
@@ -133,7 +133,7 @@ impl Rig {
         self.app.cluster().waiting()
     }
 
-    pub(super) fn backends(&self) -> &[Arc<Backend>] {
-        self.view.backends()
+    pub(super) fn backends(&self) -> Vec<Arc<Backend>> {
+        self.app.cluster().members().backends().to_vec()
     }
 }
