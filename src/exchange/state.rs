@@ -372,3 +372,126 @@ impl RequestInfo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Step;
+    use super::super::tests::{GET, Rig};
+    use super::*;
+    use crate::app::RequestEnd::{ClientLost, Complete, CutOff, Stalled};
+
+    const HALF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+    const WHOLE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+    /// Runs until the exchange waits or ends, and lets the client read everything.
+    fn run(rig: &mut Rig) {
+        for _ in 0..20 {
+            match rig.step() {
+                Step::Transfer(interest) if interest.contains(super::super::Interest::WRITE_CLIENT) => {
+                    rig.sent(Side::Client);
+                }
+                Step::Transfer(_) | Step::Idle | Step::Close(_) | Step::Attach => return,
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn each_request_is_told_once_whatever_its_end() {
+        type Events = fn(&mut Rig);
+        // what happens after the request was forwarded, what the app is told
+        let cases: [(&str, Events, (&str, RequestEnd, u64)); 8] = [
+            ("a whole response", |rig| rig.read(Side::Backend, WHOLE), ("2xx", Complete, 1)),
+            (
+                "the client leaves before the response",
+                |rig| rig.exchange.client_lost(),
+                ("none", ClientLost, 1),
+            ),
+            (
+                "the client leaves in the response",
+                |rig| {
+                    rig.read(Side::Backend, HALF);
+                    run(rig);
+                    rig.exchange.client_lost();
+                },
+                ("2xx", ClientLost, 1),
+            ),
+            (
+                "the backend breaks the response off",
+                |rig| {
+                    rig.read(Side::Backend, HALF);
+                    run(rig);
+                    rig.exchange.received(Side::Backend, Ok(0));
+                },
+                ("2xx", CutOff, 1),
+            ),
+            (
+                "the backend stops in the response",
+                |rig| {
+                    rig.read(Side::Backend, HALF);
+                    run(rig);
+                    rig.pass(rig.limits().response_timeout);
+                },
+                ("2xx", Stalled, 1),
+            ),
+            (
+                "no response comes in time",
+                |rig| rig.pass(rig.limits().response_timeout),
+                ("5xx", Complete, 1),
+            ),
+            ("the engine ends", Rig::end, ("none", CutOff, 1)),
+            (
+                "the engine ends after a whole response",
+                |rig| {
+                    rig.read(Side::Backend, WHOLE);
+                    run(rig);
+                    rig.end();
+                },
+                ("2xx", Complete, 1),
+            ),
+        ];
+        for (name, events, told) in cases {
+            let mut rig = Rig::relaying(1, GET);
+            assert_eq!(rig.told(), [], "{name}: too early");
+            events(&mut rig);
+            run(&mut rig);
+            run(&mut rig);
+            rig.end();
+            assert_eq!(rig.told(), [told], "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_request_is_told() {
+        // bytes of the client, what the app is told after the client has left
+        let cases: [(&[u8], &[(&str, RequestEnd, u64)]); 4] = [
+            (b"", &[]),
+            (b"GET / HT", &[]),
+            (b"GET / HTTP/9.9\r\n\r\n", &[("5xx", Complete, 1)]),
+            (b"GET / HTTP/1.1\r\n\r\n", &[("4xx", Complete, 1)]),
+        ];
+        for (bytes, told) in cases {
+            let mut rig = Rig::new(1);
+            if !bytes.is_empty() {
+                rig.read(Side::Client, bytes);
+            }
+            run(&mut rig);
+            rig.exchange.received(Side::Client, Ok(0));
+            run(&mut rig);
+            rig.end();
+            assert_eq!(rig.told(), told, "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn pipelined_requests_are_told_one_by_one() {
+        let mut rig = Rig::new(0);
+        rig.read(Side::Client, &GET.repeat(3));
+        for told in 1..=3 {
+            rig.step();
+            rig.sent(Side::Client);
+            rig.step();
+            assert_eq!(rig.told(), [("5xx", Complete, told)]);
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::state::{Context, Exchange};
 use super::step::{Side, Step};
-use crate::app::{App, Client, Limits, ListenerId, ListenerSettings, Moment};
+use crate::app::{App, Client, Limits, ListenerId, ListenerSettings, Moment, RequestEnd};
 use crate::cluster::{Backend, BackendSettings, Cluster, ClusterSettings, Policy, RetrySettings};
 use crate::http::buffer::BufferPool;
 use crate::router::{Router, RouterView};
@@ -42,7 +42,7 @@ impl Rig {
         let start = Instant::now();
         let addresses: Vec<_> = (0..backends).map(|n| ([127, 0, 0, 1], 9000 + n).into()).collect();
         let cluster = Cluster::new(&addresses, Policy::RoundRobin, 1, start);
-        Rig::over(Arc::new(Router::new(cluster)), start)
+        Rig::over(Arc::new(Router::new(cluster).counting()), start)
     }
 
     /// Makes an exchange over this balancer.
@@ -121,6 +121,18 @@ impl Rig {
 
     pub(super) fn limits(&self) -> &Limits {
         &self.settings.limits
+    }
+
+    /// Returns the ends of requests that the app was told, with the class of each status.
+    pub(super) fn told(&self) -> Vec<(&'static str, RequestEnd, u64)> {
+        let traffic = self.app.traffic().expect("the router counts");
+        traffic.total().counts().collect()
+    }
+
+    /// Ends the connection in the middle, as an engine does that stops.
+    pub(super) fn end(&mut self) {
+        let client = Client::new(([192, 0, 2, 1], 5000).into(), ListenerId::unused(), &self.settings);
+        self.exchange.tell(RequestEnd::CutOff, &*self.app, &mut self.view, &client, self.now.instant);
     }
 
     /// Returns how often the exchange was woken.

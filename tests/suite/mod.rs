@@ -13,5 +13,6 @@ mod pressure;
 mod queue;
 mod retry;
 mod stopping;
+mod traffic;
 mod transforms;
 mod upgrade;
