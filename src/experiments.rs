@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use neraca::app::{App, Client, Decision, Moment};
+use neraca::app::{App, Client, Decision, Finished, Moment};
 use neraca::cluster::{History, Permit, Start};
 use neraca::http::head::RequestHead;
 
@@ -102,6 +102,10 @@ impl<A: App> App for Experiment<A> {
         now: &Moment,
     ) -> Option<Start> {
         self.app.retry(view, history, permit, now)
+    }
+
+    fn finished(&self, view: &mut A::View, client: &Client<'_>, request: &Finished<'_>) {
+        self.app.finished(view, client, request);
     }
 }
 

@@ -48,15 +48,15 @@
 //!
 //! # Layers
 //!
-//! A module uses only lower layers. Two exceptions: `exchange` uses `app`, and the modules of layer 7 use each other.
+//! A module uses only lower layers. Three exceptions: `exchange` uses `app`, `admin` uses `router`, and the modules of layer 7 use each other.
 //! `tests/layers.rs` checks this.
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 7 | `main`, `demo`, `experiments`, `faults`, `logger` | the process: signals, exit codes, experiments |
+//! | 7 | `main`, `admin_listener`, `demo`, `experiments`, `faults`, `logger`, `status` | the process: signals, exit codes, experiments |
 //! | 6 | [`config`], [`simulate`] | the command line, settings, apps and options; simulated clusters |
 //! | 5 | [`engine`] | sockets, clocks, threads, tasks |
-//! | 4 | [`router`], [`files`] | the apps: forward requests, serve files |
+//! | 4 | [`admin`], [`router`], [`files`] | the apps: tell, forward requests, serve files |
 //! | 3 | [`exchange`], [`app`] | the machine of one request; the time is passed in |
 //! | 2 | [`cluster`], [`observe`] | backends, policies, health, kept connections; records of what happened; pure |
 //! | 1 | [`http`] | the bytes of HTTP: heads, framing, chunks, answers |
@@ -70,6 +70,7 @@
 //!   alone.
 //! - A [`Cluster`] picks a backend with a [`Policy`].
 
+pub mod admin;
 pub mod app;
 pub mod cluster;
 pub mod config;
@@ -81,6 +82,7 @@ pub mod observe;
 pub mod router;
 pub mod simulate;
 
+pub use admin::Admin;
 pub use app::App;
 pub use cluster::{Cluster, Policy};
 pub use engine::{Engine, EngineHandle, Options};

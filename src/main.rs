@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,6 +13,7 @@ use indicatif::ProgressBar;
 use neraca::app::App;
 use neraca::config::{self, Backends, Balance, Common, Config, Serve, Simulate};
 use neraca::engine::{self, Checker, EngineHandle, Options};
+use neraca::router::Router;
 use neraca::simulate::UnknownScenario;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -21,10 +23,12 @@ use crate::demo::Demo;
 use crate::experiments::{Experiment, Switches};
 use crate::faults::FaultFile;
 
+mod admin_listener;
 mod demo;
 mod experiments;
 mod faults;
 mod logger;
+mod status;
 
 /// Time between two refreshes of the file server. So a changed file is served within a second.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -59,6 +63,7 @@ fn run() -> Result<ExitCode, Failure> {
     match config::read(std::env::args_os(), raise_descriptor_limit()) {
         Ok(Config::Balance(config)) => balance(&config),
         Ok(Config::Serve(config)) => serve(&config),
+        Ok(Config::Status(of)) => status::show(of).map_err(Failure::cannot_run),
         Ok(Config::Simulate(config)) => simulate(&config),
         // Help and version are errors of clap too, with exit code 0.
         Err(error) => {
@@ -70,6 +75,8 @@ fn run() -> Result<ExitCode, Failure> {
 
 fn balance(config: &Balance) -> Result<ExitCode, Failure> {
     let listeners = listen(&config.common)?;
+    let admin =
+        config.admin.as_ref().map(admin_listener::Bound::new).transpose().map_err(Failure::cannot_run)?;
     let options = config.options();
     let demo = match config.backends {
         Backends::At(_) => None,
@@ -85,7 +92,12 @@ fn balance(config: &Balance) -> Result<ExitCode, Failure> {
     let switches = Switches { access_log: config.common.access_log, ..Switches::default() };
     let checks = config.checks.clone().map(|checks| Checker::start(Arc::clone(&app), checks)).transpose();
     let _checks = checks.map_err(|error| Failure::cannot_run(format!("cannot start the checks: {error}")))?;
-    let service = Service::open(app, (switches, None), listeners, options, &config.common)?;
+    let engine = admin_listener::name(options.engine);
+    let service = Service::open(Arc::clone(&app), (switches, None), listeners, options, &config.common)?;
+    let service = match admin {
+        Some(bound) => service.with_admin(bound, app, engine)?,
+        None => service,
+    };
     if demo.is_some() {
         for backend in &backends {
             say(&format!("backend http://{}", backend.address));
@@ -157,6 +169,10 @@ struct Service {
     running: Arc<EngineHandle>,
     stats: Option<File>,
     events: Receiver<Event>,
+    /// False after the first signal.
+    ready: Arc<AtomicBool>,
+    /// Time between the first signal and the drain.
+    drain_delay: Duration,
 }
 
 enum Event {
@@ -203,25 +219,49 @@ impl Service {
         });
         let lines: Vec<_> = running.addresses().iter().map(|a| format!("listening on http://{a}")).collect();
         say(&lines.join("\n"));
-        Ok(Service { running, stats, events })
+        let ready = Arc::new(AtomicBool::new(true));
+        Ok(Service { running, stats, events, ready, drain_delay: Duration::ZERO })
+    }
+
+    /// Starts the admin listener.
+    fn with_admin(
+        self,
+        bound: admin_listener::Bound,
+        app: Arc<Router>,
+        engine: &'static str,
+    ) -> Result<Self, Failure> {
+        let drain_delay = bound.drain_delay();
+        let (running, ready) = (Arc::clone(&self.running), Arc::clone(&self.ready));
+        let address = bound.start(app, engine, running, ready).map_err(Failure::cannot_run)?;
+        say(&format!("admin on http://{address}/status"));
+        Ok(Service { drain_delay, ..self })
     }
 
     /// Waits for the end. The first signal starts the drain, the second signal ends the process at once.
     fn supervise(mut self) -> Result<ExitCode, Failure> {
-        let mut stopping = false;
+        let mut stop_at: Option<Instant> = None;
         let mut next_stats = Instant::now() + STATS;
         let code = loop {
-            match self.events.recv_timeout(next_stats.saturating_duration_since(Instant::now())) {
-                Ok(Event::Signal(signal)) if stopping => break ExitCode::from(128 + signal as u8),
+            let next = stop_at.map_or(next_stats, |stop_at| stop_at.min(next_stats));
+            match self.events.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(Event::Signal(signal)) if !self.ready.load(Relaxed) => {
+                    break ExitCode::from(128 + signal as u8);
+                }
                 Ok(Event::Signal(_)) => {
-                    stopping = true;
-                    self.running.stop();
+                    self.ready.store(false, Relaxed);
+                    stop_at = Some(Instant::now() + self.drain_delay);
                 }
                 Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => break ExitCode::SUCCESS,
-                Err(RecvTimeoutError::Timeout) => {
-                    next_stats += STATS;
-                    self.write_stats();
-                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let now = Instant::now();
+            if stop_at.is_some_and(|stop_at| now >= stop_at) {
+                stop_at = None;
+                self.running.stop();
+            }
+            if now >= next_stats {
+                next_stats += STATS;
+                self.write_stats();
             }
         };
         self.write_stats();

@@ -121,6 +121,39 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
+fn the_admin_listener_tells_of_a_drain_before_it_begins() {
+    let backend = automatic(CROSSBEAM, reply).to_string();
+    for variant in VARIANTS {
+        let arguments = ["--backend", &backend, "--drain-delay-seconds", "1"];
+        let (mut program, admin) = Program::with_admin(variant, &arguments);
+        let status = |target: &str| {
+            let mut client = Wire::connect(admin);
+            client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            client.message().status()
+        };
+        let mut client = program.client();
+        client.send(GET);
+        client.message();
+        assert_eq!([status("/ready"), status("/healthz"), status("/none")], [200, 200, 404], "{variant:?}");
+        let address = admin.to_string();
+        let (code, stdout, stderr) = outcome(&["status", &address], "warn");
+        assert!(code == Some(0) && stdout.contains(&backend) && stderr.is_empty(), "{stdout}{stderr}");
+        let signalled = Instant::now();
+        program.signal(Signal::TERM);
+        eventually("/ready tells of the drain", || status("/ready") == 503);
+        // Requests are served as before until the drain begins.
+        while signalled.elapsed() < Duration::from_millis(900) {
+            client.send(GET);
+            assert_eq!(client.message().status(), 200, "{variant:?}");
+        }
+        client.ends();
+        assert_eq!(program.exit().code(), Some(0), "{variant:?}");
+        let (code, _, stderr) = outcome(&["status", &address], "warn");
+        assert_eq!((code, stderr.contains("cannot ask the admin listener")), (Some(1), true), "{stderr}");
+    }
+}
+
+#[test]
 fn without_descriptors_it_lives_on_and_serves_again() {
     raise_descriptors(4000);
     let backend = automatic(CROSSBEAM, reply).to_string();

@@ -10,9 +10,12 @@ use ipnet::IpNet;
 use crate::cluster::{History, Permit, Session, Start};
 use crate::http::answer::Answer;
 use crate::http::head::RequestHead;
+pub use crate::observe::requests::RequestEnd;
 
+mod finished;
 mod limits;
 
+pub use finished::Finished;
 pub use limits::Limits;
 
 /// The time and the load at one wake-up of a worker. The engine reads them once and passes them down.
@@ -183,6 +186,10 @@ pub trait App: Send + Sync + 'static {
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start>;
+
+    /// Takes note of a request that has ended. The exchange tells each request exactly once, whatever its end. A request
+    /// is told when its head was read, or when it was answered without a valid head. Must not block.
+    fn finished(&self, _view: &mut Self::View, _client: &Client<'_>, _request: &Finished<'_>) {}
 }
 
 #[cfg(test)]

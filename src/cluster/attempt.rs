@@ -145,6 +145,11 @@ impl Attempt {
         self.backend.note_success(self.started, now);
     }
 
+    /// Ends the attempt as abandoned, if it has not ended. That end needs no time.
+    pub(crate) fn abandon(&mut self) {
+        self.finish(AttemptEnd::Abandoned, self.started);
+    }
+
     /// Returns the outcome, or None while the attempt is in flight.
     pub fn outcome(&self) -> Option<Outcome> {
         self.end.map(|end| Outcome { end, status: self.status, first_byte: self.first_byte })
@@ -152,9 +157,8 @@ impl Attempt {
 }
 
 impl Drop for Attempt {
-    /// An attempt that has not ended is abandoned. That end needs no time.
     fn drop(&mut self) {
-        self.finish(AttemptEnd::Abandoned, self.started);
+        self.abandon();
     }
 }
 

@@ -171,6 +171,12 @@ impl Backend {
         self.weight_for(self.cluster.ms(now), false).is_ok()
     }
 
+    /// Returns the reason why the backend gets no request now; None when it may get one.
+    pub fn exclusion(&self, now: Instant) -> Option<Exclusion> {
+        let full = (!self.has_room()).then_some(Exclusion::Full);
+        self.weight_for(self.cluster.ms(now), false).err().or(full)
+    }
+
     /// Returns the weight for a pick, in parts of 1/[`WEIGHT_PARTS`], in the usual case: the backend is healthy and gets
     /// its full share. None says nothing; see [`Backend::weight_for`].
     pub(super) fn full_weight(&self) -> Option<u32> {

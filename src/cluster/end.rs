@@ -1,4 +1,5 @@
 //! How attempts end.
+use std::fmt;
 use std::time::Duration;
 
 /// The reason for the failure of an attempt.
@@ -39,6 +40,22 @@ impl Failure {
         Failure::ResponseTimeout,
         Failure::Stalled,
     ];
+}
+
+impl fmt::Display for Failure {
+    /// Writes the name that metrics use.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Failure::Refused => "refused",
+            Failure::ConnectTimeout => "connect_timeout",
+            Failure::Local => "local",
+            Failure::Reset => "reset",
+            Failure::EndedEarly => "ended_early",
+            Failure::BadResponse => "bad_response",
+            Failure::ResponseTimeout => "response_timeout",
+            Failure::Stalled => "stalled",
+        })
+    }
 }
 
 /// The end of an attempt.

@@ -71,6 +71,8 @@ pub(super) enum Command {
     /// Serve the files of a directory over HTTP.
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArguments),
+    /// Show how a running balancer does, as a table.
+    Status(StatusArguments),
     /// Compare the policies over a simulated cluster.
     #[command(after_help = simulate_help())]
     Simulate(SimulateArguments),
@@ -115,6 +117,34 @@ pub(super) struct BalanceArguments {
     pub(super) health: HealthArguments,
     #[command(flatten)]
     pub(super) checks: CheckArguments,
+    #[command(flatten)]
+    pub(super) admin: AdminArguments,
+}
+
+/// The admin listener.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Admin")]
+pub(super) struct AdminArguments {
+    /// Address for /status, /status.json, /metrics, /healthz and /ready. Use an address that only operators can reach.
+    #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::from_str)]
+    pub(super) admin: Option<HostPort>,
+    /// File with the token that changes need (POST /backends/HOST:PORT/drain). Without it, changes are refused.
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    pub(super) admin_token_file: Option<PathBuf>,
+    /// Time between the first signal to stop and the drain. During this time /ready answers 503, and requests are served
+    /// as before. So a balancer in front can notice the stop.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = number, requires = "admin")]
+    pub(super) drain_delay_seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// Address of the admin listener (`neraca balance --admin`).
+    #[arg(value_name = "HOST:PORT", value_parser = HostPort::from_str)]
+    pub(super) address: HostPort,
+    /// Show the table again every second, until Ctrl-C.
+    #[arg(long)]
+    pub(super) watch: bool,
 }
 
 #[derive(Debug, Args)]
@@ -408,6 +438,7 @@ impl Command {
         match self {
             Command::Balance(_) => "balance",
             Command::Serve(_) => "serve",
+            Command::Status(_) => "status",
             Command::Simulate(_) => "simulate",
         }
     }

@@ -1,17 +1,19 @@
 //! Step 2: the settings as plain data. This module makes every check except the check of a value's form.
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::check::{resolve, within};
 use super::cli::{
     BackendLimitArguments, BalanceArguments, CheckArguments, Command, CommonArguments, EngineArguments,
     EngineName, FilesLimitArguments, LimitArguments, PoolName, ReactorName, ServeArguments,
     SimulateArguments,
 };
 use super::error::ConfigError;
+use super::operate::{AdminSettings, StatusOf};
 use super::value::{CheckKind, HostPort, WrittenBackend};
 use crate::cluster::{
     BackendSettings, CheckRequest, CheckSettings, ClusterSettings, HealthSettings, Policy, RetrySettings,
@@ -55,6 +57,8 @@ pub enum Config {
     Balance(Balance),
     /// Serve the files of a directory.
     Serve(Serve),
+    /// Show how a running balancer does.
+    Status(StatusOf),
     /// Simulate a cluster.
     Simulate(Simulate),
 }
@@ -85,6 +89,8 @@ pub struct Balance {
     pub trust: Vec<IpNet>,
     /// The limit on requests in flight.
     pub concurrency: ConcurrencyLimit,
+    /// The admin listener; None without one.
+    pub admin: Option<AdminSettings>,
 }
 
 /// The backends of a balancer.
@@ -144,6 +150,7 @@ impl Config {
         match written {
             Command::Balance(written) => Balance::new(written, descriptors).map(Config::Balance),
             Command::Serve(written) => Serve::new(written, descriptors).map(Config::Serve),
+            Command::Status(written) => StatusOf::new(&written).map(Config::Status),
             Command::Simulate(written) => Simulate::new(written).map(Config::Simulate),
         }
     }
@@ -160,7 +167,8 @@ impl Balance {
         let cluster = cluster(&written)?;
         let checks = checks(&written.checks)?;
         let concurrency = concurrency(written.max_in_flight_per_core, common.engine)?;
-        Ok(Balance { common, backends, cluster, checks, trust: written.trust, concurrency })
+        let admin = AdminSettings::new(&written.admin)?;
+        Ok(Balance { common, backends, cluster, checks, trust: written.trust, concurrency, admin })
     }
 }
 
@@ -413,13 +421,6 @@ fn files_limits(written: &FilesLimitArguments) -> Result<FilesLimits, ConfigErro
     })
 }
 
-fn within(argument: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<u64, ConfigError> {
-    match range.contains(&value) {
-        true => Ok(value),
-        false => Err(ConfigError::OutOfRange { argument, value, range }),
-    }
-}
-
 fn resolve_all(argument: &'static str, given: &[HostPort]) -> Result<Vec<SocketAddr>, ConfigError> {
     given.iter().map(|place| resolve(argument, place)).collect()
 }
@@ -430,15 +431,4 @@ fn resolve_backends(given: &[WrittenBackend]) -> Result<Vec<BackendSettings>, Co
         Ok(BackendSettings { address, weight: written.weight, cap: written.cap })
     });
     settings.collect()
-}
-
-/// Looks up a host name. Prefers an IPv4 address, because most servers on `localhost` listen on IPv4.
-fn resolve(argument: &'static str, place: &HostPort) -> Result<SocketAddr, ConfigError> {
-    let (host, port) = match place {
-        HostPort::Address(address) => return Ok(*address),
-        HostPort::Name(host, port) => (host.as_str(), *port),
-    };
-    let unknown = |reason: String| ConfigError::UnknownHost { argument, value: place.to_string(), reason };
-    let found = (host, port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
-    found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| unknown("the name has no address".into()))
 }

@@ -16,15 +16,17 @@
 //!         assert_eq!(balance.backends, Backends::At(vec![neraca::cluster::BackendSettings::from(address)]));
 //!         assert_eq!(balance.common.engine_limits.connections, 768);
 //!     }
-//!     Config::Serve(_) | Config::Simulate(_) => unreachable!(),
+//!     Config::Serve(_) | Config::Status(_) | Config::Simulate(_) => unreachable!(),
 //! }
 //!
 //! let error = config::read(["neraca", "balance", "--demo", "--polcy"].map(Into::into), 1024).unwrap_err();
 //! assert!(error.to_string().starts_with("error: unexpected argument '--polcy' found"));
 //! ```
+mod check;
 mod cli;
 mod error;
 mod meant;
+mod operate;
 mod run;
 mod value;
 
@@ -32,6 +34,7 @@ use std::ffi::OsString;
 
 pub use error::ConfigError;
 pub use meant::{Backends, Balance, Common, Config, Serve, Simulate};
+pub use operate::{AdminSettings, StatusOf};
 
 /// Reads and checks a command line. The first argument is the name of the program. `descriptors` is the number of files
 /// and sockets that the process may open; the default limit of client connections depends on it.
@@ -325,7 +328,7 @@ mod tests {
     /// Our own errors name an argument as clap does, and each number has a range.
     #[test]
     fn each_number_that_is_too_large_is_refused_by_its_name() {
-        for (command, required) in [("balance", "--demo --check /"), ("serve", "--root /")] {
+        for (command, required) in [("balance", "--demo --check / --admin [::1]:0"), ("serve", "--root /")] {
             let help = read_line(&format!("{command} --help")).unwrap_err().to_string();
             let numbers = ["N", "MS", "BYTES", "SECONDS"];
             let arguments = help.lines().map(str::trim).filter_map(|line| {

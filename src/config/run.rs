@@ -39,7 +39,8 @@ impl Balance {
         let backends: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
         let seed = RandomState::new().hash_one("neraca");
         let cluster = Cluster::with_settings(&backends, self.cluster.clone(), seed, Instant::now());
-        Router::new(cluster)
+        let router = Router::new(cluster);
+        if self.admin.is_some() { router.counting() } else { router }
     }
 }
 

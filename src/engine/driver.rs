@@ -194,14 +194,20 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Closes the client's connection and the backend connection. An abrupt reason makes the close a reset.
-    pub fn end<V>(
+    pub fn end<A: App>(
         mut self,
         reason: CloseReason,
+        shared: &Shared<A>,
         backends: &impl Backends<T>,
-        worker: &mut WorkerState<V, T>,
+        worker: &mut WorkerState<A::View, T>,
         counters: &Counters,
     ) {
         self.drop_backend(backends);
+        if let Some(active) = &mut self.active {
+            // The exchange has told the end of its request, unless the engine ends the connection.
+            let (client, now) = (self.origin.client(), worker.now());
+            active.exchange.tell(reason.request_end(), &*shared.app, &mut worker.view, &client, now);
+        }
         retire(&mut self.active, worker, counters);
         counters.closed.add(1);
         if reason.is_abrupt() {
@@ -213,7 +219,8 @@ impl<T: Transport> Connection<T> {
         backends.close(self.client);
     }
 
-    /// Gives up an exchange that panicked. No part of the exchange is used again.
+    /// Gives up an exchange that panicked. No part of the exchange is used again, so nobody tells the app that the request
+    /// has ended.
     fn abandon(&mut self, backends: &impl Backends<T>, counters: &Counters) {
         counters.panics.add(1);
         self.drop_backend(backends);

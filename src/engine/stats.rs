@@ -40,6 +40,11 @@ macro_rules! counters {
                 Snapshot { $($name: counters.$name.0.load(Relaxed),)+ }
             }
 
+            /// The name, the description and the value of each counter.
+            pub fn named(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($doc),+).trim_ascii(), self.$name),)+]
+            }
+
             /// The counters as one JSON object on one line.
             pub fn to_json(&self) -> String {
                 let fields = [$(format!("\"{}\":{}", stringify!($name), self.$name),)+];

@@ -53,7 +53,10 @@ impl Exchange {
                 Phase::Delay => Some(Step::Transfer(Interest::NONE)),
                 Phase::Respond => self.step_respond(cx),
                 Phase::Linger => self.step_linger(),
-                Phase::Closed(reason) => Some(Step::Close(reason)),
+                Phase::Closed(reason) => {
+                    self.tell(reason.request_end(), cx.app, cx.view, cx.client, cx.now.instant);
+                    Some(Step::Close(reason))
+                }
             };
             if let Some(step) = step {
                 break step;

@@ -180,7 +180,7 @@ impl Exchange {
         let cookie = session_cookie(self.attempt.as_ref(), self.info.session, cx.client.encrypted);
         rewrite::response(head, coding, persistence, date, cookie.as_ref(), self.response.prefix());
         self.response.begin(head.framing, coding);
-        self.state.started = true;
+        (self.state.started, self.state.status) = (true, Some(head.status));
     }
 
     /// Handles the end of the backend's stream before the whole response was received.

@@ -5,7 +5,7 @@ use super::reason::Reason;
 use super::state::{Context, Exchange, Phase, RequestInfo};
 use super::step::{AttachError, CloseReason, Interest, Keep, Step};
 use crate::app::{App, Decision};
-use crate::cluster::{AttemptEnd, Entered, Failure, Next, Permit, Place, Progress, Start};
+use crate::cluster::{Attempt, AttemptEnd, Entered, Failure, Next, Permit, Place, Progress, Start};
 use crate::http::answer;
 use crate::http::head::FieldSlots;
 use crate::http::rewrite::{self, Coding};
@@ -31,6 +31,7 @@ impl Exchange {
             }
         };
         self.info = RequestInfo::new(&head);
+        self.state.untold = true;
         let decision = cx.app.decide(cx.view, &head, cx.client, &cx.now);
         if let Decision::Forward(plan) = &decision {
             let origin = rewrite::Origin {
@@ -194,12 +195,12 @@ impl Exchange {
     }
 
     /// Detaches the backend connection. With `Keep::Park` the attempt stays: the engine reads the backend from it to
-    /// park the connection. In the phase `Attach` the attempt stays too, because it is a new attempt. In other cases
-    /// the attempt is dropped; if it has not ended, it counts as abandoned.
+    /// park the connection. In the phase `Attach` the attempt is a new attempt, which goes on. In other cases an attempt
+    /// that has not ended is abandoned.
     pub(super) fn detach(&mut self, keep: Keep) -> Step {
         self.state.attached = false;
         if self.phase != Phase::Attach && keep == Keep::Drop {
-            self.attempt = None;
+            self.attempt.iter_mut().for_each(Attempt::abandon);
         }
         Step::Detach(keep)
     }

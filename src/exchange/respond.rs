@@ -4,7 +4,7 @@ use super::deadline::{Deadline, Wait};
 use super::reason::Reason;
 use super::state::{Context, Exchange, Phase};
 use super::step::{CloseReason, Interest, Side, Step};
-use crate::app::App;
+use crate::app::{App, RequestEnd};
 use crate::http::answer::{self, Answer, Body};
 use crate::http::head::{Method, Version};
 use crate::http::rewrite::Persistence;
@@ -26,7 +26,7 @@ impl Exchange {
         let Answer { body, status, .. } = answer;
         let head_only = self.info.method == Method::Head || matches!(status, 204 | 304);
         self.response.begin_answer(if head_only { Body::None } else { body }, head_only);
-        self.state.started = true;
+        (self.state.started, self.state.untold, self.state.status) = (true, true, Some(status));
         self.phase = Phase::Respond;
     }
 
@@ -46,6 +46,7 @@ impl Exchange {
             return Some(Step::Transfer(Interest::WRITE_CLIENT));
         }
         self.served += 1;
+        self.tell(RequestEnd::Complete, cx.app, cx.view, cx.client, cx.now.instant);
         if self.state.client_keeps && !cx.draining {
             self.next_request(cx.limits(), cx.now.instant);
             return (self.request.unread().is_empty() && !self.client_ended).then_some(Step::Idle);

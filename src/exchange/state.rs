@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::app::{App, Client, Limits, Moment};
+use crate::app::{App, Client, Finished, Limits, Moment, RequestEnd};
 use crate::cluster::{Attempt, Attempts, Freshness, Place, Session};
 use crate::http::buffer::BufferPool;
 use crate::http::framing::Framing;
@@ -100,6 +100,8 @@ pub struct Exchange {
     pub(super) place: Option<Place>,
     /// The client's stream has ended.
     pub(super) client_ended: bool,
+    /// The time at which the first bytes of the request were there.
+    pub(super) began: Instant,
     pub(super) state: ExchangeState,
     pub(super) deadline: Deadline,
     /// Bytes moved since the last step.
@@ -127,6 +129,10 @@ pub(super) struct ExchangeState {
     pub(super) answered: bool,
     /// The head of the final response is on its way to the client.
     pub(super) started: bool,
+    /// The status of this response.
+    pub(super) status: Option<u16>,
+    /// There is a request, and its end was not told to the app.
+    pub(super) untold: bool,
     pub(super) backend_keeps: bool,
     /// The time for which the backend keeps the connection without a request, if the backend has stated it.
     pub(super) kept_for: Option<Duration>,
@@ -156,6 +162,7 @@ impl Exchange {
             attempts: Attempts::default(),
             place: None,
             client_ended: false,
+            began: now,
             state: ExchangeState::default(),
             deadline: Deadline::new(Wait::Head, limits, now),
             progress: false,
@@ -191,6 +198,7 @@ impl Exchange {
         self.attempt = None;
         self.attempts.clear();
         self.place = None;
+        self.began = now;
         self.state = ExchangeState::default();
         self.deadline = Deadline::new(Wait::Head, limits, now);
         self.progress = false;
@@ -333,8 +341,25 @@ impl Exchange {
     /// Closes the connection. Gives up a place in the queue, and abandons an attempt that has not ended.
     pub(super) fn close(&mut self, reason: CloseReason) {
         self.place = None;
-        self.attempt = None;
+        self.attempt.iter_mut().for_each(Attempt::abandon);
         self.phase = Phase::Closed(reason);
+    }
+
+    /// Tells the app that the request has ended. Does nothing when there is no request, or when it was told before.
+    pub fn tell<A: App>(
+        &mut self,
+        end: RequestEnd,
+        app: &A,
+        view: &mut A::View,
+        client: &Client<'_>,
+        now: Instant,
+    ) {
+        if !std::mem::take(&mut self.state.untold) {
+            return;
+        }
+        let (method, status) = (self.info.method, self.state.status);
+        let (attempt, began) = (self.attempt.as_ref(), self.began);
+        app.finished(view, client, &Finished { method, status, attempt, began, ended: now, end });
     }
 
     fn from(&mut self, side: Side) -> &mut Flow {
@@ -375,6 +400,132 @@ impl RequestInfo {
             repeatable: head.method.is_idempotent() && head.framing == Framing::None,
             repeats_answers: false,
             session: Session::Unchanged,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Step;
+    use super::super::tests::{GET, Rig};
+    use super::*;
+    use crate::app::RequestEnd::{ClientLost, Complete, CutOff, Stalled};
+
+    const HALF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+    const WHOLE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+    /// The class of a status, an end, and a number of requests.
+    type Told = (&'static str, RequestEnd, u64);
+
+    /// Runs until the exchange waits or ends, and lets the client read everything.
+    fn run(rig: &mut Rig) {
+        for _ in 0..20 {
+            match rig.step() {
+                Step::Transfer(interest) if interest.contains(super::super::Interest::WRITE_CLIENT) => {
+                    rig.sent(Side::Client);
+                }
+                Step::Transfer(_) | Step::Idle | Step::Close(_) | Step::Attach => return,
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn each_request_is_told_once_whatever_its_end() {
+        type Events = fn(&mut Rig);
+        // what happens after the request was forwarded, what the app is told
+        let cases: [(&str, Events, Told); 8] = [
+            ("a whole response", |rig| rig.read(Side::Backend, WHOLE), ("2xx", Complete, 1)),
+            (
+                "the client leaves before the response",
+                |rig| rig.exchange.client_lost(),
+                ("none", ClientLost, 1),
+            ),
+            (
+                "the client leaves in the response",
+                |rig| {
+                    rig.read(Side::Backend, HALF);
+                    run(rig);
+                    rig.exchange.client_lost();
+                },
+                ("2xx", ClientLost, 1),
+            ),
+            (
+                "the backend breaks the response off",
+                |rig| {
+                    rig.read(Side::Backend, HALF);
+                    run(rig);
+                    rig.exchange.received(Side::Backend, Ok(0));
+                },
+                ("2xx", CutOff, 1),
+            ),
+            (
+                "the backend stops in the response",
+                |rig| {
+                    rig.read(Side::Backend, HALF);
+                    run(rig);
+                    rig.pass(rig.limits().response_timeout);
+                },
+                ("2xx", Stalled, 1),
+            ),
+            (
+                "no response comes in time",
+                |rig| rig.pass(rig.limits().response_timeout),
+                ("5xx", Complete, 1),
+            ),
+            ("the engine ends", Rig::end, ("none", CutOff, 1)),
+            (
+                "the engine ends after a whole response",
+                |rig| {
+                    rig.read(Side::Backend, WHOLE);
+                    run(rig);
+                    rig.end();
+                },
+                ("2xx", Complete, 1),
+            ),
+        ];
+        for (name, events, told) in cases {
+            let mut rig = Rig::relaying(1, GET);
+            assert_eq!(rig.told(), [], "{name}: too early");
+            events(&mut rig);
+            run(&mut rig);
+            run(&mut rig);
+            rig.end();
+            assert_eq!(rig.told(), [told], "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_request_is_told() {
+        // bytes of the client, what the app is told after the client has left
+        let cases: [(&[u8], &[Told]); 4] = [
+            (b"", &[]),
+            (b"GET / HT", &[]),
+            (b"GET / HTTP/9.9\r\n\r\n", &[("5xx", Complete, 1)]),
+            (b"GET / HTTP/1.1\r\n\r\n", &[("4xx", Complete, 1)]),
+        ];
+        for (bytes, told) in cases {
+            let mut rig = Rig::new(1);
+            if !bytes.is_empty() {
+                rig.read(Side::Client, bytes);
+            }
+            run(&mut rig);
+            rig.exchange.received(Side::Client, Ok(0));
+            run(&mut rig);
+            rig.end();
+            assert_eq!(rig.told(), told, "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn pipelined_requests_are_told_one_by_one() {
+        let mut rig = Rig::new(0);
+        rig.read(Side::Client, &GET.repeat(3));
+        for told in 1..=3 {
+            rig.step();
+            rig.sent(Side::Client);
+            rig.step();
+            assert_eq!(rig.told(), [("5xx", Complete, told)]);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::app::RequestEnd;
+
 /// The two sides of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -121,6 +123,16 @@ impl CloseReason {
     /// True when the connection must be reset. A FIN could look like the end of the body.
     pub fn is_abrupt(self) -> bool {
         matches!(self, CloseReason::Truncated | CloseReason::Stalled)
+    }
+
+    /// Returns the end of a request whose connection is closed for this reason.
+    pub fn request_end(self) -> RequestEnd {
+        match self {
+            CloseReason::Done => RequestEnd::Complete,
+            CloseReason::ClientLost => RequestEnd::ClientLost,
+            CloseReason::TimedOut | CloseReason::Stalled => RequestEnd::Stalled,
+            CloseReason::Truncated => RequestEnd::CutOff,
+        }
     }
 }
 

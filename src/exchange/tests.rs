@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::state::{Context, Exchange};
 use super::step::{Side, Step};
-use crate::app::{App, Client, Limits, ListenerId, ListenerSettings, Moment};
-use crate::cluster::{Backend, BackendSettings, Cluster, ClusterSettings, Members, Policy, RetrySettings};
+use crate::app::{App, Client, Limits, ListenerId, ListenerSettings, Moment, RequestEnd};
+use crate::cluster::{Backend, BackendSettings, Cluster, ClusterSettings, Policy, RetrySettings};
 use crate::http::buffer::BufferPool;
-use crate::router::Router;
+use crate::router::{Router, RouterView};
 
 pub(super) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 pub(super) const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
@@ -19,7 +19,7 @@ pub(super) const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4
 pub(super) struct Rig {
     pub(super) exchange: Exchange,
     app: Arc<Router>,
-    view: Arc<Members>,
+    view: RouterView,
     settings: ListenerSettings,
     buffers: BufferPool,
     now: Moment,
@@ -42,7 +42,7 @@ impl Rig {
         let start = Instant::now();
         let addresses: Vec<_> = (0..backends).map(|n| ([127, 0, 0, 1], 9000 + n).into()).collect();
         let cluster = Cluster::new(&addresses, Policy::RoundRobin, 1, start);
-        Rig::over(Arc::new(Router::new(cluster)), start)
+        Rig::over(Arc::new(Router::new(cluster).counting()), start)
     }
 
     /// Makes an exchange over this balancer.
@@ -123,6 +123,18 @@ impl Rig {
         &self.settings.limits
     }
 
+    /// Returns the ends of requests that the app was told, with the class of each status.
+    pub(super) fn told(&self) -> Vec<(&'static str, RequestEnd, u64)> {
+        let traffic = self.app.traffic().expect("the router counts");
+        traffic.total().counts().collect()
+    }
+
+    /// Ends the connection in the middle, as an engine does that stops.
+    pub(super) fn end(&mut self) {
+        let client = Client::new(([192, 0, 2, 1], 5000).into(), ListenerId::unused(), &self.settings);
+        self.exchange.tell(RequestEnd::CutOff, &*self.app, &mut self.view, &client, self.now.instant);
+    }
+
     /// Returns how often the exchange was woken.
     pub(super) fn wakes(&self) -> usize {
         self.wakes.0.load(Relaxed)
@@ -133,7 +145,7 @@ impl Rig {
         self.app.cluster().waiting()
     }
 
-    pub(super) fn backends(&self) -> &[Arc<Backend>] {
-        self.view.backends()
+    pub(super) fn backends(&self) -> Vec<Arc<Backend>> {
+        self.app.cluster().members().backends().to_vec()
     }
 }

@@ -25,6 +25,7 @@ impl Exchange {
         self.request.begin(Framing::UntilClose, Coding::Verbatim);
         self.response.begin(Framing::UntilClose, Coding::Verbatim);
         (self.state.tunnel, self.state.started, self.state.client_keeps) = (true, true, false);
+        self.state.status = Some(head.status);
         if let Some(attempt) = &mut self.attempt {
             // The attempt is in flight until the tunnel ends, but the backend has answered.
             attempt.note_tunnel(head.status, cx.now.instant);

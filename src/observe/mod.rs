@@ -1,2 +1,4 @@
 //! Records of what happened. Pure: no clock, no sockets.
+pub mod durations;
 pub mod histogram;
+pub mod requests;

@@ -2,23 +2,48 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::app::{App, Client, Decision, Moment, Plan};
+use crate::app::{App, Client, Decision, Finished, Moment, Plan};
 use crate::cluster::{Cluster, HashKey, History, Members, Permit, Policy, Session, Start, chance};
 use crate::exchange::Reason;
 use crate::http::answer;
 use crate::http::cookie;
 use crate::http::head::RequestHead;
+use traffic::{AllTraffic, OfWorker};
+
+mod traffic;
+
+pub use traffic::Traffic;
 
 /// Forwards every request to a backend that the cluster picks.
 #[derive(Debug)]
 pub struct Router {
     cluster: Cluster,
+    /// None while nobody wants to know the traffic. Then a finished request costs one comparison.
+    traffic: Option<AllTraffic>,
+}
+
+/// What a worker has of its own.
+#[derive(Debug)]
+pub struct RouterView {
+    members: Arc<Members>,
+    traffic: Option<Arc<OfWorker>>,
 }
 
 impl Router {
     /// Makes a balancer over `cluster`.
     pub fn new(cluster: Cluster) -> Self {
-        Router { cluster }
+        Router { cluster, traffic: None }
+    }
+
+    /// Counts the finished requests, for [`Router::traffic`].
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Router { traffic: Some(AllTraffic::default()), ..self }
+    }
+
+    /// Returns the counts of all finished requests; None if the router does not count them.
+    pub fn traffic(&self) -> Option<Traffic> {
+        self.traffic.as_ref().map(AllTraffic::sum)
     }
 
     /// Returns the cluster. Its members may be replaced while requests run.
@@ -56,14 +81,15 @@ impl Router {
 }
 
 impl App for Router {
-    type View = Arc<Members>;
+    type View = RouterView;
 
-    fn view(&self) -> Arc<Members> {
-        self.cluster.members()
+    fn view(&self) -> RouterView {
+        let traffic = self.traffic.as_ref().map(AllTraffic::of_new_worker);
+        RouterView { members: self.cluster.members(), traffic }
     }
 
-    fn refresh(&self, view: &mut Arc<Members>) {
-        self.cluster.refresh(view);
+    fn refresh(&self, view: &mut RouterView) {
+        self.cluster.refresh(&mut view.members);
     }
 
     fn sweep(&self, now: Instant) {
@@ -72,7 +98,7 @@ impl App for Router {
 
     fn decide(
         &self,
-        view: &mut Arc<Members>,
+        view: &mut RouterView,
         head: &RequestHead<'_>,
         client: &Client<'_>,
         now: &Moment,
@@ -85,11 +111,11 @@ impl App for Router {
             None => (Session::Unchanged, None),
             Some(name) => {
                 let value = cookie::value(head.fields, name).and_then(cookie::number);
-                self.cluster.resume(view, value, now.instant)
+                self.cluster.resume(&view.members, value, now.instant)
             }
         };
         let start = resumed.map(Start::Attempt);
-        match start.or_else(|| self.start(view, &History::with_key(key), &mut None, now)) {
+        match start.or_else(|| self.start(&mut view.members, &History::with_key(key), &mut None, now)) {
             Some(start) => {
                 let repeats_answers = self.cluster.repeats_answers();
                 Decision::Forward(Plan { start, key, session, repeats_answers, trusted: client.is_trusted() })
@@ -100,12 +126,17 @@ impl App for Router {
 
     fn retry(
         &self,
-        view: &mut Arc<Members>,
+        view: &mut RouterView,
         history: &History<'_>,
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start> {
-        self.start(view, history, permit, now)
+        self.start(&mut view.members, history, permit, now)
+    }
+    fn finished(&self, view: &mut RouterView, client: &Client<'_>, request: &Finished<'_>) {
+        if let Some(traffic) = &view.traffic {
+            traffic.add(client, request);
+        }
     }
 }
 
@@ -130,14 +161,14 @@ mod tests {
         Router::new(Cluster::new(&addresses(backends), Policy::LeastRequests, 1, epoch))
     }
 
-    fn decide(router: &Router, view: &mut Arc<Members>, client: &str, now: &Moment) -> Decision {
+    fn decide(router: &Router, view: &mut RouterView, client: &str, now: &Moment) -> Decision {
         decide_on(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", router, view, client, now)
     }
 
     fn decide_on(
         bytes: &[u8],
         router: &Router,
-        view: &mut Arc<Members>,
+        view: &mut RouterView,
         client: &str,
         now: &Moment,
     ) -> Decision {
@@ -195,7 +226,7 @@ mod tests {
         }
         ports.sort_unstable();
         assert_eq!(ports, [9000, 9001, 9002]);
-        assert!(view.backends().iter().all(|b| b.in_flight() == 0));
+        assert!(view.members.backends().iter().all(|b| b.in_flight() == 0));
     }
 
     #[test]
@@ -205,6 +236,6 @@ mod tests {
         let mut view = router.view();
         router.cluster().replace(&addresses(1));
         assert!(matches!(decide(&router, &mut view, "10.0.0.1:5", &now), Decision::Forward(_)));
-        assert_eq!(view.backends().len(), 1);
+        assert_eq!(view.members.backends().len(), 1);
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
@@ -26,6 +26,16 @@ impl Program {
         Program::spawn(&mut program)
     }
 
+    /// Starts a balancer with an admin listener. Returns the address of the admin listener, too.
+    pub(crate) fn with_admin(variant: Variant, arguments: &[&str]) -> (Self, SocketAddr) {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_neraca"));
+        program.args(["balance", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        let (program, mut output) = Program::read(program.args(variant.arguments()).args(arguments));
+        let line = next_line(&mut output);
+        let admin = line.strip_prefix("admin on http://").and_then(|rest| rest.strip_suffix("/status"));
+        (program, admin.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap())
+    }
+
     /// The same with at most so many descriptors.
     pub(crate) fn with_descriptors(limit: u64, variant: Variant, arguments: &[&str]) -> Self {
         let mut shell = Command::new("sh");
@@ -35,12 +45,16 @@ impl Program {
     }
 
     fn spawn(command: &mut Command) -> Self {
+        Program::read(command).0
+    }
+
+    /// Starts the program and reads its first line. Returns the rest of its output, too.
+    fn read(command: &mut Command) -> (Self, BufReader<ChildStdout>) {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address =
-            line.trim_end().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}"));
-        Program { address: address.parse().unwrap(), child }
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let line = next_line(&mut output);
+        let address = line.strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}"));
+        (Program { address: address.parse().unwrap(), child }, output)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -91,6 +105,12 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn next_line(output: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
 }
 
 /// As many descriptors for this process as it may have; at least `wanted`.

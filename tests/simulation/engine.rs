@@ -226,7 +226,7 @@ impl<A: App> Engine<A> {
                     self.trace.note("queue", "client left", fd, 0);
                 }
                 self.ended.push((held.client, reason));
-                held.connection.end(reason, &self.ports, state, counters);
+                held.connection.end(reason, &self.shared, &self.ports, state, counters);
                 self.shared.closed();
             }
         }

@@ -14,5 +14,6 @@ mod queue;
 mod retry;
 mod sticky;
 mod stopping;
+mod traffic;
 mod transforms;
 mod upgrade;

@@ -151,15 +151,15 @@ fn a_request_that_fails_everywhere_ejects_nobody() {
     for failure in [(AttemptEnd::Answered, 500), (AttemptEnd::Failed(Failure::EndedEarly), 0)] {
         let mut site = Site::new(3, Policy::LeastRequests, HealthSettings::default());
         site.run(5000, |_| failure);
-        assert_eq!(site.out(), []);
+        assert_eq!(site.out(), [] as [usize; 0]);
     }
     // A status that speaks of the request, and a single backend.
     let mut site = Site::new(3, Policy::LeastRequests, HealthSettings::default());
     site.run(5000, |place| (AttemptEnd::Answered, if place == 0 { 501 } else { 200 }));
-    assert_eq!(site.out(), []);
+    assert_eq!(site.out(), [] as [usize; 0]);
     let mut site = Site::new(1, Policy::LeastRequests, HealthSettings::default());
     site.run(5000, |_| (AttemptEnd::Answered, 500));
-    assert_eq!(site.out(), []);
+    assert_eq!(site.out(), [] as [usize; 0]);
 }
 
 #[test]

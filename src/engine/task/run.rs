@@ -64,7 +64,7 @@ impl<A: App, R: Reactor> Core<A, R> {
 
     fn end(&self, mut connection: Connection<Tcp>, reason: CloseReason) {
         self.reactor.forget(connection.client().fd());
-        connection.end(reason, &self.reactor, &mut self.worker.borrow_mut(), self.counters());
+        connection.end(reason, &self.shared, &self.reactor, &mut self.worker.borrow_mut(), self.counters());
         self.closed();
     }
 }

@@ -67,7 +67,7 @@ impl<A: App> ThreadEngine<A> {
         worker: &mut Worker<A>,
     ) {
         if let Some(connection) = ended {
-            connection.end(reason, &self.sockets, worker, self.shared.counters(index));
+            connection.end(reason, &self.shared, &self.sockets, worker, self.shared.counters(index));
             self.shared.closed();
         }
     }

@@ -1,0 +1,37 @@
+//! What the admin listener is told about the engine of the balancer.
+use std::net::SocketAddr;
+
+use crate::app::ListenerId;
+
+/// A running engine, as plain data.
+#[derive(Debug, Clone, Default)]
+pub struct EngineFacts {
+    /// The name of the engine.
+    pub engine: String,
+    /// The listeners and their addresses.
+    pub listeners: Vec<(ListenerId, SocketAddr)>,
+    /// The counters of each worker: name, description, value.
+    pub workers: Vec<Vec<(&'static str, &'static str, u64)>>,
+    /// False during a drain.
+    pub is_ready: bool,
+}
+
+impl EngineFacts {
+    /// Returns the counters of all workers together.
+    pub fn counters(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let mut sums = self.workers.first().cloned().unwrap_or_default();
+        for worker in self.workers.iter().skip(1) {
+            sums.iter_mut().zip(worker).for_each(|(sum, (.., value))| sum.2 += value);
+        }
+        sums
+    }
+
+    /// Returns the counter with this name, or 0.
+    pub fn counter(&self, name: &str) -> u64 {
+        let counters = self.workers.iter().flatten();
+        counters.filter(|(known, ..)| *known == name).map(|(.., value)| value).sum()
+    }
+}
+
+/// Returns the facts of this moment.
+pub type Facts = Box<dyn Fn() -> EngineFacts + Send + Sync>;

@@ -1,0 +1,176 @@
+//! The metrics of `/metrics`, in the OpenMetrics text format.
+//!
+//! Labels are bounded: listeners, backends, classes of statuses, ends and failures. Nothing of a request becomes a label.
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::facts::EngineFacts;
+use crate::cluster::{Backend, Failure};
+use crate::observe::durations::Durations;
+use crate::router::{Router, Traffic};
+
+/// Returns all metrics of this moment.
+///
+/// # Errors
+/// Never: writing to a string does not fail.
+pub(super) fn text(router: &Router, facts: &EngineFacts, now: Instant) -> Result<String, fmt::Error> {
+    let members = router.cluster().members();
+    let moment = Moment {
+        facts: facts.clone(),
+        traffic: router.traffic().unwrap_or_default(),
+        backends: members
+            .backends()
+            .iter()
+            .map(|one| (Arc::clone(one), one.exclusion(now).is_none()))
+            .collect(),
+        waiting: router.cluster().waiting(),
+        retries: router.cluster().retries(),
+    };
+    let mut registry = Registry::with_prefix("neraca");
+    registry.register_collector(Box::new(moment));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// Everything that the metrics tell of one moment.
+#[derive(Debug)]
+struct Moment {
+    facts: EngineFacts,
+    traffic: Traffic,
+    /// Each backend, and whether it may get a request.
+    backends: Vec<(Arc<Backend>, bool)>,
+    waiting: usize,
+    /// Allowed and refused.
+    retries: (u64, u64),
+}
+
+impl Collector for Moment {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let into = &mut encoder;
+        self.requests(into)?;
+        self.of_backends(into)?;
+        one_gauge(into, "queue_waiting", "Requests that wait until a backend has room", self.waiting as u64)?;
+        let (allowed, refused) = self.retries;
+        one_counter(into, "retries", "Retries that the budget has allowed", allowed)?;
+        one_counter(into, "retries_refused", "Retries that the budget has refused", refused)?;
+        one_gauge(into, "ready", "1 while /ready answers 200", u64::from(self.facts.is_ready))?;
+        let open = self.facts.counter("accepted").saturating_sub(self.facts.counter("closed"));
+        one_gauge(into, "client_connections", "Open client connections", open)?;
+        for (name, help, value) in self.facts.counters() {
+            one_counter(into, &format!("engine_{name}"), help.trim_end_matches('.'), value)?;
+        }
+        let build = [("version", env!("CARGO_PKG_VERSION")), ("engine", self.facts.engine.as_str())];
+        let mut info = into.encode_descriptor("build", "The program", None, MetricType::Info)?;
+        info.encode_info(&build)
+    }
+}
+
+impl Moment {
+    fn requests(&self, into: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let listeners = self.traffic.listeners.iter().map(|(id, requests)| {
+            let address = self.facts.listeners.iter().find(|(known, _)| known == id);
+            (address.map_or_else(|| "removed".to_owned(), |(_, address)| address.to_string()), requests)
+        });
+        let listeners: Vec<_> = listeners.collect();
+        let help = "Requests that have ended, by the class of the status and by the end";
+        let mut family = into.encode_descriptor("requests", help, None, MetricType::Counter)?;
+        for (listener, requests) in &listeners {
+            for (class, end, count) in requests.counts() {
+                let labels = [("listener", listener.as_str()), ("code", class), ("end", end.name())];
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Time from the first bytes of a request to its end";
+        let seconds = Some(&Unit::Seconds);
+        let mut family = into.encode_descriptor("request_duration", help, seconds, MetricType::Histogram)?;
+        for (listener, requests) in &listeners {
+            let labels = [("listener", listener.as_str())];
+            let mut one = family.encode_family(&labels)?;
+            histogram(&requests.durations, |sum, count, buckets| {
+                one.encode_histogram::<NoLabelSet>(sum, count, buckets, None)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn of_backends(&self, into: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        type Number = fn(&Backend) -> u64;
+        let counters: [(&str, &str, Number); 2] = [
+            ("backend_attempts", "Attempts that have begun", |one| one.counts().started),
+            ("backend_abandoned", "Attempts whose client has left", |one| one.counts().abandoned),
+        ];
+        for (name, help, number) in counters {
+            let mut family = into.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (backend, _) in &self.backends {
+                ConstCounter::new(number(backend)).encode(family.encode_family(&of(backend.address()))?)?;
+            }
+        }
+        let help = "Attempts that have failed, by reason";
+        let mut family = into.encode_descriptor("backend_failures", help, None, MetricType::Counter)?;
+        for (backend, _) in &self.backends {
+            for failure in Failure::ALL {
+                let [address] = of(backend.address());
+                let labels = [address, ("reason", failure.to_string())];
+                let count = ConstCounter::new(backend.counts().failed(failure));
+                count.encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let help = "1 while the backend may get a request";
+        let mut family = into.encode_descriptor("backend_available", help, None, MetricType::Gauge)?;
+        for (backend, is_available) in &self.backends {
+            let available = ConstGauge::new(i64::from(*is_available));
+            available.encode(family.encode_family(&of(backend.address()))?)?;
+        }
+        let help = "Requests in flight";
+        let mut family = into.encode_descriptor("backend_in_flight", help, None, MetricType::Gauge)?;
+        for (backend, _) in &self.backends {
+            let in_flight = ConstGauge::new(i64::from(backend.in_flight()));
+            in_flight.encode(family.encode_family(&of(backend.address()))?)?;
+        }
+        let help = "Time from the begin of an attempt to the first byte of its response";
+        let seconds = Some(&Unit::Seconds);
+        let mut family = into.encode_descriptor("backend_response", help, seconds, MetricType::Histogram)?;
+        for (address, durations) in &self.traffic.backends {
+            let labels = of(*address);
+            let mut one = family.encode_family(&labels)?;
+            histogram(durations, |sum, count, buckets| {
+                one.encode_histogram::<NoLabelSet>(sum, count, buckets, None)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn of(backend: SocketAddr) -> [(&'static str, String); 1] {
+    [("backend", backend.to_string())]
+}
+
+/// Calls `write` with the sum in seconds, the count, and the buckets of a histogram.
+fn histogram(
+    durations: &Durations,
+    write: impl FnOnce(f64, u64, &[(f64, u64)]) -> fmt::Result,
+) -> fmt::Result {
+    let bound = |bound: Option<std::time::Duration>| bound.map_or(f64::MAX, |bound| bound.as_secs_f64());
+    let buckets: Vec<_> = durations.counts().map(|(end, count)| (bound(end), count)).collect();
+    write(durations.sum().as_secs_f64(), durations.total(), &buckets)
+}
+
+fn one_counter(into: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstCounter::new(value).encode(into.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
+fn one_gauge(into: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let value = i64::try_from(value).unwrap_or(i64::MAX);
+    ConstGauge::new(value).encode(into.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}

@@ -1,0 +1,30 @@
+//! What an app is told about a request that has ended.
+use std::time::{Duration, Instant};
+
+use crate::cluster::Attempt;
+use crate::http::head::Method;
+use crate::observe::requests::RequestEnd;
+
+/// A request that has ended.
+#[derive(Debug)]
+pub struct Finished<'a> {
+    /// The method; [`Method::Other`] when the request head was invalid.
+    pub method: Method,
+    /// The status of the final response; None when no final response had begun.
+    pub status: Option<u16>,
+    /// The last attempt; None when no attempt was made.
+    pub attempt: Option<&'a Attempt>,
+    /// The time at which the first bytes of the request were there.
+    pub began: Instant,
+    /// The time at which the request ended.
+    pub ended: Instant,
+    /// How the request ended.
+    pub end: RequestEnd,
+}
+
+impl Finished<'_> {
+    /// Returns the time from the first bytes of the request to its end.
+    pub fn duration(&self) -> Duration {
+        self.ended.saturating_duration_since(self.began)
+    }
+}

@@ -1,0 +1,96 @@
+//! What an operator needs besides the traffic: the admin listener, and `neraca status`.
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::check::{resolve, within};
+use super::cli::{AdminArguments, StatusArguments};
+use super::error::ConfigError;
+
+const DRAIN_DELAY_SECONDS: std::ops::RangeInclusive<u64> = 0..=3600;
+
+/// The admin listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// The address to listen on; port 0 is a free port.
+    pub listen: SocketAddr,
+    /// The token that changes need. Without it changes are refused.
+    pub token: Option<String>,
+    /// Time between the first signal to stop and the drain.
+    pub drain_delay: Duration,
+}
+
+impl AdminSettings {
+    pub(super) fn new(written: &AdminArguments) -> Result<Option<Self>, ConfigError> {
+        let Some(place) = &written.admin else { return Ok(None) };
+        let listen = resolve("--admin <HOST:PORT>", place)?;
+        let token = written.admin_token_file.as_deref().map(token).transpose()?;
+        let delay =
+            within("--drain-delay-seconds <SECONDS>", written.drain_delay_seconds, DRAIN_DELAY_SECONDS)?;
+        Ok(Some(AdminSettings { listen, token, drain_delay: Duration::from_secs(delay) }))
+    }
+}
+
+/// Reads the token: the text of the file, without white space at its ends.
+fn token(path: &Path) -> Result<String, ConfigError> {
+    let unusable = |expected: String| ConfigError::Unknown {
+        argument: "--admin-token-file <FILE>",
+        value: path.display().to_string(),
+        expected,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(format!("cannot read it: {error}")))?;
+    match text.trim() {
+        "" => Err(unusable("expected a token in the file, but it is empty".to_owned())),
+        token if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(token.to_owned()),
+        _ => Err(unusable("expected a token of visible ASCII characters in the file".to_owned())),
+    }
+}
+
+/// Where `neraca status` asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusOf {
+    /// The address of the admin listener.
+    pub address: SocketAddr,
+    /// True to ask again every second.
+    pub watch: bool,
+}
+
+impl StatusOf {
+    pub(super) fn new(written: &StatusArguments) -> Result<Self, ConfigError> {
+        Ok(StatusOf { address: resolve("<HOST:PORT>", &written.address)?, watch: written.watch })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_one_word_of_a_file() {
+        let directory = std::env::temp_dir().join(format!("neraca-token-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        // text of the file, token or a part of the error
+        let cases = [
+            ("abc-123\n", Ok("abc-123")),
+            ("  x  ", Ok("x")),
+            ("\n", Err("it is empty")),
+            ("two words", Err("visible ASCII")),
+            ("sch\u{f6}n", Err("visible ASCII")),
+        ];
+        for (text, expected) in cases {
+            let path = directory.join("token");
+            std::fs::write(&path, text).unwrap();
+            match (token(&path), expected) {
+                (Ok(token), Ok(expected)) => assert_eq!(token, expected),
+                (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+                (said, _) => panic!("{text:?}: {said:?}"),
+            }
+        }
+        let missing = token(&directory.join("missing")).unwrap_err().to_string();
+        assert!(
+            missing.contains("--admin-token-file <FILE>") && missing.contains("cannot read"),
+            "{missing}"
+        );
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}
