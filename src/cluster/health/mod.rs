@@ -51,6 +51,8 @@ pub(crate) struct Health {
     ejections: AtomicU32,
     /// The start of the last ejection.
     ejected_at: AtomicU64,
+    /// The last return after an ejection.
+    last_return: AtomicU64,
 }
 
 impl Health {
@@ -88,7 +90,7 @@ impl Health {
         if self.phase(now_ms) == Phase::Ejected {
             return;
         }
-        let until = self.ejected_until.load(Relaxed).max(self.returned_at.load(Relaxed));
+        let until = self.ejected_until.load(Relaxed).max(self.last_return.load(Relaxed));
         let calm = until + settings.ejection_max.as_millis() as u64;
         let earlier = if now_ms > calm { 0 } else { self.ejections.load(Relaxed) };
         let longer = settings.ejection.saturating_mul(1 << earlier.min(16)).min(settings.ejection_max);
@@ -116,7 +118,9 @@ impl Health {
         }
         let returns = self.ejected_until.load(Relaxed) != 0 && started_ms() >= self.ejected_at.load(Relaxed);
         if returns {
-            self.returned_at.store(now_ms().max(1), Relaxed);
+            let now_ms = now_ms().max(1);
+            self.returned_at.store(now_ms, Relaxed);
+            self.last_return.store(now_ms, Relaxed);
             self.ejected_until.store(0, Relaxed);
         }
         returns

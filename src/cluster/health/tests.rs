@@ -32,6 +32,21 @@ fn ejections_grow_up_to_a_limit_and_shrink_after_a_calm_time() {
 }
 
 #[test]
+fn the_slow_start_does_not_end_the_calm_time() {
+    // ejected again so long after the return, length of the second ejection
+    for (after, length) in [(500, 2000), (3000, 2000), (5000, 2000), (5001, 1000)] {
+        let health = Health::default();
+        health.eject(100_000, &SETTINGS);
+        assert!(health.note_success(|| 101_000, || 101_000));
+        let again = 101_000 + after;
+        health.share_of(1000, again, SETTINGS.slow_start);
+        health.eject(again, &SETTINGS);
+        let phases = [again + length - 1, again + length].map(|ms| health.phase(ms));
+        assert_eq!(phases, [Phase::Ejected, Phase::Probing], "{after}");
+    }
+}
+
+#[test]
 fn a_response_ends_an_ejection_that_began_before_its_request() {
     // started, returns
     for (started, returns) in [(99, false), (100, true), (2000, true)] {
