@@ -42,11 +42,9 @@ fn fails_at_once(setup: &Setup) -> io::Result<Vec<Row>> {
     let replies = site.stop();
     let failed = replies.iter().filter(|reply| reply.status != 200).count();
     let mean = |shares: &[f64]| shares.iter().sum::<f64>() / shares.len() as f64;
-    // The first slice after which every slice is good.
-    let settled = |shares: &[f64], good: &dyn Fn(f64) -> bool| {
-        shares.iter().rposition(|share| !good(*share)).map_or(0, |at| at + 1)
-    };
-    let (low, high) = (settled(&bad, &|share| share < 5.0), settled(&after, &|share| share >= 25.0));
+    // The first slice after which every slice is low, and the first second in which the share is back.
+    let low = bad.iter().rposition(|share| *share >= 5.0).map_or(0, |at| at + 1);
+    let back = after.windows(SLICES_PER_SECOND).position(|second| mean(second) >= 25.0).unwrap_or(AFTER);
     let ms = |slices: usize| slices * SLICE.as_millis() as usize;
     let late = bad[SLICES_PER_SECOND..].iter().copied().fold(0.0, f64::max);
     Ok(vec![
@@ -72,9 +70,9 @@ fn fails_at_once(setup: &Setup) -> io::Result<Vec<Row>> {
         // At most the second ejection of 2 s is running, and the slow start takes 2 s.
         Row::new(
             "after it is well again: share at least 25 % from",
-            format!("{} ms on", ms(high)),
+            format!("{} ms on", ms(back)),
             "<= 4500 ms",
-            ms(high) <= 4500,
+            ms(back) <= 4500,
         ),
         Row::new(
             "share at the end, in percent",
@@ -173,12 +171,12 @@ impl Site {
         let members = backends.iter().map(|backend| backend.address.to_string());
         let balancer = Balancer::start(setup, members, words)?;
         let (address, stopped) = (balancer.address, Arc::new(AtomicBool::new(false)));
-        let clients = (0..CLIENTS).map(|_| {
+        let clients = (0..CLIENTS).map(|n| {
             let stopped = Arc::clone(&stopped);
             spawn(move || {
                 let (mut client, mut replies) = (Client::new(address), Vec::new());
                 while !stopped.load(SeqCst) {
-                    replies.push(client.get("/"));
+                    replies.push(client.get(&format!("/{n}/{}", replies.len())));
                 }
                 replies
             })
