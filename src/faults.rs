@@ -339,23 +339,24 @@ mod tests {
 
     #[test]
     fn faults_that_depend_on_earlier_requests() {
-        let other = SocketAddr::new(CLIENT.ip(), 6);
-        // faults, and the requests: client, milliseconds since the first request, closes, milliseconds until the answer
-        let cases: [(&str, &[(SocketAddr, u64, bool, u128)]); 4] = [
+        const OTHER: SocketAddr = SocketAddr::new(CLIENT.ip(), 6);
+        // client, milliseconds since the first request, closes, milliseconds until the answer
+        type Requests = &'static [(SocketAddr, u64, bool, u128)];
+        let cases: [(&str, Requests); 4] = [
             (
                 "close-after=2",
-                &[(CLIENT, 0, false, 0), (other, 0, false, 0), (CLIENT, 0, true, 0), (CLIENT, 0, false, 0)],
+                &[(CLIENT, 0, false, 0), (OTHER, 0, false, 0), (CLIENT, 0, true, 0), (CLIENT, 0, false, 0)],
             ),
-            ("first-delay-ms=5", &[(CLIENT, 0, false, 5), (CLIENT, 0, false, 0), (other, 0, false, 5)]),
+            ("first-delay-ms=5", &[(CLIENT, 0, false, 5), (CLIENT, 0, false, 0), (OTHER, 0, false, 5)]),
             (
                 "slots=2\ndelay-ms=10",
                 &[
                     (CLIENT, 0, false, 10),
                     (CLIENT, 1, false, 10),
                     (CLIENT, 2, false, 18),
-                    (other, 3, false, 18),
-                    (other, 4, false, 26),
-                    (other, 100, false, 10),
+                    (OTHER, 3, false, 18),
+                    (OTHER, 4, false, 26),
+                    (OTHER, 100, false, 10),
                 ],
             ),
             ("slots=1\ndelay-ms=10\nfail-percent=100", &[(CLIENT, 0, false, 0), (CLIENT, 0, false, 0)]),
