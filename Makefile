@@ -34,7 +34,7 @@ site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
 .PHONY: help run-thread run-async serve site test model simulate fuzz fuzz-seeds lint peers compare compare-selftest instructions \
-	churn chaos ci clean \
+	churn chaos promises torture ci clean \
 	bench bench-smoke bench-full grade capacity bench-doctor bench-selftest bench-setup bench-build report report-check
 
 help: ## print this list
@@ -142,6 +142,14 @@ churn: ## replace the members of a cluster every 10 ms under load; exit 1 when a
 
 chaos: bench-build ## let one of three backends at a time misbehave; exit 1 when a GET fails (SECONDS=)
 	@exec $(lab) chaos --neraca $(neraca) --seconds $(or $(SECONDS),60)
+
+promises: ## check the promises of docs/balancing.md over sockets, about 5 minutes; exit 1 when one is broken
+	cargo build --release --quiet
+	@exec cargo run --release --quiet --example promises -- --neraca $(neraca)
+
+torture: ## backends close connections at random and are killed in turn; exit 1 when a GET fails or a POST is sent twice (SECONDS=)
+	cargo build --release --quiet
+	@exec cargo run --release --quiet --example promises -- --neraca $(neraca) --seconds $(or $(SECONDS),60) torture
 
 ci: ## run what the continuous integration runs
 	.ci/run

@@ -81,7 +81,8 @@ impl<A: App> App for Experiment<A> {
             let _ = fs::read_dir(directory).map(Iterator::count);
         }
         let decision = self.app.decide(view, head, client, now);
-        match self.faults.iter().fold(decision, |decision, faults| faults.apply(decision)) {
+        let apply = |decision, faults: &FaultFile| faults.apply(decision, client.peer, now.instant);
+        match self.faults.iter().fold(decision, apply) {
             Decision::Answer(answer) => {
                 if let Some(root) = read_file
                     && answer.status == 200

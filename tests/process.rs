@@ -3,14 +3,16 @@
 //! This is a separate test program, because it measures the CPU time of processes and opens thousands of descriptors.
 mod harness;
 
+use std::fs;
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::program::{Program, raise_descriptors};
 use harness::scripted::{Reply, automatic};
-use harness::wire::Wire;
+use harness::wire::{End, Wire};
 use harness::{CROSSBEAM, VARIANTS, eventually};
 use rustix::process::Signal;
 
@@ -182,4 +184,39 @@ fn without_descriptors_it_lives_on_and_serves_again() {
         assert!(start.elapsed() < Duration::from_secs(2), "{variant:?}: {:?}", start.elapsed());
         assert!(program.is_running());
     }
+}
+
+#[test]
+fn the_faults_of_a_server_change_while_it_runs() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}", std::process::id()));
+    let file = directory.join("faults");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("index.html"), [b'#'; 1000]).unwrap();
+    let directory = directory.to_str().unwrap();
+    for variant in VARIANTS {
+        fs::write(&file, "close-after=2\n").unwrap();
+        let arguments = ["--root", directory, "--faults", file.to_str().unwrap()];
+        let program = Program::start("serve", variant, &arguments);
+        let mut client = program.client();
+        for close in [None, Some("close")] {
+            client.send(GET);
+            assert_eq!(client.message().field("Connection"), close, "{variant:?}");
+        }
+        client.ends();
+        fs::write(&file, "cut-percent=100\n").unwrap();
+        let rest = || {
+            let mut client = program.client();
+            client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            client.rest()
+        };
+        eventually("the body is cut", || rest().1 == End::Reset);
+        let (bytes, _) = rest();
+        assert!(bytes.iter().filter(|&&byte| byte == b'#').count() <= 500, "{variant:?}");
+        fs::remove_file(&file).unwrap();
+        eventually("the body is whole", || {
+            let (bytes, end) = rest();
+            bytes.ends_with(&[b'#'; 1000]) && end == End::Eof
+        });
+    }
+    fs::remove_dir_all(directory).unwrap();
 }

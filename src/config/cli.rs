@@ -399,7 +399,8 @@ pub(super) struct FilesExperimentArguments {
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = number)]
     pub(super) delay_ms: u64,
     /// File with faults on purpose, read again when it changes. Each line is NAME=NUMBER; the names are delay-ms,
-    /// random-delay-ms, fail-percent, fail-status, silent-percent and close-percent.
+    /// random-delay-ms, first-delay-ms (of each connection), slots (requests worked on at a time), fail-percent,
+    /// fail-status, silent-percent, cut-percent, close-percent and close-after (requests).
     #[arg(long, value_name = "FILE")]
     pub(super) faults: Option<PathBuf>,
     /// List the directory for every request.
