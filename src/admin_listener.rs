@@ -15,7 +15,7 @@ use neraca::router::Router;
 
 /// Maximum connections of the admin listener.
 const CONNECTIONS: usize = 100;
-/// Maximum time without a byte, and between two requests, on the admin listener.
+/// Maximum time for a head, and without a byte of a body, on the admin listener. An idle connection has six times as long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The admin listener before its engine runs. It is bound early, so that a port in use ends the program at once.

@@ -101,10 +101,16 @@ impl Admin {
         let Some(token) = &self.token else {
             return Answer::text(403, "changes are off: start with --admin-token-file FILE to allow them");
         };
-        let given = head.fields.get("authorization").and_then(|value| value.strip_prefix(b"Bearer "));
-        if !given.is_some_and(|given| are_equal(given, token.as_bytes())) {
+        // The name of a scheme is not case-sensitive (RFC 9110 section 11.1).
+        let given =
+            head.fields.get("authorization").and_then(|value| value.split_at_checked(b"Bearer ".len()));
+        let is_token = |(scheme, given): (&[u8], &[u8])| {
+            scheme.eq_ignore_ascii_case(b"Bearer ") && are_equal(given, token.as_bytes())
+        };
+        if !given.is_some_and(is_token) {
+            const FIELDS: &[u8] = b"WWW-Authenticate: Bearer\r\nContent-Type: text/plain; charset=utf-8\r\n";
             let unauthorized = Answer::text(401, "expected the token in 'Authorization: Bearer TOKEN'");
-            return Answer { fields: Bytes::Static(b"WWW-Authenticate: Bearer\r\n"), ..unauthorized };
+            return Answer { fields: Bytes::Static(FIELDS), ..unauthorized };
         }
         let members = self.router.cluster().members();
         let Some(found) = members.backends().iter().find(|one| one.address().to_string() == backend) else {

@@ -155,7 +155,7 @@ impl BackendStatus {
 fn explain(exclusion: Exclusion) -> &'static str {
     match exclusion {
         Exclusion::Removed => "belongs to the cluster no more",
-        Exclusion::Draining => "gets no new requests; running requests end",
+        Exclusion::Draining => "gets no new requests, except of its sessions",
         Exclusion::Down => "fails its active checks",
         Exclusion::Ejected => "failed requests or connects, and is left out for some seconds",
         Exclusion::Probed => "gets one request at a time until a request works",

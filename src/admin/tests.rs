@@ -102,7 +102,9 @@ fn changes_need_the_token() {
         (Some(TOKEN), drain, "Authorization: Bearer Secret\r\n", 401, false),
         (Some(TOKEN), drain, "Authorization: Basic secret\r\n", 401, false),
         (Some(TOKEN), "POST /backends/127.0.0.1:9009/drain", "Authorization: Bearer secret\r\n", 404, false),
+        (Some(TOKEN), drain, "Authorization: Bearer\r\n", 401, false),
         (Some(TOKEN), drain, "Authorization: Bearer secret\r\n", 204, true),
+        (Some(TOKEN), drain, "authorization: bearer secret\r\n", 204, true),
     ];
     for (token, line, fields, status, drains) in cases {
         let rig = Rig::new(token, true);

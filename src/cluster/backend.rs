@@ -266,6 +266,11 @@ impl Backend {
         self.idle_time.learnt()
     }
 
+    /// True when the backend has closed a connection right after a response lately.
+    pub(super) fn closes_early(&self, now: Instant) -> bool {
+        self.idle_time.closes_early(self.cluster.ms(now))
+    }
+
     /// Notes that the backend has closed a connection that was idle for `idle`. `parked` is the number of connections that
     /// are still parked; None when it is not known.
     pub(super) fn note_idle_close(&self, idle: Duration, parked: Option<usize>, now: Instant) {

@@ -24,13 +24,17 @@ pub enum Freshness {
     /// Any connection: the request may be repeated.
     Any,
     /// A connection that has been idle for at most half of the time for which it is kept. The request may not be
-    /// repeated, so the backend must not close the connection now.
+    /// repeated, so the backend must not close the connection now. If the backend closes connections right after a
+    /// response, the connection has also been idle for 5 ms.
     Recent,
 }
 
 /// The margin below the time that a backend has stated: the response and the close need some time on their way. At most
 /// half of the stated time.
 const MARGIN: Duration = Duration::from_secs(1);
+
+/// A backend that closes a connection right after a response has closed it by then.
+const SETTLED: Duration = Duration::from_millis(5);
 
 /// The connections of one backend. The connection that is parked for the longest time is first.
 #[derive(Debug)]
@@ -92,8 +96,9 @@ impl<S> IdlePool<S> {
         oldest.map(|parked| parked.stream)
     }
 
-    /// Takes out the connection that was parked last, with its idle time. This connection is the least likely to be closed
-    /// by the backend, and the older connections can expire. None when the connection has been idle for too long.
+    /// Takes out the connection that was parked last of those that `freshness` allows, with its idle time. This connection
+    /// is the least likely to be closed by the backend, and the older connections can expire. None when no connection is
+    /// allowed, or when the connection has been idle for too long.
     pub fn checkout(
         &mut self,
         backend: &Backend,
@@ -102,14 +107,17 @@ impl<S> IdlePool<S> {
     ) -> Option<(S, Duration)> {
         let at = self.position(backend.id()).ok()?;
         let parked = &mut self.backends[at].parked;
-        let last = parked.back()?;
+        let settled = || parked.partition_point(|one| one.idle(now) >= SETTLED);
+        let only_settled = freshness == Freshness::Recent && backend.closes_early(now);
+        let place = if only_settled { settled() } else { parked.len() }.checked_sub(1)?;
+        let last = &parked[place];
         let most = last.kept_for.min(most_of(backend));
         let most = if freshness == Freshness::Recent { most / 2 } else { most };
         let idle = last.idle(now);
         if idle > most {
             return None;
         }
-        parked.pop_back().map(|parked| (parked.stream, idle))
+        parked.remove(place).map(|parked| (parked.stream, idle))
     }
 
     /// Takes out the connection with this key if `is_dead` is true for it: its backend has closed it. Searches all parked
@@ -298,6 +306,29 @@ mod tests {
             let expected = used.then_some(("a", idle));
             let found = pool.checkout(&backend, freshness, at(100) + idle);
             assert_eq!(found, expected, "{stated:?} s, {learnt:?} ms, {idle:?}, {freshness:?}");
+        }
+    }
+
+    #[test]
+    fn beside_early_closes_a_request_that_is_not_repeated_gets_a_settled_connection() {
+        use Freshness::{Any, Recent};
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        // idle time of a close in ms, the request, the connection that it gets; they have been idle for 9, 6 and 1 ms
+        let cases = [(9, Recent, "6 ms"), (9, Any, "1 ms"), (10, Recent, "1 ms")];
+        for (closed, freshness, expected) in cases {
+            let [backend] = [Backend::alone(SocketAddr::from(([127, 0, 0, 1], 80)), start)];
+            let mut pool = IdlePool::new(8);
+            for (stream, ms) in [("9 ms", 91), ("6 ms", 94), ("1 ms", 99)] {
+                assert_eq!(pool.park(&backend, 0, stream, None, at(ms)), None);
+            }
+            backend.note_idle_close(Duration::from_millis(closed), Some(3), at(100));
+            let found = pool.checkout(&backend, freshness, at(100)).map(|(stream, _)| stream);
+            assert_eq!(found, Some(expected), "a close after {closed} ms, {freshness:?}");
+            if expected == "6 ms" {
+                let rest = [(); 2].map(|()| pool.checkout(&backend, freshness, at(100)).map(|(s, _)| s));
+                assert_eq!(rest, [Some("9 ms"), None]);
+            }
         }
     }
 

@@ -8,7 +8,9 @@
 //! - Closes within one [`MOMENT`] belong together. When they leave no parked connection, and their samples differ by more
 //!   than a quarter, the backend has restarted. Then they teach nothing, because a time limit closes connections of equal
 //!   idle time.
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+//! - A close below [`SAMPLE_MIN`] says that the backend closes connections right after a response, for example after a
+//!   number of requests, or that it has restarted. This is known for [`EARLY_FOR`].
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -17,6 +19,8 @@ use parking_lot::Mutex;
 const SAMPLE_MIN: Duration = Duration::from_millis(10);
 /// The least time after which the learnt time grows.
 const GROWS_AFTER: Duration = Duration::from_secs(10);
+/// The time for which an early close is known.
+const EARLY_FOR: Duration = Duration::from_secs(10);
 /// The time in which a restart closes all connections of a backend, as we see it.
 const MOMENT: Duration = Duration::from_millis(100);
 /// The value of a learnt time that is not known, in milliseconds.
@@ -27,6 +31,8 @@ const UNKNOWN: u32 = u32::MAX;
 pub(super) struct IdleTime {
     /// A copy of the learnt time, for readers.
     learnt_ms: AtomicU32,
+    /// The time of the last early close, plus 1; 0 without one.
+    early_ms: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -52,7 +58,7 @@ struct Closes {
 impl Default for IdleTime {
     fn default() -> Self {
         let state = State { learnt_ms: UNKNOWN, confirmed_ms: 0, closes: None };
-        IdleTime { learnt_ms: AtomicU32::new(UNKNOWN), state: Mutex::new(state) }
+        IdleTime { learnt_ms: AtomicU32::new(UNKNOWN), early_ms: AtomicU64::new(0), state: Mutex::new(state) }
     }
 }
 
@@ -63,9 +69,18 @@ impl IdleTime {
         (ms != UNKNOWN).then(|| Duration::from_millis(ms.into()))
     }
 
+    /// True when the backend has closed a connection right after a response lately.
+    pub(super) fn closes_early(&self, now_ms: u64) -> bool {
+        let early_ms = self.early_ms.load(Relaxed);
+        early_ms != 0 && now_ms < early_ms + ms(EARLY_FOR)
+    }
+
     /// Notes that the backend has closed a connection that was idle for `idle`. `parked` is the number of connections that
     /// are still parked; None when it is not known.
     pub(super) fn note_close(&self, idle: Duration, parked: Option<usize>, now_ms: u64) {
+        if idle < SAMPLE_MIN {
+            self.early_ms.store(now_ms + 1, Relaxed);
+        }
         let mut state = self.state.lock();
         state.settle(now_ms);
         state.add(idle.as_millis().min(u128::from(UNKNOWN)) as u32, parked, now_ms);
@@ -200,6 +215,18 @@ mod tests {
         let long = [(0, 20_000, Some(1))];
         for (seconds, expected) in [(39, 20_000), (41, 30_000)] {
             assert_eq!(learnt(&long, seconds * 1000), Some(expected), "after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn an_early_close_is_known_for_ten_seconds() {
+        // idle time of the close at 5 s in ms, time, closes early
+        let cases = [(9, 5_000, true), (9, 15_000, true), (9, 15_001, false), (10, 5_000, false)];
+        for (idle, now, early) in cases {
+            let idle_time = IdleTime::default();
+            assert!(!idle_time.closes_early(5_000));
+            idle_time.note_close(Duration::from_millis(idle), Some(1), 5_000);
+            assert_eq!(idle_time.closes_early(now), early, "{idle} ms, at {now}");
         }
     }
 }

@@ -2,10 +2,16 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Time after which a fall of the latency counts half.
-const FALL_MS: f32 = 1_000.0;
+/// The old average loses weight with the time t since its last sample: about as e^(-t / 1 s), computed as (1 + t / 4 s)^-4.
+const FALL_MS: f32 = 4_000.0;
 /// The least latency of a failed attempt.
 const FAILURE: Duration = Duration::from_secs(1);
+/// Returns the time between two times, in milliseconds that wrap. Each worker has a clock of its own, so `at` may be later
+/// than `now`; then no time has passed.
+pub(super) fn passed_ms(at: u32, now: u32) -> f32 {
+    (now.wrapping_sub(at) as i32).max(0) as f32
+}
+
 /// The moving average of one backend's latency.
 #[derive(Debug, Default)]
 pub(crate) struct Latency {
@@ -23,8 +29,8 @@ impl Latency {
             Some((old, _)) if sample >= old => sample,
             Some((_, at)) if at == now_ms as u32 => return,
             Some((old, at)) => {
-                let passed = (now_ms as u32).wrapping_sub(at) as f32;
-                old + (sample - old) * (passed / (FALL_MS + passed))
+                let left = FALL_MS / (FALL_MS + passed_ms(at, now_ms as u32));
+                sample + (old - sample) * (left * left) * (left * left)
             }
         };
         self.packed.store(u64::from(new.max(1.0).to_bits()) << 32 | (now_ms & 0xFFFF_FFFF), Relaxed);
@@ -46,12 +52,15 @@ mod tests {
         let ms = Duration::from_millis;
         // samples: milliseconds, failed, time; the average in milliseconds
         type Samples = &'static [(u64, bool, u64)];
-        let cases: [(Samples, f32); 7] = [
+        let cases: [(Samples, f32); 9] = [
             (&[(5, false, 10)], 5.0),
             (&[(5, false, 10), (50, false, 10)], 50.0),
             (&[(50, false, 10), (5, false, 10)], 50.0),
-            (&[(50, false, 10), (10, false, 1010)], 30.0),
-            (&[(50, false, 10), (10, false, 1010), (10, false, 2010)], 20.0),
+            (&[(50, false, 10), (10, false, 1010)], 26.384),
+            (&[(50, false, 10), (10, false, 1010), (10, false, 2010)], 16.711),
+            (&[(1000, false, 10), (2, false, 8010)], 14.321),
+            // The clock of another worker is behind.
+            (&[(1000, false, 10), (2, false, 7)], 1000.0),
             (&[(5, true, 10)], 1000.0),
             (&[(2000, true, 10)], 2000.0),
         ];

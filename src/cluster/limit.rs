@@ -160,6 +160,11 @@ impl Limit {
         let unloaded = self.unloaded().unwrap_or(loaded);
         let gradient = (unloaded / loaded.max(1e-9)).clamp(GRADIENT_MIN, 1.0);
         let target = in_flight * gradient + ALLOWANCE.0 + ALLOWANCE.1 * in_flight;
+        if self.get() == 1 {
+            // A single request in flight has the latency without load, whatever larger requests in flight had long ago.
+            self.classes = [Mean::default(); CLASSES];
+            self.classes[0] = self.loaded;
+        }
         let is_used = in_flight > f64::from(self.get()) - 0.5;
         self.doubles &= gradient >= GRADIENT_DOUBLE;
         let new = if target < in_flight {
@@ -252,6 +257,18 @@ mod tests {
             let limits = busy.run(requests);
             assert!(limits.0 >= 4 && limits.1 <= 28, "{factor} times: {limits:?}");
         }
+    }
+
+    #[test]
+    fn a_backend_that_becomes_slower_after_a_long_time_keeps_its_slots() {
+        let mut busy = Busy::new(16);
+        busy.run(20_000);
+        // Every number of requests in flight was measured often.
+        busy.limit.classes = [Mean { count: CLASS_SAMPLES.1, value: 0.01 }; CLASSES];
+        busy.service *= 4.0;
+        let requests = (3.0 * STALE.as_secs_f64() * busy.slots / busy.service) as u32;
+        let limits = busy.run(requests);
+        assert!(limits.0 >= 4 && limits.1 <= 28, "{limits:?}");
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub(super) struct Changing {
     turn: AtomicU64,
     /// The virtual time of `round-robin`.
     pub(super) virtual_time: AtomicU64,
-    /// The mean latency of the candidates of the last pick of `peak-ewma`: microseconds as the bits of an f32.
-    pub(super) mean_latency: AtomicU32,
+    /// The least latency of the candidates of the last pick of `peak-ewma`: microseconds as the bits of an f32.
+    pub(super) least_latency: AtomicU32,
 }
 
 impl ClusterState {

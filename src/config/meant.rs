@@ -425,10 +425,17 @@ fn resolve_all(argument: &'static str, given: &[HostPort]) -> Result<Vec<SocketA
     given.iter().map(|place| resolve(argument, place)).collect()
 }
 
+/// Two backends with one address would have one name in metrics and in drains.
 fn resolve_backends(given: &[WrittenBackend]) -> Result<Vec<BackendSettings>, ConfigError> {
-    let settings = given.iter().map(|written| {
-        let address = resolve("--backend <HOST:PORT[,weight=N][,cap=N]>", &written.place)?;
-        Ok(BackendSettings { address, weight: written.weight, cap: written.cap })
-    });
-    settings.collect()
+    let argument = "--backend <HOST:PORT[,weight=N][,cap=N]>";
+    let mut settings: Vec<BackendSettings> = Vec::new();
+    for written in given {
+        let address = resolve(argument, &written.place)?;
+        if settings.iter().any(|known| known.address == address) {
+            let expected = format!("expected each backend once, and {address} is given twice");
+            return Err(ConfigError::Unknown { argument, value: written.place.to_string(), expected });
+        }
+        settings.push(BackendSettings { address, weight: written.weight, cap: written.cap });
+    }
+    Ok(settings)
 }

@@ -226,6 +226,7 @@ mod tests {
                 "invalid value 'h.invalid:80' for '--backend <HOST:PORT[,weight=N][,cap=N]>': unknown host: ",
             ),
             ("balance --backend 127.0.0.1:1,cost=2", "found the option 'cost=2'"),
+            ("balance --backend 127.0.0.1:1 --backend 127.0.0.1:1,weight=2", "expected each backend once"),
             (
                 &format!("{demo} --engine fibre"),
                 "invalid value 'fibre' for '--engine <ENGINE>' [possible values: thread, async]",

@@ -181,7 +181,10 @@ impl<C: Default> Backends<Tcp> for Sockets<C> {
             let slot = self.table.slot(socket.fd())?;
             slot.own(Owner::Client(client.fd()));
             let ready = Readiness::from_bits(slot.take_ready());
-            let in_doubt = self.checks_kept || ready.contains(Readiness::READABLE);
+            // The backend may have closed the connection since the last look at the poller. A request that may be repeated
+            // survives that; for other requests it is worth a system call.
+            let in_doubt =
+                self.checks_kept || freshness == Freshness::Recent || ready.contains(Readiness::READABLE);
             if !in_doubt || socket.is_quiet() {
                 socket.ready.insert(ready);
                 return Some((socket, idle));
@@ -228,5 +231,38 @@ impl<C: Default> Backends<Tcp> for Sockets<C> {
 
     fn waker(&self, client: &Socket) -> Waker {
         self.alarm.waker_of(client.fd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use mio::Poll;
+
+    use super::*;
+    use crate::cluster::{Cluster, Policy};
+
+    #[test]
+    fn a_request_that_may_not_be_repeated_gets_no_connection_that_has_ended() {
+        for (freshness, found) in [(Freshness::Any, true), (Freshness::Recent, false)] {
+            let (poll, now) = (Poll::new().unwrap(), Instant::now());
+            let alarm = Alarm::new(poll.registry()).unwrap();
+            let registry = poll.registry().try_clone().unwrap();
+            let sockets: Sockets<()> = Sockets::new(registry, alarm, &Options::default(), 1);
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let members = Cluster::new(&[address], Policy::First, 1, now).members();
+            let backend = &members.backends()[0];
+            let (client, _) = Tcp::connect(address, None).unwrap();
+            sockets.admit(&client).unwrap();
+            let _of_client = listener.accept().unwrap();
+            let (kept, _) = sockets.connect(address, &client).unwrap();
+            let (of_backend, _) = listener.accept().unwrap();
+            sockets.park(kept, backend, None, now);
+            // The poller has not reported the end yet.
+            drop(of_backend);
+            assert_eq!(sockets.checkout(backend, freshness, &client, now).is_some(), found, "{freshness:?}");
+        }
     }
 }

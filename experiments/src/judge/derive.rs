@@ -109,9 +109,11 @@ fn conservation(
     backends: Option<&Counted>,
 ) -> Option<Conservation> {
     let served = |counted: Option<&Counted>| counted?.whole.get("served").copied();
-    let runs = || raw.warm.iter().chain([&raw.client]);
-    let answered = runs().map(|run| run.requests).sum::<u64>();
-    let cut = runs().map(|run| u64::from(cell.opened()) + run.errors.broken()).sum::<u64>();
+    // The end of a run may cut off one request on each connection.
+    let warm = raw.warm.iter().map(|run| (run, cell.warm_up().opened()));
+    let runs: Vec<_> = warm.chain([(&raw.client, cell.opened())]).collect();
+    let answered = runs.iter().map(|(run, _)| run.requests).sum::<u64>();
+    let cut = runs.iter().map(|(run, opened)| u64::from(*opened) + run.errors.broken()).sum::<u64>();
     let probes = [&raw.probe.fresh, &raw.probe.kept];
     let conservation = Conservation {
         client: 1 + answered + probes.map(|t| t.total_us.count() + t.errors.status).iter().sum::<u64>(),

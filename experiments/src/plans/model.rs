@@ -202,6 +202,12 @@ impl Cell {
     pub(crate) fn opened(&self) -> u32 {
         self.connections / self.threads.max(1) * self.threads
     }
+
+    /// Returns the load of the warm-up. The start of 200 threads takes half a second or more, and warms nothing.
+    pub(crate) fn warm_up(&self) -> Cell {
+        const THREADS_MAX: u32 = 10;
+        Cell { threads: self.threads.min(THREADS_MAX), seconds: self.warm_s, ..self.clone() }
+    }
 }
 
 /// The question that a cell answers. The report has a part for each section.

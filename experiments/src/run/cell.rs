@@ -19,9 +19,6 @@ use crate::run::{profile, sockets};
 /// Probes per second: far below one percent of the load.
 pub(crate) const PROBE_HZ: f64 = 100.0;
 
-/// Maximum threads of wrk in the warm-up. The start of 200 threads takes half a second or more, and warms nothing.
-const WARM_THREADS_MAX: u32 = 10;
-
 /// Time between the snapshot of the client's connections and the end of the client.
 const SNAPSHOT: Duration = Duration::from_millis(350);
 /// Time between the last reading of all counters and the end of the client. A program that has a process for each
@@ -82,9 +79,8 @@ impl<'a> Lab<'a> {
         backends: Option<Server<'a>>,
     ) -> Result<RawLoad, Trouble> {
         let address = server.address()?;
-        let warm_up = Cell { threads: cell.threads.min(WARM_THREADS_MAX), ..cell.clone() };
-        let warm =
-            if cell.warm_s > 0.0 { Some(self.load_once(&warm_up, cell.warm_s, address)?) } else { None };
+        let warms = cell.warm_s > 0.0;
+        let warm = warms.then(|| self.load_once(&cell.warm_up(), cell.warm_s, address)).transpose()?;
         let mut groups = vec![(Role::Target, server.program.group())];
         groups.extend(backends.as_ref().map(|backends| (Role::Backends, backends.program.group())));
         groups.extend(self.disturbance.map(|group| (Role::Disturbance, group)));

@@ -43,7 +43,7 @@ pub(super) fn pick<'a>(
         Policy::LeastRequests => least_requests::pick(candidates, random),
         Policy::TwoChoices => two_choices::pick(candidates, random()),
         Policy::Random => random::pick(candidates, random()),
-        Policy::PeakEwma => peak_ewma::pick(candidates, &state.changing.mean_latency, random),
+        Policy::PeakEwma => peak_ewma::pick(candidates, &state.changing.least_latency, random),
         Policy::Hash(_) => rendezvous::pick(candidates, key.unwrap_or_else(|| random().bits())),
         Policy::First => first::pick(candidates),
     }

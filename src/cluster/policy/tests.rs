@@ -204,6 +204,26 @@ fn peak_ewma_avoids_slow_and_failing_backends_and_asks_again_later() {
 }
 
 #[test]
+fn peak_ewma_tries_a_failed_backend_again_when_there_is_little_load() {
+    let epoch = Instant::now();
+    let at = |ms| epoch + Duration::from_millis(ms);
+    let cluster = cluster(&[1, 1, 1], Policy::PeakEwma, 5, epoch);
+    let members = cluster.members();
+    // A request each 10 ms, one at a time, takes 2 to 6 ms. The first backend fails in the first second.
+    let mut picked = [0; 3];
+    for n in 0..2_000 {
+        let mut attempt = cluster.pick(&members, &History::NONE, at(10 * n)).unwrap();
+        let first = place(&members, &attempt);
+        let fails = first == 0 && n < 100;
+        attempt.note_byte(at(10 * n + 2 + n * 7 % 5));
+        let end = if fails { AttemptEnd::Failed(Failure::Reset) } else { AttemptEnd::Answered };
+        attempt.finish(end, at(10 * n + 7));
+        picked[first] += usize::from(n >= 1_200);
+    }
+    assert!(picked[0] > 200, "its share of 800 requests after twelve seconds: {picked:?}");
+}
+
+#[test]
 fn picks_of_many_threads_keep_exact_turns_nearly_exact() {
     let now = Instant::now();
     let cluster = cluster(&[1, 2, 3], Policy::RoundRobin, 1, now);
