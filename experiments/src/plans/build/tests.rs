@@ -57,7 +57,7 @@ fn the_order_rotates_from_block_to_block() {
     assert_eq!(places.values().copied().collect::<BTreeSet<_>>(), BTreeSet::from([3]), "{places:?}");
 }
 
-/// After any share of the run, each repeated part has about this share of its blocks.
+/// After any share of the run, each repeated part has this share of its blocks, to within one of five blocks.
 #[test]
 fn an_interrupted_run_is_a_smaller_study() {
     let plan = plan("bench", &Changes::default());
@@ -69,7 +69,7 @@ fn an_interrupted_run_is_a_smaller_study() {
         {
             let blocks = |cells: &[Cell]| cells.iter().filter(|c| c.section == section).count() as f64;
             let measured = blocks(cut) / blocks(&plan.cells);
-            assert!((measured - share).abs() < 0.13, "{section:?}: {measured} of {share}");
+            assert!((measured - share).abs() < 0.2, "{section:?}: {measured} of {share}");
         }
     }
     assert!(plan.cells[repeated + 1..].iter().all(|cell| cell.block == 0));
