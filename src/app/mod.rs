@@ -187,9 +187,8 @@ pub trait App: Send + Sync + 'static {
         now: &Moment,
     ) -> Option<Start>;
 
-    /// Takes note of a request that has ended. The exchange tells each request exactly once,
-    /// whatever its end, unless the exchange panics. A request
-    /// is told when its head was read, or when it was answered without a valid head. Must not block.
+    /// Takes note of a request that has ended. The exchange tells each request exactly once, whatever its end. It tells
+    /// nothing when it panics, or when the client has left before its request head was whole. Must not block.
     fn finished(&self, _view: &mut Self::View, _client: &Client<'_>, _request: &Finished<'_>) {}
 }
 

@@ -72,8 +72,8 @@ impl<S> IdlePool<S> {
 
     /// Keeps a connection. Returns a connection that the caller must close. If the backend was removed, it is this
     /// connection. If the backend already has the maximum, it is the backend's oldest connection. `stated` is the time
-    /// for which the backend keeps the connection, if the backend has stated it. For one backend, `now` must not go
-    /// backwards.
+    /// for which the backend keeps the connection, if the backend has stated it. Each worker has a clock of its
+    /// own. So the times of one backend are in order only to within a wake-up of a worker.
     pub fn park(
         &mut self,
         backend: &Arc<Backend>,

@@ -26,7 +26,8 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// The value of a learnt time that is not known, in milliseconds.
 const UNKNOWN: u32 = u32::MAX;
 
-/// The learnt time of one backend. Picking a connection costs one atomic load; only closes take the lock.
+/// The learnt time of one backend. Picking a connection costs one atomic load, or two for a request that may not
+/// be repeated. Closes and sweeps take the lock.
 #[derive(Debug)]
 pub(super) struct IdleTime {
     /// A copy of the learnt time, for readers.
