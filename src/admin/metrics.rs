@@ -4,11 +4,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -95,27 +97,22 @@ impl Moment {
         let seconds = Some(&Unit::Seconds);
         let mut family = into.encode_descriptor("request_duration", help, seconds, MetricType::Histogram)?;
         for (listener, requests) in &listeners {
-            let labels = [("listener", listener.as_str())];
-            let mut one = family.encode_family(&labels)?;
-            histogram(&requests.durations, |sum, count, buckets| {
-                one.encode_histogram::<NoLabelSet>(sum, count, buckets, None)
-            })?;
+            histogram(&mut family, &[("listener", listener.as_str())], &requests.durations)?;
         }
         Ok(())
     }
 
     fn of_backends(&self, into: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        type Number = fn(&Backend) -> u64;
-        let counters: [(&str, &str, Number); 2] = [
-            ("backend_attempts", "Attempts that have begun", |one| one.counts().started),
-            ("backend_abandoned", "Attempts whose client has left", |one| one.counts().abandoned),
-        ];
-        for (name, help, number) in counters {
-            let mut family = into.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (backend, _) in &self.backends {
-                ConstCounter::new(number(backend)).encode(family.encode_family(&of(backend.address()))?)?;
-            }
-        }
+        self.each(into, "backend_attempts", "Attempts that have begun", MetricType::Counter, |one, _| {
+            ConstCounter::new(one.counts().started)
+        })?;
+        self.each(
+            into,
+            "backend_abandoned",
+            "Attempts whose client has left",
+            MetricType::Counter,
+            |one, _| ConstCounter::new(one.counts().abandoned),
+        )?;
         let help = "Attempts that have failed, by reason";
         let mut family = into.encode_descriptor("backend_failures", help, None, MetricType::Counter)?;
         for (backend, _) in &self.backends {
@@ -127,26 +124,34 @@ impl Moment {
             }
         }
         let help = "1 while the backend may get a request";
-        let mut family = into.encode_descriptor("backend_available", help, None, MetricType::Gauge)?;
-        for (backend, is_available) in &self.backends {
-            let available = ConstGauge::new(i64::from(*is_available));
-            available.encode(family.encode_family(&of(backend.address()))?)?;
-        }
-        let help = "Requests in flight";
-        let mut family = into.encode_descriptor("backend_in_flight", help, None, MetricType::Gauge)?;
-        for (backend, _) in &self.backends {
-            let in_flight = ConstGauge::new(i64::from(backend.in_flight()));
-            in_flight.encode(family.encode_family(&of(backend.address()))?)?;
-        }
+        self.each(into, "backend_available", help, MetricType::Gauge, |_, is_available| {
+            ConstGauge::new(i64::from(is_available))
+        })?;
+        self.each(into, "backend_in_flight", "Requests in flight", MetricType::Gauge, |one, _| {
+            ConstGauge::new(i64::from(one.in_flight()))
+        })?;
         let help = "Time from the begin of an attempt to the first byte of its response";
         let seconds = Some(&Unit::Seconds);
         let mut family = into.encode_descriptor("backend_response", help, seconds, MetricType::Histogram)?;
         for (address, durations) in &self.traffic.backends {
-            let labels = of(*address);
-            let mut one = family.encode_family(&labels)?;
-            histogram(durations, |sum, count, buckets| {
-                one.encode_histogram::<NoLabelSet>(sum, count, buckets, None)
-            })?;
+            histogram(&mut family, &of(*address), durations)?;
+        }
+        Ok(())
+    }
+
+    /// Writes one number of each backend. The closure gets the backend, and whether it may get a request.
+    fn each<N: EncodeMetric>(
+        &self,
+        into: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        number: impl Fn(&Backend, bool) -> N,
+    ) -> fmt::Result {
+        let mut family = into.encode_descriptor(name, help, None, kind)?;
+        for (backend, is_available) in &self.backends {
+            let labels = of(backend.address());
+            number(backend, *is_available).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -156,14 +161,16 @@ fn of(backend: SocketAddr) -> [(&'static str, String); 1] {
     [("backend", backend.to_string())]
 }
 
-/// Calls `write` with the sum in seconds, the count, and the buckets of a histogram.
+/// Writes the histogram of these labels.
 fn histogram(
+    family: &mut MetricEncoder<'_>,
+    labels: &impl EncodeLabelSet,
     durations: &Durations,
-    write: impl FnOnce(f64, u64, &[(f64, u64)]) -> fmt::Result,
 ) -> fmt::Result {
-    let bound = |bound: Option<std::time::Duration>| bound.map_or(f64::MAX, |bound| bound.as_secs_f64());
+    let bound = |bound: Option<Duration>| bound.map_or(f64::MAX, |bound| bound.as_secs_f64());
     let buckets: Vec<_> = durations.counts().map(|(end, count)| (bound(end), count)).collect();
-    write(durations.sum().as_secs_f64(), durations.total(), &buckets)
+    let (sum, count) = (durations.sum().as_secs_f64(), durations.total());
+    family.encode_family(labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
 }
 
 fn one_counter(into: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {

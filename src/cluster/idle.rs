@@ -107,9 +107,12 @@ impl<S> IdlePool<S> {
     ) -> Option<(S, Duration)> {
         let at = self.position(backend.id()).ok()?;
         let parked = &mut self.backends[at].parked;
-        let settled = || parked.partition_point(|one| one.idle(now) >= SETTLED);
         let only_settled = freshness == Freshness::Recent && backend.closes_early(now);
-        let place = if only_settled { settled() } else { parked.len() }.checked_sub(1)?;
+        let allowed = match only_settled {
+            true => parked.partition_point(|one| one.idle(now) >= SETTLED),
+            false => parked.len(),
+        };
+        let place = allowed.checked_sub(1)?;
         let last = &parked[place];
         let most = last.kept_for.min(most_of(backend));
         let most = if freshness == Freshness::Recent { most / 2 } else { most };
