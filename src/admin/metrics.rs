@@ -1,4 +1,4 @@
-//! The metrics of `/metrics`, in the OpenMetrics text format.
+//! The metrics of `/metrics`, as OpenMetrics.
 //!
 //! Labels are bounded: listeners, backends, classes of statuses, ends and failures. Nothing of a request becomes a label.
 use std::fmt;
@@ -25,7 +25,7 @@ use crate::router::{Router, Traffic};
 ///
 /// # Errors
 /// Never: writing to a string does not fail.
-pub(super) fn text(router: &Router, facts: &EngineFacts, now: Instant) -> Result<String, fmt::Error> {
+pub(super) fn open_metrics(router: &Router, facts: &EngineFacts, now: Instant) -> Result<String, fmt::Error> {
     let members = router.cluster().members();
     let moment = Moment {
         facts: facts.clone(),
@@ -70,7 +70,11 @@ impl Collector for Moment {
         let open = self.facts.counter("accepted").saturating_sub(self.facts.counter("closed"));
         one_gauge(into, "client_connections", "Open client connections", open)?;
         for (name, help, value) in self.facts.counters() {
-            one_counter(into, &format!("engine_{name}"), help.trim_end_matches('.'), value)?;
+            let (name, help) = (format!("engine_{name}"), help.trim_end_matches('.'));
+            match name.strip_suffix("_ns") {
+                Some(name) => seconds_counter(into, name, help, Duration::from_nanos(value))?,
+                None => one_counter(into, &name, help, value)?,
+            }
         }
         let build = [("version", env!("CARGO_PKG_VERSION")), ("engine", self.facts.engine.as_str())];
         let mut info = into.encode_descriptor("build", "The program", None, MetricType::Info)?;
@@ -175,6 +179,12 @@ fn histogram(
 
 fn one_counter(into: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     ConstCounter::new(value).encode(into.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
+/// Metrics have the base unit of what they measure.
+fn seconds_counter(into: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: Duration) -> fmt::Result {
+    let counter = ConstCounter::new(value.as_secs_f64());
+    counter.encode(into.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?)
 }
 
 fn one_gauge(into: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /healthz` | 200 while the process runs |
 //! | `GET /ready` | 200, or 503 during a drain |
-//! | `GET /metrics` | metrics in the OpenMetrics text format |
+//! | `GET /metrics` | metrics in a text format of Prometheus |
 //! | `GET /status` | a page for people |
 //! | `GET /status.json` | the same facts for programs |
 //! | `POST /backends/HOST:PORT/drain`, `/enable` | 204; needs `Authorization: Bearer TOKEN` |
@@ -20,6 +20,7 @@ use crate::http::head::{Method, RequestHead};
 use crate::router::Router;
 
 mod facts;
+mod format;
 mod metrics;
 mod past;
 mod status;
@@ -27,6 +28,7 @@ mod status;
 pub use facts::{EngineFacts, Facts};
 pub use status::{BackendStatus, Status};
 
+use format::Format;
 use past::Past;
 
 /// Time for which picks are recorded after somebody has looked at them.
@@ -62,7 +64,7 @@ impl Admin {
             "/healthz" => Answer::text(200, "the process runs"),
             "/ready" if (self.facts)().is_ready => Answer::text(200, "requests are welcome"),
             "/ready" => Answer::text(503, "the process drains"),
-            "/metrics" => self.metrics(now),
+            "/metrics" => self.metrics(Format::accepted(head.fields.get("accept")), now),
             "/status" => page(include_bytes!("status.html")),
             "/status.json" => {
                 self.watch_picks(now);
@@ -85,10 +87,9 @@ impl Admin {
         Status::of(&self.router, &(self.facts)(), &self.past.lock(), now.duration_since(self.started), now)
     }
 
-    fn metrics(&self, now: Instant) -> Answer {
-        const TYPE: &[u8] = b"Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
-        match metrics::text(&self.router, &(self.facts)(), now) {
-            Ok(text) => whole(TYPE, text.into_bytes()),
+    fn metrics(&self, format: Format, now: Instant) -> Answer {
+        match metrics::open_metrics(&self.router, &(self.facts)(), now) {
+            Ok(text) => whole(format.fields(), format.write(text).into_bytes()),
             Err(error) => Answer::text(500, error),
         }
     }

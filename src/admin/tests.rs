@@ -25,8 +25,16 @@ impl Rig {
             engine: "thread".into(),
             listeners: vec![(listener, "127.0.0.1:8080".parse().unwrap())],
             workers: vec![
-                vec![("accepted", "Accepted.", 5), ("closed", "Closed.", 1)],
-                vec![("accepted", "Accepted.", 2), ("closed", "Closed.", 2)],
+                vec![
+                    ("accepted", "Accepted.", 5),
+                    ("closed", "Closed.", 1),
+                    ("wait_ns", "Waited.", 250_000_000),
+                ],
+                vec![
+                    ("accepted", "Accepted.", 2),
+                    ("closed", "Closed.", 2),
+                    ("wait_ns", "Waited.", 250_000_000),
+                ],
             ],
             is_ready,
         };
@@ -73,7 +81,7 @@ fn each_path_has_its_answer() {
         ("HEAD /healthz", 200, 200, ""),
         ("GET /ready", 200, 503, ""),
         ("GET /ready?x=1", 200, 503, ""),
-        ("GET /metrics", 200, 200, "# EOF"),
+        ("GET /metrics", 200, 200, "version=0.0.4"),
         ("GET /status", 200, 200, "<!doctype html>"),
         ("GET /status.json", 200, 200, "application/json"),
         ("POST /metrics", 405, 405, "Allow: GET, HEAD\r\n"),
@@ -142,11 +150,14 @@ fn metrics_count_each_request_once() {
         r#"neraca_backend_failures_total{backend="127.0.0.1:9001",reason="refused"} 0"#,
         "neraca_client_connections 4",
         "neraca_engine_accepted_total 7",
+        "neraca_engine_wait_seconds_total 0.5",
         "neraca_ready 1",
     ];
     for line in lines {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
+    let (_, open_metrics) = rig.ask("GET /metrics", "Accept: application/openmetrics-text\r\n");
+    assert!(open_metrics.ends_with("# EOF\n") && !text.contains("# EOF"), "{open_metrics}");
 }
 
 #[test]

@@ -75,7 +75,7 @@ counters! {
     wakeups,
     /// Jobs taken from the channel (thread engine).
     jobs,
-    /// Time that the jobs waited in the channel, in nanoseconds.
+    /// Time that the jobs waited in the channel (thread engine).
     queue_wait_ns,
     /// Pauses in accepting, because a limit of connections or descriptors was reached or accepting failed.
     accept_paused,
