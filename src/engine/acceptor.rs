@@ -86,19 +86,25 @@ impl Acceptor {
         }
     }
 
+    /// Executes one command. An acknowledgement cannot be sent when the caller has stopped waiting.
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Add(listener) => {
+            Command::Add(listener, done) => {
                 let watched = self.registry.as_ref().map_or(Ok(()), |registry| listener.watch(registry));
-                if let Err(error) = watched {
-                    log::error!("cannot accept clients on {}: {error}", listener.address());
+                if watched.is_ok() {
+                    self.listeners.push(listener);
+                    self.accepting = true;
                 }
-                self.listeners.push(listener);
-                self.accepting = true;
+                let _ = done.send(watched);
+            }
+            Command::Configure(id, settings, transform, done) => {
+                if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.id() == id) {
+                    listener.configure(settings, transform);
+                }
+                let _ = done.send(());
             }
             Command::Remove(id, done) => {
                 self.listeners.retain(|listener| listener.id() != id);
-                // Sending fails only when the caller has stopped waiting.
                 let _ = done.send(());
             }
         }

@@ -64,10 +64,12 @@ impl EngineHandle {
         self.listeners.lock().clone()
     }
 
-    /// Adds a listener while the engine runs. `transform` makes the transforms of its connections. The kernel chooses the port for port 0; see [`EngineHandle::listeners`].
+    /// Adds a listener while the engine runs, and waits until it accepts clients. `transform` makes the transforms of its
+    /// connections. The kernel chooses the port for port 0; see [`EngineHandle::listeners`].
     ///
     /// # Errors
-    /// When the address is in use or not local, or the engine is stopping. The message contains the address.
+    /// When the address is in use or not local, when the poller cannot watch the listener, or when the engine is
+    /// stopping. The message contains the address.
     pub fn add_listener(
         &self,
         address: SocketAddr,
@@ -77,12 +79,34 @@ impl EngineHandle {
         let bound = Bound::bind(address, settings, transform)?;
         let entry = (bound.id(), bound.address());
         let mut listeners = self.listeners.lock();
-        if !self.control.command(Command::Add(bound)) {
-            let message = format!("cannot listen on {address}: the engine is stopping");
-            return Err(io::Error::new(io::ErrorKind::NotConnected, message));
-        }
+        let (done, is_done) = crossbeam_channel::bounded(1);
+        // An engine that stops refuses or drops the command.
+        let added = self.control.command(Command::Add(bound, done)).then(|| is_done.recv().ok()).flatten();
+        let stopping = || io::Error::new(io::ErrorKind::NotConnected, "the engine is stopping");
+        added
+            .unwrap_or_else(|| Err(stopping()))
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
         listeners.push(entry);
         Ok(entry.0)
+    }
+
+    /// Gives a listener new settings. Connections that the listener accepts from now on get them; open connections keep
+    /// the old settings. False when there is no such listener.
+    pub fn configure_listener(
+        &self,
+        id: ListenerId,
+        settings: ListenerSettings,
+        transform: Option<TransformFactory>,
+    ) -> bool {
+        if !self.listeners.lock().iter().any(|(known, _)| *known == id) {
+            return false;
+        }
+        let (done, is_done) = crossbeam_channel::bounded(1);
+        // An engine that stops accepts nobody, so it needs no settings.
+        if self.control.command(Command::Configure(id, settings, transform, done)) {
+            let _ = is_done.recv();
+        }
+        true
     }
 
     /// Removes a listener, and waits until its socket is closed. Its open connections go on. False when there is no such

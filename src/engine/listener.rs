@@ -165,6 +165,12 @@ impl Bound {
         self.listener.address
     }
 
+    /// Replaces the settings. Connections that are open keep the old ones.
+    pub(super) fn configure(&mut self, settings: ListenerSettings, transform: Option<TransformFactory>) {
+        let Listener { id, address, .. } = *self.listener;
+        self.listener = Arc::new(Listener { id, address, settings, transform });
+    }
+
     pub(super) fn socket(&self) -> &TcpListener {
         &self.socket
     }

@@ -1,5 +1,6 @@
 //! The state that all workers of an engine share, for both engines.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -11,7 +12,8 @@ use super::alarm::Alarm;
 use super::listener::Bound;
 use super::options::{Engine, Options, Pool, ReactorKind};
 use super::stats::Counters;
-use crate::app::ListenerId;
+use super::transport::TransformFactory;
+use crate::app::{ListenerId, ListenerSettings};
 
 /// The phases of an engine.
 const SERVING: u8 = 0;
@@ -23,7 +25,10 @@ const STOPPING: u8 = 2;
 /// A command of the engine's handle for the event loop that accepts clients.
 #[derive(Debug)]
 pub(super) enum Command {
-    Add(Bound),
+    /// Accept clients on this listener too, then tell on the channel whether that is possible.
+    Add(Bound, Sender<io::Result<()>>),
+    /// Give the listener with this identity new settings, then send a message on the channel.
+    Configure(ListenerId, ListenerSettings, Option<TransformFactory>, Sender<()>),
     /// Remove the listener with this identity, then send a message on the channel.
     Remove(ListenerId, Sender<()>),
 }

@@ -9,6 +9,7 @@ use neraca::http::answer::Answer;
 use neraca::http::head::RequestHead;
 
 use crate::harness::scripted::{Backend, automatic};
+use crate::harness::wire::Wire;
 use crate::harness::{Server, Variant, balancer, eventually};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -72,6 +73,22 @@ fn a_listener_has_an_identity_and_settings_of_its_own(variant: Variant) {
         client.send(GET);
         assert_eq!(client.message().text(), format!("200 OK: {id} {local} {limit}\n"));
     }
+}
+
+fn new_settings_hold_for_later_connections_and_no_client_is_lost(variant: Variant) {
+    let server = Server::start(Mirror, variant.options());
+    let (id, address) = server.listeners()[0];
+    let limit = |client: &mut Wire| {
+        client.send(GET);
+        client.message().text().rsplit(' ').next().unwrap().trim_end().to_owned()
+    };
+    let mut old = server.client();
+    let before = limit(&mut old);
+    assert!(server.configure_listener(id, settings(variant, 1111), variant.options().client_transform));
+    assert_eq!((limit(&mut server.client()), limit(&mut old)), ("1111".to_owned(), before));
+    assert_eq!(server.listeners(), [(id, address)]);
+    assert!(server.remove_listener(id));
+    assert!(!server.configure_listener(id, settings(variant, 2222), None), "it was removed");
 }
 
 fn a_removed_listener_is_closed_and_its_connections_go_on(variant: Variant) {
@@ -189,6 +206,7 @@ fn more_than_one_worker_serves_when_all_must_be_awake(variant: Variant) {
 
 each_variant! {
     a_listener_has_an_identity_and_settings_of_its_own
+    new_settings_hold_for_later_connections_and_no_client_is_lost
     a_removed_listener_is_closed_and_its_connections_go_on
     a_listener_that_cannot_be_added_is_refused
     a_drain_closes_connections_after_a_response_and_ends
