@@ -54,14 +54,25 @@ pub struct ListenerSettings {
     pub limits: Limits,
     /// The networks whose X-Forwarded fields are kept.
     pub trust: Vec<IpNet>,
+    /// The networks whose connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 impl ListenerSettings {
     /// True when `address` is in a trusted network. An IPv4-mapped IPv6 address counts as its IPv4 address.
     pub fn trusts(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.trust.iter().any(|network| network.contains(&address))
+        contain(&self.trust, address)
     }
+
+    /// True when a connection from `address` begins with a header of the PROXY protocol.
+    pub fn expects_proxy_header(&self, address: IpAddr) -> bool {
+        contain(&self.proxy_protocol, address)
+    }
+}
+
+fn contain(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// The known facts about a client. The engine builds a `Client` when a connection runs. An idle connection owns no

@@ -105,6 +105,11 @@ pub(super) struct BalanceArguments {
     /// other clients these fields are removed, and X-Forwarded-For gets the client's address.
     #[arg(long, value_name = "CIDR", value_parser = network)]
     pub(super) trust: Vec<IpNet>,
+    /// Network of proxies that send a header of the PROXY protocol (version 1 or 2) at the start of each connection;
+    /// repeat it for each network. The client in the header counts as the client. Connections from other networks must not
+    /// send a header.
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    pub(super) proxy_protocol: Vec<IpNet>,
     /// Maximum requests in flight per core, while the CPUs are saturated. Further requests wait. 0 means no limit
     /// [default: 64; no limit with --reactor smol].
     #[arg(long, value_name = "N", value_parser = number, help_heading = "Engine", display_order = LAST)]

@@ -87,6 +87,8 @@ pub struct Balance {
     pub checks: Option<CheckSettings>,
     /// The networks of trusted proxies. The X-Forwarded fields of clients in these networks are kept.
     pub trust: Vec<IpNet>,
+    /// The networks whose connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: Vec<IpNet>,
     /// The limit on requests in flight.
     pub concurrency: ConcurrencyLimit,
     /// The admin listener; None without one.
@@ -168,7 +170,8 @@ impl Balance {
         let checks = checks(&written.checks)?;
         let concurrency = concurrency(written.max_in_flight_per_core, common.engine)?;
         let admin = AdminSettings::new(&written.admin)?;
-        Ok(Balance { common, backends, cluster, checks, trust: written.trust, concurrency, admin })
+        let BalanceArguments { trust, proxy_protocol, .. } = written;
+        Ok(Balance { common, backends, cluster, checks, trust, proxy_protocol, concurrency, admin })
     }
 }
 

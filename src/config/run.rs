@@ -16,7 +16,7 @@ impl Common {
             engine: self.engine,
             workers: self.workers,
             concurrency: ConcurrencyLimit::Unlimited,
-            listener: ListenerSettings { limits: self.limits.clone(), trust: Vec::new() },
+            listener: ListenerSettings { limits: self.limits.clone(), ..ListenerSettings::default() },
             engine_limits: self.engine_limits.clone(),
             all_awake: self.all_awake,
             receive_bytes: self.receive_bytes.unwrap_or(usize::MAX),
@@ -31,6 +31,7 @@ impl Balance {
     pub fn options(&self) -> Options {
         let mut options = Options { concurrency: self.concurrency, ..self.common.options() };
         options.listener.trust.clone_from(&self.trust);
+        options.listener.proxy_protocol.clone_from(&self.proxy_protocol);
         options
     }
 

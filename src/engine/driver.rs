@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use super::active::{Active, Attached};
 use super::options::SWEEP;
+use super::preface::{Preface, Reported};
 use super::transport::Tcp;
 use crate::app::{App, Moment};
 use crate::exchange::{CloseReason, Context, Interest, Side, Step};
@@ -66,6 +67,8 @@ pub struct Connection<T> {
     /// The connection has ended. Only the end marker of its transport (such as TLS close_notify) is not sent yet.
     closing: Option<CloseReason>,
     origin: Origin,
+    /// The header of the PROXY protocol, until it is whole. None on most connections.
+    preface: Option<Box<Preface>>,
     /// No request has been served yet.
     is_new: bool,
     /// The connection was asked to make room for another client.
@@ -75,8 +78,12 @@ pub struct Connection<T> {
 impl<T: Transport> Connection<T> {
     /// A connection that was just accepted.
     pub fn new(client: Endpoint<T>, origin: Origin, now: Instant) -> Self {
-        let idle_until = now + origin.listener().settings().limits.idle_timeout;
-        Connection { client, active: None, idle_until, closing: None, origin, is_new: true, leaves: false }
+        let settings = origin.listener().settings();
+        let expected = settings.expects_proxy_header(origin.peer().ip());
+        let limits = &settings.limits;
+        let idle_until = now + if expected { limits.head_timeout } else { limits.idle_timeout };
+        let (preface, closing) = (expected.then(Box::default), None);
+        Connection { client, active: None, idle_until, closing, origin, preface, is_new: true, leaves: false }
     }
 
     /// Runs the connection until it waits, yields or ends. A panic ends only this connection.
@@ -190,7 +197,32 @@ impl<T: Transport> Connection<T> {
             active.connecting = false;
             active.exchange.received(Side::Client, Err(io::ErrorKind::ConnectionReset.into()));
         }
-        None
+        match self.preface {
+            None => None,
+            Some(_) => self.read_preface(shared, now),
+        }
+    }
+
+    /// Reads the header of the PROXY protocol. Some while the header is not whole, and when it is invalid.
+    fn read_preface<A>(&mut self, shared: &Shared<A>, now: Instant) -> Option<Turn> {
+        match self.preface.as_mut()?.read(&mut self.client) {
+            Ok(None) => Some(self.wait_for_request(shared, now)),
+            Ok(Some(Reported(client))) => {
+                self.preface = None;
+                self.idle_until = now + self.origin.listener().settings().limits.idle_timeout;
+                if let Some(client) = client {
+                    self.origin.report(client);
+                }
+                None
+            }
+            Err(error) => {
+                // A client that only tries whether the port is open sends nothing.
+                if error.kind() == io::ErrorKind::InvalidData {
+                    log::warn!("connection from {} closed: {error}", self.origin.peer());
+                }
+                Some(Turn::Ends(CloseReason::ClientLost))
+            }
+        }
     }
 
     /// Closes the client's connection and the backend connection. An abrupt reason makes the close a reset.
@@ -214,7 +246,7 @@ impl<T: Transport> Connection<T> {
             counters.broken.add(1);
             self.client.transport.set_abrupt();
         } else {
-            self.client.finish();
+            self.finish();
         }
         backends.close(self.client);
     }
@@ -290,10 +322,16 @@ impl<T: Transport> Connection<T> {
     /// cut off.
     fn close(&mut self, reason: CloseReason, now: Instant) -> Turn {
         self.closing = Some(reason);
-        match self.client.finish() || now >= self.idle_until {
+        match self.finish() || now >= self.idle_until {
             true => Turn::Ends(reason),
             false => Turn::Waits(Interest::WRITE_CLIENT, self.idle_until),
         }
+    }
+
+    /// Sends the end marker. False while the socket has not taken all bytes. While a proxy's header is awaited, the client
+    /// has sent nothing that a transform could answer.
+    fn finish(&mut self) -> bool {
+        self.preface.is_some() || self.client.finish()
     }
 
     /// Sends waiting bytes that the two transports made themselves, for example for a handshake.

@@ -57,15 +57,23 @@ impl Listener {
 pub struct Origin {
     address: IpAddr,
     port: u16,
-    /// Our own address of the connection, if the listener is bound to all addresses of the machine.
-    local: Option<Box<SocketAddr>>,
+    /// What most connections do not need.
+    more: Option<Box<MoreAddresses>>,
     listener: Arc<Listener>,
+}
+
+#[derive(Debug, Default)]
+struct MoreAddresses {
+    /// Our own address of the connection, if the listener is bound to all addresses of the machine.
+    local: Option<SocketAddr>,
+    /// The client's address that a proxy has reported.
+    reported: Option<SocketAddr>,
 }
 
 impl Origin {
     /// The origin of a connection from `address`.
     pub fn new(address: SocketAddr, listener: Arc<Listener>) -> Self {
-        Origin { address: address.ip(), port: address.port(), local: None, listener }
+        Origin { address: address.ip(), port: address.port(), more: None, listener }
     }
 
     /// The listener that accepted the connection.
@@ -73,11 +81,24 @@ impl Origin {
         &self.listener
     }
 
+    /// The address that the connection comes from.
+    pub(super) fn peer(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+
+    /// Records the address that a proxy has reported.
+    pub(super) fn report(&mut self, client: SocketAddr) {
+        self.more.get_or_insert_default().reported = Some(client);
+    }
+
     /// The facts about the client for an app.
     pub fn client(&self) -> Client<'_> {
-        let seen = SocketAddr::new(self.address, self.port);
-        let local = self.local.as_deref().copied().unwrap_or(self.listener.address);
-        Client { local: Some(local), ..Client::new(seen, self.listener.id, &self.listener.settings) }
+        let (local, reported) = match &self.more {
+            None => (None, None),
+            Some(more) => (more.local, more.reported),
+        };
+        let local = Some(local.unwrap_or(self.listener.address));
+        Client { local, reported, ..Client::new(self.peer(), self.listener.id, &self.listener.settings) }
     }
 }
 
@@ -192,7 +213,7 @@ impl Bound {
         };
         let mut origin = Origin::new(address, Arc::clone(&self.listener));
         if self.listener.address.ip().is_unspecified() {
-            origin.local = Some(Box::new(stream.local_addr()?));
+            origin.more.get_or_insert_default().local = Some(stream.local_addr()?);
         }
         Ok(Arrival { stream, origin })
     }

@@ -20,6 +20,7 @@ mod handle;
 mod listener;
 mod options;
 mod pauses;
+mod preface;
 mod pressure;
 mod readiness;
 mod shared;

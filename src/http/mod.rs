@@ -17,6 +17,7 @@ pub mod head;
 mod keep_alive;
 mod list;
 mod method;
+pub mod proxy_protocol;
 mod request;
 mod response;
 #[doc(hidden)]

@@ -71,7 +71,7 @@ impl Variant {
                     continue_timeout: PATIENCE,
                     ..Limits::default()
                 },
-                trust: Vec::new(),
+                ..ListenerSettings::default()
             },
             engine_limits: EngineLimits { drain: Duration::from_secs(5), ..EngineLimits::default() },
             concurrency: ConcurrencyLimit::Always(64),
@@ -129,7 +129,11 @@ impl<A> Server<A> {
 
     /// A new client of another of its listeners.
     pub(crate) fn client_at(&self, address: SocketAddr) -> Wire {
-        let stream = TcpStream::connect(address).expect("nobody listens");
+        self.client_over(TcpStream::connect(address).expect("nobody listens"))
+    }
+
+    /// A client of it over this connection.
+    pub(crate) fn client_over(&self, stream: TcpStream) -> Wire {
         Wire::with_transform(stream, self.role).expect("the handshake fails")
     }
 

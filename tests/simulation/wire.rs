@@ -407,6 +407,20 @@ impl Transport for SimTransport {
         }
     }
 
+    fn peek(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
+        let socket = self.0.socket();
+        let n = room.len().min(socket.arrived.len());
+        socket.arrived.iter().zip(room).for_each(|(byte, place)| *place = *byte);
+        match (n, socket.end) {
+            (_, Some(End::Reset)) => Err(ErrorKind::ConnectionReset.into()),
+            (0, None) => {
+                ready.remove(Readiness::READABLE);
+                Err(ErrorKind::WouldBlock.into())
+            }
+            _ => Ok(n),
+        }
+    }
+
     fn write(&mut self, ready: &mut Readiness, slices: [&[u8]; 2], follows: Follows) -> io::Result<usize> {
         let mut socket = self.0.socket();
         let result = socket.take(ready, slices);

@@ -10,6 +10,7 @@ mod health;
 mod keepalive;
 mod limits;
 mod pressure;
+mod proxy_protocol;
 mod queue;
 mod retry;
 mod sticky;

@@ -92,6 +92,13 @@ impl<T> Layered<T> {
         }
     }
 
+    fn inner_mut(&mut self) -> &mut T {
+        match self {
+            Layered::Plain(inner) => inner,
+            Layered::Coded(coded) => &mut coded.inner,
+        }
+    }
+
     /// Replaces the inner transport. The transform and its bytes stay.
     pub(super) fn try_map(self, map: impl FnOnce(T) -> io::Result<T>) -> io::Result<Self> {
         Ok(match self {
@@ -110,6 +117,14 @@ impl<T: Transport> Transport for Layered<T> {
             Layered::Plain(inner) => inner.read(ready, room),
             Layered::Coded(coded) => coded.read(ready, room),
         }
+    }
+
+    fn peek(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
+        self.inner_mut().peek(ready, room)
+    }
+
+    fn read_encoded(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
+        self.inner_mut().read(ready, room)
     }
 
     fn write(&mut self, ready: &mut Readiness, slices: [&[u8]; 2], follows: Follows) -> io::Result<usize> {
@@ -578,6 +593,12 @@ mod tests {
             self.arrived.drain(..n);
             ready.set(Readiness::READABLE, n == room.len());
             if n == 0 && !self.at_end { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
+        }
+
+        fn peek(&mut self, _: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
+            let n = self.arrived.len().min(room.len());
+            room[..n].copy_from_slice(&self.arrived[..n]);
+            Ok(n)
         }
 
         fn write(&mut self, ready: &mut Readiness, slices: [&[u8]; 2], _: Follows) -> io::Result<usize> {

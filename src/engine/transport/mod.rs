@@ -33,6 +33,20 @@ pub trait Transport {
     /// The stream is broken, or has ended too early.
     fn read(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize>;
 
+    /// Looks at bytes that have arrived, without taking them. Below a transform. Returns 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// The stream is broken.
+    fn peek(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize>;
+
+    /// Reads into `room` as [`read`](Transport::read) does, but below a transform.
+    ///
+    /// # Errors
+    /// The stream is broken.
+    fn read_encoded(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
+        self.read(ready, room)
+    }
+
     /// Writes both slices in order and returns the number of bytes taken. After `WouldBlock` the caller writes the same
     /// bytes again, with or without more bytes behind them.
     ///
@@ -105,6 +119,15 @@ impl<T: Transport> Endpoint<T> {
     /// True when the peer is known to send no more.
     pub fn has_ended(&self) -> bool {
         self.ready.contains(Readiness::ENDED)
+    }
+
+    pub(super) fn peek(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.transport.peek(&mut self.ready, room)
+    }
+
+    /// Reads below a transform.
+    pub(super) fn read_encoded(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.transport.read_encoded(&mut self.ready, room)
     }
 
     pub(super) fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {

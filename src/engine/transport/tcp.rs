@@ -175,6 +175,12 @@ impl Transport for Stream {
         Ok(result?)
     }
 
+    fn peek(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
+        let result = recv(self.tcp(), room, RecvFlags::PEEK).map(|(n, _)| n);
+        ready.set(Readiness::READABLE, result.is_ok());
+        Ok(result?)
+    }
+
     /// Writes with MSG_MORE if more data follow. The kernel then holds the bytes back and sends both in one packet.
     /// With one request per connection, this saves one packet, and 4 to 5 of the 35 microseconds per request.
     fn write(&mut self, ready: &mut Readiness, slices: [&[u8]; 2], follows: Follows) -> io::Result<usize> {
