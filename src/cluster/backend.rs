@@ -19,6 +19,7 @@ use super::picks::Exclusion;
 use super::queue::Slots;
 use super::settings::{BackendSettings, Cap, CheckSettings};
 use super::state::ClusterState;
+use crate::http::proxy_protocol::Version;
 
 /// One server of a cluster, with its health and the counters of its attempts.
 // A pick reads these fields of every backend, so they are in one cache line: all up to the first two fields of `health`.
@@ -41,6 +42,7 @@ pub struct Backend {
     id: BackendId,
     hash: u64,
     address: SocketAddr,
+    proxy_protocol: Option<Version>,
     /// The value of the session cookie that names the backend.
     cookie_value: u64,
     abandoned: AtomicU64,
@@ -104,6 +106,7 @@ impl Backend {
             turn: AtomicU64::new(0),
             hash: hash(settings.address.to_string().as_bytes()),
             address: settings.address,
+            proxy_protocol: settings.proxy_protocol,
             cookie_value: cluster.sticky.as_ref().map_or(0, |sticky| sticky.value(settings.address)),
             abandoned: AtomicU64::new(0),
             failed: Default::default(),
@@ -216,6 +219,11 @@ impl Backend {
     /// True when the backend is ejected, probed or down, and the others carry its requests.
     pub(super) fn is_out(&self, now_ms: u64) -> bool {
         self.flags.load(Relaxed) != 0 || self.health.phase(now_ms) != Phase::Healthy
+    }
+
+    /// Returns the version of the PROXY protocol in which each connection to the backend names the client.
+    pub fn proxy_protocol(&self) -> Option<Version> {
+        self.proxy_protocol
     }
 
     /// Returns the backend's weight.

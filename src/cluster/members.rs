@@ -31,15 +31,19 @@ impl Members {
     /// and its connections. A backend whose address is gone is marked as removed.
     pub(super) fn replaced_by(&self, settings: &[BackendSettings]) -> Self {
         let mut old = self.backends.to_vec();
-        let kept_or_new =
-            |settings: &BackendSettings| match old.iter().position(|old| old.address() == settings.address) {
-                Some(at) => {
-                    let kept = old.swap_remove(at);
-                    kept.set(settings);
-                    kept
-                }
-                None => Arc::new(Backend::new(settings, &self.cluster)),
-            };
+        // Connections of another protocol are connections to another backend.
+        let is_same = |old: &Backend, new: &BackendSettings| {
+            old.address() == new.address && old.proxy_protocol() == new.proxy_protocol
+        };
+        let kept_or_new = |settings: &BackendSettings| match old.iter().position(|old| is_same(old, settings))
+        {
+            Some(at) => {
+                let kept = old.swap_remove(at);
+                kept.set(settings);
+                kept
+            }
+            None => Arc::new(Backend::new(settings, &self.cluster)),
+        };
         let backends = settings.iter().map(kept_or_new).collect();
         old.iter().for_each(|gone| gone.remove());
         Members::numbered(self.generation + 1, settings, backends, &self.cluster)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::sticky::StickySettings;
 use crate::http::cookie::is_token;
+use crate::http::proxy_protocol::Version;
 
 /// The settings of one backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,9 @@ pub struct BackendSettings {
     pub weight: u32,
     /// Maximum requests in flight at the backend; further requests wait in the queue of the cluster. Default: no limit.
     pub cap: Option<Cap>,
+    /// The version of the PROXY protocol in which each connection to the backend names the client. Such a connection
+    /// serves one request. Default: none is sent, and connections are kept.
+    pub proxy_protocol: Option<Version>,
 }
 
 /// The limit on the requests in flight at a backend.
@@ -43,7 +47,7 @@ impl BackendSettings {
 
 impl From<SocketAddr> for BackendSettings {
     fn from(address: SocketAddr) -> Self {
-        BackendSettings { address, weight: 1, cap: None }
+        BackendSettings { address, weight: 1, cap: None, proxy_protocol: None }
     }
 }
 

@@ -83,8 +83,9 @@ pub(super) enum Command {
 pub(super) struct BalanceArguments {
     /// Server to forward requests to; repeat it for each server. A server with weight=2 gets twice as many requests as a
     /// server with weight=1, the default. A server with cap=N has at most N requests in flight; further requests wait.
-    /// With cap=auto this number follows the latency of the server.
-    #[arg(long = "backend", value_name = "HOST:PORT[,weight=N][,cap=N]", value_parser = backend)]
+    /// With cap=auto this number follows the latency of the server. With proxy-protocol=v1 or v2, each connection to the
+    /// server begins with a header that names the client, and serves one request.
+    #[arg(long = "backend", value_name = "HOST:PORT[,OPTION=VALUE]...", value_parser = backend)]
     pub(super) backends: Vec<WrittenBackend>,
     /// Start three file servers in this process and use them as backends.
     #[arg(long)]

@@ -430,7 +430,7 @@ fn resolve_all(argument: &'static str, given: &[HostPort]) -> Result<Vec<SocketA
 
 /// Two backends with one address would have one name in metrics and in drains.
 fn resolve_backends(given: &[WrittenBackend]) -> Result<Vec<BackendSettings>, ConfigError> {
-    let argument = "--backend <HOST:PORT[,weight=N][,cap=N]>";
+    let argument = "--backend <HOST:PORT[,OPTION=VALUE]...>";
     let mut settings: Vec<BackendSettings> = Vec::new();
     for written in given {
         let address = resolve(argument, &written.place)?;
@@ -438,7 +438,12 @@ fn resolve_backends(given: &[WrittenBackend]) -> Result<Vec<BackendSettings>, Co
             let expected = format!("expected each backend once, and {address} is given twice");
             return Err(ConfigError::Unknown { argument, value: written.place.to_string(), expected });
         }
-        settings.push(BackendSettings { address, weight: written.weight, cap: written.cap });
+        settings.push(BackendSettings {
+            address,
+            weight: written.weight,
+            cap: written.cap,
+            proxy_protocol: written.proxy_protocol,
+        });
     }
     Ok(settings)
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use crate::cluster::{BackendSettings, Cap};
+use crate::http::proxy_protocol::Version;
 
 /// A host and a port. A host name is not looked up yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,13 +52,14 @@ pub(super) struct WrittenBackend {
     pub(super) place: HostPort,
     pub(super) weight: u32,
     pub(super) cap: Option<Cap>,
+    pub(super) proxy_protocol: Option<Version>,
 }
 
 /// Parses a backend with its options.
 pub(super) fn backend(given: &str) -> Result<WrittenBackend, String> {
     let mut parts = given.split(',');
     let place = HostPort::from_str(parts.next().unwrap_or_default())?;
-    let (mut weight, mut cap) = (None, None);
+    let (mut weight, mut cap, mut proxy_protocol) = (None, None, None);
     for option in parts {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let number = |max| value.parse().ok().filter(|number| (1..=max).contains(number));
@@ -73,8 +75,16 @@ pub(super) fn backend(given: &str) -> Result<WrittenBackend, String> {
                 let number = number(CAP_MAX).ok_or_else(|| expected("cap=auto or cap=N", CAP_MAX))?;
                 cap.replace(Cap::Fixed(number)).is_some()
             }
+            "proxy-protocol" => {
+                let version = match value {
+                    "v1" => Version::V1,
+                    "v2" => Version::V2,
+                    _ => return Err(format!("expected proxy-protocol=v1 or v2, found '{option}'")),
+                };
+                proxy_protocol.replace(version).is_some()
+            }
             _ => {
-                let expected = "expected HOST:PORT with the options weight=N and cap=N";
+                let expected = "expected HOST:PORT with the options weight=N, cap=N and proxy-protocol=v1|v2";
                 return Err(format!("{expected}, found the option '{option}'"));
             }
         };
@@ -82,7 +92,7 @@ pub(super) fn backend(given: &str) -> Result<WrittenBackend, String> {
             return Err(format!("the option '{name}' is given twice"));
         }
     }
-    Ok(WrittenBackend { place, weight: weight.unwrap_or(1), cap })
+    Ok(WrittenBackend { place, weight: weight.unwrap_or(1), cap, proxy_protocol })
 }
 
 /// The kind of an active check.
@@ -153,6 +163,10 @@ mod tests {
             backend("127.0.0.1:1,cap=9,weight=2").map(|given| (given.weight, given.cap)),
             Ok((2, Some(Cap::Fixed(9))))
         );
+        assert_eq!(
+            backend("127.0.0.1:1,proxy-protocol=v2").map(|given| given.proxy_protocol),
+            Ok(Some(Version::V2))
+        );
         assert_eq!(backend("127.0.0.1:1,cap=auto").map(|given| given.cap), Ok(Some(Cap::Auto)));
         for (given, said) in [
             ("127.0.0.1:1,", "found the option ''"),
@@ -167,6 +181,8 @@ mod tests {
             ("127.0.0.1:1,cap=Auto", "found 'cap=Auto'"),
             ("127.0.0.1:1,cap=1,cap=auto", "'cap' is given twice"),
             ("127.0.0.1:1,weight=1,weight=2", "'weight' is given twice"),
+            ("127.0.0.1:1,proxy-protocol=v3", "expected proxy-protocol=v1 or v2"),
+            ("127.0.0.1:1,proxy-protocol=v1,proxy-protocol=v1", "'proxy-protocol' is given twice"),
             ("127.0.0.1,weight=1", "expected HOST:PORT, such as"),
         ] {
             assert!(weight(given).unwrap_err().contains(said), "{given}: {:?}", weight(given));

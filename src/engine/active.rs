@@ -10,10 +10,11 @@ use super::listener::is_exhausted;
 use super::pressure::{InFlight, PressureLimit};
 use super::stats::Counters;
 use super::transport::{Endpoint, Transport, is_temporary};
-use crate::app::Limits;
+use crate::app::{Client, Limits};
 use crate::cluster::{Backend, Freshness};
 use crate::exchange::{AttachError, Exchange, Interest, Keep, Side};
 use crate::http::buffer::BufferPool;
+use crate::http::proxy_protocol;
 
 /// The connections to backends that an engine makes and keeps.
 pub trait Backends<T> {
@@ -106,15 +107,16 @@ impl<T> Active<T> {
 }
 
 impl<T: Transport> Active<T> {
+    /// Gets a connection for the exchange's attempt, for the client with this connection and these facts.
     pub(super) fn attach(
         &mut self,
-        client: &Endpoint<T>,
+        (client, facts): (&Endpoint<T>, &Client<'_>),
         backends: &impl Backends<T>,
         now: Instant,
         counters: &Counters,
     ) -> Attached {
         if self.connecting {
-            return self.establish(backends, now, counters);
+            return self.establish(facts, backends, now, counters);
         }
         if let Some(old) = self.take_backend(backends) {
             backends.close(old);
@@ -138,8 +140,7 @@ impl<T: Transport> Active<T> {
                 if !established {
                     return Attached::Later;
                 }
-                counters.connected.add(1);
-                Attached::Done(Ok(()))
+                self.connected(facts, counters)
             }
             Err(error) => {
                 let error = attach_error(&error);
@@ -150,12 +151,17 @@ impl<T: Transport> Active<T> {
     }
 
     /// Checks whether the new backend connection is established, has failed or has timed out.
-    fn establish(&mut self, backends: &impl Backends<T>, now: Instant, counters: &Counters) -> Attached {
+    fn establish(
+        &mut self,
+        facts: &Client<'_>,
+        backends: &impl Backends<T>,
+        now: Instant,
+        counters: &Counters,
+    ) -> Attached {
         let error = match self.backend.as_mut().map(Endpoint::established) {
             Some(Ok(true)) => {
                 self.connecting = false;
-                counters.connected.add(1);
-                return Attached::Done(Ok(()));
+                return self.connected(facts, counters);
             }
             Some(Ok(false)) if now < self.exchange.deadline() => return Attached::Later,
             Some(Ok(false)) => AttachError::TimedOut,
@@ -168,6 +174,22 @@ impl<T: Transport> Active<T> {
             backends.close(failed);
         }
         Attached::Done(Err(error))
+    }
+
+    /// Counts a new connection. Names the client to a backend that expects the PROXY protocol: the empty socket takes the
+    /// short header whole, or it is broken.
+    fn connected(&mut self, facts: &Client<'_>, counters: &Counters) -> Attached {
+        counters.connected.add(1);
+        let version = self.exchange.attempt().and_then(|attempt| attempt.backend().proxy_protocol());
+        if let Some(version) = version
+            && let Some(backend) = &mut self.backend
+        {
+            let header = proxy_protocol::header(version, facts.address(), facts.local.unwrap_or(facts.peer));
+            if !matches!(backend.write([&header, &[]], None, false), Ok(taken) if taken == header.len()) {
+                return Attached::Done(Err(AttachError::Refused));
+            }
+        }
+        Attached::Done(Ok(()))
     }
 
     /// The transfers to wait for when the exchange waits for `interest`, and the deadline of the wait.
@@ -195,7 +217,9 @@ impl<T: Transport> Active<T> {
     pub(super) fn detach(&mut self, backends: &impl Backends<T>, keep: Keep, now: Instant) {
         let Some(connection) = self.take_backend(backends) else { return };
         match (keep, self.exchange.attempt()) {
-            (Keep::Park, Some(attempt)) if connection.is_reusable() => {
+            (Keep::Park, Some(attempt))
+                if connection.is_reusable() && attempt.backend().proxy_protocol().is_none() =>
+            {
                 backends.park(connection, attempt.backend(), self.exchange.backend_kept_for(), now);
             }
             (Keep::Park, _) => backends.close_unused(connection),

@@ -153,7 +153,8 @@ impl<T: Transport> Connection<T> {
                         return Turn::Waits(interest, until);
                     }
                 }
-                Step::Attach => match active.attach(&self.client, backends, now.instant, counters) {
+                Step::Attach => match active.attach((&self.client, &client), backends, now.instant, counters)
+                {
                     Attached::Done(result) => active.exchange.attached(result),
                     Attached::Later => {
                         let wanted = Interest::WRITE_BACKEND;

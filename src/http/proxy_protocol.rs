@@ -147,7 +147,10 @@ mod tests {
             (b"GET / HTTP/1.1\r\n", ProxyProtocolError::Invalid),
             (b"POST / HTTP/1.1\r\nHost: a\r\n", ProxyProtocolError::Invalid),
             (b"PROXY TCP4 10.0.0.1 ::1 52992 80\r\n", ProxyProtocolError::Invalid),
-            (b"PROXY TCP4 10.0.0.1 10.0.0.2 52992 80\n\n\n", ProxyProtocolError::Invalid),
+            (
+                &[b"PROXY TCP4 10.0.0.1 10.0.0.2 52992 80\n"[..].as_ref(), &[b'x'; 69]].concat(),
+                ProxyProtocolError::Invalid,
+            ),
             (port, ProxyProtocolError::Invalid),
             (&kind, ProxyProtocolError::Invalid),
             (&command, ProxyProtocolError::Invalid),

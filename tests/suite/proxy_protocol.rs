@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use neraca::cluster::{BackendSettings, Cluster, ClusterSettings};
 use neraca::engine::Options;
+use neraca::http::proxy_protocol::{Version, header};
 use neraca::router::Router;
 
 use crate::harness::scripted::Backend;
@@ -97,10 +99,35 @@ fn a_header_from_elsewhere_is_a_bad_request(variant: Variant) {
     assert!(outcome.starts_with("HTTP/1.1 400 "), "{outcome}");
 }
 
+fn a_backend_learns_the_client_of_each_connection(variant: Variant) {
+    let backend = Backend::start(variant);
+    for version in [Version::V1, Version::V2] {
+        let settings =
+            BackendSettings { proxy_protocol: Some(version), ..BackendSettings::from(backend.address()) };
+        let cluster = Cluster::with_settings(&[settings], ClusterSettings::default(), 1, Instant::now());
+        let mut options = variant.options();
+        options.listener.proxy_protocol = vec!["127.0.0.0/8".parse().unwrap()];
+        let server = Server::start(Router::new(cluster), options);
+        let expected = header(version, "192.0.2.1:5".parse().unwrap(), server.address());
+        let mut client = client(&server, [V1]);
+        // A connection serves one request, because it names one client.
+        for _ in 0..2 {
+            client.send(GET);
+            let mut peer = backend.accept();
+            assert_eq!(peer.take(expected.len()), expected);
+            assert!(peer.head().head.starts_with("GET / HTTP/1.1\r\n"));
+            peer.send(OK);
+            assert_eq!(client.message().text(), "ok");
+            peer.is_gone();
+        }
+    }
+}
+
 each_variant! {
     the_client_in_the_header_counts
     header_and_request_may_come_together
     a_connection_without_a_header_is_closed
     a_header_has_a_deadline
     a_header_from_elsewhere_is_a_bad_request
+    a_backend_learns_the_client_of_each_connection
 }
