@@ -56,6 +56,8 @@ pub struct ListenerSettings {
     pub trust: Vec<IpNet>,
     /// The networks whose connections begin with a header of the PROXY protocol.
     pub proxy_protocol: Vec<IpNet>,
+    /// True to write a Forwarded field (RFC 7239) beside the X-Forwarded fields.
+    pub forwarded: bool,
 }
 
 impl ListenerSettings {

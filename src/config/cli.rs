@@ -111,6 +111,9 @@ pub(super) struct BalanceArguments {
     /// send a header.
     #[arg(long, value_name = "CIDR", value_parser = network)]
     pub(super) proxy_protocol: Vec<IpNet>,
+    /// Send a Forwarded field (RFC 7239) beside the X-Forwarded fields, by the same rule.
+    #[arg(long)]
+    pub(super) forwarded: bool,
     /// Maximum requests in flight per core, while the CPUs are saturated. Further requests wait. 0 means no limit
     /// [default: 64; no limit with --reactor smol].
     #[arg(long, value_name = "N", value_parser = number, help_heading = "Engine", display_order = LAST)]

@@ -89,6 +89,8 @@ pub struct Balance {
     pub trust: Vec<IpNet>,
     /// The networks whose connections begin with a header of the PROXY protocol.
     pub proxy_protocol: Vec<IpNet>,
+    /// True to send a Forwarded field beside the X-Forwarded fields.
+    pub forwarded: bool,
     /// The limit on requests in flight.
     pub concurrency: ConcurrencyLimit,
     /// The admin listener; None without one.
@@ -170,8 +172,18 @@ impl Balance {
         let checks = checks(&written.checks)?;
         let concurrency = concurrency(written.max_in_flight_per_core, common.engine)?;
         let admin = AdminSettings::new(&written.admin)?;
-        let BalanceArguments { trust, proxy_protocol, .. } = written;
-        Ok(Balance { common, backends, cluster, checks, trust, proxy_protocol, concurrency, admin })
+        let BalanceArguments { trust, proxy_protocol, forwarded, .. } = written;
+        Ok(Balance {
+            common,
+            backends,
+            cluster,
+            checks,
+            trust,
+            proxy_protocol,
+            forwarded,
+            concurrency,
+            admin,
+        })
     }
 }
 

@@ -32,6 +32,7 @@ impl Balance {
         let mut options = Options { concurrency: self.concurrency, ..self.common.options() };
         options.listener.trust.clone_from(&self.trust);
         options.listener.proxy_protocol.clone_from(&self.proxy_protocol);
+        options.listener.forwarded = self.forwarded;
         options
     }
 

@@ -99,7 +99,7 @@ impl Acceptor {
             }
             Command::Configure(id, settings, transform, done) => {
                 if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.id() == id) {
-                    listener.configure(settings, transform);
+                    listener.configure(*settings, transform);
                 }
                 let _ = done.send(());
             }

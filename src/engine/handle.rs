@@ -103,7 +103,7 @@ impl EngineHandle {
         }
         let (done, is_done) = crossbeam_channel::bounded(1);
         // An engine that stops accepts nobody, so it needs no settings.
-        if self.control.command(Command::Configure(id, settings, transform, done)) {
+        if self.control.command(Command::Configure(id, Box::new(settings), transform, done)) {
             let _ = is_done.recv();
         }
         true

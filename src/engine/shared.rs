@@ -28,7 +28,7 @@ pub(super) enum Command {
     /// Accept clients on this listener too, then tell on the channel whether that is possible.
     Add(Bound, Sender<io::Result<()>>),
     /// Give the listener with this identity new settings, then send a message on the channel.
-    Configure(ListenerId, ListenerSettings, Option<TransformFactory>, Sender<()>),
+    Configure(ListenerId, Box<ListenerSettings>, Option<TransformFactory>, Sender<()>),
     /// Remove the listener with this identity, then send a message on the channel.
     Remove(ListenerId, Sender<()>),
 }

@@ -38,6 +38,7 @@ impl Exchange {
                 client: cx.client.address().ip(),
                 encrypted: cx.client.encrypted,
                 trusted: plan.trusted,
+                forwarded: cx.client.settings.forwarded,
             };
             rewrite::request(&head, &origin, self.request.prefix());
         }

@@ -36,11 +36,13 @@ pub struct Origin {
     pub encrypted: bool,
     /// True when the client is a trusted proxy. Then its X-Forwarded fields are kept, and its address is appended.
     pub trusted: bool,
+    /// True to write the same in a Forwarded field (RFC 7239) too.
+    pub forwarded: bool,
 }
 
 /// Appends the request head for the backend to `out`.
 pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
-    let &Origin { client, encrypted, trusted } = origin;
+    let &Origin { client, encrypted, trusted, forwarded } = origin;
     out.reserve(head.len + 2 * head.host.len() + ADDED_BYTES);
     out.extend_from_slice(head.method_token.as_bytes());
     out.push(b' ');
@@ -97,6 +99,9 @@ pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
         out.extend_from_slice(b"X-Forwarded-Host: ");
         out.extend_from_slice(head.host.as_bytes());
         out.extend_from_slice(b"\r\n");
+    }
+    if forwarded {
+        forwarded_element(head, client, encrypted, out);
     }
     via(head.version, out);
     out.extend_from_slice(b"\r\n");
@@ -254,6 +259,26 @@ fn forwarded_for(head: &RequestHead<'_>, client: IpAddr, trusted: bool, out: &mu
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes our element of the Forwarded field, on a line of its own behind those of trusted proxies. The lines are one list
+/// (RFC 9110 section 5.3). Host and IPv6 address are quoted, because they may hold a colon (RFC 7239 sections 4 and 6).
+fn forwarded_element(head: &RequestHead<'_>, client: IpAddr, encrypted: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Forwarded: for=");
+    match client.to_canonical() {
+        v4 @ IpAddr::V4(_) => address(v4, out),
+        v6 @ IpAddr::V6(_) => {
+            out.extend_from_slice(b"\"[");
+            address(v6, out);
+            out.extend_from_slice(b"]\"");
+        }
+    }
+    if !head.host.is_empty() {
+        out.extend_from_slice(b";host=\"");
+        out.extend_from_slice(head.host.as_bytes());
+        out.push(b'"');
+    }
+    out.extend_from_slice(if encrypted { b";proto=https\r\n" } else { b";proto=http\r\n" });
+}
+
 /// Writes an address. An IPv4-mapped IPv6 address is written as an IPv4 address.
 fn address(address: IpAddr, out: &mut Vec<u8>) {
     match address.to_canonical() {
@@ -293,7 +318,7 @@ mod tests {
         let (mut slots, mut out) = (FieldSlots::new(), Vec::new());
         let head =
             HeadScan::default().request(text.as_bytes(), &HeadLimits::default(), &mut slots).ok()??;
-        request(&head, &Origin { client, encrypted: false, trusted }, &mut out);
+        request(&head, &Origin { client, encrypted: false, trusted, forwarded: false }, &mut out);
         String::from_utf8(out).ok()
     }
 
@@ -305,6 +330,27 @@ mod tests {
     }
 
     const ADDED: &str = "X-Forwarded-For: 192.0.2.100\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nVia: 1.1 neraca\r\n\r\n";
+
+    #[test]
+    fn forwarded_says_the_same_as_the_other_fields() {
+        let text = "GET / HTTP/1.1\r\nHost: a:80\r\nForwarded: for=10.0.0.1\r\n\r\n";
+        // client, trusted, encrypted, the values
+        let cases: [(&str, bool, bool, &[&str]); 4] = [
+            ("192.0.2.1", false, false, &["for=192.0.2.1;host=\"a:80\";proto=http"]),
+            ("::ffff:192.0.2.1", false, true, &["for=192.0.2.1;host=\"a:80\";proto=https"]),
+            ("2001:db8::1", false, false, &["for=\"[2001:db8::1]\";host=\"a:80\";proto=http"]),
+            ("192.0.2.1", true, false, &["for=10.0.0.1", "for=192.0.2.1;host=\"a:80\";proto=http"]),
+        ];
+        for (client, trusted, encrypted, values) in cases {
+            let (mut slots, mut out) = (FieldSlots::new(), Vec::new());
+            let head = HeadScan::default().request(text.as_bytes(), &HeadLimits::default(), &mut slots);
+            let origin = Origin { client: client.parse().unwrap(), encrypted, trusted, forwarded: true };
+            request(&head.unwrap().unwrap(), &origin, &mut out);
+            let out = String::from_utf8(out).unwrap();
+            let found: Vec<_> = out.lines().filter_map(|line| line.strip_prefix("Forwarded: ")).collect();
+            assert_eq!(found, values, "{client}");
+        }
+    }
 
     #[test]
     fn requests_as_the_backend_gets_them() {

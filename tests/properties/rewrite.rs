@@ -34,7 +34,7 @@ fn check_request(input: &Input<'_>) {
     let (trusted, mut slots, mut out) = (input.flags & 1 == 1, FieldSlots::new(), Vec::new());
     let head = HeadScan::default().request(input.message, &HeadLimits::default(), &mut slots);
     let Ok(Some(before)) = head else { return };
-    let origin = Origin { client: CLIENT, encrypted: input.flags & 4 != 0, trusted };
+    let origin = Origin { client: CLIENT, encrypted: input.flags & 4 != 0, trusted, forwarded: false };
     rewrite::request(&before, &origin, &mut out);
     let lines = lines(&out);
     for name in NEVER_PASSED_ON {
