@@ -50,7 +50,7 @@ fn the_client_in_the_header_counts(variant: Variant) {
                 client.send(GET);
                 let mut peer = backend.accept();
                 assert_eq!(peer.head().field("X-Forwarded-For"), Some(forwarded_for), "{header:?}");
-                peer.send(format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"));
+                peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
                 assert_eq!(client.message().text(), "ok");
             }
         }
