@@ -40,13 +40,13 @@ pub use traffic::Traffic;
 
 /// Forwards each request to a backend of the cluster of its route.
 ///
-/// A router that was made over one cluster has no routes: the cluster gets every request. A router that was made from
-/// [`RouterSettings`] has a table of routes. [`Router::apply`] replaces the table while requests run.
+/// A router over one cluster that gets every request needs no routes. Else a table says which requests go where.
+/// [`Router::apply`] replaces the table while requests run.
 #[derive(Debug)]
 pub struct Router {
-    /// The only cluster, until there is a table. Then the first cluster of the first table.
+    /// The cluster of the requests without terms: the only one, until there are routes.
     cluster: Arc<Cluster>,
-    /// The generation of `table`; 0 without a table.
+    /// The generation of `table`; 0 without routes.
     generation: AtomicU64,
     table: Mutex<Arc<Table>>,
     /// Locked while the table is replaced.
@@ -103,11 +103,14 @@ impl Router {
     /// When a directory of a route cannot be served.
     pub fn with_settings(settings: &RouterSettings, seed: u64, epoch: Instant) -> Result<Self, FilesError> {
         let mut table = Table::default().next(settings, (seed, epoch))?;
-        if settings.is_only_a_cluster() {
-            table.generation = 0;
-        }
-        let first = table.clusters.first().map(|one| Arc::clone(&one.cluster));
-        let cluster = first.unwrap_or_else(|| Arc::new(Cluster::new(&[], Policy::default(), seed, epoch)));
+        let cluster = match table.clusters.first() {
+            Some(one) if settings.is_only_a_cluster() => {
+                table.generation = 0;
+                Arc::clone(&one.cluster)
+            }
+            // A cluster of the table must end when the table no longer has it.
+            _ => Arc::new(Cluster::new(&[], Policy::default(), seed, epoch)),
+        };
         Ok(Router::over(cluster, table, (seed, epoch)))
     }
 
@@ -140,8 +143,8 @@ impl Router {
         self.traffic.as_ref().map(AllTraffic::sum)
     }
 
-    /// Returns the cluster that the router was made with; of several, the first by name. Its members may be replaced while
-    /// requests run.
+    /// Returns the only cluster of a router that was made without routes, or an empty cluster: see [`Router::clusters`]. Its
+    /// members may be replaced while requests run.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
 use neraca::cluster::{
-    BackendSettings, Cap, CheckRequest, CheckSettings, CheckState, Cluster, ClusterSettings, Policy,
+    BackendSettings, Cap, CheckRequest, CheckSettings, CheckState, ClusterSettings, Policy,
 };
 use neraca::engine::{Checker, Options};
 use neraca::http::answer::Answer;
@@ -44,6 +44,7 @@ impl App for Page {
 struct Site {
     balancer: Server<Router>,
     backends: Vec<Server<Page>>,
+    plan: ClusterPlan,
 }
 
 impl Site {
@@ -64,9 +65,11 @@ impl Site {
                 settings
             })
             .collect();
-        let cluster = Cluster::with_settings(&members, settings, 1, Instant::now());
+        let plan = ClusterPlan { settings, backends: members, ..ClusterPlan::default() };
+        let routes = RouterSettings::one("default", plan.clone());
+        let router = Router::with_settings(&routes, 1, Instant::now()).unwrap();
         let options = Options { backend_transform: None, ..variant.options() };
-        Site { balancer: Server::start(Router::new(cluster), options), backends }
+        Site { balancer: Server::start(router, options), backends, plan }
     }
 
     /// Makes requests one after the other. Returns how many of them each backend got, and how many failed.
@@ -154,16 +157,13 @@ fn a_backend_whose_checks_fail_gets_no_requests(variant: Variant) {
         ..CheckSettings::default()
     };
     let app = &site.balancer.app;
-    let backends: Vec<BackendSettings> =
-        site.backends.iter().map(|backend| backend.address().into()).collect();
-    let checked = |checks| {
-        RouterSettings::one(
-            "default",
-            ClusterPlan { backends: backends.clone(), checks, ..ClusterPlan::default() },
-        )
-    };
-    app.apply(&checked(Some(settings))).unwrap();
     let _checker = Checker::start(Arc::clone(app)).unwrap();
+    // The checks begin, and end, with new settings of the router.
+    let apply = |checks| {
+        let plan = ClusterPlan { checks, ..site.plan.clone() };
+        app.apply(&RouterSettings::one("default", plan)).unwrap();
+    };
+    apply(Some(settings));
     eventually("all are up", || (0..3).all(|place| site.check_state(place) == CheckState::Up));
     site.backends[2].app.fails.store(true, SeqCst);
     eventually("the third is down", || site.check_state(2) == CheckState::Down);
@@ -172,6 +172,10 @@ fn a_backend_whose_checks_fail_gets_no_requests(variant: Variant) {
     site.backends[2].app.fails.store(false, SeqCst);
     eventually("the third is up", || site.check_state(2) == CheckState::Up);
     eventually("it gets requests", || site.ask(9).0[2] > 0);
+    site.backends[2].app.fails.store(true, SeqCst);
+    eventually("the third is down again", || site.check_state(2) == CheckState::Down);
+    apply(None);
+    eventually("nobody checks", || (0..3).all(|place| site.check_state(place) == CheckState::Unchecked));
 }
 
 fn a_key_goes_to_one_backend(variant: Variant) {

@@ -220,7 +220,8 @@ fn a_route_has_deadlines_of_its_own(variant: Variant) {
     let server = start(variant.options(), &settings([(name, plan)], vec![route]));
     let mut client = server.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
-    main.accept().message();
+    let mut peer = main.accept();
+    peer.message();
     assert_eq!(client.message().status(), 504);
 }
 
