@@ -123,7 +123,8 @@ impl Router {
     /// Replaces clusters, routes and pages while requests run. What stays is not touched: a cluster with the same name
     /// and the same [`ClusterPlan::settings`] keeps the backends whose addresses stay, with their counters, health and
     /// connections. A request that runs keeps its cluster, its deadlines and its changes to its end, also when its route
-    /// or its cluster is gone. A cluster that is gone gets no new request; it ends with its last request.
+    /// or its cluster is gone. A cluster that is gone gets no new request; it ends when its last request has
+    /// ended and each worker has run once since. Then its kept connections are closed, or earlier because they were idle.
     ///
     /// # Errors
     /// When a directory of a route cannot be served. Then nothing has changed.
