@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use neraca::app::{App, Client, Decision, Moment};
+use neraca::app::{App, Client, Decision, Moment, Terms};
 use neraca::cluster::{Backend, History, Permit, Start};
 use neraca::config::{self, Config};
 use neraca::engine::{self, EngineHandle};
@@ -84,11 +84,12 @@ impl App for Origin {
     fn retry(
         &self,
         view: &mut (),
+        terms: Option<&Terms>,
         history: &History<'_>,
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start> {
-        self.files.retry(view, history, permit, now)
+        self.files.retry(view, terms, history, permit, now)
     }
 }
 
@@ -190,7 +191,7 @@ fn run(engine: &str, seconds: u64, connections: u64) -> Result<Report, Box<dyn E
     let first = addresses[0].to_string();
     let words = ["neraca", "balance", "--engine", engine, "--backend", &first];
     let Config::Balance(balance) = config::read(words.map(Into::into), DESCRIPTORS)? else { unreachable!() };
-    let router = Arc::new(balance.router(&addresses[..MEMBERS]));
+    let router = Arc::new(balance.router(&addresses[..MEMBERS])?);
     let options = balance.options();
     let workers = options.workers as u64;
     let listeners = engine::listen(&[SocketAddr::from(([127, 0, 0, 1], 0))])?;

@@ -88,9 +88,10 @@ fn balance(config: &Balance) -> Result<ExitCode, Failure> {
         (Backends::At(backends), _) => backends.clone(),
         (Backends::Demo, demo) => demo.iter().flat_map(Demo::addresses).map(Into::into).collect(),
     };
-    let app = Arc::new(config.router(&backends));
+    let router = config.router(&backends).map_err(|error| Failure::cannot_run(error.to_string()))?;
+    let app = Arc::new(router);
     let switches = Switches { access_log: config.common.access_log, ..Switches::default() };
-    let checks = config.checks.clone().map(|checks| Checker::start(Arc::clone(&app), checks)).transpose();
+    let checks = config.checks.is_some().then(|| Checker::start(Arc::clone(&app))).transpose();
     let _checks = checks.map_err(|error| Failure::cannot_run(format!("cannot start the checks: {error}")))?;
     let engine = admin_listener::name(options.engine);
     let service = Service::open(Arc::clone(&app), (switches, None), listeners, options, &config.common)?;

@@ -4,10 +4,13 @@ use std::time::Instant;
 
 use super::meant::{Balance, Common, Serve};
 use crate::app::ListenerSettings;
-use crate::cluster::{BackendSettings, Cluster};
+use crate::cluster::BackendSettings;
 use crate::engine::{ConcurrencyLimit, Options};
 use crate::files::{Files, FilesError};
-use crate::router::Router;
+use crate::router::{ClusterPlan, Router, RouterSettings};
+
+/// The name of the only cluster of a balancer without a file.
+const CLUSTER: &str = "default";
 
 impl Common {
     /// Returns the options of the engine, without a limit on requests in flight.
@@ -36,13 +39,18 @@ impl Balance {
         options
     }
 
-    /// Makes the balancer over `backends`. Each process has another seed for random picks.
-    pub fn router<B: Copy + Into<BackendSettings>>(&self, backends: &[B]) -> Router {
+    /// Makes the balancer over `backends`: one cluster, which gets all requests. Each process has another seed for random
+    /// picks.
+    ///
+    /// # Errors
+    /// When a directory of a route cannot be served. There is none.
+    pub fn router<B: Copy + Into<BackendSettings>>(&self, backends: &[B]) -> Result<Router, FilesError> {
         let backends: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
         let seed = RandomState::new().hash_one("neraca");
-        let cluster = Cluster::with_settings(&backends, self.cluster.clone(), seed, Instant::now());
-        let router = Router::new(cluster);
-        if self.admin.is_some() { router.counting() } else { router }
+        let (settings, checks) = (self.cluster.clone(), self.checks.clone());
+        let plan = ClusterPlan { settings, backends, checks, ..ClusterPlan::default() };
+        let router = Router::with_settings(&RouterSettings::one(CLUSTER, plan), seed, Instant::now())?;
+        Ok(if self.admin.is_some() { router.counting() } else { router })
     }
 }
 

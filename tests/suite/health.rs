@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
 use neraca::cluster::{
-    BackendSettings, Cap, CheckRequest, CheckSettings, CheckState, Cluster, ClusterSettings, History, Permit,
-    Policy, Start,
+    BackendSettings, Cap, CheckRequest, CheckSettings, CheckState, ClusterSettings, Policy,
 };
 use neraca::engine::{Checker, Options};
 use neraca::http::answer::Answer;
 use neraca::http::head::RequestHead;
-use neraca::router::Router;
+use neraca::router::{ClusterPlan, Router, RouterSettings};
 
 use crate::harness::{Server, Variant, eventually};
 
@@ -39,16 +38,13 @@ impl App for Page {
             ms => Decision::AnswerAfter(Duration::from_millis(ms as u64), answer),
         }
     }
-
-    fn retry(&self, (): &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
-        None
-    }
 }
 
 /// Three backends and a balancer over them.
 struct Site {
     balancer: Server<Router>,
     backends: Vec<Server<Page>>,
+    plan: ClusterPlan,
 }
 
 impl Site {
@@ -69,9 +65,11 @@ impl Site {
                 settings
             })
             .collect();
-        let cluster = Cluster::with_settings(&members, settings, 1, Instant::now());
+        let plan = ClusterPlan { settings, backends: members, ..ClusterPlan::default() };
+        let routes = RouterSettings::one("default", plan.clone());
+        let router = Router::with_settings(&routes, 1, Instant::now()).unwrap();
         let options = Options { backend_transform: None, ..variant.options() };
-        Site { balancer: Server::start(Router::new(cluster), options), backends }
+        Site { balancer: Server::start(router, options), backends, plan }
     }
 
     /// Makes requests one after the other. Returns how many of them each backend got, and how many failed.
@@ -158,7 +156,14 @@ fn a_backend_whose_checks_fail_gets_no_requests(variant: Variant) {
         initially_up: false,
         ..CheckSettings::default()
     };
-    let _checker = Checker::start(Arc::clone(&site.balancer.app), settings).unwrap();
+    let app = &site.balancer.app;
+    let _checker = Checker::start(Arc::clone(app)).unwrap();
+    // The checks begin, and end, with new settings of the router.
+    let apply = |checks| {
+        let plan = ClusterPlan { checks, ..site.plan.clone() };
+        app.apply(&RouterSettings::one("default", plan)).unwrap();
+    };
+    apply(Some(settings));
     eventually("all are up", || (0..3).all(|place| site.check_state(place) == CheckState::Up));
     site.backends[2].app.fails.store(true, SeqCst);
     eventually("the third is down", || site.check_state(2) == CheckState::Down);
@@ -167,6 +172,10 @@ fn a_backend_whose_checks_fail_gets_no_requests(variant: Variant) {
     site.backends[2].app.fails.store(false, SeqCst);
     eventually("the third is up", || site.check_state(2) == CheckState::Up);
     eventually("it gets requests", || site.ask(9).0[2] > 0);
+    site.backends[2].app.fails.store(true, SeqCst);
+    eventually("the third is down again", || site.check_state(2) == CheckState::Down);
+    apply(None);
+    eventually("nobody checks", || (0..3).all(|place| site.check_state(place) == CheckState::Unchecked));
 }
 
 fn a_key_goes_to_one_backend(variant: Variant) {

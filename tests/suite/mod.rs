@@ -13,6 +13,7 @@ mod pressure;
 mod proxy_protocol;
 mod queue;
 mod retry;
+mod routes;
 mod sticky;
 mod stopping;
 mod traffic;
