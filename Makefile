@@ -34,7 +34,7 @@ site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
 .PHONY: help run-thread run-async serve site test model simulate fuzz fuzz-seeds lint peers compare compare-selftest instructions \
-	churn chaos promises torture ci clean \
+	churn chaos promises replace-under-load torture dist install ci clean \
 	bench bench-smoke bench-full grade capacity bench-doctor bench-selftest bench-setup bench-build report report-check
 
 help: ## print this list
@@ -147,12 +147,43 @@ promises: ## check the promises of docs/balancing.md over sockets, about 5 minut
 	cargo build --release --quiet
 	@exec cargo run --release --quiet --example promises -- --neraca $(neraca)
 
+replace-under-load: ## replace the program ten times, and stop one of two replicas, under wrk -c 1000; exit 1 when a request fails
+	cargo build --release --quiet
+	@exec cargo run --release --quiet --example replace -- --neraca $(neraca) --seconds $(or $(SECONDS),30)
+
 torture: ## backends close connections at random and are killed in turn; exit 1 when a GET fails or a POST is sent twice (SECONDS=)
 	cargo build --release --quiet
 	@exec cargo run --release --quiet --example promises -- --neraca $(neraca) --seconds $(or $(SECONDS),60) torture
 
 ci: ## run what the continuous integration runs
 	.ci/run
+
+# What a package holds besides the program. `neraca man` and `neraca completions` write the generated files.
+PREFIX ?= /usr/local
+dist_name = neraca-$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)-$(shell uname -m)-linux
+dist = $(or $(CARGO_TARGET_DIR),target)/dist
+
+dist: ## build a tar file: program, manual pages, completions, units, manifests, dashboard
+	cargo build --release --quiet --locked
+	rm -rf $(dist)/$(dist_name)
+	mkdir -p $(dist)/$(dist_name)/completions
+	cp $(neraca) README.md CHANGELOG.md LICENSE $(dist)/$(dist_name)
+	cp -r docs packaging $(dist)/$(dist_name)
+	$(neraca) man $(dist)/$(dist_name)/man
+	for shell in bash zsh fish elvish powershell; do \
+		$(neraca) completions $$shell > $(dist)/$(dist_name)/completions/neraca.$$shell || exit 1; done
+	tar --sort=name --owner=0 --group=0 -C $(dist) -czf $(dist)/$(dist_name).tar.gz $(dist_name)
+	@echo $(dist)/$(dist_name).tar.gz
+
+install: dist ## install program, manual pages, completions and units (DESTDIR= PREFIX=/usr/local)
+	install -Dm755 $(neraca) $(DESTDIR)$(PREFIX)/bin/neraca
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(dist)/$(dist_name)/man/*.1
+	install -Dm644 $(dist)/$(dist_name)/completions/neraca.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/neraca
+	install -Dm644 $(dist)/$(dist_name)/completions/neraca.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_neraca
+	install -Dm644 $(dist)/$(dist_name)/completions/neraca.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/neraca.fish
+	install -Dm644 packaging/systemd/neraca.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/neraca.socket
+	sed 's,/usr/bin/neraca,$(PREFIX)/bin/neraca,' packaging/systemd/neraca.service > $(dist)/neraca.service
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(dist)/neraca.service
 
 clean: ## remove everything that was built and generated
 	cargo clean

@@ -18,20 +18,16 @@ const CONNECTIONS: usize = 100;
 /// Maximum time for a head, and without a byte of a body, on the admin listener. An idle connection has six times as long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The admin listener before its engine runs. It is bound early, so that a port in use ends the program at once.
+/// The admin listener before its engine runs. Its socket is bound early, so that a port in use ends the program at once.
 pub(crate) struct Bound {
     listeners: Listeners,
     settings: AdminSettings,
 }
 
 impl Bound {
-    /// Binds the address.
-    ///
-    /// # Errors
-    /// When the address is in use or not local.
-    pub(crate) fn new(settings: &AdminSettings) -> Result<Self, String> {
-        let listeners = engine::listen(&[settings.listen]).map_err(|error| error.to_string())?;
-        Ok(Bound { listeners, settings: settings.clone() })
+    /// The admin listener on its socket.
+    pub(crate) fn new((settings, listeners): (&AdminSettings, Listeners)) -> Self {
+        Bound { listeners, settings: settings.clone() }
     }
 
     /// Returns the time between the first signal to stop and the drain.
@@ -39,7 +35,7 @@ impl Bound {
         self.settings.drain_delay
     }
 
-    /// Starts the engine of the admin listener. It runs until the process ends. Returns its address. `engine` is the name
+    /// Starts the engine of the admin listener. It runs until the process ends. Returns its address and its engine. `engine` is the name
     /// of the balancer's engine, `ready` is false during a drain.
     ///
     /// # Errors
@@ -50,7 +46,7 @@ impl Bound {
         engine: &'static str,
         running: Arc<EngineHandle>,
         ready: Arc<AtomicBool>,
-    ) -> Result<SocketAddr, String> {
+    ) -> Result<(SocketAddr, EngineHandle), String> {
         let facts = Box::new(move || EngineFacts {
             engine: engine.to_owned(),
             listeners: running.listeners(),
@@ -60,8 +56,9 @@ impl Bound {
         let admin = Admin::new(router, facts, self.settings.token, Instant::now());
         let started = engine::start(Arc::new(admin), self.listeners, options());
         let cannot = |error: io::Error| format!("cannot start the admin listener: {error}");
-        let address = started.map_err(cannot)?.addresses().first().copied();
-        address.ok_or_else(|| "the admin listener has no address".to_owned())
+        let started = started.map_err(cannot)?;
+        let address = started.addresses().first().copied();
+        Ok((address.ok_or("the admin listener has no address")?, started))
     }
 }
 

@@ -1,39 +1,32 @@
-//! The process: signals, exit codes and output. [`neraca::config`] reads the arguments.
-use std::fs::{File, OpenOptions};
+//! The program: its commands and exit codes. [`neraca::config`] reads the arguments, `process` runs an engine.
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 use neraca::app::App;
 use neraca::config::{self, Backends, Balance, Common, Config, Serve, Simulate};
-use neraca::engine::{self, Checker, EngineHandle, Options};
-use neraca::router::Router;
+use neraca::engine::{Checker, Listeners, Options};
 use neraca::simulate::UnknownScenario;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::demo::Demo;
 use crate::experiments::{Experiment, Switches};
 use crate::faults::FaultFile;
+use crate::process::{Service, Sockets, say};
 
 mod admin_listener;
 mod demo;
 mod experiments;
 mod faults;
 mod logger;
+mod process;
 mod status;
 
 /// Time between two refreshes of the file server. So a changed file is served within a second.
 const REFRESH: Duration = Duration::from_millis(500);
-/// Time between two lines of counters.
-const STATS: Duration = Duration::from_secs(1);
 
 /// An error that ends the program.
 struct Failure {
@@ -65,6 +58,13 @@ fn run() -> Result<ExitCode, Failure> {
         Ok(Config::Serve(config)) => serve(&config),
         Ok(Config::Status(of)) => status::show(of).map_err(Failure::cannot_run),
         Ok(Config::Simulate(config)) => simulate(&config),
+        Ok(Config::Completions(shell)) => print(&config::completions(shell)).map(|()| ExitCode::SUCCESS),
+        Ok(Config::Man(directory)) => {
+            let cannot =
+                |error| format!("cannot write the manual pages to '{}': {error}", directory.display());
+            config::manual(&directory).map_err(|error| Failure::cannot_run(cannot(error)))?;
+            Ok(ExitCode::SUCCESS)
+        }
         // Help and version are errors of clap too, with exit code 0.
         Err(error) => {
             let _ = error.print();
@@ -74,9 +74,10 @@ fn run() -> Result<ExitCode, Failure> {
 }
 
 fn balance(config: &Balance) -> Result<ExitCode, Failure> {
-    let listeners = listen(&config.common)?;
-    let admin =
-        config.admin.as_ref().map(admin_listener::Bound::new).transpose().map_err(Failure::cannot_run)?;
+    let of_admin = config.admin.as_ref().map(|admin| admin.listen);
+    let Sockets { listeners, admin, predecessor } =
+        Sockets::open(&config.common, of_admin).map_err(Failure::cannot_run)?;
+    let admin = config.admin.as_ref().zip(admin).map(admin_listener::Bound::new);
     let options = config.options();
     let demo = match config.backends {
         Backends::At(_) => None,
@@ -94,18 +95,18 @@ fn balance(config: &Balance) -> Result<ExitCode, Failure> {
     let checks = config.checks.is_some().then(|| Checker::start(Arc::clone(&app))).transpose();
     let _checks = checks.map_err(|error| Failure::cannot_run(format!("cannot start the checks: {error}")))?;
     let engine = admin_listener::name(options.engine);
-    let service = Service::open(Arc::clone(&app), (switches, None), listeners, options, &config.common)?;
+    let service = start(Arc::clone(&app), (switches, None), listeners, options, &config.common)?;
     let service = match admin {
-        Some(bound) => service.with_admin(bound, app, engine)?,
+        Some(bound) => service.with_admin(bound, app, engine).map_err(Failure::cannot_run)?,
         None => service,
     };
     if demo.is_some() {
         for backend in &backends {
             say(&format!("backend http://{}", backend.address));
         }
-        say(&format!("try curl -i http://{}/", service.running.addresses()[0]));
+        say(&format!("try curl -i http://{}/", service.addresses()[0]));
     }
-    service.supervise()
+    Ok(service.supervise(predecessor))
 }
 
 /// Prints the table of a simulation, or the picks of one run. A broken promise is told on stderr.
@@ -141,7 +142,8 @@ fn print(text: &str) -> Result<(), Failure> {
 fn serve(config: &Serve) -> Result<ExitCode, Failure> {
     let files = config.files().map_err(|error| Failure::cannot_run(error.to_string()))?;
     let files = Arc::new(files);
-    let listeners = listen(&config.common)?;
+    let Sockets { listeners, predecessor, .. } =
+        Sockets::open(&config.common, None).map_err(Failure::cannot_run)?;
     let root = |wanted: bool| wanted.then(|| config.root.clone());
     let switches = Switches {
         access_log: config.common.access_log,
@@ -151,145 +153,33 @@ fn serve(config: &Serve) -> Result<ExitCode, Failure> {
     };
     let options = config.common.options();
     let faults = config.faults.clone().map(FaultFile::open);
-    let service = Service::open(Arc::clone(&files), (switches, faults), listeners, options, &config.common)?;
+    let service = start(Arc::clone(&files), (switches, faults), listeners, options, &config.common)?;
     thread::spawn(move || {
         loop {
             thread::sleep(REFRESH);
             files.refresh();
         }
     });
-    service.supervise()
+    Ok(service.supervise(predecessor))
 }
 
-fn listen(common: &Common) -> Result<engine::Listeners, Failure> {
-    engine::listen(&common.listen).map_err(|error| Failure::cannot_run(error.to_string()))
-}
-
-/// A running engine, its file of counters, and the events that end it.
-struct Service {
-    running: Arc<EngineHandle>,
-    stats: Option<File>,
-    events: Receiver<Event>,
-    /// False after the first signal.
-    ready: Arc<AtomicBool>,
-    /// Time between the first signal and the drain.
-    drain_delay: Duration,
-}
-
-enum Event {
-    /// SIGTERM or SIGINT.
-    Signal(i32),
-    /// The engine has stopped.
-    Ended,
-}
-
-impl Service {
-    /// Starts the engine. If a switch is on or there are faults, wraps the app in an [`Experiment`].
-    fn open<A: App>(
-        app: Arc<A>,
-        (switches, faults): (Switches, Option<FaultFile>),
-        listeners: engine::Listeners,
-        options: Options,
-        common: &Common,
-    ) -> Result<Self, Failure> {
-        let stats = common.stats.as_deref().map(open_stats).transpose()?;
-        match switches.are_off() && faults.is_none() {
-            true => Self::start(app, listeners, options, stats),
-            false => Self::start(Arc::new(Experiment::new(app, switches, faults)), listeners, options, stats),
+/// Starts the engine. If a switch is on or there are faults, wraps the app in an [`Experiment`].
+fn start<A: App>(
+    app: Arc<A>,
+    (switches, faults): (Switches, Option<FaultFile>),
+    listeners: Listeners,
+    options: Options,
+    common: &Common,
+) -> Result<Service, Failure> {
+    let stats = common.stats.as_deref();
+    let service = match switches.are_off() && faults.is_none() {
+        true => Service::start(app, listeners, options, stats),
+        false => {
+            let app = Experiment::new(app, switches, faults);
+            Service::start(Arc::new(app), listeners, options, stats)
         }
-    }
-
-    /// Starts the engine. Signals are handled before the line "listening on" is printed.
-    fn start<A: App>(
-        app: Arc<A>,
-        listeners: engine::Listeners,
-        options: Options,
-        stats: Option<File>,
-    ) -> Result<Self, Failure> {
-        let cannot = |error: io::Error| Failure::cannot_run(format!("cannot start the engine: {error}"));
-        let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(cannot)?;
-        let running = engine::start(app, listeners, options).map_err(cannot)?;
-        let running = Arc::new(running);
-        let (sender, events) = mpsc::channel();
-        let ended = sender.clone();
-        thread::spawn(move || signals.forever().try_for_each(|signal| sender.send(Event::Signal(signal))));
-        let waited_for = Arc::clone(&running);
-        thread::spawn(move || {
-            waited_for.wait();
-            ended.send(Event::Ended)
-        });
-        let lines: Vec<_> = running.addresses().iter().map(|a| format!("listening on http://{a}")).collect();
-        say(&lines.join("\n"));
-        let ready = Arc::new(AtomicBool::new(true));
-        Ok(Service { running, stats, events, ready, drain_delay: Duration::ZERO })
-    }
-
-    /// Starts the admin listener.
-    fn with_admin(
-        self,
-        bound: admin_listener::Bound,
-        app: Arc<Router>,
-        engine: &'static str,
-    ) -> Result<Self, Failure> {
-        let drain_delay = bound.drain_delay();
-        let (running, ready) = (Arc::clone(&self.running), Arc::clone(&self.ready));
-        let address = bound.start(app, engine, running, ready).map_err(Failure::cannot_run)?;
-        say(&format!("admin on http://{address}/status"));
-        Ok(Service { drain_delay, ..self })
-    }
-
-    /// Waits for the end. The first signal starts the drain, the second signal ends the process at once.
-    fn supervise(mut self) -> Result<ExitCode, Failure> {
-        let mut stop_at: Option<Instant> = None;
-        let mut next_stats = Instant::now() + STATS;
-        let code = loop {
-            let next = stop_at.map_or(next_stats, |stop_at| stop_at.min(next_stats));
-            match self.events.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(Event::Signal(signal)) if !self.ready.load(Relaxed) => {
-                    break ExitCode::from(128 + signal as u8);
-                }
-                Ok(Event::Signal(_)) => {
-                    self.ready.store(false, Relaxed);
-                    stop_at = Some(Instant::now() + self.drain_delay);
-                }
-                Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => break ExitCode::SUCCESS,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            let now = Instant::now();
-            if stop_at.is_some_and(|stop_at| now >= stop_at) {
-                stop_at = None;
-                self.running.stop();
-            }
-            if now >= next_stats {
-                next_stats += STATS;
-                self.write_stats();
-            }
-        };
-        self.write_stats();
-        Ok(code)
-    }
-
-    fn write_stats(&mut self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let counters = self.running.stats().to_json();
-        let row = format!("{{\"unix_ms\":{},{}\n", now.as_millis(), counters.trim_start_matches('{'));
-        if let Some(file) = &mut self.stats
-            && let Err(error) = file.write_all(row.as_bytes())
-        {
-            log::warn!("cannot write the counters: {error}");
-        }
-    }
-}
-
-fn open_stats(path: &Path) -> Result<File, Failure> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    file.map_err(|error| Failure::cannot_run(format!("cannot write to '{}': {error}", path.display())))
-}
-
-/// Prints one or more lines. Ignores a failed write, because a closed stdout must not stop the service.
-fn say(line: &str) {
-    let mut stdout = io::stdout();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    };
+    service.map_err(Failure::cannot_run)
 }
 
 /// Raises the soft limit of open files to the hard limit, and returns the new limit.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use ipnet::IpNet;
 
 use super::error::ConfigError;
@@ -76,6 +77,18 @@ pub(super) enum Command {
     /// Compare the policies over a simulated cluster.
     #[command(after_help = simulate_help())]
     Simulate(SimulateArguments),
+    /// Print the completions of a shell.
+    #[command(hide = true)]
+    Completions {
+        /// Shell that completes.
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory.
+    #[command(hide = true)]
+    Man {
+        /// Directory for the pages.
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -190,9 +203,9 @@ pub(super) struct SimulateArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct CommonArguments {
-    /// Address to accept clients on; repeat it for each address; port 0 means a free port.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = HostPort::from_str,
-          display_order = FIRST)]
+    /// Address to accept clients on; repeat it for each address; port 0 means a free port [default: the sockets that
+    /// systemd passes, else 127.0.0.1:8080].
+    #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::from_str, display_order = FIRST)]
     pub(super) listen: Vec<HostPort>,
     /// File to append counters to, as one JSON object per line, every second and at the end.
     #[arg(long, value_name = "FILE", display_order = LAST)]
@@ -450,6 +463,8 @@ impl Command {
             Command::Serve(_) => "serve",
             Command::Status(_) => "status",
             Command::Simulate(_) => "simulate",
+            Command::Completions { .. } => "completions",
+            Command::Man { .. } => "man",
         }
     }
 }
@@ -469,6 +484,11 @@ fn simulate_help() -> String {
 
 fn ms(duration: Duration) -> u64 {
     duration.as_millis() as u64
+}
+
+/// The command line as clap describes it.
+pub(super) fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses a command line and checks the form of each value.

@@ -1,9 +1,10 @@
 //! Step 2: the settings as plain data. This module makes every check except the check of a value's form.
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap_complete::Shell;
 use ipnet::IpNet;
 
 use super::check::{resolve, within};
@@ -26,6 +27,8 @@ use crate::http::buffer::BUFFER_BYTES;
 use crate::http::head::HeadLimits;
 use crate::simulate::Simulation;
 
+/// Without --listen and inherited sockets: an address that only this machine can reach.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const WORKERS: RangeInclusive<u64> = 1..=1024;
 const BATCH: RangeInclusive<u64> = 1..=1024;
 const TIMEOUT_MS: RangeInclusive<u64> = 1..=86_400_000;
@@ -61,6 +64,10 @@ pub enum Config {
     Status(StatusOf),
     /// Simulate a cluster.
     Simulate(Simulate),
+    /// Print the completions of a shell.
+    Completions(Shell),
+    /// Write the manual pages into this directory.
+    Man(PathBuf),
 }
 
 /// A simulation: `neraca simulate`.
@@ -130,6 +137,8 @@ pub struct Serve {
 pub struct Common {
     /// The addresses to listen on; port 0 is a free port.
     pub listen: Vec<SocketAddr>,
+    /// False when `listen` is the default. Then inherited sockets take its place.
+    pub listen_is_given: bool,
     /// The engine, with its pool or its reactor.
     pub engine: Engine,
     /// Number of worker threads; at least 1.
@@ -156,6 +165,8 @@ impl Config {
             Command::Serve(written) => Serve::new(written, descriptors).map(Config::Serve),
             Command::Status(written) => StatusOf::new(&written).map(Config::Status),
             Command::Simulate(written) => Simulate::new(written).map(Config::Simulate),
+            Command::Completions { shell } => Ok(Config::Completions(shell)),
+            Command::Man { directory } => Ok(Config::Man(directory)),
         }
     }
 }
@@ -250,7 +261,11 @@ impl Common {
             .map(|n| within("--experiment-receive-bytes <BYTES>", n, RECEIVE_BYTES))
             .transpose()?;
         Ok(Common {
-            listen: resolve_all("--listen <HOST:PORT>", &written.listen)?,
+            listen_is_given: !written.listen.is_empty(),
+            listen: match written.listen.as_slice() {
+                [] => vec![DEFAULT_LISTEN],
+                given => resolve_all("--listen <HOST:PORT>", given)?,
+            },
             engine,
             workers,
             limits: limits(&written.limits, backend_limits)?,

@@ -16,7 +16,7 @@
 //!         assert_eq!(balance.backends, Backends::At(vec![neraca::cluster::BackendSettings::from(address)]));
 //!         assert_eq!(balance.common.engine_limits.connections, 768);
 //!     }
-//!     Config::Serve(_) | Config::Status(_) | Config::Simulate(_) => unreachable!(),
+//!     other => unreachable!("{other:?}"),
 //! }
 //!
 //! let error = config::read(["neraca", "balance", "--demo", "--polcy"].map(Into::into), 1024).unwrap_err();
@@ -25,6 +25,7 @@
 mod check;
 mod cli;
 mod error;
+mod generate;
 mod meant;
 mod operate;
 mod run;
@@ -33,6 +34,7 @@ mod value;
 use std::ffi::OsString;
 
 pub use error::ConfigError;
+pub use generate::{completions, manual};
 pub use meant::{Backends, Balance, Common, Config, Serve, Simulate};
 pub use operate::{AdminSettings, StatusOf};
 
@@ -92,6 +94,7 @@ mod tests {
         assert_eq!(config.concurrency, ConcurrencyLimit::WhenSaturated(64));
         let common = config.common;
         assert_eq!(common.listen, ["127.0.0.1:8080".parse().unwrap()]);
+        assert!(!common.listen_is_given && balance("--demo --listen 127.0.0.1:8080").common.listen_is_given);
         assert_eq!(common.engine, Engine::Async(ReactorKind::Edge));
         assert_eq!(common.engine_limits.connections, 750);
         assert_eq!(common.engine_limits.drain, EngineLimits::default().drain);

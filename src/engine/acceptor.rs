@@ -73,7 +73,8 @@ impl Acceptor {
             return;
         }
         if shared.is_stopping() {
-            self.listeners.clear();
+            let listeners = std::mem::take(&mut self.listeners);
+            listeners.into_iter().for_each(|listener| self.close(listener));
             self.stopped = true;
             shared.stop_accepting();
             return;
@@ -104,9 +105,23 @@ impl Acceptor {
                 let _ = done.send(());
             }
             Command::Remove(id, done) => {
-                self.listeners.retain(|listener| listener.id() != id);
+                let removed = self.listeners.iter().position(|listener| listener.id() == id);
+                if let Some(at) = removed {
+                    let listener = self.listeners.remove(at);
+                    self.close(listener);
+                }
                 let _ = done.send(());
             }
+        }
+    }
+
+    /// Closes our descriptor of a listener. The poller must forget the socket before, because the socket stays open while
+    /// another process has it, and its clients would wake this process.
+    fn close(&self, listener: Bound) {
+        if let Some(registry) = &self.registry
+            && let Err(error) = listener.unwatch(registry)
+        {
+            log::warn!("the poller cannot forget {}: {error}", listener.address());
         }
     }
 

@@ -306,8 +306,7 @@ impl<T: Transport> Connection<T> {
 
     /// Waits for a request, or closes the connection. During a drain, a new connection may still send one request.
     fn wait_for_request<A>(&mut self, shared: &Shared<A>, now: Instant) -> Turn {
-        let drains = shared.is_stopping() || (shared.is_draining() && !self.is_new);
-        if std::mem::take(&mut self.leaves) || drains || now >= self.idle_until {
+        if std::mem::take(&mut self.leaves) || shared.closes_idle(self.is_new) || now >= self.idle_until {
             return self.close_within_linger(CloseReason::TimedOut, now);
         }
         Turn::Waits(self.client.waits_for(Side::Client, Interest::READ_CLIENT), self.idle_until)

@@ -1,8 +1,8 @@
 //! Starting an engine, and the handle of a running engine.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -22,16 +22,31 @@ pub(super) type Wait = Box<dyn FnOnce() + Send>;
 /// The app's data is replaced through the app itself, for example with [`Cluster::replace`](crate::Cluster::replace). Each
 /// worker sees the new data at its next wake-up ([`App::refresh`]).
 pub struct EngineHandle {
-    listeners: Mutex<Vec<(ListenerId, SocketAddr)>>,
+    listeners: Mutex<Vec<Known>>,
     control: Box<dyn Control>,
     wait: Mutex<Option<Wait>>,
+}
+
+/// A listener as the handle knows it. The engine alone keeps the socket open.
+struct Known {
+    id: ListenerId,
+    address: SocketAddr,
+    socket: Weak<TcpListener>,
+}
+
+impl Known {
+    fn new(bound: &Bound) -> Self {
+        Known { id: bound.id(), address: bound.address(), socket: Arc::downgrade(bound.socket()) }
+    }
 }
 
 /// The functions of [`Shared`] that do not depend on the app's type.
 trait Control: Send + Sync {
     fn command(&self, command: Command) -> bool;
     fn set_draining(&self, on: bool);
+    fn hand_over(&self);
     fn stop(&self);
+    fn turns(&self) -> Vec<u64>;
     fn snapshots(&self) -> Vec<Snapshot>;
 }
 
@@ -44,8 +59,20 @@ impl<A: App> Control for Arc<Shared<A>> {
         Shared::set_draining(self, on);
     }
 
+    fn hand_over(&self) {
+        Shared::hand_over(self);
+    }
+
     fn stop(&self) {
         Shared::stop(self);
+    }
+
+    fn turns(&self) -> Vec<u64> {
+        let of_workers: Vec<_> = self.snapshots().iter().map(|worker| worker.wakeups).collect();
+        match self.options.engine {
+            Engine::Thread(_) => vec![of_workers.iter().sum()],
+            Engine::Async(_) => of_workers,
+        }
     }
 
     fn snapshots(&self) -> Vec<Snapshot> {
@@ -56,12 +83,22 @@ impl<A: App> Control for Arc<Shared<A>> {
 impl EngineHandle {
     /// The addresses of the listeners. The listeners of the start come first, in their order.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.lock().iter().map(|(_, address)| *address).collect()
+        self.listeners.lock().iter().map(|known| known.address).collect()
     }
 
     /// The identities and addresses of the listeners.
     pub fn listeners(&self) -> Vec<(ListenerId, SocketAddr)> {
-        self.listeners.lock().clone()
+        self.listeners.lock().iter().map(|known| (known.id, known.address)).collect()
+    }
+
+    /// Other descriptors of the sockets of the listeners, in the order of [`EngineHandle::listeners`], for a process that
+    /// takes over. A listener that the engine has closed is left out.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn sockets(&self) -> io::Result<Vec<TcpListener>> {
+        let listeners = self.listeners.lock();
+        listeners.iter().filter_map(|known| known.socket.upgrade()).map(|socket| socket.try_clone()).collect()
     }
 
     /// Adds a listener while the engine runs, and waits until it accepts clients. `transform` makes the transforms of its
@@ -77,7 +114,8 @@ impl EngineHandle {
         transform: Option<TransformFactory>,
     ) -> io::Result<ListenerId> {
         let bound = Bound::bind(address, settings, transform)?;
-        let entry = (bound.id(), bound.address());
+        let known = Known::new(&bound);
+        let id = known.id;
         let mut listeners = self.listeners.lock();
         let (done, is_done) = crossbeam_channel::bounded(1);
         // An engine that stops refuses or drops the command.
@@ -86,8 +124,8 @@ impl EngineHandle {
         added
             .unwrap_or_else(|| Err(stopping()))
             .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
-        listeners.push(entry);
-        Ok(entry.0)
+        listeners.push(known);
+        Ok(id)
     }
 
     /// Gives a listener new settings. Connections that the listener accepts from now on get them; open connections keep
@@ -98,7 +136,7 @@ impl EngineHandle {
         settings: ListenerSettings,
         transform: Option<TransformFactory>,
     ) -> bool {
-        if !self.listeners.lock().iter().any(|(known, _)| *known == id) {
+        if !self.listeners.lock().iter().any(|known| known.id == id) {
             return false;
         }
         let (done, is_done) = crossbeam_channel::bounded(1);
@@ -113,7 +151,7 @@ impl EngineHandle {
     /// listener.
     pub fn remove_listener(&self, id: ListenerId) -> bool {
         let mut listeners = self.listeners.lock();
-        let Some(at) = listeners.iter().position(|(known, _)| *known == id) else { return false };
+        let Some(at) = listeners.iter().position(|known| known.id == id) else { return false };
         listeners.remove(at);
         drop(listeners);
         let (done, is_done) = crossbeam_channel::bounded(1);
@@ -136,7 +174,14 @@ impl EngineHandle {
         self.control.set_draining(false);
     }
 
-    /// Stops accepting. Running requests are answered with `Connection: close`, within the drain limit.
+    /// Stops accepting, because another process accepts from the same sockets. Each connection is closed after its next
+    /// response, which says `Connection: close`. So an idle connection may still have one request. What is open at the drain
+    /// limit is closed.
+    pub fn hand_over(&self) {
+        self.control.hand_over();
+    }
+
+    /// Stops accepting. Idle connections are closed. Running requests are answered with `Connection: close`, within the drain limit.
     pub fn stop(&self) {
         self.control.stop();
     }
@@ -146,6 +191,12 @@ impl EngineHandle {
         if let Some(wait) = self.wait.lock().take() {
             wait();
         }
+    }
+
+    /// The number of turns of each event loop since the start. While the thread of an event loop works, the loop turns at
+    /// least every 200 ms, also without clients. The thread engine has one event loop, the async engine one per worker.
+    pub fn turns(&self) -> Vec<u64> {
+        self.control.turns()
     }
 
     /// The counters of each worker since the start.
@@ -165,7 +216,7 @@ impl EngineHandle {
 /// When the system cannot create a poller or a thread.
 pub fn start<A: App>(app: Arc<A>, listeners: Listeners, options: Options) -> io::Result<EngineHandle> {
     let bound = listeners.with_options(&options)?;
-    let known = bound.iter().map(|listener| (listener.id(), listener.address())).collect();
+    let known = bound.iter().map(Known::new).collect();
     let shared = Arc::new(Shared::new(app, options));
     let wait = match shared.options.engine {
         Engine::Thread(pool) => thread::start(&shared, pool, bound)?,

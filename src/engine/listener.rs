@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SocketFlags;
-use socket2::{Domain, Type};
+use socket2::{Domain, SockRef, Type};
 
 use super::options::Options;
 use super::transport::{Socket, TransformFactory};
@@ -120,12 +120,12 @@ impl Arrival {
 /// A listener with its socket.
 #[derive(Debug)]
 pub(super) struct Bound {
-    socket: TcpListener,
+    socket: Arc<TcpListener>,
     listener: Arc<Listener>,
 }
 
 /// Bound listeners, not yet used by an engine.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listeners(Vec<TcpListener>);
 
 /// Binds each address.
@@ -133,10 +133,32 @@ pub struct Listeners(Vec<TcpListener>);
 /// # Errors
 /// When an address is in use or not local. The message contains the address.
 pub fn listen(addresses: &[SocketAddr]) -> io::Result<Listeners> {
-    addresses.iter().map(|address| bind(*address)).collect::<io::Result<_>>().map(Listeners)
+    let mut listeners = Listeners::default();
+    addresses.iter().try_for_each(|address| listeners.bind(*address))?;
+    Ok(listeners)
 }
 
 impl Listeners {
+    /// Binds an address and adds the listener.
+    ///
+    /// # Errors
+    /// When the address is in use or not local. The message contains the address.
+    pub fn bind(&mut self, address: SocketAddr) -> io::Result<()> {
+        self.0.push(bind(address)?);
+        Ok(())
+    }
+
+    /// Adds a socket that listens already, such as one from another process. The length of its accept queue stays.
+    ///
+    /// # Errors
+    /// When the kernel refuses to change the options of the socket.
+    pub fn adopt(&mut self, socket: TcpListener) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
+        self.0.push(socket);
+        Ok(())
+    }
+
     /// The addresses of the listeners, with the ports that the kernel chose.
     ///
     /// # Errors
@@ -174,7 +196,7 @@ impl Bound {
         transform: Option<TransformFactory>,
     ) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        Ok(Bound { socket, listener: Listener::new(address, settings, transform) })
+        Ok(Bound { socket: Arc::new(socket), listener: Listener::new(address, settings, transform) })
     }
 
     pub(super) fn id(&self) -> ListenerId {
@@ -192,7 +214,7 @@ impl Bound {
         self.listener = Arc::new(Listener { id, address, settings, transform });
     }
 
-    pub(super) fn socket(&self) -> &TcpListener {
+    pub(super) fn socket(&self) -> &Arc<TcpListener> {
         &self.socket
     }
 
@@ -201,10 +223,15 @@ impl Bound {
         registry.register(&mut SourceFd(&self.socket.as_raw_fd()), LISTENERS, Interest::READABLE)
     }
 
+    /// Ends [`Bound::watch`].
+    pub(super) fn unwatch(&self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(&mut SourceFd(&self.socket.as_raw_fd()))
+    }
+
     /// Accepts the next client. One system call also makes the socket non-blocking.
     pub(super) fn accept(&self) -> io::Result<Arrival> {
         let (socket, address): (OwnedFd, _) =
-            rustix::net::acceptfrom_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+            rustix::net::acceptfrom_with(&*self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
         let address = address.and_then(|any| SocketAddr::try_from(any).ok());
         let stream = TcpStream::from(socket);
         let address = match address {
@@ -220,7 +247,7 @@ impl Bound {
 
     /// True when a client waits to be accepted.
     pub(super) fn has_waiting(&self) -> bool {
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        let mut fds = [PollFd::new(&*self.socket, PollFlags::IN)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0)
     }

@@ -19,8 +19,10 @@ use crate::app::{ListenerId, ListenerSettings};
 const SERVING: u8 = 0;
 /// Clients are accepted, and every connection is closed after its response.
 const DRAINING: u8 = 1;
-/// No client is accepted, and every connection is closed after its response.
-const STOPPING: u8 = 2;
+/// Another process accepts the clients. Every connection is closed after its next response.
+const HANDED_OVER: u8 = 2;
+/// No client is accepted. Idle connections are closed, and every other connection is closed after its response.
+const STOPPING: u8 = 3;
 
 /// A command of the engine's handle for the event loop that accepts clients.
 #[derive(Debug)]
@@ -146,12 +148,29 @@ impl<A> Shared<A> {
         self.ring_all();
     }
 
+    /// Stops accepting, because another process accepts from the same sockets. Does nothing when the engine is stopping.
+    pub fn hand_over(&self) {
+        self.phase.fetch_max(HANDED_OVER, Ordering::SeqCst);
+        self.ring_all();
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         self.phase.load(Ordering::Relaxed) >= DRAINING
     }
 
+    /// True when this process accepts no client any more, and the drain limit applies.
     pub(super) fn is_stopping(&self) -> bool {
-        self.phase.load(Ordering::Relaxed) == STOPPING
+        self.phase.load(Ordering::Relaxed) >= HANDED_OVER
+    }
+
+    /// True when an idle connection must close. `is_new` says that it has not had a request yet. After a hand-over an idle
+    /// connection stays: its next request may be on its way, and a closed connection would lose this request.
+    pub(super) fn closes_idle(&self, is_new: bool) -> bool {
+        match self.phase.load(Ordering::Relaxed) {
+            SERVING | HANDED_OVER => false,
+            DRAINING => !is_new,
+            _ => true,
+        }
     }
 
     /// Makes every connection end at its next run.
@@ -263,6 +282,27 @@ mod tests {
         shared.stop();
         shared.set_draining(false);
         assert_eq!(phase(), (true, true));
+    }
+
+    #[test]
+    fn idle_connections_close_by_phase() {
+        let shared = || Shared::new(Arc::new(()), Options::default());
+        // name, steps, whether a new connection and another one close
+        type Case = (&'static str, &'static [fn(&Shared<()>)], [bool; 2]);
+        let steps: [Case; 6] = [
+            ("serving", &[], [false, false]),
+            ("draining", &[|s| s.set_draining(true)], [false, true]),
+            ("handed over", &[Shared::hand_over], [false, false]),
+            ("handed over in a drain", &[|s| s.set_draining(true), Shared::hand_over], [false, false]),
+            ("stopped", &[Shared::hand_over, Shared::stop], [true, true]),
+            ("handed over after a stop", &[Shared::stop, Shared::hand_over], [true, true]),
+        ];
+        for (name, steps, expected) in steps {
+            let shared = shared();
+            steps.iter().for_each(|step| step(&shared));
+            assert_eq!([true, false].map(|is_new| shared.closes_idle(is_new)), expected, "{name}");
+            assert_eq!(shared.is_stopping(), name.contains("handed") || name == "stopped", "{name}");
+        }
     }
 
     #[test]

@@ -57,7 +57,9 @@ impl Exchange {
         }
         self.served += 1;
         self.tell(RequestEnd::Complete, cx.app, cx.view, cx.client, cx.now.instant);
-        if self.state.client_keeps && !cx.draining {
+        // Also when a drain has begun since the head of the response: the client expects an open connection and may have sent
+        // its next request. The engine closes an idle connection when the drain demands it.
+        if self.state.client_keeps {
             self.next_request(cx.limits(), cx.now.instant);
             return (self.request.unread().is_empty() && !self.client_ended).then_some(Step::Idle);
         }
@@ -99,6 +101,20 @@ mod tests {
             assert_eq!(rig.step(), Step::Idle);
         }
         assert_eq!(rig.exchange.take_served(), 2);
+    }
+
+    #[test]
+    fn a_response_that_keeps_the_connection_does_so_also_when_a_drain_begins_meanwhile() {
+        let mut rig = Rig::new(0);
+        for draining in [false, true] {
+            rig.read(Side::Client, GET);
+            assert_eq!(rig.step(), Step::Transfer(Interest::WRITE_CLIENT));
+            let closes = rig.sent(Side::Client).contains("\r\nConnection: close\r\n");
+            assert_eq!(closes, draining);
+            rig.draining = true;
+            let end = if closes { Step::Close(CloseReason::Done) } else { Step::Idle };
+            assert_eq!(rig.step(), end, "{draining}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct Context<'a, A: App> {
     pub buffers: &'a mut BufferPool,
     /// The time of this wake-up.
     pub now: Moment,
-    /// True during a drain or a stop of the engine. Then no connection is kept.
+    /// True during a drain or a stop of the engine. Then each response says that the connection is closed behind it.
     pub draining: bool,
     /// Makes a waker that runs the connection again. Called only when the request must wait in a queue.
     pub waker: &'a dyn Fn() -> Waker,

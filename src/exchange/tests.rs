@@ -24,6 +24,8 @@ pub(super) struct Rig {
     buffers: BufferPool,
     now: Moment,
     wakes: Arc<Wakes>,
+    /// True during a drain of the engine.
+    pub(super) draining: bool,
 }
 
 /// Counts how often its waker was called.
@@ -56,6 +58,7 @@ impl Rig {
             buffers: BufferPool::new(4, 64 * 1024),
             now: Moment { instant: start, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 },
             wakes: Arc::default(),
+            draining: false,
         }
     }
 
@@ -93,7 +96,7 @@ impl Rig {
             client: &Client::new(([192, 0, 2, 1], 5000).into(), ListenerId::unused(), &self.settings),
             buffers: &mut self.buffers,
             now: self.now,
-            draining: false,
+            draining: self.draining,
             waker: &|| Waker::from(Arc::clone(&self.wakes)),
         })
     }

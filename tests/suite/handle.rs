@@ -1,6 +1,7 @@
 //! What the handle of a running engine changes: listeners, a drain, and the counters of each worker.
 
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, ListenerSettings, Moment};
 use neraca::engine::{Engine, Options, ReactorKind, Snapshot};
@@ -15,7 +16,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 fn ok(_: &str) -> Option<crate::harness::scripted::Reply> {
-    Some((std::time::Duration::ZERO, OK.as_bytes()))
+    Some((Duration::ZERO, OK.as_bytes()))
 }
 
 /// Answers with what it knows of the client: the listener, our own address, and the limit of the listener.
@@ -169,6 +170,49 @@ fn a_drain_closes_connections_after_a_response_and_ends(variant: Variant) {
     }
 }
 
+/// An idle connection may still have one request, because the request may be on its way.
+fn after_a_hand_over_each_connection_may_have_one_more_request(variant: Variant) {
+    let server = balancer(variant.options(), &[automatic(variant, ok)]);
+    let (mut kept, mut new) = (server.client(), server.client());
+    kept.send(GET);
+    kept.message();
+    eventually("both are accepted", || server.stats().accepted == 2);
+    let sockets = server.sockets().unwrap();
+    server.hand_over();
+    eventually("the engine has closed its listeners", || server.sockets().unwrap().is_empty());
+    // The socket stays open, and another process may accept its clients.
+    let newcomer = TcpStream::connect(server.address()).unwrap();
+    let (_, from) = sockets[0].accept().unwrap();
+    assert_eq!(from, newcomer.local_addr().unwrap());
+    for client in [&mut kept, &mut new] {
+        client.send(GET);
+        assert_eq!(client.message().field("Connection"), Some("close"));
+        client.ends();
+    }
+    server.wait();
+    assert_eq!(server.stats().accepted, 2);
+}
+
+fn after_a_hand_over_idle_connections_are_closed_at_the_drain_limit(variant: Variant) {
+    let mut options = variant.options();
+    options.engine_limits.drain = Duration::from_millis(300);
+    let server = balancer(options, &[automatic(variant, ok)]);
+    let mut idle = server.client();
+    idle.send(GET);
+    idle.message();
+    let start = Instant::now();
+    server.hand_over();
+    idle.ends();
+    server.wait();
+    assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+}
+
+fn each_event_loop_turns_without_clients(variant: Variant) {
+    let server = balancer(variant.options(), &[automatic(variant, ok)]);
+    let before = server.turns();
+    eventually("each turns", || server.turns().iter().zip(&before).all(|(now, before)| now > before));
+}
+
 fn each_worker_has_counters_of_its_own(variant: Variant) {
     let server = balancer(variant.options(), &[automatic(variant, ok)]);
     for _ in 0..20 {
@@ -205,6 +249,9 @@ each_variant! {
     a_removed_listener_is_closed_and_its_connections_go_on
     a_listener_that_cannot_be_added_is_refused
     a_drain_closes_connections_after_a_response_and_ends
+    after_a_hand_over_each_connection_may_have_one_more_request
+    after_a_hand_over_idle_connections_are_closed_at_the_drain_limit
+    each_event_loop_turns_without_clients
     each_worker_has_counters_of_its_own
     more_than_one_worker_serves_when_all_must_be_awake
 }

@@ -144,6 +144,7 @@ async fn serve<A: App>(
     let mut sweep = Timer::interval(SWEEP);
     loop {
         core.worker.borrow_mut().wake_up(&*core.shared.app);
+        core.counters().wakeups.add(1);
         // The sockets of removed listeners must be closed when their removal is reported.
         if core.shared.has_commands() || core.shared.is_stopping() {
             watched.0.clear();

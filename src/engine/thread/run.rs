@@ -42,6 +42,7 @@ impl<A: App> ThreadEngine<A> {
             match turn {
                 Turn::Waits(interest, _) if textbook::holds(self.pool, connection) => {
                     textbook::hold(connection, interest);
+                    self.shared.counters(index).wakeups.add(1);
                     worker.wake_up(&*self.shared.app);
                 }
                 turn => return turn,
