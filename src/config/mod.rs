@@ -25,6 +25,7 @@
 mod check;
 mod cli;
 mod error;
+mod file;
 mod meant;
 mod operate;
 mod run;
