@@ -1,6 +1,7 @@
 //! The process: signals, exit codes and output. [`neraca::config`] reads the arguments.
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::ProgressBar;
-use neraca::app::App;
-use neraca::config::{self, Backends, Balance, Common, Config, Serve, Simulate};
+use neraca::app::{App, ListenerSettings};
+use neraca::config::{self, Backends, Balance, Balancer, Common, Config, Refusal, Serve, Simulate};
 use neraca::engine::{self, Checker, EngineHandle, Options};
 use neraca::router::Router;
 use neraca::simulate::UnknownScenario;
@@ -60,51 +61,83 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode, Failure> {
     logger::install().map_err(|message| Failure { code: 2, message })?;
-    match config::read(std::env::args_os(), raise_descriptor_limit()) {
-        Ok(Config::Balance(config)) => balance(&config),
+    let descriptors = raise_descriptor_limit();
+    match config::read(std::env::args_os(), descriptors) {
+        Ok(Config::Balance(config)) => balance(config),
+        Ok(Config::File(balancer, warnings)) => {
+            let _ = warnings.print();
+            run_balancer(&balancer, |_| ())
+        }
+        Ok(Config::Check(path)) => check(path.as_deref(), descriptors),
         Ok(Config::Serve(config)) => serve(&config),
         Ok(Config::Status(of)) => status::show(of).map_err(Failure::cannot_run),
         Ok(Config::Simulate(config)) => simulate(&config),
-        // Help and version are errors of clap too, with exit code 0.
-        Err(error) => {
-            let _ = error.print();
-            Ok(ExitCode::from(error.exit_code() as u8))
-        }
+        // Help and version are refusals too, with exit code 0.
+        Err(refusal) => Ok(refused(&refusal)),
     }
 }
 
-fn balance(config: &Balance) -> Result<ExitCode, Failure> {
-    let listeners = listen(&config.common)?;
+/// Runs a balancer that the command line describes.
+fn balance(config: Balance) -> Result<ExitCode, Failure> {
+    if let Backends::At(backends) = &config.backends {
+        let backends = backends.clone();
+        return run_balancer(&config.balancer(&backends), |_| ());
+    }
+    let options = config.common.options();
+    let demo = Demo::start(&options)
+        .map_err(|error| Failure::cannot_run(format!("cannot start the backends of the demo: {error}")))?;
+    let backends = demo.addresses();
+    run_balancer(&config.balancer(&backends), |address| {
+        for backend in &backends {
+            say(&format!("backend http://{backend}"));
+        }
+        say(&format!("try curl -i http://{address}/"));
+    })
+}
+
+/// Runs a balancer. Calls `started` with its first address.
+fn run_balancer(balancer: &Balancer, started: impl FnOnce(SocketAddr)) -> Result<ExitCode, Failure> {
+    let router = balancer.router().map_err(|error| Failure::cannot_run(error.to_string()))?;
+    let listeners = listen(balancer.first_addresses())?;
     let admin =
-        config.admin.as_ref().map(admin_listener::Bound::new).transpose().map_err(Failure::cannot_run)?;
-    let options = config.options();
-    let demo = match config.backends {
-        Backends::At(_) => None,
-        Backends::Demo => Some(Demo::start(&options).map_err(|error| {
-            Failure::cannot_run(format!("cannot start the backends of the demo: {error}"))
-        })?),
-    };
-    let backends = match (&config.backends, &demo) {
-        (Backends::At(backends), _) => backends.clone(),
-        (Backends::Demo, demo) => demo.iter().flat_map(Demo::addresses).map(Into::into).collect(),
-    };
-    let app = Arc::new(config.router(&backends));
-    let switches = Switches { access_log: config.common.access_log, ..Switches::default() };
-    let checks = config.checks.clone().map(|checks| Checker::start(Arc::clone(&app), checks)).transpose();
+        balancer.admin.as_ref().map(admin_listener::Bound::new).transpose().map_err(Failure::cannot_run)?;
+    let options = balancer.options();
+    let app = Arc::new(router);
+    let switches = Switches { access_log: balancer.common.access_log, ..Switches::default() };
+    let checks = balancer.checks().map(|checks| Checker::start(Arc::clone(&app), checks.clone())).transpose();
     let _checks = checks.map_err(|error| Failure::cannot_run(format!("cannot start the checks: {error}")))?;
     let engine = admin_listener::name(options.engine);
-    let service = Service::open(Arc::clone(&app), (switches, None), listeners, options, &config.common)?;
+    let listeners = Listening { first: listeners, further: balancer.further_listeners() };
+    let service = Service::open(Arc::clone(&app), (switches, None), listeners, options, &balancer.common)?;
     let service = match admin {
         Some(bound) => service.with_admin(bound, app, engine)?,
         None => service,
     };
-    if demo.is_some() {
-        for backend in &backends {
-            say(&format!("backend http://{}", backend.address));
-        }
-        say(&format!("try curl -i http://{}/", service.running.addresses()[0]));
-    }
+    started(service.running.addresses()[0]);
     service.supervise()
+}
+
+/// Checks a configuration file, or prints the schema of such files.
+fn check(path: Option<&Path>, descriptors: usize) -> Result<ExitCode, Failure> {
+    let Some(path) = path else {
+        print(&config::schema())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let report = match config::check(path, descriptors) {
+        Ok(report) => report,
+        Err(refusal) => return Ok(refused(&refusal)),
+    };
+    let _ = report.print();
+    if report.errors() > 0 {
+        return Ok(ExitCode::FAILURE);
+    }
+    say(&format!("{} is good", path.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn refused(refusal: &Refusal) -> ExitCode {
+    let _ = refusal.print();
+    ExitCode::from(refusal.exit_code())
 }
 
 /// Prints the table of a simulation, or the picks of one run. A broken promise is told on stderr.
@@ -140,7 +173,7 @@ fn print(text: &str) -> Result<(), Failure> {
 fn serve(config: &Serve) -> Result<ExitCode, Failure> {
     let files = config.files().map_err(|error| Failure::cannot_run(error.to_string()))?;
     let files = Arc::new(files);
-    let listeners = listen(&config.common)?;
+    let listeners = Listening { first: listen(&config.common.listen)?, further: Vec::new() };
     let root = |wanted: bool| wanted.then(|| config.root.clone());
     let switches = Switches {
         access_log: config.common.access_log,
@@ -160,8 +193,14 @@ fn serve(config: &Serve) -> Result<ExitCode, Failure> {
     service.supervise()
 }
 
-fn listen(common: &Common) -> Result<engine::Listeners, Failure> {
-    engine::listen(&common.listen).map_err(|error| Failure::cannot_run(error.to_string()))
+fn listen(addresses: &[SocketAddr]) -> Result<engine::Listeners, Failure> {
+    engine::listen(addresses).map_err(|error| Failure::cannot_run(error.to_string()))
+}
+
+/// The listeners of a service. All listeners of the start have the settings of the engine's options.
+struct Listening {
+    first: engine::Listeners,
+    further: Vec<(SocketAddr, ListenerSettings)>,
 }
 
 /// A running engine, its file of counters, and the events that end it.
@@ -187,7 +226,7 @@ impl Service {
     fn open<A: App>(
         app: Arc<A>,
         (switches, faults): (Switches, Option<FaultFile>),
-        listeners: engine::Listeners,
+        listeners: Listening,
         options: Options,
         common: &Common,
     ) -> Result<Self, Failure> {
@@ -201,13 +240,17 @@ impl Service {
     /// Starts the engine. Signals are handled before the line "listening on" is printed.
     fn start<A: App>(
         app: Arc<A>,
-        listeners: engine::Listeners,
+        listeners: Listening,
         options: Options,
         stats: Option<File>,
     ) -> Result<Self, Failure> {
         let cannot = |error: io::Error| Failure::cannot_run(format!("cannot start the engine: {error}"));
         let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(cannot)?;
-        let running = engine::start(app, listeners, options).map_err(cannot)?;
+        let running = engine::start(app, listeners.first, options).map_err(cannot)?;
+        for (address, settings) in listeners.further {
+            let added = running.add_listener(address, settings, None);
+            added.map_err(|error| Failure::cannot_run(error.to_string()))?;
+        }
         let running = Arc::new(running);
         let (sender, events) = mpsc::channel();
         let ended = sender.clone();

@@ -43,7 +43,7 @@ impl fmt::Display for HostPort {
 }
 
 /// The highest limit of requests in flight at a backend.
-const CAP_MAX: u32 = 1_000_000;
+pub(super) const CAP_MAX: u32 = 1_000_000;
 
 /// A backend: `HOST:PORT` with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -51,18 +51,19 @@ impl Shape {
         self.keys.iter().find(|key| key.name == name)
     }
 
-    /// Returns the place of the first table that has this key, such as `clusters.NAME`. The place of the top of the
-    /// file is empty.
-    pub(super) fn place_of(&self, name: &str) -> Option<String> {
-        if self.key(name).is_some() {
-            return Some(String::new());
+    /// Returns all keys of the file, each with the place of its table, such as `clusters.NAME`. The place of the top of
+    /// the file is empty.
+    pub(super) fn all_keys(&self) -> Vec<(String, String)> {
+        let mut all: Vec<_> = self.keys.iter().map(|key| (key.name.clone(), String::new())).collect();
+        for key in &self.keys {
+            let Some((below, suffix)) = key.kind.table() else { continue };
+            let place = |of: String| match of.as_str() {
+                "" => format!("{}{suffix}", key.name),
+                of => format!("{}{suffix}.{of}", key.name),
+            };
+            all.extend(below.all_keys().into_iter().map(|(name, of)| (name, place(of))));
         }
-        self.keys.iter().find_map(|key| {
-            let (below, prefix) = key.kind.table()?;
-            let place = below.place_of(name)?;
-            let dot = if place.is_empty() { "" } else { "." };
-            Some(format!("{}{prefix}{dot}{place}", key.name))
-        })
+        all
     }
 }
 
@@ -171,13 +172,15 @@ mod tests {
         let keys =
             vec![number("workers"), Key::new("clusters", clusters, ""), Key::new("routes", routes, "")];
         let shape = Shape { about: "", keys };
-        for (name, place) in [
+        let all = shape.all_keys();
+        let place = |name: &str| all.iter().find(|(key, _)| key == name).map(|(_, place)| place.as_str());
+        for (name, expected) in [
             ("workers", Some("")),
             ("queue", Some("clusters.NAME")),
             ("deep", Some("routes.limits")),
             ("x", None),
         ] {
-            assert_eq!(shape.place_of(name).as_deref(), place, "{name}");
+            assert_eq!(place(name), expected, "{name}");
         }
     }
 }

@@ -9,6 +9,8 @@ use super::shape::{Key, Kind, Shape};
 /// A table whose keys are known and whose values have the expected kinds.
 #[derive(Debug)]
 pub(super) struct Table {
+    /// The name of the table in messages, such as `clusters.web`. The name of the top of the file is empty.
+    pub(super) place: String,
     /// The header of the table, or the whole of an inline table.
     pub(super) span: Span,
     /// In the order of the file.
@@ -42,6 +44,10 @@ pub(super) enum Data {
 }
 
 impl Table {
+    fn new(place: &str, span: Span) -> Self {
+        Table { place: place.to_owned(), span, entries: Vec::new(), refused: Vec::new() }
+    }
+
     /// Returns the entry of a key.
     pub(super) fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.key == key)
@@ -120,7 +126,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Reads a table. `place` names the table in messages, such as `clusters.web`.
     fn table(&mut self, shape: &Shape, given: &DeTable<'_>, span: Span, place: &str) -> Table {
-        let mut table = Table { span: span.clone(), entries: Vec::new(), refused: Vec::new() };
+        let mut table = Table::new(place, span.clone());
         for (name, value) in given {
             let (key, key_span) = (name.get_ref().as_ref(), name.span());
             let Some(known) = shape.key(key) else {
@@ -184,7 +190,7 @@ impl Reader<'_> {
 
     /// Reads a table whose keys are names.
     fn map(&mut self, of: &Kind, given: &DeTable<'_>, span: Span, place: &str) -> Table {
-        let mut table = Table { span, entries: Vec::new(), refused: Vec::new() };
+        let mut table = Table::new(place, span);
         for (name, value) in given {
             let (key, key_span) = (name.get_ref().to_string(), name.span());
             match self.value(of, value, &below(place, &key)) {
@@ -202,17 +208,26 @@ impl Reader<'_> {
             "" => format!("unknown key `{key}`"),
             place => format!("unknown key `{key}` in `{place}`"),
         };
-        let label = match nearest(key, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => String::new(),
-        };
-        let elsewhere = self.root.place_of(&key.replace('-', "_")).map(|of| match of.as_str() {
-            "" => format!("`{key}` belongs before the first table of the file"),
-            of => format!("`{key}` belongs to `{of}`"),
+        let here = nearest(key, known.iter().copied());
+        let elsewhere = self
+            .root
+            .all_keys()
+            .into_iter()
+            .max_by(|one, other| likeness(key, &one.0).total_cmp(&likeness(key, &other.0)));
+        let elsewhere = elsewhere.filter(|(near, _)| {
+            likeness(key, near) >= NEAR.max(here.map_or(0.0, |here| likeness(key, here) + f64::EPSILON))
         });
-        let help = match label.is_empty() {
-            true => elsewhere.or_else(|| Some(format!("the keys here are {}", known.join(", ")))),
-            false => None,
+        let (label, help) = match (here, elsewhere) {
+            (_, Some((near, of))) => {
+                let of = if of.is_empty() {
+                    "stands before the first table".into()
+                } else {
+                    format!("belongs to `{of}`")
+                };
+                (format!("did you mean `{near}`?"), Some(format!("`{near}` {of}")))
+            }
+            (Some(near), None) => (format!("did you mean `{near}`?"), None),
+            (None, None) => (String::new(), Some(format!("the keys here are {}", known.join(", ")))),
         };
         self.problems.push(Problem::new(span, title, label).help(help));
     }
@@ -271,18 +286,24 @@ fn written<'a>(text: &'a str, span: &Span) -> &'a str {
     text.get(span.clone()).unwrap_or_default().trim_matches(['"', '\''])
 }
 
-fn below(place: &str, key: &str) -> String {
+/// Returns the name of a key of a table.
+pub(super) fn below(place: &str, key: &str) -> String {
     if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
 }
 
 /// Returns the known name that is nearest to a name, if any is near.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// Below this likeness a proposal is more often wrong than right.
-    const NEAR: f64 = 0.75;
-    let name = name.to_lowercase().replace('-', "_");
-    let rated = known.into_iter().map(|known| (strsim::jaro_winkler(&name, known), known));
-    let best = rated.filter(|(likeness, _)| *likeness > NEAR).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.map(|(_, known)| known)
+    let rated = known.into_iter().map(|known| (likeness(name, known), known));
+    let best = rated.max_by(|one, other| one.0.total_cmp(&other.0));
+    best.filter(|(likeness, _)| *likeness >= NEAR).map(|(_, known)| known)
+}
+
+/// Below this likeness a proposal is more often wrong than right.
+const NEAR: f64 = 0.6;
+
+/// Returns the share of a name that is right. The names of arguments have dashes instead of underscores.
+fn likeness(name: &str, known: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(&name.to_lowercase().replace('-', "_"), &known.replace('-', "_"))
 }
 
 #[cfg(test)]
@@ -361,7 +382,7 @@ mod tests {
                 ],
             ),
             ("zzz = 1", &["1:1", "the keys here are workers, engine, clusters"]),
-            ("check = true", &["1:1", "`check` belongs to `clusters.NAME`"]),
+            ("check = true", &["1:1", "did you mean `check`?", "`check` belongs to `clusters.NAME`"]),
             (
                 "[clusters.web]\ncheck = 1",
                 &[
@@ -378,7 +399,12 @@ mod tests {
             ),
             (
                 "[clusters.web]\nbackends = [{ cap = 10 }]\nworkers = 2",
-                &["2:21", "expected a whole number from 1 to 9", "3:1", "before the first table"],
+                &[
+                    "2:21",
+                    "expected a whole number from 1 to 9",
+                    "3:1",
+                    "`workers` stands before the first table",
+                ],
             ),
             ("clusters = 1", &["1:12", "expected a table of clusters"]),
             ("workers = \nengine = [", &["1:", "2:"]),
