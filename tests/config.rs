@@ -4,6 +4,8 @@
 
 #[path = "config/broken.rs"]
 mod broken;
+#[path = "config/examples.rs"]
+mod examples;
 
 use std::path::Path;
 

@@ -59,8 +59,7 @@ impl Arguments {
         let argument = self.command.get_arguments().find(|argument| argument.get_id() == id);
         let argument = argument.unwrap_or_else(|| panic!("no argument {id}"));
         let kind = self.kind(argument);
-        let about =
-            argument.get_help().map(|help| in_words_of_the_file(&help.to_string())).unwrap_or_default();
+        let about = argument.get_help().map(|help| about(&help.to_string())).unwrap_or_default();
         let default = argument.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
         let default = match (&kind, default) {
             (Kind::Flag, _) => Some("false".to_owned()),
@@ -314,6 +313,15 @@ fn of_error(key: &str, error: &ConfigError, span: Span) -> Problem {
 fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+/// Rewrites the help of an argument. An argument is repeated; a key has a list.
+fn about(help: &str) -> String {
+    let help = in_words_of_the_file(help);
+    match help.split_once("; repeat it").and_then(|(before, rest)| Some((before, rest.split_once('.')?.1))) {
+        Some((before, after)) => format!("{before}.{after}"),
+        None => help,
+    }
 }
 
 /// Rewrites arguments into keys: `'--engine thread'` becomes `engine = "thread"`, and --sticky-key becomes `sticky_key`.

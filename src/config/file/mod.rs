@@ -24,6 +24,7 @@ mod shape;
 mod tree;
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use super::cli::GivenArgument;
 use super::error::ConfigError;
@@ -32,6 +33,14 @@ use arguments::Arguments;
 use problems::Problem;
 pub use problems::Report;
 use reading::Reading;
+use shape::Shape;
+
+/// The arguments and the shape of a file. It takes some time to ask for the ranges of all numbers, so it is done once.
+static KNOWN: LazyLock<(Arguments, Shape)> = LazyLock::new(|| {
+    let arguments = Arguments::new();
+    let shape = keys::file(&arguments);
+    (arguments, shape)
+});
 
 /// What a file says.
 pub(super) struct File {
@@ -52,12 +61,10 @@ pub(super) fn read(
     line: &[GivenArgument],
     descriptors: usize,
 ) -> Result<File, ConfigError> {
-    let arguments = Arguments::new();
-    let shape = keys::file(&arguments);
+    let (arguments, shape) = &*KNOWN;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut reading =
-        Reading { arguments: &arguments, shape: &shape, folder, descriptors, problems: Vec::new() };
-    let Some(file) = tree::read(text, &shape, &mut reading.problems) else {
+    let mut reading = Reading { arguments, shape, folder, descriptors, problems: Vec::new() };
+    let Some(file) = tree::read(text, shape, &mut reading.problems) else {
         return Ok(File { balancer: None, report: Report::new(path, text, reading.problems) });
     };
     let process = process::read(&mut reading, &file, line)?;
@@ -88,7 +95,7 @@ pub fn check_text(path: &Path, text: &str, descriptors: usize) -> Report {
 
 /// Returns the JSON Schema of configuration files, in lines.
 pub fn schema() -> String {
-    let schema = schema::schema(&keys::file(&Arguments::new()));
+    let schema = schema::schema(&KNOWN.1);
     // A value of JSON has no text that cannot be written.
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }
