@@ -27,6 +27,7 @@ mod check;
 mod cli;
 mod error;
 mod file;
+mod help;
 mod meant;
 mod operate;
 mod plan;

@@ -17,8 +17,7 @@ use super::shape::{Key, Kind, Shape};
 use super::tree::{Data, Entry, Table, Value, below};
 
 /// Arguments with which each number of a balancer is taken into account. The first is needed by every balancer.
-pub(in crate::config) const COMPLETE: [&str; 7] =
-    ["--demo", "--check", "/", "--admin", "[::1]:0", "--engine", "thread"];
+const COMPLETE: [&str; 7] = ["--demo", "--check", "/", "--admin", "[::1]:0", "--engine", "thread"];
 
 /// The arguments of `neraca balance`.
 pub(super) struct Arguments {
@@ -85,7 +84,7 @@ impl Arguments {
             _ if of_type == TypeId::of::<PathBuf>() => Kind::Path,
             _ if names.is_empty() => {
                 let forms = argument.get_value_names().unwrap_or_default();
-                Kind::Text(forms.iter().map(|form| form.as_str()).collect::<Vec<_>>().join(" "))
+                Kind::Text(forms.iter().map(clap::builder::Str::as_str).collect::<Vec<_>>().join(" "))
             }
             _ => Kind::Choice(names),
         };

@@ -19,6 +19,7 @@ pub(super) fn read(reading: &mut Reading<'_>, file: &Table) -> Vec<Listener> {
     let tables: Vec<&Table> = file.values("listeners").iter().filter_map(Value::table).collect();
     same_names(reading, &tables);
     let mut known: Vec<(SocketAddr, Span)> = Vec::new();
+    unused(reading, file);
     tables.into_iter().map(|table| listener(reading, table, &defaults, &mut known)).collect()
 }
 
@@ -57,5 +58,25 @@ fn same_names(reading: &mut Reading<'_>, tables: &[&Table]) {
             reading.problems.push(problem.also((*before).clone(), "the first"));
         }
         known.push((name, span));
+    }
+}
+
+/// Notes the listeners that no route is for.
+fn unused(reading: &mut Reading<'_>, file: &Table) {
+    let routes = file.values("routes").iter().filter_map(Value::table);
+    if routes.clone().any(|route| !route.mentions("listeners")) {
+        return;
+    }
+    for listener in file.values("listeners").iter().filter_map(Value::table) {
+        let name = listener.text("name").map(|(name, _)| name);
+        let is_named = |value: &Value| name.is_some() && value.text() == name;
+        if !routes.clone().any(|route| route.values("listeners").iter().any(is_named)) {
+            let label = "every request gets 404";
+            reading.problems.push(Problem::warning(
+                listener.span.clone(),
+                "no route is for this listener",
+                label,
+            ));
+        }
     }
 }

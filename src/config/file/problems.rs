@@ -42,7 +42,7 @@ impl Problem {
     }
 }
 
-/// The problems of one file. Errors make a file unusable; warnings do not.
+/// The problems of one file. Errors make a file unusable. Warnings do not, and are shown only without errors.
 #[derive(Debug, Clone)]
 pub struct Report {
     path: PathBuf,
@@ -53,6 +53,10 @@ pub struct Report {
 
 impl Report {
     pub(super) fn new(path: &Path, text: &str, mut problems: Vec<Problem>) -> Self {
+        // A warning is often the result of an error: nobody uses a cluster whose name is wrong in a route.
+        if problems.iter().any(|problem| !problem.is_warning) {
+            problems.retain(|problem| !problem.is_warning);
+        }
         problems.sort_by_key(|problem| (problem.span.start, problem.span.end));
         // An error of syntax may be found several times at one place.
         problems.dedup();
@@ -103,13 +107,13 @@ mod tests {
     fn a_problem_shows_its_place_its_line_and_what_was_expected() {
         let text = "workers = 0\n# \u{fc}\n\"\u{f6}\" = 1\n";
         let later = text.find('\u{f6}').unwrap() - 1;
-        let problems = vec![
-            Problem::warning(later..later + 4, "unused", "").help("remove it".to_owned()).also(0..7, "first"),
-            Problem::new(10..11, "invalid value", "expected a whole number from 1 to 1024"),
-            Problem::new(10..11, "invalid value", "expected a whole number from 1 to 1024"),
-        ];
+        let first = Problem::new(10..11, "invalid value", "expected a whole number from 1 to 1024");
+        let later =
+            Problem::new(later..later + 4, "unused", "").help("remove it".to_owned()).also(0..7, "first");
+        let warning = Problem::warning(0..7, "unused", "");
+        let problems = vec![warning.clone(), later, first.clone(), first];
         let report = Report::new(Path::new("a/neraca.toml"), text, problems);
-        assert_eq!((report.errors(), report.is_empty()), (1, false));
+        assert_eq!((report.errors(), report.is_empty()), (2, false));
         let expected = "\
 error: invalid value
  --> a/neraca.toml:1:11
@@ -117,7 +121,7 @@ error: invalid value
 1 | workers = 0
   |           ^ expected a whole number from 1 to 1024
 
-warning: unused
+error: unused
  --> a/neraca.toml:3:1
   |
 1 | workers = 0
@@ -129,6 +133,9 @@ warning: unused
   = help: remove it
 ";
         assert_eq!(report.to_string(), expected);
+        let report = Report::new(Path::new("f"), text, vec![warning]);
+        assert_eq!((report.errors(), report.is_empty()), (0, false));
+        assert!(report.to_string().starts_with("warning: unused\n --> f:1:1\n"), "{report}");
         assert!(report.render(true).contains("\u{1b}["));
     }
 }
