@@ -1,6 +1,6 @@
 //! The values of a file that have the shape that [`Shape`] asks for. Everything else becomes a problem. This is the only
 //! file that knows the TOML parser.
-use serde_spanned::Spanned;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problems::{Problem, Span};
