@@ -36,21 +36,6 @@ pub struct Limits {
     pub continue_timeout: Duration,
 }
 
-impl Limits {
-    /// Returns these limits of backend connections, with the limits of client connections of `client`.
-    #[must_use]
-    pub fn with_client_limits(&self, client: &Limits) -> Limits {
-        Limits {
-            head: client.head,
-            head_timeout: client.head_timeout,
-            body_timeout: client.body_timeout,
-            idle_timeout: client.idle_timeout,
-            linger_timeout: client.linger_timeout,
-            ..self.clone()
-        }
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Limits {

@@ -44,7 +44,7 @@ pub use file::{Report, check_text, schema};
 pub use meant::{Backends, Balance, Common, Serve, Simulate};
 pub use operate::{AdminSettings, StatusOf};
 pub use plan::{
-    Action, Balancer, ClusterPlan, ErrorPage, FieldChanges, Host, Listener, Route, RouteLimits, Site,
+    Action, Balancer, ClusterPlan, Deadlines, ErrorPage, FieldChanges, Host, Listener, Route, Site,
 };
 pub use refusal::Refusal;
 pub use run::Unsupported;

@@ -56,8 +56,10 @@ pub struct ClusterPlan {
     pub backends: Vec<BackendSettings>,
     /// The policy, the health of backends, and retries.
     pub settings: ClusterSettings,
-    /// The limits of backend connections. The limits of client connections are those of the listener.
-    pub limits: Limits,
+    /// The deadlines that differ from those of the listener.
+    pub deadlines: Deadlines,
+    /// Maximum time to keep a backend connection without a request; None: that of the listener.
+    pub backend_idle_timeout: Option<Duration>,
     /// The active checks; None without checks.
     pub checks: Option<CheckSettings>,
 }
@@ -77,8 +79,25 @@ pub struct Route {
     pub request_fields: FieldChanges,
     /// The changes of the fields of the response.
     pub response_fields: FieldChanges,
-    /// The deadlines of the route.
-    pub limits: RouteLimits,
+    /// The deadlines that differ from those of the cluster.
+    pub deadlines: Deadlines,
+}
+
+impl ClusterPlan {
+    /// Returns the limits of a listener, with the deadlines of the cluster in their place.
+    pub(super) fn limits(&self, listener: &Limits) -> Limits {
+        let Deadlines { connect, queue, response, body, tunnel, r#continue } = self.deadlines;
+        Limits {
+            connect_timeout: connect.unwrap_or(listener.connect_timeout),
+            queue_timeout: queue.unwrap_or(listener.queue_timeout),
+            response_timeout: response.unwrap_or(listener.response_timeout),
+            body_timeout: body.unwrap_or(listener.body_timeout),
+            tunnel_timeout: tunnel.unwrap_or(listener.tunnel_timeout),
+            continue_timeout: r#continue.unwrap_or(listener.continue_timeout),
+            backend_idle_timeout: self.backend_idle_timeout.unwrap_or(listener.backend_idle_timeout),
+            ..listener.clone()
+        }
+    }
 }
 
 impl Route {
@@ -91,7 +110,7 @@ impl Route {
             action: Action::Forward(cluster.to_owned()),
             request_fields: FieldChanges::default(),
             response_fields: FieldChanges::default(),
-            limits: RouteLimits::default(),
+            deadlines: Deadlines::default(),
         }
     }
 }
@@ -139,15 +158,21 @@ pub struct FieldChanges {
     pub set: Vec<(String, String)>,
 }
 
-/// The deadlines that a route has of its own; None: those of its listener and its cluster.
+/// Deadlines that a cluster or a route has of its own; None: the deadline of the listener. See [`Limits`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RouteLimits {
-    /// See [`Limits::response_timeout`].
-    pub response_timeout: Option<Duration>,
-    /// See [`Limits::body_timeout`].
-    pub body_timeout: Option<Duration>,
-    /// See [`Limits::tunnel_timeout`].
-    pub tunnel_timeout: Option<Duration>,
+pub struct Deadlines {
+    /// Time to connect to a backend.
+    pub connect: Option<Duration>,
+    /// Time that a request waits in the queue of a cluster.
+    pub queue: Option<Duration>,
+    /// Maximum time without a byte while the exchange waits for the backend.
+    pub response: Option<Duration>,
+    /// Maximum time without a byte while the client sends a body or reads a response.
+    pub body: Option<Duration>,
+    /// Maximum time without a byte in a tunnel.
+    pub tunnel: Option<Duration>,
+    /// Time for a backend to answer `Expect: 100-continue`.
+    pub r#continue: Option<Duration>,
 }
 
 /// The page that replaces the body of an error response of ours.

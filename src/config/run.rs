@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::meant::{Balance, Common, Serve};
-use super::plan::{Balancer, ClusterPlan, Listener, Route, Site};
+use super::plan::{Balancer, ClusterPlan, Deadlines, Listener, Route, Site};
 use crate::app::ListenerSettings;
 use crate::cluster::{BackendSettings, CheckSettings, Cluster};
 use crate::engine::{ConcurrencyLimit, Options};
@@ -35,18 +35,18 @@ const CLUSTER: &str = "default";
 impl Balance {
     /// Returns the balancer over `backends`: one cluster, and one route for all requests.
     pub fn balancer<B: Copy + Into<BackendSettings>>(self, backends: &[B]) -> Balancer {
-        let limits = self.common.limits.clone();
         let listener = Listener {
             name: None,
             addresses: self.common.listen.clone(),
-            settings: ListenerSettings { limits: limits.clone(), trust: self.trust },
+            settings: ListenerSettings { limits: self.common.limits.clone(), trust: self.trust },
         };
         let cluster = ClusterPlan {
             name: CLUSTER.to_owned(),
             backends: backends.iter().map(|&backend| backend.into()).collect(),
             settings: self.cluster,
-            limits,
             checks: self.checks,
+            deadlines: Deadlines::default(),
+            backend_idle_timeout: None,
         };
         let site = Site {
             listeners: vec![listener],
@@ -77,11 +77,11 @@ impl Balancer {
         further.flat_map(|it| it.addresses.iter().map(|address| (*address, self.settings(it)))).collect()
     }
 
-    /// Returns the settings of a listener, with the limits of backend connections of the only cluster.
+    /// Returns the settings of a listener, with the deadlines of the only cluster.
     fn settings(&self, listener: &Listener) -> ListenerSettings {
         let mut settings = listener.settings.clone();
         if let Some(cluster) = self.site.clusters.first() {
-            settings.limits = cluster.limits.with_client_limits(&settings.limits);
+            settings.limits = cluster.limits(&settings.limits);
         }
         settings
     }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use super::super::meant;
 use super::super::plan::ClusterPlan;
 use super::super::value::{self, HostPort, WrittenBackend};
+use super::deadlines;
 use super::problems::{Problem, Span};
 use super::reading::Reading;
 use super::tree::{Data, Entry, Table, Value};
@@ -33,7 +34,9 @@ fn cluster(reading: &mut Reading<'_>, entry: &Entry) -> Option<ClusterPlan> {
         Ok((settings, limits, meant::checks(&written.checks)?))
     });
     let (settings, limits, checks) = checked?;
-    Some(ClusterPlan { name: entry.key.clone(), backends, settings, limits, checks })
+    let (deadlines, backend_idle_timeout) = deadlines::of(table, &limits);
+    let name = entry.key.clone();
+    Some(ClusterPlan { name, backends, settings, checks, deadlines, backend_idle_timeout })
 }
 
 /// True for a name that needs no escaping in metrics, logs and paths.

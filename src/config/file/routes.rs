@@ -1,13 +1,12 @@
 //! The routes of a file.
 use std::net::Ipv6Addr;
-use std::time::Duration;
 
 use super::super::meant;
-use super::super::plan::{Action, Host, Route, RouteLimits};
-use super::fields;
+use super::super::plan::{Action, Deadlines, Host, Route};
 use super::problems::{Problem, Span};
 use super::reading::Reading;
 use super::tree::{Entry, Table, Value};
+use super::{deadlines, fields};
 
 /// The keys that say what happens to a request. A route has exactly one of them.
 const ACTIONS: [&str; 3] = ["cluster", "files", "redirect"];
@@ -75,9 +74,9 @@ fn route(reading: &mut Reading<'_>, file: &Table, table: &Table) -> Option<Route
     let action = action(reading, file, table);
     let request_fields = fields::changes(reading, table, "request");
     let response_fields = fields::changes(reading, table, "response");
-    let limits = limits(reading, table);
+    let deadlines = deadlines(reading, table);
     let (hosts, listeners) = (hosts?, listeners?);
-    Some(Route { listeners, hosts, path: path?, action: action?, request_fields, response_fields, limits })
+    Some(Route { listeners, hosts, path: path?, action: action?, request_fields, response_fields, deadlines })
 }
 
 fn hosts(reading: &mut Reading<'_>, route: &Table) -> Option<Vec<Host>> {
@@ -222,18 +221,12 @@ fn redirect(reading: &mut Reading<'_>, route: &Table, to: &str, span: &Span) -> 
     (is_url && is_status).then(|| Action::Redirect { status: status as u16, to: to.to_owned() })
 }
 
-fn limits(reading: &mut Reading<'_>, route: &Table) -> RouteLimits {
+fn deadlines(reading: &mut Reading<'_>, route: &Table) -> Deadlines {
     let given = reading.given(&["routes"], route);
     let checked = reading.checked(given, route, |written| {
         meant::limits(&written.common.limits, Some(&written.backend_limits))
     });
-    let Some(limits) = checked else { return RouteLimits::default() };
-    let own = |key: &str, time: Duration| route.get(key).map(|_| time);
-    RouteLimits {
-        response_timeout: own("response_timeout_ms", limits.response_timeout),
-        body_timeout: own("body_timeout_ms", limits.body_timeout),
-        tunnel_timeout: own("tunnel_timeout_ms", limits.tunnel_timeout),
-    }
+    checked.map(|limits| deadlines::of(route, &limits).0).unwrap_or_default()
 }
 
 /// Notes the clusters that no route uses.
