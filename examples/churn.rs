@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use neraca::app::{App, Client, Decision, Moment};
+use neraca::app::{App, Client, Decision, Moment, Terms};
 use neraca::cluster::{Backend, History, Permit, Start};
 use neraca::config::{self, Config};
 use neraca::engine::{self, EngineHandle};
@@ -84,11 +84,12 @@ impl App for Origin {
     fn retry(
         &self,
         view: &mut (),
+        terms: Option<&Terms>,
         history: &History<'_>,
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start> {
-        self.files.retry(view, history, permit, now)
+        self.files.retry(view, terms, history, permit, now)
     }
 }
 

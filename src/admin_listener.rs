@@ -77,7 +77,7 @@ fn options() -> Options {
         engine: Engine::Async(ReactorKind::Edge),
         workers: 1,
         concurrency: ConcurrencyLimit::Unlimited,
-        listener: ListenerSettings { limits, trust: Vec::new() },
+        listener: ListenerSettings { limits, ..ListenerSettings::default() },
         engine_limits: EngineLimits { connections: CONNECTIONS, ..EngineLimits::default() },
         ..Options::default()
     }

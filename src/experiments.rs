@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use neraca::app::{App, Client, Decision, Finished, Moment};
+use neraca::app::{App, Client, Decision, Finished, Moment, Page, Terms};
 use neraca::cluster::{History, Permit, Start};
 use neraca::http::head::RequestHead;
 
@@ -98,11 +98,16 @@ impl<A: App> App for Experiment<A> {
     fn retry(
         &self,
         view: &mut A::View,
+        terms: Option<&Terms>,
         history: &History<'_>,
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start> {
-        self.app.retry(view, history, permit, now)
+        self.app.retry(view, terms, history, permit, now)
+    }
+
+    fn page(&self, view: &A::View, status: u16) -> Option<Arc<Page>> {
+        self.app.page(view, status)
     }
 
     fn finished(&self, view: &mut A::View, client: &Client<'_>, request: &Finished<'_>) {
@@ -177,10 +182,6 @@ mod tests {
                 body: Body::None,
                 close: false,
             })
-        }
-
-        fn retry(&self, _: &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
-            None
         }
     }
 

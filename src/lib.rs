@@ -48,7 +48,7 @@
 //!
 //! # Layers
 //!
-//! A module uses only lower layers. Three exceptions: `exchange` uses `app`, `admin` uses `router`, and the modules of layer 7 use each other.
+//! A module uses only lower layers. Four exceptions: `exchange` uses `app`, `admin` uses `router`, `router` uses `files`, and the modules of layer 7 use each other.
 //! `tests/layers.rs` checks this.
 //!
 //! | layer | modules | what |

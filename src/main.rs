@@ -104,7 +104,7 @@ fn run_balancer(balancer: &Balancer, started: impl FnOnce(SocketAddr)) -> Result
     let options = balancer.options();
     let app = Arc::new(router);
     let switches = Switches { access_log: balancer.common.access_log, ..Switches::default() };
-    let checks = balancer.checks().map(|checks| Checker::start(Arc::clone(&app), checks.clone())).transpose();
+    let checks = balancer.has_checks().then(|| Checker::start(Arc::clone(&app))).transpose();
     let _checks = checks.map_err(|error| Failure::cannot_run(format!("cannot start the checks: {error}")))?;
     let engine = admin_listener::name(options.engine);
     let listeners = Listening { first: listeners, further: balancer.further_listeners() };

@@ -95,11 +95,12 @@ fn table(shown: &Shown) -> String {
          since the start {requests} requests, {failed} failed, {retries} retried\n\n"
     );
     let head = ["backend", "state", "in flight", "share", "attempts", "failed", "half within", "99 % within"];
+    let is_several = shown.backends.windows(2).any(|two| two[0].cluster != two[1].cluster);
     let rows = shown.backends.iter().map(|one| {
         let cap = one.cap.map(|cap| format!(" of {cap}")).unwrap_or_default();
         let failed: u64 = one.failures.values().sum();
         [
-            one.address.clone(),
+            if is_several { format!("{} {}", one.cluster, one.address) } else { one.address.clone() },
             one.state.clone(),
             format!("{}{cap}", one.in_flight),
             format!("{:.1} %", one.share_percent),

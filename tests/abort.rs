@@ -11,7 +11,6 @@ use std::thread;
 
 use harness::{PATIENCE, VARIANTS};
 use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{History, Permit, Start};
 use neraca::engine;
 use neraca::http::head::RequestHead;
 use rustix::process::Signal;
@@ -33,10 +32,6 @@ impl App for Broken {
 
     fn decide(&self, _: &mut (), _: &RequestHead<'_>, _: &Client<'_>, _: &Moment) -> Decision {
         unreachable!("no request is sent")
-    }
-
-    fn retry(&self, _: &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
-        None
     }
 }
 

@@ -1,8 +1,7 @@
 //! The metrics of `/metrics`, in the OpenMetrics text format.
 //!
-//! Labels are bounded: listeners, backends, classes of statuses, ends and failures. Nothing of a request becomes a label.
+//! Labels are bounded: listeners, clusters, backends, classes of statuses, ends and failures. Nothing of a request becomes a label.
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,26 +16,32 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::facts::EngineFacts;
+use super::status::sum_of_retries;
 use crate::cluster::{Backend, Failure};
 use crate::observe::durations::Durations;
-use crate::router::{Router, Traffic};
+use crate::router::{NamedCluster, Router, Traffic};
 
 /// Returns all metrics of this moment.
 ///
 /// # Errors
 /// Never: writing to a string does not fail.
 pub(super) fn text(router: &Router, facts: &EngineFacts, now: Instant) -> Result<String, fmt::Error> {
-    let members = router.cluster().members();
+    let clusters = router.clusters();
+    let of_cluster = |one: &NamedCluster| {
+        let members = one.cluster.members();
+        let backends = members.backends().iter().map(|backend| Member {
+            cluster: Arc::clone(&one.name),
+            backend: Arc::clone(backend),
+            is_available: backend.exclusion(now).is_none(),
+        });
+        backends.collect::<Vec<_>>()
+    };
     let moment = Moment {
         facts: facts.clone(),
         traffic: router.traffic().unwrap_or_default(),
-        backends: members
-            .backends()
-            .iter()
-            .map(|one| (Arc::clone(one), one.exclusion(now).is_none()))
-            .collect(),
-        waiting: router.cluster().waiting(),
-        retries: router.cluster().retries(),
+        backends: clusters.iter().flat_map(of_cluster).collect(),
+        waiting: clusters.iter().map(|one| one.cluster.waiting()).sum(),
+        retries: sum_of_retries(&clusters),
     };
     let mut registry = Registry::with_prefix("neraca");
     registry.register_collector(Box::new(moment));
@@ -45,13 +50,27 @@ pub(super) fn text(router: &Router, facts: &EngineFacts, now: Instant) -> Result
     Ok(text)
 }
 
+/// A backend of a cluster.
+#[derive(Debug)]
+struct Member {
+    cluster: Arc<str>,
+    backend: Arc<Backend>,
+    /// True when the backend may get a request.
+    is_available: bool,
+}
+
+impl Member {
+    fn labels(&self) -> [(&'static str, String); 2] {
+        [("cluster", self.cluster.to_string()), ("backend", self.backend.address().to_string())]
+    }
+}
+
 /// Everything that the metrics tell of one moment.
 #[derive(Debug)]
 struct Moment {
     facts: EngineFacts,
     traffic: Traffic,
-    /// Each backend, and whether it may get a request.
-    backends: Vec<(Arc<Backend>, bool)>,
+    backends: Vec<Member>,
     waiting: usize,
     /// Allowed and refused.
     retries: (u64, u64),
@@ -115,11 +134,11 @@ impl Moment {
         )?;
         let help = "Attempts that have failed, by reason";
         let mut family = into.encode_descriptor("backend_failures", help, None, MetricType::Counter)?;
-        for (backend, _) in &self.backends {
+        for one in &self.backends {
             for failure in Failure::ALL {
-                let [address] = of(backend.address());
-                let labels = [address, ("reason", failure.to_string())];
-                let count = ConstCounter::new(backend.counts().failed(failure));
+                let [cluster, backend] = one.labels();
+                let labels = [cluster, backend, ("reason", failure.to_string())];
+                let count = ConstCounter::new(one.backend.counts().failed(failure));
                 count.encode(family.encode_family(&labels)?)?;
             }
         }
@@ -133,8 +152,10 @@ impl Moment {
         let help = "Time from the begin of an attempt to the first byte of its response";
         let seconds = Some(&Unit::Seconds);
         let mut family = into.encode_descriptor("backend_response", help, seconds, MetricType::Histogram)?;
-        for (address, durations) in &self.traffic.backends {
-            histogram(&mut family, &of(*address), durations)?;
+        for one in &self.backends {
+            if let Some(durations) = self.traffic.backends.get(&one.backend.id()) {
+                histogram(&mut family, &one.labels(), durations)?;
+            }
         }
         Ok(())
     }
@@ -149,16 +170,11 @@ impl Moment {
         number: impl Fn(&Backend, bool) -> N,
     ) -> fmt::Result {
         let mut family = into.encode_descriptor(name, help, None, kind)?;
-        for (backend, is_available) in &self.backends {
-            let labels = of(backend.address());
-            number(backend, *is_available).encode(family.encode_family(&labels)?)?;
+        for one in &self.backends {
+            number(&one.backend, one.is_available).encode(family.encode_family(&one.labels())?)?;
         }
         Ok(())
     }
-}
-
-fn of(backend: SocketAddr) -> [(&'static str, String); 1] {
-    [("backend", backend.to_string())]
 }
 
 /// Writes the histogram of these labels.

@@ -7,14 +7,13 @@
 //! | `GET /metrics` | metrics in the OpenMetrics text format |
 //! | `GET /status` | a page for people |
 //! | `GET /status.json` | the same facts for programs |
-//! | `POST /backends/HOST:PORT/drain`, `/enable` | 204; needs `Authorization: Bearer TOKEN` |
+//! | `POST /backends/HOST:PORT/drain`, `/enable` | 204; the address in all clusters; needs `Authorization: Bearer TOKEN` |
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::app::{App, Client, Decision, Moment};
-use crate::cluster::{History, Permit, Start};
 use crate::http::answer::{Answer, Body, Bytes};
 use crate::http::head::{Method, RequestHead};
 use crate::router::Router;
@@ -93,7 +92,7 @@ impl Admin {
         }
     }
 
-    /// Begins or ends the drain of a backend.
+    /// Begins or ends the drain of the backends with this address, in all clusters.
     fn change(&self, head: &RequestHead<'_>, backend: &str, drain: bool) -> Answer {
         if head.method != Method::Post {
             return not_allowed("POST");
@@ -112,17 +111,19 @@ impl Admin {
             let unauthorized = Answer::text(401, "expected the token in 'Authorization: Bearer TOKEN'");
             return Answer { fields: Bytes::Static(FIELDS), ..unauthorized };
         }
-        let members = self.router.cluster().members();
-        let Some(found) = members.backends().iter().find(|one| one.address().to_string() == backend) else {
+        let members: Vec<_> = self.router.clusters().iter().map(|one| one.cluster.members()).collect();
+        let backends = members.iter().flat_map(|members| members.backends());
+        let mut found = backends.filter(|one| one.address().to_string() == backend).peekable();
+        if found.peek().is_none() {
             return Answer::text(404, format_args!("there is no backend '{backend}'"));
-        };
+        }
         log::warn!("backend {backend} {}", if drain { "drains" } else { "is enabled" });
-        found.drain(drain);
+        found.for_each(|one| one.drain(drain));
         Answer { status: 204, fields: Bytes::Static(b""), body: Body::None, close: false }
     }
 
     fn watch_picks(&self, now: Instant) {
-        self.router.cluster().watch_picks(true);
+        self.router.clusters().iter().for_each(|one| one.cluster.watch_picks(true));
         *self.watched_until.lock() = Some(now + WATCH);
     }
 }
@@ -141,16 +142,12 @@ impl App for Admin {
         let mut watched_until = self.watched_until.lock();
         if watched_until.is_some_and(|until| now >= until) {
             *watched_until = None;
-            self.router.cluster().watch_picks(false);
+            self.router.clusters().iter().for_each(|one| one.cluster.watch_picks(false));
         }
     }
 
     fn decide(&self, (): &mut (), head: &RequestHead<'_>, _: &Client<'_>, now: &Moment) -> Decision {
         Decision::Answer(self.answer(head, now.instant))
-    }
-
-    fn retry(&self, (): &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
-        None
     }
 }
 

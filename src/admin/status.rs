@@ -9,7 +9,7 @@ use super::facts::EngineFacts;
 use super::past::{Past, Second, ms};
 use crate::cluster::{AttemptEnd, Backend, Considered, Exclusion, Failure, Outcome, Picked};
 use crate::observe::durations::Durations;
-use crate::router::Router;
+use crate::router::{NamedCluster, Router};
 
 /// Number of picks that the status shows.
 const PICKS: usize = 20;
@@ -35,7 +35,7 @@ pub struct Status {
     pub requests: u64,
     /// Requests that have failed: with 5xx, or without a whole response although the client had not left.
     pub failed: u64,
-    /// The name of the policy.
+    /// The name of the policy; of several clusters, the names of their policies.
     pub policy: String,
     /// Requests that wait until a backend has room.
     pub waiting: usize,
@@ -56,6 +56,9 @@ pub struct Status {
 /// How a backend does. `neraca status` reads it, too.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub struct BackendStatus {
+    /// The name of the cluster.
+    #[serde(default)]
+    pub cluster: String,
     /// The address.
     pub address: String,
     /// `healthy`, or the reason why it gets no request: `draining`, `down`, `ejected`, `probed` or `full`.
@@ -72,7 +75,7 @@ pub struct BackendStatus {
     pub attempts: u64,
     /// Failed attempts so far, by reason, without zeros.
     pub failures: BTreeMap<String, u64>,
-    /// Percent of all attempts so far.
+    /// Percent of all attempts of the cluster so far.
     pub share_percent: f64,
     /// Half of the responses began within so many milliseconds; null without a response.
     pub p50_ms: Option<f64>,
@@ -97,16 +100,22 @@ impl Status {
         uptime: Duration,
         now: Instant,
     ) -> Self {
-        let (cluster, traffic) = (router.cluster(), router.traffic().unwrap_or_default());
-        let members = cluster.members();
-        let attempts = members.backends().iter().map(|backend| backend.counts().started).sum();
-        let backends = members.backends().iter().map(|backend| {
-            let durations = traffic.backends.get(&backend.address()).copied().unwrap_or_default();
-            BackendStatus::of(backend, attempts, &durations, now)
+        let (clusters, traffic) = (router.clusters(), router.traffic().unwrap_or_default());
+        let backends = clusters.iter().flat_map(|one| {
+            let members = one.cluster.members();
+            let attempts = members.backends().iter().map(|backend| backend.counts().started).sum();
+            let backends = members.backends().iter().map(|backend| {
+                let durations = traffic.backends.get(&backend.id()).copied().unwrap_or_default();
+                BackendStatus::of(backend, &one.name, attempts, &durations, now)
+            });
+            backends.collect::<Vec<_>>()
         });
         let total = traffic.total();
-        let (retries, retries_refused) = cluster.retries();
-        let picks = cluster.picks_since(0);
+        let (retries, retries_refused) = sum_of_retries(&clusters);
+        let mut picks: Vec<_> = clusters.iter().flat_map(|one| one.cluster.picks_since(0)).collect();
+        picks.sort_by_key(|picked| picked.at);
+        let mut policies: Vec<_> = clusters.iter().map(|one| one.cluster.policy().to_string()).collect();
+        policies.dedup();
         Status {
             version: env!("CARGO_PKG_VERSION"),
             engine: facts.engine.clone(),
@@ -117,8 +126,8 @@ impl Status {
             clients: facts.counter("accepted").saturating_sub(facts.counter("closed")),
             requests: total.total(),
             failed: total.failed(),
-            policy: cluster.policy().to_string(),
-            waiting: cluster.waiting(),
+            policy: policies.join(", "),
+            waiting: clusters.iter().map(|one| one.cluster.waiting()).sum(),
             retries,
             retries_refused,
             backends: backends.collect(),
@@ -130,12 +139,13 @@ impl Status {
 }
 
 impl BackendStatus {
-    fn of(backend: &Backend, all_attempts: u64, durations: &Durations, now: Instant) -> Self {
+    fn of(backend: &Backend, cluster: &str, all_attempts: u64, durations: &Durations, now: Instant) -> Self {
         let (counts, exclusion) = (backend.counts(), backend.exclusion(now));
         let failures = Failure::ALL.into_iter().map(|failure| (failure.to_string(), counts.failed(failure)));
         let failures: BTreeMap<_, _> = failures.filter(|(_, count)| *count > 0).collect();
         let quantile = |share| durations.quantile(share).map(ms);
         BackendStatus {
+            cluster: cluster.to_owned(),
             address: backend.address().to_string(),
             state: exclusion.map_or_else(|| "healthy".to_owned(), |reason| reason.to_string()),
             reason: exclusion.map_or("gets requests", explain).to_owned(),
@@ -149,6 +159,12 @@ impl BackendStatus {
             p99_ms: quantile(0.99),
         }
     }
+}
+
+/// Returns the retries that the budgets have allowed, and that they have refused.
+pub(super) fn sum_of_retries(clusters: &[NamedCluster]) -> (u64, u64) {
+    let retries = clusters.iter().map(|one| one.cluster.retries());
+    retries.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
 /// Returns the state in a sentence without a subject.

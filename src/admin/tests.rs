@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::app::{Finished, ListenerId, ListenerSettings, RequestEnd};
-use crate::cluster::{Cluster, Policy};
+use crate::cluster::{Cluster, History, Policy};
 use crate::http::head::{FieldSlots, HeadLimits, HeadScan};
 
 const TOKEN: &str = "secret";
@@ -138,8 +138,8 @@ fn metrics_count_each_request_once() {
         r#"neraca_request_duration_seconds_bucket{le="0.005",listener="127.0.0.1:8080"} 4"#,
         r#"neraca_request_duration_seconds_bucket{le="+Inf",listener="127.0.0.1:8080"} 4"#,
         r#"neraca_request_duration_seconds_count{listener="127.0.0.1:8080"} 4"#,
-        r#"neraca_backend_available{backend="127.0.0.1:9002"} 1"#,
-        r#"neraca_backend_failures_total{backend="127.0.0.1:9001",reason="refused"} 0"#,
+        r#"neraca_backend_available{cluster="default",backend="127.0.0.1:9002"} 1"#,
+        r#"neraca_backend_failures_total{cluster="default",backend="127.0.0.1:9001",reason="refused"} 0"#,
         "neraca_client_connections 4",
         "neraca_engine_accepted_total 7",
         "neraca_ready 1",

@@ -2,6 +2,7 @@
 //! answers requests.
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,12 @@ pub use crate::observe::requests::RequestEnd;
 
 mod finished;
 mod limits;
+mod terms;
 
 pub use finished::Finished;
 pub use limits::Limits;
+pub(crate) use terms::Bounds;
+pub use terms::{Deadlines, Page, Terms};
 
 /// The time and the load at one wake-up of a worker. The engine reads them once and passes them down.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +58,8 @@ pub struct ListenerSettings {
     pub limits: Limits,
     /// The networks whose X-Forwarded fields are kept.
     pub trust: Vec<IpNet>,
+    /// The name by which routes know the listener; None without one.
+    pub name: Option<String>,
 }
 
 impl ListenerSettings {
@@ -112,6 +118,8 @@ pub struct Plan {
     pub repeats_answers: bool,
     /// True to keep the client's X-Forwarded fields.
     pub trusted: bool,
+    /// What holds for the request from now on; None: the settings of its listener.
+    pub terms: Option<Arc<Terms>>,
 }
 
 /// The decision about one request.
@@ -129,7 +137,6 @@ pub enum Decision {
 ///
 /// ```
 /// use neraca::app::{App, Client, Decision, Moment};
-/// use neraca::cluster::{History, Permit, Start};
 /// use neraca::http::answer::Answer;
 /// use neraca::http::head::RequestHead;
 ///
@@ -145,10 +152,6 @@ pub enum Decision {
 ///
 ///     fn decide(&self, _: &mut (), head: &RequestHead<'_>, _: &Client<'_>, _: &Moment) -> Decision {
 ///         Decision::Answer(Answer::text(200, head.target))
-///     }
-///
-///     fn retry(&self, _: &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
-///         None // nothing is forwarded, so nothing is tried again
 ///     }
 /// }
 /// ```
@@ -177,15 +180,24 @@ pub trait App: Send + Sync + 'static {
     ) -> Decision;
 
     /// Begins an attempt for a request that has waited, or whose last attempt failed. The backend of the new attempt is
-    /// not in the set `tried` of its history. `permit` is the permit of a request that has waited. Returns None when no
-    /// such backend is left, or when the budget allows no retry.
+    /// not in the set `tried` of its history. `terms` are those of the [`Plan`], and `permit` is the permit of a request
+    /// that has waited. Returns None when no such backend is left, or when the budget allows no retry. An app that
+    /// forwards nothing is never asked.
     fn retry(
         &self,
-        view: &mut Self::View,
-        history: &History<'_>,
-        permit: &mut Option<Permit>,
-        now: &Moment,
-    ) -> Option<Start>;
+        _view: &mut Self::View,
+        _terms: Option<&Terms>,
+        _history: &History<'_>,
+        _permit: &mut Option<Permit>,
+        _now: &Moment,
+    ) -> Option<Start> {
+        None
+    }
+
+    /// Returns the page for an error answer of ours with this status, from 400 to 599. None: the answer stays as it is.
+    fn page(&self, _view: &Self::View, _status: u16) -> Option<Arc<Page>> {
+        None
+    }
 
     /// Takes note of a request that has ended. The exchange tells each request exactly once, whatever its end. It tells
     /// nothing when it panics, or when the client has left before its request head was whole. Must not block.

@@ -339,6 +339,12 @@ impl Backend {
         self.apply_check_state(now);
     }
 
+    /// Forgets the results of active checks, because the backend is checked no more.
+    pub(crate) fn end_checks(&self, now: Instant) {
+        self.checked.end();
+        self.apply_check_state(now);
+    }
+
     /// Notes the result of an active check. Returns the new state when the state has changed.
     pub fn note_check(&self, good: bool, settings: &CheckSettings, now: Instant) -> Option<CheckState> {
         let changed = self.checked.note(good, settings);

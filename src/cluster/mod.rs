@@ -97,6 +97,11 @@ impl Cluster {
         Cluster { state, generation, members: Mutex::new(members), queue }
     }
 
+    /// Returns the seed and the epoch that the cluster was made with.
+    pub(crate) fn origin(&self) -> (u64, Instant) {
+        (self.state.seed, self.state.epoch)
+    }
+
     /// Returns the number of requests that wait until a backend has room.
     pub fn waiting(&self) -> usize {
         self.queue.waiting()
@@ -328,6 +333,13 @@ impl Cluster {
 /// True when a backend is left, which may be full or out.
 fn is_possible(candidates: Candidates<'_>) -> bool {
     Candidates { full: true, panic: true, ..candidates }.any()
+}
+
+impl Drop for Cluster {
+    /// Marks the backends as removed, so that the engine closes their kept connections.
+    fn drop(&mut self) {
+        self.members.get_mut().backends().iter().for_each(|backend| backend.remove());
+    }
 }
 
 fn weak(members: &Arc<Members>) -> Weak<dyn Others> {

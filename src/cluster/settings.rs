@@ -48,7 +48,7 @@ impl From<SocketAddr> for BackendSettings {
 }
 
 /// The settings of a cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterSettings {
     /// The rule that picks a backend.
     pub policy: Policy,

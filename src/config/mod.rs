@@ -32,6 +32,7 @@ mod meant;
 mod operate;
 mod plan;
 mod refusal;
+mod routing;
 mod run;
 mod value;
 
@@ -47,7 +48,7 @@ pub use plan::{
     Action, Balancer, ClusterPlan, Deadlines, ErrorPage, FieldChanges, Host, Listener, Route, Site,
 };
 pub use refusal::Refusal;
-pub use run::Unsupported;
+pub use run::CannotRoute;
 
 /// The settings of one run of the program.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::meant::Common;
 use super::operate::AdminSettings;
-use crate::app::{Limits, ListenerSettings};
+use crate::app::ListenerSettings;
 use crate::cluster::{BackendSettings, CheckSettings, ClusterSettings};
 use crate::engine::ConcurrencyLimit;
 
@@ -83,23 +83,6 @@ pub struct Route {
     pub deadlines: Deadlines,
 }
 
-impl ClusterPlan {
-    /// Returns the limits of a listener, with the deadlines of the cluster in their place.
-    pub(super) fn limits(&self, listener: &Limits) -> Limits {
-        let Deadlines { connect, queue, response, body, tunnel, r#continue } = self.deadlines;
-        Limits {
-            connect_timeout: connect.unwrap_or(listener.connect_timeout),
-            queue_timeout: queue.unwrap_or(listener.queue_timeout),
-            response_timeout: response.unwrap_or(listener.response_timeout),
-            body_timeout: body.unwrap_or(listener.body_timeout),
-            tunnel_timeout: tunnel.unwrap_or(listener.tunnel_timeout),
-            continue_timeout: r#continue.unwrap_or(listener.continue_timeout),
-            backend_idle_timeout: self.backend_idle_timeout.unwrap_or(listener.backend_idle_timeout),
-            ..listener.clone()
-        }
-    }
-}
-
 impl Route {
     /// Makes the route that sends all requests to a cluster.
     pub fn to(cluster: &str) -> Self {
@@ -158,7 +141,7 @@ pub struct FieldChanges {
     pub set: Vec<(String, String)>,
 }
 
-/// Deadlines that a cluster or a route has of its own; None: the deadline of the listener. See [`Limits`].
+/// Deadlines that a cluster or a route has of its own; None: the deadline of the listener. See [`Limits`](crate::app::Limits).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Deadlines {
     /// Time to connect to a backend.

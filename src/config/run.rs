@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use super::meant::{Balance, Common, Serve};
 use super::plan::{Balancer, ClusterPlan, Deadlines, Listener, Route, Site};
+use super::routing;
 use crate::app::ListenerSettings;
-use crate::cluster::{BackendSettings, CheckSettings, Cluster};
+use crate::cluster::BackendSettings;
 use crate::engine::{ConcurrencyLimit, Options};
 use crate::files::{Files, FilesError};
 use crate::router::Router;
@@ -19,7 +20,7 @@ impl Common {
             engine: self.engine,
             workers: self.workers,
             concurrency: ConcurrencyLimit::Unlimited,
-            listener: ListenerSettings { limits: self.limits.clone(), trust: Vec::new() },
+            listener: ListenerSettings { limits: self.limits.clone(), ..ListenerSettings::default() },
             engine_limits: self.engine_limits.clone(),
             all_awake: self.all_awake,
             receive_bytes: self.receive_bytes.unwrap_or(usize::MAX),
@@ -38,7 +39,11 @@ impl Balance {
         let listener = Listener {
             name: None,
             addresses: self.common.listen.clone(),
-            settings: ListenerSettings { limits: self.common.limits.clone(), trust: self.trust },
+            settings: ListenerSettings {
+                limits: self.common.limits.clone(),
+                trust: self.trust,
+                ..ListenerSettings::default()
+            },
         };
         let cluster = ClusterPlan {
             name: CLUSTER.to_owned(),
@@ -77,57 +82,53 @@ impl Balancer {
         further.flat_map(|it| it.addresses.iter().map(|address| (*address, self.settings(it)))).collect()
     }
 
-    /// Returns the settings of a listener, with the deadlines of the only cluster.
+    /// Returns the settings of a listener. Routes know it by its name. The time to keep a backend connection is one for
+    /// all clusters: the shortest.
     fn settings(&self, listener: &Listener) -> ListenerSettings {
-        let mut settings = listener.settings.clone();
-        if let Some(cluster) = self.site.clusters.first() {
-            settings.limits = cluster.limits(&settings.limits);
+        let mut settings = ListenerSettings { name: listener.name.clone(), ..listener.settings.clone() };
+        let times = self.site.clusters.iter().filter_map(|cluster| cluster.backend_idle_timeout);
+        if let Some(shortest) = times.min() {
+            settings.limits.backend_idle_timeout = shortest;
         }
         settings
     }
 
-    /// Returns the active checks of the only cluster.
-    pub fn checks(&self) -> Option<&CheckSettings> {
-        self.site.clusters.first().and_then(|cluster| cluster.checks.as_ref())
+    /// True when a cluster has active checks.
+    pub fn has_checks(&self) -> bool {
+        self.site.clusters.iter().any(|cluster| cluster.checks.is_some())
     }
 
     /// Makes the router. Each process has another seed for random picks.
     ///
     /// # Errors
-    /// When the router cannot do what the file says: it has one cluster, and sends all requests there.
-    pub fn router(&self) -> Result<Router, Unsupported> {
-        let Site { clusters, routes, error_pages, .. } = &self.site;
-        let ([cluster], [route]) = (clusters.as_slice(), routes.as_slice()) else {
-            return Err(Unsupported("more than one cluster or route"));
-        };
-        if *route != Route::to(&cluster.name) {
-            return Err(Unsupported("a route with more than a cluster"));
-        }
-        if !error_pages.is_empty() {
-            return Err(Unsupported("error pages"));
-        }
+    /// When the router refuses the settings, or a directory of a route cannot be served.
+    pub fn router(&self) -> Result<Router, CannotRoute> {
+        let settings = routing::settings(&self.site).map_err(CannotRoute::Settings)?;
         let seed = RandomState::new().hash_one("neraca");
-        let made = Cluster::with_settings(&cluster.backends, cluster.settings.clone(), seed, Instant::now());
-        let router = Router::new(made);
+        let router = Router::with_settings(&settings, seed, Instant::now()).map_err(CannotRoute::Files)?;
         Ok(if self.admin.is_some() { router.counting() } else { router })
     }
 }
 
-/// The error for a file that is good, but says what the router cannot do yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unsupported(&'static str);
+/// The reason why no router can be made.
+#[derive(Debug)]
+pub enum CannotRoute {
+    /// The router refuses the settings.
+    Settings(String),
+    /// A directory of a route cannot be served.
+    Files(FilesError),
+}
 
-impl fmt::Display for Unsupported {
+impl fmt::Display for CannotRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the file is good, but {} cannot be run yet: expected one cluster and one route for all requests",
-            self.0
-        )
+        match self {
+            CannotRoute::Settings(text) => f.write_str(text),
+            CannotRoute::Files(error) => error.fmt(f),
+        }
     }
 }
 
-impl std::error::Error for Unsupported {}
+impl std::error::Error for CannotRoute {}
 
 impl Serve {
     /// Makes the file server. Walks the whole directory.

@@ -17,14 +17,14 @@ use smol::{LocalExecutor, Task, Timer, future};
 use crate::cluster::chance::Random;
 use crate::cluster::{Backend, BackendId, CheckRequest, CheckSettings, CheckState};
 use crate::http::head::{FieldSlots, HeadLimits, HeadScan, Method};
-use crate::router::Router;
+use crate::router::{NamedCluster, Router};
 
 /// Maximum bytes of a response that a check reads.
 const RESPONSE_MAX: usize = 64 * 1024;
-/// The interval at which the checker notices new members.
+/// The interval at which the checker notices new members and new settings.
 const MEMBERS: Duration = Duration::from_millis(200);
 
-/// The thread that checks the backends of a cluster. Dropping it ends the thread.
+/// The thread that checks the backends of all clusters. Dropping it ends the thread.
 #[derive(Debug)]
 pub struct Checker {
     stop: Sender<()>,
@@ -65,16 +65,17 @@ impl From<io::Error> for CheckError {
 }
 
 impl Checker {
-    /// Starts the checks. Backends that the cluster gets later are checked too.
+    /// Starts the checks of the clusters that have some ([`NamedCluster::checks`]). Clusters, backends and rules that the
+    /// router gets later count too.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(app: Arc<Router>, settings: CheckSettings) -> io::Result<Checker> {
+    pub fn start(app: Arc<Router>) -> io::Result<Checker> {
         let (stop, stopped) = bounded(1);
-        app.cluster().begin_checks(&settings, Instant::now());
+        begin(&app.clusters());
         let work = move || {
             let executor = LocalExecutor::new();
-            let checks = Checks { app: &app, settings: Rc::new(settings), executor: &executor };
+            let checks = Checks { app: &app, executor: &executor };
             future::block_on(executor.run(checks.run(&stopped)));
         };
         let thread = thread::Builder::new().name("neraca-checks".into()).spawn(work)?;
@@ -92,24 +93,43 @@ impl Drop for Checker {
     }
 }
 
+/// A backend that is checked. Dropping the task ends it.
+struct Checked {
+    backend: Arc<Backend>,
+    settings: Rc<CheckSettings>,
+    _task: Task<()>,
+}
+
 /// The checks of all backends. Each backend has a task.
 struct Checks<'a> {
     app: &'a Arc<Router>,
-    settings: Rc<CheckSettings>,
     executor: &'a LocalExecutor<'static>,
 }
 
 impl Checks<'_> {
-    /// Keeps a task for each member, until `stopped` is closed.
+    /// Keeps a task for each member of a cluster with checks, until `stopped` is closed.
     async fn run(&self, stopped: &Receiver<()>) {
-        let mut tasks: BTreeMap<BackendId, Task<()>> = BTreeMap::new();
+        let mut running: BTreeMap<BackendId, Checked> = BTreeMap::new();
         loop {
-            self.app.cluster().begin_checks(&self.settings, Instant::now());
-            let members = self.app.cluster().members();
-            tasks.retain(|id, _| members.backends().iter().any(|backend| backend.id() == *id));
-            for backend in members.backends() {
-                tasks.entry(backend.id()).or_insert_with(|| {
-                    self.executor.spawn(check_for_ever(Arc::clone(backend), Rc::clone(&self.settings)))
+            let clusters = self.app.clusters();
+            begin(&clusters);
+            let mut wanted: BTreeMap<BackendId, (Arc<Backend>, &CheckSettings)> = BTreeMap::new();
+            for (cluster, settings) in clusters.iter().filter_map(|one| Some((&one.cluster, one.checks()?))) {
+                let members = cluster.members();
+                wanted.extend(members.backends().iter().map(|one| (one.id(), (Arc::clone(one), settings))));
+            }
+            running.retain(|id, checked| match wanted.get(id) {
+                Some((_, settings)) => **settings == *checked.settings,
+                None => {
+                    checked.backend.end_checks(Instant::now());
+                    false
+                }
+            });
+            for (id, (backend, settings)) in wanted {
+                running.entry(id).or_insert_with(|| {
+                    let settings = Rc::new(settings.clone());
+                    let checks = check_for_ever(Arc::clone(&backend), Rc::clone(&settings));
+                    Checked { backend, settings, _task: self.executor.spawn(checks) }
                 });
             }
             let ended = async {
@@ -123,6 +143,15 @@ impl Checks<'_> {
             if future::or(ended, wait).await {
                 return;
             }
+        }
+    }
+}
+
+/// Sets the state of the backends that were never checked.
+fn begin(clusters: &[NamedCluster]) {
+    for one in clusters {
+        if let Some(settings) = one.checks() {
+            one.cluster.begin_checks(settings, Instant::now());
         }
     }
 }

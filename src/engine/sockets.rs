@@ -252,7 +252,8 @@ mod tests {
             let sockets: Sockets<()> = Sockets::new(registry, alarm, &Options::default(), 1);
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
-            let members = Cluster::new(&[address], Policy::First, 1, now).members();
+            let cluster = Cluster::new(&[address], Policy::First, 1, now);
+            let members = cluster.members();
             let backend = &members.backends()[0];
             let (client, _) = Tcp::connect(address, None).unwrap();
             sockets.admit(&client).unwrap();

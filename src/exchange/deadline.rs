@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::app::Limits;
+use crate::app::Bounds;
 
 /// The cause of a wait. A connection has one deadline; no timer is armed per read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    pub(super) fn new(wait: Wait, limits: &Limits, now: Instant) -> Self {
-        Deadline { wait, at: now + wait.limit(limits) }
+    pub(super) fn new(wait: Wait, bounds: Bounds<'_>, now: Instant) -> Self {
+        Deadline { wait, at: now + wait.limit(bounds) }
     }
 
     /// Makes the deadline of a delayed answer.
@@ -46,9 +46,9 @@ impl Deadline {
     }
 
     /// Sets the current wait. `progress` is true when bytes have moved since the last call.
-    pub(super) fn update(&mut self, wait: Wait, progress: bool, limits: &Limits, now: Instant) {
+    pub(super) fn update(&mut self, wait: Wait, progress: bool, bounds: Bounds<'_>, now: Instant) {
         if wait != self.wait || (progress && wait.is_gap()) {
-            *self = Deadline::new(wait, limits, now);
+            *self = Deadline::new(wait, bounds, now);
         }
     }
 
@@ -62,8 +62,17 @@ impl Deadline {
 }
 
 impl Wait {
-    fn limit(self, limits: &Limits) -> Duration {
-        match self {
+    fn limit(self, Bounds { limits, deadlines }: Bounds<'_>) -> Duration {
+        let own = deadlines.and_then(|own| match self {
+            Wait::Connect => own.connect,
+            Wait::Queue => own.queue,
+            Wait::Client => own.body,
+            Wait::Backend => own.response,
+            Wait::Continue => own.r#continue,
+            Wait::Tunnel => own.tunnel,
+            Wait::Head | Wait::Linger | Wait::Delay => None,
+        });
+        own.unwrap_or(match self {
             Wait::Head => limits.head_timeout,
             Wait::Connect => limits.connect_timeout,
             Wait::Queue => limits.queue_timeout,
@@ -73,7 +82,7 @@ impl Wait {
             Wait::Tunnel => limits.tunnel_timeout,
             Wait::Linger => limits.linger_timeout,
             Wait::Delay => Duration::ZERO,
-        }
+        })
     }
 
     fn is_gap(self) -> bool {
@@ -84,6 +93,11 @@ impl Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::{Deadlines, Limits};
+
+    fn of(limits: &Limits) -> Bounds<'_> {
+        Bounds { limits, deadlines: None }
+    }
 
     #[test]
     fn progress_moves_a_gap_and_not_a_total() {
@@ -99,11 +113,11 @@ mod tests {
             (Wait::Linger, false),
             (Wait::Delay, false),
         ] {
-            let mut deadline = Deadline::new(wait, &limits, start);
+            let mut deadline = Deadline::new(wait, of(&limits), start);
             let before = deadline.at();
-            deadline.update(wait, false, &limits, later);
+            deadline.update(wait, false, of(&limits), later);
             assert_eq!(deadline.at(), before, "{wait:?} without progress");
-            deadline.update(wait, true, &limits, later);
+            deadline.update(wait, true, of(&limits), later);
             assert_eq!(deadline.at() > before, moves, "{wait:?} with progress");
         }
     }
@@ -111,8 +125,32 @@ mod tests {
     #[test]
     fn another_wait_has_a_deadline_of_its_own() {
         let (limits, start) = (Limits::default(), Instant::now());
-        let mut deadline = Deadline::new(Wait::Head, &limits, start);
-        deadline.update(Wait::Backend, false, &limits, start);
+        let mut deadline = Deadline::new(Wait::Head, of(&limits), start);
+        deadline.update(Wait::Backend, false, of(&limits), start);
         assert_eq!((deadline.wait(), deadline.at()), (Wait::Backend, start + limits.response_timeout));
+    }
+
+    #[test]
+    fn a_deadline_of_the_route_replaces_that_of_the_listener() {
+        let (limits, own) = (Limits::default(), Some(Duration::from_millis(7)));
+        let all =
+            Deadlines { connect: own, queue: own, response: own, body: own, tunnel: own, r#continue: own };
+        let some = Deadlines { response: own, ..Deadlines::default() };
+        for (wait, is_of_route) in [
+            (Wait::Head, false),
+            (Wait::Connect, true),
+            (Wait::Queue, true),
+            (Wait::Client, true),
+            (Wait::Backend, true),
+            (Wait::Continue, true),
+            (Wait::Tunnel, true),
+            (Wait::Linger, false),
+            (Wait::Delay, false),
+        ] {
+            let limit = |deadlines| wait.limit(Bounds { limits: &limits, deadlines: Some(deadlines) });
+            let of_listener = wait.limit(of(&limits));
+            assert_eq!(limit(&all) == Duration::from_millis(7), is_of_route, "{wait:?}");
+            assert_eq!(limit(&some) == of_listener, wait != Wait::Backend, "{wait:?}");
+        }
     }
 }

@@ -39,7 +39,7 @@ impl Exchange {
     pub fn step<A: App>(&mut self, cx: &mut Context<'_, A>) -> Step {
         if cx.now.instant >= self.deadline.at() {
             self.expire(cx);
-            self.deadline = Deadline::new(self.wait(), cx.limits(), cx.now.instant);
+            self.deadline = Deadline::new(self.wait(), cx.bounds(&self.terms), cx.now.instant);
         }
         let step = loop {
             if self.state.attached && self.phase != Phase::Relay {
@@ -67,7 +67,7 @@ impl Exchange {
             flow.return_empty_buffer(cx.buffers);
         }
         let wait = self.wait();
-        self.deadline.update(wait, self.progress, cx.limits(), cx.now.instant);
+        self.deadline.update(wait, self.progress, cx.bounds(&self.terms), cx.now.instant);
         self.progress = false;
         step
     }

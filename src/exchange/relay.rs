@@ -178,7 +178,12 @@ impl Exchange {
         self.state.kept_for = head.kept_for;
         let (persistence, date) = (self.persistence(), &cx.now.date);
         let cookie = session_cookie(self.attempt.as_ref(), self.info.session, cx.client.encrypted);
-        rewrite::response(head, coding, persistence, date, cookie.as_ref(), self.response.prefix());
+        let out = self.response.prefix();
+        let start = out.len();
+        rewrite::response(head, coding, persistence, date, cookie.as_ref(), out);
+        if let Some(terms) = &self.terms {
+            terms.response.apply(out, start);
+        }
         self.response.begin(head.framing, coding);
         (self.state.started, self.state.status) = (true, Some(head.status));
     }

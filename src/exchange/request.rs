@@ -39,7 +39,12 @@ impl Exchange {
                 encrypted: cx.client.encrypted,
                 trusted: plan.trusted,
             };
-            rewrite::request(&head, &origin, self.request.prefix());
+            let out = self.request.prefix();
+            let start = out.len();
+            rewrite::request(&head, &origin, out);
+            if let Some(terms) = &plan.terms {
+                terms.request.apply(out, start);
+            }
         }
         let (len, framing) = (head.len, head.framing);
         self.request.put_input(input);
@@ -49,6 +54,7 @@ impl Exchange {
             Decision::Forward(plan) => {
                 self.request.hold();
                 self.attempts.set_key(plan.key);
+                self.terms = plan.terms;
                 self.info.session = plan.session;
                 self.info.repeats_answers = plan.repeats_answers && self.info.repeatable;
                 self.begin(plan.start, cx);
@@ -125,7 +131,8 @@ impl Exchange {
         if !self.info.repeats_answers {
             return false;
         }
-        let start = self.attempts.find(|history| cx.app.retry(cx.view, history, &mut None, &cx.now));
+        let terms = self.terms.as_deref();
+        let start = self.attempts.find(|history| cx.app.retry(cx.view, terms, history, &mut None, &cx.now));
         let Some(start @ Start::Attempt(_)) = start else {
             self.info.repeats_answers = false;
             return false;
@@ -146,7 +153,8 @@ impl Exchange {
 
     /// Begins an attempt at a backend that this request may still use. Returns false when there is no such backend.
     fn retry<A: App>(&mut self, permit: &mut Option<Permit>, cx: &mut Context<'_, A>) -> bool {
-        let start = self.attempts.find(|history| cx.app.retry(cx.view, history, permit, &cx.now));
+        let terms = self.terms.as_deref();
+        let start = self.attempts.find(|history| cx.app.retry(cx.view, terms, history, permit, &cx.now));
         start.map(|start| self.begin(start, cx)).is_some()
     }
 
@@ -156,14 +164,14 @@ impl Exchange {
             Start::Attempt(attempt) => {
                 self.attempt = Some(attempt);
                 self.phase = Phase::Attach;
-                self.deadline = Deadline::new(Wait::Connect, cx.limits(), cx.now.instant);
+                self.deadline = Deadline::new(Wait::Connect, cx.bounds(&self.terms), cx.now.instant);
             }
             Start::Wait(admission) => match admission.enter((cx.waker)()) {
                 Entered::Place(place) => {
                     self.attempt = None;
                     self.place = Some(place);
                     self.phase = Phase::Queue;
-                    self.deadline = Deadline::new(Wait::Queue, cx.limits(), cx.now.instant);
+                    self.deadline = Deadline::new(Wait::Queue, cx.bounds(&self.terms), cx.now.instant);
                 }
                 Entered::Permit(permit) => self.leave_queue(permit, cx),
                 Entered::Full => self.answer(Reason::QueueFull, cx),

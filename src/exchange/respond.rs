@@ -17,12 +17,22 @@ impl Exchange {
 
     /// Begins to send an answer.
     pub(super) fn respond<A: App>(&mut self, answer: Answer, cx: &mut Context<'_, A>) {
+        let page = if answer.status < 400 { None } else { cx.app.page(cx.view, answer.status) };
+        let answer = match page {
+            None => answer,
+            Some(page) => page.replace_body_of(answer),
+        };
         self.request.release();
         let received = self.request.advance().is_ok() && self.request.is_received();
         self.state.client_keeps = self.info.keep_alive && received && !answer.close && !cx.draining;
         // Unsent interim heads stay in the prefix, before the answer.
         self.response.discard();
-        answer::write_head(&answer, self.persistence(), &cx.now.date, self.response.prefix());
+        let (persistence, out) = (self.persistence(), self.response.prefix());
+        let start = out.len();
+        answer::write_head(&answer, persistence, &cx.now.date, out);
+        if let Some(terms) = &self.terms {
+            terms.response.apply(out, start);
+        }
         let Answer { body, status, .. } = answer;
         let head_only = self.info.method == Method::Head || matches!(status, 204 | 304);
         self.response.begin_answer(if head_only { Body::None } else { body }, head_only);
@@ -58,7 +68,7 @@ impl Exchange {
         // Closing with unread bytes would reset the connection, and the client could lose the response (RFC 9112
         // section 9.6).
         self.phase = Phase::Linger;
-        self.deadline = Deadline::new(Wait::Linger, cx.limits(), cx.now.instant);
+        self.deadline = Deadline::new(Wait::Linger, cx.bounds(&self.terms), cx.now.instant);
         Some(Step::Shutdown(Side::Client))
     }
 

@@ -4,10 +4,11 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::app::{App, Client, Finished, Limits, Moment, RequestEnd};
+use crate::app::{App, Bounds, Client, Finished, Limits, Moment, RequestEnd, Terms};
 use crate::cluster::{Attempt, Attempts, Freshness, Place, Session};
 use crate::http::buffer::BufferPool;
 use crate::http::framing::Framing;
@@ -39,6 +40,14 @@ impl<'a, A: App> Context<'a, A> {
     /// Returns the limits of this exchange.
     pub fn limits(&self) -> &'a Limits {
         &self.client.settings.limits
+    }
+
+    /// Returns the limits of a request with these terms.
+    pub(super) fn bounds<'b>(&self, terms: &'b Option<Arc<Terms>>) -> Bounds<'b>
+    where
+        'a: 'b,
+    {
+        Bounds { limits: self.limits(), deadlines: terms.as_deref().map(|terms| &terms.deadlines) }
     }
 }
 
@@ -96,6 +105,8 @@ pub struct Exchange {
     pub(super) attempt: Option<Attempt>,
     /// The failed attempts of this request.
     pub(super) attempts: Attempts,
+    /// What the route of the request says; None without a route.
+    pub(super) terms: Option<Arc<Terms>>,
     /// The place in the queue, during the phase `Queue`.
     pub(super) place: Option<Place>,
     /// The client's stream has ended.
@@ -160,11 +171,12 @@ impl Exchange {
             info: RequestInfo::UNREAD,
             attempt: None,
             attempts: Attempts::default(),
+            terms: None,
             place: None,
             client_ended: false,
             began: now,
             state: ExchangeState::default(),
-            deadline: Deadline::new(Wait::Head, limits, now),
+            deadline: Deadline::new(Wait::Head, Bounds { limits, deadlines: None }, now),
             progress: false,
             served: 0,
         }
@@ -180,7 +192,7 @@ impl Exchange {
     /// Gives back the buffers and drops the attempt. Then the exchange can be used for another client.
     pub fn retire(&mut self, buffers: &mut BufferPool) {
         self.attempt = None;
-        self.place = None;
+        (self.terms, self.place) = (None, None);
         for flow in [&mut self.request, &mut self.response] {
             flow.reset();
             flow.discard();
@@ -197,10 +209,10 @@ impl Exchange {
         self.info = RequestInfo::UNREAD;
         self.attempt = None;
         self.attempts.clear();
-        self.place = None;
+        (self.terms, self.place) = (None, None);
         self.began = now;
         self.state = ExchangeState::default();
-        self.deadline = Deadline::new(Wait::Head, limits, now);
+        self.deadline = Deadline::new(Wait::Head, Bounds { limits, deadlines: None }, now);
         self.progress = false;
     }
 

@@ -38,7 +38,6 @@ use self::refresh::Refresher;
 use self::root::{Root, is_exhaustion};
 use self::tree::{Node, Tree};
 use crate::app::{App, Client, Decision, Moment};
-use crate::cluster::{History, Permit, Start};
 use crate::exchange::Reason;
 use crate::http::answer::{Answer, Body, Bytes};
 use crate::http::head::{Method, RequestHead};
@@ -146,10 +145,6 @@ impl App for Files {
 
     fn decide(&self, _view: &mut (), head: &RequestHead<'_>, _client: &Client<'_>, now: &Moment) -> Decision {
         Decision::Answer(self.answer(head, now.clients))
-    }
-
-    fn retry(&self, _: &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
-        None
     }
 }
 

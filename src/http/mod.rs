@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod buffer;
+pub mod changes;
 #[doc(hidden)]
 pub mod chunks;
 #[doc(hidden)]

@@ -1,23 +1,58 @@
-//! The balancer: every valid request goes to a backend of one cluster.
+//! The balancer: a route says which cluster gets a request, or how it is answered.
+//!
+//! | file | what |
+//! |---|---|
+//! | `settings.rs` | what a router does, as plain data |
+//! | `table.rs` | the same, ready to use: a snapshot of clusters, routes and pages |
+//! | `routes.rs`, `path.rs` | the route of a host and a path |
+//! | `location.rs` | the place that a redirect sends a client to |
+//! | `traffic.rs` | the counts of finished requests |
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::app::{App, Client, Decision, Finished, Moment, Plan};
+use parking_lot::Mutex;
+
+use crate::app::{App, Client, Decision, Finished, Moment, Page, Plan, Terms};
 use crate::cluster::{Cluster, HashKey, History, Members, Permit, Policy, Session, Start, chance};
 use crate::exchange::Reason;
-use crate::http::answer;
+use crate::files::FilesError;
+use crate::http::answer::{self, Answer};
 use crate::http::cookie;
 use crate::http::head::RequestHead;
+use table::{Route, Table, changed, redirect};
 use traffic::{AllTraffic, OfWorker};
 
+mod location;
+mod path;
+mod routes;
+mod settings;
+mod table;
 mod traffic;
 
+pub use location::{InvalidLocation, Location};
+pub use settings::{
+    Action, ClusterPlan, ErrorPage, Host, InvalidHost, InvalidPrefix, Prefix, RouteSettings, RouterError,
+    RouterSettings,
+};
+pub use table::NamedCluster;
 pub use traffic::Traffic;
 
-/// Forwards every request to a backend that the cluster picks.
+/// Forwards each request to a backend of the cluster of its route.
+///
+/// A router that was made over one cluster has no routes: the cluster gets every request. A router that was made from
+/// [`RouterSettings`] has a table of routes. [`Router::apply`] replaces the table while requests run.
 #[derive(Debug)]
 pub struct Router {
-    cluster: Cluster,
+    /// The only cluster, until there is a table. Then the first cluster of the first table.
+    cluster: Arc<Cluster>,
+    /// The generation of `table`; 0 without a table.
+    generation: AtomicU64,
+    table: Mutex<Arc<Table>>,
+    /// Locked while the table is replaced.
+    applying: Mutex<()>,
+    /// The seed of random picks, and the time that the clusters count from.
+    origin: (u64, Instant),
     /// None while nobody wants to know the traffic. Then a finished request costs one comparison.
     traffic: Option<AllTraffic>,
 }
@@ -25,14 +60,55 @@ pub struct Router {
 /// What a worker has of its own.
 #[derive(Debug)]
 pub struct RouterView {
+    /// The members of the only cluster.
     members: Arc<Members>,
+    /// None while the router has no routes.
+    routed: Option<Routed>,
+    generation: u64,
     traffic: Option<Arc<OfWorker>>,
 }
 
+/// A worker's snapshot of the routes.
+#[derive(Debug)]
+struct Routed {
+    table: Arc<Table>,
+    /// The members of each cluster of the table.
+    members: Vec<Arc<Members>>,
+}
+
+impl Routed {
+    fn of(table: Arc<Table>) -> Self {
+        let members = table.clusters.iter().map(|one| one.cluster.members()).collect();
+        Routed { table, members }
+    }
+}
+
 impl Router {
-    /// Makes a balancer over `cluster`.
+    /// Makes a balancer over `cluster`, which gets every request.
     pub fn new(cluster: Cluster) -> Self {
-        Router { cluster, traffic: None }
+        let cluster = Arc::new(cluster);
+        let (table, origin) = (Table::only(&cluster), cluster.origin());
+        Router::over(cluster, table, origin)
+    }
+
+    fn over(cluster: Arc<Cluster>, table: Table, origin: (u64, Instant)) -> Self {
+        let (generation, table) = (AtomicU64::new(table.generation), Mutex::new(Arc::new(table)));
+        Router { cluster, generation, table, applying: Mutex::new(()), origin, traffic: None }
+    }
+
+    /// Makes a balancer with these clusters and routes. The same seed makes the same choices. No time that the router is
+    /// told may lie before `epoch`.
+    ///
+    /// # Errors
+    /// When a directory of a route cannot be served.
+    pub fn with_settings(settings: &RouterSettings, seed: u64, epoch: Instant) -> Result<Self, FilesError> {
+        let mut table = Table::default().next(settings, (seed, epoch))?;
+        if settings.is_only_a_cluster() {
+            table.generation = 0;
+        }
+        let first = table.clusters.first().map(|one| Arc::clone(&one.cluster));
+        let cluster = first.unwrap_or_else(|| Arc::new(Cluster::new(&[], Policy::default(), seed, epoch)));
+        Ok(Router::over(cluster, table, (seed, epoch)))
     }
 
     /// Counts the finished requests, for [`Router::traffic`].
@@ -41,41 +117,134 @@ impl Router {
         Router { traffic: Some(AllTraffic::default()), ..self }
     }
 
+    /// Replaces clusters, routes and pages while requests run. What stays is not touched: a cluster with the same name
+    /// and the same [`ClusterPlan::settings`] keeps the backends whose addresses stay, with their counters, health and
+    /// connections. A request that runs keeps its cluster, its deadlines and its changes to its end, also when its route
+    /// or its cluster is gone. A cluster that is gone gets no new request; it ends with its last request.
+    ///
+    /// # Errors
+    /// When a directory of a route cannot be served. Then nothing has changed.
+    pub fn apply(&self, settings: &RouterSettings) -> Result<(), FilesError> {
+        let _one_at_a_time = self.applying.lock();
+        // A directory may take long to read, and workers need the table meanwhile.
+        let before = Arc::clone(&self.table.lock());
+        let next = Arc::new(before.next(settings, self.origin)?);
+        let generation = next.generation;
+        *self.table.lock() = next;
+        self.generation.store(generation, Ordering::Release);
+        Ok(())
+    }
+
     /// Returns the counts of all finished requests; None if the router does not count them.
     pub fn traffic(&self) -> Option<Traffic> {
         self.traffic.as_ref().map(AllTraffic::sum)
     }
 
-    /// Returns the cluster. Its members may be replaced while requests run.
+    /// Returns the cluster that the router was made with; of several, the first by name. Its members may be replaced while
+    /// requests run.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
-    /// Returns the hash of the request's key; None when the policy needs no key, or when the request has none.
-    fn key(&self, head: &RequestHead<'_>, client: &Client<'_>) -> Option<u64> {
-        let Policy::Hash(key) = self.cluster.policy() else { return None };
-        match key {
-            HashKey::Source => Some(chance::hash_address(client.address().ip())),
-            HashKey::Path => head.target.split('?').next().map(|path| chance::hash(path.as_bytes())),
-            HashKey::Header(name) => head.fields.get(name).map(chance::hash),
-            HashKey::Cookie(name) => cookie::value(head.fields, name).map(chance::hash),
-        }
+    /// Returns all clusters, in the order of their names. Takes a lock.
+    pub fn clusters(&self) -> Vec<NamedCluster> {
+        self.table.lock().clusters.clone()
     }
 
-    /// Starts an attempt. When the worker's snapshot has no backend left, refreshes the snapshot and tries again.
-    fn start(
-        &self,
-        members: &mut Arc<Members>,
-        history: &History<'_>,
-        permit: &mut Option<Permit>,
-        now: &Moment,
-    ) -> Option<Start> {
-        let first = self.cluster.start(members, history, permit, now.instant);
-        match first {
-            None if self.cluster.refresh(members) => {
-                self.cluster.start(members, history, permit, now.instant)
+    /// Brings the files of the routes up to date. The caller calls this about twice a second, not on a worker.
+    pub fn refresh_files(&self) {
+        let table = Arc::clone(&self.table.lock());
+        table.refresh_files();
+    }
+
+    /// Brings a view up to date after the routes were replaced.
+    #[cold]
+    fn renew(&self, view: &mut RouterView) {
+        let table = Arc::clone(&self.table.lock());
+        view.generation = table.generation;
+        view.routed = Some(Routed::of(table));
+    }
+}
+
+/// Returns the hash of the request's key; None when the policy needs no key, or when the request has none.
+fn key(cluster: &Cluster, head: &RequestHead<'_>, client: &Client<'_>) -> Option<u64> {
+    let Policy::Hash(key) = cluster.policy() else { return None };
+    match key {
+        HashKey::Source => Some(chance::hash_address(client.address().ip())),
+        HashKey::Path => head.target.split('?').next().map(|path| chance::hash(path.as_bytes())),
+        HashKey::Header(name) => head.fields.get(name).map(chance::hash),
+        HashKey::Cookie(name) => cookie::value(head.fields, name).map(chance::hash),
+    }
+}
+
+/// Starts an attempt. When the worker's snapshot has no backend left, refreshes the snapshot and tries again.
+fn start(
+    cluster: &Cluster,
+    members: &mut Arc<Members>,
+    history: &History<'_>,
+    permit: &mut Option<Permit>,
+    now: &Moment,
+) -> Option<Start> {
+    let first = cluster.start(members, history, permit, now.instant);
+    match first {
+        None if cluster.refresh(members) => cluster.start(members, history, permit, now.instant),
+        start => start,
+    }
+}
+
+/// Begins to forward a request to a cluster.
+fn forward(
+    cluster: &Cluster,
+    members: &mut Arc<Members>,
+    terms: Option<&Arc<Terms>>,
+    (head, client): (&RequestHead<'_>, &Client<'_>),
+    now: &Moment,
+) -> Decision {
+    let key = key(cluster, head, client);
+    let (session, resumed) = match cluster.session_cookie() {
+        None => (Session::Unchanged, None),
+        Some(name) => {
+            let value = cookie::value(head.fields, name).and_then(cookie::number);
+            cluster.resume(members, value, now.instant)
+        }
+    };
+    let resumed = resumed.map(Start::Attempt);
+    match resumed.or_else(|| start(cluster, members, &History::with_key(key), &mut None, now)) {
+        Some(start) => {
+            let (repeats_answers, trusted) = (cluster.repeats_answers(), client.is_trusted());
+            let terms = terms.map(Arc::clone);
+            Decision::Forward(Plan { start, key, session, repeats_answers, trusted, terms })
+        }
+        None => {
+            let answer = Reason::NoBackend.answer();
+            Decision::Answer(match terms {
+                None => answer,
+                Some(terms) => changed(answer, &terms.response),
+            })
+        }
+    }
+}
+
+impl Routed {
+    /// Decides about a request by its route.
+    fn decide(&mut self, head: &RequestHead<'_>, client: &Client<'_>, now: &Moment) -> Decision {
+        let Routed { table, members } = self;
+        let listener = client.settings.name.as_deref();
+        let Some(route) = table.routes.find(listener, head.host, head.target) else {
+            return Decision::Answer(Answer::text(404, "there is no route for this host and path"));
+        };
+        match &**route {
+            Route::Forward(place, terms) => match members.get_mut(*place) {
+                Some(members) => forward(&terms.cluster, members, Some(terms), (head, client), now),
+                None => Decision::Answer(Reason::NoBackend.answer()),
+            },
+            Route::Files(files, changes) => match files.decide(&mut (), head, client, now) {
+                Decision::Answer(answer) => Decision::Answer(changed(answer, changes)),
+                decision => decision,
+            },
+            Route::Redirect(status, location, changes) => {
+                Decision::Answer(changed(redirect(*status, location, head), changes))
             }
-            start => start,
         }
     }
 }
@@ -85,15 +254,34 @@ impl App for Router {
 
     fn view(&self) -> RouterView {
         let traffic = self.traffic.as_ref().map(AllTraffic::of_new_worker);
-        RouterView { members: self.cluster.members(), traffic }
+        let mut view = RouterView { members: self.cluster.members(), routed: None, generation: 0, traffic };
+        self.refresh(&mut view);
+        view
     }
 
     fn refresh(&self, view: &mut RouterView) {
-        self.cluster.refresh(&mut view.members);
+        if self.generation.load(Ordering::Acquire) != view.generation {
+            self.renew(view);
+        }
+        match &mut view.routed {
+            None => {
+                self.cluster.refresh(&mut view.members);
+            }
+            Some(Routed { table, members }) => {
+                for (one, members) in table.clusters.iter().zip(members) {
+                    one.cluster.refresh(members);
+                }
+            }
+        }
     }
 
     fn sweep(&self, now: Instant) {
-        self.cluster.sweep(now);
+        if self.generation.load(Ordering::Acquire) == 0 {
+            self.cluster.sweep(now);
+            return;
+        }
+        let table = Arc::clone(&self.table.lock());
+        table.clusters.iter().for_each(|one| one.cluster.sweep(now));
     }
 
     fn decide(
@@ -106,33 +294,38 @@ impl App for Router {
         if head.max_forwards == Some(0) {
             return Decision::Answer(answer::to_last_hop(head.method));
         }
-        let key = self.key(head, client);
-        let (session, resumed) = match self.cluster.session_cookie() {
-            None => (Session::Unchanged, None),
-            Some(name) => {
-                let value = cookie::value(head.fields, name).and_then(cookie::number);
-                self.cluster.resume(&view.members, value, now.instant)
-            }
-        };
-        let start = resumed.map(Start::Attempt);
-        match start.or_else(|| self.start(&mut view.members, &History::with_key(key), &mut None, now)) {
-            Some(start) => {
-                let repeats_answers = self.cluster.repeats_answers();
-                Decision::Forward(Plan { start, key, session, repeats_answers, trusted: client.is_trusted() })
-            }
-            None => Decision::Answer(Reason::NoBackend.answer()),
+        match &mut view.routed {
+            None => forward(&self.cluster, &mut view.members, None, (head, client), now),
+            Some(routed) => routed.decide(head, client, now),
         }
     }
 
     fn retry(
         &self,
         view: &mut RouterView,
+        terms: Option<&Terms>,
         history: &History<'_>,
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start> {
-        self.start(&mut view.members, history, permit, now)
+        let Some(Terms { cluster, .. }) = terms else {
+            return start(&self.cluster, &mut view.members, history, permit, now);
+        };
+        let snapshot = view.routed.as_mut().and_then(|Routed { table, members }| {
+            let place = table.clusters.iter().position(|one| Arc::ptr_eq(&one.cluster, cluster))?;
+            members.get_mut(place)
+        });
+        match snapshot {
+            Some(members) => start(cluster, members, history, permit, now),
+            // The cluster of a request outlives its name.
+            None => start(cluster, &mut cluster.members(), history, permit, now),
+        }
     }
+
+    fn page(&self, view: &RouterView, status: u16) -> Option<Arc<Page>> {
+        view.routed.as_ref().and_then(|routed| routed.table.page(status))
+    }
+
     fn finished(&self, view: &mut RouterView, client: &Client<'_>, request: &Finished<'_>) {
         if let Some(traffic) = &view.traffic {
             traffic.add(client, request);
@@ -219,7 +412,7 @@ mod tests {
         let router = router(3, now.instant);
         let (mut view, mut tried, mut ports) = (router.view(), Tried::default(), Vec::new());
         while let Some(Start::Attempt(attempt)) =
-            router.retry(&mut view, &History { tried: &tried, ..History::NONE }, &mut None, &now)
+            router.retry(&mut view, None, &History { tried: &tried, ..History::NONE }, &mut None, &now)
         {
             ports.push(attempt.backend().address().port());
             tried.insert(attempt.backend().id());

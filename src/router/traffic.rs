@@ -1,12 +1,11 @@
 //! The finished requests of a balancer: each worker counts its own, and a reader adds the counts up.
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::app::{Client, Finished, ListenerId};
-use crate::cluster::AttemptEnd;
+use crate::cluster::{AttemptEnd, BackendId};
 use crate::observe::durations::Durations;
 use crate::observe::requests::Requests;
 
@@ -17,7 +16,7 @@ pub struct Traffic {
     pub listeners: BTreeMap<ListenerId, Requests>,
     /// The time from the begin of an attempt to the first byte of its response, for each backend. A request with more
     /// than one attempt counts only its last one.
-    pub backends: BTreeMap<SocketAddr, Durations>,
+    pub backends: BTreeMap<BackendId, Durations>,
 }
 
 impl Traffic {
@@ -32,7 +31,7 @@ impl Traffic {
             && outcome.end == AttemptEnd::Answered
             && let Some(first_byte) = outcome.first_byte
         {
-            self.backends.entry(attempt.backend().address()).or_default().add(first_byte);
+            self.backends.entry(attempt.backend().id()).or_default().add(first_byte);
         }
     }
 

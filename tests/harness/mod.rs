@@ -71,7 +71,7 @@ impl Variant {
                     continue_timeout: PATIENCE,
                     ..Limits::default()
                 },
-                trust: Vec::new(),
+                ..ListenerSettings::default()
             },
             engine_limits: EngineLimits { drain: Duration::from_secs(5), ..EngineLimits::default() },
             concurrency: ConcurrencyLimit::Always(64),

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use neraca::app::{App, Client, Decision, ListenerId, ListenerSettings, Moment};
+use neraca::app::{App, Client, Decision, ListenerId, ListenerSettings, Moment, Terms};
 use neraca::cluster::{Cluster, History, Permit, Policy, Start};
 use neraca::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Side, Step};
 use neraca::http::buffer::BufferPool;
@@ -59,11 +59,12 @@ impl App for Noted {
     fn retry(
         &self,
         view: &mut Self::View,
+        terms: Option<&Terms>,
         history: &History<'_>,
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start> {
-        self.0.retry(view, history, permit, now)
+        self.0.retry(view, terms, history, permit, now)
     }
 }
 

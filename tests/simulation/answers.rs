@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{History, Permit, Start};
 use neraca::exchange::CloseReason;
 use neraca::http::answer::{Answer, Body, Bytes};
 use neraca::http::head::RequestHead;
@@ -55,10 +54,6 @@ impl App for Answers {
         };
         let answer = Answer { status, fields: Bytes::Static(b""), body, close: false };
         if head.target == "/late" { Decision::AnswerAfter(LATE, answer) } else { Decision::Answer(answer) }
-    }
-
-    fn retry(&self, _: &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
-        None
     }
 }
 

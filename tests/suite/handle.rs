@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpStream};
 
 use neraca::app::{App, Client, Decision, ListenerSettings, Moment};
-use neraca::cluster::{History, Permit, Start};
 use neraca::engine::{Engine, Options, ReactorKind, Snapshot};
 use neraca::http::answer::Answer;
 use neraca::http::head::RequestHead;
@@ -31,10 +30,6 @@ impl App for Mirror {
     fn decide(&self, (): &mut (), _: &RequestHead<'_>, client: &Client<'_>, _: &Moment) -> Decision {
         let (local, limit) = (client.local.unwrap(), client.settings.limits.head.head_bytes);
         Decision::Answer(Answer::text(200, format!("{} {local} {limit}", client.listener)))
-    }
-
-    fn retry(&self, (): &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
-        None
     }
 }
 

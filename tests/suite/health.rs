@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
 use neraca::cluster::{
-    BackendSettings, Cap, CheckRequest, CheckSettings, CheckState, Cluster, ClusterSettings, History, Permit,
-    Policy, Start,
+    BackendSettings, Cap, CheckRequest, CheckSettings, CheckState, Cluster, ClusterSettings, Policy,
 };
 use neraca::engine::{Checker, Options};
 use neraca::http::answer::Answer;
 use neraca::http::head::RequestHead;
-use neraca::router::Router;
+use neraca::router::{ClusterPlan, Router, RouterSettings};
 
 use crate::harness::{Server, Variant, eventually};
 
@@ -38,10 +37,6 @@ impl App for Page {
             0 => Decision::Answer(answer),
             ms => Decision::AnswerAfter(Duration::from_millis(ms as u64), answer),
         }
-    }
-
-    fn retry(&self, (): &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
-        None
     }
 }
 
@@ -158,7 +153,17 @@ fn a_backend_whose_checks_fail_gets_no_requests(variant: Variant) {
         initially_up: false,
         ..CheckSettings::default()
     };
-    let _checker = Checker::start(Arc::clone(&site.balancer.app), settings).unwrap();
+    let app = &site.balancer.app;
+    let backends: Vec<BackendSettings> =
+        site.backends.iter().map(|backend| backend.address().into()).collect();
+    let checked = |checks| {
+        RouterSettings::one(
+            "default",
+            ClusterPlan { backends: backends.clone(), checks, ..ClusterPlan::default() },
+        )
+    };
+    app.apply(&checked(Some(settings))).unwrap();
+    let _checker = Checker::start(Arc::clone(app)).unwrap();
     eventually("all are up", || (0..3).all(|place| site.check_state(place) == CheckState::Up));
     site.backends[2].app.fails.store(true, SeqCst);
     eventually("the third is down", || site.check_state(2) == CheckState::Down);

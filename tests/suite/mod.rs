@@ -12,6 +12,7 @@ mod limits;
 mod pressure;
 mod queue;
 mod retry;
+mod routes;
 mod sticky;
 mod stopping;
 mod traffic;

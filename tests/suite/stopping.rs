@@ -4,7 +4,6 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, Moment};
-use neraca::cluster::{History, Permit, Start};
 use neraca::exchange::Reason;
 use neraca::http::head::RequestHead;
 
@@ -116,10 +115,6 @@ impl App for Fragile {
     fn decide(&self, _: &mut (), head: &RequestHead<'_>, _: &Client<'_>, _: &Moment) -> Decision {
         assert!(head.target != "/panic", "as asked for");
         Decision::Answer(Reason::NoBackend.answer())
-    }
-
-    fn retry(&self, _: &mut (), _: &History<'_>, _: &mut Option<Permit>, _: &Moment) -> Option<Start> {
-        None
     }
 }
 

@@ -37,6 +37,11 @@ impl Checked {
         self.set(if initially_up { CheckState::Up } else { CheckState::Down });
     }
 
+    /// Forgets all results.
+    pub(crate) fn end(&self) {
+        self.set(CheckState::Unchecked);
+    }
+
     /// Notes the result of a check. One good check brings up a backend that was never up. Returns the state when it has
     /// changed. Only the thread that checks calls this.
     pub(crate) fn note(&self, good: bool, settings: &CheckSettings) -> Option<CheckState> {

@@ -3,6 +3,7 @@ use super::super::plan::{ErrorPage, FieldChanges};
 use super::problems::{Problem, Span};
 use super::reading::Reading;
 use super::tree::{Entry, Table, Value};
+use crate::http::changes;
 use crate::http::cookie::is_token;
 
 /// The fields that belong to a connection or to the framing of a message. Neraca sets them itself.
@@ -33,18 +34,38 @@ pub(super) fn changes(reading: &mut Reading<'_>, route: &Table, message: &str) -
         if !is_value(text) {
             let title = format!("invalid value for the field `{key}`");
             reading.wrong(&value.span, title, "expected visible ASCII characters and blanks between them");
-        } else if is_name {
+        } else if is_name && is_possible(reading, &value.span, key, &[], &[(key, text)]) {
             set.push((key.clone(), text.to_owned()));
         }
     }
     let mut remove = Vec::new();
     for value in route.values(&remove_key) {
         let Some(text) = value.text() else { continue };
-        if name(reading, text, &value.span, &mut known) {
+        if name(reading, text, &value.span, &mut known)
+            && is_possible(reading, &value.span, text, &[text], &[])
+        {
             remove.push(text.to_ascii_lowercase());
         }
     }
     FieldChanges { remove, set }
+}
+
+/// Asks the code that makes the changes whether one change is possible.
+fn is_possible(
+    reading: &mut Reading<'_>,
+    span: &Span,
+    name: &str,
+    remove: &[&str],
+    set: &[(&str, &str)],
+) -> bool {
+    let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    match changes::FieldChanges::new(remove.iter().map(|&name| name.to_owned()).collect(), set) {
+        Ok(_) => true,
+        Err(error) => {
+            reading.wrong(span, format!("invalid change of the field `{name}`"), error.to_string());
+            false
+        }
+    }
 }
 
 /// Checks the name of a field. Notes a name that is there twice.

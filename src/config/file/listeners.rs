@@ -31,7 +31,11 @@ fn listener(
 ) -> Listener {
     let given = Given::overridden(defaults.to_vec(), reading.given(&["listeners"], table));
     let settings = reading.checked(given, table, |written| {
-        Ok(ListenerSettings { limits: limits(&written.common.limits, None)?, trust: written.trust.clone() })
+        Ok(ListenerSettings {
+            limits: limits(&written.common.limits, None)?,
+            trust: written.trust.clone(),
+            ..ListenerSettings::default()
+        })
     });
     let mut addresses = Vec::new();
     for value in table.values("listen") {

@@ -30,6 +30,7 @@ use std::sync::LazyLock;
 use super::cli::GivenArgument;
 use super::error::ConfigError;
 use super::plan::{Balancer, Site};
+use super::routing;
 use arguments::Arguments;
 use problems::Problem;
 pub use problems::Report;
@@ -75,6 +76,12 @@ pub(super) fn read(
         routes: routes::read(&mut reading, &file),
         error_pages: fields::error_pages(&mut reading, &file),
     };
+    // The readers find every error with its place. The router has the last word.
+    if reading.problems.is_empty()
+        && let Err(error) = routing::settings(&site)
+    {
+        reading.problems.push(Problem::new(0..0, error, ""));
+    }
     let report = Report::new(path, text, reading.problems);
     let process = process.filter(|_| report.errors() == 0);
     let balancer = process.map(|process| Balancer {

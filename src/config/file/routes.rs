@@ -7,13 +7,11 @@ use super::problems::{Problem, Span};
 use super::reading::Reading;
 use super::tree::{Entry, Table, Value};
 use super::{deadlines, fields};
+use crate::router::{Location, Prefix};
 
 /// The keys that say what happens to a request. A route has exactly one of them.
 const ACTIONS: [&str; 3] = ["cluster", "files", "redirect"];
 const STATUSES: [u64; 5] = [301, 302, 303, 307, 308];
-/// The parts of a redirect that the request fills in.
-const PLACEHOLDERS: [&str; 2] = ["{host}", "{target}"];
-
 /// A route with the places that later checks need.
 struct Read<'a> {
     route: Route,
@@ -123,17 +121,13 @@ fn path(reading: &mut Reading<'_>, route: &Table) -> Option<String> {
     let Some((text, span)) = route.text("path") else {
         return (!route.mentions("path")).then(|| "/".to_owned());
     };
-    let is_path = text.starts_with('/')
-        && !text.contains("//")
-        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#*".contains(&byte));
-    if !is_path {
-        let expected =
-            "expected a path that begins with a / and has no blanks, `?`, `#`, `*` or empty segments";
-        reading.wrong(span, format!("invalid value `{text}` for `path`"), expected);
-        return None;
+    match text.parse::<Prefix>() {
+        Ok(prefix) => Some(prefix.to_string()),
+        Err(error) => {
+            reading.wrong(span, format!("invalid value `{text}` for `path`"), error.to_string());
+            None
+        }
     }
-    let trimmed = text.trim_end_matches('/');
-    Some(if trimmed.is_empty() { "/" } else { trimmed }.to_owned())
 }
 
 fn listeners(reading: &mut Reading<'_>, file: &Table, route: &Table) -> Option<Vec<String>> {
@@ -203,14 +197,9 @@ fn files(reading: &mut Reading<'_>, text: &str, span: &Span) -> Option<Action> {
 }
 
 fn redirect(reading: &mut Reading<'_>, route: &Table, to: &str, span: &Span) -> Option<Action> {
-    let literal = PLACEHOLDERS.iter().fold(to.to_owned(), |text, part| text.replace(part, ""));
-    let begins =
-        ["http://", "https://", "/"].iter().any(|start| to.starts_with(start)) || to.starts_with("{target}");
-    let is_url =
-        begins && literal.bytes().all(|byte| byte.is_ascii_graphic() && !b"{}<>\"\\^`|".contains(&byte));
-    if !is_url {
-        let expected = "expected a URL such as \"https://{host}{target}\", or a path";
-        reading.wrong(span, format!("invalid value `{to}` for `redirect`"), expected);
+    let location = to.parse::<Location>();
+    if let Err(error) = &location {
+        reading.wrong(span, format!("invalid value `{to}` for `redirect`"), error.to_string());
     }
     let status = route.number("status").unwrap_or(308);
     let is_status = STATUSES.contains(&status);
@@ -218,7 +207,7 @@ fn redirect(reading: &mut Reading<'_>, route: &Table, to: &str, span: &Span) -> 
         let title = format!("invalid value `{status}` for `status`");
         reading.wrong(&entry.value.span, title, "expected 301, 302, 303, 307 or 308");
     }
-    (is_url && is_status).then(|| Action::Redirect { status: status as u16, to: to.to_owned() })
+    (location.is_ok() && is_status).then(|| Action::Redirect { status: status as u16, to: to.to_owned() })
 }
 
 fn deadlines(reading: &mut Reading<'_>, route: &Table) -> Deadlines {
