@@ -191,8 +191,9 @@ fn run(engine: &str, seconds: u64, connections: u64) -> Result<Report, Box<dyn E
     let first = addresses[0].to_string();
     let words = ["neraca", "balance", "--engine", engine, "--backend", &first];
     let Config::Balance(balance) = config::read(words.map(Into::into), DESCRIPTORS)? else { unreachable!() };
-    let router = Arc::new(balance.router(&addresses[..MEMBERS])?);
-    let options = balance.options();
+    let balancer = balance.balancer(&addresses[..MEMBERS]);
+    let router = Arc::new(balancer.router()?);
+    let options = balancer.options();
     let workers = options.workers as u64;
     let listeners = engine::listen(&[SocketAddr::from(([127, 0, 0, 1], 0))])?;
     let balancer = engine::start(Arc::clone(&router), listeners, options)?;

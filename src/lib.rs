@@ -54,7 +54,7 @@
 //! | layer | modules | what |
 //! |---|---|---|
 //! | 7 | `main`, `admin_listener`, `demo`, `experiments`, `faults`, `logger`, `process`, `status` | the process: signals, exit codes, its sockets and its replacement, experiments |
-//! | 6 | [`config`], [`simulate`] | the command line, settings, apps and options; simulated clusters |
+//! | 6 | [`config`], [`simulate`] | the command line and the configuration file, settings, apps and options; simulated clusters |
 //! | 5 | [`engine`] | sockets, clocks, threads, tasks |
 //! | 4 | [`admin`], [`router`], [`files`] | the apps: tell, forward requests, serve files |
 //! | 3 | [`exchange`], [`app`] | the machine of one request; the time is passed in |

@@ -1,5 +1,7 @@
 //! The program: its commands and exit codes. [`neraca::config`] reads the arguments, `process` runs an engine.
 use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -7,8 +9,9 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use neraca::app::App;
-use neraca::config::{self, Backends, Balance, Common, Config, Serve, Simulate};
+use neraca::config::{self, Backends, Balance, Balancer, Common, Config, Refusal, Serve, Simulate};
 use neraca::engine::{Checker, Listeners, Options};
+use neraca::router::Router;
 use neraca::simulate::UnknownScenario;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -53,8 +56,14 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode, Failure> {
     logger::install().map_err(|message| Failure { code: 2, message })?;
-    match config::read(std::env::args_os(), raise_descriptor_limit()) {
-        Ok(Config::Balance(config)) => balance(&config),
+    let descriptors = raise_descriptor_limit();
+    match config::read(std::env::args_os(), descriptors) {
+        Ok(Config::Balance(config)) => balance(config),
+        Ok(Config::File(balancer, warnings)) => {
+            let _ = warnings.print();
+            run_balancer(&balancer, |_| ())
+        }
+        Ok(Config::Check(path)) => check(path.as_deref(), descriptors),
         Ok(Config::Serve(config)) => serve(&config),
         Ok(Config::Status(of)) => status::show(of).map_err(Failure::cannot_run),
         Ok(Config::Simulate(config)) => simulate(&config),
@@ -65,48 +74,86 @@ fn run() -> Result<ExitCode, Failure> {
             config::manual(&directory).map_err(|error| Failure::cannot_run(cannot(error)))?;
             Ok(ExitCode::SUCCESS)
         }
-        // Help and version are errors of clap too, with exit code 0.
-        Err(error) => {
-            let _ = error.print();
-            Ok(ExitCode::from(error.exit_code() as u8))
-        }
+        // Help and version are refusals too, with exit code 0.
+        Err(refusal) => Ok(refused(&refusal)),
     }
 }
 
-fn balance(config: &Balance) -> Result<ExitCode, Failure> {
-    let of_admin = config.admin.as_ref().map(|admin| admin.listen);
+/// Runs a balancer that the command line describes.
+fn balance(config: Balance) -> Result<ExitCode, Failure> {
+    if let Backends::At(backends) = &config.backends {
+        let backends = backends.clone();
+        return run_balancer(&config.balancer(&backends), |_| ());
+    }
+    let options = config.common.options();
+    let demo = Demo::start(&options)
+        .map_err(|error| Failure::cannot_run(format!("cannot start the backends of the demo: {error}")))?;
+    let backends = demo.addresses();
+    run_balancer(&config.balancer(&backends), |address| {
+        for backend in &backends {
+            say(&format!("backend http://{backend}"));
+        }
+        say(&format!("try curl -i http://{address}/"));
+    })
+}
+
+/// Runs a balancer. Calls `started` with its first address.
+fn run_balancer(balancer: &Balancer, started: impl FnOnce(SocketAddr)) -> Result<ExitCode, Failure> {
+    let router = balancer.router().map_err(|error| Failure::cannot_run(error.to_string()))?;
+    let of_admin = balancer.admin.as_ref().map(|admin| admin.listen);
+    let (addresses, settings): (Vec<_>, Vec<_>) = balancer.site.addresses().into_iter().unzip();
     let Sockets { listeners, admin, predecessor } =
-        Sockets::open(&config.common, of_admin).map_err(Failure::cannot_run)?;
-    let admin = config.admin.as_ref().zip(admin).map(admin_listener::Bound::new);
-    let options = config.options();
-    let demo = match config.backends {
-        Backends::At(_) => None,
-        Backends::Demo => Some(Demo::start(&options).map_err(|error| {
-            Failure::cannot_run(format!("cannot start the backends of the demo: {error}"))
-        })?),
-    };
-    let backends = match (&config.backends, &demo) {
-        (Backends::At(backends), _) => backends.clone(),
-        (Backends::Demo, demo) => demo.iter().flat_map(Demo::addresses).map(Into::into).collect(),
-    };
-    let router = config.router(&backends).map_err(|error| Failure::cannot_run(error.to_string()))?;
+        Sockets::open(&addresses, balancer.common.listen_is_given, of_admin).map_err(Failure::cannot_run)?;
+    let admin = balancer.admin.as_ref().zip(admin).map(admin_listener::Bound::new);
+    let options = balancer.options();
     let app = Arc::new(router);
-    let switches = Switches { access_log: config.common.access_log, ..Switches::default() };
-    let checks = config.checks.is_some().then(|| Checker::start(Arc::clone(&app))).transpose();
+    let switches = Switches { access_log: balancer.common.access_log, ..Switches::default() };
+    let checks = balancer.has_checks().then(|| Checker::start(Arc::clone(&app))).transpose();
     let _checks = checks.map_err(|error| Failure::cannot_run(format!("cannot start the checks: {error}")))?;
     let engine = admin_listener::name(options.engine);
-    let service = start(Arc::clone(&app), (switches, None), listeners, options, &config.common)?;
+    let listeners = listeners.with_settings(settings);
+    let service = start(Arc::clone(&app), (switches, None), listeners, options, &balancer.common)?;
+    refresh(&app);
     let service = match admin {
         Some(bound) => service.with_admin(bound, app, engine).map_err(Failure::cannot_run)?,
         None => service,
     };
-    if demo.is_some() {
-        for backend in &backends {
-            say(&format!("backend http://{}", backend.address));
-        }
-        say(&format!("try curl -i http://{}/", service.addresses()[0]));
-    }
+    started(service.addresses()[0]);
     Ok(service.supervise(predecessor))
+}
+
+/// Keeps the files of the routes up to date.
+fn refresh(router: &Arc<Router>) {
+    let router = Arc::clone(router);
+    thread::spawn(move || {
+        loop {
+            thread::sleep(REFRESH);
+            router.refresh_files();
+        }
+    });
+}
+
+/// Checks a configuration file, or prints the schema of such files.
+fn check(path: Option<&Path>, descriptors: usize) -> Result<ExitCode, Failure> {
+    let Some(path) = path else {
+        print(&config::schema())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let report = match config::check(path, descriptors) {
+        Ok(report) => report,
+        Err(refusal) => return Ok(refused(&refusal)),
+    };
+    let _ = report.print();
+    if report.errors() > 0 {
+        return Ok(ExitCode::FAILURE);
+    }
+    say(&format!("{} is good", path.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn refused(refusal: &Refusal) -> ExitCode {
+    let _ = refusal.print();
+    ExitCode::from(refusal.exit_code())
 }
 
 /// Prints the table of a simulation, or the picks of one run. A broken promise is told on stderr.
@@ -143,7 +190,8 @@ fn serve(config: &Serve) -> Result<ExitCode, Failure> {
     let files = config.files().map_err(|error| Failure::cannot_run(error.to_string()))?;
     let files = Arc::new(files);
     let Sockets { listeners, predecessor, .. } =
-        Sockets::open(&config.common, None).map_err(Failure::cannot_run)?;
+        Sockets::open(&config.common.listen, config.common.listen_is_given, None)
+            .map_err(Failure::cannot_run)?;
     let root = |wanted: bool| wanted.then(|| config.root.clone());
     let switches = Switches {
         access_log: config.common.access_log,

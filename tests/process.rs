@@ -5,7 +5,7 @@ mod harness;
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -51,6 +51,108 @@ fn a_program_that_does_not_run_says_why_and_exits_with_1_or_2() {
         let (exited, stdout, stderr) = outcome(arguments, level);
         assert_eq!((exited, stdout.as_str()), (Some(code), ""), "{arguments:?}: {stderr}");
         assert!(stderr.starts_with(expected), "{arguments:?}: {stderr}");
+    }
+}
+
+/// A folder for the files of one test, removed on drop.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Two listeners and one cluster with one backend.
+fn configuration(backend: &str) -> String {
+    let listener = "[[listeners]]\nlisten = \"127.0.0.1:0\"\n";
+    let cluster = format!("[clusters.web]\nbackends = [\"{backend}\"]\n[[routes]]\ncluster = \"web\"\n");
+    let redirect = "[[routes]]\npath = \"/old\"\nredirect = \"/new\"\n";
+    format!("{listener}{listener}request_line_bytes = 64\n{redirect}{cluster}")
+}
+
+#[test]
+fn a_configuration_file_is_checked_and_run_with_the_same_verdict() {
+    let folder = Folder::new("verdicts");
+    let good = folder.write("good.toml", &configuration("127.0.0.1:1"));
+    let wrong = folder.write("wrong.toml", &format!("workers = 0\n{}", configuration("127.0.0.1")));
+    let rich = folder.write("rich.toml", &format!("{}path = \"/a\"\n", configuration("127.0.0.1:1")));
+    let missing = folder.0.join("missing.toml").to_str().unwrap().to_owned();
+    let places = [format!("--> {wrong}:1:11\n"), format!("--> {wrong}:11:13\n")];
+    for arguments in [["check", &wrong, "", ""], ["balance", "--config", &wrong, ""]] {
+        let arguments: Vec<&str> = arguments.into_iter().filter(|word| !word.is_empty()).collect();
+        let (code, stdout, stderr) = outcome(&arguments, "warn");
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{arguments:?}: {stderr}");
+        assert!(places.iter().all(|place| stderr.contains(place)), "{arguments:?}: {stderr}");
+    }
+    let cannot_read = format!("error: cannot read '{missing}': ");
+    let cases: [(i32, &[&str], &str); 7] = [
+        (1, &["check", &missing], &cannot_read),
+        (1, &["balance", "--config", &missing], &cannot_read),
+        (2, &["check"], "error: the following required arguments were not provided:"),
+        (
+            2,
+            &["balance", "--config", &good, "--demo"],
+            "error: the argument '--config <FILE>' cannot be used with",
+        ),
+        (
+            2,
+            &["balance", "--config", &good, "--policy", "random"],
+            "error: the argument '--policy <POLICY>' cannot be used with '--config <FILE>'\n\n  tip: write it into the file",
+        ),
+        (
+            2,
+            &["balance", "--config", &good, "--workers", "0"],
+            "error: invalid value '0' for '--workers <N>'",
+        ),
+        (
+            2,
+            &["balance", "--config", &good, "--pool", "rayon"],
+            "error: the argument '--pool <POOL>' cannot be used with '--engine async'",
+        ),
+    ];
+    for (code, arguments, expected) in cases {
+        let (exited, stdout, stderr) = outcome(arguments, "warn");
+        assert_eq!((exited, stdout.as_str()), (Some(code), ""), "{arguments:?}: {stderr}");
+        assert!(stderr.starts_with(expected), "{arguments:?}: {stderr}");
+    }
+    for file in [&good, &rich] {
+        assert_eq!(outcome(&["check", file], "warn"), (Some(0), format!("{file} is good\n"), String::new()));
+    }
+    let (code, stdout, stderr) = outcome(&["check", "--schema"], "warn");
+    assert!(code == Some(0) && stdout.starts_with("{\n") && stderr.is_empty(), "{stdout}{stderr}");
+}
+
+#[test]
+fn a_file_has_listeners_with_limits_of_their_own() {
+    let folder = Folder::new("listeners");
+    for variant in VARIANTS {
+        let backend = automatic(CROSSBEAM, reply).to_string();
+        let file = folder.write("neraca.toml", &configuration(&backend));
+        let (program, second) = Program::with_file(Path::new(&file), variant);
+        let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(100));
+        let old = "GET /old/x HTTP/1.1\r\nHost: a\r\n\r\n";
+        for (address, request, expected) in
+            [(program.address(), long.as_str(), 200), (second, &long, 414), (second, old, 308)]
+        {
+            let mut client = Wire::connect(address);
+            client.send(request);
+            assert_eq!(client.message().status(), expected, "{variant:?}");
+        }
     }
 }
 

@@ -5,11 +5,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgGroup, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 
 use super::error::ConfigError;
+use super::help::{BALANCE_EXAMPLES, CHECK_HELP, EXAMPLES, SERVE_EXAMPLES, simulate_help};
 use super::value::{CheckKind, HostPort, WrittenBackend, backend, check, network, number};
 use crate::cluster::{
     CheckSettings, ClusterSettings, CookieName, HealthSettings, Policy, RetrySettings, StickyKey,
@@ -18,36 +20,6 @@ use crate::engine::EngineLimits;
 use crate::exchange::Limits;
 use crate::files::FilesLimits;
 use crate::http::head::HeadLimits;
-use crate::simulate;
-
-const EXAMPLES: &str = "\
-Examples:
-  neraca balance --demo
-  neraca balance --listen 0.0.0.0:80 --backend 10.0.0.1:8080 --backend 10.0.0.2:8080
-  neraca serve --listen 127.0.0.1:9001 --root /srv/www
-
-Log messages go to stderr. NERACA_LOG sets their level: off, error, warn (default), info, debug or trace.
-Exit codes: 0 after SIGTERM or SIGINT, 1 if the program cannot run, 2 if an argument is wrong.";
-
-const BALANCE_EXAMPLES: &str = "\
-Examples:
-  Try it: three backends in the same process
-    neraca balance --demo
-  Two backends, reachable from other machines
-    neraca balance --listen 0.0.0.0:80 --backend 10.0.0.1:8080 --backend 10.0.0.2:8080
-  The thread engine, behind a proxy in 10.0.0.0/8 that sets X-Forwarded-For
-    neraca balance --engine thread --trust 10.0.0.0/8 --backend localhost:9001
-
-The first SIGTERM or SIGINT lets running requests end, the second one ends the program at once.";
-
-const SERVE_EXAMPLES: &str = "\
-Examples:
-  Serve a directory
-    neraca serve --root /srv/www
-  Two listeners on the thread engine, as backends for a balancer
-    neraca serve --engine thread --listen 127.0.0.1:9001 --listen 127.0.0.1:9002 --root /srv/www
-
-The first SIGTERM or SIGINT lets running requests end, the second one ends the program at once.";
 
 /// Positions in the list of `--help`. All other arguments have the order of their declaration.
 const FIRST: usize = 0;
@@ -72,6 +44,9 @@ pub(super) enum Command {
     /// Serve the files of a directory over HTTP.
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArguments),
+    /// Check a configuration file, or print the JSON Schema of such files.
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckFileArguments),
     /// Show how a running balancer does, as a table.
     Status(StatusArguments),
     /// Compare the policies over a simulated cluster.
@@ -92,7 +67,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("some_backends").args(["backends", "demo"]).required(true))]
+#[command(group = ArgGroup::new("some_backends").args(["backends", "demo", "config"]).required(true))]
 pub(super) struct BalanceArguments {
     /// Server to forward requests to; repeat it for each server. A server with weight=2 gets twice as many requests as a
     /// server with weight=1, the default. A server with cap=N has at most N requests in flight; further requests wait.
@@ -103,6 +78,13 @@ pub(super) struct BalanceArguments {
     /// Start three file servers in this process and use them as backends.
     #[arg(long)]
     pub(super) demo: bool,
+    /// Configuration file, for several listeners, clusters and routes. Arguments of the process, such as --engine, --workers
+    /// and --admin, may stand beside it and win over the file.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// The arguments that the command line says, for the reader of the file.
+    #[arg(skip)]
+    pub(super) given: Vec<GivenArgument>,
     /// Policy that picks the backend of a request: round-robin, least-requests, two-choices, random, peak-ewma,
     /// hash:source, hash:path, hash:header=NAME, hash:cookie=NAME or first.
     #[arg(long, default_value_t, value_parser = Policy::from_str)]
@@ -143,6 +125,15 @@ pub(super) struct BalanceArguments {
     pub(super) admin: AdminArguments,
 }
 
+/// An argument as it stands on the command line.
+#[derive(Debug, Clone)]
+pub(super) struct GivenArgument {
+    /// The identity of the argument, such as `max_in_flight_per_core`.
+    pub(super) id: String,
+    /// Its values; empty for a switch.
+    pub(super) values: Vec<OsString>,
+}
+
 /// The admin listener.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Admin")]
@@ -157,6 +148,16 @@ pub(super) struct AdminArguments {
     /// as before. So a balancer in front can notice the stop.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = number, requires = "admin")]
     pub(super) drain_delay_seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckFileArguments {
+    /// Configuration file to check (`neraca balance --config`).
+    #[arg(value_name = "FILE", required_unless_present = "schema")]
+    pub(super) file: Option<PathBuf>,
+    /// Print the JSON Schema of configuration files, for editors.
+    #[arg(long, conflicts_with = "file")]
+    pub(super) schema: bool,
 }
 
 #[derive(Debug, Args)]
@@ -213,6 +214,8 @@ pub(super) struct CommonArguments {
     #[command(flatten)]
     pub(super) engine: EngineArguments,
     #[command(flatten)]
+    pub(super) process_limits: ProcessLimitArguments,
+    #[command(flatten)]
     pub(super) limits: LimitArguments,
     #[command(flatten)]
     pub(super) experiments: ExperimentArguments,
@@ -241,14 +244,24 @@ pub(super) struct EngineArguments {
     pub(super) reactor: Option<ReactorName>,
 }
 
-/// Limits of client connections, their requests and their responses.
+/// Limits of the process.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
-pub(super) struct LimitArguments {
+pub(super) struct ProcessLimitArguments {
     #[arg(long, value_name = "N", value_parser = number,
           help = format!("Maximum client connections; beyond it, the longest idle clients are closed [default: {}, or 3/4 of the open files limit (ulimit -n) if that is less]",
                          EngineLimits::default().connections))]
     pub(super) connections: Option<u64>,
+    /// Time for running requests to end after the first SIGTERM or SIGINT.
+    #[arg(long, value_name = "SECONDS", default_value_t = EngineLimits::default().drain.as_secs(),
+          value_parser = number)]
+    pub(super) drain_seconds: u64,
+}
+
+/// Limits of client connections, their requests and their responses.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct LimitArguments {
     /// Maximum size of a message head. A larger request head gets 431, a larger response head becomes 502.
     #[arg(long, value_name = "BYTES", default_value_t = HeadLimits::default().head_bytes as u64, value_parser = number)]
     pub(super) head_bytes: u64,
@@ -269,10 +282,6 @@ pub(super) struct LimitArguments {
     /// closed.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().linger_timeout), value_parser = number)]
     pub(super) linger_timeout_ms: u64,
-    /// Time for running requests to end after the first SIGTERM or SIGINT.
-    #[arg(long, value_name = "SECONDS", default_value_t = EngineLimits::default().drain.as_secs(),
-          value_parser = number)]
-    pub(super) drain_seconds: u64,
 }
 
 /// Limits of backend connections.
@@ -461,6 +470,7 @@ impl Command {
         match self {
             Command::Balance(_) => "balance",
             Command::Serve(_) => "serve",
+            Command::Check(_) => "check",
             Command::Status(_) => "status",
             Command::Simulate(_) => "simulate",
             Command::Completions { .. } => "completions",
@@ -469,44 +479,54 @@ impl Command {
     }
 }
 
-/// Returns the list of scenarios, for the help.
-fn simulate_help() -> String {
-    let mut help = String::from("Scenarios (ten backends):\n");
-    for (name, about) in simulate::scenarios() {
-        help.push_str(&format!("  {name:<16} {about}\n"));
-    }
-    help.push_str(
-        "\nThe balancer's own code decides; only backends, network and arrivals are simulated. The same arguments print \
-         the\nsame bytes. Exit codes: 0, 1 if a promise of the scenario is broken, 2 if an argument is wrong.",
-    );
-    help
-}
-
 fn ms(duration: Duration) -> u64 {
     duration.as_millis() as u64
 }
 
-/// The command line as clap describes it.
-pub(super) fn command() -> clap::Command {
-    Cli::command()
-}
-
 /// Parses a command line and checks the form of each value.
 pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    let line = command();
+    let matches = line.clone().try_get_matches_from(words)?;
+    let mut command = Cli::from_arg_matches(&matches)?.command;
+    if let (Command::Balance(written), Some(("balance", matches))) = (&mut command, matches.subcommand()) {
+        let balance = line.find_subcommand("balance");
+        let arguments = balance.into_iter().flat_map(clap::Command::get_arguments);
+        let said = |argument: &&Arg| {
+            matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
+        };
+        written.given = arguments.filter(said).map(|argument| given(argument, matches)).collect();
+    }
+    Ok(command)
+}
+
+fn given(argument: &Arg, matches: &ArgMatches) -> GivenArgument {
+    let id = argument.get_id().to_string();
+    let values = match argument.get_action().takes_values() {
+        true => matches.get_raw(&id).into_iter().flatten().map(OsString::from).collect(),
+        false => Vec::new(),
+    };
+    GivenArgument { id, values }
+}
+
+/// Returns the arguments of the program.
+pub(super) fn command() -> clap::Command {
     // Without this setting, clap parses "-1" as an argument, not as an invalid value.
     let negative = |argument: Arg| {
         let takes_values = argument.get_action().takes_values();
         argument.allow_negative_numbers(takes_values)
     };
-    let command = Cli::command().mut_subcommands(|command| command.mut_args(negative));
-    let matches = command.try_get_matches_from(words)?;
-    Ok(Cli::from_arg_matches(&matches)?.command)
+    Cli::command().mut_subcommands(|command| command.mut_args(negative))
+}
+
+/// Returns the arguments of `neraca balance`, for the reader of the configuration file.
+pub(super) fn balance() -> clap::Command {
+    BalanceArguments::augment_args(clap::Command::new("balance"))
 }
 
 /// Formats our own error as clap formats its errors.
 pub(super) fn refuse(command: &str, error: &ConfigError) -> clap::Error {
     let kind = match error {
-        ConfigError::Conflict { .. } => ErrorKind::ArgumentConflict,
+        ConfigError::Conflict { .. } | ConfigError::BesideFile { .. } => ErrorKind::ArgumentConflict,
         ConfigError::NoBackends => ErrorKind::MissingRequiredArgument,
         _ => ErrorKind::ValueValidation,
     };

@@ -50,15 +50,34 @@ pub enum ConfigError {
         /// The known names: a text that begins with "expected".
         expected: String,
     },
+    /// An argument that does not belong to the process stands beside a configuration file.
+    BesideFile {
+        /// The argument with the name of its value.
+        argument: String,
+    },
     /// A balancer has no backends.
     NoBackends,
 }
 
 impl ConfigError {
+    /// Returns the refused argument with the name of its value.
+    pub(super) fn argument(&self) -> &'static str {
+        match self {
+            ConfigError::OutOfRange { argument, .. }
+            | ConfigError::UnknownHost { argument, .. }
+            | ConfigError::NotADirectory { argument, .. }
+            | ConfigError::Conflict { argument, .. }
+            | ConfigError::Unknown { argument, .. } => argument,
+            ConfigError::BesideFile { .. } => "--config <FILE>",
+            ConfigError::NoBackends => "--backend",
+        }
+    }
+
     /// Returns advice to the user, if the message alone does not say what to do.
     pub fn tip(&self) -> Option<&'static str> {
         match self {
             ConfigError::Conflict { tip, .. } => Some(tip),
+            ConfigError::BesideFile { .. } => Some("write it into the file"),
             _ => None,
         }
     }
@@ -81,6 +100,9 @@ impl fmt::Display for ConfigError {
             }
             ConfigError::Conflict { argument, with, .. } => {
                 write!(f, "the argument '{argument}' cannot be used with '{with}'")
+            }
+            ConfigError::BesideFile { argument } => {
+                write!(f, "the argument '{argument}' cannot be used with '--config <FILE>'")
             }
             ConfigError::Unknown { argument, value, expected } => {
                 write!(f, "invalid value '{value}' for '{argument}': {expected}")

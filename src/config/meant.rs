@@ -4,17 +4,16 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap_complete::Shell;
 use ipnet::IpNet;
 
 use super::check::{resolve, within};
 use super::cli::{
-    BackendLimitArguments, BalanceArguments, CheckArguments, Command, CommonArguments, EngineArguments,
-    EngineName, FilesLimitArguments, LimitArguments, PoolName, ReactorName, ServeArguments,
+    BackendLimitArguments, BalanceArguments, CheckArguments, CommonArguments, EngineArguments, EngineName,
+    FilesLimitArguments, LimitArguments, PoolName, ProcessLimitArguments, ReactorName, ServeArguments,
     SimulateArguments,
 };
 use super::error::ConfigError;
-use super::operate::{AdminSettings, StatusOf};
+use super::operate::AdminSettings;
 use super::value::{CheckKind, HostPort, WrittenBackend};
 use crate::cluster::{
     BackendSettings, CheckRequest, CheckSettings, ClusterSettings, HealthSettings, Policy, RetrySettings,
@@ -51,24 +50,6 @@ const SEEDS: RangeInclusive<u64> = 1..=1_000_000;
 const SMALL_FILE_BYTES: RangeInclusive<u64> = 0..=1 << 30;
 const MEMORY_BYTES: RangeInclusive<u64> = 0..=1 << 40;
 const FILES: RangeInclusive<u64> = 1..=100_000_000;
-
-/// The settings of one run of the program.
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "a process has one")]
-pub enum Config {
-    /// Forward requests to backends.
-    Balance(Balance),
-    /// Serve the files of a directory.
-    Serve(Serve),
-    /// Show how a running balancer does.
-    Status(StatusOf),
-    /// Simulate a cluster.
-    Simulate(Simulate),
-    /// Print the completions of a shell.
-    Completions(Shell),
-    /// Write the manual pages into this directory.
-    Man(PathBuf),
-}
 
 /// A simulation: `neraca simulate`.
 #[derive(Debug)]
@@ -157,22 +138,8 @@ pub struct Common {
     pub all_awake: bool,
 }
 
-impl Config {
-    /// Checks the arguments. `descriptors` is the number of files and sockets that the process may open.
-    pub(super) fn new(written: Command, descriptors: usize) -> Result<Config, ConfigError> {
-        match written {
-            Command::Balance(written) => Balance::new(written, descriptors).map(Config::Balance),
-            Command::Serve(written) => Serve::new(written, descriptors).map(Config::Serve),
-            Command::Status(written) => StatusOf::new(&written).map(Config::Status),
-            Command::Simulate(written) => Simulate::new(written).map(Config::Simulate),
-            Command::Completions { shell } => Ok(Config::Completions(shell)),
-            Command::Man { directory } => Ok(Config::Man(directory)),
-        }
-    }
-}
-
 impl Balance {
-    fn new(written: BalanceArguments, descriptors: usize) -> Result<Self, ConfigError> {
+    pub(super) fn new(written: BalanceArguments, descriptors: usize) -> Result<Self, ConfigError> {
         let common = Common::new(&written.common, Some(&written.backend_limits), descriptors)?;
         let backends = match (written.demo, written.backends.as_slice()) {
             (true, _) => Backends::Demo,
@@ -199,7 +166,7 @@ impl Balance {
 }
 
 impl Serve {
-    fn new(written: ServeArguments, descriptors: usize) -> Result<Self, ConfigError> {
+    pub(super) fn new(written: ServeArguments, descriptors: usize) -> Result<Self, ConfigError> {
         let common = Common::new(&written.common, None, descriptors)?;
         if !written.root.is_dir() {
             return Err(ConfigError::NotADirectory { argument: "--root <DIR>", value: written.root });
@@ -219,7 +186,7 @@ impl Serve {
 }
 
 impl Simulate {
-    fn new(written: SimulateArguments) -> Result<Self, ConfigError> {
+    pub(super) fn new(written: SimulateArguments) -> Result<Self, ConfigError> {
         let mut policies = Vec::new();
         for name in written.policies {
             match name.parse() {
@@ -246,7 +213,7 @@ impl Simulate {
 }
 
 impl Common {
-    fn new(
+    pub(super) fn new(
         written: &CommonArguments,
         backend_limits: Option<&BackendLimitArguments>,
         descriptors: usize,
@@ -269,7 +236,7 @@ impl Common {
             engine,
             workers,
             limits: limits(&written.limits, backend_limits)?,
-            engine_limits: engine_limits(&written.limits, backend_limits, descriptors)?,
+            engine_limits: engine_limits(&written.process_limits, backend_limits, descriptors)?,
             stats: written.stats.clone(),
             access_log: written.experiments.experiment_access_log,
             receive_bytes: receive_bytes.map(|n| n as usize),
@@ -279,7 +246,7 @@ impl Common {
 }
 
 /// Returns the engine with its pool or its reactor. Refuses an argument of the other engine.
-fn engine(written: &EngineArguments) -> Result<Engine, ConfigError> {
+pub(super) fn engine(written: &EngineArguments) -> Result<Engine, ConfigError> {
     let conflict = |argument, with, tip| Err(ConfigError::Conflict { argument, with, tip });
     let batch = match written.batch {
         Some(n) => within("--batch <N>", n, BATCH)? as usize,
@@ -313,7 +280,7 @@ fn engine(written: &EngineArguments) -> Result<Engine, ConfigError> {
 
 /// Returns the limit on requests in flight. With smol's reactor no limit is possible, because a request cannot wait
 /// unread in its socket.
-fn concurrency(written: Option<u64>, engine: Engine) -> Result<ConcurrencyLimit, ConfigError> {
+pub(super) fn concurrency(written: Option<u64>, engine: Engine) -> Result<ConcurrencyLimit, ConfigError> {
     const ARGUMENT: &str = "--max-in-flight-per-core <N>";
     let limit = written.map(|n| within(ARGUMENT, n, IN_FLIGHT)).transpose()?;
     match (limit, engine) {
@@ -329,7 +296,10 @@ fn concurrency(written: Option<u64>, engine: Engine) -> Result<ConcurrencyLimit,
 }
 
 /// Returns the limits of an exchange. For a file server the limits of backends keep their defaults.
-fn limits(written: &LimitArguments, backend: Option<&BackendLimitArguments>) -> Result<Limits, ConfigError> {
+pub(super) fn limits(
+    written: &LimitArguments,
+    backend: Option<&BackendLimitArguments>,
+) -> Result<Limits, ConfigError> {
     let ms = |argument, n| within(argument, n, TIMEOUT_MS).map(Duration::from_millis);
     let head = HeadLimits {
         head_bytes: within("--head-bytes <BYTES>", written.head_bytes, HEAD_BYTES)? as usize,
@@ -361,8 +331,8 @@ fn limits(written: &LimitArguments, backend: Option<&BackendLimitArguments>) -> 
 
 /// Returns the limits of the process. By default a quarter of the descriptors is left for backend connections,
 /// listeners and files. This is enough, because most client connections are idle and have no backend connection.
-fn engine_limits(
-    written: &LimitArguments,
+pub(super) fn engine_limits(
+    written: &ProcessLimitArguments,
     backend: Option<&BackendLimitArguments>,
     descriptors: usize,
 ) -> Result<EngineLimits, ConfigError> {
@@ -381,7 +351,7 @@ fn engine_limits(
 }
 
 /// Returns the settings of the cluster.
-fn cluster(written: &BalanceArguments) -> Result<ClusterSettings, ConfigError> {
+pub(super) fn cluster(written: &BalanceArguments) -> Result<ClusterSettings, ConfigError> {
     let health = &written.health;
     let ms = |argument, n, range| within(argument, n, range).map(Duration::from_millis);
     let percent = |argument, n| within(argument, n, PERCENT).map(|n| n as u32);
@@ -410,7 +380,7 @@ fn cluster(written: &BalanceArguments) -> Result<ClusterSettings, ConfigError> {
 }
 
 /// Returns the settings of active checks.
-fn checks(written: &CheckArguments) -> Result<Option<CheckSettings>, ConfigError> {
+pub(super) fn checks(written: &CheckArguments) -> Result<Option<CheckSettings>, ConfigError> {
     let Some(kind) = &written.check else { return Ok(None) };
     let ms = |argument, n| within(argument, n, TIMEOUT_MS).map(Duration::from_millis);
     let status = written.check_status.map(|n| within("--check-status <STATUS>", n, STATUS)).transpose()?;
@@ -465,12 +435,7 @@ fn resolve_backends(given: &[WrittenBackend]) -> Result<Vec<BackendSettings>, Co
             let expected = format!("expected each backend once, and {address} is given twice");
             return Err(ConfigError::Unknown { argument, value: written.place.to_string(), expected });
         }
-        settings.push(BackendSettings {
-            address,
-            weight: written.weight,
-            cap: written.cap,
-            proxy_protocol: written.proxy_protocol,
-        });
+        settings.push(written.settings(address));
     }
     Ok(settings)
 }

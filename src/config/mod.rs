@@ -1,10 +1,11 @@
-//! The configuration, in three steps: arguments, checked settings, apps and options.
+//! The configuration, in three steps: arguments or a file, checked settings, apps and options.
 //!
 //! | step | where | what |
 //! |---|---|---|
 //! | 1 | `cli` | the arguments of the command line; clap checks the form of each value |
-//! | 2 | [`Config`], [`Balance`], [`Serve`] | the settings as plain data; all other checks, with [`ConfigError`] as their error |
-//! | 3 | [`Balance::router`], [`Serve::files`], [`Balance::options`] | the app and the options for [`engine::start`](crate::engine::start) |
+//! | 1 | `file` | the configuration file; a key that is an argument too has the checks of the argument |
+//! | 2 | [`Config`], [`Balance`], [`Balancer`], [`Serve`] | the settings as plain data; all other checks, with [`ConfigError`] as their error |
+//! | 3 | [`Balancer::router`], [`Serve::files`], [`Balancer::options`] | the app and the options for [`engine::start`](crate::engine::start) |
 //!
 //! ```
 //! use neraca::config::{self, Backends, Config};
@@ -16,7 +17,7 @@
 //!         assert_eq!(balance.backends, Backends::At(vec![neraca::cluster::BackendSettings::from(address)]));
 //!         assert_eq!(balance.common.engine_limits.connections, 768);
 //!     }
-//!     other => unreachable!("{other:?}"),
+//!     _ => unreachable!(),
 //! }
 //!
 //! let error = config::read(["neraca", "balance", "--demo", "--polcy"].map(Into::into), 1024).unwrap_err();
@@ -25,38 +26,106 @@
 mod check;
 mod cli;
 mod error;
+mod file;
 mod generate;
+mod help;
 mod meant;
 mod operate;
+mod plan;
+mod refusal;
+mod routing;
 mod run;
 mod value;
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
+use clap_complete::Shell;
+use cli::{BalanceArguments, Command};
 pub use error::ConfigError;
+pub use file::{Report, check_text, schema};
 pub use generate::{completions, manual};
-pub use meant::{Backends, Balance, Common, Config, Serve, Simulate};
+pub use meant::{Backends, Balance, Common, Serve, Simulate};
 pub use operate::{AdminSettings, StatusOf};
+pub use plan::{
+    Action, Balancer, ClusterPlan, Deadlines, ErrorPage, FieldChanges, Host, Listener, Route, Site,
+};
+pub use refusal::Refusal;
+pub use run::CannotRoute;
 
-/// Reads and checks a command line. The first argument is the name of the program. `descriptors` is the number of files
-/// and sockets that the process may open; the default limit of client connections depends on it.
+/// The settings of one run of the program.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a process has one")]
+pub enum Config {
+    /// Forward requests to backends, as the command line says.
+    Balance(Balance),
+    /// Forward requests to backends, as a file says.
+    File(Balancer, Report),
+    /// Serve the files of a directory.
+    Serve(Serve),
+    /// Check a configuration file; None: print the JSON Schema of such files.
+    Check(Option<PathBuf>),
+    /// Show how a running balancer does.
+    Status(StatusOf),
+    /// Simulate a cluster.
+    Simulate(Simulate),
+    /// Print the completions of a shell.
+    Completions(Shell),
+    /// Write the manual pages into this directory.
+    Man(PathBuf),
+}
+
+impl Config {
+    /// Checks the arguments. `descriptors` is the number of files and sockets that the process may open.
+    fn new(written: Command, descriptors: usize) -> Result<Config, ConfigError> {
+        match written {
+            Command::Balance(written) => Balance::new(written, descriptors).map(Config::Balance),
+            Command::Serve(written) => Serve::new(written, descriptors).map(Config::Serve),
+            Command::Check(written) => Ok(Config::Check(written.file)),
+            Command::Status(written) => StatusOf::new(&written).map(Config::Status),
+            Command::Simulate(written) => Simulate::new(written).map(Config::Simulate),
+            Command::Completions { shell } => Ok(Config::Completions(shell)),
+            Command::Man { directory } => Ok(Config::Man(directory)),
+        }
+    }
+}
+
+/// Reads and checks a command line, and the configuration file that it names. The first argument is the name of the
+/// program. `descriptors` is the number of files and sockets that the process may open; the default limit of client
+/// connections depends on it.
 ///
 /// # Errors
-/// When an argument is wrong. Help and version are errors of clap too, with exit code 0. The error prints itself
-/// (`print`) and knows its exit code (`exit_code`).
-pub fn read(
-    arguments: impl IntoIterator<Item = OsString>,
-    descriptors: usize,
-) -> Result<Config, clap::Error> {
-    let command = cli::parse(arguments)?;
+/// When an argument or the file is wrong. Help and version are errors too; their exit code is 0.
+pub fn read(arguments: impl IntoIterator<Item = OsString>, descriptors: usize) -> Result<Config, Refusal> {
+    let command = cli::parse(arguments).map_err(Refusal::Arguments)?;
     let name = command.name();
-    Config::new(command, descriptors).map_err(|error| cli::refuse(name, &error))
+    let refuse = |error: ConfigError| Refusal::Arguments(cli::refuse(name, &error));
+    if let Command::Balance(BalanceArguments { config: Some(path), given, .. }) = &command {
+        let text = read_file(path)?;
+        let file = file::read(path, &text, given, descriptors).map_err(refuse)?;
+        return match file.balancer {
+            Some(balancer) => Ok(Config::File(balancer, file.report)),
+            None => Err(Refusal::File(file.report)),
+        };
+    }
+    Config::new(command, descriptors).map_err(refuse)
+}
+
+/// Checks a configuration file as [`read`] does. Returns its errors and warnings.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn check(path: &Path, descriptors: usize) -> Result<Report, Refusal> {
+    Ok(check_text(path, &read_file(path)?, descriptors))
+}
+
+fn read_file(path: &Path) -> Result<String, Refusal> {
+    std::fs::read_to_string(path).map_err(|error| Refusal::unreadable(path, &error))
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::path::PathBuf;
 
     use super::*;
     use crate::cluster::Policy;
@@ -64,7 +133,7 @@ mod tests {
     use crate::exchange::Limits;
     use crate::files::FilesLimits;
 
-    fn read_line(line: &str) -> Result<Config, clap::Error> {
+    fn read_line(line: &str) -> Result<Config, Refusal> {
         let words = std::iter::once("neraca").chain(line.split_whitespace());
         read(words.map(OsString::from), 1000)
     }
@@ -134,7 +203,7 @@ mod tests {
             ("--reactor smol", ConcurrencyLimit::Unlimited),
             ("--reactor smol --max-in-flight-per-core 0", ConcurrencyLimit::Unlimited),
         ] {
-            assert_eq!(balance(&format!("--demo {line}")).options().concurrency, concurrency, "{line}");
+            assert_eq!(balance(&format!("--demo {line}")).concurrency, concurrency, "{line}");
         }
         assert_eq!(serve("").common.options().concurrency, ConcurrencyLimit::Unlimited);
     }
@@ -146,7 +215,9 @@ mod tests {
              --backend 127.0.0.1:1 --backend localhost:2 --policy round-robin --trust 10.0.0.0/8 \
              --trust 192.0.2.1 --connections 7 --drain-seconds 0 --head-bytes 1024 --head-timeout-ms 5",
         );
-        let options = config.options();
+        let Backends::At(backends) = config.backends.clone() else { panic!("{:?}", config.backends) };
+        let (listen, policy) = (config.common.listen.len(), config.cluster.policy.clone());
+        let options = config.balancer(&backends).options();
         assert_eq!(options.engine, Engine::Thread(Pool::Rayon { batch: 1 }));
         assert_eq!((options.workers, options.engine_limits.connections), (3, 7));
         assert_eq!(
@@ -154,15 +225,11 @@ mod tests {
             (1024, 5)
         );
         assert!(options.engine_limits.drain.is_zero());
-        assert_eq!(config.common.listen.len(), 2);
-        let Backends::At(backends) = &config.backends else { panic!("{:?}", config.backends) };
+        assert_eq!(listen, 2);
         assert_eq!((backends[0].address.port(), backends[1].address.port()), (1, 2));
         assert!(backends[1].address.ip().is_loopback());
-        assert_eq!(config.cluster.policy, Policy::RoundRobin);
-        assert_eq!(
-            config.options().listener.trust,
-            ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()]
-        );
+        assert_eq!(policy, Policy::RoundRobin);
+        assert_eq!(options.listener.trust, ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()]);
     }
 
     #[test]
@@ -209,7 +276,7 @@ mod tests {
             ("fly", "unrecognized subcommand 'fly'"),
             (
                 "balance",
-                "the following required arguments were not provided: <--backend <HOST:PORT[,weight=N][,cap=N]>|--demo>",
+                "the following required arguments were not provided: <--backend <HOST:PORT[,weight=N][,cap=N]>|--demo|--config <FILE>>",
             ),
             ("serve", "the following required arguments were not provided: --root <DIR>"),
             (

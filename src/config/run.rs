@@ -1,13 +1,17 @@
 //! Step 3: the app and the engine's options, made from the settings.
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::meant::{Balance, Common, Serve};
+use super::plan::{Balancer, ClusterPlan, Deadlines, Listener, Route, Site};
+use super::routing;
 use crate::app::ListenerSettings;
 use crate::cluster::BackendSettings;
 use crate::engine::{ConcurrencyLimit, Options};
 use crate::files::{Files, FilesError};
-use crate::router::{ClusterPlan, Router, RouterSettings};
+use crate::router::Router;
 
 /// The name of the only cluster of a balancer without a file.
 const CLUSTER: &str = "default";
@@ -30,27 +34,96 @@ impl Common {
 }
 
 impl Balance {
-    /// Returns the options of the balancer's engine.
+    /// Returns the balancer over `backends`: one cluster, and one route for all requests.
+    pub fn balancer<B: Copy + Into<BackendSettings>>(self, backends: &[B]) -> Balancer {
+        let listener = Listener {
+            name: None,
+            addresses: self.common.listen.clone(),
+            settings: ListenerSettings {
+                limits: self.common.limits.clone(),
+                trust: self.trust,
+                proxy_protocol: self.proxy_protocol,
+                forwarded: self.forwarded,
+                ..ListenerSettings::default()
+            },
+        };
+        let cluster = ClusterPlan {
+            name: CLUSTER.to_owned(),
+            backends: backends.iter().map(|&backend| backend.into()).collect(),
+            settings: self.cluster,
+            checks: self.checks,
+            deadlines: Deadlines::default(),
+            backend_idle_timeout: None,
+        };
+        let site = Site {
+            listeners: vec![listener],
+            routes: vec![Route::to(&cluster.name)],
+            clusters: vec![cluster],
+            error_pages: Vec::new(),
+        };
+        Balancer { common: self.common, concurrency: self.concurrency, admin: self.admin, site }
+    }
+}
+
+impl Balancer {
+    /// Returns the options of the engine. All listeners of the site have settings of their own ([`Site::addresses`]); a socket
+    /// beside them gets the settings of the first listener.
     pub fn options(&self) -> Options {
-        let mut options = Options { concurrency: self.concurrency, ..self.common.options() };
-        options.listener.trust.clone_from(&self.trust);
-        options.listener.proxy_protocol.clone_from(&self.proxy_protocol);
-        options.listener.forwarded = self.forwarded;
-        options
+        let first = self.site.addresses().into_iter().next();
+        let mut listener = first.map(|(_, settings)| settings).unwrap_or_default();
+        // The time to keep a backend connection is one for all clusters: the shortest.
+        let times = self.site.clusters.iter().filter_map(|cluster| cluster.backend_idle_timeout);
+        if let Some(shortest) = times.min() {
+            listener.limits.backend_idle_timeout = shortest;
+        }
+        Options { concurrency: self.concurrency, listener, ..self.common.options() }
     }
 
-    /// Makes the balancer over `backends`: one cluster, which gets all requests. Each process has another seed for random
-    /// picks.
+    /// True when a cluster has active checks.
+    pub fn has_checks(&self) -> bool {
+        self.site.clusters.iter().any(|cluster| cluster.checks.is_some())
+    }
+
+    /// Makes the router. Each process has another seed for random picks.
     ///
     /// # Errors
-    /// When a directory of a route cannot be served. There is none.
-    pub fn router<B: Copy + Into<BackendSettings>>(&self, backends: &[B]) -> Result<Router, FilesError> {
-        let backends: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
+    /// When the router refuses the settings, or a directory of a route cannot be served.
+    pub fn router(&self) -> Result<Router, CannotRoute> {
+        let settings = routing::settings(&self.site).map_err(CannotRoute::Settings)?;
         let seed = RandomState::new().hash_one("neraca");
-        let (settings, checks) = (self.cluster.clone(), self.checks.clone());
-        let plan = ClusterPlan { settings, backends, checks, ..ClusterPlan::default() };
-        let router = Router::with_settings(&RouterSettings::one(CLUSTER, plan), seed, Instant::now())?;
+        let router = Router::with_settings(&settings, seed, Instant::now()).map_err(CannotRoute::Files)?;
         Ok(if self.admin.is_some() { router.counting() } else { router })
+    }
+}
+
+/// The reason why no router can be made.
+#[derive(Debug)]
+pub enum CannotRoute {
+    /// The router refuses the settings.
+    Settings(String),
+    /// A directory of a route cannot be served.
+    Files(FilesError),
+}
+
+impl fmt::Display for CannotRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CannotRoute::Settings(text) => f.write_str(text),
+            CannotRoute::Files(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CannotRoute {}
+
+impl Site {
+    /// Returns all addresses to listen on, with the settings of their listeners. Routes know a listener by its name.
+    pub fn addresses(&self) -> Vec<(SocketAddr, ListenerSettings)> {
+        let addresses = self.listeners.iter().flat_map(|listener| {
+            let settings = ListenerSettings { name: listener.name.clone(), ..listener.settings.clone() };
+            listener.addresses.iter().map(move |address| (*address, settings.clone()))
+        });
+        addresses.collect()
     }
 }
 

@@ -44,7 +44,7 @@ impl fmt::Display for HostPort {
 }
 
 /// The highest limit of requests in flight at a backend.
-const CAP_MAX: u32 = 1_000_000;
+pub(super) const CAP_MAX: u32 = 1_000_000;
 
 /// A backend: `HOST:PORT` with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,23 @@ pub(super) struct WrittenBackend {
     pub(super) weight: u32,
     pub(super) cap: Option<Cap>,
     pub(super) proxy_protocol: Option<Version>,
+}
+
+impl WrittenBackend {
+    /// Returns the settings of the backend at this address.
+    pub(super) fn settings(&self, address: SocketAddr) -> BackendSettings {
+        let &WrittenBackend { weight, cap, proxy_protocol, .. } = self;
+        BackendSettings { address, weight, cap, proxy_protocol }
+    }
+}
+
+/// Parses a version of the PROXY protocol.
+pub(super) fn proxy_protocol(given: &str) -> Option<Version> {
+    match given {
+        "v1" => Some(Version::V1),
+        "v2" => Some(Version::V2),
+        _ => None,
+    }
 }
 
 /// Parses a backend with its options.
@@ -76,12 +93,8 @@ pub(super) fn backend(given: &str) -> Result<WrittenBackend, String> {
                 cap.replace(Cap::Fixed(number)).is_some()
             }
             "proxy-protocol" => {
-                let version = match value {
-                    "v1" => Version::V1,
-                    "v2" => Version::V2,
-                    _ => return Err(format!("expected proxy-protocol=v1 or v2, found '{option}'")),
-                };
-                proxy_protocol.replace(version).is_some()
+                let expected = || format!("expected proxy-protocol=v1 or v2, found '{option}'");
+                proxy_protocol.replace(self::proxy_protocol(value).ok_or_else(expected)?).is_some()
             }
             _ => {
                 let expected = "expected HOST:PORT with the options weight=N, cap=N and proxy-protocol=v1|v2";

@@ -126,7 +126,11 @@ pub(super) struct Bound {
 
 /// Bound listeners, not yet used by an engine.
 #[derive(Debug, Default)]
-pub struct Listeners(Vec<TcpListener>);
+pub struct Listeners {
+    sockets: Vec<TcpListener>,
+    /// The settings of the first listeners. All others have those of the engine's options.
+    settings: Vec<ListenerSettings>,
+}
 
 /// Binds each address.
 ///
@@ -144,7 +148,7 @@ impl Listeners {
     /// # Errors
     /// When the address is in use or not local. The message contains the address.
     pub fn bind(&mut self, address: SocketAddr) -> io::Result<()> {
-        self.0.push(bind(address)?);
+        self.sockets.push(bind(address)?);
         Ok(())
     }
 
@@ -155,7 +159,7 @@ impl Listeners {
     pub fn adopt(&mut self, socket: TcpListener) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         SockRef::from(&socket).set_tcp_nodelay(true)?;
-        self.0.push(socket);
+        self.sockets.push(socket);
         Ok(())
     }
 
@@ -164,16 +168,24 @@ impl Listeners {
     /// # Errors
     /// When the kernel cannot report the address of a socket.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.0.iter().map(TcpListener::local_addr).collect()
+        self.sockets.iter().map(TcpListener::local_addr).collect()
     }
 
-    /// Gives each listener an identity, and the settings and the transform from the options.
+    /// Gives the first listeners settings of their own, in the order of the listeners. All others get those of the options.
+    #[must_use]
+    pub fn with_settings(self, settings: Vec<ListenerSettings>) -> Self {
+        Listeners { settings, ..self }
+    }
+
+    /// Gives each listener an identity, its settings, and the transform from the options.
     ///
     /// # Errors
     /// When the kernel cannot report the address of a socket.
     pub(super) fn with_options(self, options: &Options) -> io::Result<Vec<Bound>> {
-        let bound = |socket| Bound::new(socket, options.listener.clone(), options.client_transform.clone());
-        self.0.into_iter().map(bound).collect()
+        let usual = std::iter::repeat_with(|| options.listener.clone());
+        let settings = self.settings.into_iter().chain(usual);
+        let bound = |(socket, settings)| Bound::new(socket, settings, options.client_transform.clone());
+        self.sockets.into_iter().zip(settings).map(bound).collect()
     }
 }
 

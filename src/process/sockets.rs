@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 
 use listenfd::ListenFd;
-use neraca::config::Common;
 use neraca::engine::Listeners;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
@@ -24,15 +23,19 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// Takes the inherited sockets for the configured addresses, and binds the other addresses. Without `--listen`, every
-    /// inherited socket becomes a listener. An inherited socket that nobody wants is closed, and a warning names it.
+    /// Takes the inherited sockets for the configured addresses, and binds the other addresses. When nobody has given the
+    /// addresses, every inherited socket becomes a listener. An inherited socket that nobody wants is closed, and a warning names it.
     ///
     /// # Errors
     /// When an address is in use or not local.
-    pub(crate) fn open(common: &Common, admin: Option<SocketAddr>) -> Result<Self, String> {
+    pub(crate) fn open(
+        listen: &[SocketAddr],
+        is_given: bool,
+        admin: Option<SocketAddr>,
+    ) -> Result<Self, String> {
         let Inherited { sockets, predecessor } = Inherited::take();
-        let takes_all = !common.listen_is_given && !sockets.is_empty();
-        let listen = if takes_all { &[][..] } else { &common.listen[..] };
+        let takes_all = !is_given && !sockets.is_empty();
+        let listen = if takes_all { &[][..] } else { listen };
         let wanted: Vec<SocketAddr> = listen.iter().copied().chain(admin).collect();
         let (mut places, rest) = assign(sockets, &wanted);
         let admin = admin.map(|_| places.split_off(listen.len()));

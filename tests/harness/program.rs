@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,16 @@ impl Program {
         let line = next_line(&mut output);
         let admin = line.strip_prefix("admin on http://").and_then(|rest| rest.strip_suffix("/status"));
         (program, admin.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap())
+    }
+
+    /// Starts a balancer with a configuration file that has two listeners. Returns the address of the second, too.
+    pub(crate) fn with_file(file: &Path, variant: Variant) -> (Self, SocketAddr) {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_neraca"));
+        let program = program.args(["balance", "--config"]).arg(file).args(variant.arguments());
+        let (program, mut output) = Program::read(program);
+        let line = next_line(&mut output);
+        let second = line.strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}"));
+        (program, second.parse().unwrap())
     }
 
     /// The same with at most so many descriptors.

@@ -1,0 +1,94 @@
+//! The clusters of a file.
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use super::super::meant;
+use super::super::plan::ClusterPlan;
+use super::super::value::{self, HostPort, WrittenBackend};
+use super::deadlines;
+use super::problems::{Problem, Span};
+use super::reading::Reading;
+use super::tree::{Data, Entry, Table, Value};
+use crate::cluster::{BackendSettings, Cap};
+
+/// Reads all clusters, in the order of the file.
+pub(super) fn read(reading: &mut Reading<'_>, file: &Table) -> Vec<ClusterPlan> {
+    let entries = file.table("clusters").map_or(&[][..], |clusters| &clusters.entries);
+    entries.iter().filter_map(|entry| cluster(reading, entry)).collect()
+}
+
+fn cluster(reading: &mut Reading<'_>, entry: &Entry) -> Option<ClusterPlan> {
+    let table = entry.value.table()?;
+    if !is_name(&entry.key) {
+        let title = format!("invalid name `{}` of a cluster", entry.key);
+        reading.wrong(&entry.key_span, title, "expected letters, digits, `-`, `_` and `.`");
+    }
+    let mut given = reading.given(&["clusters"], table);
+    if let Some(sticky) = table.table("sticky") {
+        given.extend(reading.given(&["clusters", "sticky"], sticky));
+    }
+    let backends = backends(reading, table);
+    let checked = reading.checked(given, table, |written| {
+        let settings = meant::cluster(written)?;
+        let limits = meant::limits(&written.common.limits, Some(&written.backend_limits))?;
+        Ok((settings, limits, meant::checks(&written.checks)?))
+    });
+    let (settings, limits, checks) = checked?;
+    let (deadlines, backend_idle_timeout) = deadlines::of(table, &limits);
+    let name = entry.key.clone();
+    Some(ClusterPlan { name, backends, settings, checks, deadlines, backend_idle_timeout })
+}
+
+/// True for a name that needs no escaping in metrics, logs and paths.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// Reads the backends of a cluster. Two backends with one address would have one name in metrics and in drains.
+fn backends(reading: &mut Reading<'_>, table: &Table) -> Vec<BackendSettings> {
+    let mut known: Vec<(SocketAddr, Span)> = Vec::new();
+    let mut backends = Vec::new();
+    for value in table.values("backends") {
+        let Some((written, span)) = written(reading, value) else { continue };
+        let Some(address) = reading.resolved("backends", &written.place, &span) else { continue };
+        if let Some((_, before)) = known.iter().find(|(before, _)| *before == address) {
+            let title = format!("the backend {address} is given twice");
+            reading.problems.push(Problem::new(span.clone(), title, "").also(before.clone(), "given here"));
+        }
+        known.push((address, span));
+        backends.push(written.settings(address));
+    }
+    backends
+}
+
+/// Reads the form of a backend. Returns the place of its address too.
+fn written(reading: &mut Reading<'_>, value: &Value) -> Option<(WrittenBackend, Span)> {
+    let span = value.span.clone();
+    let table = match &value.data {
+        Data::Table(table) => table,
+        Data::Text(text) => match value::backend(text) {
+            Ok(written) => return Some((written, span)),
+            Err(expected) => {
+                reading.wrong(&span, format!("invalid value `{text}` for `backends`"), expected);
+                return None;
+            }
+        },
+        Data::Flag(_) | Data::Number(_) | Data::List(_) => return None,
+    };
+    let (text, span) = table.text("address")?;
+    let place = match HostPort::from_str(text) {
+        Ok(place) => place,
+        Err(expected) => {
+            reading.wrong(span, format!("invalid value `{text}` for `address`"), expected);
+            return None;
+        }
+    };
+    let cap = match (table.number("cap"), table.text("cap")) {
+        (Some(number), _) => Some(Cap::Fixed(number as u32)),
+        (None, Some(_)) => Some(Cap::Auto),
+        (None, None) => None,
+    };
+    let weight = table.number("weight").unwrap_or(1) as u32;
+    let proxy_protocol = table.text("proxy_protocol").and_then(|(text, _)| value::proxy_protocol(text));
+    Some((WrittenBackend { place, weight, cap, proxy_protocol }, span.clone()))
+}
