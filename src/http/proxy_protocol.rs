@@ -148,7 +148,7 @@ mod tests {
             (b"POST / HTTP/1.1\r\nHost: a\r\n", ProxyProtocolError::Invalid),
             (b"PROXY TCP4 10.0.0.1 ::1 52992 80\r\n", ProxyProtocolError::Invalid),
             (
-                &[b"PROXY TCP4 10.0.0.1 10.0.0.2 52992 80\n"[..].as_ref(), &[b'x'; 69]].concat(),
+                &[&b"PROXY TCP4 10.0.0.1 10.0.0.2 52992 80\n"[..], &[b'x'; 69]].concat(),
                 ProxyProtocolError::Invalid,
             ),
             (port, ProxyProtocolError::Invalid),
