@@ -264,7 +264,7 @@ impl Cluster {
     }
 
     /// Begins an attempt at this backend. None when it has no room.
-    #[inline]
+    #[inline(always)] // An attempt is large, so it is made in its place.
     fn begin(&self, candidates: Candidates<'_>, backend: &Arc<Backend>, now: Instant) -> Option<Attempt> {
         let is_capped = backend.cap().is_some();
         if is_capped && !backend.take_slot() {

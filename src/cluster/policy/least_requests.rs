@@ -46,30 +46,26 @@ pub(super) fn least<'a>(
     let mut least = (u64::MAX, 1);
     // The picked block with its equals, and the sum of the weights of all equals so far.
     let (mut picked, mut sum) = (Equals::default(), 0);
-    for (block, backends) in backends.chunks(BLOCK).enumerate() {
-        let mut equals = Equals { start: block * BLOCK, ..Equals::default() };
-        let mut bit = 1;
-        for backend in backends {
+    let mut start = 0;
+    while start < backends.len() {
+        let block = &backends[start..backends.len().min(start + BLOCK)];
+        let (mut bit, mut bits, mut weights) = (1, 0, 0);
+        for backend in block {
             if let Some(candidate) = candidates.candidate(backend) {
                 let mine = (load(&candidate), candidate.weight);
                 match compare(mine, least) {
-                    Ordering::Less => {
-                        least = mine;
-                        (equals.bits, equals.weights, sum) = (bit, u64::from(candidate.weight), 0);
-                    }
-                    Ordering::Equal => {
-                        equals.bits |= bit;
-                        equals.weights += u64::from(candidate.weight);
-                    }
+                    Ordering::Less => (least, bits, weights, sum) = (mine, bit, u64::from(mine.1), 0),
+                    Ordering::Equal => (bits, weights) = (bits | bit, weights + u64::from(mine.1)),
                     Ordering::Greater => {}
                 }
             }
             bit <<= 1;
         }
-        sum += equals.weights;
-        if equals.bits != 0 && (sum == equals.weights || below(sum) < equals.weights) {
-            picked = equals;
+        sum += weights;
+        if bits != 0 && (sum == weights || below(sum) < weights) {
+            picked = Equals { start, bits, weights };
         }
+        start += BLOCK;
     }
     match picked.bits {
         0 => None,

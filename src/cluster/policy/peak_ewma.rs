@@ -46,8 +46,10 @@ pub(super) fn pick<'a>(
     let cost = |candidate: &Candidate<'a>| {
         let expected = candidate.backend.latency().get().map_or(neutral, |(latency, at)| {
             lowest = lowest.min(latency);
-            let step = passed_ms(at, now_ms) / STEP_MS;
-            faded(latency, neutral, FADES.get(step as usize).copied().unwrap_or(0))
+            match passed_ms(at, now_ms) / STEP_MS {
+                0 => latency,
+                step => faded(latency, neutral, FADES.get(step as usize).copied().unwrap_or(0)),
+            }
         });
         u64::from(expected) * (u64::from(candidate.backend.in_flight()) + 1)
     };

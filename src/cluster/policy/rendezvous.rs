@@ -28,13 +28,24 @@ fn owner<'a>(candidates: &Candidates<'a>, key: u64) -> Option<&'a Arc<Backend>> 
     let (backends, hashes) = (candidates.members.backends(), candidates.members.hashes());
     let numbers = hashes.iter().map(|&hash| number(key, hash));
     let place = if candidates.members.have_equal_weights() {
-        // The order of the scores is that of the numbers. Equal numbers are as good as impossible.
-        numbers.zip(0..).max()?.1
+        // The order of the scores is that of the numbers.
+        highest(numbers, 0)
     } else {
-        let scores = numbers.zip(backends).map(|(number, backend)| score(number, backend.weight()));
-        scores.zip(0..).max_by(|(one, _), (other, _)| one.total_cmp(other))?.1
+        let weighted = numbers.zip(backends).map(|(number, backend)| score(number, backend.weight()));
+        highest(weighted, f64::NEG_INFINITY)
     };
-    backends.get::<usize>(place)
+    backends.get(place)
+}
+
+/// Returns the place of the highest score; 0 without a score. Equal scores are as good as impossible.
+fn highest<S: PartialOrd + Copy>(scores: impl Iterator<Item = S>, least: S) -> usize {
+    let (mut highest, mut best) = (0, least);
+    for (place, score) in scores.enumerate() {
+        if score > best {
+            (highest, best) = (place, score);
+        }
+    }
+    highest
 }
 
 /// True when the candidate has less than its share of the requests in flight at all candidates, and this request:
