@@ -2,7 +2,7 @@
 use std::net::IpAddr;
 
 /// SplitMix64 (Steele, Lea, Flood 2014): a counter and a mixing function. Each turn seeds its own random numbers. So
-/// workers share only the turn counter. A turn is mixed once as a seed, and each number is mixed once more.
+/// workers share only the turn counter.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
@@ -10,7 +10,7 @@ const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Random {
     pub(crate) fn new(seed: u64, turn: u64) -> Self {
-        Random(seed ^ mix(turn))
+        Random(mix(seed ^ mix(turn)))
     }
 
     /// Returns 64 random bits.

@@ -55,7 +55,7 @@ pub(super) const BACKENDS: usize = 10;
 
 /// The fixed caps that `auto-cap` compares, the numbers of slots, and the load: the share of all slots that are busy.
 const CAPS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
-const SLOTS: [usize; 3] = [4, 8, 16];
+const SLOTS: [usize; 4] = [2, 4, 8, 16];
 const LOAD: f64 = 0.7;
 
 const SECOND: u64 = 1_000_000;
