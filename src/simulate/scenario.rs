@@ -15,9 +15,9 @@ pub(super) struct Scenario {
     /// The seconds in which requests arrive.
     pub(super) seconds: u64,
     /// Mean of the requests per second.
-    rate: f64,
+    pub(super) rate: f64,
     /// Times as many requests arrive in the fifth of the time after the middle.
-    surge: f64,
+    pub(super) surge: f64,
     /// Requests that a backend works on at the same time; further requests wait at the backend.
     pub(super) slots: usize,
     /// When there are more requests than slots, the backend works on all of them at once, and loses this part of its speed
@@ -32,7 +32,7 @@ pub(super) struct Scenario {
     pub(super) checks: Option<CheckSettings>,
     pub(super) cluster: ClusterSettings,
     /// What a backend does at a time, in microseconds.
-    behaviour: fn(usize, u64) -> Behaviour,
+    pub(super) behaviour: fn(usize, u64) -> Behaviour,
     pub(super) promise: Promise,
 }
 
