@@ -43,7 +43,7 @@ impl Latency {
     /// Returns the average in sixteenths of a microsecond, at least 1, and the time of the last sample.
     pub(crate) fn get(&self) -> Option<(u32, u32)> {
         let packed = self.packed.load(Relaxed);
-        (packed != 0).then(|| ((packed >> 32) as u32, packed as u32))
+        (packed != 0).then_some(((packed >> 32) as u32, packed as u32))
     }
 
     /// Returns the average.

@@ -296,6 +296,40 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_while_the_latency_is_measured_counts_for_the_limit_that_comes_back() {
+        for (failures, expected) in [(0, 100), (1, 80), (2, 64)] {
+            let now = Instant::now();
+            let mut limit = Limit { limit: 25.0, probe: Some((100.0, 0)), ..Limit::new(now) };
+            let mut sample =
+                Sample { in_flight: 1, started: now, latency: Duration::from_millis(1), failed: true };
+            for n in 0..failures + PROBES {
+                sample.started = now + Duration::from_millis(u64::from(n));
+                sample.failed = n < failures;
+                limit.note(sample, sample.started);
+            }
+            assert_eq!(limit.get(), expected, "{failures} failures");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_met_resistance_is_measured_when_no_lighter_latency_is_known() {
+        // samples of the class of two requests in flight, whether the latency is measured
+        for (known, probes) in [(0, true), (CLASS_SAMPLES.0, false)] {
+            let now = Instant::now();
+            let mut limit = Limit { limit: 6.0, doubles: false, ..Limit::new(now) };
+            limit.classes[1] = Mean { count: known, value: 0.01 };
+            for n in 0..256 {
+                let latency = Duration::from_millis(10);
+                limit.note(
+                    Sample { in_flight: 6, started: now + latency * n, latency, failed: false },
+                    now + latency * n,
+                );
+            }
+            assert_eq!(limit.probe.is_some() || limit.classes[1].count == 0, probes, "{known} samples");
+        }
+    }
+
+    #[test]
     fn a_limit_that_is_not_in_use_does_not_rise() {
         let epoch = Instant::now();
         for in_flight in 1..START {

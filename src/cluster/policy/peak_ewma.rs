@@ -25,8 +25,8 @@ const fn fades() -> [u32; STEPS] {
     let (mut fades, mut step) = ([0; STEPS], 0);
     while step < STEPS {
         let root = FADE_MS * 65_536 / (FADE_MS + step as u64 * STEP_MS as u64);
-        let square = root * root >> 16;
-        fades[step] = (square * square >> 16) as u32;
+        let square = (root * root) >> 16;
+        fades[step] = ((square * square) >> 16) as u32;
         step += 1;
     }
     fades
@@ -63,7 +63,7 @@ pub(super) fn pick<'a>(
 /// Returns the latency of which `left` parts of 1/65536 are left; the rest has become `neutral`.
 fn faded(latency: u32, neutral: u32, left: u32) -> u32 {
     let difference = i64::from(latency) - i64::from(neutral);
-    (i64::from(neutral) + (difference * i64::from(left) >> 16)) as u32
+    (i64::from(neutral) + ((difference * i64::from(left)) >> 16)) as u32
 }
 
 #[cfg(test)]
