@@ -210,7 +210,7 @@ impl Scenario {
             },
             Scenario {
                 name: "auto-cap",
-                about: "Backends that thrash when they get more than k requests at a time, with each cap.",
+                about: "Backends that thrash beyond k requests at a time, with each cap; by default only least-requests.",
                 seconds: 40,
                 rate: 2000.0,
                 surge: 1.15,
