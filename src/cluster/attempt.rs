@@ -25,7 +25,8 @@ pub struct Attempt {
     backend: Arc<Backend>,
     started: Instant,
     status: Option<u16>,
-    first_byte: Option<Duration>,
+    /// The time of the first byte of a response.
+    first_byte: Option<Instant>,
     end: Option<AttemptEnd>,
     /// The time for which the connection was idle before; None for a new connection.
     idle: Option<Duration>,
@@ -109,8 +110,7 @@ impl Attempt {
     /// Records that a byte of a response has arrived.
     #[doc(hidden)]
     pub fn note_byte(&mut self, now: Instant) {
-        let started = self.started;
-        self.first_byte.get_or_insert_with(|| now.saturating_duration_since(started));
+        self.first_byte.get_or_insert(now);
     }
 
     /// Records that the head of the final response has arrived.
@@ -127,16 +127,32 @@ impl Attempt {
         }
         self.end = Some(end);
         self.backend.count_end(end);
-        let outcome = Outcome { end, status: self.status, first_byte: self.first_byte };
-        self.backend.note_end(outcome, self.started, self.in_flight, self.record, now);
-        if let Some(idle) = self.idle
-            && matches!(end, AttemptEnd::Failed(Failure::Reset | Failure::EndedEarly))
-            && self.first_byte.is_none()
-            && now.saturating_duration_since(self.started) <= STALE_WITHIN
-        {
-            self.backend.note_idle_close(idle, None, now);
+        if self.record.is_some() || self.in_flight > 0 || self.backend.measures_latency() {
+            self.measure(end, now);
+        }
+        self.backend.note_end(end, self.status, self.started, now);
+        if let AttemptEnd::Failed(Failure::Reset | Failure::EndedEarly) = end {
+            self.note_stale(now);
         }
         self.permit = None;
+    }
+
+    /// Passes on what is known of the attempt, for the latency, the adaptive cap and the record of picks.
+    #[cold]
+    fn measure(&self, end: AttemptEnd, now: Instant) {
+        self.backend.measure(self.outcome_of(end), self.started, self.in_flight, now);
+        if let Some(record) = self.record {
+            self.backend.note_outcome(record, self.outcome_of(end));
+        }
+    }
+
+    /// Notes that the backend had closed the kept connection of the attempt, if it looks like this.
+    #[cold]
+    fn note_stale(&self, now: Instant) {
+        let is_early = now.saturating_duration_since(self.started) <= STALE_WITHIN;
+        if let Some(idle) = self.idle.filter(|_| self.first_byte.is_none() && is_early) {
+            self.backend.note_idle_close(idle, None, now);
+        }
     }
 
     /// Notes that the backend has accepted to change the protocol. The attempt goes on as a tunnel.
@@ -152,13 +168,21 @@ impl Attempt {
 
     /// Returns the outcome, or None while the attempt is in flight.
     pub fn outcome(&self) -> Option<Outcome> {
-        self.end.map(|end| Outcome { end, status: self.status, first_byte: self.first_byte })
+        self.end.map(|end| self.outcome_of(end))
+    }
+
+    fn outcome_of(&self, end: AttemptEnd) -> Outcome {
+        let first_byte = self.first_byte.map(|at| at.saturating_duration_since(self.started));
+        Outcome { end, status: self.status, first_byte }
     }
 }
 
 impl Drop for Attempt {
+    #[inline]
     fn drop(&mut self) {
-        self.abandon();
+        if self.end.is_none() {
+            self.abandon();
+        }
     }
 }
 

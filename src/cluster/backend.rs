@@ -18,20 +18,18 @@ use super::limit::{Limit, Sample};
 use super::picks::Exclusion;
 use super::queue::Slots;
 use super::settings::{BackendSettings, Cap, CheckSettings};
+use super::standing::{CAPPED, DOWN, DRAINING, REMOVED, Standing, Stands, Tally, UNSTEADY};
 use super::state::ClusterState;
 use crate::http::proxy_protocol::Version;
 
 /// One server of a cluster, with its health and the counters of its attempts.
-// A pick reads these fields of every backend, so they are in one cache line: all up to the first two fields of `health`.
-// Two backends never share a cache line.
+// A pick reads the first fields of every backend, so they are in one cache line: all up to the first two fields of
+// `health`. Two backends never share a cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Backend {
-    started: AtomicU64,
-    ended: AtomicU64,
-    /// A sum of the flags below.
-    flags: AtomicU32,
-    weight: AtomicU32,
+    tally: Tally,
+    standing: Standing,
     /// Maximum requests in flight; 0 without a limit. And the slots in use, which are counted only with a limit.
     cap: AtomicU32,
     taken: AtomicU32,
@@ -58,13 +56,6 @@ pub struct Backend {
 
 /// Parts of a weight of 1.
 pub(crate) const WEIGHT_PARTS: u32 = 1024;
-
-/// The backend belongs to no cluster any more.
-const REMOVED: u32 = 1;
-/// The backend gets no new requests.
-const DRAINING: u32 = 2;
-/// Active checks say that the backend is down.
-const DOWN: u32 = 4;
 
 /// The counts of the attempts at one backend since it was added: one count per result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -94,11 +85,9 @@ impl AttemptCounts {
 impl Backend {
     pub(super) fn new(settings: &BackendSettings, cluster: &Arc<ClusterState>) -> Self {
         let backend = Backend {
-            started: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
+            tally: Tally::default(),
+            standing: Standing::default(),
             id: BackendId::unused(),
-            flags: AtomicU32::new(0),
-            weight: AtomicU32::new(settings.weight),
             health: Health::default(),
             cap: AtomicU32::new(0),
             taken: AtomicU32::new(0),
@@ -138,12 +127,9 @@ impl Backend {
         self.address
     }
 
-    /// Returns the number of attempts that have begun and have not ended. An attempt that ends during the call may
-    /// still be counted.
+    /// Returns the number of attempts that have begun and have not ended.
     pub fn in_flight(&self) -> u32 {
-        // `ended` is loaded first. An attempt that begins and ends between the two loads makes the result too high.
-        let ended = self.ended.load(Relaxed);
-        self.started.load(Relaxed).saturating_sub(ended) as u32
+        self.tally.in_flight()
     }
 
     /// Returns the counters of the attempts.
@@ -152,21 +138,21 @@ impl Backend {
         let abandoned = self.abandoned.load(Relaxed);
         let unanswered = abandoned + failed.iter().sum::<u64>();
         AttemptCounts {
-            answered: self.ended.load(Relaxed).saturating_sub(unanswered),
+            answered: self.tally.ended().saturating_sub(unanswered),
             abandoned,
             failed,
-            started: self.started.load(Relaxed),
+            started: self.tally.started(),
         }
     }
 
     /// Returns the number of attempts that have ended.
     pub(super) fn ended(&self) -> u64 {
-        self.ended.load(Relaxed)
+        self.tally.ended()
     }
 
     /// Returns the number of attempts that have begun.
     pub(super) fn started(&self) -> u64 {
-        self.started.load(Relaxed)
+        self.tally.started()
     }
 
     /// True when the backend may get a request.
@@ -180,45 +166,61 @@ impl Backend {
         self.weight_for(self.cluster.ms(now), false).err().or(full)
     }
 
-    /// Returns the weight for a pick, in parts of 1/[`WEIGHT_PARTS`], in the usual case: the backend is healthy and gets
-    /// its full share. None says nothing; see [`Backend::weight_for`].
-    pub(super) fn full_weight(&self) -> Option<u32> {
-        let is_usual = self.flags.load(Relaxed) == 0 && self.health.is_calm();
-        is_usual.then(|| self.weight.load(Relaxed) * WEIGHT_PARTS)
+    /// Returns the weight for a pick, in parts of 1/[`WEIGHT_PARTS`], in the usual case: the backend is healthy, gets its full
+    /// share, and has room. None says nothing; see [`Backend::weight_for`].
+    pub(super) fn usual_weight(&self, full: bool) -> Option<u32> {
+        let stands = self.standing.get();
+        let is_usual = !stands.has(REMOVED | DRAINING | DOWN | UNSTEADY)
+            && (!stands.has(CAPPED) || full || self.has_room());
+        is_usual.then(|| stands.weight() * WEIGHT_PARTS)
     }
 
     /// Returns the weight for a pick, in parts of 1/[`WEIGHT_PARTS`], or the reason why the backend may not be picked. In a
     /// panic, a backend that is ejected or down may be picked too.
     pub(super) fn weight_for(&self, now_ms: u64, panic: bool) -> Result<u32, Exclusion> {
-        self.weight_with(self.flags.load(Relaxed), now_ms, panic)
+        let stands = self.standing.get();
+        if stands.has(DRAINING) && !stands.has(REMOVED) {
+            return Err(Exclusion::Draining);
+        }
+        self.weight_with(stands, now_ms, panic)
     }
 
     /// True when the backend takes a request of a session that it serves. Sessions go on while the backend is draining.
     pub(super) fn takes_session(&self, now_ms: u64, panic: bool) -> bool {
-        self.weight_with(self.flags.load(Relaxed) & !DRAINING, now_ms, panic).is_ok()
+        self.weight_with(self.standing.get(), now_ms, panic).is_ok()
     }
 
-    fn weight_with(&self, flags: u32, now_ms: u64, panic: bool) -> Result<u32, Exclusion> {
-        if flags != 0 {
-            match flags {
-                _ if flags & REMOVED != 0 => return Err(Exclusion::Removed),
-                _ if flags & DRAINING != 0 => return Err(Exclusion::Draining),
-                _ if !panic => return Err(Exclusion::Down),
-                _ => {}
-            }
+    /// Returns the weight, whether the backend is draining or not.
+    fn weight_with(&self, stands: Stands, now_ms: u64, panic: bool) -> Result<u32, Exclusion> {
+        if stands.has(REMOVED) {
+            return Err(Exclusion::Removed);
+        }
+        if stands.has(DOWN) && !panic {
+            return Err(Exclusion::Down);
+        }
+        let parts = stands.weight() * WEIGHT_PARTS;
+        if !stands.has(UNSTEADY) {
+            return Ok(parts);
         }
         match self.health.phase(now_ms) {
             Phase::Ejected if !panic => return Err(Exclusion::Ejected),
             Phase::Probing if !panic && self.in_flight() > 0 => return Err(Exclusion::Probed),
             _ => {}
         }
-        let parts = self.weight.load(Relaxed) * WEIGHT_PARTS;
-        Ok(self.health.share_of(parts, now_ms, self.cluster.health.slow_start))
+        let share = self.health.share_of(parts, now_ms, self.cluster.health.slow_start);
+        if self.health.is_calm() {
+            self.standing.mark(UNSTEADY, false);
+            // Another worker may have ejected the backend meanwhile. It ejects first, and sets the flag then.
+            if !self.health.is_calm() {
+                self.standing.mark(UNSTEADY, true);
+            }
+        }
+        Ok(share)
     }
 
     /// True when the backend is ejected, probed or down, and the others carry its requests.
     pub(super) fn is_out(&self, now_ms: u64) -> bool {
-        self.flags.load(Relaxed) != 0 || self.health.phase(now_ms) != Phase::Healthy
+        self.standing.get().has(REMOVED | DRAINING | DOWN) || self.health.phase(now_ms) != Phase::Healthy
     }
 
     /// Returns the version of the PROXY protocol in which each connection to the backend names the client.
@@ -228,12 +230,12 @@ impl Backend {
 
     /// Returns the backend's weight.
     pub fn weight(&self) -> u32 {
-        self.weight.load(Relaxed)
+        self.standing.get().weight()
     }
 
     /// Changes what a new configuration changes.
     pub(super) fn set(&self, settings: &BackendSettings) {
-        self.weight.store(settings.weight, Relaxed);
+        self.standing.set_weight(settings.weight);
         let limit = self.limit.lock();
         let cap = match settings.cap {
             None => 0,
@@ -242,6 +244,7 @@ impl Backend {
         };
         self.adapts.store(settings.cap == Some(Cap::Auto), Relaxed);
         self.cap.store(cap, Relaxed);
+        self.standing.mark(CAPPED, cap > 0);
     }
 
     /// Returns the maximum of requests in flight; None without a limit.
@@ -318,22 +321,22 @@ impl Backend {
 
     /// True when the backend does not belong to its cluster any more.
     pub fn is_removed(&self) -> bool {
-        self.flags.load(Relaxed) & REMOVED != 0
+        self.standing.get().has(REMOVED)
     }
 
     pub(super) fn remove(&self) {
-        self.flags.fetch_or(REMOVED, Relaxed);
+        self.standing.mark(REMOVED, true);
     }
 
     /// True when the backend gets no new requests, but ends its running requests. Requests of its sticky sessions still
     /// come.
     pub fn is_draining(&self) -> bool {
-        self.flags.load(Relaxed) & DRAINING != 0
+        self.standing.get().has(DRAINING)
     }
 
     /// Begins or ends draining.
     pub fn drain(&self, draining: bool) {
-        self.change(DRAINING, draining);
+        self.standing.mark(DRAINING, draining);
     }
 
     /// Returns what the active checks say.
@@ -363,15 +366,8 @@ impl Backend {
     }
 
     fn apply_check_state(&self, now: Instant) {
-        self.change(DOWN, self.checked.state() == CheckState::Down);
+        self.standing.mark(DOWN, self.checked.state() == CheckState::Down);
         self.cluster.recount(self.cluster.ms(now));
-    }
-
-    fn change(&self, flag: u32, on: bool) {
-        match on {
-            true => self.flags.fetch_or(flag, Relaxed),
-            false => self.flags.fetch_and(!flag, Relaxed),
-        };
     }
 
     /// Ejects the backend, as a failed connect does.
@@ -379,45 +375,55 @@ impl Backend {
         if self.cluster.health.passive {
             let now_ms = self.cluster.ms(now);
             self.health.eject(now_ms, &self.cluster.health);
+            self.standing.mark(UNSTEADY, true);
             self.cluster.recount(now_ms);
         }
     }
 
-    /// Notes the end of an attempt that is already counted. `in_flight` is the number of slots in use when it began; 0
-    /// without a limit. `record` is the number of its pick, if picks are watched.
-    pub(super) fn note_end(
-        &self,
-        outcome: Outcome,
-        started: Instant,
-        in_flight: u32,
-        record: Option<u64>,
-        now: Instant,
-    ) {
-        let Outcome { end, status, first_byte } = outcome;
-        if let Some(record) = record {
-            self.cluster.picks.end(record, outcome);
-        }
-        let latency = || first_byte.unwrap_or_else(|| now.saturating_duration_since(started));
-        if self.cluster.measures_latency && end != AttemptEnd::Abandoned {
-            let failed = end != AttemptEnd::Answered || is_failed_status(status);
-            self.latency.add(latency(), failed, self.cluster.ms(now));
+    /// True when the latency of each attempt is of use: see [`Backend::measure`].
+    #[inline]
+    pub(super) fn measures_latency(&self) -> bool {
+        self.cluster.measures_latency
+    }
+
+    /// Notes the latency of an attempt. `in_flight` is the number of slots in use when it began; 0 without a cap.
+    pub(super) fn measure(&self, outcome: Outcome, started: Instant, in_flight: u32, now: Instant) {
+        let latency = outcome.first_byte.unwrap_or_else(|| now.saturating_duration_since(started));
+        if self.cluster.measures_latency && outcome.end != AttemptEnd::Abandoned {
+            let failed = outcome.end != AttemptEnd::Answered || is_failed_status(outcome.status);
+            self.latency.add(latency, failed, self.cluster.ms(now));
         }
         if in_flight > 0 && self.adapts.load(Relaxed) {
-            self.adapt(outcome, Sample { in_flight, started, latency: latency(), failed: false }, now);
+            self.adapt(outcome, Sample { in_flight, started, latency, failed: false }, now);
         }
+    }
+
+    /// Notes the outcome of an attempt in the record of picks.
+    pub(super) fn note_outcome(&self, record: u64, outcome: Outcome) {
+        self.cluster.picks.end(record, outcome);
+    }
+
+    /// Notes what the end of an attempt says about the health of the backend. The attempt is already counted.
+    #[inline]
+    pub(super) fn note_end(&self, end: AttemptEnd, status: Option<u16>, started: Instant, now: Instant) {
         match end {
-            AttemptEnd::Answered if is_failed_status(status) => self.note_failed_response(now),
-            AttemptEnd::Answered => self.note_success(started, now),
-            AttemptEnd::Failed(Failure::Refused | Failure::ConnectTimeout) => self.eject(now),
-            AttemptEnd::Failed(Failure::ResponseTimeout | Failure::Stalled) => {
+            AttemptEnd::Answered if !is_failed_status(status) => self.note_success(started, now),
+            AttemptEnd::Answered => self.note_failed_response(now),
+            AttemptEnd::Failed(failure) => self.note_failure(failure, now),
+            AttemptEnd::Abandoned => {}
+        }
+    }
+
+    fn note_failure(&self, failure: Failure, now: Instant) {
+        match failure {
+            Failure::Refused | Failure::ConnectTimeout => self.eject(now),
+            Failure::ResponseTimeout | Failure::Stalled => {
                 if self.health.count_silence() {
                     self.eject_if_others_carry(now);
                 }
             }
-            AttemptEnd::Failed(Failure::Reset | Failure::EndedEarly | Failure::BadResponse) => {
-                self.note_failed_response(now);
-            }
-            AttemptEnd::Failed(Failure::Local) | AttemptEnd::Abandoned => {}
+            Failure::Reset | Failure::EndedEarly | Failure::BadResponse => self.note_failed_response(now),
+            Failure::Local => {}
         }
     }
 
@@ -435,8 +441,16 @@ impl Backend {
     }
 
     /// Notes a good response to a request that began at `started`. It may end an ejection.
+    #[inline]
     pub(super) fn note_success(&self, started: Instant, now: Instant) {
-        if self.health.note_success(|| self.cluster.ms(started), || self.cluster.ms(now)) {
+        if self.health.has_troubles() {
+            self.recover(started, now);
+        }
+    }
+
+    #[cold]
+    fn recover(&self, started: Instant, now: Instant) {
+        if self.health.note_success(self.cluster.ms(started), self.cluster.ms(now)) {
             self.window.begin(self.ended());
             self.cluster.recount(self.cluster.ms(now));
         }
@@ -469,19 +483,21 @@ impl Backend {
         self.health.is_disturbed()
     }
 
+    #[inline]
     pub(super) fn count_start(&self) {
-        self.started.fetch_add(1, Relaxed);
+        self.tally.begin();
     }
 
-    /// Counts the end of an attempt. An answered attempt changes only `ended`: `counts` computes the answered attempts
+    /// Counts the end of an attempt. An answered attempt changes only the tally: `counts` computes the answered attempts
     /// as the ended attempts minus the abandoned and failed attempts.
+    #[inline]
     pub(super) fn count_end(&self, end: AttemptEnd) {
         match end {
             AttemptEnd::Answered => {}
             AttemptEnd::Abandoned => _ = self.abandoned.fetch_add(1, Relaxed),
             AttemptEnd::Failed(failure) => _ = self.failed[failure as usize].fetch_add(1, Relaxed),
         }
-        self.ended.fetch_add(1, Relaxed);
+        self.tally.end();
     }
 }
 
@@ -495,7 +511,7 @@ impl Slots for Backend {
     /// Takes a slot for a waiting request, unless the backend is out. The periodic check of the queue looks at backends
     /// that are out.
     fn take(&self) -> bool {
-        self.flags.load(Relaxed) == 0 && !self.health.is_disturbed() && self.take_slot()
+        !self.standing.get().has(REMOVED | DRAINING | DOWN) && !self.health.is_disturbed() && self.take_slot()
     }
 
     fn give(&self) {

@@ -6,16 +6,19 @@ use std::time::Duration;
 const FALL_MS: f32 = 4_000.0;
 /// The least latency of a failed attempt.
 const FAILURE: Duration = Duration::from_secs(1);
+/// Units of a latency in a microsecond: so u32 holds 268 s, and integers are exact enough.
+const UNITS: f32 = 16.0;
+
 /// Returns the time between two times, in milliseconds that wrap. Each worker has a clock of its own, so `at` may be later
 /// than `now`; then no time has passed.
-pub(super) fn passed_ms(at: u32, now: u32) -> f32 {
-    (now.wrapping_sub(at) as i32).max(0) as f32
+pub(super) fn passed_ms(at: u32, now: u32) -> u32 {
+    (now.wrapping_sub(at) as i32).max(0) as u32
 }
 
 /// The moving average of one backend's latency.
 #[derive(Debug, Default)]
 pub(crate) struct Latency {
-    /// Microseconds as f32 in the high half; the time of the last sample in milliseconds in the low half. 0: no sample.
+    /// The average in [`UNITS`] in the high half; the time of the last sample in milliseconds in the low half. 0: no sample.
     packed: AtomicU64,
 }
 
@@ -23,23 +26,29 @@ impl Latency {
     /// Adds a sample. Of the samples within one millisecond only rises count.
     pub(crate) fn add(&self, sample: Duration, failed: bool, now_ms: u64) {
         let sample = if failed { sample.max(FAILURE) } else { sample };
-        let sample = sample.as_secs_f32() * 1e6;
+        // A longer time becomes the longest one.
+        let sample = ((sample.as_secs_f32() * 1e6 * UNITS) as u32).max(1);
         let new = match self.get() {
             None => sample,
             Some((old, _)) if sample >= old => sample,
             Some((_, at)) if at == now_ms as u32 => return,
             Some((old, at)) => {
-                let left = FALL_MS / (FALL_MS + passed_ms(at, now_ms as u32));
-                sample + (old - sample) * (left * left) * (left * left)
+                let left = FALL_MS / (FALL_MS + passed_ms(at, now_ms as u32) as f32);
+                sample + ((old - sample) as f32 * (left * left) * (left * left)) as u32
             }
         };
-        self.packed.store(u64::from(new.max(1.0).to_bits()) << 32 | (now_ms & 0xFFFF_FFFF), Relaxed);
+        self.packed.store(u64::from(new) << 32 | (now_ms & 0xFFFF_FFFF), Relaxed);
     }
 
-    /// Returns the average in microseconds, and the time of the last sample.
-    pub(crate) fn get(&self) -> Option<(f32, u32)> {
+    /// Returns the average in sixteenths of a microsecond, at least 1, and the time of the last sample.
+    pub(crate) fn get(&self) -> Option<(u32, u32)> {
         let packed = self.packed.load(Relaxed);
-        (packed != 0).then(|| (f32::from_bits((packed >> 32) as u32), packed as u32))
+        (packed != 0).then_some(((packed >> 32) as u32, packed as u32))
+    }
+
+    /// Returns the average.
+    pub(crate) fn average(&self) -> Option<Duration> {
+        self.get().map(|(average, _)| Duration::from_secs_f32(average as f32 / UNITS / 1e6))
     }
 }
 
@@ -70,8 +79,8 @@ mod tests {
             for &(sample, failed, at) in samples {
                 latency.add(ms(sample), failed, at);
             }
-            let (average, _) = latency.get().unwrap();
-            assert!((average / 1000.0 - expected).abs() < 0.01, "{samples:?}: {average}");
+            let average = latency.average().unwrap().as_secs_f32() * 1000.0;
+            assert!((average - expected).abs() < 0.01, "{samples:?}: {average}");
         }
     }
 }

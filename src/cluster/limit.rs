@@ -12,6 +12,11 @@
 //!   in flight. So it is known although a busy backend is rarely idle, and a limit that is too high does not change it.
 //! - When no request has begun at a lightly used backend for [`STALE`], the classes are forgotten, and the limit is a
 //!   quarter for [`PROBES`] requests, which measure the latency again. Envoy's adaptive concurrency filter does similar.
+//!   The same is done when the limit has met resistance and the latency of half as many requests is not known: then a limit
+//!   that is too high would be compared with latencies of the same overload.
+//!
+//! A limit that falls becomes a whole number. So it takes some comparisons until one request more is tried again. For a
+//! backend that works on two requests at a time, the third request is already too much.
 use std::time::{Duration, Instant};
 
 /// The limit at first. It doubles in few requests when the backend can do more.
@@ -23,7 +28,8 @@ pub(crate) const MAX: u32 = 1000;
 const AFTER_FAILURE: f64 = 0.8;
 /// The gradient is at least this, so one comparison leaves at least this part of the limit.
 const GRADIENT_MIN: f64 = 0.5;
-/// The limit doubles after each comparison at first, as long as the gradient is at least this.
+/// The limit doubles after each comparison at first, as long as the gradient is at least this. When only the error of the
+/// means makes it so, the next comparison decides.
 const GRADIENT_DOUBLE: f64 = 0.8;
 /// The requests that may queue at the backend: this number, and this part of the requests in flight.
 const ALLOWANCE: (f64, f64) = (0.5, 0.125);
@@ -38,7 +44,7 @@ const CLASS_SAMPLES: (u32, u32) = (8, 512);
 /// The limit is a quarter for some requests when no request has begun at a lightly used backend for this time.
 const STALE: Duration = Duration::from_secs(20);
 /// The number of these requests.
-const PROBES: u32 = 64;
+const PROBES: u32 = 16;
 /// The classes of numbers of requests in flight: 1, 2, 3 and 4, 5 to 8, and so on up to [`MAX`].
 const CLASSES: usize = 11;
 
@@ -88,6 +94,13 @@ impl Mean {
     }
 }
 
+impl Mean {
+    /// Returns the mean and twice its error: the least of several means is too low by about their error.
+    fn careful(&self) -> f64 {
+        self.value * (1.0 + 2.0 / f64::from(self.count).sqrt())
+    }
+}
+
 impl Limit {
     /// Makes a limit of [`START`].
     pub(crate) fn new(now: Instant) -> Self {
@@ -115,6 +128,9 @@ impl Limit {
             // Attempts that were in flight together fail together. They shrink the limit once.
             if is_current {
                 self.doubles = false;
+                if let Some((before, _)) = &mut self.probe {
+                    *before *= AFTER_FAILURE;
+                }
                 self.change(self.limit * AFTER_FAILURE, now);
             }
             return;
@@ -147,18 +163,23 @@ impl Limit {
     }
 
     /// Returns the latency without load: the least mean of a class.
-    fn unloaded(&self) -> Option<f64> {
+    fn unloaded(&self) -> Option<Mean> {
         let known = self.classes.iter().filter(|class| class.count >= CLASS_SAMPLES.0);
-        // The least of several means is too low by about their error, so twice the error of a mean is added.
-        let careful = known.map(|class| class.value * (1.0 + 2.0 / f64::from(class.count).sqrt()));
-        careful.min_by(f64::total_cmp)
+        known.min_by(|one, other| one.careful().total_cmp(&other.careful())).copied()
+    }
+
+    /// True when the latency is known for at most half as many requests in flight.
+    fn knows_half(&self, limit: f64) -> bool {
+        let halves = self.classes.iter().enumerate().take_while(|(class, _)| f64::from(2 << class) <= limit);
+        halves.into_iter().any(|(_, mean)| mean.count >= CLASS_SAMPLES.0)
     }
 
     /// Compares the latency near the limit with the latency without load.
     fn compare(&mut self, now: Instant) {
         let (loaded, in_flight) = (self.loaded.value, self.in_flight.value);
-        let unloaded = self.unloaded().unwrap_or(loaded);
-        let gradient = (unloaded / loaded.max(1e-9)).clamp(GRADIENT_MIN, 1.0);
+        let unloaded = self.unloaded().unwrap_or(self.loaded);
+        let gradient = (unloaded.careful() / loaded.max(1e-9)).clamp(GRADIENT_MIN, 1.0);
+        let is_clear = unloaded.value >= loaded * GRADIENT_DOUBLE;
         let target = in_flight * gradient + ALLOWANCE.0 + ALLOWANCE.1 * in_flight;
         if self.get() == 1 {
             // A single request in flight has the latency without load, whatever larger requests in flight had long ago.
@@ -166,17 +187,20 @@ impl Limit {
             self.classes[0] = self.loaded;
         }
         let is_used = in_flight > f64::from(self.get()) - 0.5;
-        self.doubles &= gradient >= GRADIENT_DOUBLE;
+        self.doubles &= gradient >= GRADIENT_DOUBLE && target >= in_flight;
         let new = if target < in_flight {
-            target
+            // A whole number: it takes some comparisons until one request more is tried again.
+            target.floor()
         } else if !is_used {
             self.limit
         } else if self.doubles {
-            self.limit * 2.0
+            // When the means do not say enough, more requests are measured.
+            if is_clear { self.limit * 2.0 } else { self.limit }
         } else {
             self.limit + (target - in_flight) * RISE
         };
-        if new >= 2.0 && now.saturating_duration_since(self.light) > STALE {
+        let is_stale = now.saturating_duration_since(self.light) > STALE;
+        if new >= 2.0 && (is_stale || !self.doubles && !self.knows_half(new)) {
             self.classes = [Mean::default(); CLASSES];
             self.probe = Some((new, 0));
             return self.change(new / 4.0, now);
@@ -269,6 +293,40 @@ mod tests {
         let requests = (3.0 * STALE.as_secs_f64() * busy.slots / busy.service) as u32;
         let limits = busy.run(requests);
         assert!(limits.0 >= 4 && limits.1 <= 28, "{limits:?}");
+    }
+
+    #[test]
+    fn a_failure_while_the_latency_is_measured_counts_for_the_limit_that_comes_back() {
+        for (failures, expected) in [(0, 100), (1, 80), (2, 64)] {
+            let now = Instant::now();
+            let mut limit = Limit { limit: 25.0, probe: Some((100.0, 0)), ..Limit::new(now) };
+            let mut sample =
+                Sample { in_flight: 1, started: now, latency: Duration::from_millis(1), failed: true };
+            for n in 0..failures + PROBES {
+                sample.started = now + Duration::from_millis(u64::from(n));
+                sample.failed = n < failures;
+                limit.note(sample, sample.started);
+            }
+            assert_eq!(limit.get(), expected, "{failures} failures");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_met_resistance_is_measured_when_no_lighter_latency_is_known() {
+        // samples of the class of two requests in flight, whether the latency is measured
+        for (known, probes) in [(0, true), (CLASS_SAMPLES.0, false)] {
+            let now = Instant::now();
+            let mut limit = Limit { limit: 6.0, doubles: false, ..Limit::new(now) };
+            limit.classes[1] = Mean { count: known, value: 0.01 };
+            for n in 0..256 {
+                let latency = Duration::from_millis(10);
+                limit.note(
+                    Sample { in_flight: 6, started: now + latency * n, latency, failed: false },
+                    now + latency * n,
+                );
+            }
+            assert_eq!(limit.probe.is_some() || limit.classes[1].count == 0, probes, "{known} samples");
+        }
     }
 
     #[test]

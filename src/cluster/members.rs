@@ -1,5 +1,6 @@
 //! The members of a cluster at one time.
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::backend::Backend;
 use super::backend_id::BackendId;
@@ -70,6 +71,11 @@ impl Members {
     /// [`Cluster::replace`](super::Cluster::replace).
     pub fn backends(&self) -> &[Arc<Backend>] {
         &self.backends
+    }
+
+    /// Returns the milliseconds since the epoch of the cluster.
+    pub(super) fn ms(&self, now: Instant) -> u64 {
+        self.cluster.ms(now)
     }
 
     /// Returns the highest weight of a backend.

@@ -25,6 +25,7 @@ mod policy;
 mod queue;
 mod retries;
 mod settings;
+mod standing;
 mod state;
 mod sticky;
 
@@ -182,14 +183,20 @@ impl Cluster {
         // A newcomer does not overtake those who wait.
         let overtakes = self.queue.waiting() > 0;
         let attempt = if overtakes { None } else { self.find(candidates, history, now) };
-        if let Some(attempt) = attempt {
-            return Some(Start::Attempt(attempt));
+        match attempt {
+            Some(attempt) => Some(Start::Attempt(attempt)),
+            None => self.wait(candidates, members),
         }
+    }
+
+    /// Returns the way into the queue; None when no backend is left.
+    #[cold]
+    fn wait(&self, candidates: Candidates<'_>, members: &Arc<Members>) -> Option<Start> {
         if !is_possible(candidates) {
             return None;
         }
         let (queue, members) = (Arc::clone(&self.queue), Arc::clone(members));
-        Some(Start::Wait(Admission { queue, members, tried: history.tried.clone() }))
+        Some(Start::Wait(Admission { queue, members, tried: candidates.tried.clone() }))
     }
 
     /// Returns the name of the session cookie; None without sticky sessions.
@@ -202,7 +209,7 @@ impl Cluster {
     pub fn resume(&self, members: &Members, value: Option<u64>, now: Instant) -> (Session, Option<Attempt>) {
         let named = |value| members.backends().iter().find(|backend| backend.cookie_value() == value);
         let candidates = self.candidates(members, History::NONE.tried, now);
-        let takes = |backend: &&Arc<Backend>| backend.takes_session(candidates.now_ms, candidates.panic);
+        let takes = |backend: &&Arc<Backend>| backend.takes_session(candidates.now_ms(), candidates.panic);
         let Some(backend) = value.and_then(named).filter(takes) else { return (Session::New, None) };
         // A newcomer does not overtake those who wait.
         let overtakes = self.queue.waiting() > 0;
@@ -223,7 +230,7 @@ impl Cluster {
     }
 
     fn candidates<'a>(&self, members: &'a Members, tried: &'a Tried, now: Instant) -> Candidates<'a> {
-        Candidates { members, tried, now_ms: self.state.ms(now), panic: self.state.panics(), full: false }
+        Candidates { members, tried, now, panic: self.state.panics(), full: false }
     }
 
     /// Lets the policy choose. When there is no candidate, ejected backends are candidates too.
@@ -246,10 +253,11 @@ impl Cluster {
             return None;
         }
         let attempts = candidates.members.backends().iter().map(|backend| backend.started()).sum();
-        self.state.retries.take(attempts, candidates.now_ms).then_some(())
+        self.state.retries.take(attempts, candidates.now_ms()).then_some(())
     }
 
     /// Finds a backend with room, and begins an attempt. None when no backend has room.
+    #[inline]
     fn find(&self, candidates: Candidates<'_>, history: &History<'_>, now: Instant) -> Option<Attempt> {
         loop {
             let backend = self.choose(candidates, history)?;
@@ -261,6 +269,7 @@ impl Cluster {
     }
 
     /// Begins an attempt at this backend. None when it has no room.
+    #[inline(always)] // An attempt is large, so it is made in its place.
     fn begin(&self, candidates: Candidates<'_>, backend: &Arc<Backend>, now: Instant) -> Option<Attempt> {
         let is_capped = backend.cap().is_some();
         if is_capped && !backend.take_slot() {
@@ -287,11 +296,11 @@ impl Cluster {
             address: one.address(),
             in_flight: one.in_flight(),
             weight: judge(candidates, one),
-            latency: one.latency().get().map(|(us, _)| Duration::from_secs_f32(us / 1e6)),
+            latency: one.latency().average(),
         });
         self.state.picks.add(Picked {
             number: 0,
-            at: Duration::from_millis(candidates.now_ms),
+            at: Duration::from_millis(candidates.now_ms()),
             place: backends.iter().position(|one| one.id() == picked.id()).unwrap_or_default(),
             panic,
             considered: considered.collect(),

@@ -56,7 +56,7 @@ pub(super) struct Changing {
     turn: AtomicU64,
     /// The virtual time of `round-robin`.
     pub(super) virtual_time: AtomicU64,
-    /// The least latency of the candidates of the last pick of `peak-ewma`: microseconds as the bits of an f32.
+    /// The least latency of the candidates of the last pick of `peak-ewma`, in sixteenths of a microsecond.
     pub(super) least_latency: AtomicU32,
 }
 

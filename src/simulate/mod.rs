@@ -122,4 +122,6 @@ fn find(name: &str) -> Result<Scenario, UnknownScenario> {
 }
 
 #[cfg(test)]
+mod seeds;
+#[cfg(test)]
 mod tests;

@@ -15,9 +15,9 @@ pub(super) struct Scenario {
     /// The seconds in which requests arrive.
     pub(super) seconds: u64,
     /// Mean of the requests per second.
-    rate: f64,
+    pub(super) rate: f64,
     /// Times as many requests arrive in the fifth of the time after the middle.
-    surge: f64,
+    pub(super) surge: f64,
     /// Requests that a backend works on at the same time; further requests wait at the backend.
     pub(super) slots: usize,
     /// When there are more requests than slots, the backend works on all of them at once, and loses this part of its speed
@@ -32,7 +32,7 @@ pub(super) struct Scenario {
     pub(super) checks: Option<CheckSettings>,
     pub(super) cluster: ClusterSettings,
     /// What a backend does at a time, in microseconds.
-    behaviour: fn(usize, u64) -> Behaviour,
+    pub(super) behaviour: fn(usize, u64) -> Behaviour,
     pub(super) promise: Promise,
 }
 
@@ -55,7 +55,7 @@ pub(super) const BACKENDS: usize = 10;
 
 /// The fixed caps that `auto-cap` compares, the numbers of slots, and the load: the share of all slots that are busy.
 const CAPS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
-const SLOTS: [usize; 3] = [4, 8, 16];
+const SLOTS: [usize; 4] = [2, 4, 8, 16];
 const LOAD: f64 = 0.7;
 
 const SECOND: u64 = 1_000_000;
@@ -210,7 +210,7 @@ impl Scenario {
             },
             Scenario {
                 name: "auto-cap",
-                about: "Backends that thrash when they get more than k requests at a time, with each cap.",
+                about: "Backends that thrash beyond k requests at a time, with each cap; by default only least-requests.",
                 seconds: 40,
                 rate: 2000.0,
                 surge: 1.15,

@@ -105,20 +105,20 @@ impl Health {
         self.silences.fetch_add(1, Relaxed) + 1 >= SILENCES_MAX
     }
 
+    /// True when a good response changes something. This question is asked after every response. It only loads, because all
+    /// workers share the cache line.
+    #[inline]
+    pub(super) fn has_troubles(&self) -> bool {
+        self.ejected_until.load(Relaxed) | u64::from(self.silences.load(Relaxed)) != 0
+    }
+
     /// Notes a good response to a request that began at `started_ms`. A request that began before the ejection proves
-    /// nothing. Loads before it stores, because `note_success` runs on every response and all workers share the cache
-    /// line. True when the backend returns.
-    pub(super) fn note_success(
-        &self,
-        started_ms: impl FnOnce() -> u64,
-        now_ms: impl FnOnce() -> u64,
-    ) -> bool {
-        if self.silences.load(Relaxed) != 0 {
-            self.silences.store(0, Relaxed);
-        }
-        let returns = self.ejected_until.load(Relaxed) != 0 && started_ms() >= self.ejected_at.load(Relaxed);
+    /// nothing. True when the backend returns.
+    pub(super) fn note_success(&self, started_ms: u64, now_ms: u64) -> bool {
+        self.silences.store(0, Relaxed);
+        let returns = self.ejected_until.load(Relaxed) != 0 && started_ms >= self.ejected_at.load(Relaxed);
         if returns {
-            let now_ms = now_ms().max(1);
+            let now_ms = now_ms.max(1);
             self.returned_at.store(now_ms, Relaxed);
             self.last_return.store(now_ms, Relaxed);
             self.ejected_until.store(0, Relaxed);

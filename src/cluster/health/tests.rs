@@ -37,7 +37,7 @@ fn the_slow_start_does_not_end_the_calm_time() {
     for (after, length) in [(500, 2000), (3000, 2000), (5000, 2000), (5001, 1000)] {
         let health = Health::default();
         health.eject(100_000, &SETTINGS);
-        assert!(health.note_success(|| 101_000, || 101_000));
+        assert!(health.note_success(101_000, 101_000));
         let again = 101_000 + after;
         health.share_of(1000, again, SETTINGS.slow_start);
         health.eject(again, &SETTINGS);
@@ -52,10 +52,10 @@ fn a_response_ends_an_ejection_that_began_before_its_request() {
     for (started, returns) in [(99, false), (100, true), (2000, true)] {
         let health = Health::default();
         health.eject(100, &SETTINGS);
-        assert_eq!(health.note_success(|| started, || 2000), returns, "{started}");
+        assert_eq!(health.note_success(started, 2000), returns, "{started}");
         assert_eq!(health.phase(2000) == Phase::Healthy, returns, "{started}");
     }
-    assert!(!Health::default().note_success(|| 0, || 0), "it was not away");
+    assert!(!Health::default().note_success(0, 0), "it was not away");
 }
 
 #[test]
@@ -63,12 +63,12 @@ fn a_share_grows_after_a_return() {
     let health = Health::default();
     assert_eq!(health.share_of(1000, 0, SETTINGS.slow_start), 1000);
     health.eject(0, &SETTINGS);
-    health.note_success(|| 1500, || 2000);
+    health.note_success(1500, 2000);
     let shares =
         [2000, 2100, 2500, 2900, 3000, 2100].map(|ms| health.share_of(1000, ms, SETTINGS.slow_start));
     assert_eq!(shares, [100, 200, 600, 1000, 1000, 1000]);
     health.eject(4000, &SETTINGS);
-    health.note_success(|| 6000, || 6000);
+    health.note_success(6000, 6000);
     assert_eq!(health.share_of(1, 6000, SETTINGS.slow_start), 1, "nobody gets nothing");
     assert_eq!(health.share_of(7, 6000, Duration::ZERO), 7);
 }
@@ -78,7 +78,7 @@ fn silences_in_a_row_are_counted_and_a_response_starts_the_count_anew() {
     let health = Health::default();
     for _ in 0..10 {
         assert!((1..SILENCES_MAX).all(|_| !health.count_silence()));
-        health.note_success(|| 0, || 0);
+        health.note_success(0, 0);
     }
     assert!((1..SILENCES_MAX).all(|_| !health.count_silence()));
     assert!(health.count_silence());

@@ -1,5 +1,6 @@
 //! The backends that a policy may pick.
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::cluster::backend::{Backend, WEIGHT_PARTS};
 use crate::cluster::backend_id::BackendId;
@@ -13,7 +14,7 @@ use crate::cluster::picks::Exclusion;
 pub(crate) struct Candidates<'a> {
     pub(crate) members: &'a Members,
     pub(crate) tried: &'a Tried,
-    pub(crate) now_ms: u64,
+    pub(crate) now: Instant,
     /// True to use ejected backends too, because too few others are left.
     pub(crate) panic: bool,
     /// True to pick full backends too: the request will wait.
@@ -37,6 +38,11 @@ impl<'a> Candidates<'a> {
         self.members.backends().iter().filter_map(move |backend| candidates.candidate(backend))
     }
 
+    /// Returns the milliseconds since the epoch of the cluster. Few picks need them.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.members.ms(self.now)
+    }
+
     /// True when there is a candidate. Unlike a pick, the question moves no turn.
     pub(crate) fn any(&self) -> bool {
         self.iter().next().is_some()
@@ -45,10 +51,8 @@ impl<'a> Candidates<'a> {
     /// Returns the candidate. Looks only at the backend's first cache line in the usual case.
     #[inline]
     pub(super) fn candidate(&self, backend: &'a Arc<Backend>) -> Option<Candidate<'a>> {
-        match backend.full_weight() {
-            Some(weight) if self.tried.is_empty() && (self.full || backend.has_room()) => {
-                Some(Candidate { backend, weight })
-            }
+        match backend.usual_weight(self.full) {
+            Some(weight) if self.tried.is_empty() => Some(Candidate { backend, weight }),
             _ => self.judge(backend).ok(),
         }
     }
@@ -56,7 +60,7 @@ impl<'a> Candidates<'a> {
     /// Returns the candidate, or the reason why the backend is none.
     #[inline(never)]
     pub(crate) fn judge(&self, backend: &'a Arc<Backend>) -> Result<Candidate<'a>, Exclusion> {
-        let weight = backend.weight_for(self.now_ms, self.panic)?;
+        let weight = backend.weight_for(self.now_ms(), self.panic)?;
         match () {
             () if !self.full && !backend.has_room() => Err(Exclusion::Full),
             () if self.tried.contains(backend.id()) => Err(Exclusion::Tried),

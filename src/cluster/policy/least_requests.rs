@@ -12,10 +12,7 @@ use crate::cluster::chance::Random;
 /// Number of backends in a block: one bit each.
 const BLOCK: usize = u64::BITS as usize;
 
-pub(super) fn pick<'a>(
-    candidates: &Candidates<'a>,
-    random: impl FnOnce() -> Random,
-) -> Option<&'a Arc<Backend>> {
+pub(super) fn pick<'a>(candidates: &Candidates<'a>, random: impl Fn() -> Random) -> Option<&'a Arc<Backend>> {
     least(candidates, load, random)
 }
 
@@ -36,54 +33,43 @@ pub(super) fn compare((load, weight): (u64, u32), (other, other_weight): (u64, u
 ///
 /// One pass looks at every backend and notes equals as bits, a block at a time. Random numbers are drawn only for equals: one
 /// for each block with equals, and one within the block.
+#[inline]
 pub(super) fn least<'a>(
     candidates: &Candidates<'a>,
     mut load: impl FnMut(&Candidate<'a>) -> u64,
-    random: impl FnOnce() -> Random,
+    random: impl Fn() -> Random,
 ) -> Option<&'a Arc<Backend>> {
     let backends = candidates.members.backends();
-    let mut draw = Draw { known: None, make: Some(random) };
-    let mut least: Option<(u64, u32)> = None;
+    let mut known = None;
+    let mut below = |n| known.get_or_insert_with(&random).below(n);
+    // Every load is less than this one, and no weight is 0.
+    let mut least = (u64::MAX, 1);
     // The picked block with its equals, and the sum of the weights of all equals so far.
     let (mut picked, mut sum) = (Equals::default(), 0);
-    for (block, backends) in backends.chunks(BLOCK).enumerate() {
-        let mut equals = Equals { start: block * BLOCK, ..Equals::default() };
-        for (bit, backend) in backends.iter().enumerate() {
-            let Some(candidate) = candidates.candidate(backend) else { continue };
-            let mine = (load(&candidate), candidate.weight);
-            match least.map_or(Ordering::Less, |least| compare(mine, least)) {
-                Ordering::Less => {
-                    least = Some(mine);
-                    (equals.bits, equals.weights, sum) = (1 << bit, u64::from(candidate.weight), 0);
+    let mut start = 0;
+    while start < backends.len() {
+        let block = &backends[start..backends.len().min(start + BLOCK)];
+        let (mut bit, mut bits, mut weights) = (1, 0, 0);
+        for backend in block {
+            if let Some(candidate) = candidates.candidate(backend) {
+                let mine = (load(&candidate), candidate.weight);
+                match compare(mine, least) {
+                    Ordering::Less => (least, bits, weights, sum) = (mine, bit, u64::from(mine.1), 0),
+                    Ordering::Equal => (bits, weights) = (bits | bit, weights + u64::from(mine.1)),
+                    Ordering::Greater => {}
                 }
-                Ordering::Equal => {
-                    equals.bits |= 1 << bit;
-                    equals.weights += u64::from(candidate.weight);
-                }
-                Ordering::Greater => {}
             }
+            bit <<= 1;
         }
-        sum += equals.weights;
-        if equals.bits != 0 && (sum == equals.weights || draw.below(sum) < equals.weights) {
-            picked = equals;
+        sum += weights;
+        if bits != 0 && (sum == weights || below(sum) < weights) {
+            picked = Equals { start, bits, weights };
         }
+        start += BLOCK;
     }
-    least?;
-    backends.get(picked.draw(candidates, &mut draw))
-}
-
-/// The random numbers of a pick. The generator is made when the first number is needed.
-struct Draw<F> {
-    known: Option<Random>,
-    make: Option<F>,
-}
-
-impl<F: FnOnce() -> Random> Draw<F> {
-    fn below(&mut self, n: u64) -> u64 {
-        if let Some(make) = self.make.take() {
-            self.known = Some(make());
-        }
-        self.known.as_mut().map_or(0, |random| random.below(n))
+    match picked.bits {
+        0 => None,
+        _ => backends.get(picked.draw(candidates, below)),
     }
 }
 
@@ -98,30 +84,28 @@ struct Equals {
 }
 
 impl Equals {
-    /// Draws one of them in proportion to the weights. Returns its place.
-    fn draw<F: FnOnce() -> Random>(mut self, candidates: &Candidates<'_>, draw: &mut Draw<F>) -> usize {
+    /// Draws one of them in proportion to the weights. Returns its place. `below` makes a random number below a number.
+    fn draw(mut self, candidates: &Candidates<'_>, mut below: impl FnMut(u64) -> u64) -> usize {
+        let rest = |bits: u64| bits & (bits - 1);
         let place = |bits: u64| self.start + bits.trailing_zeros() as usize;
-        if self.bits.is_power_of_two() {
+        if rest(self.bits) == 0 {
             return place(self.bits);
         }
         // No weight is higher than the highest configured one. So all are equal when the sum is that of so many highest ones.
         let count = u64::from(self.bits.count_ones());
         if self.weights == count * u64::from(candidates.members.weight_max()) * u64::from(WEIGHT_PARTS) {
-            for _ in 0..draw.below(count) {
-                self.bits &= self.bits - 1;
-            }
+            (0..below(count)).for_each(|_| self.bits = rest(self.bits));
             return place(self.bits);
         }
-        let mut level = draw.below(self.weights);
+        let mut level = below(self.weights);
         let backends = candidates.members.backends();
         loop {
-            let rest = self.bits & (self.bits - 1);
             let weight = candidates.candidate(&backends[place(self.bits)]).map_or(0, |one| one.weight.into());
             // A weight may have changed since. Then the last one stands.
-            if level < weight || rest == 0 {
+            if level < weight || rest(self.bits) == 0 {
                 return place(self.bits);
             }
-            (level, self.bits) = (level - weight, rest);
+            (level, self.bits) = (level - weight, rest(self.bits));
         }
     }
 }

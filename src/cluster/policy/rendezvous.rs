@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::candidates::{Candidate, Candidates};
 use crate::cluster::backend::{Backend, WEIGHT_PARTS};
-use crate::cluster::chance::{ln_uniform, mix};
+use crate::cluster::chance::ln_uniform;
 
 /// A backend may have this many percent of its fair share of the requests in flight.
 const LOAD_MAX_PERCENT: u64 = 125;
@@ -26,15 +26,26 @@ pub(super) fn pick<'a>(candidates: &Candidates<'a>, key: u64) -> Option<&'a Arc<
 /// full weight, it has the highest score of all candidates too, because no other backend ever has more than its weight.
 fn owner<'a>(candidates: &Candidates<'a>, key: u64) -> Option<&'a Arc<Backend>> {
     let (backends, hashes) = (candidates.members.backends(), candidates.members.hashes());
-    let numbers = hashes.iter().map(|hash| mix(key ^ hash));
+    let numbers = hashes.iter().map(|&hash| number(key, hash));
     let place = if candidates.members.have_equal_weights() {
-        // The order of the scores is that of the numbers. Equal numbers are as good as impossible.
-        numbers.zip(0..).max()?.1
+        // The order of the scores is that of the numbers.
+        highest(numbers, 0)
     } else {
-        let scores = numbers.zip(backends).map(|(number, backend)| score(number, backend.weight()));
-        scores.zip(0..).max_by(|(one, _), (other, _)| one.total_cmp(other))?.1
+        let weighted = numbers.zip(backends).map(|(number, backend)| score(number, backend.weight()));
+        highest(weighted, f64::NEG_INFINITY)
     };
-    backends.get::<usize>(place)
+    backends.get(place)
+}
+
+/// Returns the place of the highest score; 0 without a score. Equal scores are as good as impossible.
+fn highest<S: PartialOrd + Copy>(scores: impl Iterator<Item = S>, least: S) -> usize {
+    let (mut highest, mut best) = (0, least);
+    for (place, score) in scores.enumerate() {
+        if score > best {
+            (highest, best) = (place, score);
+        }
+    }
+    highest
 }
 
 /// True when the candidate has less than its share of the requests in flight at all candidates, and this request:
@@ -70,10 +81,18 @@ impl Load {
 fn next<'a>(candidates: &Candidates<'a>, key: u64) -> Option<&'a Arc<Backend>> {
     let load = Load::of(candidates);
     let fit = candidates.iter().filter(|candidate| load.leaves_room(candidate));
-    let scores = fit.map(|one| (score(mix(key ^ one.backend.hash()), one.weight), one.backend));
+    let scores = fit.map(|one| (score(number(key, one.backend.hash()), one.weight), one.backend));
     let best = scores.max_by(|(one, _), (other, _)| one.total_cmp(other));
     // Another worker may begin requests between the two passes. Then no backend may seem to have room.
     best.map(|(_, backend)| backend).or_else(|| candidates.iter().next().map(|candidate| candidate.backend))
+}
+
+/// Returns the number of a key at a backend. Key and hash are well mixed already, so two multiplications (with the odd
+/// numbers of SplitMix64) are enough: the high half of the first product depends on all bits, and the second product carries
+/// it on.
+fn number(key: u64, hash: u64) -> u64 {
+    let product = (key ^ hash).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (product ^ (product >> 32)).wrapping_mul(0x94D0_49BB_1331_11EB)
 }
 
 /// Returns the logarithm of a uniform number, divided by the weight.
