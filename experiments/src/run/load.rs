@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -241,11 +241,11 @@ impl<'a> Generator<'a> {
     }
 
     fn open(&mut self, number: usize, intended: Instant) {
+        // Nobody reads the ports between the begin of a connection and the note of its port.
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         match Exchange::open(&self.waiter, self.spec.address, number, intended, &self.spec.body) {
             Ok(exchange) => {
-                if let Ok(mut ports) = self.ports.lock() {
-                    ports.extend(exchange.port());
-                }
+                ports.extend(exchange.port());
                 self.slots[number].exchange = Some(exchange);
             }
             Err(_) => self.finish(number, intended, None, Verdict::Connect),
