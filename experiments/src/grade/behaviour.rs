@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::commands::chaos::Backends;
+use crate::grade::backends::Backends;
 use crate::grade::score::Behaviour;
 use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Target};

@@ -1,4 +1,4 @@
-//! A server with one known fault, which it counts. The self-test measures this server, and `chaos` puts it behind a
+//! A server with one known fault, which it counts. The self-test measures this server, and `grade` puts it behind a
 //! balancer.
 
 use std::io::{self, Write};
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use clap::ValueEnum;
 use serde_json::json;
 
 use crate::run::message::{self, Progress};
@@ -31,14 +32,8 @@ pub(crate) enum Fault {
     /// A fixed pool: each worker holds a connection until the client closes it. The other connections wait in a short
     /// listen queue.
     Starve,
-    /// Does not run: `chaos` starts no process. A server with this fault has no fault.
+    /// Does not run: `grade` starts no process. A server with this fault has no fault.
     Down,
-    /// Every request is answered with a reset.
-    Reset,
-    /// Every answer is followed by a close without `Connection: close`.
-    CloseEach,
-    /// Every response ends within its head.
-    Cut,
     /// Every response ends in the middle of its body.
     Short,
     /// Every answer waits for a second.
@@ -51,10 +46,12 @@ impl Fault {
     /// The faults whose rates the self-test measures.
     pub(crate) const MEASURED: [Self; 7] =
         [Self::None, Self::Status, Self::Truncate, Self::Silent, Self::Pause, Self::Close, Self::Starve];
-}
 
-/// Length of a cut response in bytes; the cut is within the status line and the first field.
-const CUT_AFTER: usize = 24;
+    /// Returns the value of `--fault`.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
 
 /// Workers of the fixed pool, and the length of its listen queue.
 pub(crate) const POOL: usize = 20;
@@ -147,24 +144,17 @@ fn converse(
         let at_fault = match fault {
             Fault::Status | Fault::Truncate => number % 100 == 99,
             Fault::Close => number % 20 == 19,
-            Fault::Reset | Fault::CloseEach | Fault::Cut | Fault::Short => true,
+            Fault::Short => true,
             _ => false,
         };
         counts.at_fault.fetch_add(u64::from(at_fault), Relaxed);
-        if fault == Fault::Reset {
-            let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
-            return;
-        }
         let status = if at_fault && fault == Fault::Status { "503 Service Unavailable" } else { "200 OK" };
         let connection = if keep { "" } else { "Connection: close\r\n" };
         let mut answer =
             format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{connection}\r\n", body.len()).into_bytes();
         let truncated = at_fault && matches!(fault, Fault::Truncate | Fault::Short);
         answer.extend_from_slice(if truncated { &body[..body.len() / 2] } else { body });
-        if fault == Fault::Cut {
-            answer.truncate(CUT_AFTER);
-        }
-        let closes = at_fault && matches!(fault, Fault::Close | Fault::CloseEach | Fault::Cut);
+        let closes = at_fault && fault == Fault::Close;
         if stream.write_all(&answer).is_err() || !keep || truncated || closes {
             return;
         }
