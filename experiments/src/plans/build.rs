@@ -8,7 +8,7 @@ use itertools::iproduct;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::plans::model::{Cell, Goal, Goals, Plan, SCHEMA, Section, Target, TargetKind, What, Work};
+use crate::plans::model::{Cell, Goal, Plan, SCHEMA, Section, Target, TargetKind, What, Work};
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -147,7 +147,7 @@ impl PlanFile {
                     cells.extend(block_of(&load, &ids, block).filter(is_meant).map(|cell| (at, cell)));
                 }
                 if cells.len() > before && !part.goals.is_empty() {
-                    goals.push(Goals { load, goals: part.goals.clone() });
+                    goals.push((load, part.goals.clone()));
                 }
             }
         }
