@@ -11,7 +11,6 @@ use crate::report::doc::{Doc, Figure};
 use crate::report::number::{bytes, load_name, short};
 use crate::report::shapes::{Bar, Line, bars, map, ratios};
 use crate::report::svg::Svg;
-use crate::report::versus::conditions;
 use crate::report::{failures, plots, words};
 
 /// The names and the CSS classes of the parts of a bar.
@@ -48,10 +47,11 @@ fn ratio_plot(study: &Study) -> Figure {
     let assignment =
         verdicts.into_iter().map(|v| Line { label: load_name(v.cell), colour: 1, ratio: v.ratio });
     let shown = [Section::Peers, Section::Concurrency, Section::Bodies, Section::Reuse];
-    let others = conditions(study).into_iter().filter(|(group, ..)| shown.contains(&group.cell.section));
-    let others = others.map(|(Group { cell, .. }, _, ratio)| {
-        let label = format!("{}, {}", load_name(cell), bytes(cell.body_bytes));
-        Line { label, colour: 9, ratio }
+    let others = study.groups(|cell| cell.target == ASYNC && shown.contains(&cell.section));
+    let others = others.into_iter().filter_map(|group| {
+        let label = format!("{}, {}", load_name(group.cell), bytes(group.cell.body_bytes));
+        let ratio = group.against(&study.twin(group.cell, THREAD)?, measure::rate)?;
+        Some(Line { label, colour: 9, ratio })
     });
     let lines = assignment.chain(others).collect_vec();
     let title = "async / thread in requests/s (logarithmic; right: async is faster)";
@@ -83,7 +83,6 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
         plots::rate_by_concurrency(study),
         plots::latency_by_concurrency(study),
         plots::percentile_curve(study),
-        plots::p99_by_rate(study),
         cpu_by_role(study),
         ratio_plot(study),
         plots::threads_sweep(study),

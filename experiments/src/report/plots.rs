@@ -8,7 +8,7 @@ use crate::judge::measure;
 use crate::judge::record::Measured;
 use crate::judge::stats::{jain, median, quantile};
 use crate::judge::study::{Group, Measure, Study};
-use crate::plans::model::{Section, What, Work};
+use crate::plans::model::{Section, Work};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
 use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
 use crate::report::doc::Figure;
@@ -138,19 +138,6 @@ pub(crate) fn percentile_curve(study: &Study) -> Figure {
     let y = Axis::log("ms from intended time to last byte", ys(&series));
     let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
     words::figure(study, "percentiles", &[&load], chart(x, y, series).map(|chart| chart.draw()))
-}
-
-pub(crate) fn p99_by_rate(study: &Study) -> Figure {
-    let mut groups = study.groups(|c| {
-        matches!(c.section, Section::Concurrency | Section::Peers) && c.keep_alive && c.body_bytes == 128
-    });
-    groups.retain(|group| study.what(&group.cell.target) == Some(What::Balancer));
-    let rate = |group: &Group<'_>| group.median(measure::rate);
-    let series = without_spread(curves(study, &groups, rate, measure::waiting_p99_ms));
-    let x = Axis::from_zero("requests/s", xs(&series));
-    let y = Axis::log("waiting, p99 (ms)", ys(&series));
-    let draw = |chart| Chart { joined: false, ..chart }.draw();
-    words::figure(study, "p99-by-rate", &[], chart(x, y, series).map(draw))
 }
 
 /// Draws the rate by the client's threads (`-t`), for the balancers and for the client itself.

@@ -47,7 +47,7 @@ fn a_whole_plan_has_every_part_and_plot() {
     }
     assert_eq!(html.matches("Not in this run").count(), 0, "a plot is missing");
     let drawings: Vec<&String> = files.keys().filter(|name| name.ends_with(".svg")).collect();
-    assert_eq!(drawings.len(), 12 + 7, "{drawings:?}");
+    assert_eq!(drawings.len(), 11 + 7, "{drawings:?}");
     for name in drawings {
         assert!(well_formed(&files[name]), "{name}");
         let name = name.strip_prefix("report/").unwrap();
