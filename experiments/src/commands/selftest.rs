@@ -64,7 +64,7 @@ fn judge(fault: Fault, raw: &Raw) -> Result<(bool, String), String> {
     let (served, at_fault, opened) =
         (counter("served"), counter("at_fault"), u64::from(record.cell.opened()));
     let has = |gate, verdict| record.gates.iter().any(|r| r.gate == gate && r.verdict == verdict);
-    let (mut failures, errors) = (load.failures, load.probe.errors);
+    let (mut failures, errors) = (load.failures, load.probe.errors());
     // A server counts its faults from its start, so the errors of the warm-up count too.
     if let Some(warm) = &found.warm {
         failures = failures.plus(warm.errors);

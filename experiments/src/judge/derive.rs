@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::judge::gates;
-use crate::judge::record::{Conservation, Counted, HostUse, Load, Measured, Probe, Record, Syscalls, Use};
+use crate::judge::record::{Conservation, Counted, HostUse, Load, Measured, Record, Syscalls, Use};
 use crate::plans::model::{Cell, What};
 use crate::run::counters::RawCounters;
-use crate::run::probe::RawProbe;
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::raw::{Found, Raw, RawLoad, RawSystem};
 use crate::run::reply::Errors;
@@ -41,25 +40,13 @@ fn of_load(raw: &RawLoad, cell: &Cell, what: What) -> Load {
     Load {
         conservation: conservation(raw, cell, target.as_ref(), backends.as_ref().filter(|_| is_balancer)),
         per_connection: sockets.and_then(|sockets| per_connection(sockets, client)),
-        probe: summary(probe),
+        probe: probe.clone(),
         failures: failures(client, sockets, cell),
         roles: system.roles.iter().map(|(role, pair)| (*role, system.used(*pair))).collect(),
         host: system.host_use(),
         target,
         backends,
         client: client.clone(),
-    }
-}
-
-fn summary(probe: &RawProbe) -> Probe {
-    Probe {
-        intended: probe.intended,
-        ok: probe.fresh.total_us.count() + probe.kept.total_us.count(),
-        errors: probe.fresh.errors.plus(probe.kept.errors),
-        waiting_us: probe.fresh.waiting_us.summary(),
-        total_us: probe.fresh.total_us.summary(),
-        kept_waiting_us: probe.kept.waiting_us.summary(),
-        difference: probe.fresh.difference.clone().or_else(|| probe.kept.difference.clone()),
     }
 }
 

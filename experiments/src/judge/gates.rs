@@ -165,10 +165,11 @@ fn steady(cell: &Cell, load: &Load) -> Option<Judged> {
 }
 
 fn bodies(load: &Load) -> Judged {
-    let (errors, probes) = (&load.probe.errors, 2 * load.probe.intended);
+    let (errors, probes) = (load.probe.errors(), 2 * load.probe.intended);
     let (wrong, failed) = (errors.truncated + errors.corrupt, errors.total());
     if wrong > 0 {
-        let difference = load.probe.difference.as_ref().map_or_else(String::new, |said| format!(": {said}"));
+        let [fresh, kept] = [&load.probe.fresh, &load.probe.kept].map(|times| times.difference.as_ref());
+        let difference = fresh.or(kept).map_or_else(String::new, |said| format!(": {said}"));
         return (Invalid, format!("{wrong} of {probes} probes got a wrong body{difference}"));
     }
     above(failed as f64 / probes.max(1) as f64, 0.0, 0.01, || format!("{failed} of {probes} probes failed"))

@@ -3,7 +3,7 @@
 use crate::judge::record::{Load, Measured, Record, Use};
 use crate::judge::stats::jain;
 use crate::plans::model::Cell;
-use crate::run::histogram::Distribution;
+use crate::run::histogram::Histogram;
 use crate::run::raw::Role;
 
 /// A number of one cell.
@@ -29,15 +29,16 @@ measures! {
     /// Mean latency by Little's law, in milliseconds.
     "latency_ms" latency_ms = |cell, load| Some(load.latency_ms(cell.opened()));
     /// Mean time to the first byte in milliseconds, from the prober on new connections.
-    "waiting_ms" waiting_ms = |_, load| known(&load.probe.waiting_us).map(|waiting| waiting.mean / 1e3);
+    "waiting_ms" waiting_ms = |_, load| Some(load.probe.fresh.waiting_us.mean()? / 1e3);
     /// The same on kept connections, as the load has them.
-    "kept_waiting_ms" kept_waiting_ms = |_, load| {
-        known(&load.probe.kept_waiting_us).map(|waiting| waiting.mean / 1e3)
-    };
-    "waiting_p99_ms" waiting_p99_ms = |_, load| percentile_ms(&load.probe.waiting_us, 0.99);
-    "total_p99_ms" total_p99_ms = |_, load| percentile_ms(&load.probe.total_us, 0.99);
+    "kept_waiting_ms" kept_waiting_ms = |_, load| Some(load.probe.kept.waiting_us.mean()? / 1e3);
+    "waiting_p99_ms" waiting_p99_ms = |_, load| percentile_ms(&load.probe.fresh.waiting_us, 0.99);
+    "total_p99_ms" total_p99_ms = |_, load| percentile_ms(&load.probe.fresh.total_us, 0.99);
     /// Maximum time in milliseconds from the intended time of a request to its last byte.
-    "total_max_ms" total_max_ms = |_, load| known(&load.probe.total_us).map(|total| total.max as f64 / 1e3);
+    "total_max_ms" total_max_ms = |_, load| {
+        let total = &load.probe.fresh.total_us;
+        (total.count() > 0).then(|| total.max() as f64 / 1e3)
+    };
     /// The 99th percentile of the latency in milliseconds, from wrk.
     latency_p99_ms = |_, load| load.client.latency_us.get("p99").copied().flatten().map(|us| us / 1e3);
     "transferred_kb" transferred_kb = |_, load| Some(load.client.bytes as f64 / 1024.0);
@@ -82,18 +83,14 @@ measures! {
     pss_mb = |_, load| load.roles.get(&Role::Target)?.pss_kb.map(|kb| kb as f64 / 1024.0);
     /// Jain's index of fairness over the client's connections.
     "fairness" fairness = |_, load| jain(load.per_connection.as_deref()?);
-    "probes" probes = |_, load| Some(load.probe.ok as f64);
-}
-
-/// Returns the times if there are any.
-fn known(times: &Distribution) -> Option<&Distribution> {
-    (times.count > 0).then_some(times)
+    "probes" probes = |_, load| {
+        Some((load.probe.fresh.total_us.count() + load.probe.kept.total_us.count()) as f64)
+    };
 }
 
 /// Returns a percentile in milliseconds. None when too few probes were answered.
-pub(crate) fn percentile_ms(times: &Distribution, fraction: f64) -> Option<f64> {
-    let found = times.percentiles.iter().find(|(f, _)| (f - fraction).abs() < 1e-9);
-    found.map(|(_, us)| *us as f64 / 1e3)
+pub(crate) fn percentile_ms(times: &Histogram, fraction: f64) -> Option<f64> {
+    times.percentile(fraction).map(|us| us as f64 / 1e3)
 }
 
 /// Returns an amount of a role per request of the client. The requests of the prober are ignored, because they are far

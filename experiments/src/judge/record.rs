@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::judge::verdict::{GateResult, Validity};
 use crate::plans::model::{Cell, Work};
-use crate::run::histogram::Distribution;
+use crate::run::probe::RawProbe;
 use crate::run::raw::{IdleMemory, Role};
 use crate::run::reply::Errors;
 use crate::run::wrk::Client;
@@ -49,7 +49,7 @@ pub(crate) fn load(record: &Record) -> Option<&Load> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Load {
     pub(crate) client: Client,
-    pub(crate) probe: Probe,
+    pub(crate) probe: RawProbe,
     /// The sum is the column *failed* of the tables.
     pub(crate) failures: Errors,
     /// The use of resources during the measured seconds, by role.
@@ -85,23 +85,6 @@ impl Load {
     pub(crate) fn latency_ms(&self, opened: u32) -> f64 {
         f64::from(opened) / self.requests_per_second() * 1e3
     }
-}
-
-/// The results of the open-loop prober, which sends each request at its intended time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Probe {
-    pub(crate) intended: u64,
-    pub(crate) ok: u64,
-    pub(crate) errors: Errors,
-    /// *Waiting* on a new connection: from writing the request to the first byte of the response.
-    pub(crate) waiting_us: Distribution,
-    /// From the intended time to the last byte: the time that a user would have waited.
-    pub(crate) total_us: Distribution,
-    /// *Waiting* of the requests on kept connections.
-    pub(crate) kept_waiting_us: Distribution,
-    /// The difference of the first response with a wrong status or body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) difference: Option<String>,
 }
 
 /// The resources that the processes of a role used during the measured seconds.

@@ -1,4 +1,4 @@
-//! Item 7 of the report, without the curves: CPU by role, ratios with the A/A band, the crossover map.
+//! Item 7 of the report, without the curves: CPU by role, ratios with the A/A band.
 
 use itertools::Itertools;
 
@@ -9,8 +9,7 @@ use crate::plans::model::Section;
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Figure};
 use crate::report::number::{bytes, load_name, short};
-use crate::report::shapes::{Bar, Line, bars, map, ratios};
-use crate::report::svg::Svg;
+use crate::report::shapes::{Bar, Line, bars, ratios};
 use crate::report::{failures, plots, words};
 
 /// The names and the CSS classes of the parts of a bar.
@@ -46,7 +45,7 @@ fn ratio_plot(study: &Study) -> Figure {
     let band = (noise > 1.0).then_some((1.0 / noise, noise));
     let assignment =
         verdicts.into_iter().map(|v| Line { label: load_name(v.cell), colour: 1, ratio: v.ratio });
-    let shown = [Section::Peers, Section::Concurrency, Section::Bodies, Section::Reuse];
+    let shown = [Section::Peers, Section::Concurrency, Section::Bodies, Section::Reuse, Section::Crossover];
     let others = study.groups(|cell| cell.target == ASYNC && shown.contains(&cell.section));
     let others = others.into_iter().filter_map(|group| {
         let label = format!("{}, {}", load_name(group.cell), bytes(group.cell.body_bytes));
@@ -56,26 +55,6 @@ fn ratio_plot(study: &Study) -> Figure {
     let lines = assignment.chain(others).collect_vec();
     let title = "async / thread in requests/s (logarithmic; right: async is faster)";
     words::figure(study, "ratios", &[], (!lines.is_empty()).then(|| ratios(title, &lines, band)))
-}
-
-/// Draws which engine is faster, by backend latency and concurrency. Each body size has a map.
-fn crossover(study: &Study) -> Figure {
-    let groups = study.groups(|cell| cell.section == Section::Crossover && cell.target == ASYNC);
-    let connections = groups.iter().map(|group| group.cell.connections).sorted().dedup().collect_vec();
-    let columns = connections.iter().map(|count| format!("{count} conn.")).collect_vec();
-    let row = |groups: &[Group<'_>]| {
-        let ratio = |connections: &u32| {
-            let group = groups.iter().find(|group| group.cell.connections == *connections)?;
-            group.against(&study.twin(group.cell, THREAD)?, measure::rate)
-        };
-        (format!("{} ms", groups[0].cell.delay_ms), connections.iter().map(ratio).collect())
-    };
-    let draw = |groups: &[Group<'_>]| {
-        let rows = groups.chunk_by(|a, b| a.cell.delay_ms == b.cell.delay_ms).map(row).collect_vec();
-        map(&format!("{} bodies", bytes(groups[0].cell.body_bytes)), "backend", &columns, &rows)
-    };
-    let maps = groups.chunk_by(|a, b| a.cell.body_bytes == b.cell.body_bytes).map(draw).collect_vec();
-    words::figure(study, "crossover", &[], (!maps.is_empty()).then(|| Svg::stacked(&maps)))
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
@@ -89,7 +68,6 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
         plots::rate_over_time(study),
         plots::per_connection(study),
         plots::memory(study),
-        crossover(study),
     ];
     figures.extend(failures::figure(study));
     doc.part("7. Plots");

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use itertools::Itertools;
 
 use crate::judge::measure;
-use crate::judge::record::Measured;
+use crate::judge::record::{Load, Measured};
 use crate::judge::stats::{jain, median, quantile};
 use crate::judge::study::{Group, Measure, Study};
 use crate::plans::model::{Section, Work};
@@ -15,7 +15,6 @@ use crate::report::doc::Figure;
 use crate::report::number::load_name;
 use crate::report::svg::Svg;
 use crate::report::words;
-use crate::run::histogram::Distribution;
 
 /// Makes the curve of a target. A target has the same colour in every plot.
 fn curve(study: &Study, target: &str, points: Vec<Point>) -> Series {
@@ -111,22 +110,22 @@ fn best_groups(study: &Study) -> Vec<Group<'_>> {
     study.heaviest(&[Section::Assignment, Section::Concurrency, Section::Peers])
 }
 
-/// Returns the median of each percentile that most runs of a group have.
-fn percentiles(group: &Group<'_>) -> Vec<(f64, f64)> {
-    let runs: Vec<&Distribution> = group.loads().iter().map(|(_, load)| &load.probe.total_us).collect();
-    let Some(first) = runs.first() else { return Vec::new() };
-    let of = |fraction: f64| {
-        let known = runs.iter().flat_map(|run| &run.percentiles).filter(|(f, _)| (f - fraction).abs() < 1e-9);
-        let values: Vec<f64> = known.map(|(_, us)| *us as f64 / 1e3).collect();
-        median(&values).filter(|ms| values.len() * 2 > runs.len() && *ms > 0.0)
-    };
-    first.percentiles.iter().filter_map(|(fraction, _)| Some((*fraction, of(*fraction)?))).collect()
+/// The drawn percentiles, if most runs of a group have enough probes.
+const FRACTIONS: [f64; 13] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999];
+
+/// Returns the median of a percentile over the runs of a group, if most of them have it.
+fn percentile(group: &Group<'_>, fraction: f64) -> Option<f64> {
+    let loads = group.loads();
+    let at = |(_, load): &(_, &Load)| measure::percentile_ms(&load.probe.fresh.total_us, fraction);
+    let values: Vec<f64> = loads.iter().filter_map(at).collect();
+    median(&values).filter(|ms| values.len() * 2 > loads.len() && *ms > 0.0)
 }
 
 pub(crate) fn percentile_curve(study: &Study) -> Figure {
     let groups = best_groups(study);
     let of = |group: &Group<'_>| {
-        let points = percentiles(group).into_iter().map(|(f, ms)| Point::new(1.0 / (1.0 - f), ms));
+        let points = FRACTIONS.into_iter();
+        let points = points.filter_map(|f| Some(Point::new(1.0 / (1.0 - f), percentile(group, f)?)));
         curve(study, &group.cell.target, points.collect())
     };
     let series: Vec<Series> = groups.iter().map(of).filter(|series| series.points.len() > 1).collect();

@@ -56,6 +56,7 @@ pub(crate) struct Spec {
 
 /// The times of the good responses in microseconds, and the failures.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Times {
     pub(crate) errors: Errors,
     /// From writing the request to the first byte of the response.
@@ -63,7 +64,7 @@ pub(crate) struct Times {
     /// From the intended time to the last byte.
     pub(crate) total_us: Histogram,
     /// The difference of the first response with a wrong status or body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) difference: Option<String>,
 }
 

@@ -25,7 +25,7 @@ pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
     let bad: Vec<String> = bad.map(|result| format!("{:?}", result.gate)).collect();
     let result = match &record.measured {
         Measured::Load(load) => {
-            let at = |fraction: f64| percentile_ms(&load.probe.waiting_us, fraction);
+            let at = |fraction: f64| percentile_ms(&load.probe.fresh.waiting_us, fraction);
             let [median, p99] = [0.5, 0.99].map(|f| at(f).map_or("-".into(), |ms| format!("{ms:.1}")));
             let waiting = format!("{median}/{p99}");
             format!("{:>8.0} {waiting:>17} {:>7}", load.requests_per_second(), load.failures.total())
