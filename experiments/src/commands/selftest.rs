@@ -67,7 +67,7 @@ fn judge(fault: Fault, raw: &Raw) -> Result<(bool, String), String> {
     let (mut failures, errors) = (load.failures, load.probe.errors());
     // A server counts its faults from its start, so the errors of the warm-up count too.
     if let Some(warm) = &found.warm {
-        failures = failures.plus(warm.errors);
+        failures = failures + warm.errors;
     }
     let (stalled, fresh) = (failures.stalled, &found.probe.fresh);
     let (good, said) = match fault {

@@ -12,7 +12,6 @@ pub(crate) use crate::judge::record::load;
 use crate::judge::record::{Load, Record};
 use crate::judge::stats::{Ratio, median};
 use crate::judge::verdict::{Gate, GateResult, Validity};
-use crate::plans::build;
 use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What};
 use crate::run::manifest::Manifest;
 use crate::run::raw::Raw;
@@ -45,7 +44,7 @@ impl Study {
                 None => missing.push(cell.clone()),
             }
         }
-        let raw_sha256 = build::hex(&Sha256::digest(text));
+        let raw_sha256 = hex::encode(Sha256::digest(text));
         let mut study = Study { manifest, plan, records, missing, raw_sha256 };
         let mut across = gates::across(&study.records, |id| study.what(id));
         for record in &mut study.records {
@@ -232,6 +231,7 @@ impl<'a> Group<'a> {
 mod tests {
     use super::*;
     use crate::judge::synthetic::Run;
+    use crate::plans::build;
     use crate::plans::model::Work;
     use crate::run::counters::RawCounters;
     use crate::run::raw::Found;

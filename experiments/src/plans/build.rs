@@ -238,7 +238,7 @@ fn name(load: &Cell, target: &str, block: usize) -> String {
 /// Makes a plan of exactly these cells.
 pub(crate) fn of_cells(name: &str, targets: Vec<Target>, cells: Vec<Cell>) -> Plan {
     let text = serde_json::to_vec(&(name, &targets, &cells)).unwrap_or_default();
-    let hash = hex(&Sha256::digest(&text));
+    let hash = hex::encode(Sha256::digest(&text));
     Plan { schema: SCHEMA, name: name.into(), hash, targets, cells, goals: Vec::new() }
 }
 
@@ -265,8 +265,4 @@ pub(crate) fn ordinary(target: &str) -> Cell {
 /// Estimates the duration of cells in seconds.
 pub(crate) fn seconds<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> f64 {
     cells.into_iter().map(|cell| cell.warm_s + cell.seconds + AROUND_S).sum()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -10,7 +10,6 @@ use procfs::{CpuInfo, Current, Meminfo};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sha2::{Digest, Sha256};
 
-use crate::plans::build::hex;
 use crate::run::child::printed;
 use crate::run::lab::cpus;
 use crate::run::manifest::{Binary, Host};
@@ -153,7 +152,8 @@ fn host(name: Option<&str>, descriptors: u64) -> Host {
     let range = line("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let mut ports = range.split_whitespace().map(|port| port.parse().unwrap_or(0));
     let cpus = cpus() as usize;
-    let fingerprint = hex(&Sha256::digest(format!("{cpu}|{cpus}|{memory_mb}|{kernel}")))[..16].to_owned();
+    let fingerprint =
+        hex::encode(Sha256::digest(format!("{cpu}|{cpus}|{memory_mb}|{kernel}")))[..16].to_owned();
     Host {
         name: name.map_or_else(|| neutral_name(&cpu, cpus), Into::into),
         cpu,
@@ -187,7 +187,7 @@ fn binary(path: &Path) -> Result<Binary, String> {
     let mark = if changed.is_none_or(|changes| changes.is_empty()) { "" } else { "+" };
     Ok(Binary {
         version: version.map_err(|error| format!("{error}; {remedy}"))?,
-        sha256: hex(&Sha256::digest(&bytes)),
+        sha256: hex::encode(Sha256::digest(&bytes)),
         commit: git(&["rev-parse", "--short=12", "HEAD"]).map(|commit| commit + mark),
     })
 }

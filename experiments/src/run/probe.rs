@@ -27,7 +27,7 @@ pub(crate) struct RawProbe {
 
 impl RawProbe {
     pub(crate) fn errors(&self) -> Errors {
-        self.fresh.errors.plus(self.kept.errors)
+        self.fresh.errors + self.kept.errors
     }
 }
 
