@@ -1,7 +1,6 @@
 //! `neraca-lab grade`: a scorecard for any HTTP/1.1 load balancer. 100 points for the rules of HTTP, for the behaviour
 //! beside a bad backend, for fairness and for throughput.
 
-mod backends;
 mod behaviour;
 mod cases;
 pub(crate) mod choice;

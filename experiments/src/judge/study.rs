@@ -132,6 +132,15 @@ fn is_same(a: &Cell, b: &Cell) -> bool {
     a.target == b.target && a.has_load_of(b)
 }
 
+/// Returns the value of each run, by its section and block.
+pub(crate) fn by_block<'a>(
+    runs: impl IntoIterator<Item = &'a Record>,
+    measure: Measure,
+) -> BTreeMap<(Section, usize), f64> {
+    let value = |run: &Record| Some(((run.cell.section, run.cell.block), measure(&run.cell, load(run)?)?));
+    runs.into_iter().filter_map(value).collect()
+}
+
 /// The same measurement, once or repeated.
 #[derive(Debug, Clone)]
 pub(crate) struct Group<'a> {
@@ -147,9 +156,7 @@ impl<'a> Group<'a> {
 
     /// Returns the value of each run that counts, by its section and block.
     pub(crate) fn by_block(&self, measure: Measure) -> BTreeMap<(Section, usize), f64> {
-        let value =
-            |run: &Record| Some(((run.cell.section, run.cell.block), measure(&run.cell, load(run)?)?));
-        self.counted().filter_map(value).collect()
+        by_block(self.counted(), measure)
     }
 
     /// Returns the ratio of a measure to that of another group, from the blocks of a section in which both count.

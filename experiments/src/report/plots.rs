@@ -1,4 +1,4 @@
-//! Item 7 of the report: the curves. A plot whose cells are not in the run is replaced by a sentence.
+//! Item 7 of the report. A plot whose cells are not in the run is replaced by a sentence.
 
 use std::cmp::Reverse;
 
@@ -8,13 +8,15 @@ use crate::judge::measure;
 use crate::judge::record::{Load, Measured};
 use crate::judge::stats::{jain, median, quantile};
 use crate::judge::study::{Group, Measure, Study};
+use crate::judge::verdicts::{self, LoadVerdict};
 use crate::plans::model::{Section, Work};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
 use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
-use crate::report::doc::Figure;
-use crate::report::number::load_name;
+use crate::report::doc::{Doc, Figure};
+use crate::report::number::{bytes, load_name, short};
+use crate::report::shapes::{Bar, Line, bars, ratios};
 use crate::report::svg::Svg;
-use crate::report::words;
+use crate::report::{failures, words};
 
 /// Makes the curve of a target. A target has the same colour in every plot.
 fn curve(study: &Study, target: &str, points: Vec<Point>) -> Series {
@@ -83,13 +85,13 @@ fn connections(series: &[Series]) -> Axis {
     Axis::log("connections (logarithmic)", xs(series)).at(xs(series))
 }
 
-pub(crate) fn rate_by_concurrency(study: &Study) -> Figure {
+fn rate_by_concurrency(study: &Study) -> Figure {
     let series = concurrency(study, measure::rate);
     let y = Axis::from_zero("requests/s", ys(&series));
     figure(study, "rate-by-concurrency", connections(&series), y, series)
 }
 
-pub(crate) fn latency_by_concurrency(study: &Study) -> Figure {
+fn latency_by_concurrency(study: &Study) -> Figure {
     let engines = |(measure, what, stroke): (Measure, &'static str, Stroke)| {
         let series = without_spread(concurrency(study, measure)).into_iter().filter(|s| s.colour < 2);
         series.map(move |s| Series {
@@ -121,7 +123,7 @@ fn percentile(group: &Group<'_>, fraction: f64) -> Option<f64> {
     median(&values).filter(|ms| values.len() * 2 > loads.len() && *ms > 0.0)
 }
 
-pub(crate) fn percentile_curve(study: &Study) -> Figure {
+fn percentile_curve(study: &Study) -> Figure {
     let groups = best_groups(study);
     let of = |group: &Group<'_>| {
         let points = FRACTIONS.into_iter();
@@ -140,7 +142,7 @@ pub(crate) fn percentile_curve(study: &Study) -> Figure {
 }
 
 /// Draws the rate by the client's threads (`-t`), for the balancers and for the client itself.
-pub(crate) fn threads_sweep(study: &Study) -> Figure {
+fn threads_sweep(study: &Study) -> Figure {
     let of = |title, measure, inside| {
         let threads = |group: &Group<'_>| Some(group.cell.threads.into());
         let series = curves(study, &study.section(Section::Assignment), threads, measure);
@@ -158,7 +160,7 @@ pub(crate) fn threads_sweep(study: &Study) -> Figure {
     words::figure(study, "threads-sweep", &[], charts.map(draw))
 }
 
-pub(crate) fn rate_over_time(study: &Study) -> Figure {
+fn rate_over_time(study: &Study) -> Figure {
     let mut groups = study.groups(|cell| cell.work == Work::Load && cell.delay_ms == 0);
     groups.retain(|group| !series_of(group).is_empty());
     groups.sort_by_key(|group| Reverse(group.cell.opened()));
@@ -186,7 +188,7 @@ fn series_of(group: &Group<'_>) -> Vec<Vec<(f64, f64)>> {
 }
 
 /// Draws the fairness among the client's connections.
-pub(crate) fn per_connection(study: &Study) -> Figure {
+fn per_connection(study: &Study) -> Figure {
     let of = |group: &Group<'_>| {
         let known = group.loads().into_iter().find_map(|(_, load)| load.per_connection.as_ref());
         let counts = known.filter(|counts| counts.len() > 1)?;
@@ -205,7 +207,7 @@ pub(crate) fn per_connection(study: &Study) -> Figure {
     words::figure(study, "per-connection", &[], drawing)
 }
 
-pub(crate) fn memory(study: &Study) -> Figure {
+fn memory(study: &Study) -> Figure {
     let of = |group: &Group<'_>| {
         let idle = group.runs.iter().find_map(|record| match &record.measured {
             Measured::Idle(idle) => Some(idle),
@@ -220,4 +222,66 @@ pub(crate) fn memory(study: &Study) -> Figure {
     let x = Axis::from_zero("idle connections, each after one answer", xs(&series));
     let y = Axis::from_zero("memory of the balancer (MB)", ys(&series));
     figure(study, "memory", x, y, series)
+}
+
+/// The names and the CSS classes of the parts of a bar.
+const PARTS: [(&str, &str); 4] = [
+    ("balancer, user", "bar s0"),
+    ("balancer, system", "bar light s0"),
+    ("backends", "bar light s2"),
+    ("client", "bar light s4"),
+];
+
+/// The values of the parts.
+const VALUES: [Measure; 4] =
+    [measure::user_us, measure::system_us, measure::backends_cpu_us, measure::client_cpu_us];
+
+fn cpu_by_role(study: &Study) -> Figure {
+    // The load with which most balancers were measured.
+    let mut groups = study.heaviest(&[Section::Peers, Section::Assignment]);
+    groups.retain(|group| group.median(measure::cpu_us).is_some());
+    let bar = |group: &Group<'_>| {
+        let values = VALUES.map(|of| group.median(of).unwrap_or(0.0));
+        let mark = if group.is_ranked() { "" } else { " (not ranked)" };
+        let said = format!("{} + {} µs", short(values[0] + values[1]), short(values[2] + values[3]));
+        Bar { label: study.title(&group.cell.target) + mark, values: values.into(), said }
+    };
+    let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
+    let draw = || bars("CPU microseconds per request", &PARTS, &groups.iter().map(bar).collect_vec());
+    words::figure(study, "cpu-by-role", &[&load], (!groups.is_empty()).then(draw))
+}
+
+fn ratio_plot(study: &Study) -> Figure {
+    let verdicts = verdicts::by_load(study, Section::Assignment);
+    let noise = verdicts.iter().map(LoadVerdict::noise).fold(1.0, f64::max);
+    let band = (noise > 1.0).then_some((1.0 / noise, noise));
+    let assignment =
+        verdicts.into_iter().map(|v| Line { label: load_name(v.cell), colour: 1, ratio: v.ratio });
+    let shown = [Section::Peers, Section::Concurrency, Section::Bodies, Section::Reuse, Section::Crossover];
+    let others = study.groups(|cell| cell.target == ASYNC && shown.contains(&cell.section));
+    let others = others.into_iter().filter_map(|group| {
+        let label = format!("{}, {}", load_name(group.cell), bytes(group.cell.body_bytes));
+        let ratio = group.against(&study.twin(group.cell, THREAD)?, measure::rate)?;
+        Some(Line { label, colour: 9, ratio })
+    });
+    let lines = assignment.chain(others).collect_vec();
+    let title = "async / thread in requests/s (logarithmic; right: async is faster)";
+    words::figure(study, "ratios", &[], (!lines.is_empty()).then(|| ratios(title, &lines, band)))
+}
+
+pub(crate) fn part(study: &Study, doc: &mut Doc) {
+    let mut figures = vec![
+        rate_by_concurrency(study),
+        latency_by_concurrency(study),
+        percentile_curve(study),
+        cpu_by_role(study),
+        ratio_plot(study),
+        threads_sweep(study),
+        rate_over_time(study),
+        per_connection(study),
+        memory(study),
+    ];
+    figures.extend(failures::figure(study));
+    doc.part("7. Plots");
+    doc.figures(figures);
 }
