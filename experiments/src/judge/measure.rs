@@ -1,9 +1,10 @@
 //! The numbers of the report. Each number is a function of one cell.
 
-use crate::judge::record::{Load, Measured, Record, Use};
+use crate::judge::record::{Load, Measured, Record};
 use crate::judge::stats::jain;
 use crate::plans::model::Cell;
 use crate::run::histogram::Histogram;
+use crate::run::proc::GroupCounters;
 use crate::run::raw::Role;
 
 /// A number of one cell.
@@ -47,8 +48,8 @@ measures! {
     };
 
     // The use of resources per request.
-    "target_user_us" user_us = |_, load| of_role(load, Role::Target, |used| used.user_s * 1e6);
-    "target_system_us" system_us = |_, load| of_role(load, Role::Target, |used| used.system_s * 1e6);
+    "target_user_us" user_us = |_, load| cpu_us_of(load, Role::Target, |used| used.user_ticks);
+    "target_system_us" system_us = |_, load| cpu_us_of(load, Role::Target, |used| used.system_ticks);
     cpu_us = |_, load| role_cpu_us(load, Role::Target);
     "client_cpu_us" client_cpu_us = |_, load| role_cpu_us(load, Role::Client);
     "backends_cpu_us" backends_cpu_us = |_, load| role_cpu_us(load, Role::Backends);
@@ -57,18 +58,18 @@ measures! {
         Some(role_cpu_us(load, Role::Client)? + role_cpu_us(load, Role::Backends).unwrap_or(0.0))
     };
     /// Share of the CPU time of all CPUs that the client used.
-    "client_share" client_share = |_, load| share(load, load.roles.get(&Role::Client)?.cpu_s());
+    "client_share" client_share = |_, load| share(load, load.system.cpu_s(Role::Client)?);
     /// Idle share of the CPU time of all CPUs.
-    "idle_share" idle_share = |_, load| share(load, load.host.idle_s);
+    "idle_share" idle_share = |_, load| share(load, load.system.host_s(|host| host.idle_ticks));
     "voluntary_switches" voluntary = |_, load| {
-        of_role(load, Role::Target, |used| used.voluntary_switches as f64)
+        of_role(load, Role::Target, |used| used.voluntary_switches)
     };
     "involuntary_switches" involuntary = |_, load| {
-        of_role(load, Role::Target, |used| used.involuntary_switches as f64)
+        of_role(load, Role::Target, |used| used.involuntary_switches)
     };
     /// Context switches of both kinds.
     switches = |cell, load| Some(voluntary(cell, load)? + involuntary(cell, load)?);
-    "run_delay_us" run_delay_us = |_, load| of_role(load, Role::Target, |used| used.run_delay_s * 1e6);
+    "run_delay_us" run_delay_us = |_, load| Some(of_role(load, Role::Target, |used| used.run_delay_ns)? / 1e3);
     "would_blocks" would_blocks = |_, load| load.target.as_ref()?.per_request("would_blocks");
     "wakeups" wakeups = |_, load| load.target.as_ref()?.per_request("wakeups");
     "jobs" jobs = |_, load| load.target.as_ref()?.per_request("jobs");
@@ -78,9 +79,9 @@ measures! {
         let (jobs, wait_ns) = (*during.get("jobs")?, *during.get("queue_wait_ns")?);
         (jobs > 0).then(|| wait_ns as f64 / jobs as f64 / 1e3)
     };
-    "peak_mb" peak_mb = |_, load| load.roles.get(&Role::Target).map(|used| used.peak_kb as f64 / 1024.0);
+    "peak_mb" peak_mb = |_, load| Some(load.system.roles.get(&Role::Target)?.1.peak_kb as f64 / 1024.0);
     /// Proportional set size of the target at the end.
-    pss_mb = |_, load| load.roles.get(&Role::Target)?.pss_kb.map(|kb| kb as f64 / 1024.0);
+    pss_mb = |_, load| Some(load.system.roles.get(&Role::Target)?.1.pss_kb? as f64 / 1024.0);
     /// Jain's index of fairness over the client's connections.
     "fairness" fairness = |_, load| jain(load.per_connection.as_deref()?);
     "probes" probes = |_, load| {
@@ -93,20 +94,25 @@ pub(crate) fn percentile_ms(times: &Histogram, fraction: f64) -> Option<f64> {
     times.percentile(fraction).map(|us| us as f64 / 1e3)
 }
 
-/// Returns an amount of a role per request of the client. The requests of the prober are ignored, because they are far
-/// below one percent.
-fn of_role(load: &Load, role: Role, amount: fn(&Use) -> f64) -> Option<f64> {
-    let amount = amount(load.roles.get(&role)?);
-    (load.client.requests > 0).then(|| amount / load.client.requests as f64)
+/// Returns what a role has added to a counter per request of the client. The requests of the prober are ignored, because
+/// they are far below one percent.
+fn of_role(load: &Load, role: Role, of: fn(&GroupCounters) -> u64) -> Option<f64> {
+    let used = load.system.used(role, of)?;
+    (load.client.requests > 0).then(|| used as f64 / load.client.requests as f64)
+}
+
+/// Returns the CPU microseconds of a role per request, in this state.
+fn cpu_us_of(load: &Load, role: Role, ticks: fn(&GroupCounters) -> u64) -> Option<f64> {
+    Some(of_role(load, role, ticks)? * load.system.seconds_of(1) * 1e6)
 }
 
 /// Returns the CPU microseconds of a role per request.
 pub(crate) fn role_cpu_us(load: &Load, role: Role) -> Option<f64> {
-    of_role(load, role, |used| used.cpu_s() * 1e6)
+    cpu_us_of(load, role, |used| used.user_ticks + used.system_ticks)
 }
 
 fn share(load: &Load, cpu_s: f64) -> Option<f64> {
-    let all = load.host.cpu_s();
+    let all = load.system.all_s();
     (all > 0.0).then(|| cpu_s / all)
 }
 
