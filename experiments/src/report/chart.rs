@@ -125,6 +125,17 @@ pub(crate) struct Series {
     pub(crate) points: Vec<Point>,
 }
 
+/// Returns the x of all points.
+pub(crate) fn xs(series: &[Series]) -> Vec<f64> {
+    series.iter().flat_map(|series| &series.points).map(|point| point.x).collect()
+}
+
+/// Returns the highest y of each point, its spread included.
+pub(crate) fn ys(series: &[Series]) -> Vec<f64> {
+    let top = |point: &Point| point.spread.map_or(point.y, |(_, high)| high.max(point.y));
+    series.iter().flat_map(|series| &series.points).map(top).collect()
+}
+
 /// Curves over two axes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Chart {

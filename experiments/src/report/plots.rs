@@ -11,7 +11,7 @@ use crate::judge::study::{Group, Measure, Study};
 use crate::judge::verdicts::{self, LoadVerdict};
 use crate::plans::model::{Section, Work};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
-use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
+use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
 use crate::report::doc::{Doc, Figure};
 use crate::report::number::{bytes, load_name, short};
 use crate::report::shapes::{Bar, Line, bars, ratios};
@@ -51,20 +51,6 @@ fn curves(study: &Study, groups: &[Group<'_>], x: fn(&Group<'_>) -> Option<f64>,
     targets(groups).into_iter().map(of).filter(|series| !series.points.is_empty()).collect()
 }
 
-fn without_spread(mut series: Vec<Series>) -> Vec<Series> {
-    series.iter_mut().flat_map(|one| &mut one.points).for_each(|point| point.spread = None);
-    series
-}
-
-fn ys(series: &[Series]) -> Vec<f64> {
-    let top = |p: &Point| p.spread.map_or(p.y, |(_, high)| high.max(p.y));
-    series.iter().flat_map(|s| &s.points).map(top).collect()
-}
-
-fn xs(series: &[Series]) -> Vec<f64> {
-    series.iter().flat_map(|s| &s.points).map(|p| p.x).collect()
-}
-
 /// Makes the figure of one chart of curves.
 fn figure(study: &Study, name: &str, x: Axis, y: Axis, series: Vec<Series>) -> Figure {
     words::figure(study, name, &[], chart(x, y, series).map(|chart| chart.draw()))
@@ -93,11 +79,10 @@ fn rate_by_concurrency(study: &Study) -> Figure {
 
 fn latency_by_concurrency(study: &Study) -> Figure {
     let engines = |(measure, what, stroke): (Measure, &'static str, Stroke)| {
-        let series = without_spread(concurrency(study, measure)).into_iter().filter(|s| s.colour < 2);
-        series.map(move |s| Series {
-            name: format!("{}, {what}", s.name.replace("Neraca, ", "")),
-            stroke,
-            ..s
+        let series = concurrency(study, measure).into_iter().filter(|series| series.colour < 2);
+        series.map(move |mut series| {
+            series.points.iter_mut().for_each(|point| point.spread = None);
+            Series { name: format!("{}, {what}", series.name.replace("Neraca, ", "")), stroke, ..series }
         })
     };
     let measures: [(Measure, _, _); 2] =

@@ -1,16 +1,18 @@
 //! A server with one known fault, which it counts. The self-test measures this server, and `grade` puts it behind a
 //! balancer.
 
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 use serde_json::json;
+use signal_hook::consts::SIGTERM;
 
 use crate::run::message::{self, Progress};
 
@@ -67,19 +69,10 @@ struct Counts {
     at_fault: AtomicU64,
 }
 
-impl Counts {
-    fn json(&self) -> String {
-        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        let Counts { accepted, served, at_fault } = self;
-        let row = json!({"unix_ms": unix_ms, "accepted": accepted, "served": served, "at_fault": at_fault});
-        row.to_string() + "\n"
-    }
-}
-
 /// Serves until a signal ends the process. Writes the counts to `stats` every second and at the end.
 pub(crate) fn serve(fault: Fault, listen: SocketAddr, body: &Path, stats: &Path) -> io::Result<()> {
-    let mut stop = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM])?;
-    let handle = stop.handle();
+    let stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGTERM, Arc::clone(&stop))?;
     let body: Arc<[u8]> = std::fs::read(body)?.into();
     let listener = TcpListener::bind(listen)?;
     if fault == Fault::Starve {
@@ -100,22 +93,22 @@ pub(crate) fn serve(fault: Fault, listen: SocketAddr, body: &Path, stats: &Path)
             }
         });
     }
-    let path = stats.to_owned();
-    let writing = Arc::clone(&counts);
-    let note = move |counts: &Counts| {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-        file.and_then(|mut file| file.write_all(counts.json().as_bytes()))
-    };
-    let each_second = note.clone();
-    thread::spawn(move || {
-        loop {
-            thread::sleep(Duration::from_secs(1));
-            let _ = each_second(&writing);
+    let mut stats = OpenOptions::new().create(true).append(true).open(stats)?;
+    for tenth in 1_u64.. {
+        thread::sleep(Duration::from_millis(100));
+        let ends = stop.load(Relaxed);
+        if ends || tenth % 10 == 0 {
+            let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+            let Counts { accepted, served, at_fault } = &*counts;
+            let row =
+                json!({"unix_ms": unix_ms, "accepted": accepted, "served": served, "at_fault": at_fault});
+            writeln!(stats, "{row}")?;
         }
-    });
-    stop.forever().next();
-    handle.close();
-    note(&counts)
+        if ends {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn converse(
