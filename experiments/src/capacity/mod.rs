@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::grade::choice::{Choice, cell, keep_earlier};
 use crate::plans::model::{Cell, Target};
 use crate::report;
-use crate::report::summary::csv;
+use crate::report::summary::{csv, number};
 use crate::run::files::{read_json, said, write_json};
 use crate::run::lab::{self, Lab, Server, Trouble};
 use crate::run::load::Pace;
@@ -158,6 +158,8 @@ fn write(arguments: &Capacity, mut results: Results) -> Result<PathBuf, String> 
     let row = |name: &str, step: &Step| {
         let mut row = json!(step);
         row["balancer"] = json!(name);
+        let values = row.as_object_mut().into_iter().flat_map(|row| row.values_mut());
+        values.filter(|value| value.is_f64()).for_each(|value| *value = number(value.as_f64()));
         row
     };
     let ramps =

@@ -15,7 +15,8 @@ use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::about::reasons;
 use crate::report::failures::{CLASSES, failed};
 
-fn number(value: Option<f64>) -> Value {
+/// Returns a number with six digits; null when it is unknown.
+pub(crate) fn number(value: Option<f64>) -> Value {
     value.filter(|v| v.is_finite()).map_or(Value::Null, |v| json!(rounded(v)))
 }
 
