@@ -34,7 +34,7 @@ site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
 .PHONY: help run-thread run-async serve site test model simulate fuzz fuzz-seeds lint peers compare compare-selftest instructions \
-	churn chaos promises replace-under-load torture dist install ci clean \
+	churn promises replace-under-load torture dist install ci clean \
 	bench bench-smoke bench-full grade capacity bench-doctor bench-selftest bench-setup bench-build report report-check
 
 help: ## print this list
@@ -139,9 +139,6 @@ instructions: bench-build ## count the instructions of a request in this build a
 
 churn: ## replace the members of a cluster every 10 ms under load; exit 1 when a request fails (SECONDS=)
 	cargo run --release --quiet --example churn -- $(or $(SECONDS),20)
-
-chaos: bench-build ## let one of three backends at a time misbehave; exit 1 when a GET fails (SECONDS=)
-	@exec $(lab) chaos --neraca $(neraca) --seconds $(or $(SECONDS),60)
 
 promises: ## check the promises of docs/balancing.md over sockets, about 5 minutes; exit 1 when one is broken
 	cargo build --release --quiet

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use commands::{bench, chaos, check, compare, selftest};
+use commands::{bench, check, compare, selftest};
 use report::words::Lang;
 use run::faulty::{self, Fault};
 use run::lab::Trouble;
@@ -46,8 +46,6 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "target/release/neraca")]
         neraca: PathBuf,
     },
-    /// Give one of three backends at a time a fault, and count the failed GETs; exit code 1 when a GET fails.
-    Chaos(chaos::Chaos),
     /// Give any HTTP/1.1 load balancer a scorecard of 100 points, and write a page about it.
     Grade(grade::Grade),
     /// Find the highest rate of requests at which the latency holds an objective.
@@ -111,7 +109,6 @@ fn run(command: Command) -> Result<(), Trouble> {
         Command::CompareSelftest { neraca } => {
             require(compare::selftest(&neraca, &*stop_flag()?)?, "the comparison gave a wrong verdict")
         }
-        Command::Chaos(options) => require(chaos::run(&options, &*stop_flag()?)?, "GETs failed"),
         Command::Grade(options) => show("scorecards", &grade::run(&options, &*stop_flag()?)?),
         Command::Capacity(options) => show("capacity", &capacity::run(&options, &*stop_flag()?)?),
         Command::Instructions(options) => compare::instructions(&options),

@@ -51,7 +51,7 @@ mod tests {
             assert!(page(name).contains(part), "{name}");
         }
         let names = std::fs::read_dir(&directory).unwrap().count();
-        assert_eq!(names, 5, "hidden commands have no page");
+        assert_eq!(names, 6, "hidden commands have no page");
         std::fs::remove_dir_all(directory).unwrap();
     }
 }

@@ -276,7 +276,7 @@ mod tests {
             ("fly", "unrecognized subcommand 'fly'"),
             (
                 "balance",
-                "the following required arguments were not provided: <--backend <HOST:PORT[,weight=N][,cap=N]>|--demo|--config <FILE>>",
+                "the following required arguments were not provided: <--backend <HOST:PORT[,OPTION=VALUE]...>|--demo|--config <FILE>>",
             ),
             ("serve", "the following required arguments were not provided: --root <DIR>"),
             (
@@ -285,15 +285,15 @@ mod tests {
             ),
             (
                 "balance --demo --backend 127.0.0.1:1",
-                "the argument '--demo' cannot be used with '--backend <HOST:PORT[,weight=N][,cap=N]>'",
+                "the argument '--demo' cannot be used with '--backend <HOST:PORT[,OPTION=VALUE]...>'",
             ),
             (
                 "balance --backend 127.0.0.1",
-                "invalid value '127.0.0.1' for '--backend <HOST:PORT[,weight=N][,cap=N]>': expected HOST:PORT",
+                "invalid value '127.0.0.1' for '--backend <HOST:PORT[,OPTION=VALUE]...>': expected HOST:PORT",
             ),
             (
                 "balance --backend h.invalid:80",
-                "invalid value 'h.invalid:80' for '--backend <HOST:PORT[,weight=N][,cap=N]>': unknown host: ",
+                "invalid value 'h.invalid:80' for '--backend <HOST:PORT[,OPTION=VALUE]...>': unknown host: ",
             ),
             ("balance --backend 127.0.0.1:1,cost=2", "found the option 'cost=2'"),
             ("balance --backend 127.0.0.1:1 --backend 127.0.0.1:1,weight=2", "expected each backend once"),

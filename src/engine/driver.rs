@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::active::{Active, Attached};
 use super::options::SWEEP;
-use super::preface::{Preface, Reported};
+use super::preface::Reported;
 use super::transport::Tcp;
 use crate::app::{App, Moment};
 use crate::exchange::{CloseReason, Context, Interest, Side, Step};
@@ -67,8 +67,6 @@ pub struct Connection<T> {
     /// The connection has ended. Only the end marker of its transport (such as TLS close_notify) is not sent yet.
     closing: Option<CloseReason>,
     origin: Origin,
-    /// The header of the PROXY protocol, until it is whole. None on most connections.
-    preface: Option<Box<Preface>>,
     /// No request has been served yet.
     is_new: bool,
     /// The connection was asked to make room for another client.
@@ -79,11 +77,9 @@ impl<T: Transport> Connection<T> {
     /// A connection that was just accepted.
     pub fn new(client: Endpoint<T>, origin: Origin, now: Instant) -> Self {
         let settings = origin.listener().settings();
-        let expected = settings.expects_proxy_header(origin.peer().ip());
         let limits = &settings.limits;
-        let idle_until = now + if expected { limits.head_timeout } else { limits.idle_timeout };
-        let (preface, closing) = (expected.then(Box::default), None);
-        Connection { client, active: None, idle_until, closing, origin, preface, is_new: true, leaves: false }
+        let idle_until = now + if origin.awaits_preface() { limits.head_timeout } else { limits.idle_timeout };
+        Connection { client, active: None, idle_until, closing: None, origin, is_new: true, leaves: false }
     }
 
     /// Runs the connection until it waits, yields or ends. A panic ends only this connection.
@@ -198,22 +194,19 @@ impl<T: Transport> Connection<T> {
             active.connecting = false;
             active.exchange.received(Side::Client, Err(io::ErrorKind::ConnectionReset.into()));
         }
-        match self.preface {
-            None => None,
-            Some(_) => self.read_preface(shared, now),
+        match self.origin.awaits_preface() {
+            true => self.read_preface(shared, now),
+            false => None,
         }
     }
 
     /// Reads the header of the PROXY protocol. Some while the header is not whole, and when it is invalid.
     fn read_preface<A>(&mut self, shared: &Shared<A>, now: Instant) -> Option<Turn> {
-        match self.preface.as_mut()?.read(&mut self.client) {
+        match self.origin.preface()?.read(&mut self.client) {
             Ok(None) => Some(self.wait_for_request(shared, now)),
             Ok(Some(Reported(client))) => {
-                self.preface = None;
+                self.origin.end_preface(client);
                 self.idle_until = now + self.origin.listener().settings().limits.idle_timeout;
-                if let Some(client) = client {
-                    self.origin.report(client);
-                }
                 None
             }
             Err(error) => {
@@ -331,7 +324,7 @@ impl<T: Transport> Connection<T> {
     /// Sends the end marker. False while the socket has not taken all bytes. While a proxy's header is awaited, the client
     /// has sent nothing that a transform could answer.
     fn finish(&mut self) -> bool {
-        self.preface.is_some() || self.client.finish()
+        self.origin.awaits_preface() || self.client.finish()
     }
 
     /// Sends waiting bytes that the two transports made themselves, for example for a handshake.

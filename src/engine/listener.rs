@@ -12,6 +12,7 @@ use rustix::net::SocketFlags;
 use socket2::{Domain, SockRef, Type};
 
 use super::options::Options;
+use super::preface::Preface;
 use super::transport::{Socket, TransformFactory};
 use crate::app::{Client, ListenerId, ListenerSettings};
 
@@ -68,12 +69,16 @@ struct MoreAddresses {
     local: Option<SocketAddr>,
     /// The client's address that a proxy has reported.
     reported: Option<SocketAddr>,
+    /// The header of the PROXY protocol, until it is whole.
+    preface: Option<Preface>,
 }
 
 impl Origin {
     /// The origin of a connection from `address`.
     pub fn new(address: SocketAddr, listener: Arc<Listener>) -> Self {
-        Origin { address: address.ip(), port: address.port(), more: None, listener }
+        let preface = || MoreAddresses { preface: Some(Preface::default()), ..MoreAddresses::default() };
+        let more = listener.settings.expects_proxy_header(address.ip()).then(|| Box::new(preface()));
+        Origin { address: address.ip(), port: address.port(), more, listener }
     }
 
     /// The listener that accepted the connection.
@@ -86,9 +91,21 @@ impl Origin {
         SocketAddr::new(self.address, self.port)
     }
 
-    /// Records the address that a proxy has reported.
-    pub(super) fn report(&mut self, client: SocketAddr) {
-        self.more.get_or_insert_default().reported = Some(client);
+    /// True until the header of the PROXY protocol is whole; false on a connection without one.
+    pub(super) fn awaits_preface(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| more.preface.is_some())
+    }
+
+    /// The header of the PROXY protocol, until it is whole.
+    pub(super) fn preface(&mut self) -> Option<&mut Preface> {
+        self.more.as_mut()?.preface.as_mut()
+    }
+
+    /// Records the client that the whole header reports.
+    pub(super) fn end_preface(&mut self, client: Option<SocketAddr>) {
+        if let Some(more) = &mut self.more {
+            (more.preface, more.reported) = (None, client);
+        }
     }
 
     /// The facts about the client for an app.

@@ -10,9 +10,12 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use serde_json::json;
+
 use crate::grade::choice::{Choice, cell, keep_earlier};
 use crate::plans::model::{Cell, Target};
 use crate::report;
+use crate::report::summary::{csv, number};
 use crate::run::files::{read_json, said, write_json};
 use crate::run::lab::{self, Lab, Server, Trouble};
 use crate::run::load::Pace;
@@ -22,6 +25,20 @@ use search::{Objective, highest};
 
 /// The rates of the ramp, as shares of the capacity.
 const RAMP: [f64; 9] = [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25];
+/// The columns of ramp.csv.
+const COLUMNS: [&str; 11] = [
+    "balancer",
+    "offered_hz",
+    "good_hz",
+    "failed",
+    "p50_ms",
+    "p99_ms",
+    "max_ms",
+    "objective_ms",
+    "late_ms",
+    "cpus",
+    "holds",
+];
 /// Maximum share of failed requests at a rate that holds.
 const FAILED: f64 = 0.001;
 
@@ -138,9 +155,16 @@ fn write(arguments: &Capacity, mut results: Results) -> Result<PathBuf, String> 
     }
     let results = &results;
     write_json(&path, results)?;
-    let rows = results.balancers.iter().flat_map(|found| found.ramp.iter().map(|step| step.csv(&found.name)));
-    let csv: Vec<String> = std::iter::once(Step::HEAD.to_owned()).chain(rows).collect();
+    let row = |name: &str, step: &Step| {
+        let mut row = json!(step);
+        row["balancer"] = json!(name);
+        let values = row.as_object_mut().into_iter().flat_map(|row| row.values_mut());
+        values.filter(|value| value.is_f64()).for_each(|value| *value = number(value.as_f64()));
+        row
+    };
+    let ramps =
+        results.balancers.iter().flat_map(|found| found.ramp.iter().map(|step| row(&found.name, step)));
     let path = directory.join("ramp.csv");
-    fs::write(&path, csv.join("\n") + "\n").map_err(said(&path))?;
+    fs::write(&path, csv(&COLUMNS, ramps)).map_err(said(&path))?;
     report::write_page(directory, &page::page(results))
 }

@@ -1,9 +1,9 @@
 //! The page of the capacities.
 
 use crate::capacity::results::{Found, Results, Step};
-use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
+use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
 use crate::report::doc::{Doc, Figure, Table, plain};
-use crate::report::number::{grouped, short};
+use crate::report::number::{grouped, maybe};
 
 /// Makes the page. The balancer with the highest capacity stands first.
 pub(super) fn page(results: &Results) -> Doc {
@@ -53,7 +53,7 @@ fn table(sorted: &[&Found]) -> Table {
     ];
     let mut table = Table::new("Capacity of each balancer", 1, &head);
     for found in sorted {
-        let of = |value: fn(&Step) -> f64| at(found).map_or_else(|| "–".into(), |step| short(value(step)));
+        let of = |value: fn(&Step) -> f64| maybe(at(found).map(value));
         table.push([
             plain(&found.title),
             rate(found.capacity_hz),
@@ -68,30 +68,18 @@ fn table(sorted: &[&Found]) -> Table {
 }
 
 fn series(sorted: &[&Found], value: fn(&Step) -> f64) -> Vec<Series> {
-    let points = |found: &Found| {
-        found
-            .ramp
-            .iter()
-            .map(|step| Point { invalid: !step.holds, ..Point::new(step.offered_hz, value(step)) })
-            .collect()
-    };
-    let one = |(colour, found): (usize, &&Found)| Series {
-        name: found.title.clone(),
-        colour: colour % 6,
-        stroke: Stroke::Solid,
-        points: points(found),
+    let point = |step: &Step| Point { invalid: !step.holds, ..Point::new(step.offered_hz, value(step)) };
+    let one = |(colour, found): (usize, &&Found)| {
+        let points = found.ramp.iter().map(point).collect();
+        Series { name: found.title.clone(), colour: colour % 6, stroke: Stroke::Solid, points }
     };
     sorted.iter().enumerate().map(one).collect()
 }
 
-fn values(series: &[Series], of: fn(&Point) -> f64) -> Vec<f64> {
-    series.iter().flat_map(|series| &series.points).map(of).collect()
-}
-
 fn latency(results: &Results, sorted: &[&Found]) -> Figure {
     let mut series = series(sorted, |step| step.objective_ms);
-    let most = values(&series, |point| point.x).into_iter().fold(0.0, f64::max);
-    let ys = values(&series, |point| point.y).into_iter().chain([results.limit_ms]);
+    let most = xs(&series).into_iter().fold(0.0, f64::max);
+    let ys = ys(&series).into_iter().chain([results.limit_ms]);
     let y = Axis::log("latency of the objective's percentile (ms)", ys);
     let x = Axis::from_zero("offered requests per second", [most]);
     let limit = [0.0, most].map(|x| Point::new(x, results.limit_ms)).into();
@@ -101,8 +89,8 @@ fn latency(results: &Results, sorted: &[&Found]) -> Figure {
 
 fn cpu(sorted: &[&Found]) -> Figure {
     let series = series(sorted, |step| step.cpus);
-    let x = Axis::from_zero("offered requests per second", values(&series, |point| point.x));
-    let y = Axis::from_zero("CPUs of the balancer", values(&series, |point| point.y));
+    let x = Axis::from_zero("offered requests per second", xs(&series));
+    let y = Axis::from_zero("CPUs of the balancer", ys(&series));
     figure("cpu-by-rate", "CPU time by offered rate", Chart::new(x, y, series), sorted)
 }
 

@@ -53,38 +53,3 @@ pub(crate) struct Step {
     pub(crate) cpus: f64,
     pub(crate) holds: bool,
 }
-
-impl Step {
-    pub(crate) const HEAD: &'static str = "balancer,offered_hz,good_hz,failed,p50_ms,p99_ms,max_ms,objective_ms,generator_late_ms,balancer_cpus,holds";
-
-    pub(crate) fn csv(&self, name: &str) -> String {
-        let Step { offered_hz, good_hz, failed, p50_ms, p99_ms, max_ms, objective_ms, late_ms, cpus, holds } =
-            self;
-        format!(
-            "{name},{offered_hz:.0},{good_hz:.0},{failed},{p50_ms:.3},{p99_ms:.3},{max_ms:.3},{objective_ms:.3},{late_ms:.3},{cpus:.3},{holds}"
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_has_every_column() {
-        let step = Step {
-            offered_hz: 1000.0,
-            good_hz: 999.5,
-            failed: 1,
-            p50_ms: 0.25,
-            p99_ms: 1.0,
-            max_ms: 3.0,
-            objective_ms: 1.0,
-            late_ms: 0.1,
-            cpus: 0.5,
-            holds: true,
-        };
-        assert_eq!(step.csv("x"), "x,1000,1000,1,0.250,1.000,3.000,1.000,0.100,0.500,true");
-        assert_eq!(Step::HEAD.split(',').count(), step.csv("x").split(',').count());
-    }
-}

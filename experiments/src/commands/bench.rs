@@ -100,7 +100,7 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
     let directory = results.finish()?;
     let page = report::run(Some(&directory), report::words::Lang::En)?;
     let study = report::load(&directory)?;
-    summary(&study).iter().for_each(|line| println!("{line}"));
+    println!("{}", summary(&study));
     if !study.plan.goals.is_empty() {
         println!("\n{}", report::goals::table(&study).text());
     }

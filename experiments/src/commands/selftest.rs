@@ -3,7 +3,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use crate::commands::{mark, name};
+use crate::commands::mark;
 use crate::judge::derive::derive;
 use crate::judge::record::Measured;
 use crate::judge::verdict::{Gate, Validity};
@@ -26,7 +26,7 @@ pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Trouble> {
         for fault in Fault::MEASURED {
             let raw = lab.measure(&target(fault), &cell(fault))?;
             let (good, line) = judge(fault, &raw)?;
-            println!("{:<8} {:<4} {line}", name(fault), mark(good));
+            println!("{:<8} {:<4} {line}", fault.name(), mark(good));
             all_good &= good;
         }
         Ok(all_good)
@@ -34,9 +34,12 @@ pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Trouble> {
 }
 
 fn target(fault: Fault) -> Target {
-    let line =
-        format!("{{neraca}} faulty --fault {} --body {{root}}/{} --stats {{stats}}", name(fault), FILES[1].0);
-    Target { what: What::Server, ..simple(&name(fault), &line) }
+    let line = format!(
+        "{{neraca}} faulty --fault {} --body {{root}}/{} --stats {{stats}}",
+        fault.name(),
+        FILES[1].0
+    );
+    Target { what: What::Server, ..simple(&fault.name(), &line) }
 }
 
 fn cell(fault: Fault) -> Cell {
@@ -47,7 +50,7 @@ fn cell(fault: Fault) -> Cell {
         path: path.into(),
         body_bytes,
         seconds: if fault == Fault::Pause { 4.0 } else { 3.0 },
-        ..ordinary(&name(fault))
+        ..ordinary(&fault.name())
     }
 }
 
@@ -55,16 +58,16 @@ fn cell(fault: Fault) -> Cell {
 fn judge(fault: Fault, raw: &Raw) -> Result<(bool, String), String> {
     let record = derive(raw);
     let (Measured::Load(load), Found::Load(found)) = (&record.measured, &raw.found) else {
-        return Err(format!("{}: {:?}", name(fault), record.measured));
+        return Err(format!("{}: {:?}", fault.name(), record.measured));
     };
     let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
     let (served, at_fault, opened) =
         (counter("served"), counter("at_fault"), u64::from(record.cell.opened()));
     let has = |gate, verdict| record.gates.iter().any(|r| r.gate == gate && r.verdict == verdict);
-    let (mut failures, errors) = (load.failures, load.probe.errors);
+    let (mut failures, errors) = (load.failures, load.probe.errors());
     // A server counts its faults from its start, so the errors of the warm-up count too.
     if let Some(warm) = &found.warm {
-        failures = failures.plus(warm.errors);
+        failures = failures + warm.errors;
     }
     let (stalled, fresh) = (failures.stalled, &found.probe.fresh);
     let (good, said) = match fault {

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::judge::gates;
-use crate::judge::record::{Conservation, Counted, HostUse, Load, Measured, Probe, Record, Syscalls, Use};
+use crate::judge::record::{Conservation, Counted, Load, Measured, Record, Syscalls};
 use crate::plans::model::{Cell, What};
 use crate::run::counters::RawCounters;
-use crate::run::probe::RawProbe;
-use crate::run::proc::{GroupCounters, HostCounters};
-use crate::run::raw::{Found, Raw, RawLoad, RawSystem};
+use crate::run::raw::{Found, Raw, RawLoad};
 use crate::run::reply::Errors;
 use crate::run::sockets::RawSockets;
 use crate::run::wrk::Client;
@@ -41,25 +39,12 @@ fn of_load(raw: &RawLoad, cell: &Cell, what: What) -> Load {
     Load {
         conservation: conservation(raw, cell, target.as_ref(), backends.as_ref().filter(|_| is_balancer)),
         per_connection: sockets.and_then(|sockets| per_connection(sockets, client)),
-        probe: summary(probe),
+        probe: probe.clone(),
         failures: failures(client, sockets, cell),
-        roles: system.roles.iter().map(|(role, pair)| (*role, system.used(*pair))).collect(),
-        host: system.host_use(),
+        system: system.clone(),
         target,
         backends,
         client: client.clone(),
-    }
-}
-
-fn summary(probe: &RawProbe) -> Probe {
-    Probe {
-        intended: probe.intended,
-        ok: probe.fresh.total_us.count() + probe.kept.total_us.count(),
-        errors: probe.fresh.errors.plus(probe.kept.errors),
-        waiting_us: probe.fresh.waiting_us.summary(),
-        total_us: probe.fresh.total_us.summary(),
-        kept_waiting_us: probe.kept.waiting_us.summary(),
-        difference: probe.fresh.difference.clone().or_else(|| probe.kept.difference.clone()),
     }
 }
 
@@ -124,42 +109,6 @@ fn conservation(
     (conservation.target.is_some() || conservation.backends.is_some()).then_some(conservation)
 }
 
-impl RawSystem {
-    fn seconds_of(&self, ticks: u64) -> f64 {
-        ticks as f64 / self.ticks_per_second.max(1) as f64
-    }
-
-    fn used(&self, (before, after): (GroupCounters, GroupCounters)) -> Use {
-        Use {
-            user_s: self.seconds_of(after.user_ticks.saturating_sub(before.user_ticks)),
-            system_s: self.seconds_of(after.system_ticks.saturating_sub(before.system_ticks)),
-            voluntary_switches: after.voluntary_switches.saturating_sub(before.voluntary_switches),
-            involuntary_switches: after.involuntary_switches.saturating_sub(before.involuntary_switches),
-            run_delay_s: after.run_delay_ns.saturating_sub(before.run_delay_ns) as f64 / 1e9,
-            peak_kb: after.peak_kb,
-            pss_kb: after.pss_kb,
-        }
-    }
-
-    fn host_use(&self) -> HostUse {
-        let (before, after) = &self.host;
-        let seconds = |of: fn(&HostCounters) -> u64| self.seconds_of(of(after).saturating_sub(of(before)));
-        let count = |of: fn(&HostCounters) -> u64| of(after).saturating_sub(of(before));
-        let processes = seconds(|host| host.process_ticks);
-        let ours: f64 = self.roles.values().map(|pair| self.used(*pair)).map(|used| used.cpu_s()).sum();
-        HostUse {
-            seconds: self.seconds,
-            cpus: self.cpus,
-            idle_s: seconds(|host| host.idle_ticks),
-            steal_s: seconds(|host| host.steal_ticks),
-            foreign_s: (processes - ours).max(0.0),
-            swapped_pages: count(|host| host.swapped_pages),
-            listen_overflows: count(|host| host.listen_overflows),
-            listen_drops: count(|host| host.listen_drops),
-        }
-    }
-}
-
 /// Parses the table of `strace -c`: % time, seconds, usecs/call, calls, errors (may be empty), name.
 fn parse_strace(text: &str) -> (BTreeMap<String, u64>, u64) {
     let (mut calls, mut errors) = (BTreeMap::new(), 0);
@@ -185,7 +134,6 @@ mod tests {
     use super::*;
     use crate::plans::build::ordinary as cell;
     use crate::run::histogram::Histogram;
-    use crate::run::raw::Role;
 
     #[test]
     fn the_table_of_strace() {
@@ -234,25 +182,5 @@ mod tests {
         assert_eq!((failures.stalled, failures.total()), (9, 12));
         let quantiles = per_connection(&sockets, &client).unwrap();
         assert_eq!((quantiles.len(), quantiles[0], quantiles[50], quantiles[100]), (101, 0, 10, 30));
-    }
-
-    #[test]
-    fn what_no_role_used_is_foreign() {
-        let group =
-            |user, system| GroupCounters { user_ticks: user, system_ticks: system, ..Default::default() };
-        let host =
-            |process, idle| HostCounters { process_ticks: process, idle_ticks: idle, ..Default::default() };
-        let system = RawSystem {
-            seconds: 4.0,
-            cpus: 2,
-            ticks_per_second: 100,
-            roles: BTreeMap::from([
-                (Role::Client, (group(0, 0), group(100, 50))),
-                (Role::Target, (group(10, 10), group(20, 40))),
-            ]),
-            host: (host(1000, 0), host(1300, 500)),
-        };
-        let used = system.host_use();
-        assert!((used.foreign_s - 1.1).abs() < 1e-9 && (used.idle_s - 5.0).abs() < 1e-9, "{used:?}");
     }
 }

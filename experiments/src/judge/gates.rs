@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::judge::record::{Load, Measured, Record, Use, load};
+use crate::judge::record::{Load, Measured, Record, load};
 use crate::judge::stats::{Ratio, Verdict, jain, mean, variance};
 use crate::judge::verdict::{Gate, GateResult, Validity};
 use crate::plans::model::{Cell, What};
@@ -120,18 +120,20 @@ fn failures(cell: &Cell, load: &Load) -> Judged {
 }
 
 fn generator(cell: &Cell, load: &Load) -> Judged {
-    let client = load.roles.get(&Role::Client).map_or(0.0, Use::cpu_s);
-    let share = client / (load.host.seconds * f64::from(cell.threads).min(load.host.cpus as f64));
+    let system = &load.system;
+    let client = system.cpu_s(Role::Client).unwrap_or(0.0);
+    let share = client / (system.seconds * f64::from(cell.threads).min(system.cpus as f64));
     above(share, f64::INFINITY, 0.85, || {
         format!("wrk used {:.0} % of the CPU that its threads can have", share * 100.0)
     })
 }
 
 fn host(load: &Load) -> Judged {
-    let host = &load.host;
-    let percent = |seconds: f64| seconds / host.cpu_s().max(1e-9) * 100.0;
-    let (steal, foreign) = (percent(host.steal_s), percent(host.foreign_s));
-    let (swapped, dropped) = (host.swapped_pages, host.listen_overflows.max(host.listen_drops));
+    let system = &load.system;
+    let percent = |seconds: f64| seconds / system.all_s().max(1e-9) * 100.0;
+    let (steal, foreign) = (percent(system.host_s(|host| host.steal_ticks)), percent(system.foreign_s()));
+    let swapped = system.host(|host| host.swapped_pages);
+    let dropped = system.host(|host| host.listen_overflows).max(system.host(|host| host.listen_drops));
     let checks = [
         above(steal, 1.0, 5.0, || format!("{steal:.1} % of the CPU was stolen by other machines")),
         above(foreign, 5.0, 10.0, || format!("other programs used {foreign:.1} % of the CPU")),
@@ -165,10 +167,11 @@ fn steady(cell: &Cell, load: &Load) -> Option<Judged> {
 }
 
 fn bodies(load: &Load) -> Judged {
-    let (errors, probes) = (&load.probe.errors, 2 * load.probe.intended);
+    let (errors, probes) = (load.probe.errors(), 2 * load.probe.intended);
     let (wrong, failed) = (errors.truncated + errors.corrupt, errors.total());
     if wrong > 0 {
-        let difference = load.probe.difference.as_ref().map_or_else(String::new, |said| format!(": {said}"));
+        let [fresh, kept] = [&load.probe.fresh, &load.probe.kept].map(|times| times.difference.as_ref());
+        let difference = fresh.or(kept).map_or_else(String::new, |said| format!(": {said}"));
         return (Invalid, format!("{wrong} of {probes} probes got a wrong body{difference}"));
     }
     above(failed as f64 / probes.max(1) as f64, 0.0, 0.01, || format!("{failed} of {probes} probes failed"))

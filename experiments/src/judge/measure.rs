@@ -1,9 +1,10 @@
 //! The numbers of the report. Each number is a function of one cell.
 
-use crate::judge::record::{Load, Measured, Record, Use};
+use crate::judge::record::{Load, Measured, Record};
 use crate::judge::stats::jain;
 use crate::plans::model::Cell;
-use crate::run::histogram::Distribution;
+use crate::run::histogram::Histogram;
+use crate::run::proc::GroupCounters;
 use crate::run::raw::Role;
 
 /// A number of one cell.
@@ -29,15 +30,16 @@ measures! {
     /// Mean latency by Little's law, in milliseconds.
     "latency_ms" latency_ms = |cell, load| Some(load.latency_ms(cell.opened()));
     /// Mean time to the first byte in milliseconds, from the prober on new connections.
-    "waiting_ms" waiting_ms = |_, load| known(&load.probe.waiting_us).map(|waiting| waiting.mean / 1e3);
+    "waiting_ms" waiting_ms = |_, load| Some(load.probe.fresh.waiting_us.mean()? / 1e3);
     /// The same on kept connections, as the load has them.
-    "kept_waiting_ms" kept_waiting_ms = |_, load| {
-        known(&load.probe.kept_waiting_us).map(|waiting| waiting.mean / 1e3)
-    };
-    "waiting_p99_ms" waiting_p99_ms = |_, load| percentile_ms(&load.probe.waiting_us, 0.99);
-    "total_p99_ms" total_p99_ms = |_, load| percentile_ms(&load.probe.total_us, 0.99);
+    "kept_waiting_ms" kept_waiting_ms = |_, load| Some(load.probe.kept.waiting_us.mean()? / 1e3);
+    "waiting_p99_ms" waiting_p99_ms = |_, load| percentile_ms(&load.probe.fresh.waiting_us, 0.99);
+    "total_p99_ms" total_p99_ms = |_, load| percentile_ms(&load.probe.fresh.total_us, 0.99);
     /// Maximum time in milliseconds from the intended time of a request to its last byte.
-    "total_max_ms" total_max_ms = |_, load| known(&load.probe.total_us).map(|total| total.max as f64 / 1e3);
+    "total_max_ms" total_max_ms = |_, load| {
+        let total = &load.probe.fresh.total_us;
+        (total.count() > 0).then(|| total.max() as f64 / 1e3)
+    };
     /// The 99th percentile of the latency in milliseconds, from wrk.
     latency_p99_ms = |_, load| load.client.latency_us.get("p99").copied().flatten().map(|us| us / 1e3);
     "transferred_kb" transferred_kb = |_, load| Some(load.client.bytes as f64 / 1024.0);
@@ -46,8 +48,8 @@ measures! {
     };
 
     // The use of resources per request.
-    "target_user_us" user_us = |_, load| of_role(load, Role::Target, |used| used.user_s * 1e6);
-    "target_system_us" system_us = |_, load| of_role(load, Role::Target, |used| used.system_s * 1e6);
+    "target_user_us" user_us = |_, load| cpu_us_of(load, Role::Target, |used| used.user_ticks);
+    "target_system_us" system_us = |_, load| cpu_us_of(load, Role::Target, |used| used.system_ticks);
     cpu_us = |_, load| role_cpu_us(load, Role::Target);
     "client_cpu_us" client_cpu_us = |_, load| role_cpu_us(load, Role::Client);
     "backends_cpu_us" backends_cpu_us = |_, load| role_cpu_us(load, Role::Backends);
@@ -56,18 +58,18 @@ measures! {
         Some(role_cpu_us(load, Role::Client)? + role_cpu_us(load, Role::Backends).unwrap_or(0.0))
     };
     /// Share of the CPU time of all CPUs that the client used.
-    "client_share" client_share = |_, load| share(load, load.roles.get(&Role::Client)?.cpu_s());
+    "client_share" client_share = |_, load| share(load, load.system.cpu_s(Role::Client)?);
     /// Idle share of the CPU time of all CPUs.
-    "idle_share" idle_share = |_, load| share(load, load.host.idle_s);
+    "idle_share" idle_share = |_, load| share(load, load.system.host_s(|host| host.idle_ticks));
     "voluntary_switches" voluntary = |_, load| {
-        of_role(load, Role::Target, |used| used.voluntary_switches as f64)
+        of_role(load, Role::Target, |used| used.voluntary_switches)
     };
     "involuntary_switches" involuntary = |_, load| {
-        of_role(load, Role::Target, |used| used.involuntary_switches as f64)
+        of_role(load, Role::Target, |used| used.involuntary_switches)
     };
     /// Context switches of both kinds.
     switches = |cell, load| Some(voluntary(cell, load)? + involuntary(cell, load)?);
-    "run_delay_us" run_delay_us = |_, load| of_role(load, Role::Target, |used| used.run_delay_s * 1e6);
+    "run_delay_us" run_delay_us = |_, load| Some(of_role(load, Role::Target, |used| used.run_delay_ns)? / 1e3);
     "would_blocks" would_blocks = |_, load| load.target.as_ref()?.per_request("would_blocks");
     "wakeups" wakeups = |_, load| load.target.as_ref()?.per_request("wakeups");
     "jobs" jobs = |_, load| load.target.as_ref()?.per_request("jobs");
@@ -77,39 +79,40 @@ measures! {
         let (jobs, wait_ns) = (*during.get("jobs")?, *during.get("queue_wait_ns")?);
         (jobs > 0).then(|| wait_ns as f64 / jobs as f64 / 1e3)
     };
-    "peak_mb" peak_mb = |_, load| load.roles.get(&Role::Target).map(|used| used.peak_kb as f64 / 1024.0);
+    "peak_mb" peak_mb = |_, load| Some(load.system.roles.get(&Role::Target)?.1.peak_kb as f64 / 1024.0);
     /// Proportional set size of the target at the end.
-    pss_mb = |_, load| load.roles.get(&Role::Target)?.pss_kb.map(|kb| kb as f64 / 1024.0);
+    pss_mb = |_, load| Some(load.system.roles.get(&Role::Target)?.1.pss_kb? as f64 / 1024.0);
     /// Jain's index of fairness over the client's connections.
     "fairness" fairness = |_, load| jain(load.per_connection.as_deref()?);
-    "probes" probes = |_, load| Some(load.probe.ok as f64);
-}
-
-/// Returns the times if there are any.
-fn known(times: &Distribution) -> Option<&Distribution> {
-    (times.count > 0).then_some(times)
+    "probes" probes = |_, load| {
+        Some((load.probe.fresh.total_us.count() + load.probe.kept.total_us.count()) as f64)
+    };
 }
 
 /// Returns a percentile in milliseconds. None when too few probes were answered.
-pub(crate) fn percentile_ms(times: &Distribution, fraction: f64) -> Option<f64> {
-    let found = times.percentiles.iter().find(|(f, _)| (f - fraction).abs() < 1e-9);
-    found.map(|(_, us)| *us as f64 / 1e3)
+pub(crate) fn percentile_ms(times: &Histogram, fraction: f64) -> Option<f64> {
+    times.percentile(fraction).map(|us| us as f64 / 1e3)
 }
 
-/// Returns an amount of a role per request of the client. The requests of the prober are ignored, because they are far
-/// below one percent.
-fn of_role(load: &Load, role: Role, amount: fn(&Use) -> f64) -> Option<f64> {
-    let amount = amount(load.roles.get(&role)?);
-    (load.client.requests > 0).then(|| amount / load.client.requests as f64)
+/// Returns what a role has added to a counter per request of the client. The requests of the prober are ignored, because
+/// they are far below one percent.
+fn of_role(load: &Load, role: Role, of: fn(&GroupCounters) -> u64) -> Option<f64> {
+    let used = load.system.used(role, of)?;
+    (load.client.requests > 0).then(|| used as f64 / load.client.requests as f64)
+}
+
+/// Returns the CPU microseconds of a role per request, in this state.
+fn cpu_us_of(load: &Load, role: Role, ticks: fn(&GroupCounters) -> u64) -> Option<f64> {
+    Some(of_role(load, role, ticks)? * load.system.seconds_of(1) * 1e6)
 }
 
 /// Returns the CPU microseconds of a role per request.
 pub(crate) fn role_cpu_us(load: &Load, role: Role) -> Option<f64> {
-    of_role(load, role, |used| used.cpu_s() * 1e6)
+    cpu_us_of(load, role, |used| used.user_ticks + used.system_ticks)
 }
 
 fn share(load: &Load, cpu_s: f64) -> Option<f64> {
-    let all = load.host.cpu_s();
+    let all = load.system.all_s();
     (all > 0.0).then(|| cpu_s / all)
 }
 

@@ -2,7 +2,6 @@
 
 pub(crate) mod derive;
 pub(crate) mod gates;
-pub(crate) mod goals;
 pub(crate) mod measure;
 pub(crate) mod record;
 pub(crate) mod stats;

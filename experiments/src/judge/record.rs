@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::judge::verdict::{GateResult, Validity};
 use crate::plans::model::{Cell, Work};
-use crate::run::histogram::Distribution;
-use crate::run::raw::{IdleMemory, Role};
+use crate::run::probe::RawProbe;
+use crate::run::raw::{IdleMemory, RawSystem};
 use crate::run::reply::Errors;
 use crate::run::wrk::Client;
 
@@ -49,12 +49,11 @@ pub(crate) fn load(record: &Record) -> Option<&Load> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Load {
     pub(crate) client: Client,
-    pub(crate) probe: Probe,
+    pub(crate) probe: RawProbe,
     /// The sum is the column *failed* of the tables.
     pub(crate) failures: Errors,
-    /// The use of resources during the measured seconds, by role.
-    pub(crate) roles: BTreeMap<Role, Use>,
-    pub(crate) host: HostUse,
+    /// The use of resources during the measured seconds.
+    pub(crate) system: RawSystem,
     /// Counters of a target of ours, over the whole seconds within the measured time. A counter divided by `served` is
     /// per request.
     pub(crate) target: Option<Counted>,
@@ -84,65 +83,6 @@ impl Load {
     /// no connection is idle (gate G2).
     pub(crate) fn latency_ms(&self, opened: u32) -> f64 {
         f64::from(opened) / self.requests_per_second() * 1e3
-    }
-}
-
-/// The results of the open-loop prober, which sends each request at its intended time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Probe {
-    pub(crate) intended: u64,
-    pub(crate) ok: u64,
-    pub(crate) errors: Errors,
-    /// *Waiting* on a new connection: from writing the request to the first byte of the response.
-    pub(crate) waiting_us: Distribution,
-    /// From the intended time to the last byte: the time that a user would have waited.
-    pub(crate) total_us: Distribution,
-    /// *Waiting* of the requests on kept connections.
-    pub(crate) kept_waiting_us: Distribution,
-    /// The difference of the first response with a wrong status or body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) difference: Option<String>,
-}
-
-/// The resources that the processes of a role used during the measured seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Use {
-    pub(crate) user_s: f64,
-    pub(crate) system_s: f64,
-    pub(crate) voluntary_switches: u64,
-    pub(crate) involuntary_switches: u64,
-    /// Time in which threads were ready and waited for a CPU.
-    pub(crate) run_delay_s: f64,
-    /// Sum of the peak memory of each process since its start (`VmHWM`).
-    pub(crate) peak_kb: u64,
-    /// Proportional set size at the end, if the kernel reports it.
-    pub(crate) pss_kb: Option<u64>,
-}
-
-impl Use {
-    pub(crate) fn cpu_s(&self) -> f64 {
-        self.user_s + self.system_s
-    }
-}
-
-/// The machine during the measured seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct HostUse {
-    pub(crate) seconds: f64,
-    pub(crate) cpus: u64,
-    pub(crate) idle_s: f64,
-    pub(crate) steal_s: f64,
-    /// CPU time of foreign processes.
-    pub(crate) foreign_s: f64,
-    pub(crate) swapped_pages: u64,
-    pub(crate) listen_overflows: u64,
-    pub(crate) listen_drops: u64,
-}
-
-impl HostUse {
-    /// Returns the CPU time of all CPUs.
-    pub(crate) fn cpu_s(&self) -> f64 {
-        self.seconds * self.cpus as f64
     }
 }
 

@@ -12,7 +12,6 @@ pub(crate) use crate::judge::record::load;
 use crate::judge::record::{Load, Record};
 use crate::judge::stats::{Ratio, median};
 use crate::judge::verdict::{Gate, GateResult, Validity};
-use crate::plans::build;
 use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What};
 use crate::run::manifest::Manifest;
 use crate::run::raw::Raw;
@@ -45,7 +44,7 @@ impl Study {
                 None => missing.push(cell.clone()),
             }
         }
-        let raw_sha256 = build::hex(&Sha256::digest(text));
+        let raw_sha256 = hex::encode(Sha256::digest(text));
         let mut study = Study { manifest, plan, records, missing, raw_sha256 };
         let mut across = gates::across(&study.records, |id| study.what(id));
         for record in &mut study.records {
@@ -133,6 +132,15 @@ fn is_same(a: &Cell, b: &Cell) -> bool {
     a.target == b.target && a.has_load_of(b)
 }
 
+/// Returns the value of each run, by its section and block.
+pub(crate) fn by_block<'a>(
+    runs: impl IntoIterator<Item = &'a Record>,
+    measure: Measure,
+) -> BTreeMap<(Section, usize), f64> {
+    let value = |run: &Record| Some(((run.cell.section, run.cell.block), measure(&run.cell, load(run)?)?));
+    runs.into_iter().filter_map(value).collect()
+}
+
 /// The same measurement, once or repeated.
 #[derive(Debug, Clone)]
 pub(crate) struct Group<'a> {
@@ -148,9 +156,7 @@ impl<'a> Group<'a> {
 
     /// Returns the value of each run that counts, by its section and block.
     pub(crate) fn by_block(&self, measure: Measure) -> BTreeMap<(Section, usize), f64> {
-        let value =
-            |run: &Record| Some(((run.cell.section, run.cell.block), measure(&run.cell, load(run)?)?));
-        self.counted().filter_map(value).collect()
+        by_block(self.counted(), measure)
     }
 
     /// Returns the ratio of a measure to that of another group, from the blocks of a section in which both count.
@@ -232,6 +238,7 @@ impl<'a> Group<'a> {
 mod tests {
     use super::*;
     use crate::judge::synthetic::Run;
+    use crate::plans::build;
     use crate::plans::model::Work;
     use crate::run::counters::RawCounters;
     use crate::run::raw::Found;

@@ -8,7 +8,7 @@ use itertools::iproduct;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::plans::model::{Cell, Goal, Goals, Plan, SCHEMA, Section, Target, TargetKind, What, Work};
+use crate::plans::model::{Cell, Goal, Plan, SCHEMA, Section, Target, TargetKind, What, Work};
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -147,7 +147,7 @@ impl PlanFile {
                     cells.extend(block_of(&load, &ids, block).filter(is_meant).map(|cell| (at, cell)));
                 }
                 if cells.len() > before && !part.goals.is_empty() {
-                    goals.push(Goals { load, goals: part.goals.clone() });
+                    goals.push((load, part.goals.clone()));
                 }
             }
         }
@@ -238,7 +238,7 @@ fn name(load: &Cell, target: &str, block: usize) -> String {
 /// Makes a plan of exactly these cells.
 pub(crate) fn of_cells(name: &str, targets: Vec<Target>, cells: Vec<Cell>) -> Plan {
     let text = serde_json::to_vec(&(name, &targets, &cells)).unwrap_or_default();
-    let hash = hex(&Sha256::digest(&text));
+    let hash = hex::encode(Sha256::digest(&text));
     Plan { schema: SCHEMA, name: name.into(), hash, targets, cells, goals: Vec::new() }
 }
 
@@ -265,8 +265,4 @@ pub(crate) fn ordinary(target: &str) -> Cell {
 /// Estimates the duration of cells in seconds.
 pub(crate) fn seconds<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> f64 {
     cells.into_iter().map(|cell| cell.warm_s + cell.seconds + AROUND_S).sum()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -16,26 +16,19 @@ pub(crate) struct Plan {
     pub(crate) targets: Vec<Target>,
     /// The cells in the order of the run. `seq` counts from 0 in this order.
     pub(crate) cells: Vec<Cell>,
-    /// The goals of our engines.
+    /// The goals of our engines under each load, which is a cell without a target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) goals: Vec<Goals>,
-}
-
-/// The goals under one load.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Goals {
-    /// A cell of the load, without a target.
-    pub(crate) load: Cell,
-    pub(crate) goals: Vec<Goal>,
+    pub(crate) goals: Vec<(Cell, Vec<Goal>)>,
 }
 
 /// A goal: a minimum for a rate, a maximum for any other quantity.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Goal {
     pub(crate) measure: Quantity,
+    /// The targets that the engine is compared with. Empty: the goal is about the value itself.
     #[serde(default)]
-    pub(crate) against: Against,
+    pub(crate) against: String,
     pub(crate) thread: f64,
     #[serde(rename = "async")]
     pub(crate) asynchronous: f64,
@@ -61,23 +54,6 @@ pub(crate) enum Quantity {
     PerConnection,
     /// Failed connections and requests of all classes.
     Failed,
-}
-
-/// The programs that a goal compares an engine with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Against {
-    /// No program: the goal is about the value.
-    #[default]
-    Itself,
-    /// The peer with the worst ratio for the engine.
-    BestPeer,
-    Haproxy,
-    BytePump,
-    /// The engine with the better value.
-    BetterEngine,
-    /// The same engine with its best fixed number of workers.
-    BestFixed,
 }
 
 /// A measured program that answers HTTP.

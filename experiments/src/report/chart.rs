@@ -125,6 +125,17 @@ pub(crate) struct Series {
     pub(crate) points: Vec<Point>,
 }
 
+/// Returns the x of all points.
+pub(crate) fn xs(series: &[Series]) -> Vec<f64> {
+    series.iter().flat_map(|series| &series.points).map(|point| point.x).collect()
+}
+
+/// Returns the highest y of each point, its spread included.
+pub(crate) fn ys(series: &[Series]) -> Vec<f64> {
+    let top = |point: &Point| point.spread.map_or(point.y, |(_, high)| high.max(point.y));
+    series.iter().flat_map(|series| &series.points).map(top).collect()
+}
+
 /// Curves over two axes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Chart {
@@ -133,15 +144,13 @@ pub(crate) struct Chart {
     pub(crate) series: Vec<Series>,
     /// Height of the area between the axes.
     pub(crate) inside: f64,
-    /// True to join the points by lines.
-    pub(crate) joined: bool,
     /// The heading above the chart, to tell several charts apart.
     pub(crate) heading: String,
 }
 
 impl Chart {
     pub(crate) fn new(x: Axis, y: Axis, series: Vec<Series>) -> Self {
-        Chart { x, y, series, inside: 200.0, joined: true, heading: String::new() }
+        Chart { x, y, series, inside: 200.0, heading: String::new() }
     }
 
     pub(crate) fn draw(&self) -> Svg {
@@ -213,7 +222,7 @@ impl Chart {
                 svg.path("polygon", &format!("area {colour}"), &around);
             }
         }
-        if self.joined && places.len() > 1 {
+        if places.len() > 1 {
             svg.path("polyline", &class(series.stroke, series.colour), &places);
         }
         if series.stroke == Stroke::Thin && places.len() > 1 {

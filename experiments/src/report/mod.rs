@@ -24,7 +24,6 @@ pub(crate) mod goals;
 pub(crate) mod html;
 mod losses;
 pub(crate) mod number;
-mod panels;
 mod picture;
 mod plots;
 mod shapes;
@@ -70,7 +69,7 @@ fn page(study: &Study, lang: Lang) -> Doc {
         losses::part(study, &mut doc);
         why::part(study, &mut doc);
         ablations::part(study, &mut doc);
-        panels::part(study, &mut doc);
+        plots::part(study, &mut doc);
         picture::part(study, &mut doc);
         about::part(study, &mut doc);
     } else {

@@ -1,21 +1,22 @@
-//! Item 7 of the report: the curves. A plot whose cells are not in the run is replaced by a sentence.
+//! Item 7 of the report. A plot whose cells are not in the run is replaced by a sentence.
 
 use std::cmp::Reverse;
 
 use itertools::Itertools;
 
 use crate::judge::measure;
-use crate::judge::record::Measured;
+use crate::judge::record::{Load, Measured};
 use crate::judge::stats::{jain, median, quantile};
 use crate::judge::study::{Group, Measure, Study};
-use crate::plans::model::{Section, What, Work};
+use crate::judge::verdicts::{self, LoadVerdict};
+use crate::plans::model::{Section, Work};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
-use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
-use crate::report::doc::Figure;
-use crate::report::number::load_name;
+use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
+use crate::report::doc::{Doc, Figure};
+use crate::report::number::{bytes, load_name, short};
+use crate::report::shapes::{Bar, Line, bars, ratios};
 use crate::report::svg::Svg;
-use crate::report::words;
-use crate::run::histogram::Distribution;
+use crate::report::{failures, words};
 
 /// Makes the curve of a target. A target has the same colour in every plot.
 fn curve(study: &Study, target: &str, points: Vec<Point>) -> Series {
@@ -50,20 +51,6 @@ fn curves(study: &Study, groups: &[Group<'_>], x: fn(&Group<'_>) -> Option<f64>,
     targets(groups).into_iter().map(of).filter(|series| !series.points.is_empty()).collect()
 }
 
-fn without_spread(mut series: Vec<Series>) -> Vec<Series> {
-    series.iter_mut().flat_map(|one| &mut one.points).for_each(|point| point.spread = None);
-    series
-}
-
-fn ys(series: &[Series]) -> Vec<f64> {
-    let top = |p: &Point| p.spread.map_or(p.y, |(_, high)| high.max(p.y));
-    series.iter().flat_map(|s| &s.points).map(top).collect()
-}
-
-fn xs(series: &[Series]) -> Vec<f64> {
-    series.iter().flat_map(|s| &s.points).map(|p| p.x).collect()
-}
-
 /// Makes the figure of one chart of curves.
 fn figure(study: &Study, name: &str, x: Axis, y: Axis, series: Vec<Series>) -> Figure {
     words::figure(study, name, &[], chart(x, y, series).map(|chart| chart.draw()))
@@ -84,19 +71,18 @@ fn connections(series: &[Series]) -> Axis {
     Axis::log("connections (logarithmic)", xs(series)).at(xs(series))
 }
 
-pub(crate) fn rate_by_concurrency(study: &Study) -> Figure {
+fn rate_by_concurrency(study: &Study) -> Figure {
     let series = concurrency(study, measure::rate);
     let y = Axis::from_zero("requests/s", ys(&series));
     figure(study, "rate-by-concurrency", connections(&series), y, series)
 }
 
-pub(crate) fn latency_by_concurrency(study: &Study) -> Figure {
+fn latency_by_concurrency(study: &Study) -> Figure {
     let engines = |(measure, what, stroke): (Measure, &'static str, Stroke)| {
-        let series = without_spread(concurrency(study, measure)).into_iter().filter(|s| s.colour < 2);
-        series.map(move |s| Series {
-            name: format!("{}, {what}", s.name.replace("Neraca, ", "")),
-            stroke,
-            ..s
+        let series = concurrency(study, measure).into_iter().filter(|series| series.colour < 2);
+        series.map(move |mut series| {
+            series.points.iter_mut().for_each(|point| point.spread = None);
+            Series { name: format!("{}, {what}", series.name.replace("Neraca, ", "")), stroke, ..series }
         })
     };
     let measures: [(Measure, _, _); 2] =
@@ -111,22 +97,22 @@ fn best_groups(study: &Study) -> Vec<Group<'_>> {
     study.heaviest(&[Section::Assignment, Section::Concurrency, Section::Peers])
 }
 
-/// Returns the median of each percentile that most runs of a group have.
-fn percentiles(group: &Group<'_>) -> Vec<(f64, f64)> {
-    let runs: Vec<&Distribution> = group.loads().iter().map(|(_, load)| &load.probe.total_us).collect();
-    let Some(first) = runs.first() else { return Vec::new() };
-    let of = |fraction: f64| {
-        let known = runs.iter().flat_map(|run| &run.percentiles).filter(|(f, _)| (f - fraction).abs() < 1e-9);
-        let values: Vec<f64> = known.map(|(_, us)| *us as f64 / 1e3).collect();
-        median(&values).filter(|ms| values.len() * 2 > runs.len() && *ms > 0.0)
-    };
-    first.percentiles.iter().filter_map(|(fraction, _)| Some((*fraction, of(*fraction)?))).collect()
+/// The drawn percentiles, if most runs of a group have enough probes.
+const FRACTIONS: [f64; 13] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999];
+
+/// Returns the median of a percentile over the runs of a group, if most of them have it.
+fn percentile(group: &Group<'_>, fraction: f64) -> Option<f64> {
+    let loads = group.loads();
+    let at = |(_, load): &(_, &Load)| measure::percentile_ms(&load.probe.fresh.total_us, fraction);
+    let values: Vec<f64> = loads.iter().filter_map(at).collect();
+    median(&values).filter(|ms| values.len() * 2 > loads.len() && *ms > 0.0)
 }
 
-pub(crate) fn percentile_curve(study: &Study) -> Figure {
+fn percentile_curve(study: &Study) -> Figure {
     let groups = best_groups(study);
     let of = |group: &Group<'_>| {
-        let points = percentiles(group).into_iter().map(|(f, ms)| Point::new(1.0 / (1.0 - f), ms));
+        let points = FRACTIONS.into_iter();
+        let points = points.filter_map(|f| Some(Point::new(1.0 / (1.0 - f), percentile(group, f)?)));
         curve(study, &group.cell.target, points.collect())
     };
     let series: Vec<Series> = groups.iter().map(of).filter(|series| series.points.len() > 1).collect();
@@ -140,21 +126,8 @@ pub(crate) fn percentile_curve(study: &Study) -> Figure {
     words::figure(study, "percentiles", &[&load], chart(x, y, series).map(|chart| chart.draw()))
 }
 
-pub(crate) fn p99_by_rate(study: &Study) -> Figure {
-    let mut groups = study.groups(|c| {
-        matches!(c.section, Section::Concurrency | Section::Peers) && c.keep_alive && c.body_bytes == 128
-    });
-    groups.retain(|group| study.what(&group.cell.target) == Some(What::Balancer));
-    let rate = |group: &Group<'_>| group.median(measure::rate);
-    let series = without_spread(curves(study, &groups, rate, measure::waiting_p99_ms));
-    let x = Axis::from_zero("requests/s", xs(&series));
-    let y = Axis::log("waiting, p99 (ms)", ys(&series));
-    let draw = |chart| Chart { joined: false, ..chart }.draw();
-    words::figure(study, "p99-by-rate", &[], chart(x, y, series).map(draw))
-}
-
 /// Draws the rate by the client's threads (`-t`), for the balancers and for the client itself.
-pub(crate) fn threads_sweep(study: &Study) -> Figure {
+fn threads_sweep(study: &Study) -> Figure {
     let of = |title, measure, inside| {
         let threads = |group: &Group<'_>| Some(group.cell.threads.into());
         let series = curves(study, &study.section(Section::Assignment), threads, measure);
@@ -172,7 +145,7 @@ pub(crate) fn threads_sweep(study: &Study) -> Figure {
     words::figure(study, "threads-sweep", &[], charts.map(draw))
 }
 
-pub(crate) fn rate_over_time(study: &Study) -> Figure {
+fn rate_over_time(study: &Study) -> Figure {
     let mut groups = study.groups(|cell| cell.work == Work::Load && cell.delay_ms == 0);
     groups.retain(|group| !series_of(group).is_empty());
     groups.sort_by_key(|group| Reverse(group.cell.opened()));
@@ -200,7 +173,7 @@ fn series_of(group: &Group<'_>) -> Vec<Vec<(f64, f64)>> {
 }
 
 /// Draws the fairness among the client's connections.
-pub(crate) fn per_connection(study: &Study) -> Figure {
+fn per_connection(study: &Study) -> Figure {
     let of = |group: &Group<'_>| {
         let known = group.loads().into_iter().find_map(|(_, load)| load.per_connection.as_ref());
         let counts = known.filter(|counts| counts.len() > 1)?;
@@ -219,7 +192,7 @@ pub(crate) fn per_connection(study: &Study) -> Figure {
     words::figure(study, "per-connection", &[], drawing)
 }
 
-pub(crate) fn memory(study: &Study) -> Figure {
+fn memory(study: &Study) -> Figure {
     let of = |group: &Group<'_>| {
         let idle = group.runs.iter().find_map(|record| match &record.measured {
             Measured::Idle(idle) => Some(idle),
@@ -234,4 +207,66 @@ pub(crate) fn memory(study: &Study) -> Figure {
     let x = Axis::from_zero("idle connections, each after one answer", xs(&series));
     let y = Axis::from_zero("memory of the balancer (MB)", ys(&series));
     figure(study, "memory", x, y, series)
+}
+
+/// The names and the CSS classes of the parts of a bar.
+const PARTS: [(&str, &str); 4] = [
+    ("balancer, user", "bar s0"),
+    ("balancer, system", "bar light s0"),
+    ("backends", "bar light s2"),
+    ("client", "bar light s4"),
+];
+
+/// The values of the parts.
+const VALUES: [Measure; 4] =
+    [measure::user_us, measure::system_us, measure::backends_cpu_us, measure::client_cpu_us];
+
+fn cpu_by_role(study: &Study) -> Figure {
+    // The load with which most balancers were measured.
+    let mut groups = study.heaviest(&[Section::Peers, Section::Assignment]);
+    groups.retain(|group| group.median(measure::cpu_us).is_some());
+    let bar = |group: &Group<'_>| {
+        let values = VALUES.map(|of| group.median(of).unwrap_or(0.0));
+        let mark = if group.is_ranked() { "" } else { " (not ranked)" };
+        let said = format!("{} + {} µs", short(values[0] + values[1]), short(values[2] + values[3]));
+        Bar { label: study.title(&group.cell.target) + mark, values: values.into(), said }
+    };
+    let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
+    let draw = || bars("CPU microseconds per request", &PARTS, &groups.iter().map(bar).collect_vec());
+    words::figure(study, "cpu-by-role", &[&load], (!groups.is_empty()).then(draw))
+}
+
+fn ratio_plot(study: &Study) -> Figure {
+    let verdicts = verdicts::by_load(study, Section::Assignment);
+    let noise = verdicts.iter().map(LoadVerdict::noise).fold(1.0, f64::max);
+    let band = (noise > 1.0).then_some((1.0 / noise, noise));
+    let assignment =
+        verdicts.into_iter().map(|v| Line { label: load_name(v.cell), colour: 1, ratio: v.ratio });
+    let shown = [Section::Peers, Section::Concurrency, Section::Bodies, Section::Reuse, Section::Crossover];
+    let others = study.groups(|cell| cell.target == ASYNC && shown.contains(&cell.section));
+    let others = others.into_iter().filter_map(|group| {
+        let label = format!("{}, {}", load_name(group.cell), bytes(group.cell.body_bytes));
+        let ratio = group.against(&study.twin(group.cell, THREAD)?, measure::rate)?;
+        Some(Line { label, colour: 9, ratio })
+    });
+    let lines = assignment.chain(others).collect_vec();
+    let title = "async / thread in requests/s (logarithmic; right: async is faster)";
+    words::figure(study, "ratios", &[], (!lines.is_empty()).then(|| ratios(title, &lines, band)))
+}
+
+pub(crate) fn part(study: &Study, doc: &mut Doc) {
+    let mut figures = vec![
+        rate_by_concurrency(study),
+        latency_by_concurrency(study),
+        percentile_curve(study),
+        cpu_by_role(study),
+        ratio_plot(study),
+        threads_sweep(study),
+        rate_over_time(study),
+        per_connection(study),
+        memory(study),
+    ];
+    figures.extend(failures::figure(study));
+    doc.part("7. Plots");
+    doc.figures(figures);
 }

@@ -1,7 +1,7 @@
-//! Charts without curves: bars, intervals, a map of small squares. Labels are above their shapes, so they need no space
+//! Charts without curves: bars, intervals. Labels are above their shapes, so they need no space
 //! at the side.
 
-use crate::judge::stats::{Ratio, Verdict};
+use crate::judge::stats::Ratio;
 use crate::report::chart::WIDTH;
 use crate::report::number;
 use crate::report::svg::{Svg, in_rows, text_width};
@@ -105,47 +105,6 @@ fn ratio_ticks(reach: f64) -> Vec<f64> {
     set.iter().copied().filter(|t| t.ln().abs() <= reach).collect()
 }
 
-/// The ratios of a row of a map, with its name.
-type Row = (String, Vec<Option<Ratio>>);
-
-/// Draws a map of ratios. `axis` is the name of what differs from row to row. A ratio above 1 has the second colour, a
-/// ratio below 1 the first colour. The colour is stronger when the ratio is farther from 1. A ratio from too few pairs
-/// for a verdict has no colour.
-pub(crate) fn map(heading: &str, axis: &str, columns: &[String], rows: &[Row]) -> Svg {
-    const ROW: f64 = 34.0;
-    const TOP: f64 = 44.0;
-    let left = rows.iter().map(|(row, _)| text_width(row, 12.0)).fold(0.0, f64::max) + 14.0;
-    let width = (WIDTH - left - 4.0) / columns.len().max(1) as f64;
-    let mut svg = Svg::new(WIDTH, TOP + ROW * rows.len() as f64 + 12.0);
-    svg.text("strong", (4.0, 14.0), heading);
-    svg.text("muted", (4.0, 34.0), axis);
-    for (i, column) in columns.iter().enumerate() {
-        svg.text("muted middle", (left + (i as f64 + 0.5) * width, 34.0), column);
-    }
-    for (i, (row, ratios)) in rows.iter().enumerate() {
-        let y = TOP + i as f64 * ROW;
-        svg.text("", (4.0, y + ROW / 2.0 + 2.0), row);
-        for (j, ratio) in ratios.iter().enumerate() {
-            let x = left + j as f64 * width;
-            let (inside, size) = ((x + 1.5, y + 1.5), (width - 3.0, ROW - 3.0));
-            svg.rect("inner", inside, size, "");
-            if let Some(sure) = ratio.as_ref().filter(|ratio| ratio.verdict() != Verdict::TooFew) {
-                svg.rect(&shade(sure.ratio), inside, size, "");
-            }
-            let text = ratio.as_ref().map_or("–".into(), |ratio| number::ratio(ratio.ratio));
-            svg.text("small middle", (x + width / 2.0, y + ROW / 2.0 + 4.0), &text);
-        }
-    }
-    svg
-}
-
-/// Returns the CSS classes for the colour and for its strength, from 1 to 4.
-fn shade(ratio: f64) -> String {
-    let far = ratio.ln().abs();
-    let strength = [0.02, 0.05, 0.12, 0.3].into_iter().filter(|limit| far > *limit).count();
-    format!("bar s{} k{strength}", usize::from(ratio > 1.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,14 +114,6 @@ mod tests {
         for reach in [0.05, 0.1, 0.3, 0.8, 2.0, 6.0] {
             let ticks = ratio_ticks(reach);
             assert!(ticks.contains(&1.0) && (3..=5).contains(&ticks.len()), "{reach}: {ticks:?}");
-        }
-    }
-
-    #[test]
-    fn shades() {
-        let cases = [(1.0, "bar s0 k0"), (1.06, "bar s1 k2"), (0.5, "bar s0 k4")];
-        for (ratio, expected) in cases {
-            assert_eq!(shade(ratio), expected);
         }
     }
 

@@ -10,13 +10,13 @@ use crate::judge::stats::{Ratio, rounded};
 use crate::judge::study::{Group, Study, load};
 use crate::judge::verdict::Validity;
 use crate::judge::verdicts::{Cost, LoadVerdict, by_load, costs};
-use crate::plans::build::hex;
 use crate::plans::model::{SCHEMA, Section};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::about::reasons;
 use crate::report::failures::{CLASSES, failed};
 
-fn number(value: Option<f64>) -> Value {
+/// Returns a number with six digits; null when it is unknown.
+pub(crate) fn number(value: Option<f64>) -> Value {
     value.filter(|v| v.is_finite()).map_or(Value::Null, |v| json!(rounded(v)))
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn json_text(study: &Study) -> String {
          \"missing\":{},\n\"assignment\":[\n{}\n],\n\"verdicts\":[\n{}\n],\n\"overheads\":[\n{}\n],\n\"cells\":[\n{}\n]}}\n",
         json!(study.manifest.neraca.commit),
         json!(study.plan.hash),
-        hex(&Sha256::digest(&manifest)),
+        hex::encode(Sha256::digest(&manifest)),
         study.raw_sha256,
         study.missing.len(),
         lines(assignment(study)),
@@ -121,31 +121,34 @@ pub(crate) fn json_text(study: &Study) -> String {
 
 /// Returns the loads as CSV, one per row.
 pub(crate) fn csv_text(study: &Study) -> String {
-    let facts = FACTS.split(' ').map(str::to_owned);
-    let numbers = measure::COLUMNS.iter().map(|(name, _)| (*name).to_owned());
-    let failed = CLASSES.iter().map(|(class, _)| format!("failed_{class}"));
-    let columns: Vec<String> = facts.chain(numbers).chain(failed).chain(["reasons".into()]).collect();
-    let line = |record: &Record| {
-        let row = of_record(record);
-        let values = columns.iter().map(|column| match column.strip_prefix("failed_") {
-            Some(class) => field(&row["failures"][class]),
-            None => field(&row[column.as_str()]),
-        });
-        values.format(",").to_string() + "\n"
+    let failed = CLASSES.map(|(class, _)| format!("failed_{class}"));
+    let numbers = measure::COLUMNS.iter().map(|(name, _)| *name);
+    let columns = FACTS.split(' ').chain(numbers).chain(failed.iter().map(String::as_str)).chain(["reasons"]);
+    let row = |record: &Record| {
+        let mut row = of_record(record);
+        for (column, (class, _)) in failed.iter().zip(CLASSES) {
+            row[column] = row["failures"][class].take();
+        }
+        row
     };
     let loads = study.records.iter().filter(|record| load(record).is_some());
-    columns.join(",") + "\n" + &loads.map(line).collect::<String>()
+    csv(&columns.collect_vec(), loads.map(row))
 }
 
-fn field(value: &Value) -> String {
-    match value {
+/// Returns these columns of rows as CSV. A value that is unknown is empty.
+pub(crate) fn csv(columns: &[&str], rows: impl IntoIterator<Item = Value>) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let text = |value: &Value| match value {
         Value::Null => String::new(),
-        Value::String(text) if text.contains([',', '"', '\n']) => {
-            format!("\"{}\"", text.replace('"', "\"\""))
-        }
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    };
+    // A writer into memory does not fail.
+    let _ = writer.write_record(columns);
+    for row in rows {
+        let _ = writer.write_record(columns.iter().map(|column| text(&row[*column])));
     }
+    String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,29 +1,13 @@
 //! Item 2 of the report: the thread engine against the async engine, load by load, and the number of workers.
 
-use crate::judge::measure;
 use crate::judge::stats::{Ratio, sign_test};
-use crate::judge::study::{Group, Study};
+use crate::judge::study::Study;
 use crate::judge::verdicts::{self, LoadVerdict, Workers};
-use crate::plans::model::{Section, Work};
-use crate::plans::targets::{ASYNC, THREAD};
+use crate::plans::model::Section;
 use crate::report::doc::{Doc, plain};
-use crate::report::number::{bytes, dash, interval, load_cell, maybe, ratio};
+use crate::report::number::{dash, interval, load_cell, ratio};
 use crate::report::tables;
 use crate::report::words::{self, english};
-
-/// Returns the other loads with which both engines ran (async, thread), and the ratio for each.
-pub(crate) fn conditions(study: &Study) -> Vec<(Group<'_>, Group<'_>, Ratio)> {
-    let others = study.groups(|cell| {
-        let is_other = !matches!(cell.section, Section::Assignment | Section::Workers);
-        cell.target == ASYNC && is_other && cell.work == Work::Load
-    });
-    let compared = others.into_iter().filter_map(|group| {
-        let thread = study.twin(group.cell, THREAD)?;
-        let ratio = group.against(&thread, measure::rate)?;
-        Some((group, thread, ratio))
-    });
-    compared.collect()
-}
 
 /// The ratio, its interval and the number of its pairs.
 fn cells(of: &Ratio) -> [String; 3] {
@@ -51,20 +35,6 @@ fn workers(study: &Study, doc: &mut Doc) {
     });
 }
 
-fn others(study: &Study, doc: &mut Doc) {
-    let conditions = conditions(study);
-    let row = |(group, thread, of): &(Group<'_>, Group<'_>, Ratio)| {
-        let p99 = [group, thread].map(|group| maybe(group.median(measure::waiting_p99_ms)));
-        [load_cell(group.cell), bytes(group.cell.body_bytes)].into_iter().chain(cells(of)).chain(p99)
-    };
-    if !conditions.is_empty() {
-        doc.folded(&format!("The ratio under each of the other loads ({})", conditions.len()), |doc| {
-            doc.text("One pair is no verdict; it shows where to look.");
-            doc.table(&words::table("conditions").with(conditions.iter().map(row)));
-        });
-    }
-}
-
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.part("2. Thread against async");
     let verdicts = verdicts::by_load(study, Section::Assignment);
@@ -77,5 +47,4 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     };
     doc.table(&words::table("verdicts").with(verdicts.iter().map(row)));
     workers(study, doc);
-    others(study, doc);
 }

@@ -96,7 +96,7 @@ impl<'a> Lab<'a> {
         self.wait(&client, cell.seconds, || {
             let left = Duration::from_secs_f64(cell.seconds).saturating_sub(start.elapsed());
             if left <= SNAPSHOT && connections.is_none() {
-                connections = Some(sockets::snapshot(address, &prober.ports()));
+                connections = Some(sockets::snapshot(address, || prober.ports()));
             }
             if left <= LAST_READING && late.is_none() {
                 late = Some(roles(&groups));

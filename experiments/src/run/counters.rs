@@ -44,15 +44,14 @@ mod tests {
     /// The rows of the warm-up are read together with the later rows, and keep their own times.
     #[test]
     fn a_row_has_the_time_at_which_it_was_written() {
-        let path = std::env::temp_dir().join(format!("neraca-lab-counters-{}", std::process::id()));
+        let file = tempfile::NamedTempFile::new().unwrap();
         let text = "{\"unix_ms\":9000,\"served\":1}\n{\"unix_ms\":10000,\"served\":5}\n{\"served\":6}\nnonsense\n{\"uni";
-        std::fs::write(&path, text).unwrap();
-        let raw = RawCounters::read(&path, UNIX_EPOCH + Duration::from_millis(9500)).unwrap();
-        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&file, text).unwrap();
+        let raw = RawCounters::read(file.path(), UNIX_EPOCH + Duration::from_millis(9500)).unwrap();
         assert_eq!(
             raw,
             RawCounters { names: vec!["served".into()], rows: vec![(-0.5, vec![1]), (0.5, vec![5])] }
         );
-        assert_eq!(RawCounters::read(&path, UNIX_EPOCH), None);
+        assert_eq!(RawCounters::read(Path::new("/no/such/file"), UNIX_EPOCH), None);
     }
 }

@@ -10,7 +10,6 @@ use procfs::{CpuInfo, Current, Meminfo};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sha2::{Digest, Sha256};
 
-use crate::plans::build::hex;
 use crate::run::child::printed;
 use crate::run::lab::cpus;
 use crate::run::manifest::{Binary, Host};
@@ -83,7 +82,9 @@ pub(crate) fn examine(neraca: &Path, host_name: Option<&str>) -> Diagnosis {
             "the CPU governor is {governor}; `cpupower frequency-set -g performance` steadies it"
         ));
     }
-    warnings.extend(Noise::measure().warning());
+    let before = HostCounters::read();
+    std::thread::sleep(if cfg!(test) { Duration::from_millis(50) } else { NOISE });
+    warnings.extend(noise(&before, &HostCounters::read()));
     let neraca = binary(neraca).map_err(|problem| fatal.push(problem)).ok();
     Diagnosis { tools, host, neraca, fatal, warnings }
 }
@@ -106,39 +107,20 @@ fn raise_descriptor_limit() -> u64 {
 /// Time for which the noise is measured.
 const NOISE: Duration = Duration::from_secs(5);
 
-/// What uses the CPUs while this process sleeps, in percent of all CPU time.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Noise {
-    pub(crate) foreign: f64,
-    pub(crate) steal: f64,
-}
-
-impl Noise {
-    fn measure() -> Self {
-        let before = HostCounters::read();
-        std::thread::sleep(if cfg!(test) { Duration::from_millis(50) } else { NOISE });
-        Self::between(&before, &HostCounters::read())
-    }
-
-    fn between(before: &HostCounters, after: &HostCounters) -> Self {
-        let ticks = |of: fn(&HostCounters) -> u64| of(after).saturating_sub(of(before)) as f64;
-        let (busy, steal) = (ticks(|host| host.process_ticks), ticks(|host| host.steal_ticks));
-        let all = busy + steal + ticks(|host| host.idle_ticks) + ticks(|host| host.interrupt_ticks);
-        Noise { foreign: busy / all.max(1.0) * 100.0, steal: steal / all.max(1.0) * 100.0 }
-    }
-
-    /// Returns what the noise means; None when the machine is quiet.
-    fn warning(self) -> Option<String> {
-        let Noise { foreign, steal } = self;
-        let share = match (foreign, steal) {
-            (f, s) if f > 10.0 || s > 5.0 => "cells are likely to be left out as noisy (gate G7)",
-            (f, s) if f > 2.0 || s > 1.0 => "intervals get wider; more blocks (--blocks) narrow them",
-            _ => return None,
-        };
-        Some(format!(
-            "other programs use {foreign:.1} % of the CPU and other machines on this host {steal:.1} %: {share}"
-        ))
-    }
+/// Returns what the use of the CPUs between two readings means; None when the machine is quiet.
+fn noise(before: &HostCounters, after: &HostCounters) -> Option<String> {
+    let ticks = |of: fn(&HostCounters) -> u64| of(after).saturating_sub(of(before)) as f64;
+    let (busy, steal) = (ticks(|host| host.process_ticks), ticks(|host| host.steal_ticks));
+    let all = busy + steal + ticks(|host| host.idle_ticks) + ticks(|host| host.interrupt_ticks);
+    let [foreign, steal] = [busy, steal].map(|ticks| ticks / all.max(1.0) * 100.0);
+    let share = match (foreign, steal) {
+        (f, s) if f > 10.0 || s > 5.0 => "cells are likely to be left out as noisy (gate G7)",
+        (f, s) if f > 2.0 || s > 1.0 => "intervals get wider; more blocks (--blocks) narrow them",
+        _ => return None,
+    };
+    Some(format!(
+        "other programs use {foreign:.1} % of the CPU and other machines on this host {steal:.1} %: {share}"
+    ))
 }
 
 fn line(path: &str) -> Option<String> {
@@ -153,7 +135,8 @@ fn host(name: Option<&str>, descriptors: u64) -> Host {
     let range = line("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let mut ports = range.split_whitespace().map(|port| port.parse().unwrap_or(0));
     let cpus = cpus() as usize;
-    let fingerprint = hex(&Sha256::digest(format!("{cpu}|{cpus}|{memory_mb}|{kernel}")))[..16].to_owned();
+    let fingerprint =
+        hex::encode(Sha256::digest(format!("{cpu}|{cpus}|{memory_mb}|{kernel}")))[..16].to_owned();
     Host {
         name: name.map_or_else(|| neutral_name(&cpu, cpus), Into::into),
         cpu,
@@ -187,7 +170,7 @@ fn binary(path: &Path) -> Result<Binary, String> {
     let mark = if changed.is_none_or(|changes| changes.is_empty()) { "" } else { "+" };
     Ok(Binary {
         version: version.map_err(|error| format!("{error}; {remedy}"))?,
-        sha256: hex(&Sha256::digest(&bytes)),
+        sha256: hex::encode(Sha256::digest(&bytes)),
         commit: git(&["rev-parse", "--short=12", "HEAD"]).map(|commit| commit + mark),
     })
 }
@@ -231,7 +214,7 @@ mod tests {
         };
         let cases = [((1, 99, 0), None), ((4, 96, 0), Some("wider")), ((1, 90, 9), Some("left out"))];
         for ((process, idle, steal), expected) in cases {
-            let said = Noise::between(&host(0, 0, 0), &host(process, idle, steal)).warning();
+            let said = noise(&host(0, 0, 0), &host(process, idle, steal));
             assert_eq!(said.is_some(), expected.is_some(), "{said:?}");
             assert!(expected.is_none_or(|part| said.as_ref().unwrap().contains(part)), "{said:?}");
         }

@@ -1,15 +1,18 @@
-//! A server with one known fault, which it counts. The self-test measures this server, and `chaos` puts it behind a
+//! A server with one known fault, which it counts. The self-test measures this server, and `grade` puts it behind a
 //! balancer.
 
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use clap::ValueEnum;
 use serde_json::json;
+use signal_hook::consts::SIGTERM;
 
 use crate::run::message::{self, Progress};
 
@@ -31,14 +34,8 @@ pub(crate) enum Fault {
     /// A fixed pool: each worker holds a connection until the client closes it. The other connections wait in a short
     /// listen queue.
     Starve,
-    /// Does not run: `chaos` starts no process. A server with this fault has no fault.
+    /// Does not run: `grade` starts no process. A server with this fault has no fault.
     Down,
-    /// Every request is answered with a reset.
-    Reset,
-    /// Every answer is followed by a close without `Connection: close`.
-    CloseEach,
-    /// Every response ends within its head.
-    Cut,
     /// Every response ends in the middle of its body.
     Short,
     /// Every answer waits for a second.
@@ -51,10 +48,12 @@ impl Fault {
     /// The faults whose rates the self-test measures.
     pub(crate) const MEASURED: [Self; 7] =
         [Self::None, Self::Status, Self::Truncate, Self::Silent, Self::Pause, Self::Close, Self::Starve];
-}
 
-/// Length of a cut response in bytes; the cut is within the status line and the first field.
-const CUT_AFTER: usize = 24;
+    /// Returns the value of `--fault`.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
 
 /// Workers of the fixed pool, and the length of its listen queue.
 pub(crate) const POOL: usize = 20;
@@ -70,19 +69,10 @@ struct Counts {
     at_fault: AtomicU64,
 }
 
-impl Counts {
-    fn json(&self) -> String {
-        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        let Counts { accepted, served, at_fault } = self;
-        let row = json!({"unix_ms": unix_ms, "accepted": accepted, "served": served, "at_fault": at_fault});
-        row.to_string() + "\n"
-    }
-}
-
 /// Serves until a signal ends the process. Writes the counts to `stats` every second and at the end.
 pub(crate) fn serve(fault: Fault, listen: SocketAddr, body: &Path, stats: &Path) -> io::Result<()> {
-    let mut stop = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM])?;
-    let handle = stop.handle();
+    let stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGTERM, Arc::clone(&stop))?;
     let body: Arc<[u8]> = std::fs::read(body)?.into();
     let listener = TcpListener::bind(listen)?;
     if fault == Fault::Starve {
@@ -103,22 +93,22 @@ pub(crate) fn serve(fault: Fault, listen: SocketAddr, body: &Path, stats: &Path)
             }
         });
     }
-    let path = stats.to_owned();
-    let writing = Arc::clone(&counts);
-    let note = move |counts: &Counts| {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-        file.and_then(|mut file| file.write_all(counts.json().as_bytes()))
-    };
-    let each_second = note.clone();
-    thread::spawn(move || {
-        loop {
-            thread::sleep(Duration::from_secs(1));
-            let _ = each_second(&writing);
+    let mut stats = OpenOptions::new().create(true).append(true).open(stats)?;
+    for tenth in 1_u64.. {
+        thread::sleep(Duration::from_millis(100));
+        let ends = stop.load(Relaxed);
+        if ends || tenth % 10 == 0 {
+            let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+            let Counts { accepted, served, at_fault } = &*counts;
+            let row =
+                json!({"unix_ms": unix_ms, "accepted": accepted, "served": served, "at_fault": at_fault});
+            writeln!(stats, "{row}")?;
         }
-    });
-    stop.forever().next();
-    handle.close();
-    note(&counts)
+        if ends {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn converse(
@@ -147,24 +137,17 @@ fn converse(
         let at_fault = match fault {
             Fault::Status | Fault::Truncate => number % 100 == 99,
             Fault::Close => number % 20 == 19,
-            Fault::Reset | Fault::CloseEach | Fault::Cut | Fault::Short => true,
+            Fault::Short => true,
             _ => false,
         };
         counts.at_fault.fetch_add(u64::from(at_fault), Relaxed);
-        if fault == Fault::Reset {
-            let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
-            return;
-        }
         let status = if at_fault && fault == Fault::Status { "503 Service Unavailable" } else { "200 OK" };
         let connection = if keep { "" } else { "Connection: close\r\n" };
         let mut answer =
             format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{connection}\r\n", body.len()).into_bytes();
         let truncated = at_fault && matches!(fault, Fault::Truncate | Fault::Short);
         answer.extend_from_slice(if truncated { &body[..body.len() / 2] } else { body });
-        if fault == Fault::Cut {
-            answer.truncate(CUT_AFTER);
-        }
-        let closes = at_fault && matches!(fault, Fault::Close | Fault::CloseEach | Fault::Cut);
+        let closes = at_fault && fault == Fault::Close;
         if stream.write_all(&answer).is_err() || !keep || truncated || closes {
             return;
         }

@@ -8,20 +8,6 @@ use serde::{Deserialize, Serialize};
 /// Significant decimal digits. So the error of a value is at most 1 %.
 const DIGITS: u8 = 2;
 
-/// The reported percentiles, if there are enough samples.
-const FRACTIONS: [f64; 13] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999];
-
-/// Summary of many times. The error of a value is at most 1 %.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Distribution {
-    pub(crate) count: u64,
-    pub(crate) mean: f64,
-    pub(crate) min: u64,
-    pub(crate) max: u64,
-    /// `(fraction, value)`, such as `(0.99, 1234)`: 0.1 to 0.9, 0.95, 0.99, 0.995, 0.999 as the count allows.
-    pub(crate) percentiles: Vec<(f64, u64)>,
-}
-
 /// The number of samples of each value. Stored as an HdrHistogram (version 2) in hexadecimal digits: the file of a run is
 /// compressed as a whole, which is smaller than base64 of compressed histograms.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,18 +55,15 @@ impl Histogram {
         std::iter::once(self.0.min()).chain(inner).chain([self.0.max()]).collect()
     }
 
-    /// Returns the summary. A percentile is reported only if a value lies above it.
-    pub(crate) fn summary(&self) -> Distribution {
-        let count = self.count();
-        let known = |fraction: &f64| count as f64 * (1.0 - fraction) >= 0.999;
-        let at = |fraction| (fraction, self.0.value_at_quantile(fraction));
-        Distribution {
-            count,
-            mean: self.0.mean(),
-            min: self.0.min(),
-            max: self.0.max(),
-            percentiles: FRACTIONS.into_iter().filter(known).map(at).collect(),
-        }
+    /// Returns the mean; None without values.
+    pub(crate) fn mean(&self) -> Option<f64> {
+        (!self.0.is_empty()).then(|| self.0.mean())
+    }
+
+    /// Returns the value that this fraction of all values does not exceed. None if no value can lie above it.
+    pub(crate) fn percentile(&self, fraction: f64) -> Option<u64> {
+        let is_known = self.count() as f64 * (1.0 - fraction) >= 0.999;
+        is_known.then(|| self.0.value_at_quantile(fraction))
     }
 }
 
@@ -109,13 +92,13 @@ mod tests {
     fn percentiles_of_one_to_a_thousand() {
         let values: Vec<u64> = (1..=1000).rev().collect();
         let histogram = Histogram::of(&values);
-        let summary = histogram.summary();
-        assert_eq!((summary.count, summary.min, histogram.max()), (1000, 1, 1003));
-        assert!((summary.mean / 500.5 - 1.0).abs() < 0.01);
-        for (fraction, value) in &summary.percentiles {
-            assert!((*value as f64 / (fraction * 1000.0) - 1.0).abs() < 0.011, "{fraction}: {value}");
+        assert_eq!((histogram.count(), histogram.max()), (1000, 1003));
+        assert!((histogram.mean().unwrap() / 500.5 - 1.0).abs() < 0.01);
+        for fraction in [0.1, 0.5, 0.99, 0.999] {
+            let value = histogram.percentile(fraction).unwrap();
+            assert!((value as f64 / (fraction * 1000.0) - 1.0).abs() < 0.011, "{fraction}: {value}");
         }
-        assert_eq!(summary.percentiles.last().map(|(fraction, _)| *fraction), Some(0.999));
+        assert_eq!(histogram.percentile(0.9999), None);
         let text = serde_json::to_string(&histogram).unwrap();
         assert_eq!(serde_json::from_str::<Histogram>(&text).unwrap(), histogram);
         assert!(serde_json::from_str::<Histogram>("\"nonsense\"").is_err());
@@ -129,11 +112,8 @@ mod tests {
 
     #[test]
     fn few_values_have_few_percentiles() {
-        let cases: [(&[u64], usize); 3] = [(&[], 0), (&[7], 0), (&[7, 8], 5)];
-        for (values, percentiles) in cases {
-            let summary = Histogram::of(values).summary();
-            assert_eq!(summary.percentiles.len(), percentiles, "{values:?}: {summary:?}");
-        }
+        assert_eq!([0.5, 0.6].map(|fraction| Histogram::of(&[7, 8]).percentile(fraction)), [Some(7), None]);
+        assert_eq!((Histogram::default().percentile(0.1), Histogram::default().mean()), (None, None));
         assert_eq!(Histogram::of(&[5, 50, 500]).count_from(50), 2);
         assert_eq!(Histogram::default().count_from(0), 0);
     }

@@ -7,10 +7,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use hdrhistogram::Histogram as Fine;
 use mio::net::TcpStream;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,7 @@ pub(crate) struct Spec {
 
 /// The times of the good responses in microseconds, and the failures.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Times {
     pub(crate) errors: Errors,
     /// From writing the request to the first byte of the response.
@@ -63,7 +65,7 @@ pub(crate) struct Times {
     /// From the intended time to the last byte.
     pub(crate) total_us: Histogram,
     /// The difference of the first response with a wrong status or body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) difference: Option<String>,
 }
 
@@ -187,7 +189,7 @@ impl<'a> Generator<'a> {
     fn run(mut self) -> io::Result<Tally> {
         let end = self.counted_from + Duration::from_secs_f64(self.spec.seconds);
         let next = Some(self.start).filter(|_| self.spec.pace != Pace::Closed);
-        let mut arrivals = Arrivals { next, pace: self.spec.pace, rng: Rng(1) };
+        let mut arrivals = Arrivals { next, pace: self.spec.pace, rng: Rng::with_seed(1) };
         loop {
             let now = Instant::now();
             while let Some(intended) = arrivals.take_until(now.min(end)) {
@@ -241,11 +243,11 @@ impl<'a> Generator<'a> {
     }
 
     fn open(&mut self, number: usize, intended: Instant) {
+        // Nobody reads the ports between the begin of a connection and the note of its port.
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         match Exchange::open(&self.waiter, self.spec.address, number, intended, &self.spec.body) {
             Ok(exchange) => {
-                if let Ok(mut ports) = self.ports.lock() {
-                    ports.extend(exchange.port());
-                }
+                ports.extend(exchange.port());
                 self.slots[number].exchange = Some(exchange);
             }
             Err(_) => self.finish(number, intended, None, Verdict::Connect),
@@ -314,23 +316,9 @@ impl Arrivals {
     }
 }
 
-/// Random numbers with a seed (SplitMix64), which are the same on every machine.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-}
-
 /// Returns a random number with an exponential distribution and the mean 1.
 fn exponential(rng: &mut Rng) -> f64 {
-    const STEPS: u64 = 1 << 53;
-    -(1.0 - (rng.next() % STEPS) as f64 / STEPS as f64).ln()
+    -(1.0 - rng.f64()).ln()
 }
 
 #[cfg(test)]
@@ -341,8 +329,8 @@ mod tests {
     /// A share of exp(-t) of the times is longer than t.
     #[test]
     fn random_times_have_an_exponential_distribution() {
-        let mut rng = Rng(7);
-        let times: Vec<f64> = (0..100_000).map(|_| exponential(&mut rng)).collect();
+        let mut rng = Rng::with_seed(7);
+        let times: Vec<f64> = (0..1_000_000).map(|_| exponential(&mut rng)).collect();
         for t in [0.01, 0.1, 1.0, 4.0, 7.0] {
             let longer = times.iter().filter(|time| **time > t).count() as f64 / times.len() as f64;
             assert!((longer / f64::exp(-t) - 1.0).abs() < 0.1, "{t}: {longer}");

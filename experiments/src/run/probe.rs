@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use serde::{Deserialize, Serialize};
 
 use crate::run::load::{self, Ports, Spec, Tally, Times};
+use crate::run::reply::Errors;
 
 /// Maximum number of requests on new connections, and on kept connections, in flight.
 const UNDER_WAY: usize = 2000;
@@ -22,6 +23,12 @@ pub(crate) struct RawProbe {
     pub(crate) intended: u64,
     pub(crate) fresh: Times,
     pub(crate) kept: Times,
+}
+
+impl RawProbe {
+    pub(crate) fn errors(&self) -> Errors {
+        self.fresh.errors + self.kept.errors
+    }
 }
 
 /// A prober that runs on its own threads.

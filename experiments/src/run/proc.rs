@@ -13,18 +13,23 @@ use serde::{Deserialize, Serialize};
 
 /// Counters of a group of processes, since the start of each process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct GroupCounters {
     pub(crate) user_ticks: u64,
     pub(crate) system_ticks: u64,
     pub(crate) voluntary_switches: u64,
     pub(crate) involuntary_switches: u64,
+    /// Time in which threads were ready and waited for a CPU.
     pub(crate) run_delay_ns: u64,
+    /// Sum of the peak memory of each process since its start (`VmHWM`).
     pub(crate) peak_kb: u64,
+    /// Proportional set size, if the kernel reports it.
     pub(crate) pss_kb: Option<u64>,
 }
 
 /// Counters of the machine, since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct HostCounters {
     /// User, nice and system.
     pub(crate) process_ticks: u64,

@@ -66,6 +66,44 @@ pub(crate) struct RawSystem {
     pub(crate) host: (HostCounters, HostCounters),
 }
 
+impl RawSystem {
+    /// Returns the CPU time of all CPUs in seconds.
+    pub(crate) fn all_s(&self) -> f64 {
+        self.seconds * self.cpus as f64
+    }
+
+    pub(crate) fn seconds_of(&self, ticks: u64) -> f64 {
+        ticks as f64 / self.ticks_per_second.max(1) as f64
+    }
+
+    /// Returns what a role has added to a counter; None for a role without programs.
+    pub(crate) fn used(&self, role: Role, of: fn(&GroupCounters) -> u64) -> Option<u64> {
+        let (before, after) = self.roles.get(&role)?;
+        Some(of(after).saturating_sub(of(before)))
+    }
+
+    /// Returns the CPU time of a role in seconds.
+    pub(crate) fn cpu_s(&self, role: Role) -> Option<f64> {
+        Some(self.seconds_of(self.used(role, |used| used.user_ticks + used.system_ticks)?))
+    }
+
+    /// Returns what the machine has added to a counter.
+    pub(crate) fn host(&self, of: fn(&HostCounters) -> u64) -> u64 {
+        of(&self.host.1).saturating_sub(of(&self.host.0))
+    }
+
+    /// Returns the seconds that the machine has added to a counter of ticks.
+    pub(crate) fn host_s(&self, of: fn(&HostCounters) -> u64) -> f64 {
+        self.seconds_of(self.host(of))
+    }
+
+    /// Returns the CPU time of foreign processes in seconds.
+    pub(crate) fn foreign_s(&self) -> f64 {
+        let ours: f64 = self.roles.keys().filter_map(|role| self.cpu_s(*role)).sum();
+        (self.host_s(|host| host.process_ticks) - ours).max(0.0)
+    }
+}
+
 /// Counters of our programs in this cell.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RawPrograms {
@@ -103,5 +141,30 @@ impl IdleMemory {
     pub(crate) fn per_connection_kb(&self) -> Option<f64> {
         let (&(n0, kb0), &(n1, kb1)) = (self.points.first()?, self.points.last()?);
         (n1 > n0).then(|| (kb1 as f64 - kb0 as f64) / (n1 - n0) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_role_used_is_foreign() {
+        let group =
+            |user, system| GroupCounters { user_ticks: user, system_ticks: system, ..Default::default() };
+        let host =
+            |process, idle| HostCounters { process_ticks: process, idle_ticks: idle, ..Default::default() };
+        let system = RawSystem {
+            seconds: 4.0,
+            cpus: 2,
+            ticks_per_second: 100,
+            roles: BTreeMap::from([
+                (Role::Client, (group(0, 0), group(100, 50))),
+                (Role::Target, (group(10, 10), group(20, 40))),
+            ]),
+            host: (host(1000, 0), host(1300, 500)),
+        };
+        let idle_s = system.host_s(|host| host.idle_ticks);
+        assert!((system.foreign_s() - 1.1).abs() < 1e-9 && (idle_s - 5.0).abs() < 1e-9, "{system:?}");
     }
 }

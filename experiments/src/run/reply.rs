@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use derive_more::Add;
 use serde::{Deserialize, Serialize};
 
 use crate::run::message::{self, Message, Progress};
@@ -31,7 +32,7 @@ pub(crate) enum Verdict {
 }
 
 /// Failures by class. An observer leaves the classes that it cannot see at 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Add, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Errors {
     pub(crate) connect: u64,
@@ -68,19 +69,6 @@ impl Errors {
             Verdict::Status => self.status += 1,
             Verdict::Truncated => self.truncated += 1,
             Verdict::Corrupt => self.corrupt += 1,
-        }
-    }
-
-    pub(crate) fn plus(self, other: Self) -> Self {
-        Errors {
-            connect: self.connect + other.connect,
-            read: self.read + other.read,
-            write: self.write + other.write,
-            status: self.status + other.status,
-            timeout: self.timeout + other.timeout,
-            stalled: self.stalled + other.stalled,
-            truncated: self.truncated + other.truncated,
-            corrupt: self.corrupt + other.corrupt,
         }
     }
 

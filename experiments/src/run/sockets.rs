@@ -22,12 +22,21 @@ pub(crate) struct RawSockets {
     pub(crate) unopened: u64,
 }
 
-/// Takes a snapshot of the connections to an address, without the connections from the ports `not_from`. None without
-/// `ss`.
-pub(crate) fn snapshot(to: SocketAddr, not_from: &BTreeSet<u16>) -> Option<RawSockets> {
+/// Takes a snapshot of the connections to an address, without the connections of the prober. None without `ss`.
+pub(crate) fn snapshot(to: SocketAddr, prober: impl FnOnce() -> BTreeSet<u16>) -> Option<RawSockets> {
     let filter = format!("dst = {to}");
     let words = ["ss", "-tinH", "state", "established", "state", "syn-sent", &filter];
-    Some(parse(&printed(Path::new("."), &words).ok()?, not_from))
+    of_client(|| printed(Path::new("."), &words).ok(), prober)
+}
+
+/// Parses what `ss` prints, without the connections from the ports of the prober. The ports are read after `ss` has
+/// ended, because the prober opens connections while `ss` runs.
+fn of_client(
+    ss: impl FnOnce() -> Option<String>,
+    prober: impl FnOnce() -> BTreeSet<u16>,
+) -> Option<RawSockets> {
+    let printed = ss()?;
+    Some(parse(&printed, &prober()))
 }
 
 /// Parses the output of `ss`. A connection has two lines: its state, queues and addresses, then indented words
@@ -56,6 +65,8 @@ fn parse(text: &str, not_from: &BTreeSet<u16>) -> RawSockets {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
     #[test]
@@ -72,5 +83,15 @@ mod tests {
         assert_eq!(sockets.silent_ms, Histogram::of(&[0, 12, 3000]));
         assert_eq!(sockets.unopened, 1);
         assert_eq!(parse("", &BTreeSet::new()), RawSockets::default());
+    }
+
+    #[test]
+    fn a_probe_that_is_sent_during_the_snapshot_is_no_connection_of_the_client() {
+        let ports = RefCell::new(BTreeSet::new());
+        let ss = || {
+            ports.borrow_mut().insert(1001);
+            Some("SYN-SENT 0 1 127.0.0.1:1001 127.0.0.1:80\n\t bbr retrans:1/1\n".to_owned())
+        };
+        assert_eq!(of_client(ss, || ports.borrow().clone()), Some(RawSockets::default()));
     }
 }

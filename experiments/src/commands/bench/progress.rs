@@ -1,7 +1,5 @@
 //! What a run prints: a line for each cell, a bar with the remaining time, and the closing summary.
 
-use std::collections::BTreeMap;
-use std::iter;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::judge::measure::percentile_ms;
 use crate::judge::record::{Measured, Record};
 use crate::judge::study::Study;
-use crate::judge::verdict::{Gate, Validity};
+use crate::judge::verdict::Validity;
 
 /// Returns the heading over the lines of [`describe`].
 pub(super) fn heading() -> String {
@@ -25,7 +23,7 @@ pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
     let bad: Vec<String> = bad.map(|result| format!("{:?}", result.gate)).collect();
     let result = match &record.measured {
         Measured::Load(load) => {
-            let at = |fraction: f64| percentile_ms(&load.probe.waiting_us, fraction);
+            let at = |fraction: f64| percentile_ms(&load.probe.fresh.waiting_us, fraction);
             let [median, p99] = [0.5, 0.99].map(|f| at(f).map_or("-".into(), |ms| format!("{ms:.1}")));
             let waiting = format!("{median}/{p99}");
             format!("{:>8.0} {waiting:>17} {:>7}", load.requests_per_second(), load.failures.total())
@@ -42,28 +40,11 @@ pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
     line.trim_end().chars().take(100).collect()
 }
 
-/// Returns the closing summary: how many cells are ranked, and why the others are not.
-pub(super) fn summary(study: &Study) -> Vec<String> {
+/// Returns the closing summary: how many cells are ranked. The report says why the others are not.
+pub(super) fn summary(study: &Study) -> String {
     let (all, planned) = (study.records.len(), study.plan.cells.len());
-    // The cells and the reasons of each failed gate; of no gate, if a cell was not measured.
-    let mut reasons: BTreeMap<Option<Gate>, Vec<(&str, &str)>> = BTreeMap::new();
-    let invalid = study.records.iter().filter(|record| record.validity == Validity::Invalid);
-    for record in invalid.clone() {
-        let id = record.cell.id.as_str();
-        if let Measured::Failed { reason } = &record.measured {
-            reasons.entry(None).or_default().push((id, reason));
-        }
-        for failed in record.gates.iter().filter(|result| result.verdict == Validity::Invalid) {
-            reasons.entry(Some(failed.gate)).or_default().push((id, &failed.reason));
-        }
-    }
-    let not = invalid.count();
-    let first = format!("measured {all} of {planned} cells: {} ranked, {not} not ranked", all - not);
-    let line = |(gate, cells): (Option<Gate>, Vec<(&str, &str)>)| {
-        let name = gate.map_or("not measured".into(), |gate| format!("{gate:?} {}", gate.title()));
-        format!("  {name}: {} cells, such as {}: {}", cells.len(), cells[0].0, cells[0].1)
-    };
-    iter::once(first).chain(reasons.into_iter().map(line)).collect()
+    let not = study.records.iter().filter(|record| record.validity == Validity::Invalid).count();
+    format!("measured {all} of {planned} cells: {} ranked, {not} not ranked", all - not)
 }
 
 pub(super) fn duration(seconds: f64) -> String {
@@ -91,19 +72,5 @@ mod tests {
             assert!(line.as_bytes()[column - 1].is_ascii_digit(), "{line}");
         }
         assert!(heading().len() <= 100);
-    }
-
-    #[test]
-    fn the_summary_says_why_cells_are_not_ranked() {
-        let mut study = Run::new("smoke").study();
-        let (all, record) = (study.records.len(), &mut study.records[0]);
-        let failed = record.gates.iter_mut().find(|result| result.gate == Gate::G4).unwrap();
-        (failed.verdict, failed.reason) = (Validity::Invalid, "9 failed".into());
-        record.validity = Validity::Invalid;
-        let expected = [
-            format!("measured {all} of {all} cells: {} ranked, 1 not ranked", all - 1),
-            format!("  G4 failures: 1 cells, such as {}: 9 failed", record.cell.id),
-        ];
-        assert_eq!(summary(&study), expected);
     }
 }

@@ -109,8 +109,9 @@ mod tests {
     #[test]
     fn a_packed_run_that_is_resumed_keeps_what_is_measured_before_and_after() {
         let Run { manifest, plan, raws } = Run::new("smoke");
-        let directory = std::env::temp_dir().join(format!("neraca-lab-resumed-{}", std::process::id()));
-        let open = |must_exist| Results::open((Some(&directory), ""), must_exist, &plan, &manifest).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let open = |must_exist| Results::open((Some(path), ""), must_exist, &plan, &manifest).unwrap();
         for (n, raw) in raws.iter().take(3).enumerate() {
             let results = open(n > 0);
             assert_eq!(results.done.len(), n);
@@ -118,6 +119,5 @@ mod tests {
             results.finish().unwrap();
         }
         assert_eq!(open(true).done, raws.iter().take(3).map(|raw| raw.cell.seq).collect());
-        fs::remove_dir_all(&directory).unwrap();
     }
 }

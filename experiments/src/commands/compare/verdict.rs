@@ -1,9 +1,8 @@
 //! The ratios of the newer build to the older build, and the verdict.
 
 use crate::judge::measure;
-use crate::judge::record::Record;
 use crate::judge::stats::{Ratio, median};
-use crate::judge::study::{Group, Measure, Study, load};
+use crate::judge::study::{Group, Measure, Study, by_block};
 use crate::plans::model::Work;
 use crate::report::doc::Table;
 use crate::report::number::{dash, interval, load_name, maybe, ratio};
@@ -48,15 +47,10 @@ fn compare(older: &Study, newer: &Study, older_name: impl Fn(&str) -> Option<Str
 
 impl Compared {
     fn new(base: &Group<'_>, new: &Group<'_>) -> Self {
-        let (older, newer) = (base.shown(), new.shown());
         let pairs = MEASURES.map(|(_, measure, ..)| {
-            let value = |run: &Record| measure(&run.cell, load(run)?);
-            let pair = |base: &&Record| {
-                let place = (base.cell.section, base.cell.block);
-                let new = newer.iter().find(|new| (new.cell.section, new.cell.block) == place)?;
-                Some([value(base)?, value(new)?])
-            };
-            older.iter().filter_map(pair).collect()
+            let newer = by_block(new.shown(), measure);
+            let pair = |(block, value)| Some([value, *newer.get(&block)?]);
+            by_block(base.shown(), measure).into_iter().filter_map(pair).collect()
         });
         let (target, load) = (new.cell.target.trim_start_matches("new-"), load_name(new.cell));
         let body = if new.cell.body_bytes == 128 { String::new() } else { format!(", {}", new.cell.path) };

@@ -36,9 +36,11 @@ fn every_plan_keeps_its_promises() {
     }
     // Every load with a goal wants no failure.
     assert_eq!(peers.goals.len(), 13);
-    for goals in &peers.goals {
+    for (load, goals) in &peers.goals {
         let wants = |goal: &Goal| goal.measure == Quantity::Failed && goal.thread == 0.0;
-        assert!(goals.goals.iter().any(wants), "{:?}", goals.load);
+        assert!(goals.iter().any(wants), "{load:?}");
+        let mut others = goals.iter().flat_map(|goal| goal.against.split_whitespace());
+        assert!(others.all(|id| peers.targets.iter().any(|target| target.id == id)), "{goals:?}");
     }
 }
 
@@ -91,7 +93,7 @@ fn blocks_seconds_and_cells_can_be_changed() {
     let few = plan("peers", &Changes { only: vec!["c10".into(), "thread-c50".into()], ..Changes::default() });
     assert!(few.cells.iter().any(|cell| cell.connections == 50 && cell.target == "thread"));
     assert!(few.cells.iter().all(|cell| cell.connections == 10 || cell.connections == 50));
-    assert!(few.goals.iter().all(|goals| [10, 50].contains(&goals.load.connections)), "{:?}", few.goals);
+    assert!(few.goals.iter().all(|(load, _)| [10, 50].contains(&load.connections)), "{:?}", few.goals);
 }
 
 #[test]
