@@ -16,13 +16,15 @@ use neraca::engine::{self, Checker, EngineHandle, Options};
 use neraca::router::Router;
 use neraca::simulate::UnknownScenario;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use crate::access_log::{AccessLog, Logged};
 use crate::demo::Demo;
 use crate::experiments::{Experiment, Switches};
 use crate::faults::FaultFile;
 
+mod access_log;
 mod admin_listener;
 mod demo;
 mod experiments;
@@ -168,6 +170,7 @@ fn listen(common: &Common) -> Result<engine::Listeners, Failure> {
 struct Service {
     running: Arc<EngineHandle>,
     stats: Option<File>,
+    log: Option<Arc<AccessLog>>,
     events: Receiver<Event>,
     /// False after the first signal.
     ready: Arc<AtomicBool>,
@@ -176,14 +179,15 @@ struct Service {
 }
 
 enum Event {
-    /// SIGTERM or SIGINT.
+    /// SIGTERM, SIGINT or SIGUSR1.
     Signal(i32),
     /// The engine has stopped.
     Ended,
 }
 
 impl Service {
-    /// Starts the engine. If a switch is on or there are faults, wraps the app in an [`Experiment`].
+    /// Starts the engine. If a switch is on or there are faults, wraps the app in an [`Experiment`]. With an
+    /// access log, wraps it in a [`Logged`] too.
     fn open<A: App>(
         app: Arc<A>,
         (switches, faults): (Switches, Option<FaultFile>),
@@ -192,10 +196,18 @@ impl Service {
         common: &Common,
     ) -> Result<Self, Failure> {
         let stats = common.stats.as_deref().map(open_stats).transpose()?;
-        match switches.are_off() && faults.is_none() {
-            true => Self::start(app, listeners, options, stats),
-            false => Self::start(Arc::new(Experiment::new(app, switches, faults)), listeners, options, stats),
-        }
+        let Some(settings) = &common.log else {
+            return match switches.are_off() && faults.is_none() {
+                true => Self::start(app, listeners, options, stats),
+                false => {
+                    Self::start(Arc::new(Experiment::new(app, switches, faults)), listeners, options, stats)
+                }
+            };
+        };
+        let log = Arc::new(AccessLog::start(settings).map_err(Failure::cannot_run)?);
+        let app = Arc::new(Experiment::new(app, switches, faults));
+        let service = Self::start(Arc::new(Logged::new(app, Arc::clone(&log))), listeners, options, stats)?;
+        Ok(Service { log: Some(log), ..service })
     }
 
     /// Starts the engine. Signals are handled before the line "listening on" is printed.
@@ -206,7 +218,7 @@ impl Service {
         stats: Option<File>,
     ) -> Result<Self, Failure> {
         let cannot = |error: io::Error| Failure::cannot_run(format!("cannot start the engine: {error}"));
-        let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(cannot)?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(cannot)?;
         let running = engine::start(app, listeners, options).map_err(cannot)?;
         let running = Arc::new(running);
         let (sender, events) = mpsc::channel();
@@ -220,7 +232,7 @@ impl Service {
         let lines: Vec<_> = running.addresses().iter().map(|a| format!("listening on http://{a}")).collect();
         say(&lines.join("\n"));
         let ready = Arc::new(AtomicBool::new(true));
-        Ok(Service { running, stats, events, ready, drain_delay: Duration::ZERO })
+        Ok(Service { running, stats, log: None, events, ready, drain_delay: Duration::ZERO })
     }
 
     /// Starts the admin listener.
@@ -244,6 +256,7 @@ impl Service {
         let code = loop {
             let next = stop_at.map_or(next_stats, |stop_at| stop_at.min(next_stats));
             match self.events.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(Event::Signal(SIGUSR1)) => self.log.iter().for_each(|log| log.reopen()),
                 Ok(Event::Signal(signal)) if !self.ready.load(Relaxed) => {
                     break ExitCode::from(128 + signal as u8);
                 }
@@ -265,6 +278,7 @@ impl Service {
             }
         };
         self.write_stats();
+        self.log.iter().for_each(|log| log.finish());
         Ok(code)
     }
 

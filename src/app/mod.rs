@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use crate::cluster::{History, Permit, Session, Start};
 use crate::http::answer::Answer;
 use crate::http::head::RequestHead;
+use crate::observe::access_log::Note;
 pub use crate::observe::requests::RequestEnd;
 
 mod finished;
@@ -199,6 +200,17 @@ pub trait App: Send + Sync + 'static {
         permit: &mut Option<Permit>,
         now: &Moment,
     ) -> Option<Start>;
+
+    /// Returns what [`finished`](App::finished) needs of a request head, which is gone by then. Called once for each
+    /// valid head, after [`decide`](App::decide).
+    fn note(
+        &self,
+        _view: &mut Self::View,
+        _head: &RequestHead<'_>,
+        _client: &Client<'_>,
+    ) -> Option<Box<Note>> {
+        None
+    }
 
     /// Takes note of a request that has ended. The exchange tells each request exactly once, whatever its end. It tells
     /// nothing when it panics, or when the client has left before its request head was whole. Must not block.

@@ -34,7 +34,7 @@ use std::ffi::OsString;
 
 pub use error::ConfigError;
 pub use meant::{Backends, Balance, Common, Config, Serve, Simulate};
-pub use operate::{AdminSettings, StatusOf};
+pub use operate::{AccessLogSettings, AdminSettings, StatusOf};
 
 /// Reads and checks a command line. The first argument is the name of the program. `descriptors` is the number of files
 /// and sockets that the process may open; the default limit of client connections depends on it.
@@ -329,7 +329,10 @@ mod tests {
     /// Our own errors name an argument as clap does, and each number has a range.
     #[test]
     fn each_number_that_is_too_large_is_refused_by_its_name() {
-        for (command, required) in [("balance", "--demo --check / --admin [::1]:0"), ("serve", "--root /")] {
+        for (command, required) in [
+            ("balance", "--demo --check / --admin [::1]:0 --access-log -"),
+            ("serve", "--root / --access-log -"),
+        ] {
             let help = read_line(&format!("{command} --help")).unwrap_err().to_string();
             let numbers = ["N", "MS", "BYTES", "SECONDS"];
             let arguments = help.lines().map(str::trim).filter_map(|line| {
