@@ -45,7 +45,11 @@ fn every_request_has_one_line_whatever_its_end() {
     let path = file("ends");
     let log = path.to_str().unwrap();
     for variant in VARIANTS {
-        let mut program = Program::start("balance", variant, &["--backend", &backend, "--access-log", log]);
+        let mut program = Program::start(
+            "balance",
+            variant,
+            &["--backend", &backend, "--access-log", log, "--drain-seconds", "1"],
+        );
         let mut client = program.client();
         client.send(get("/ok").repeat(2));
         client.message();
@@ -104,7 +108,8 @@ fn a_renamed_log_loses_no_line() {
         program.signal(Signal::TERM);
         assert_eq!(program.exit().code(), Some(0), "{variant:?}");
         let (before, after) = (lines(&old), lines(&path));
-        assert!(before.len() >= 200 && !after.is_empty(), "{variant:?}: {} {}", before.len(), after.len());
+        // A line may follow its response by a moment, so the first line of the new file is not fixed.
+        assert!(!before.is_empty() && !after.is_empty(), "{variant:?}: {} {}", before.len(), after.len());
         let targets: Vec<_> = before.iter().chain(&after).map(|line| line["target"].clone()).collect();
         assert_eq!(targets, (0..400).map(|at| format!("/{at}")).collect::<Vec<_>>(), "{variant:?}");
         fs::remove_file(&path).unwrap();
