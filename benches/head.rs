@@ -15,11 +15,12 @@ mod common;
 
 const REQUESTS: [Message; 2] = [SMALL_REQUEST, BROWSER_REQUEST];
 const RESPONSES: [Message; 2] = [SMALL_RESPONSE, BROWSER_RESPONSE];
-const ORIGIN: rewrite::Origin = rewrite::Origin {
+const ORIGIN: rewrite::Origin<'static> = rewrite::Origin {
     client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
     encrypted: false,
     trusted: false,
     forwarded: false,
+    id: None,
 };
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 

@@ -53,7 +53,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 7 | `main`, `admin_listener`, `demo`, `experiments`, `faults`, `logger`, `process`, `status` | the process: signals, exit codes, its sockets and its replacement, experiments |
+//! | 7 | `main`, `access_log`, `admin_listener`, `demo`, `experiments`, `faults`, `logger`, `process`, `status` | the process: signals, exit codes, its sockets and its replacement, experiments |
 //! | 6 | [`config`], [`simulate`] | the command line and the configuration file, settings, apps and options; simulated clusters |
 //! | 5 | [`engine`] | sockets, clocks, threads, tasks |
 //! | 4 | [`admin`], [`router`], [`files`] | the apps: tell, forward requests, serve files |

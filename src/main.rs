@@ -15,11 +15,13 @@ use neraca::router::Router;
 use neraca::simulate::UnknownScenario;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::access_log::{AccessLog, Logged};
 use crate::demo::Demo;
 use crate::experiments::{Experiment, Switches};
 use crate::faults::FaultFile;
 use crate::process::{Service, Sockets, say};
 
+mod access_log;
 mod admin_listener;
 mod demo;
 mod experiments;
@@ -211,7 +213,8 @@ fn serve(config: &Serve) -> Result<ExitCode, Failure> {
     Ok(service.supervise(predecessor))
 }
 
-/// Starts the engine. If a switch is on or there are faults, wraps the app in an [`Experiment`].
+/// Starts the engine. If a switch is on or there are faults, wraps the app in an [`Experiment`]. With an access log, wraps it
+/// in a [`Logged`] too.
 fn start<A: App>(
     app: Arc<A>,
     (switches, faults): (Switches, Option<FaultFile>),
@@ -220,6 +223,12 @@ fn start<A: App>(
     common: &Common,
 ) -> Result<Service, Failure> {
     let stats = common.stats.as_deref();
+    if let Some(settings) = &common.log {
+        let log = Arc::new(AccessLog::start(settings).map_err(Failure::cannot_run)?);
+        let app = Logged::new(Arc::new(Experiment::new(app, switches, faults)), Arc::clone(&log));
+        let service = Service::start(Arc::new(app), listeners, options, stats);
+        return Ok(service.map_err(Failure::cannot_run)?.with_log(log));
+    }
     let service = match switches.are_off() && faults.is_none() {
         true => Service::start(app, listeners, options, stats),
         false => {

@@ -27,7 +27,20 @@ const LAYERS: [(u8, &[&str]); 7] = [
     (4, &["admin", "router", "files"]),
     (5, &["engine"]),
     (6, &["config", "simulate"]),
-    (7, &["main", "admin_listener", "demo", "logger", "experiments", "faults", "process", "status"]),
+    (
+        7,
+        &[
+            "main",
+            "access_log",
+            "admin_listener",
+            "demo",
+            "logger",
+            "experiments",
+            "faults",
+            "process",
+            "status",
+        ],
+    ),
 ];
 
 /// Modules of one layer that use each other, as (user, used). In layer 7 every module may use every other module.

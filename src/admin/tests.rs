@@ -51,6 +51,10 @@ impl Rig {
         let request = Finished {
             method: Method::Get,
             status: Some(status),
+            note: None,
+            attempts: 0,
+            queued: None,
+            sent_bytes: 0,
             attempt: None,
             began: self.start,
             ended,

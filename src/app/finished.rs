@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::Attempt;
 use crate::http::head::Method;
+use crate::observe::access_log::Note;
 use crate::observe::requests::RequestEnd;
 
 /// A request that has ended.
@@ -12,6 +13,14 @@ pub struct Finished<'a> {
     pub method: Method,
     /// The status of the final response; None when no final response had begun.
     pub status: Option<u16>,
+    /// What the app has noted of the request head; None when it notes nothing, or when the head was invalid.
+    pub note: Option<&'a Note>,
+    /// The number of attempts.
+    pub attempts: u32,
+    /// The time in queues; None when the request did not wait in a queue.
+    pub queued: Option<Duration>,
+    /// The bytes sent to the client: heads, body and the framing of the body.
+    pub sent_bytes: u64,
     /// The last attempt; None when no attempt was made.
     pub attempt: Option<&'a Attempt>,
     /// The time at which the first bytes of the request were there.

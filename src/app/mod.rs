@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::cluster::{History, Permit, Session, Start};
 use crate::http::answer::Answer;
 use crate::http::head::RequestHead;
+use crate::observe::access_log::Note;
 pub use crate::observe::requests::RequestEnd;
 
 mod finished;
@@ -209,6 +210,17 @@ pub trait App: Send + Sync + 'static {
 
     /// Returns the page for an error answer of ours with this status, from 400 to 599. None: the answer stays as it is.
     fn page(&self, _view: &Self::View, _status: u16) -> Option<Arc<Page>> {
+        None
+    }
+
+    /// Returns what [`finished`](App::finished) needs of a request head, which is gone by then. Called once for each
+    /// valid head, after [`decide`](App::decide).
+    fn note(
+        &self,
+        _view: &mut Self::View,
+        _head: &RequestHead<'_>,
+        _client: &Client<'_>,
+    ) -> Option<Box<Note>> {
         None
     }
 

@@ -212,6 +212,8 @@ pub(super) struct CommonArguments {
     #[arg(long, value_name = "FILE", display_order = LAST)]
     pub(super) stats: Option<PathBuf>,
     #[command(flatten)]
+    pub(super) access_log: AccessLogArguments,
+    #[command(flatten)]
     pub(super) engine: EngineArguments,
     #[command(flatten)]
     pub(super) process_limits: ProcessLimitArguments,
@@ -219,6 +221,28 @@ pub(super) struct CommonArguments {
     pub(super) limits: LimitArguments,
     #[command(flatten)]
     pub(super) experiments: ExperimentArguments,
+}
+
+/// The access log.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access log")]
+pub(super) struct AccessLogArguments {
+    /// File for one line per finished request; - means stdout. SIGUSR1 opens the file again.
+    #[arg(long, value_name = "FILE")]
+    pub(super) access_log: Option<PathBuf>,
+    /// Format of a line: JSON, or the combined log format of Apache.
+    #[arg(long, value_enum, default_value_t = AccessLogFormat::Json, requires = "access_log")]
+    pub(super) access_log_format: AccessLogFormat,
+    /// Log one of N requests. A request that ends with a status of 5xx, or without its whole response, is always logged.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number, requires = "access_log")]
+    pub(super) access_log_sample: u64,
+}
+
+/// The format's name on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum AccessLogFormat {
+    Json,
+    Common,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use super::cli::{
     SimulateArguments,
 };
 use super::error::ConfigError;
-use super::operate::AdminSettings;
+use super::operate::{AccessLogSettings, AdminSettings};
 use super::value::{CheckKind, HostPort, WrittenBackend};
 use crate::cluster::{
     BackendSettings, CheckRequest, CheckSettings, ClusterSettings, HealthSettings, Policy, RetrySettings,
@@ -130,6 +130,8 @@ pub struct Common {
     pub engine_limits: EngineLimits,
     /// The file to append the counters to.
     pub stats: Option<PathBuf>,
+    /// The access log; None without one.
+    pub log: Option<AccessLogSettings>,
     /// True to print a line for every request (for experiments).
     pub access_log: bool,
     /// Maximum bytes of one read (for experiments). None means the size of the buffer.
@@ -238,6 +240,7 @@ impl Common {
             limits: limits(&written.limits, backend_limits)?,
             engine_limits: engine_limits(&written.process_limits, backend_limits, descriptors)?,
             stats: written.stats.clone(),
+            log: AccessLogSettings::new(&written.access_log)?,
             access_log: written.experiments.experiment_access_log,
             receive_bytes: receive_bytes.map(|n| n as usize),
             all_awake: written.experiments.experiment_all_awake,

@@ -46,7 +46,7 @@ pub use error::ConfigError;
 pub use file::{Report, check_text, schema};
 pub use generate::{completions, manual};
 pub use meant::{Backends, Balance, Common, Serve, Simulate};
-pub use operate::{AdminSettings, StatusOf};
+pub use operate::{AccessLogSettings, AdminSettings, StatusOf};
 pub use plan::{
     Action, Balancer, ClusterPlan, Deadlines, ErrorPage, FieldChanges, Host, Listener, Route, Site,
 };
@@ -399,7 +399,10 @@ mod tests {
     /// Our own errors name an argument as clap does, and each number has a range.
     #[test]
     fn each_number_that_is_too_large_is_refused_by_its_name() {
-        for (command, required) in [("balance", "--demo --check / --admin [::1]:0"), ("serve", "--root /")] {
+        for (command, required) in [
+            ("balance", "--demo --check / --admin [::1]:0 --access-log -"),
+            ("serve", "--root / --access-log -"),
+        ] {
             let help = read_line(&format!("{command} --help")).unwrap_err().to_string();
             let numbers = ["N", "MS", "BYTES", "SECONDS"];
             let arguments = help.lines().map(str::trim).filter_map(|line| {

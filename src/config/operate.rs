@@ -1,13 +1,40 @@
 //! What an operator needs besides the traffic: the admin listener, and `neraca status`.
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::check::{resolve, within};
-use super::cli::{AdminArguments, StatusArguments};
+use super::cli::{AccessLogArguments, AccessLogFormat, AdminArguments, StatusArguments};
 use super::error::ConfigError;
+use crate::observe::access_log::Format;
 
 const DRAIN_DELAY_SECONDS: std::ops::RangeInclusive<u64> = 0..=3600;
+
+const SAMPLE: std::ops::RangeInclusive<u64> = 1..=1_000_000_000;
+
+/// The access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLogSettings {
+    /// The file; None for stdout.
+    pub file: Option<PathBuf>,
+    /// The format of a line.
+    pub format: Format,
+    /// One of so many requests is logged; at least 1.
+    pub one_of: u64,
+}
+
+impl AccessLogSettings {
+    pub(super) fn new(written: &AccessLogArguments) -> Result<Option<Self>, ConfigError> {
+        let Some(path) = &written.access_log else { return Ok(None) };
+        let one_of = within("--access-log-sample <N>", written.access_log_sample, SAMPLE)?;
+        let format = match written.access_log_format {
+            AccessLogFormat::Json => Format::Json,
+            AccessLogFormat::Common => Format::Common,
+        };
+        let file = (path != Path::new("-")).then(|| path.clone());
+        Ok(Some(AccessLogSettings { file, format, one_of }))
+    }
+}
 
 /// The admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -78,7 +78,8 @@ impl<T: Transport> Connection<T> {
     pub fn new(client: Endpoint<T>, origin: Origin, now: Instant) -> Self {
         let settings = origin.listener().settings();
         let limits = &settings.limits;
-        let idle_until = now + if origin.awaits_preface() { limits.head_timeout } else { limits.idle_timeout };
+        let idle_until =
+            now + if origin.awaits_preface() { limits.head_timeout } else { limits.idle_timeout };
         Connection { client, active: None, idle_until, closing: None, origin, is_new: true, leaves: false }
     }
 

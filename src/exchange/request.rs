@@ -9,6 +9,7 @@ use crate::cluster::{Attempt, AttemptEnd, Entered, Failure, Next, Permit, Place,
 use crate::http::answer;
 use crate::http::head::FieldSlots;
 use crate::http::rewrite::{self, Coding};
+use crate::observe::access_log::Note;
 
 impl Exchange {
     pub(super) fn step_head<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
@@ -33,12 +34,14 @@ impl Exchange {
         self.info = RequestInfo::new(&head);
         self.state.untold = true;
         let decision = cx.app.decide(cx.view, &head, cx.client, &cx.now);
+        self.note = cx.app.note(cx.view, &head, cx.client);
         if let Decision::Forward(plan) = &decision {
             let origin = rewrite::Origin {
                 client: cx.client.address().ip(),
                 encrypted: cx.client.encrypted,
                 trusted: plan.trusted,
                 forwarded: cx.client.settings.forwarded,
+                id: self.note.as_deref().map(Note::id),
             };
             let out = self.request.prefix();
             let start = out.len();
@@ -164,6 +167,7 @@ impl Exchange {
         match start {
             Start::Attempt(attempt) => {
                 self.attempt = Some(attempt);
+                self.state.begun_attempts += 1;
                 self.phase = Phase::Attach;
                 self.deadline = Deadline::new(Wait::Connect, cx.bounds(&self.terms), cx.now.instant);
             }
@@ -171,6 +175,7 @@ impl Exchange {
                 Entered::Place(place) => {
                     self.attempt = None;
                     self.place = Some(place);
+                    self.state.waits_since = Some(cx.now.instant);
                     self.phase = Phase::Queue;
                     self.deadline = Deadline::new(Wait::Queue, cx.bounds(&self.terms), cx.now.instant);
                 }
@@ -186,6 +191,7 @@ impl Exchange {
             return Some(Step::Transfer(Interest::NONE));
         };
         self.place = None;
+        self.state.leave_queue(cx.now.instant);
         self.leave_queue(permit, cx);
         None
     }

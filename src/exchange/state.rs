@@ -13,6 +13,7 @@ use crate::cluster::{Attempt, Attempts, Freshness, Place, Session};
 use crate::http::buffer::BufferPool;
 use crate::http::framing::Framing;
 use crate::http::head::{HeadScan, Method, RequestHead, Version};
+use crate::observe::access_log::Note;
 
 use super::deadline::{Deadline, Wait};
 use super::flow::Flow;
@@ -107,6 +108,8 @@ pub struct Exchange {
     pub(super) attempts: Attempts,
     /// What the route of the request says; None without a route.
     pub(super) terms: Option<Arc<Terms>>,
+    /// What the app has noted of the request head.
+    pub(super) note: Option<Box<Note>>,
     /// The place in the queue, during the phase `Queue`.
     pub(super) place: Option<Place>,
     /// The client's stream has ended.
@@ -144,6 +147,14 @@ pub(super) struct ExchangeState {
     pub(super) status: Option<u16>,
     /// There is a request, and its end was not told to the app.
     pub(super) untold: bool,
+    /// The time at which the request entered the queue, while it waits there.
+    pub(super) waits_since: Option<Instant>,
+    /// The time in queues before.
+    pub(super) queued: Option<Duration>,
+    /// The number of attempts.
+    pub(super) begun_attempts: u32,
+    /// The bytes sent to the client.
+    pub(super) sent_bytes: u64,
     pub(super) backend_keeps: bool,
     /// The time for which the backend keeps the connection without a request, if the backend has stated it.
     pub(super) kept_for: Option<Duration>,
@@ -151,6 +162,15 @@ pub(super) struct ExchangeState {
     pub(super) tunnel: bool,
     /// The sides of a tunnel that were shut down for writing, by [`Side`].
     pub(super) shut: [bool; 2],
+}
+
+impl ExchangeState {
+    /// Adds the time since the request entered the queue to its time in queues. Does nothing when it does not wait.
+    pub(super) fn leave_queue(&mut self, now: Instant) {
+        if let Some(since) = self.waits_since.take() {
+            *self.queued.get_or_insert_default() += now.saturating_duration_since(since);
+        }
+    }
 }
 
 /// The end of the backend's stream.
@@ -172,6 +192,7 @@ impl Exchange {
             attempt: None,
             attempts: Attempts::default(),
             terms: None,
+            note: None,
             place: None,
             client_ended: false,
             began: now,
@@ -193,6 +214,7 @@ impl Exchange {
     pub fn retire(&mut self, buffers: &mut BufferPool) {
         self.attempt = None;
         (self.terms, self.place) = (None, None);
+        self.note = None;
         for flow in [&mut self.request, &mut self.response] {
             flow.reset();
             flow.discard();
@@ -210,6 +232,7 @@ impl Exchange {
         self.attempt = None;
         self.attempts.clear();
         (self.terms, self.place) = (None, None);
+        self.note = None;
         self.began = now;
         self.state = ExchangeState::default();
         self.deadline = Deadline::new(Wait::Head, Bounds { limits, deadlines: None }, now);
@@ -268,6 +291,7 @@ impl Exchange {
             (Side::Client, Ok(0)) if self.response.file().is_some() => self.close(CloseReason::Truncated),
             (Side::Client, Ok(n)) => {
                 self.progress = true;
+                self.state.sent_bytes += n as u64;
                 self.response.sent(n);
             }
             (Side::Client, Err(error)) => {
@@ -369,9 +393,20 @@ impl Exchange {
         if !std::mem::take(&mut self.state.untold) {
             return;
         }
-        let (method, status) = (self.info.method, self.state.status);
-        let (attempt, began) = (self.attempt.as_ref(), self.began);
-        app.finished(view, client, &Finished { method, status, attempt, began, ended: now, end });
+        self.state.leave_queue(now);
+        let request = Finished {
+            method: self.info.method,
+            status: self.state.status,
+            note: self.note.as_deref(),
+            attempts: self.state.begun_attempts,
+            queued: self.state.queued,
+            sent_bytes: self.state.sent_bytes,
+            attempt: self.attempt.as_ref(),
+            began: self.began,
+            ended: now,
+            end,
+        };
+        app.finished(view, client, &request);
     }
 
     fn from(&mut self, side: Side) -> &mut Flow {

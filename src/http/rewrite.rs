@@ -13,6 +13,9 @@ use super::method::Version;
 use super::request::RequestHead;
 use super::response::ResponseHead;
 
+/// The name of the field with the identity of a request.
+pub const REQUEST_ID: &str = "X-Request-ID";
+
 /// Bytes reserved for the fields that are added to a head.
 const ADDED_BYTES: usize = 256;
 
@@ -29,7 +32,7 @@ pub enum Coding {
 
 /// The origin of a request, which the X-Forwarded fields report to the backend.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin {
+pub struct Origin<'a> {
     /// The client's address.
     pub client: IpAddr,
     /// True when the client's connection is encrypted.
@@ -38,11 +41,13 @@ pub struct Origin {
     pub trusted: bool,
     /// True to write the same in a Forwarded field (RFC 7239) too.
     pub forwarded: bool,
+    /// The value of X-Request-ID, which replaces a field of the client; None to leave that field as it is.
+    pub id: Option<&'a [u8]>,
 }
 
 /// Appends the request head for the backend to `out`.
-pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
-    let &Origin { client, encrypted, trusted, forwarded } = origin;
+pub fn request(head: &RequestHead<'_>, origin: &Origin<'_>, out: &mut Vec<u8>) {
+    let &Origin { client, encrypted, trusted, forwarded, id } = origin;
     out.reserve(head.len + 2 * head.host.len() + ADDED_BYTES);
     out.extend_from_slice(head.method_token.as_bytes());
     out.push(b' ');
@@ -58,6 +63,7 @@ pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
     for field in head.fields.iter() {
         match field.id {
             Name::Other if named && is_named(head.fields, field.name) => {}
+            Name::Other if id.is_some() && field.name.eq_ignore_ascii_case(REQUEST_ID) => {}
             Name::Other | Name::Date | Name::Trailer => line(&field, out),
             Name::MaxForwards if head.max_forwards.is_none() => line(&field, out),
             Name::Upgrade if head.upgrade => upgrade(field.value, out),
@@ -98,6 +104,11 @@ pub fn request(head: &RequestHead<'_>, origin: &Origin, out: &mut Vec<u8>) {
     if !forwarded_host && !head.host.is_empty() {
         out.extend_from_slice(b"X-Forwarded-Host: ");
         out.extend_from_slice(head.host.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    if let Some(id) = id {
+        out.extend_from_slice(b"X-Request-ID: ");
+        out.extend_from_slice(id);
         out.extend_from_slice(b"\r\n");
     }
     if forwarded {
@@ -318,7 +329,7 @@ mod tests {
         let (mut slots, mut out) = (FieldSlots::new(), Vec::new());
         let head =
             HeadScan::default().request(text.as_bytes(), &HeadLimits::default(), &mut slots).ok()??;
-        request(&head, &Origin { client, encrypted: false, trusted, forwarded: false }, &mut out);
+        request(&head, &Origin { client, encrypted: false, trusted, forwarded: false, id: None }, &mut out);
         String::from_utf8(out).ok()
     }
 
@@ -344,7 +355,8 @@ mod tests {
         for (client, trusted, encrypted, values) in cases {
             let (mut slots, mut out) = (FieldSlots::new(), Vec::new());
             let head = HeadScan::default().request(text.as_bytes(), &HeadLimits::default(), &mut slots);
-            let origin = Origin { client: client.parse().unwrap(), encrypted, trusted, forwarded: true };
+            let origin =
+                Origin { client: client.parse().unwrap(), encrypted, trusted, forwarded: true, id: None };
             request(&head.unwrap().unwrap(), &origin, &mut out);
             let out = String::from_utf8(out).unwrap();
             let found: Vec<_> = out.lines().filter_map(|line| line.strip_prefix("Forwarded: ")).collect();

@@ -1,4 +1,5 @@
 //! Records of what happened. Pure: no clock, no sockets.
+pub mod access_log;
 pub mod durations;
 pub mod histogram;
 pub mod requests;

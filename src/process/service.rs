@@ -13,11 +13,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use neraca::app::App;
 use neraca::engine::{self, EngineHandle, Listeners, Options};
 use neraca::router::Router;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::notify::{self, Watchdog};
 use super::replace::{Program, Successor};
+use crate::access_log::AccessLog;
 use crate::admin_listener;
 
 /// Time between two lines of counters.
@@ -28,6 +29,7 @@ pub(crate) struct Service {
     running: Arc<EngineHandle>,
     admin: Option<EngineHandle>,
     stats: Option<File>,
+    log: Option<Arc<AccessLog>>,
     events: (Sender<Event>, Receiver<Event>),
     /// What `/ready` answers. False after the first signal to stop.
     ready: Arc<AtomicBool>,
@@ -52,7 +54,7 @@ enum Phase {
 }
 
 enum Event {
-    /// SIGTERM, SIGINT or SIGUSR2.
+    /// SIGTERM, SIGINT, SIGUSR1 or SIGUSR2.
     Signal(i32),
     /// The new process is ready, or it is not and will not be.
     Successor(bool),
@@ -74,7 +76,7 @@ impl Service {
         let stats = stats.map(open_stats).transpose()?;
         let cannot = |error: io::Error| format!("cannot start the engine: {error}");
         let program = Program::of_this_process().map_err(cannot)?;
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR2]).map_err(cannot)?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGUSR2]).map_err(cannot)?;
         let running = Arc::new(engine::start(app, listeners, options).map_err(cannot)?);
         let events = mpsc::channel();
         let (of_signals, ended) = (events.0.clone(), events.0.clone());
@@ -92,6 +94,7 @@ impl Service {
             running,
             admin: None,
             stats,
+            log: None,
             events,
             ready: Arc::new(AtomicBool::new(true)),
             drain_delay: Duration::ZERO,
@@ -119,6 +122,11 @@ impl Service {
         Ok(Service { drain_delay, admin: Some(admin), ..self })
     }
 
+    /// Takes charge of the access log: SIGUSR1 opens it again, and the end waits for its last lines.
+    pub(crate) fn with_log(self, log: Arc<AccessLog>) -> Self {
+        Service { log: Some(log), ..self }
+    }
+
     /// The addresses of the engine's listeners.
     pub(crate) fn addresses(&self) -> Vec<std::net::SocketAddr> {
         self.running.addresses()
@@ -132,6 +140,7 @@ impl Service {
         let code = loop {
             let next = self.next_timer().map_or(next_stats, |timer| timer.min(next_stats));
             match self.events.1.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(Event::Signal(SIGUSR1)) => self.log.iter().for_each(|log| log.reopen()),
                 Ok(Event::Signal(SIGUSR2)) => self.replace(),
                 Ok(Event::Signal(signal)) if self.is_stopping() => {
                     break ExitCode::from(128 + signal as u8);
@@ -155,6 +164,7 @@ impl Service {
             }
         };
         self.write_stats();
+        self.log.iter().for_each(|log| log.finish());
         code
     }
 

@@ -34,7 +34,8 @@ fn check_request(input: &Input<'_>) {
     let (trusted, mut slots, mut out) = (input.flags & 1 == 1, FieldSlots::new(), Vec::new());
     let head = HeadScan::default().request(input.message, &HeadLimits::default(), &mut slots);
     let Ok(Some(before)) = head else { return };
-    let origin = Origin { client: CLIENT, encrypted: input.flags & 4 != 0, trusted, forwarded: false };
+    let origin =
+        Origin { client: CLIENT, encrypted: input.flags & 4 != 0, trusted, forwarded: false, id: None };
     rewrite::request(&before, &origin, &mut out);
     let lines = lines(&out);
     for name in NEVER_PASSED_ON {

@@ -16,6 +16,7 @@ pub(super) fn file(arguments: &Arguments) -> Shape {
     keys.extend([
         Key::new("limits", Kind::Table(limits(arguments)), "Limits of the process, and defaults for the limits of listeners."),
         Key::new("admin", Kind::Table(admin(arguments)), "The listener for operators."),
+        Key::new("access_log", Kind::Table(access_log(arguments)), "One line for each finished request."),
         Key::new("listeners", Kind::list(Kind::Table(listener(arguments))), "The addresses that clients connect to.").required(),
         Key::new(
             "clusters",
@@ -47,6 +48,16 @@ fn admin(arguments: &Arguments) -> Shape {
         named("drain_delay_seconds", "drain_delay_seconds"),
     ];
     Shape { about: "The listener for operators.", keys }
+}
+
+fn access_log(arguments: &Arguments) -> Shape {
+    let named = |id: &str, name: &str| arguments.key(id, name);
+    let keys = vec![
+        named("access_log", "file").required(),
+        named("access_log_format", "format"),
+        named("access_log_sample", "sample"),
+    ];
+    Shape { about: "One line for each finished request.", keys }
 }
 
 fn listener(arguments: &Arguments) -> Shape {

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn the_smallest_file_has_the_defaults_of_the_command_line() {
-        let words = ["neraca", "balance", "--backend", "127.0.0.1:9001"].map(Into::into);
+        let words = ["neraca", "balance", "--listen", "127.0.0.1:8080", "--backend", "127.0.0.1:9001"];
+        let words = words.map(Into::into);
         let Ok(super::super::Config::Balance(balance)) = super::super::read(words, 1000) else { panic!() };
         let backends = ["127.0.0.1:9001".parse::<std::net::SocketAddr>().unwrap()];
         let mut expected = balance.balancer(&backends);

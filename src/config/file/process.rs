@@ -17,7 +17,7 @@ pub(super) struct Process {
 }
 
 /// The tables whose keys are settings of the process. The top of the file is one of them.
-const TABLES: [&[&str]; 3] = [&[], &["limits"], &["admin"]];
+const TABLES: [&[&str]; 4] = [&[], &["limits"], &["admin"], &["access_log"]];
 
 /// Reads the settings of the process.
 ///
@@ -48,6 +48,8 @@ pub(super) fn read(
     let descriptors = reading.descriptors;
     reading.arguments.checked(given, file, &mut reading.problems, |written| {
         let common = Common::new(&written.common, Some(&written.backend_limits), descriptors)?;
+        // The file gives the addresses.
+        let common = Common { listen_is_given: true, ..common };
         let concurrency = meant::concurrency(written.max_in_flight_per_core, common.engine)?;
         Ok(Process { common, concurrency, admin: AdminSettings::new(&written.admin)? })
     })

@@ -1,0 +1,310 @@
+//! The access log: an app that wraps another app and tells a writer of each finished request. The writer has a thread of
+//! its own. A worker never waits for the writer: when too many lines wait, a line is dropped and counted.
+use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use neraca::app::{App, Client, Decision, Finished, Moment, Page, RequestEnd, Terms};
+use neraca::cluster::{History, Permit, Start};
+use neraca::config::AccessLogSettings;
+use neraca::http::head::RequestHead;
+use neraca::observe::access_log::{Note, Record, given_id};
+
+/// Maximum number of lines that wait for the writer.
+const WAITING_MAX: usize = 1 << 14;
+/// Bytes after which the writer writes, even when more lines wait.
+const BATCH_BYTES: usize = 1 << 17;
+/// Time that the writer rests after a write. So it is not woken for each line.
+const REST: Duration = Duration::from_millis(5);
+/// Maximum time that the end of the process waits for the writer.
+const END_MAX: Duration = Duration::from_secs(5);
+
+/// What the writer is told.
+enum Message {
+    Line(Vec<u8>),
+    /// Open the file again. Lines before this message are in the old file.
+    Reopen,
+    /// Write all lines before this message, and then drop the sender.
+    Flush(#[allow(dead_code, reason = "its drop is the answer")] Sender<()>),
+}
+
+/// The way to the writer.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    settings: AccessLogSettings,
+    sender: Sender<Message>,
+    /// Lines that were dropped, because too many waited or because they could not be written.
+    dropped: Arc<AtomicU64>,
+}
+
+impl AccessLog {
+    /// Opens the file and starts the writer. The error is a message for the operator.
+    pub(crate) fn start(settings: &AccessLogSettings) -> Result<Self, String> {
+        let name = settings.file.as_deref().map_or("stdout".to_owned(), |path| path.display().to_string());
+        let cannot = |error: io::Error| format!("cannot write the access log to '{name}': {error}");
+        let output = match &settings.file {
+            Some(path) => open(path),
+            None => io::stdout().as_fd().try_clone_to_owned().map(File::from),
+        };
+        let output = output.map_err(cannot)?;
+        let (sender, messages) = bounded(WAITING_MAX);
+        let dropped = Arc::default();
+        let writer = Writer {
+            path: settings.file.clone(),
+            output,
+            torn: false,
+            warned: false,
+            dropped: Arc::clone(&dropped),
+        };
+        let builder = thread::Builder::new().name("access-log".to_owned());
+        builder.spawn(move || writer.run(&messages)).map_err(cannot)?;
+        Ok(AccessLog { settings: settings.clone(), sender, dropped })
+    }
+
+    /// Passes a line to the writer, or drops it.
+    fn pass(&self, line: Vec<u8>) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.sender.try_send(Message::Line(line))
+        {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Opens the file again, for an operator who has renamed it.
+    pub(crate) fn reopen(&self) {
+        let _ = self.sender.send_timeout(Message::Reopen, END_MAX);
+    }
+
+    /// Waits until all lines are written.
+    pub(crate) fn finish(&self) {
+        let (done, written) = bounded(0);
+        if self.sender.send_timeout(Message::Flush(done), END_MAX).is_ok() {
+            let _ = written.recv_timeout(END_MAX);
+        }
+        match self.dropped.load(Relaxed) {
+            0 => {}
+            dropped => log::warn!("{dropped} lines of the access log were dropped"),
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// The thread that writes.
+struct Writer {
+    /// None for stdout.
+    path: Option<PathBuf>,
+    output: File,
+    /// The last write ended within a line.
+    torn: bool,
+    /// The operator was told of a failed write.
+    warned: bool,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn run(mut self, messages: &Receiver<Message>) {
+        let mut batch = Vec::new();
+        while let Ok(first) = messages.recv() {
+            for message in std::iter::once(first).chain(messages.try_iter()) {
+                match message {
+                    Message::Line(line) => {
+                        batch.extend_from_slice(&line);
+                        if batch.len() >= BATCH_BYTES {
+                            self.write(&mut batch);
+                        }
+                    }
+                    Message::Reopen => {
+                        self.write(&mut batch);
+                        self.reopen();
+                    }
+                    Message::Flush(_done) => self.write(&mut batch),
+                }
+            }
+            self.write(&mut batch);
+            thread::sleep(REST);
+        }
+    }
+
+    fn reopen(&mut self) {
+        let Some(path) = &self.path else { return };
+        match open(path) {
+            Ok(file) => {
+                self.output = file;
+                self.torn = false;
+            }
+            Err(error) => {
+                log::warn!(
+                    "cannot open the access log '{}' again, so the old file is used: {error}",
+                    path.display()
+                );
+            }
+        }
+    }
+
+    /// Writes the lines. Lines that cannot be written are counted as dropped.
+    fn write(&mut self, batch: &mut Vec<u8>) {
+        if batch.is_empty() {
+            return;
+        }
+        // The line that was torn is counted, and the next line begins a line of its own.
+        let ended = if self.torn { self.write_all(b"\n") } else { Ok(()) };
+        let result = ended.map_err(|(_, why)| (batch.len(), why)).and_then(|()| self.write_all(batch));
+        if let Err((unwritten, why)) = result {
+            // A line of which only a part was written is not there either, and its line end is unwritten.
+            let unwritten = &batch[batch.len() - unwritten..];
+            let lines = unwritten.iter().filter(|byte| **byte == b'\n').count();
+            self.dropped.fetch_add(lines as u64, Relaxed);
+            if !std::mem::replace(&mut self.warned, true) {
+                log::warn!("cannot write the access log, and its lines are dropped until that works: {why}");
+            }
+        }
+        batch.clear();
+    }
+
+    /// Writes all bytes. The error says how many bytes were not written.
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.output.write(rest) {
+                Ok(0) => return Err((rest.len(), io::ErrorKind::WriteZero.into())),
+                Ok(n) => {
+                    self.torn = rest[n - 1] != b'\n';
+                    rest = &rest[n..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err((rest.len(), error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An app whose finished requests are logged.
+#[derive(Debug)]
+pub(crate) struct Logged<A> {
+    app: Arc<A>,
+    log: Arc<AccessLog>,
+}
+
+impl<A> Logged<A> {
+    /// Wraps `app`.
+    pub(crate) fn new(app: Arc<A>, log: Arc<AccessLog>) -> Self {
+        Logged { app, log }
+    }
+}
+
+/// The view of one worker.
+#[derive(Debug)]
+pub(crate) struct View<V> {
+    of_app: V,
+    /// The first half of each ID that this worker makes, and the base of the second half.
+    seed: [u64; 2],
+    /// The number of IDs so far.
+    ids: u64,
+    /// The number of requests so far that may be left out.
+    ordinary: u64,
+}
+
+impl<V> View<V> {
+    /// Makes an ID: 32 hexadecimal digits.
+    fn id(&mut self) -> [u8; 32] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        self.ids = self.ids.wrapping_add(1);
+        // An odd factor gives another product for each number.
+        let low = (self.seed[1] ^ self.ids).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let value = u128::from(self.seed[0]) << 64 | u128::from(low);
+        std::array::from_fn(|at| DIGITS[(value >> (124 - 4 * at)) as usize & 15])
+    }
+}
+
+impl<A: App> App for Logged<A> {
+    type View = View<A::View>;
+
+    fn view(&self) -> Self::View {
+        let seed = [0, 1].map(|half| RandomState::new().hash_one(half));
+        View { of_app: self.app.view(), seed, ids: 0, ordinary: 0 }
+    }
+
+    fn refresh(&self, view: &mut Self::View) {
+        self.app.refresh(&mut view.of_app);
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.app.sweep(now);
+    }
+
+    fn decide(
+        &self,
+        view: &mut Self::View,
+        head: &RequestHead<'_>,
+        client: &Client<'_>,
+        now: &Moment,
+    ) -> Decision {
+        self.app.decide(&mut view.of_app, head, client, now)
+    }
+
+    fn retry(
+        &self,
+        view: &mut Self::View,
+        terms: Option<&Terms>,
+        history: &History<'_>,
+        permit: &mut Option<Permit>,
+        now: &Moment,
+    ) -> Option<Start> {
+        self.app.retry(&mut view.of_app, terms, history, permit, now)
+    }
+
+    fn page(&self, view: &Self::View, status: u16) -> Option<Arc<Page>> {
+        self.app.page(&view.of_app, status)
+    }
+
+    fn note(&self, view: &mut Self::View, head: &RequestHead<'_>, client: &Client<'_>) -> Option<Box<Note>> {
+        let given = if client.is_trusted() { given_id(head) } else { None };
+        let note = match given {
+            Some(id) => Note::new(id, head),
+            None => Note::new(&view.id(), head),
+        };
+        Some(Box::new(note))
+    }
+
+    fn finished(&self, view: &mut Self::View, client: &Client<'_>, request: &Finished<'_>) {
+        self.app.finished(&mut view.of_app, client, request);
+        let failed =
+            request.end != RequestEnd::Complete || request.status.is_some_and(|status| status >= 500);
+        if !failed {
+            view.ordinary += 1;
+            if !(view.ordinary - 1).is_multiple_of(self.log.settings.one_of) {
+                return;
+            }
+        }
+        let total = request.duration();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let record = Record {
+            began: now.saturating_sub(total),
+            note: request.note,
+            listener: client.local,
+            client: client.address(),
+            status: request.status,
+            end: request.end,
+            backend: request.attempt.map(|attempt| attempt.backend().address()),
+            attempts: request.attempts,
+            sent_bytes: request.sent_bytes,
+            queue: request.queued,
+            first_byte: request.attempt.and_then(|attempt| attempt.outcome()?.first_byte),
+            total,
+        };
+        let mut line = Vec::with_capacity(512);
+        record.write(self.log.settings.format, &mut line);
+        self.log.pass(line);
+    }
+}
