@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use neraca::admin::{Admin, EngineFacts};
+use neraca::admin::{Admin, ConfigurationFacts, EngineFacts};
 use neraca::app::{Limits, ListenerSettings};
 use neraca::config::AdminSettings;
 use neraca::engine::{
     self, ConcurrencyLimit, Engine, EngineHandle, EngineLimits, Listeners, Options, ReactorKind,
 };
 use neraca::router::Router;
+use parking_lot::Mutex;
 
 /// Maximum connections of the admin listener.
 const CONNECTIONS: usize = 100;
@@ -36,7 +37,7 @@ impl Bound {
     }
 
     /// Starts the engine of the admin listener. It runs until the process ends. Returns its address and its engine. `engine` is the name
-    /// of the balancer's engine, `ready` is false during a drain.
+    /// of the balancer's engine, `ready` is false during a drain, `configuration` tells of the reloads.
     ///
     /// # Errors
     /// When the system cannot create a poller or a thread.
@@ -45,13 +46,14 @@ impl Bound {
         router: Arc<Router>,
         engine: &'static str,
         running: Arc<EngineHandle>,
-        ready: Arc<AtomicBool>,
+        (ready, configuration): (Arc<AtomicBool>, Arc<Mutex<Option<ConfigurationFacts>>>),
     ) -> Result<(SocketAddr, EngineHandle), String> {
         let facts = Box::new(move || EngineFacts {
             engine: engine.to_owned(),
             listeners: running.listeners(),
             workers: running.snapshots().iter().map(engine::Snapshot::named).collect(),
             is_ready: ready.load(Relaxed),
+            configuration: configuration.lock().clone(),
         });
         let admin = Admin::new(router, facts, self.settings.token, Instant::now());
         let started = engine::start(Arc::new(admin), self.listeners, options());

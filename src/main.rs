@@ -1,7 +1,7 @@
 //! The program: its commands and exit codes. [`neraca::config`] reads the arguments, `process` runs an engine.
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -19,7 +19,7 @@ use crate::access_log::{AccessLog, Logged};
 use crate::demo::Demo;
 use crate::experiments::{Experiment, Switches};
 use crate::faults::FaultFile;
-use crate::process::{Service, Sockets, say};
+use crate::process::{ReadAgain, Reloading, Service, Sockets, say};
 
 mod access_log;
 mod admin_listener;
@@ -63,7 +63,8 @@ fn run() -> Result<ExitCode, Failure> {
         Ok(Config::Balance(config)) => balance(config),
         Ok(Config::File(balancer, warnings)) => {
             let _ = warnings.print();
-            run_balancer(&balancer, |_| ())
+            let path = warnings.path().to_owned();
+            run_balancer(balancer, Some((path, read_again(descriptors))), |_| ())
         }
         Ok(Config::Check(path)) => check(path.as_deref(), descriptors),
         Ok(Config::Serve(config)) => serve(&config),
@@ -85,13 +86,13 @@ fn run() -> Result<ExitCode, Failure> {
 fn balance(config: Balance) -> Result<ExitCode, Failure> {
     if let Backends::At(backends) = &config.backends {
         let backends = backends.clone();
-        return run_balancer(&config.balancer(&backends), |_| ());
+        return run_balancer(config.balancer(&backends), None, |_| ());
     }
     let options = config.common.options();
     let demo = Demo::start(&options)
         .map_err(|error| Failure::cannot_run(format!("cannot start the backends of the demo: {error}")))?;
     let backends = demo.addresses();
-    run_balancer(&config.balancer(&backends), |address| {
+    run_balancer(config.balancer(&backends), None, |address| {
         for backend in &backends {
             say(&format!("backend http://{backend}"));
         }
@@ -99,8 +100,25 @@ fn balance(config: Balance) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Runs a balancer. Calls `started` with its first address.
-fn run_balancer(balancer: &Balancer, started: impl FnOnce(SocketAddr)) -> Result<ExitCode, Failure> {
+/// Reads the command line and its configuration file as at the start.
+fn read_again(descriptors: usize) -> ReadAgain {
+    Box::new(move || match config::read(std::env::args_os(), descriptors) {
+        Ok(Config::File(balancer, warnings)) => {
+            let _ = warnings.print();
+            Ok(balancer)
+        }
+        Ok(_) => Err("the command line names no configuration file".to_owned()),
+        Err(refusal) => Err(refusal.to_string()),
+    })
+}
+
+/// Runs a balancer. With a way to read its configuration file again, it follows the file. Calls `started` with its first
+/// address.
+fn run_balancer(
+    balancer: Balancer,
+    file: Option<(PathBuf, ReadAgain)>,
+    started: impl FnOnce(SocketAddr),
+) -> Result<ExitCode, Failure> {
     let router = balancer.router().map_err(|error| Failure::cannot_run(error.to_string()))?;
     let of_admin = balancer.admin.as_ref().map(|admin| admin.listen);
     let (addresses, settings): (Vec<_>, Vec<_>) = balancer.site.addresses().into_iter().unzip();
@@ -116,6 +134,13 @@ fn run_balancer(balancer: &Balancer, started: impl FnOnce(SocketAddr)) -> Result
     let listeners = listeners.with_settings(settings);
     let service = start(Arc::clone(&app), (switches, None), listeners, options, &balancer.common)?;
     refresh(&app);
+    let service = match file {
+        Some((path, read)) => {
+            let reloading = Reloading::new(path, read, Arc::clone(&app), balancer);
+            service.with_reload(reloading).map_err(Failure::cannot_run)?
+        }
+        None => service,
+    };
     let service = match admin {
         Some(bound) => service.with_admin(bound, app, engine).map_err(Failure::cannot_run)?,
         None => service,

@@ -1,6 +1,8 @@
 //! What the admin listener is told about the engine of the balancer.
 use std::net::SocketAddr;
 
+use serde::Serialize;
+
 use crate::app::ListenerId;
 
 /// A running engine, as plain data.
@@ -14,6 +16,19 @@ pub struct EngineFacts {
     pub workers: Vec<Vec<(&'static str, &'static str, u64)>>,
     /// False during a drain.
     pub is_ready: bool,
+    /// The configuration file; None without one.
+    pub configuration: Option<ConfigurationFacts>,
+}
+
+/// What became of the changes of the configuration file.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ConfigurationFacts {
+    /// How often the file was loaded since the start.
+    pub loaded: u64,
+    /// How often the file was refused since the start.
+    pub refused: u64,
+    /// The reason, if the file was refused the last time.
+    pub error: Option<String>,
 }
 
 impl EngineFacts {

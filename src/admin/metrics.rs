@@ -95,6 +95,7 @@ impl Collector for Moment {
                 None => one_counter(into, &name, help, value)?,
             }
         }
+        self.configuration(into)?;
         let build = [("version", env!("CARGO_PKG_VERSION")), ("engine", self.facts.engine.as_str())];
         let mut info = into.encode_descriptor("build", "The program", None, MetricType::Info)?;
         info.encode_info(&build)
@@ -121,6 +122,23 @@ impl Moment {
         let mut family = into.encode_descriptor("request_duration", help, seconds, MetricType::Histogram)?;
         for (listener, requests) in &listeners {
             histogram(&mut family, &[("listener", listener.as_str())], &requests.durations)?;
+        }
+        Ok(())
+    }
+
+    fn configuration(&self, into: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(file) = &self.facts.configuration else { return Ok(()) };
+        let good = u64::from(file.error.is_none());
+        one_gauge(
+            into,
+            "configuration_good",
+            "1 while the configuration file is the one that is used",
+            good,
+        )?;
+        let help = "Reloads of the configuration file, by result";
+        let mut family = into.encode_descriptor("configuration_reloads", help, None, MetricType::Counter)?;
+        for (result, count) in [("loaded", file.loaded), ("refused", file.refused)] {
+            ConstCounter::new(count).encode(family.encode_family(&[("result", result)])?)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::EngineFacts;
+use super::facts::{ConfigurationFacts, EngineFacts};
 use super::past::{Past, Second, ms};
 use crate::cluster::{AttemptEnd, Backend, Considered, Exclusion, Failure, Outcome, Picked};
 use crate::observe::durations::Durations;
@@ -27,6 +27,8 @@ pub struct Status {
     pub uptime_s: f64,
     /// False during a drain.
     pub ready: bool,
+    /// The reloads of the configuration file; null without a file.
+    pub configuration: Option<ConfigurationFacts>,
     /// Where clients connect.
     pub listeners: Vec<SocketAddr>,
     /// Open client connections.
@@ -122,6 +124,7 @@ impl Status {
             workers: facts.workers.len(),
             uptime_s: uptime.as_secs_f64(),
             ready: facts.is_ready,
+            configuration: facts.configuration.clone(),
             listeners: facts.listeners.iter().map(|(_, address)| *address).collect(),
             clients: facts.counter("accepted").saturating_sub(facts.counter("closed")),
             requests: total.total(),

@@ -37,6 +37,7 @@ impl Rig {
                 ],
             ],
             is_ready,
+            configuration: None,
         };
         let facts = Box::new(move || facts.clone());
         let admin = Admin::new(Arc::clone(&router), facts, token.map(Into::into), start);

@@ -79,6 +79,21 @@ impl Balancer {
         Options { concurrency: self.concurrency, listener, ..self.common.options() }
     }
 
+    /// Lets a running router do what this balancer does.
+    ///
+    /// # Errors
+    /// When the router refuses the settings, or a directory of a route cannot be served. Then nothing has changed.
+    pub fn apply(&self, router: &Router) -> Result<(), CannotRoute> {
+        let settings = routing::settings(&self.site).map_err(CannotRoute::Settings)?;
+        router.apply(&settings).map_err(CannotRoute::Files)
+    }
+
+    /// True when the settings that only a start can change are those of `other`.
+    pub fn has_same_process(&self, other: &Balancer) -> bool {
+        let of_process = |one: &Balancer| format!("{:?}", (&one.common, one.concurrency, &one.admin));
+        of_process(self) == of_process(other)
+    }
+
     /// True when a cluster has active checks.
     pub fn has_checks(&self) -> bool {
         self.site.clusters.iter().any(|cluster| cluster.checks.is_some())

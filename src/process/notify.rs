@@ -22,13 +22,17 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Tells that the service reads its configuration again. [`ready`] must follow.
-#[allow(dead_code, reason = "for the reload of a configuration file")]
+/// Tells that the service reads its configuration again. [`reloaded`] must follow.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => log::warn!("cannot read the clock for systemd: {error}"),
     }
+}
+
+/// Tells that the service has read its configuration.
+pub(super) fn reloaded() {
+    tell(&[NotifyState::Ready]);
 }
 
 fn tell(states: &[NotifyState<'_>]) {

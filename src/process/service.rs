@@ -10,13 +10,17 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use neraca::admin::ConfigurationFacts;
 use neraca::app::App;
 use neraca::engine::{self, EngineHandle, Listeners, Options};
 use neraca::router::Router;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::iterator::Signals;
+use notify::RecommendedWatcher;
+use parking_lot::Mutex;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::{Handle, Signals};
 
-use super::notify::{self, Watchdog};
+use super::notify::{self as systemd, Watchdog};
+use super::reload::Reloading;
 use super::replace::{Program, Successor};
 use crate::access_log::AccessLog;
 use crate::admin_listener;
@@ -30,6 +34,10 @@ pub(crate) struct Service {
     admin: Option<EngineHandle>,
     stats: Option<File>,
     log: Option<Arc<AccessLog>>,
+    /// The signals that the process handles.
+    signals: Handle,
+    /// The configuration file; None without one.
+    reloading: Option<(Reloading, Option<RecommendedWatcher>)>,
     events: (Sender<Event>, Receiver<Event>),
     /// What `/ready` answers. False after the first signal to stop.
     ready: Arc<AtomicBool>,
@@ -54,8 +62,10 @@ enum Phase {
 }
 
 enum Event {
-    /// SIGTERM, SIGINT, SIGUSR1 or SIGUSR2.
+    /// SIGTERM, SIGINT, SIGUSR1, SIGUSR2, or SIGHUP if there is a configuration file.
     Signal(i32),
+    /// The configuration file has changed.
+    Changed,
     /// The new process is ready, or it is not and will not be.
     Successor(bool),
     /// The engine has stopped.
@@ -78,6 +88,7 @@ impl Service {
         let program = Program::of_this_process().map_err(cannot)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGUSR2]).map_err(cannot)?;
         let running = Arc::new(engine::start(app, listeners, options).map_err(cannot)?);
+        let handled = signals.handle();
         let events = mpsc::channel();
         let (of_signals, ended) = (events.0.clone(), events.0.clone());
         thread::spawn(move || {
@@ -95,6 +106,8 @@ impl Service {
             admin: None,
             stats,
             log: None,
+            signals: handled,
+            reloading: None,
             events,
             ready: Arc::new(AtomicBool::new(true)),
             drain_delay: Duration::ZERO,
@@ -116,10 +129,27 @@ impl Service {
         engine: &'static str,
     ) -> Result<Self, String> {
         let drain_delay = bound.drain_delay();
+        let configuration: Arc<Mutex<Option<ConfigurationFacts>>> =
+            self.reloading.as_ref().map(|(reloading, _)| reloading.facts()).unwrap_or_default();
         let (address, admin) =
-            bound.start(app, engine, Arc::clone(&self.running), Arc::clone(&self.ready))?;
+            bound.start(app, engine, Arc::clone(&self.running), (Arc::clone(&self.ready), configuration))?;
         say(&format!("admin on http://{address}/status"));
         Ok(Service { drain_delay, admin: Some(admin), ..self })
+    }
+
+    /// Reloads the configuration file on SIGHUP and after a change.
+    ///
+    /// # Errors
+    /// When the system refuses to handle SIGHUP.
+    pub(crate) fn with_reload(self, mut reloading: Reloading) -> Result<Self, String> {
+        reloading.started(&self.running);
+        let cannot = |error: io::Error| format!("cannot handle SIGHUP: {error}");
+        self.signals.add_signal(SIGHUP).map_err(cannot)?;
+        let events = self.events.0.clone();
+        let watcher = reloading.watch(move || {
+            let _ = events.send(Event::Changed);
+        });
+        Ok(Service { reloading: Some((reloading, watcher)), ..self })
     }
 
     /// Takes charge of the access log: SIGUSR1 opens it again, and the end waits for its last lines.
@@ -135,13 +165,14 @@ impl Service {
     /// Tells systemd and the process that this one replaces (`predecessor`) that this process serves. Then waits for the end.
     /// The first signal to stop starts the drain, the second one ends the process at once.
     pub(crate) fn supervise(mut self, predecessor: Option<UnixStream>) -> ExitCode {
-        notify::ready(predecessor);
+        systemd::ready(predecessor);
         let mut next_stats = Instant::now() + STATS;
         let code = loop {
             let next = self.next_timer().map_or(next_stats, |timer| timer.min(next_stats));
             match self.events.1.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Event::Signal(SIGUSR1)) => self.log.iter().for_each(|log| log.reopen()),
                 Ok(Event::Signal(SIGUSR2)) => self.replace(),
+                Ok(Event::Signal(SIGHUP) | Event::Changed) => self.reload(),
                 Ok(Event::Signal(signal)) if self.is_stopping() => {
                     break ExitCode::from(128 + signal as u8);
                 }
@@ -166,6 +197,16 @@ impl Service {
         self.write_stats();
         self.log.iter().for_each(|log| log.finish());
         code
+    }
+
+    fn reload(&mut self) {
+        if self.phase != Phase::Serving {
+            log::warn!("the configuration is not loaded: this process ends");
+        } else if let Some((reloading, _)) = &mut self.reloading {
+            systemd::reloading();
+            reloading.reload(&self.running);
+            systemd::reloaded();
+        }
     }
 
     fn is_stopping(&self) -> bool {
@@ -237,7 +278,7 @@ impl Service {
         let delay = match self.phase {
             Phase::Replaced => Duration::ZERO,
             _ => {
-                notify::stopping();
+                systemd::stopping();
                 self.drain_delay
             }
         };

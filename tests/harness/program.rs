@@ -47,6 +47,17 @@ impl Program {
         (program, second.parse().unwrap())
     }
 
+    /// Starts a balancer with a configuration file that has one listener and an admin listener. Returns the address of the
+    /// admin listener, too.
+    pub(crate) fn with_file_and_admin(file: &Path, variant: Variant) -> (Self, SocketAddr) {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_neraca"));
+        let program = program.args(["balance", "--config"]).arg(file).args(variant.arguments());
+        let (program, mut output) = Program::read(program);
+        let line = next_line(&mut output);
+        let admin = line.strip_prefix("admin on http://").and_then(|rest| rest.strip_suffix("/status"));
+        (program, admin.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap())
+    }
+
     /// The same with at most so many descriptors.
     pub(crate) fn with_descriptors(limit: u64, variant: Variant, arguments: &[&str]) -> Self {
         let mut shell = Command::new("sh");

@@ -63,6 +63,11 @@ impl Report {
         Report { path: path.to_owned(), text: text.to_owned(), problems }
     }
 
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The number of errors.
     pub fn errors(&self) -> usize {
         self.problems.iter().filter(|problem| !problem.is_warning).count()

@@ -1,0 +1,164 @@
+//! Tests of the reload of the configuration file: the program follows its file while clients and tunnels go on.
+mod harness;
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use harness::program::Program;
+use harness::scripted::{Backend, Reply, automatic};
+use harness::wire::Wire;
+use harness::{CROSSBEAM, VARIANTS, eventually};
+use rustix::process::Signal;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// A folder with the file of one test, removed on drop.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("neraca.toml")
+    }
+
+    /// Puts a new text in the place of the file, as an editor does.
+    fn write(&self, text: &str) {
+        let new = self.0.join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.file()).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn configuration(listeners: &[&str], backends: &[SocketAddr]) -> String {
+    let listeners: Vec<_> =
+        listeners.iter().map(|listen| format!("[[listeners]]\nlisten = \"{listen}\"\n")).collect();
+    let backends: Vec<_> = backends.iter().map(|backend| format!("\"{backend}\"")).collect();
+    format!(
+        "[admin]\nlisten = \"127.0.0.1:0\"\n{}[clusters.web]\nbackends = [{}]\n[[routes]]\ncluster = \"web\"\n",
+        listeners.concat(),
+        backends.join(", ")
+    )
+}
+
+fn one(_: &str) -> Option<Reply> {
+    Some((Duration::ZERO, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"))
+}
+
+fn two(_: &str) -> Option<Reply> {
+    Some((Duration::ZERO, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo"))
+}
+
+/// Asks on this connection. Every request must be answered.
+fn ask(client: &mut Wire) -> String {
+    client.send(GET);
+    let answer = client.message();
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    answer.text().to_owned()
+}
+
+/// Returns what the admin listener says of the configuration.
+fn told(admin: SocketAddr) -> serde_json::Value {
+    let mut client = Wire::connect(admin);
+    client.send("GET /status.json HTTP/1.1\r\nHost: a\r\n\r\n");
+    let status: serde_json::Value = serde_json::from_str(client.message().text()).unwrap();
+    status["configuration"].clone()
+}
+
+#[test]
+fn the_program_follows_its_file_and_connections_stay() {
+    for variant in VARIANTS {
+        let folder = Folder::new("follows");
+        let (first, second) = (automatic(CROSSBEAM, one), automatic(CROSSBEAM, two));
+        folder.write(&configuration(&["127.0.0.1:0"], &[first]));
+        let (program, _admin) = Program::with_file_and_admin(&folder.file(), variant);
+        let mut client = program.client();
+        assert_eq!(ask(&mut client), "one");
+        folder.write(&configuration(&["127.0.0.1:0"], &[second]));
+        eventually("the second backend gets the requests", || ask(&mut client) == "two");
+        // The same connection, and the same port.
+        assert_eq!((ask(&mut client), ask(&mut program.client())), ("two".into(), "two".into()));
+    }
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_the_reason_is_told() {
+    for variant in VARIANTS {
+        let folder = Folder::new("bad");
+        let backend = automatic(CROSSBEAM, one);
+        let good = configuration(&["127.0.0.1:0"], &[backend]);
+        folder.write(&good);
+        let (program, admin) = Program::with_file_and_admin(&folder.file(), variant);
+        let mut client = program.client();
+        assert_eq!(ask(&mut client), "one");
+        assert_eq!((&told(admin)["refused"], &told(admin)["error"]), (&0.into(), &serde_json::Value::Null));
+        folder.write(&format!("{good}polcy = 1\n"));
+        eventually("the file is refused", || told(admin)["refused"] == 1);
+        let error = told(admin)["error"].as_str().unwrap().to_owned();
+        assert!(error.contains("neraca.toml:9:1") && error.contains("polcy"), "{error}");
+        assert_eq!(ask(&mut client), "one");
+        // An address that cannot be bound is noticed before anything changes.
+        folder.write(&configuration(
+            &["127.0.0.1:0", "192.0.2.1:80"],
+            &[SocketAddr::from(([127, 0, 0, 1], 1))],
+        ));
+        eventually("the address is refused", || told(admin)["refused"] == 2);
+        assert!(
+            told(admin)["error"].as_str().unwrap().contains("cannot listen on 192.0.2.1:80"),
+            "{}",
+            told(admin)
+        );
+        assert_eq!(ask(&mut client), "one");
+        folder.write(&good);
+        eventually("the file is good again", || told(admin)["error"].is_null() && told(admin)["loaded"] == 1);
+        // SIGHUP loads it also when it has not changed.
+        program.signal(Signal::HUP);
+        eventually("SIGHUP loads the file", || told(admin)["loaded"] == 2);
+        assert_eq!(ask(&mut client), "one");
+    }
+}
+
+#[test]
+fn listeners_come_and_go_and_a_tunnel_stays() {
+    for variant in VARIANTS {
+        let folder = Folder::new("listeners");
+        let backend = Backend::start(CROSSBEAM);
+        folder.write(&configuration(&["127.0.0.1:0"], &[backend.address()]));
+        let (program, admin) = Program::with_file_and_admin(&folder.file(), variant);
+        let mut tunnel = program.client();
+        tunnel.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        let mut peer = backend.accept();
+        peer.head();
+        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        assert_eq!(tunnel.head().status(), 101);
+        // Another address takes the place of the first, and another backend.
+        let other = automatic(CROSSBEAM, two);
+        folder.write(&configuration(&["127.0.0.2:0"], &[other]));
+        eventually("the file is loaded", || told(admin)["loaded"] == 1);
+        assert!(TcpStream::connect(program.address()).is_err(), "the first listener is still there");
+        let mut client = Wire::connect(admin);
+        client.send("GET /status.json HTTP/1.1\r\nHost: a\r\n\r\n");
+        let status: serde_json::Value = serde_json::from_str(client.message().text()).unwrap();
+        let listeners = status["listeners"].as_array().unwrap();
+        assert_eq!(listeners.len(), 1, "{listeners:?}");
+        let address: SocketAddr = listeners[0].as_str().unwrap().parse().unwrap();
+        assert_eq!(ask(&mut Wire::connect(address)), "two");
+        tunnel.send("up");
+        assert_eq!(peer.take(2), b"up");
+        peer.send("down");
+        assert_eq!(tunnel.take(4), b"down");
+    }
+}
