@@ -30,7 +30,7 @@ pub(crate) struct Bounds<'a> {
     pub(crate) deadlines: Option<&'a Deadlines>,
 }
 
-/// Deadlines that replace those of the listener; None: the deadline of the listener. See [`Limits`](super::Limits).
+/// Deadlines that replace those of the listener; None: the deadline of the listener. See [`Limits`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Deadlines {
     /// Time to connect to a backend.
