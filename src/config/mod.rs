@@ -47,9 +47,7 @@ pub use file::{Report, check_text, schema};
 pub use generate::{completions, manual};
 pub use meant::{Backends, Balance, Common, Serve, Simulate};
 pub use operate::{AccessLogSettings, AdminSettings, StatusOf};
-pub use plan::{
-    Action, Balancer, ClusterPlan, Deadlines, ErrorPage, FieldChanges, Host, Listener, Route, Site,
-};
+pub use plan::{Action, Balancer, ClusterPlan, ErrorPage, FieldChanges, Listener, Route, Site};
 pub use refusal::Refusal;
 pub use run::CannotRoute;
 

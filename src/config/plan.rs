@@ -1,14 +1,14 @@
 //! What a balancer serves, as plain data: listeners, clusters, routes and error pages.
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::meant::Common;
 use super::operate::AdminSettings;
-use crate::app::ListenerSettings;
+use crate::app::{Deadlines, ListenerSettings};
 use crate::cluster::{BackendSettings, CheckSettings, ClusterSettings};
 use crate::engine::ConcurrencyLimit;
+use crate::router::Host;
 
 /// A balancer to run.
 #[derive(Debug)]
@@ -98,24 +98,6 @@ impl Route {
     }
 }
 
-/// The hosts that a route is for, in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Host {
-    /// This host.
-    Exact(String),
-    /// Every host that ends with a dot and this name: `*.example.org`.
-    Below(String),
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Host::Exact(name) => f.write_str(name),
-            Host::Below(name) => write!(f, "*.{name}"),
-        }
-    }
-}
-
 /// What happens to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -139,23 +121,6 @@ pub struct FieldChanges {
     pub remove: Vec<String>,
     /// The fields to set, in place of fields with the same name.
     pub set: Vec<(String, String)>,
-}
-
-/// Deadlines that a cluster or a route has of its own; None: the deadline of the listener. See [`Limits`](crate::app::Limits).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Deadlines {
-    /// Time to connect to a backend.
-    pub connect: Option<Duration>,
-    /// Time that a request waits in the queue of a cluster.
-    pub queue: Option<Duration>,
-    /// Maximum time without a byte while the exchange waits for the backend.
-    pub response: Option<Duration>,
-    /// Maximum time without a byte while the client sends a body or reads a response.
-    pub body: Option<Duration>,
-    /// Maximum time without a byte in a tunnel.
-    pub tunnel: Option<Duration>,
-    /// Time for a backend to answer `Expect: 100-continue`.
-    pub r#continue: Option<Duration>,
 }
 
 /// The page that replaces the body of an error response of ours.

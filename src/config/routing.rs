@@ -2,10 +2,10 @@
 use std::sync::Arc;
 
 use super::plan::{self, Site};
-use crate::app::{self, Page};
+use crate::app::Page;
 use crate::files::FilesLimits;
 use crate::http::changes::FieldChanges;
-use crate::router::{Action, ClusterPlan, ErrorPage, Host, RouteSettings, RouterSettings};
+use crate::router::{Action, ClusterPlan, ErrorPage, RouteSettings, RouterSettings};
 
 /// Makes the settings. The error says what the router refuses; a checked file has no such thing.
 pub(super) fn settings(site: &Site) -> Result<RouterSettings, String> {
@@ -20,20 +20,11 @@ fn of_cluster(cluster: &plan::ClusterPlan) -> ClusterPlan {
         settings: cluster.settings.clone(),
         backends: cluster.backends.clone(),
         checks: cluster.checks.clone(),
-        deadlines: deadlines(cluster.deadlines),
+        deadlines: cluster.deadlines,
     }
 }
 
-fn deadlines(own: plan::Deadlines) -> app::Deadlines {
-    let plan::Deadlines { connect, queue, response, body, tunnel, r#continue } = own;
-    app::Deadlines { connect, queue, response, body, tunnel, r#continue }
-}
-
 fn route(route: &plan::Route) -> Result<RouteSettings, String> {
-    let hosts = route.hosts.iter().map(|host| match host {
-        plan::Host::Exact(name) => Host::Exact(name.clone()),
-        plan::Host::Below(name) => Host::Below(name.clone()),
-    });
     let action = match &route.action {
         plan::Action::Forward(name) => Action::Forward(name.clone()),
         plan::Action::Files(path) => Action::Files(path.clone(), FilesLimits::default()),
@@ -44,12 +35,12 @@ fn route(route: &plan::Route) -> Result<RouteSettings, String> {
     };
     Ok(RouteSettings {
         listeners: route.listeners.clone(),
-        hosts: hosts.collect(),
+        hosts: route.hosts.clone(),
         prefix: route.path.parse().map_err(|error| format!("invalid path '{}': {error}", route.path))?,
         action,
         request: changes(&route.request_fields)?,
         response: changes(&route.response_fields)?,
-        deadlines: deadlines(route.deadlines),
+        deadlines: route.deadlines,
     })
 }
 

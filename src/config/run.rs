@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::meant::{Balance, Common, Serve};
-use super::plan::{Balancer, ClusterPlan, Deadlines, Listener, Route, Site};
+use super::plan::{Balancer, ClusterPlan, Listener, Route, Site};
 use super::routing;
-use crate::app::ListenerSettings;
+use crate::app::{Deadlines, ListenerSettings};
 use crate::cluster::BackendSettings;
 use crate::engine::{ConcurrencyLimit, Options};
 use crate::files::{Files, FilesError};

@@ -1,9 +1,8 @@
 //! The deadlines that a cluster or a route has of its own.
 use std::time::Duration;
 
-use super::super::plan::Deadlines;
 use super::tree::Table;
-use crate::app::Limits;
+use crate::app::{Deadlines, Limits};
 
 /// Takes the deadlines whose keys a table has from `limits`, and the time to keep a backend connection.
 pub(super) fn of(table: &Table, limits: &Limits) -> (Deadlines, Option<Duration>) {

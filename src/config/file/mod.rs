@@ -112,10 +112,12 @@ pub fn schema() -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::super::plan::{Action, Deadlines, ErrorPage, Host};
+    use super::super::plan::{Action, ErrorPage};
     use super::*;
+    use crate::app::Deadlines;
     use crate::cluster::{Cap, Policy};
     use crate::engine::{Engine, Pool};
+    use crate::router::Host;
 
     fn balancer(text: &str, line: &[GivenArgument]) -> Balancer {
         let file = read(Path::new("neraca.toml"), text, line, 1000).unwrap();

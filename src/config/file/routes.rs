@@ -1,17 +1,17 @@
 //! The routes of a file.
-use std::net::Ipv6Addr;
-
 use super::super::meant;
-use super::super::plan::{Action, Deadlines, Host, Route};
+use super::super::plan::{Action, Route};
 use super::problems::{Problem, Span};
 use super::reading::Reading;
 use super::tree::{Entry, Table, Value};
 use super::{deadlines, fields};
-use crate::router::{Location, Prefix};
+use crate::app::Deadlines;
+use crate::router::{Host, Location, Prefix};
 
 /// The keys that say what happens to a request. A route has exactly one of them.
 const ACTIONS: [&str; 3] = ["cluster", "files", "redirect"];
 const STATUSES: [u64; 5] = [301, 302, 303, 307, 308];
+
 /// A route with the places that later checks need.
 struct Read<'a> {
     route: Route,
@@ -81,7 +81,7 @@ fn hosts(reading: &mut Reading<'_>, route: &Table) -> Option<Vec<Host>> {
     let mut hosts = Vec::new();
     for value in route.values("hosts") {
         let text = value.text()?;
-        match host(text) {
+        match text.parse().ok() {
             Some(host) if hosts.contains(&host) => {
                 reading.wrong(&value.span, format!("the host `{text}` is given twice"), "");
             }
@@ -94,27 +94,6 @@ fn hosts(reading: &mut Reading<'_>, route: &Table) -> Option<Vec<Host>> {
         }
     }
     (!route.mentions("hosts") || !hosts.is_empty()).then_some(hosts)
-}
-
-/// Parses the host of a route.
-fn host(text: &str) -> Option<Host> {
-    let lower = text.to_ascii_lowercase();
-    let (name, is_wildcard) = match lower.strip_prefix("*.") {
-        Some(name) => (name, true),
-        None => (lower.as_str(), false),
-    };
-    let is_part = |part: &str| {
-        !part.is_empty()
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    let is_address = literal.is_some_and(|literal| literal.parse::<Ipv6Addr>().is_ok());
-    match (name.split('.').all(is_part), is_wildcard) {
-        (true, true) => Some(Host::Below(name.to_owned())),
-        (true, false) => Some(Host::Exact(lower)),
-        (false, false) if is_address => Some(Host::Exact(lower)),
-        (false, _) => None,
-    }
 }
 
 fn path(reading: &mut Reading<'_>, route: &Table) -> Option<String> {
