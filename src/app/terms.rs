@@ -48,7 +48,7 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    /// Returns these deadlines; in place of one that is None, that of `other`.
+    /// Returns these deadlines. A deadline that is None is taken from `other`.
     #[must_use]
     pub fn or(self, other: Deadlines) -> Self {
         Deadlines {
