@@ -48,13 +48,13 @@
 //!
 //! # Layers
 //!
-//! A module uses only lower layers. Four exceptions: `exchange` uses `app`, `admin` uses `router`, `router` uses `files`, and the modules of layer 7 use each other.
+//! A module uses only lower layers. Five exceptions: `exchange` uses `app`, `admin` uses `router`, `router` uses `files`, `config` uses `tls`, and the modules of layer 7 use each other.
 //! `tests/layers.rs` checks this.
 //!
 //! | layer | modules | what |
 //! |---|---|---|
 //! | 7 | `main`, `access_log`, `admin_listener`, `demo`, `experiments`, `faults`, `logger`, `process`, `status` | the process: signals, exit codes, its sockets and its replacement, experiments |
-//! | 6 | [`config`], [`simulate`] | the command line and the configuration file, settings, apps and options; simulated clusters |
+//! | 6 | [`config`], [`simulate`], [`tls`] | the command line and the configuration file, settings, apps and options; simulated clusters; TLS |
 //! | 5 | [`engine`] | sockets, clocks, threads, tasks |
 //! | 4 | [`admin`], [`router`], [`files`] | the apps: tell, forward requests, serve files |
 //! | 3 | [`exchange`], [`app`] | the machine of one request; the time is passed in |
@@ -81,6 +81,7 @@ pub mod http;
 pub mod observe;
 pub mod router;
 pub mod simulate;
+pub mod tls;
 
 pub use admin::Admin;
 pub use app::App;

@@ -26,7 +26,7 @@ const LAYERS: [(u8, &[&str]); 7] = [
     (3, &["exchange", "app"]),
     (4, &["admin", "router", "files"]),
     (5, &["engine"]),
-    (6, &["config", "simulate"]),
+    (6, &["config", "simulate", "tls"]),
     (
         7,
         &[
@@ -44,8 +44,13 @@ const LAYERS: [(u8, &[&str]); 7] = [
 ];
 
 /// Modules of one layer that use each other, as (user, used). In layer 7 every module may use every other module.
-const WITHIN_A_LAYER: [(&str, &str); 4] =
-    [("exchange", "app"), ("admin", "router"), ("router", "files"), ("config", "simulate")];
+const WITHIN_A_LAYER: [(&str, &str); 5] = [
+    ("exchange", "app"),
+    ("admin", "router"),
+    ("router", "files"),
+    ("config", "simulate"),
+    ("config", "tls"),
+];
 
 /// The layer of the engine. The layers below it are pure: no sockets, clocks and threads.
 const ENGINE: u8 = 5;
