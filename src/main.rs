@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use neraca::app::App;
+use neraca::cluster::BackendSettings;
 use neraca::config::{self, Backends, Balance, Balancer, Common, Config, Refusal, Serve, Simulate};
 use neraca::engine::{Checker, Listeners, Options};
 use neraca::router::Router;
@@ -60,11 +61,11 @@ fn run() -> Result<ExitCode, Failure> {
     logger::install().map_err(|message| Failure { code: 2, message })?;
     let descriptors = raise_descriptor_limit();
     match config::read(std::env::args_os(), descriptors) {
-        Ok(Config::Balance(config)) => balance(config),
+        Ok(Config::Balance(config)) => balance(config, descriptors),
         Ok(Config::File(balancer, warnings)) => {
             let _ = warnings.print();
             let path = warnings.path().to_owned();
-            run_balancer(balancer, Some((path, read_again(descriptors))), |_| ())
+            run_balancer(balancer, Some((Some(path), read_again(descriptors))), |_| ())
         }
         Ok(Config::Check(path)) => check(path.as_deref(), descriptors),
         Ok(Config::Serve(config)) => serve(&config),
@@ -82,21 +83,27 @@ fn run() -> Result<ExitCode, Failure> {
     }
 }
 
-/// Runs a balancer that the command line describes.
-fn balance(config: Balance) -> Result<ExitCode, Failure> {
+/// Runs a balancer that the command line describes. With certificates, it follows their files.
+fn balance(config: Balance, descriptors: usize) -> Result<ExitCode, Failure> {
+    let has_tls = config.tls.is_some();
+    let follow = |backends: &[BackendSettings]| {
+        has_tls.then(|| (None, read_certificates_again(descriptors, backends.to_vec())))
+    };
     if let Backends::At(backends) = &config.backends {
         let backends = backends.clone();
-        return run_balancer(config.balancer(&backends), None, |_| ());
+        return run_balancer(config.balancer(&backends), follow(&backends), |_| ());
     }
     let options = config.common.options();
     let demo = Demo::start(&options)
         .map_err(|error| Failure::cannot_run(format!("cannot start the backends of the demo: {error}")))?;
     let backends = demo.addresses();
-    run_balancer(config.balancer(&backends), None, |address| {
+    let settings: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
+    run_balancer(config.balancer(&backends), follow(&settings), |address| {
         for backend in &backends {
             say(&format!("backend http://{backend}"));
         }
-        say(&format!("try curl -i http://{address}/"));
+        let scheme = if has_tls { "-k https" } else { "http" };
+        say(&format!("try curl -i {scheme}://{address}/"));
     })
 }
 
@@ -112,11 +119,21 @@ fn read_again(descriptors: usize) -> ReadAgain {
     })
 }
 
-/// Runs a balancer. With a way to read its configuration file again, it follows the file. Calls `started` with its first
-/// address.
+/// Reads the command line and its certificates as at the start. The backends stay.
+fn read_certificates_again(descriptors: usize, backends: Vec<BackendSettings>) -> ReadAgain {
+    Box::new(move || match config::read(std::env::args_os(), descriptors) {
+        Ok(Config::Balance(balance)) => Ok(balance.balancer(&backends)),
+        Ok(_) => Err("the command line has no balancer".to_owned()),
+        // The usage follows in the next paragraph.
+        Err(refusal) => Err(refusal.to_string().split("\n\n").next().unwrap_or_default().to_owned()),
+    })
+}
+
+/// Runs a balancer. With a way to read its configuration again, it follows the files: the configuration file, if there is one,
+/// and the certificates. Calls `started` with its first address.
 fn run_balancer(
     balancer: Balancer,
-    file: Option<(PathBuf, ReadAgain)>,
+    again: Option<(Option<PathBuf>, ReadAgain)>,
     started: impl FnOnce(SocketAddr),
 ) -> Result<ExitCode, Failure> {
     let router = balancer.router().map_err(|error| Failure::cannot_run(error.to_string()))?;
@@ -134,7 +151,7 @@ fn run_balancer(
     let listeners = listeners.with_settings(settings);
     let service = start(Arc::clone(&app), (switches, None), listeners, options, &balancer.common)?;
     refresh(&app);
-    let service = match file {
+    let service = match again {
         Some((path, read)) => {
             let reloading = Reloading::new(path, read, Arc::clone(&app), balancer);
             service.with_reload(reloading).map_err(Failure::cannot_run)?

@@ -6,6 +6,8 @@
 mod broken;
 #[path = "config/examples.rs"]
 mod examples;
+#[path = "config/tls.rs"]
+mod tls;
 
 use std::path::Path;
 

@@ -1,11 +1,10 @@
 //! Tests of the reload of the configuration file: the program follows its file while clients and tunnels go on.
 mod harness;
 
-use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use harness::folder::Folder;
 use harness::program::Program;
 use harness::scripted::{Backend, Reply, automatic};
 use harness::wire::Wire;
@@ -13,35 +12,6 @@ use harness::{CROSSBEAM, VARIANTS, eventually};
 use rustix::process::Signal;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-
-/// A folder with the file of one test, removed on drop.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("neraca.toml")
-    }
-
-    /// Puts a new text in the place of the file, as an editor does.
-    fn write(&self, text: &str) {
-        let new = self.0.join("new");
-        fs::write(&new, text).unwrap();
-        fs::rename(new, self.file()).unwrap();
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn configuration(listeners: &[&str], backends: &[SocketAddr]) -> String {
     let listeners: Vec<_> =
@@ -83,11 +53,11 @@ fn the_program_follows_its_file_and_connections_stay() {
     for variant in VARIANTS {
         let folder = Folder::new("follows");
         let (first, second) = (automatic(CROSSBEAM, one), automatic(CROSSBEAM, two));
-        folder.write(&configuration(&["127.0.0.1:0"], &[first]));
-        let (program, _admin) = Program::with_file_and_admin(&folder.file(), variant);
+        folder.put("neraca.toml", &configuration(&["127.0.0.1:0"], &[first]));
+        let (program, _admin) = Program::with_file_and_admin(&folder.path("neraca.toml"), variant);
         let mut client = program.client();
         assert_eq!(ask(&mut client), "one");
-        folder.write(&configuration(&["127.0.0.1:0"], &[second]));
+        folder.put("neraca.toml", &configuration(&["127.0.0.1:0"], &[second]));
         eventually("the second backend gets the requests", || ask(&mut client) == "two");
         // The same connection, and the same port.
         assert_eq!((ask(&mut client), ask(&mut program.client())), ("two".into(), "two".into()));
@@ -100,21 +70,21 @@ fn a_bad_file_changes_nothing_and_the_reason_is_told() {
         let folder = Folder::new("bad");
         let backend = automatic(CROSSBEAM, one);
         let good = configuration(&["127.0.0.1:0"], &[backend]);
-        folder.write(&good);
-        let (program, admin) = Program::with_file_and_admin(&folder.file(), variant);
+        folder.put("neraca.toml", &good);
+        let (program, admin) = Program::with_file_and_admin(&folder.path("neraca.toml"), variant);
         let mut client = program.client();
         assert_eq!(ask(&mut client), "one");
         assert_eq!((&told(admin)["refused"], &told(admin)["error"]), (&0.into(), &serde_json::Value::Null));
-        folder.write(&format!("{good}polcy = 1\n"));
+        folder.put("neraca.toml", &format!("{good}polcy = 1\n"));
         eventually("the file is refused", || told(admin)["refused"] == 1);
         let error = told(admin)["error"].as_str().unwrap().to_owned();
         assert!(error.contains("neraca.toml:9:1") && error.contains("polcy"), "{error}");
         assert_eq!(ask(&mut client), "one");
         // An address that cannot be bound is noticed before anything changes.
-        folder.write(&configuration(
-            &["127.0.0.1:0", "192.0.2.1:80"],
-            &[SocketAddr::from(([127, 0, 0, 1], 1))],
-        ));
+        folder.put(
+            "neraca.toml",
+            &configuration(&["127.0.0.1:0", "192.0.2.1:80"], &[SocketAddr::from(([127, 0, 0, 1], 1))]),
+        );
         eventually("the address is refused", || told(admin)["refused"] == 2);
         assert!(
             told(admin)["error"].as_str().unwrap().contains("cannot listen on 192.0.2.1:80"),
@@ -122,7 +92,7 @@ fn a_bad_file_changes_nothing_and_the_reason_is_told() {
             told(admin)
         );
         assert_eq!(ask(&mut client), "one");
-        folder.write(&good);
+        folder.put("neraca.toml", &good);
         eventually("the file is good again", || told(admin)["error"].is_null() && told(admin)["loaded"] == 1);
         // SIGHUP loads it also when it has not changed.
         program.signal(Signal::HUP);
@@ -136,8 +106,8 @@ fn listeners_come_and_go_and_a_tunnel_stays() {
     for variant in VARIANTS {
         let folder = Folder::new("listeners");
         let backend = Backend::start(CROSSBEAM);
-        folder.write(&configuration(&["127.0.0.1:0"], &[backend.address()]));
-        let (program, admin) = Program::with_file_and_admin(&folder.file(), variant);
+        folder.put("neraca.toml", &configuration(&["127.0.0.1:0"], &[backend.address()]));
+        let (program, admin) = Program::with_file_and_admin(&folder.path("neraca.toml"), variant);
         let mut tunnel = program.client();
         tunnel.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
         let mut peer = backend.accept();
@@ -146,7 +116,7 @@ fn listeners_come_and_go_and_a_tunnel_stays() {
         assert_eq!(tunnel.head().status(), 101);
         // Another address takes the place of the first, and another backend.
         let other = automatic(CROSSBEAM, two);
-        folder.write(&configuration(&["127.0.0.2:0"], &[other]));
+        folder.put("neraca.toml", &configuration(&["127.0.0.2:0"], &[other]));
         eventually("the file is loaded", || told(admin)["loaded"] == 1);
         assert!(TcpStream::connect(program.address()).is_err(), "the first listener is still there");
         let mut client = Wire::connect(admin);

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::error::ConfigError;
 use super::help::{BALANCE_EXAMPLES, CHECK_HELP, EXAMPLES, SERVE_EXAMPLES, simulate_help};
+use super::tls::TlsArguments;
 use super::value::{CheckKind, HostPort, WrittenBackend, backend, check, network, number};
 use crate::cluster::{
     CheckSettings, ClusterSettings, CookieName, HealthSettings, Policy, RetrySettings, StickyKey,
@@ -115,6 +116,8 @@ pub(super) struct BalanceArguments {
     pub(super) max_in_flight_per_core: Option<u64>,
     #[command(flatten)]
     pub(super) common: CommonArguments,
+    #[command(flatten)]
+    pub(super) tls: TlsArguments,
     #[command(flatten)]
     pub(super) backend_limits: BackendLimitArguments,
     #[command(flatten)]

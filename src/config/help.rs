@@ -18,6 +18,8 @@ Examples:
     neraca balance --demo
   Two backends, reachable from other machines
     neraca balance --listen 0.0.0.0:80 --backend 10.0.0.1:8080 --backend 10.0.0.2:8080
+  TLS for clients; both files may be replaced while it runs
+    neraca balance --listen 0.0.0.0:443 --tls-cert site.pem --tls-key site.key --backend 10.0.0.1:8080
   The thread engine, behind a proxy in 10.0.0.0/8 that sets X-Forwarded-For
     neraca balance --engine thread --trust 10.0.0.0/8 --backend localhost:9001
   Several listeners, clusters and routes

@@ -14,6 +14,7 @@ use super::cli::{
 };
 use super::error::ConfigError;
 use super::operate::{AccessLogSettings, AdminSettings};
+use super::tls;
 use super::value::{CheckKind, HostPort, WrittenBackend};
 use crate::cluster::{
     BackendSettings, CheckRequest, CheckSettings, ClusterSettings, HealthSettings, Policy, RetrySettings,
@@ -25,6 +26,7 @@ use crate::files::FilesLimits;
 use crate::http::buffer::BUFFER_BYTES;
 use crate::http::head::HeadLimits;
 use crate::simulate::Simulation;
+use crate::tls::Tls;
 
 /// Without --listen and inherited sockets: an address that only this machine can reach.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -83,6 +85,8 @@ pub struct Balance {
     pub concurrency: ConcurrencyLimit,
     /// The admin listener; None without one.
     pub admin: Option<AdminSettings>,
+    /// TLS of all listeners; None without TLS.
+    pub tls: Option<Tls>,
 }
 
 /// The backends of a balancer.
@@ -152,6 +156,7 @@ impl Balance {
         let checks = checks(&written.checks)?;
         let concurrency = concurrency(written.max_in_flight_per_core, common.engine)?;
         let admin = AdminSettings::new(&written.admin)?;
+        let tls = tls::tls(&written.tls)?;
         let BalanceArguments { trust, proxy_protocol, forwarded, .. } = written;
         Ok(Balance {
             common,
@@ -163,6 +168,7 @@ impl Balance {
             forwarded,
             concurrency,
             admin,
+            tls,
         })
     }
 }

@@ -35,6 +35,7 @@ mod plan;
 mod refusal;
 mod routing;
 mod run;
+mod tls;
 mod value;
 
 use std::ffi::OsString;
@@ -49,7 +50,7 @@ pub use meant::{Backends, Balance, Common, Serve, Simulate};
 pub use operate::{AccessLogSettings, AdminSettings, StatusOf};
 pub use plan::{Action, Balancer, ClusterPlan, ErrorPage, FieldChanges, Listener, Route, Site};
 pub use refusal::Refusal;
-pub use run::CannotRoute;
+pub use run::{CannotRoute, ListenerTerms};
 
 /// The settings of one run of the program.
 #[derive(Debug)]
@@ -332,6 +333,30 @@ mod tests {
             (
                 &format!("{demo} --trust 10.0.0.0/33"),
                 "invalid value '10.0.0.0/33' for '--trust <CIDR>': expected a network or an address",
+            ),
+            (
+                &format!("{demo} --tls-cert a.pem"),
+                "the following required arguments were not provided: --tls-key <FILE>",
+            ),
+            (
+                &format!("{demo} --tls-cert a.pem --tls-cert b.pem --tls-key c.pem"),
+                "invalid value 'b.pem' for '--tls-cert <FILE>': expected as many --tls-cert as --tls-key",
+            ),
+            (
+                &format!("{demo} --tls-cert a.pem --tls-key b.pem --tls-key c.pem"),
+                "invalid value 'c.pem' for '--tls-key <FILE>': expected as many --tls-cert as --tls-key",
+            ),
+            (
+                &format!("{demo} --tls-cert no/such.pem --tls-key Cargo.toml"),
+                "invalid value 'no/such.pem' for '--tls-cert <FILE>': cannot read it: ",
+            ),
+            (
+                &format!("{demo} --tls-minimum-version 1.3"),
+                "the following required arguments were not provided: --tls-key <FILE> --tls-cert <FILE>",
+            ),
+            (
+                &format!("{demo} --tls-cert a --tls-key b --tls-client-certificates required"),
+                "the following required arguments were not provided: --tls-client-ca <FILE>",
             ),
             (
                 &format!("{demo} --check up"),

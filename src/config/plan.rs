@@ -9,6 +9,7 @@ use crate::app::{Deadlines, ListenerSettings};
 use crate::cluster::{BackendSettings, CheckSettings, ClusterSettings};
 use crate::engine::ConcurrencyLimit;
 use crate::router::Host;
+use crate::tls::Tls;
 
 /// A balancer to run.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Listener {
     pub addresses: Vec<SocketAddr>,
     /// The limits and the trusted proxies.
     pub settings: ListenerSettings,
+    /// TLS, with its certificates; None without TLS.
+    pub tls: Option<Tls>,
 }
 
 /// A cluster to make.

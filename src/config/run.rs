@@ -2,6 +2,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::meant::{Balance, Common, Serve};
@@ -9,9 +10,10 @@ use super::plan::{Balancer, ClusterPlan, Listener, Route, Site};
 use super::routing;
 use crate::app::{Deadlines, ListenerSettings};
 use crate::cluster::BackendSettings;
-use crate::engine::{ConcurrencyLimit, Options};
+use crate::engine::{ConcurrencyLimit, Options, TransformFactory};
 use crate::files::{Files, FilesError};
 use crate::router::Router;
+use crate::tls;
 
 /// The name of the only cluster of a balancer without a file.
 const CLUSTER: &str = "default";
@@ -46,6 +48,7 @@ impl Balance {
                 forwarded: self.forwarded,
                 ..ListenerSettings::default()
             },
+            tls: self.tls,
         };
         let cluster = ClusterPlan {
             name: CLUSTER.to_owned(),
@@ -70,13 +73,13 @@ impl Balancer {
     /// beside them gets the settings of the first listener.
     pub fn options(&self) -> Options {
         let first = self.site.addresses().into_iter().next();
-        let mut listener = first.map(|(_, settings)| settings).unwrap_or_default();
+        let (mut listener, client_transform) = first.map(|(_, terms)| terms).unwrap_or_default();
         // The time to keep a backend connection is one for all clusters: the shortest.
         let times = self.site.clusters.iter().filter_map(|cluster| cluster.backend_idle_timeout);
         if let Some(shortest) = times.min() {
             listener.limits.backend_idle_timeout = shortest;
         }
-        Options { concurrency: self.concurrency, listener, ..self.common.options() }
+        Options { concurrency: self.concurrency, listener, client_transform, ..self.common.options() }
     }
 
     /// Lets a running router do what this balancer does.
@@ -132,15 +135,37 @@ impl fmt::Display for CannotRoute {
 impl std::error::Error for CannotRoute {}
 
 impl Site {
-    /// Returns all addresses to listen on, with the settings of their listeners. Routes know a listener by its name.
-    pub fn addresses(&self) -> Vec<(SocketAddr, ListenerSettings)> {
+    /// Returns all addresses to listen on, with the settings and the transforms of their listeners. Routes know a listener by its
+    /// name.
+    pub fn addresses(&self) -> Vec<(SocketAddr, ListenerTerms)> {
         let addresses = self.listeners.iter().flat_map(|listener| {
             let settings = ListenerSettings { name: listener.name.clone(), ..listener.settings.clone() };
-            listener.addresses.iter().map(move |address| (*address, settings.clone()))
+            let terms = (settings, listener.tls.as_ref().map(|tls| tls::transforms(tls.config())));
+            listener.addresses.iter().map(move |address| (*address, terms.clone()))
         });
         addresses.collect()
     }
+
+    /// Returns the files with certificates and keys.
+    pub fn tls_files(&self) -> Vec<PathBuf> {
+        let all = self.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        all.flat_map(|tls| tls.settings().paths()).map(Path::to_owned).collect()
+    }
+
+    /// Takes over TLS of each listener that does not change. So its clients can still resume their sessions.
+    pub fn keep_tls_of(&mut self, current: &Site) {
+        for listener in &mut self.listeners {
+            let is_same =
+                |known: &&Listener| known.addresses == listener.addresses && known.tls == listener.tls;
+            if let Some(known) = current.listeners.iter().find(is_same) {
+                listener.tls.clone_from(&known.tls);
+            }
+        }
+    }
 }
+
+/// The settings of a listener, and the transforms of its connections.
+pub type ListenerTerms = (ListenerSettings, Option<TransformFactory>);
 
 impl Serve {
     /// Makes the file server. Walks the whole directory.

@@ -31,12 +31,14 @@ pub struct EngineHandle {
 struct Known {
     id: ListenerId,
     address: SocketAddr,
+    has_transform: bool,
     socket: Weak<TcpListener>,
 }
 
 impl Known {
     fn new(bound: &Bound) -> Self {
-        Known { id: bound.id(), address: bound.address(), socket: Arc::downgrade(bound.socket()) }
+        let (id, address, has_transform) = (bound.id(), bound.address(), bound.has_transform());
+        Known { id, address, has_transform, socket: Arc::downgrade(bound.socket()) }
     }
 }
 
@@ -91,6 +93,11 @@ impl EngineHandle {
         self.listeners.lock().iter().map(|known| (known.id, known.address)).collect()
     }
 
+    /// True when the connections of a listener have a transform, such as TLS.
+    pub fn has_transform(&self, id: ListenerId) -> bool {
+        self.listeners.lock().iter().any(|known| known.id == id && known.has_transform)
+    }
+
     /// Other descriptors of the sockets of the listeners, in the order of [`EngineHandle::listeners`], for a process that
     /// takes over. A listener that the engine has closed is left out.
     ///
@@ -136,8 +143,9 @@ impl EngineHandle {
         settings: ListenerSettings,
         transform: Option<TransformFactory>,
     ) -> bool {
-        if !self.listeners.lock().iter().any(|known| known.id == id) {
-            return false;
+        match self.listeners.lock().iter_mut().find(|known| known.id == id) {
+            Some(known) => known.has_transform = transform.is_some(),
+            None => return false,
         }
         let (done, is_done) = crossbeam_channel::bounded(1);
         // An engine that stops accepts nobody, so it needs no settings.

@@ -145,8 +145,8 @@ pub(super) struct Bound {
 #[derive(Debug, Default)]
 pub struct Listeners {
     sockets: Vec<TcpListener>,
-    /// The settings of the first listeners. All others have those of the engine's options.
-    settings: Vec<ListenerSettings>,
+    /// The settings and the transforms of the first listeners. All others have those of the engine's options.
+    settings: Vec<(ListenerSettings, Option<TransformFactory>)>,
 }
 
 /// Binds each address.
@@ -188,20 +188,21 @@ impl Listeners {
         self.sockets.iter().map(TcpListener::local_addr).collect()
     }
 
-    /// Gives the first listeners settings of their own, in the order of the listeners. All others get those of the options.
+    /// Gives the first listeners settings and transforms of their own, in the order of the listeners. All others get those of the
+    /// options.
     #[must_use]
-    pub fn with_settings(self, settings: Vec<ListenerSettings>) -> Self {
+    pub fn with_settings(self, settings: Vec<(ListenerSettings, Option<TransformFactory>)>) -> Self {
         Listeners { settings, ..self }
     }
 
-    /// Gives each listener an identity, its settings, and the transform from the options.
+    /// Gives each listener an identity, its settings and its transform.
     ///
     /// # Errors
     /// When the kernel cannot report the address of a socket.
     pub(super) fn with_options(self, options: &Options) -> io::Result<Vec<Bound>> {
-        let usual = std::iter::repeat_with(|| options.listener.clone());
+        let usual = std::iter::repeat_with(|| (options.listener.clone(), options.client_transform.clone()));
         let settings = self.settings.into_iter().chain(usual);
-        let bound = |(socket, settings)| Bound::new(socket, settings, options.client_transform.clone());
+        let bound = |(socket, (settings, transform))| Bound::new(socket, settings, transform);
         self.sockets.into_iter().zip(settings).map(bound).collect()
     }
 }
@@ -241,6 +242,11 @@ impl Bound {
     pub(super) fn configure(&mut self, settings: ListenerSettings, transform: Option<TransformFactory>) {
         let Listener { id, address, .. } = *self.listener;
         self.listener = Arc::new(Listener { id, address, settings, transform });
+    }
+
+    /// True when its connections have a transform.
+    pub(super) fn has_transform(&self) -> bool {
+        self.listener.transform.is_some()
     }
 
     pub(super) fn socket(&self) -> &Arc<TcpListener> {

@@ -5,6 +5,7 @@ mod reload;
 mod replace;
 mod service;
 mod sockets;
+mod watch;
 
 pub(crate) use reload::{ReadAgain, Reloading};
 pub(crate) use service::{Service, say};

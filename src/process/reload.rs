@@ -1,22 +1,16 @@
-//! The reload of the configuration file: what has changed in the file changes in the running process.
+//! The reload of the configuration file and of certificates: what has changed in a file changes in the running process.
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::Duration;
 
 use neraca::admin::ConfigurationFacts;
-use neraca::app::{ListenerId, ListenerSettings};
-use neraca::config::Balancer;
+use neraca::app::ListenerId;
+use neraca::config::{Balancer, ListenerTerms};
 use neraca::engine::{Checker, EngineHandle};
 use neraca::router::Router;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 
-/// The file is read when nothing has changed in its directory for this time. So a file that is written in parts is read
-/// once.
-const QUIET: Duration = Duration::from_millis(100);
+use super::watch::WatchedFiles;
 
 /// Reads the configuration of the process again. The error is a text for the operator.
 pub(crate) type ReadAgain = Box<dyn Fn() -> Result<Balancer, String> + Send>;
@@ -25,19 +19,20 @@ pub(crate) type ReadAgain = Box<dyn Fn() -> Result<Balancer, String> + Send>;
 /// more than once.
 type Place = (SocketAddr, usize);
 
-/// Returns the places of all listeners, with their settings.
-fn places(balancer: &Balancer) -> Vec<(Place, ListenerSettings)> {
-    let mut places: Vec<(Place, ListenerSettings)> = Vec::new();
-    for (address, settings) in balancer.site.addresses() {
+/// Returns the places of all listeners, with their settings and transforms.
+fn places(balancer: &Balancer) -> Vec<(Place, ListenerTerms)> {
+    let mut places: Vec<(Place, ListenerTerms)> = Vec::new();
+    for (address, terms) in balancer.site.addresses() {
         let before = places.iter().filter(|((known, _), _)| *known == address).count();
-        places.push(((address, before), settings));
+        places.push(((address, before), terms));
     }
     places
 }
 
-/// A balancer with a configuration file.
+/// A balancer with a configuration file or with certificates.
 pub(crate) struct Reloading {
-    path: PathBuf,
+    /// The configuration file; None when the command line says everything.
+    path: Option<PathBuf>,
     read: ReadAgain,
     router: Arc<Router>,
     /// What the process does now.
@@ -47,13 +42,21 @@ pub(crate) struct Reloading {
     facts: Arc<Mutex<Option<ConfigurationFacts>>>,
     /// The checks that began with a reload.
     checker: Option<Checker>,
+    /// None before [`Reloading::watch`], or when the system cannot watch.
+    files: Option<WatchedFiles>,
 }
 
 impl Reloading {
-    /// Begins with what the process does now. `read` reads the file at `path`.
-    pub(crate) fn new(path: PathBuf, read: ReadAgain, router: Arc<Router>, current: Balancer) -> Self {
+    /// Begins with what the process does now. `read` reads the configuration file at `path`, or without such a file the command
+    /// line, with the certificates.
+    pub(crate) fn new(
+        path: Option<PathBuf>,
+        read: ReadAgain,
+        router: Arc<Router>,
+        current: Balancer,
+    ) -> Self {
         let facts = Arc::new(Mutex::new(Some(ConfigurationFacts::default())));
-        Reloading { path, read, router, current, listeners: Vec::new(), facts, checker: None }
+        Reloading { path, read, router, current, listeners: Vec::new(), facts, checker: None, files: None }
     }
 
     /// Returns what the admin listener tells of the configuration.
@@ -67,75 +70,54 @@ impl Reloading {
         self.listeners = places.zip(running.listeners().into_iter().map(|(id, _)| id)).collect();
     }
 
-    /// Calls `changed` after each change in the directory of the file, until the watcher that is returned is dropped. None when
-    /// the system cannot watch the directory.
-    pub(super) fn watch(&self, changed: impl Fn() + Send + 'static) -> Option<RecommendedWatcher> {
-        let directory = match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        let (sender, events) = mpsc::channel();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Our own reads are events too.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                let _ = sender.send(());
-            }
-        });
-        let watching = watcher
-            .and_then(|mut watcher| watcher.watch(&directory, RecursiveMode::NonRecursive).map(|()| watcher));
-        let watcher = match watching {
-            Ok(watcher) => watcher,
-            Err(error) => {
-                log::warn!("cannot watch '{}': {error}; send SIGHUP after a change", directory.display());
-                return None;
-            }
-        };
-        let path = self.path.clone();
-        thread::spawn(move || {
-            let mut known = std::fs::read(&path).ok();
-            while events.recv().is_ok() {
-                while events.recv_timeout(QUIET) != Err(RecvTimeoutError::Timeout) {}
-                // Another file of the directory may have changed.
-                let now = std::fs::read(&path).ok();
-                if now.is_some() && now != known {
-                    known = now;
-                    changed();
-                }
-            }
-        });
-        Some(watcher)
+    /// Calls `changed` when the content of the configuration file or of a certificate is new.
+    pub(super) fn watch(&mut self, changed: impl Fn() + Send + 'static) {
+        self.files = WatchedFiles::new(changed);
+        self.watch_files();
     }
 
-    /// Reads the file and changes what has changed. When something is wrong, nothing changes, and the reason is told.
+    /// Watches the files of what the process does now.
+    fn watch_files(&mut self) {
+        let paths: Vec<_> = self.path.iter().cloned().chain(self.current.site.tls_files()).collect();
+        if let Some(files) = &mut self.files {
+            files.watch(&paths);
+        }
+    }
+
+    /// Reads the files and changes what has changed. When something is wrong, nothing changes, and the reason is told.
     pub(super) fn reload(&mut self, running: &EngineHandle) {
         let result = (self.read)().and_then(|next| self.apply(next, running));
+        self.watch_files();
+        let what = self.path.as_ref().map(|path| format!("'{}' is", path.display()));
+        let what = what.unwrap_or_else(|| "the certificates are".to_owned());
         let mut facts = self.facts.lock();
         let facts = facts.get_or_insert_default();
         match result {
             Ok(()) => {
                 facts.loaded += 1;
                 facts.error = None;
-                log::info!("'{}' is loaded", self.path.display());
+                log::info!("{what} loaded");
             }
             Err(reason) => {
                 facts.refused += 1;
-                log::error!("'{}' is refused, and nothing changes: {reason}", self.path.display());
+                log::error!("{what} refused, and nothing changes: {reason}");
                 facts.error = Some(reason);
             }
         }
     }
 
-    fn apply(&mut self, next: Balancer, running: &EngineHandle) -> Result<(), String> {
+    fn apply(&mut self, mut next: Balancer, running: &EngineHandle) -> Result<(), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         next.apply(&self.router).map_err(|error| text(&error))?;
+        next.site.keep_tls_of(&self.current.site);
         // The routes know the new listeners before their first clients come.
         let places = places(&next);
         let mut added = Vec::new();
-        for (place, settings) in &places {
+        for (place, (settings, transform)) in &places {
             if self.listeners.iter().any(|(known, _)| known == place) {
                 continue;
             }
-            match running.add_listener(place.0, settings.clone(), None) {
+            match running.add_listener(place.0, settings.clone(), transform.clone()) {
                 Ok(id) => added.push((*place, id)),
                 Err(error) => {
                     for (_, id) in added {
@@ -165,11 +147,13 @@ impl Reloading {
     }
 
     /// Gives the listeners that stay their new settings, and removes all others.
-    fn keep(&mut self, places: &[(Place, ListenerSettings)], running: &EngineHandle) {
+    fn keep(&mut self, places: &[(Place, ListenerTerms)], running: &EngineHandle) {
         self.listeners.retain(|(known, id)| {
-            let settings = places.iter().find(|(place, _)| place == known);
-            match settings {
-                Some((_, settings)) => running.configure_listener(*id, settings.clone(), None),
+            let terms = places.iter().find(|(place, _)| place == known);
+            match terms {
+                Some((_, (settings, transform))) => {
+                    running.configure_listener(*id, settings.clone(), transform.clone())
+                }
                 None => !running.remove_listener(*id),
             }
         });

@@ -14,7 +14,6 @@ use neraca::admin::ConfigurationFacts;
 use neraca::app::App;
 use neraca::engine::{self, EngineHandle, Listeners, Options};
 use neraca::router::Router;
-use notify::RecommendedWatcher;
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals};
@@ -36,8 +35,8 @@ pub(crate) struct Service {
     log: Option<Arc<AccessLog>>,
     /// The signals that the process handles.
     signals: Handle,
-    /// The configuration file; None without one.
-    reloading: Option<(Reloading, Option<RecommendedWatcher>)>,
+    /// What changes while the process runs: the configuration file and the certificates. None without them.
+    reloading: Option<Reloading>,
     events: (Sender<Event>, Receiver<Event>),
     /// What `/ready` answers. False after the first signal to stop.
     ready: Arc<AtomicBool>,
@@ -62,9 +61,9 @@ enum Phase {
 }
 
 enum Event {
-    /// SIGTERM, SIGINT, SIGUSR1, SIGUSR2, or SIGHUP if there is a configuration file.
+    /// SIGTERM, SIGINT, SIGUSR1, SIGUSR2, or SIGHUP if there is a configuration file or a certificate.
     Signal(i32),
-    /// The configuration file has changed.
+    /// The configuration file or a certificate has changed.
     Changed,
     /// The new process is ready, or it is not and will not be.
     Successor(bool),
@@ -99,7 +98,10 @@ impl Service {
             waited_for.wait();
             ended.send(Event::Ended)
         });
-        let lines: Vec<_> = running.addresses().iter().map(|a| format!("listening on http://{a}")).collect();
+        let scheme = |id| if running.has_transform(id) { "https" } else { "http" };
+        let listeners = running.listeners();
+        let lines: Vec<_> =
+            listeners.iter().map(|&(id, at)| format!("listening on {}://{at}", scheme(id))).collect();
         say(&lines.join("\n"));
         Ok(Service {
             running,
@@ -130,14 +132,14 @@ impl Service {
     ) -> Result<Self, String> {
         let drain_delay = bound.drain_delay();
         let configuration: Arc<Mutex<Option<ConfigurationFacts>>> =
-            self.reloading.as_ref().map(|(reloading, _)| reloading.facts()).unwrap_or_default();
+            self.reloading.as_ref().map(Reloading::facts).unwrap_or_default();
         let (address, admin) =
             bound.start(app, engine, Arc::clone(&self.running), (Arc::clone(&self.ready), configuration))?;
         say(&format!("admin on http://{address}/status"));
         Ok(Service { drain_delay, admin: Some(admin), ..self })
     }
 
-    /// Reloads the configuration file on SIGHUP and after a change.
+    /// Reloads the configuration file and the certificates on SIGHUP and after a change.
     ///
     /// # Errors
     /// When the system refuses to handle SIGHUP.
@@ -146,10 +148,10 @@ impl Service {
         let cannot = |error: io::Error| format!("cannot handle SIGHUP: {error}");
         self.signals.add_signal(SIGHUP).map_err(cannot)?;
         let events = self.events.0.clone();
-        let watcher = reloading.watch(move || {
+        reloading.watch(move || {
             let _ = events.send(Event::Changed);
         });
-        Ok(Service { reloading: Some((reloading, watcher)), ..self })
+        Ok(Service { reloading: Some(reloading), ..self })
     }
 
     /// Takes charge of the access log: SIGUSR1 opens it again, and the end waits for its last lines.
@@ -202,7 +204,7 @@ impl Service {
     fn reload(&mut self) {
         if self.phase != Phase::Serving {
             log::warn!("the configuration is not loaded: this process ends");
-        } else if let Some((reloading, _)) = &mut self.reloading {
+        } else if let Some(reloading) = &mut self.reloading {
             systemd::reloading();
             reloading.reload(&self.running);
             systemd::reloaded();

@@ -3,10 +3,12 @@ mod certificates;
 mod names;
 mod provider;
 mod server;
+mod session;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 pub use certificates::{Place, Remark};
 pub use server::Tls;
+pub use session::transforms;
 pub use settings::{CertificateFiles, ClientCertificates, TlsSettings, TlsVersion};

@@ -207,7 +207,8 @@ fn dates_and_order_are_warnings() {
     };
     let old_middle = Issued::with(&[], &rcgen::PKCS_ECDSA_P256_SHA256, change);
     // certificates, key, parts of title and text of the only warning
-    let cases: [(Vec<&Issued>, &Issued, Option<(&str, &str)>); 8] = [
+    type Case<'a> = (Vec<&'a Issued>, &'a Issued, Option<(&'a str, &'a str)>);
+    let cases: [Case; 8] = [
         (vec![&long], &long, None),
         (vec![&signed], &signed, None),
         (vec![&signed, &middle, &root], &signed, None),

@@ -227,6 +227,43 @@ pub const FILES: &[Case] = &[
     ),
     (Route, "[error_pages]\n600 = \"a.html\"", &[("8:1", "expected a status from 400 to 599")]),
     (Route, "[error_pages]\n503 = \"no/such/page.html\"", &[("8:7", "cannot read it: ")]),
+    // TLS
+    (Listener, "[listeners.tls]", &[("3:1", "missing key `certificates` in `listeners.tls`")]),
+    (Listener, "tls = { certificates = [] }", &[("3:24", "`listeners.tls.certificates` is empty")]),
+    (Listener, "tls = { certificates = \"a.pem\" }", &[("3:24", "expected tables, found a string")]),
+    (
+        Listener,
+        "[listeners.tls]\ncertificates = [{ certificate = \"Cargo.toml\" }]",
+        &[("4:17", "missing key `key` in `listeners.tls.certificates`")],
+    ),
+    (
+        Listener,
+        "[listeners.tls]\ncertificates = [{ certificate = \"no/such.pem\", key = \"src\" }]",
+        &[("4:33", "cannot read it: "), ("4:54", "unusable key `src`")],
+    ),
+    (
+        Listener,
+        "[listeners.tls]\ncertificates = [{ certificate = \"Cargo.toml\", key = \"Cargo.toml\" }]",
+        &[
+            ("4:33", "expected a certificate in PEM form (BEGIN CERTIFICATE)"),
+            ("4:53", "expected a private key in PEM form (BEGIN PRIVATE KEY)"),
+        ],
+    ),
+    (
+        Listener,
+        "tls = { minimum_version = \"1.1\", client_certificates = \"require\" }",
+        &[
+            ("3:7", "missing key `certificates`"),
+            ("3:27", "expected \"1.2\" or \"1.3\""),
+            ("3:56", "did you mean \"required\"?"),
+        ],
+    ),
+    (Listener, "tls = true", &[("3:7", "expected a table, found true or false")]),
+    (
+        Listener,
+        "[listeners.tls]\ncertificate = \"a.pem\"",
+        &[("3:1", "missing key"), ("4:1", "`certificate` belongs to `listeners.tls.certificates`")],
+    ),
     // Everything at once
     (
         Whole,

@@ -43,8 +43,7 @@ impl Program {
         let program = program.args(["balance", "--config"]).arg(file).args(variant.arguments());
         let (program, mut output) = Program::read(program);
         let line = next_line(&mut output);
-        let second = line.strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}"));
-        (program, second.parse().unwrap())
+        (program, listening(&line))
     }
 
     /// Starts a balancer with a configuration file that has one listener and an admin listener. Returns the address of the
@@ -75,8 +74,7 @@ impl Program {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let line = next_line(&mut output);
-        let address = line.strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}"));
-        (Program { address: address.parse().unwrap(), child }, output)
+        (Program { address: listening(&line), child }, output)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -127,6 +125,12 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The address in a line of a listener.
+fn listening(line: &str) -> SocketAddr {
+    let url = line.strip_prefix("listening on http").unwrap_or_else(|| panic!("{line:?}"));
+    url.trim_start_matches('s').trim_start_matches("://").parse().unwrap()
 }
 
 fn next_line(output: &mut impl BufRead) -> String {

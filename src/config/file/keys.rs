@@ -72,7 +72,29 @@ fn listener(arguments: &Arguments) -> Shape {
     ];
     keys.extend(["trust", "proxy_protocol", "forwarded"].map(|id| arguments.key(id, id)));
     keys.extend(arguments.keys(OF_LISTENERS));
+    keys.push(Key::new("tls", Kind::Table(tls(arguments)), "TLS for the clients of the listener."));
     Shape { about: "Addresses with the same settings.", keys }
+}
+
+fn tls(arguments: &Arguments) -> Shape {
+    let pair = Shape {
+        about: "A certificate with its key.",
+        keys: vec![
+            Key::new(
+                "certificate",
+                Kind::Path,
+                "File with the certificate, and behind it the certificates of its authorities (PEM).",
+            )
+            .required(),
+            Key::new("key", Kind::Path, "File with the private key of the certificate (PEM).").required(),
+        ],
+    };
+    let about = "Certificates with their keys. The name of the host that a client asks for selects the certificate. \
+                 A client without a known name gets the first.";
+    let mut keys = vec![Key::new("certificates", Kind::list(Kind::Table(pair)), about).required()];
+    let of_line = ["client_ca", "client_certificates", "minimum_version"];
+    keys.extend(of_line.map(|name| arguments.key(&format!("tls_{name}"), name)));
+    Shape { about: "TLS for the clients of the listener.", keys }
 }
 
 fn cluster(arguments: &Arguments) -> Shape {

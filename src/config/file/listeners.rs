@@ -7,6 +7,7 @@ use super::arguments::Given;
 use super::keys;
 use super::problems::{Problem, Span};
 use super::reading::Reading;
+use super::tls;
 use super::tree::{Data, Table, Value};
 use crate::app::ListenerSettings;
 
@@ -53,7 +54,7 @@ fn listener(
         addresses.push(address);
     }
     let name = table.text("name").map(|(name, _)| name.to_owned());
-    Listener { name, addresses, settings: settings.unwrap_or_default() }
+    Listener { name, addresses, settings: settings.unwrap_or_default(), tls: tls::read(reading, table) }
 }
 
 fn same_names(reading: &mut Reading<'_>, tables: &[&Table]) {

@@ -6,7 +6,7 @@
 //! | `keys` | the shape of our file |
 //! | `arguments` | the keys that are arguments of the command line too |
 //! | `tree` | the text as values that have this shape |
-//! | `process`, `listeners`, `clusters`, `routes`, `deadlines`, `fields` | from values to settings |
+//! | `process`, `listeners`, `tls`, `clusters`, `routes`, `deadlines`, `fields` | from values to settings |
 //! | `reading` | what these readers share |
 //! | `problems` | what is wrong, and how it is shown |
 //! | `schema` | the JSON Schema |
@@ -22,6 +22,7 @@ mod reading;
 mod routes;
 mod schema;
 mod shape;
+mod tls;
 mod tree;
 
 use std::path::Path;
@@ -237,7 +238,7 @@ mod tests {
         let mut found = Vec::new();
         arguments_of(&KNOWN.1, &mut found);
         // The keys of these are read by code of their own, or they make no sense in a file.
-        let others = ["backends", "listen", "demo", "config", "help"];
+        let others = ["backends", "listen", "tls_cert", "tls_key", "demo", "config", "help"];
         let command = super::super::cli::balance();
         for argument in command.get_arguments() {
             let id = argument.get_id().as_str();
