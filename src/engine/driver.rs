@@ -67,6 +67,8 @@ pub struct Connection<T> {
     /// The connection has ended. Only the end marker of its transport (such as TLS close_notify) is not sent yet.
     closing: Option<CloseReason>,
     origin: Origin,
+    /// The header of a proxy or the handshake of a transform is not complete. Both together have the time of a head.
+    begins: bool,
     /// No request has been served yet.
     is_new: bool,
     /// The connection was asked to make room for another client.
@@ -78,8 +80,8 @@ impl<T: Transport> Connection<T> {
     pub fn new(client: Endpoint<T>, origin: Origin, now: Instant) -> Self {
         let settings = origin.listener().settings();
         let limits = &settings.limits;
-        let idle_until =
-            now + if origin.awaits_preface() { limits.head_timeout } else { limits.idle_timeout };
+        let begins = origin.awaits_preface() || client.transport.is_handshaking();
+        let idle_until = now + if begins { limits.head_timeout } else { limits.idle_timeout };
         Connection { client, active: None, idle_until, closing: None, origin, is_new: true, leaves: false }
     }
 
@@ -207,7 +209,6 @@ impl<T: Transport> Connection<T> {
             Ok(None) => Some(self.wait_for_request(shared, now)),
             Ok(Some(Reported(client))) => {
                 self.origin.end_preface(client);
-                self.idle_until = now + self.origin.listener().settings().limits.idle_timeout;
                 None
             }
             Err(error) => {
@@ -300,6 +301,10 @@ impl<T: Transport> Connection<T> {
 
     /// Waits for a request, or closes the connection. During a drain, a new connection may still send one request.
     fn wait_for_request<A>(&mut self, shared: &Shared<A>, now: Instant) -> Turn {
+        if self.begins && !self.origin.awaits_preface() && !self.client.transport.is_handshaking() {
+            self.begins = false;
+            self.idle_until = now + self.origin.listener().settings().limits.idle_timeout;
+        }
         if std::mem::take(&mut self.leaves) || shared.closes_idle(self.is_new) || now >= self.idle_until {
             return self.close_within_linger(CloseReason::TimedOut, now);
         }

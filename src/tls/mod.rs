@@ -1,5 +1,6 @@
 //! TLS for the connections of clients: certificates, and what a listener does with them.
 mod certificates;
+mod handshakes;
 mod names;
 mod provider;
 mod server;
@@ -9,6 +10,7 @@ mod settings;
 mod tests;
 
 pub use certificates::{Place, Remark};
+pub use handshakes::{HANDSHAKES, Handshakes};
 pub use server::Tls;
-pub use session::transforms;
+pub use session::{client_transforms, transforms};
 pub use settings::{CertificateFiles, ClientCertificates, TlsSettings, TlsVersion};

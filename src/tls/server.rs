@@ -76,6 +76,8 @@ impl Tls {
         config.ticketer = tickets().map_err(unusable)?;
         // A request in early data could be sent again by anybody who has seen it (RFC 8446 section 8).
         config.max_early_data_size = 0;
+        // A client needs one ticket for its next connection. Each more costs bytes and time in every handshake.
+        config.send_tls13_tickets = 1;
         Ok(Tls { settings, files, config: Arc::new(config) })
     }
 

@@ -1,50 +1,126 @@
-//! A session of TLS with a client: a transform between its socket and HTTP.
-use std::io::{self, ErrorKind, Read, Write};
+//! A session of TLS with a client or with a backend: a transform between its socket and HTTP.
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::sync::Arc;
 
-use rustls::{IoState, ServerConfig, ServerConnection};
+use rustls::pki_types::ServerName;
+use rustls::{
+    ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConfig,
+    ServerConnection,
+};
 
+use super::handshakes::{Failure, Handshakes};
 use crate::engine::{Transform, TransformFactory};
 
-/// Returns the factory of the sessions with this configuration.
+/// What a client gets that speaks HTTP without TLS.
+const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 52\r\nConnection: close\r\n\r\nThis port expects TLS. Ask with https:// in the URL\n";
+
+/// The first byte of a session: the type of a record with a handshake (RFC 8446 section 5.1).
+const HANDSHAKE_RECORD: u8 = 22;
+
+/// Returns the factory of the sessions with clients. Every handshake is counted.
 ///
 /// # Panics
 /// A new connection panics when the configuration has an invalid size of fragments. [`Tls::config`](super::Tls::config) sets none.
-pub fn transforms(config: Arc<ServerConfig>) -> TransformFactory {
+pub fn transforms(config: Arc<ServerConfig>, handshakes: &'static Handshakes) -> TransformFactory {
     TransformFactory::new(move || {
         let inner = ServerConnection::new(Arc::clone(&config));
-        Box::new(Session {
-            inner: inner.expect("a configuration without a size of fragments"),
-            has_ended: false,
-        })
+        let inner = inner.expect("a configuration without a size of fragments");
+        Box::new(Session::new(inner.into(), Some(handshakes)))
+    })
+}
+
+/// Returns the factory of the sessions with a server of this name.
+///
+/// # Panics
+/// A new connection panics when the configuration has an invalid size of fragments.
+pub fn client_transforms(config: Arc<ClientConfig>, name: ServerName<'static>) -> TransformFactory {
+    TransformFactory::new(move || {
+        let inner = ClientConnection::new(Arc::clone(&config), name.clone());
+        let inner = inner.expect("a configuration without a size of fragments");
+        Box::new(Session::new(inner.into(), None))
     })
 }
 
 #[derive(Debug)]
 struct Session {
-    inner: ServerConnection,
-    /// The client has sent close_notify.
+    inner: Connection,
+    /// Counts the handshake, until it has ended.
+    handshakes: Option<&'static Handshakes>,
+    /// No byte of the peer has come.
+    is_new: bool,
+    /// The client speaks HTTP without TLS.
+    is_plain: bool,
+    /// The peer has sent close_notify.
     has_ended: bool,
 }
 
 impl Session {
-    /// Appends everything that the client must get.
+    fn new(inner: Connection, handshakes: Option<&'static Handshakes>) -> Self {
+        Session { inner, handshakes, is_new: true, is_plain: false, has_ended: false }
+    }
+
+    /// Appends everything that the peer must get.
     fn send(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         while self.inner.wants_write() {
             self.inner.write_tls(out)?;
         }
         Ok(())
     }
+
+    /// True when what waits for the peer may leave with the next bytes of ours. In TLS 1.3 the server has nothing urgent
+    /// behind its handshake: session tickets on their own would make the first response wait for an acknowledgement.
+    fn may_hold_back(&self) -> bool {
+        !self.inner.is_handshaking() && self.inner.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+    }
+
+    /// Counts the handshake when it is complete.
+    fn note_handshake(&mut self) {
+        if !self.inner.is_handshaking()
+            && let Some(handshakes) = self.handshakes.take()
+        {
+            let is_resumed = self.inner.handshake_kind() == Some(HandshakeKind::Resumed);
+            let is_old = self.inner.protocol_version() == Some(ProtocolVersion::TLSv1_2);
+            handshakes.note(is_old, is_resumed);
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        if let Some(handshakes) = self.handshakes.take() {
+            handshakes.note_failure(failure);
+        }
+    }
+
+    /// Answers a client that speaks HTTP without TLS, and nothing else.
+    fn refuse_plain(&mut self, out: &mut Vec<u8>) -> io::Error {
+        self.is_plain = true;
+        self.fail(Failure::Plain);
+        out.extend_from_slice(PLAIN_ANSWER);
+        ErrorKind::InvalidData.into()
+    }
 }
 
 impl Transform for Session {
     fn decode(&mut self, mut received: &[u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> io::Result<()> {
+        let is_first = std::mem::take(&mut self.is_new) && matches!(self.inner, Connection::Server(_));
+        if is_first && received.first().is_some_and(|byte| *byte != HANDSHAKE_RECORD) {
+            return Err(self.refuse_plain(out));
+        }
         while !received.is_empty() && !self.has_ended {
             self.inner.read_tls(&mut received)?;
-            let state = self.inner.process_new_packets();
-            // An error has an alert for the client.
-            self.send(out)?;
-            let state: IoState = state.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+            let state = match self.inner.process_new_packets() {
+                Ok(state) => state,
+                Err(error) => {
+                    self.fail(Failure::of(&error));
+                    // The peer gets an alert that tells the reason.
+                    self.send(out)?;
+                    return Err(io::Error::new(ErrorKind::InvalidData, error));
+                }
+            };
+            self.note_handshake();
+            if !self.may_hold_back() {
+                self.send(out)?;
+            }
             let start = plain.len();
             plain.resize(start + state.plaintext_bytes_to_read(), 0);
             self.inner.reader().read_exact(&mut plain[start..])?;
@@ -53,16 +129,19 @@ impl Transform for Session {
         Ok(())
     }
 
-    fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<usize> {
+    fn encode(&mut self, plain: [&[u8]; 2], out: &mut Vec<u8>) -> io::Result<usize> {
         let taken = match self.inner.is_handshaking() {
             true => 0,
-            false => self.inner.writer().write(plain)?,
+            false => self.inner.writer().write_vectored(&plain.map(IoSlice::new))?,
         };
         self.send(out)?;
         Ok(taken)
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
+        if self.is_plain {
+            return;
+        }
         self.inner.send_close_notify();
         // Writing to a vector does not fail.
         let _ = self.send(out);
@@ -74,5 +153,13 @@ impl Transform for Session {
 
     fn peer_has_ended(&self) -> bool {
         self.has_ended
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.is_new {
+            self.fail(Failure::Abandoned);
+        }
     }
 }

@@ -163,7 +163,9 @@ impl Transform for Masked {
         Ok(())
     }
 
-    fn encode(&mut self, mut plain: &[u8], out: &mut Vec<u8>) -> io::Result<usize> {
+    fn encode(&mut self, plain: [&[u8]; 2], out: &mut Vec<u8>) -> io::Result<usize> {
+        let plain = plain.concat();
+        let mut plain = plain.as_slice();
         if self.role == Role::Client && !std::mem::replace(&mut self.begun, true) {
             self.put(HANDSHAKE, HELLO, out);
         }

@@ -121,7 +121,7 @@ async fn reply_to(
             let response = match &mut transform {
                 None => response,
                 Some(transform) => {
-                    transform.encode(response, &mut out).expect("a complete handshake");
+                    transform.encode([response, &[]], &mut out).expect("a complete handshake");
                     &out
                 }
             };

@@ -104,7 +104,7 @@ impl Wire {
             None => self.stream.write_all(bytes),
             Some(transform) => {
                 let mut out = Vec::new();
-                transform.lock().encode(bytes, &mut out)?;
+                transform.lock().encode([bytes, &[]], &mut out)?;
                 self.stream.write_all(&out)
             }
         }

@@ -112,7 +112,7 @@ impl Socket {
                 out.append(&mut self.unsent);
                 0
             }
-            Some(transform) => transform.encode(&self.unsent, &mut out).expect("a working transform"),
+            Some(transform) => transform.encode([&self.unsent, &[]], &mut out).expect("a working transform"),
         };
         self.unsent.drain(..taken);
         self.in_transit.extend(out);

@@ -68,7 +68,7 @@ fn a_handshake_may_come_byte_by_byte(variant: Variant) {
     let (mut client, mut plain, mut part) = (Masked::new(Role::Client), Vec::new(), [0]);
     while client.is_handshaking() {
         let mut out = Vec::new();
-        client.encode(&[], &mut out).unwrap();
+        client.encode([&[], &[]], &mut out).unwrap();
         let mut received = !out.is_empty();
         loop {
             for byte in out.drain(..) {
@@ -83,7 +83,7 @@ fn a_handshake_may_come_byte_by_byte(variant: Variant) {
         }
     }
     let mut out = Vec::new();
-    client.encode(GET.as_bytes(), &mut out).unwrap();
+    client.encode([GET.as_bytes(), &[]], &mut out).unwrap();
     for byte in out {
         stream.write_all(&[byte]).unwrap();
     }

@@ -31,13 +31,13 @@ pub trait Transform: fmt::Debug + Send {
     /// The bytes are invalid. The connection is closed after `out` was sent.
     fn decode(&mut self, received: &[u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> io::Result<()>;
 
-    /// Appends the encoding of `plain`, or of its first part, to `out`. Returns the number of plain bytes taken. Takes
-    /// no byte while a handshake is not complete; then only the handshake's next message is appended. `plain` is empty
-    /// when only the handshake should begin.
+    /// Appends the encoding of both slices of `plain` in order, or of their first part, to `out`. Returns the number of
+    /// plain bytes taken. Takes no byte while a handshake is not complete; then only the handshake's next message is
+    /// appended. `plain` is empty when only the handshake should begin.
     ///
     /// # Errors
     /// The connection cannot be used any more.
-    fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<usize>;
+    fn encode(&mut self, plain: [&[u8]; 2], out: &mut Vec<u8>) -> io::Result<usize>;
 
     /// Appends the end marker. Nothing is encoded afterwards.
     fn end(&mut self, out: &mut Vec<u8>);
@@ -168,6 +168,13 @@ impl<T: Transport> Transport for Layered<T> {
         }
     }
 
+    fn is_handshaking(&self) -> bool {
+        match self {
+            Layered::Plain(_) => false,
+            Layered::Coded(coded) => coded.transform.is_handshaking(),
+        }
+    }
+
     fn waits_for(&self, side: Side, interest: Interest) -> Interest {
         match self {
             Layered::Plain(_) => interest,
@@ -201,6 +208,8 @@ pub struct Coded<T> {
     unreported: usize,
     /// The inner transport is established.
     connected: bool,
+    /// `out` is held back until the first part of a file is encoded behind it.
+    held: bool,
     /// Nothing can be encoded before more bytes are decoded.
     blocked: bool,
     /// Our end marker is in `out` or was sent.
@@ -224,6 +233,7 @@ impl<T> Coded<T> {
             out: Queue::default(),
             unreported: 0,
             connected: false,
+            held: false,
             blocked: false,
             ended: false,
             shuts: false,
@@ -314,11 +324,18 @@ impl<T: Transport> Coded<T> {
 
     fn write(&mut self, ready: &mut Readiness, slices: [&[u8]; 2], follows: Follows) -> io::Result<usize> {
         if self.unreported == 0 {
-            self.flush(ready)?;
+            if !std::mem::take(&mut self.held) {
+                self.flush(ready)?;
+            }
             self.unreported = self.encode(ready, slices)?;
-            let most = slices[0].len() + slices[1].len();
-            if follows == Follows::End && self.unreported == most {
-                self.make_end();
+            let is_all = self.unreported == slices[0].len() + slices[1].len();
+            match follows {
+                Follows::End if is_all => self.make_end(),
+                Follows::File if is_all && self.write_error.is_none() => {
+                    self.held = true;
+                    return Ok(std::mem::take(&mut self.unreported));
+                }
+                Follows::End | Follows::File | Follows::Unknown => {}
             }
         }
         match self.flush(ready) {
@@ -330,18 +347,12 @@ impl<T: Transport> Coded<T> {
         }
     }
 
-    /// Encodes the first bytes of the slices into `out`, which is empty. Advances the handshake first.
+    /// Encodes the first bytes of the slices into `out`. Advances the handshake first.
     fn encode(&mut self, ready: &mut Readiness, slices: [&[u8]; 2]) -> io::Result<usize> {
         loop {
-            let mut taken = 0;
-            for slice in slices {
-                let part = &slice[..slice.len().min(WRITE_BYTES - taken)];
-                let n = self.transform.encode(part, &mut self.out.bytes)?;
-                taken += n;
-                if n < slice.len() {
-                    break;
-                }
-            }
+            let first = &slices[0][..slices[0].len().min(WRITE_BYTES)];
+            let second = &slices[1][..slices[1].len().min(WRITE_BYTES - first.len())];
+            let taken = self.transform.encode([first, second], &mut self.out.bytes)?;
             if taken > 0 {
                 return Ok(taken);
             }
@@ -382,7 +393,7 @@ impl<T: Transport> Coded<T> {
             return Ok(false);
         }
         while self.transform.is_handshaking() {
-            self.transform.encode(&[], &mut self.out.bytes)?;
+            self.transform.encode([&[], &[]], &mut self.out.bytes)?;
             match self.await_peer(ready) {
                 Ok(()) => {}
                 Err(error) if is_temporary(&error) => return Ok(false),
@@ -546,7 +557,8 @@ mod tests {
             Ok(())
         }
 
-        fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<usize> {
+        fn encode(&mut self, plain: [&[u8]; 2], out: &mut Vec<u8>) -> io::Result<usize> {
+            let plain = plain.concat();
             if !std::mem::replace(&mut self.asked, true) {
                 out.push(b'h');
             }
@@ -859,7 +871,20 @@ mod tests {
         assert_eq!(send(2, 2..6), Ok(3));
         assert_eq!(send(9, 5..6), Ok(1));
         assert_eq!(send(9, 12..20), Ok(0), "the file is shorter");
-        std::fs::remove_file(&path).unwrap();
         assert_eq!(rig.pipe().written, b"\x043456");
+        // A head leaves with the first part of the file, or when the connection runs again.
+        for (runs, written) in [(false, b"".as_slice()), (true, b"\x01i")] {
+            rig.pipe().written.clear();
+            rig.give_room(9);
+            assert_eq!(rig.write(b"h", Follows::File), Ok(1));
+            assert_eq!(rig.pipe().written, b"");
+            if runs {
+                rig.line.progress(&mut rig.ready);
+            }
+            assert_eq!(rig.pipe().written, written);
+            assert_eq!(rig.line.send_file(&mut rig.ready, &file, 0..2).unwrap(), 2);
+            assert_eq!(rig.pipe().written, b"\x01i\x0212");
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -75,6 +75,11 @@ pub trait Transport {
     /// Sends waiting bytes that the transport itself made, for example for a handshake.
     fn progress(&mut self, _ready: &mut Readiness) {}
 
+    /// True while the handshake of a transform is not complete.
+    fn is_handshaking(&self) -> bool {
+        false
+    }
+
     /// The socket transfers to wait for when the exchange waits for `interest`. A transport with a handshake may have
     /// to read before it can write, or to write before it can read.
     fn waits_for(&self, _side: Side, interest: Interest) -> Interest {
