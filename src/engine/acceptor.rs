@@ -4,13 +4,16 @@ use std::io;
 
 use mio::Registry;
 
-use super::listener::{Arrival, Bound, is_exhausted};
+use super::listener::{Arrival, BACKLOG, Bound, is_exhausted};
 use super::shared::{Command, Shared};
 use super::stats::Counters;
 
 /// Maximum connections accepted at a time from one listener. The bound keeps a flood of new clients from delaying the
 /// existing clients.
 const ACCEPTED_AT_ONCE: usize = 64;
+
+/// Maximum connections accepted from one listener before it is closed: all that fit into its accept queue.
+const ACCEPTED_LAST: usize = BACKLOG as usize;
 
 /// The listeners of an engine, and whether it accepts. Only one event loop of an engine has listeners.
 #[derive(Debug)]
@@ -66,17 +69,18 @@ impl Acceptor {
         self.paused
     }
 
-    /// Executes the commands of the engine's handle. Closes the listeners when the engine stops. Ends a pause when a
-    /// connection has closed.
+    /// Executes the commands of the engine's handle. Ends a pause when a connection has closed. When the engine stops, the
+    /// clients that have connected by then are accepted, and the listeners are closed; after a hand-over they are closed
+    /// at once.
     pub(super) fn attend<A>(&mut self, shared: &Shared<A>) {
         if self.stopped {
             return;
         }
         if shared.is_stopping() {
-            let listeners = std::mem::take(&mut self.listeners);
-            listeners.into_iter().for_each(|listener| self.close(listener));
-            self.stopped = true;
-            shared.stop_accepting();
+            match shared.takes_last_clients() && !self.listeners.is_empty() {
+                true => self.accepting = true,
+                false => self.stop(shared),
+            }
             return;
         }
         if shared.take_vacancy() {
@@ -85,6 +89,13 @@ impl Acceptor {
         for command in shared.take_commands() {
             self.obey(command);
         }
+    }
+
+    fn stop<A>(&mut self, shared: &Shared<A>) {
+        let listeners = std::mem::take(&mut self.listeners);
+        listeners.into_iter().for_each(|listener| self.close(listener));
+        self.stopped = true;
+        shared.stop_accepting();
     }
 
     /// Executes one command. An acknowledgement cannot be sent when the caller has stopped waiting.
@@ -126,16 +137,33 @@ impl Acceptor {
     }
 
     /// Accepts waiting clients, a bounded number at a time, and passes each client to `admit`. Each client is counted as
-    /// open before `admit` is called. True when the limit of connections is reached and clients wait.
+    /// open before `admit` is called. Closes the listeners when the engine stops. True when the limit of connections is
+    /// reached and clients wait.
     pub(super) fn accept<A>(
         &mut self,
+        shared: &Shared<A>,
+        counters: &Counters,
+        admit: impl FnMut(Arrival),
+    ) -> bool {
+        if !shared.is_stopping() {
+            return self.accept_most(ACCEPTED_AT_ONCE, shared, counters, admit);
+        }
+        self.accept_most(ACCEPTED_LAST, shared, counters, admit);
+        self.stop(shared);
+        false
+    }
+
+    /// Accepts at most so many clients from each listener.
+    fn accept_most<A>(
+        &mut self,
+        most: usize,
         shared: &Shared<A>,
         counters: &Counters,
         mut admit: impl FnMut(Arrival),
     ) -> bool {
         self.accepting = false;
         for listener in &self.listeners {
-            for left in (0..ACCEPTED_AT_ONCE).rev() {
+            for left in (0..most).rev() {
                 if shared.is_full() {
                     if !listener.has_waiting() {
                         break;

@@ -73,6 +73,8 @@ pub struct Connection<T> {
     is_new: bool,
     /// The connection was asked to make room for another client.
     leaves: bool,
+    /// The socket was read once more before the close of the idle connection.
+    has_looked: bool,
 }
 
 impl<T: Transport> Connection<T> {
@@ -82,7 +84,18 @@ impl<T: Transport> Connection<T> {
         let limits = &settings.limits;
         let begins = origin.awaits_preface() || client.transport.is_handshaking();
         let idle_until = now + if begins { limits.head_timeout } else { limits.idle_timeout };
-        Connection { client, active: None, idle_until, closing: None, origin, is_new: true, leaves: false }
+        let (active, closing) = (None, None);
+        Connection {
+            client,
+            active,
+            idle_until,
+            closing,
+            origin,
+            begins,
+            is_new: true,
+            leaves: false,
+            has_looked: false,
+        }
     }
 
     /// Runs the connection until it waits, yields or ends. A panic ends only this connection.
@@ -118,9 +131,14 @@ impl<T: Transport> Connection<T> {
         loop {
             if self.active.is_none() {
                 if !self.client.is_readable() {
-                    return self.wait_for_request(shared, now.instant);
+                    self.note_beginning(now.instant);
+                    if self.has_looked || !self.must_close(shared, now.instant) {
+                        return self.wait_for_request(shared, now.instant);
+                    }
+                    // A request may have arrived that no event has reported yet. A close would lose the request.
+                    self.has_looked = true;
+                    self.client.ready.insert(Readiness::READABLE);
                 }
-                self.leaves = false;
                 self.active = Some(worker.lend(limits));
             }
             let Some(active) = self.active.as_deref_mut() else { return Turn::Ends(CloseReason::Truncated) };
@@ -166,7 +184,7 @@ impl<T: Transport> Connection<T> {
                 Step::Shutdown(Side::Backend) => active.shutdown_backend(),
                 Step::Idle => {
                     retire(&mut self.active, worker, counters);
-                    self.is_new = false;
+                    (self.is_new, self.leaves, self.has_looked) = (false, false, false);
                     self.idle_until = now.instant + limits.idle_timeout;
                 }
                 Step::Close(reason) if reason.is_abrupt() || self.client.finish() => {
@@ -299,13 +317,23 @@ impl<T: Transport> Connection<T> {
         self.leaves = true;
     }
 
-    /// Waits for a request, or closes the connection. During a drain, a new connection may still send one request.
-    fn wait_for_request<A>(&mut self, shared: &Shared<A>, now: Instant) -> Turn {
+    /// True when the connection must close unless a request has arrived. During a drain, a new connection may still send
+    /// one request.
+    fn must_close<A>(&self, shared: &Shared<A>, now: Instant) -> bool {
+        self.leaves || shared.closes_idle(self.is_new) || now >= self.idle_until
+    }
+
+    /// Gives the first request its time, once the header of a proxy and the handshake are complete.
+    fn note_beginning(&mut self, now: Instant) {
         if self.begins && !self.origin.awaits_preface() && !self.client.transport.is_handshaking() {
             self.begins = false;
             self.idle_until = now + self.origin.listener().settings().limits.idle_timeout;
         }
-        if std::mem::take(&mut self.leaves) || shared.closes_idle(self.is_new) || now >= self.idle_until {
+    }
+
+    /// Waits for a request, or closes the connection.
+    fn wait_for_request<A>(&mut self, shared: &Shared<A>, now: Instant) -> Turn {
+        if self.must_close(shared, now) {
             return self.close_within_linger(CloseReason::TimedOut, now);
         }
         Turn::Waits(self.client.waits_for(Side::Client, Interest::READ_CLIENT), self.idle_until)

@@ -18,7 +18,7 @@ use crate::app::{Client, ListenerId, ListenerSettings};
 
 /// Maximum connections in the kernel's accept queue. A burst of a thousand clients must fit. The kernel reduces the
 /// number to net.core.somaxconn.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// The token of all listeners: after an event the engine accepts from each of them.
 pub(super) const LISTENERS: Token = Token(usize::MAX - 1);

@@ -142,7 +142,7 @@ impl<A> Shared<A> {
         }
     }
 
-    /// Begins to stop: a drain in which no client is accepted.
+    /// Begins to stop: a drain in which no client is accepted that connects later.
     pub fn stop(&self) {
         self.phase.store(STOPPING, Ordering::SeqCst);
         self.ring_all();
@@ -161,6 +161,11 @@ impl<A> Shared<A> {
     /// True when this process accepts no client any more, and the drain limit applies.
     pub(super) fn is_stopping(&self) -> bool {
         self.phase.load(Ordering::Relaxed) >= HANDED_OVER
+    }
+
+    /// True when the engine stops and no other process accepts the clients that have connected by now.
+    pub(super) fn takes_last_clients(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == STOPPING
     }
 
     /// True when an idle connection must close. `is_new` says that it has not had a request yet. After a hand-over an idle

@@ -225,6 +225,13 @@ impl<A: App> Engine<A> {
                 if held.in_queue && reason == CloseReason::ClientLost {
                     self.trace.note("queue", "client left", fd, 0);
                 }
+                if held.idle && reason == CloseReason::TimedOut {
+                    let socket = held.connection.client().transport.inner().wire().socket();
+                    assert!(
+                        !socket.has_bytes(),
+                        "a request that came before the close of its idle connection is lost"
+                    );
+                }
                 self.ended.push((held.client, reason));
                 held.connection.end(reason, &self.shared, &self.ports, state, counters);
                 self.shared.closed();

@@ -253,6 +253,11 @@ impl Socket {
         !self.arrived.is_empty() || (self.end.is_some() && !self.end_told)
     }
 
+    /// Bytes arrived that the engine has not read.
+    pub fn has_bytes(&self) -> bool {
+        !self.arrived.is_empty()
+    }
+
     /// The next opening of the window is reported as readiness to write, or the connection is not there yet.
     pub fn will_report_room(&self) -> bool {
         self.wants_room || self.connect != Connect::Done

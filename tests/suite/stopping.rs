@@ -51,6 +51,29 @@ fn requests_under_way_end_and_idle_connections_are_closed(variant: Variant) {
     server.wait();
 }
 
+/// The requests are in the sockets when the engine stops. Whether the engine knows of them is a matter of chance.
+fn requests_that_came_before_the_stop_are_answered(variant: Variant) {
+    let backend = automatic(variant, |_| Some((Duration::ZERO, OK.as_bytes())));
+    for _ in 0..10 {
+        let server = balancer(variant.options(), &[backend]);
+        let mut kept: Vec<Wire> = (0..20).map(|_| server.client()).collect();
+        for client in &mut kept {
+            client.send(GET);
+            client.message();
+        }
+        let mut new: Vec<Wire> = (0..100).map(|_| server.client()).collect();
+        for client in kept.iter_mut().chain(&mut new) {
+            client.send(GET);
+        }
+        server.stop();
+        for client in kept.iter_mut().chain(&mut new) {
+            assert_eq!(client.message().text(), "ok");
+            client.ends();
+        }
+        server.wait();
+    }
+}
+
 fn what_does_not_end_is_broken_off_at_the_drain_limit(variant: Variant) {
     let backend = Backend::start(variant);
     let mut options = variant.options();
@@ -133,6 +156,7 @@ fn a_panic_costs_one_connection(variant: Variant) {
 
 each_variant! {
     requests_under_way_end_and_idle_connections_are_closed
+    requests_that_came_before_the_stop_are_answered
     what_does_not_end_is_broken_off_at_the_drain_limit
     a_stop_under_load_loses_no_connection
     an_engine_without_clients_ends_at_once
