@@ -140,7 +140,8 @@ impl Site {
     pub fn addresses(&self) -> Vec<(SocketAddr, ListenerTerms)> {
         let addresses = self.listeners.iter().flat_map(|listener| {
             let settings = ListenerSettings { name: listener.name.clone(), ..listener.settings.clone() };
-            let terms = (settings, listener.tls.as_ref().map(|tls| tls::transforms(tls.config(), &tls::HANDSHAKES)));
+            let terms =
+                (settings, listener.tls.as_ref().map(|tls| tls::transforms(tls.config(), &tls::HANDSHAKES)));
             listener.addresses.iter().map(move |address| (*address, terms.clone()))
         });
         addresses.collect()

@@ -131,7 +131,10 @@ impl<T: Transport> Connection<T> {
         loop {
             if self.active.is_none() {
                 if !self.client.is_readable() {
-                    self.note_beginning(now.instant);
+                    if self.begins && !self.client.transport.is_handshaking() {
+                        self.begins = false;
+                        self.idle_until = now.instant + limits.idle_timeout;
+                    }
                     if self.has_looked || !self.must_close(shared, now.instant) {
                         return self.wait_for_request(shared, now.instant);
                     }
@@ -321,14 +324,6 @@ impl<T: Transport> Connection<T> {
     /// one request.
     fn must_close<A>(&self, shared: &Shared<A>, now: Instant) -> bool {
         self.leaves || shared.closes_idle(self.is_new) || now >= self.idle_until
-    }
-
-    /// Gives the first request its time, once the header of a proxy and the handshake are complete.
-    fn note_beginning(&mut self, now: Instant) {
-        if self.begins && !self.origin.awaits_preface() && !self.client.transport.is_handshaking() {
-            self.begins = false;
-            self.idle_until = now + self.origin.listener().settings().limits.idle_timeout;
-        }
     }
 
     /// Waits for a request, or closes the connection.

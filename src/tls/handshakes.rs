@@ -55,8 +55,10 @@ impl Failure {
 impl Handshakes {
     /// No handshake yet.
     pub const fn new() -> Self {
-        const ZERO: AtomicU64 = AtomicU64::new(0);
-        Handshakes { complete: [[ZERO; 2]; 2], failed: [ZERO; Failure::ALL.len()] }
+        Handshakes {
+            complete: [const { [const { AtomicU64::new(0) }; 2] }; 2],
+            failed: [const { AtomicU64::new(0) }; Failure::ALL.len()],
+        }
     }
 
     /// Counts a complete handshake. `is_old` says that its version is TLS 1.2.
