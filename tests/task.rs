@@ -8,6 +8,9 @@ macro_rules! each_variant {
         mod edge_with_transforms {
             $(#[test] fn $test() { super::$test(crate::harness::EDGE.with_transforms()); })+
         }
+        mod edge_with_tls {
+            $(#[test] fn $test() { super::$test(crate::harness::EDGE.with_tls()); })+
+        }
     };
 }
 

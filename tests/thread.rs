@@ -9,6 +9,9 @@ macro_rules! each_variant {
         mod crossbeam_with_transforms {
             $(#[test] fn $test() { super::$test(crate::harness::CROSSBEAM.with_transforms()); })+
         }
+        mod crossbeam_with_tls {
+            $(#[test] fn $test() { super::$test(crate::harness::CROSSBEAM.with_tls()); })+
+        }
     };
 }
 

@@ -25,6 +25,13 @@ pub(crate) struct Pair {
     key_der: Vec<u8>,
 }
 
+impl Pair {
+    /// The key in DER form.
+    pub(crate) fn key_der(&self) -> Vec<u8> {
+        self.key_der.clone()
+    }
+}
+
 impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod certificates;
+pub(crate) mod coding;
 pub(crate) mod folder;
 pub(crate) mod masked;
 pub(crate) mod program;
@@ -24,6 +25,7 @@ use neraca::engine::{
 };
 use neraca::router::Router;
 
+use coding::Coding;
 use masked::Role;
 use wire::Wire;
 
@@ -34,8 +36,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Variant {
     pub(crate) engine: Engine,
-    /// A transform stands between each socket and its exchange, on both sides.
-    pub(crate) transforms: bool,
+    /// A transform of this kind stands between each socket and its exchange, on both sides.
+    pub(crate) transforms: Option<Coding>,
 }
 
 pub(crate) const CROSSBEAM: Variant = Variant::of(Engine::Thread(Pool::Crossbeam { batch: 32 }));
@@ -48,12 +50,17 @@ pub(crate) const VARIANTS: [Variant; 5] = [CROSSBEAM, RAYON, TEXTBOOK, EDGE, SMO
 
 impl Variant {
     const fn of(engine: Engine) -> Self {
-        Variant { engine, transforms: false }
+        Variant { engine, transforms: None }
     }
 
     /// The same engine with a transform on both sides.
     pub(crate) const fn with_transforms(self) -> Self {
-        Variant { transforms: true, ..self }
+        Variant { transforms: Some(Coding::Masked), ..self }
+    }
+
+    /// The same engine with TLS on both sides.
+    pub(crate) const fn with_tls(self) -> Self {
+        Variant { transforms: Some(Coding::Tls), ..self }
     }
 
     /// The textbook pool, in which a worker holds an exchange with a backend to its end.
@@ -79,9 +86,9 @@ impl Variant {
             concurrency: ConcurrencyLimit::Always(64),
             receive_bytes: usize::MAX,
             // Half of the variants share their work out at any load.
-            all_awake: self.transforms,
-            client_transform: self.transforms.then(|| masked::factory(Role::Server)),
-            backend_transform: self.transforms.then(|| masked::factory(Role::Client)),
+            all_awake: self.transforms == Some(Coding::Masked),
+            client_transform: self.transforms.map(|coding| coding.factory(Role::Server)),
+            backend_transform: self.transforms.map(|coding| coding.factory(Role::Client)),
         }
     }
 
@@ -102,8 +109,8 @@ pub(crate) struct Server<A> {
     pub(crate) app: Arc<A>,
     running: Arc<EngineHandle>,
     address: SocketAddr,
-    /// Its clients have a transform for this role.
-    role: Option<Role>,
+    /// Its clients have a transform of this kind.
+    coding: Option<Coding>,
     /// Exchanges that the test makes panic.
     pub(crate) panics: u64,
 }
@@ -111,11 +118,11 @@ pub(crate) struct Server<A> {
 impl<A: App> Server<A> {
     pub(crate) fn start(app: A, options: Options) -> Self {
         let listeners = engine::listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap();
-        let role = options.client_transform.is_some().then_some(Role::Client);
+        let coding = options.client_transform.as_ref().map(Coding::of);
         let app = Arc::new(app);
         let running = Arc::new(engine::start(Arc::clone(&app), listeners, options).unwrap());
         let address = running.addresses()[0];
-        Server { app, running, address, role, panics: 0 }
+        Server { app, running, address, coding, panics: 0 }
     }
 }
 
@@ -136,12 +143,16 @@ impl<A> Server<A> {
 
     /// A client of it over this connection.
     pub(crate) fn client_over(&self, stream: TcpStream) -> Wire {
-        Wire::with_transform(stream, self.role).expect("the handshake fails")
+        Wire::with_transform(stream, self.coder()).expect("the handshake fails")
     }
 
     /// A new client of it, unless it has stopped.
     pub(crate) fn try_client(&self) -> Option<Wire> {
-        Wire::with_transform(TcpStream::connect(self.address).ok()?, self.role)
+        Wire::with_transform(TcpStream::connect(self.address).ok()?, self.coder())
+    }
+
+    fn coder(&self) -> Option<coding::Coder> {
+        self.coding.map(|coding| coding.coder(Role::Client))
     }
 
     /// What comes back to these bytes until the connection ends.

@@ -11,17 +11,17 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpListener as AsyncListener;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::masked::{Masked, Role};
+use super::coding::{Coder, Coding};
+use super::masked::Role;
 use super::wire::Wire;
 use super::{PATIENCE, Variant};
-use neraca::engine::Transform;
 
 /// A backend whose connections the test accepts and answers itself.
 #[derive(Debug)]
 pub(crate) struct Backend {
     listener: TcpListener,
-    /// Its connections have a transform for this role.
-    role: Option<Role>,
+    /// Its connections have a transform of this kind.
+    coding: Option<Coding>,
 }
 
 impl Backend {
@@ -33,7 +33,7 @@ impl Backend {
     pub(crate) fn at(address: SocketAddr, variant: Variant) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).unwrap();
-        Backend { listener, role: variant.transforms.then_some(Role::Server) }
+        Backend { listener, coding: variant.transforms }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -43,7 +43,8 @@ impl Backend {
     /// The balancer's next connection.
     pub(crate) fn accept(&self) -> Wire {
         let stream = self.listener.accept().expect("the balancer does not connect").0;
-        Wire::with_transform(stream, self.role).expect("the handshake fails")
+        let coder = self.coding.map(|coding| coding.coder(Role::Server));
+        Wire::with_transform(stream, coder).expect("the handshake fails")
     }
 
     /// Whether a connection is waiting that was not accepted.
@@ -85,7 +86,7 @@ pub(crate) fn automatic(variant: Variant, reply: fn(&str) -> Option<Reply>) -> S
         let executor = smol::LocalExecutor::new();
         smol::block_on(executor.run(async {
             while let Ok((stream, _)) = listener.accept().await {
-                let transform = variant.transforms.then(|| Masked::new(Role::Server));
+                let transform = variant.transforms.map(|coding| coding.coder(Role::Server));
                 executor.spawn(reply_to(stream, transform, reply)).detach();
             }
         }));
@@ -95,7 +96,7 @@ pub(crate) fn automatic(variant: Variant, reply: fn(&str) -> Option<Reply>) -> S
 
 async fn reply_to(
     mut stream: smol::net::TcpStream,
-    mut transform: Option<Masked>,
+    mut transform: Option<Coder>,
     reply: fn(&str) -> Option<Reply>,
 ) {
     let (mut part, mut seen) = ([0; 2048], Vec::new());
@@ -117,11 +118,11 @@ async fn reply_to(
             if !delay.is_zero() {
                 smol::Timer::after(delay).await;
             }
-            let mut out = Vec::new();
+            let out;
             let response = match &mut transform {
                 None => response,
                 Some(transform) => {
-                    transform.encode([response, &[]], &mut out).expect("a complete handshake");
+                    out = transform.encode(response).expect("a complete handshake");
                     &out
                 }
             };

@@ -5,12 +5,11 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use neraca::engine::Transform;
 use parking_lot::Mutex;
 use socket2::SockRef;
 
 use super::PATIENCE;
-use super::masked::{Masked, Role};
+use super::coding::Coder;
 
 /// How a stream came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +59,7 @@ pub(crate) struct Wire {
     pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
     /// Encodes and decodes, if the engine's end has a transform.
-    transform: Option<Arc<Mutex<Masked>>>,
+    transform: Option<Arc<Mutex<Coder>>>,
 }
 
 impl Wire {
@@ -71,14 +70,16 @@ impl Wire {
         Wire { stream, buffer: Vec::new(), transform: None }
     }
 
-    /// With a transform for this role, unless None. Returns when the handshake is complete; None when it fails.
-    pub(crate) fn with_transform(stream: TcpStream, role: Option<Role>) -> Option<Self> {
+    /// With this transform, unless None. Returns when the handshake is complete; None when it fails.
+    pub(crate) fn with_transform(stream: TcpStream, coder: Option<Coder>) -> Option<Self> {
         let mut wire = Wire::new(stream);
-        wire.transform = role.map(|role| Arc::new(Mutex::new(Masked::new(role))));
+        wire.transform = coder.map(|coder| Arc::new(Mutex::new(coder)));
         while wire.transform.as_ref().is_some_and(|transform| transform.lock().is_handshaking()) {
             wire.try_send([]).ok()?;
             wire.try_fill().ok().filter(Option::is_none)?;
         }
+        // The last message of the handshake may wait for bytes to send.
+        wire.try_send([]).ok()?;
         Some(wire)
     }
 
@@ -103,8 +104,7 @@ impl Wire {
         match &self.transform {
             None => self.stream.write_all(bytes),
             Some(transform) => {
-                let mut out = Vec::new();
-                transform.lock().encode([bytes, &[]], &mut out)?;
+                let out = transform.lock().encode(bytes)?;
                 self.stream.write_all(&out)
             }
         }
@@ -121,11 +121,7 @@ impl Wire {
     /// Sends the end marker of the transform, once.
     fn send_end_marker(&self) {
         let Some(transform) = &self.transform else { return };
-        let mut out = Vec::new();
-        let mut transform = transform.lock();
-        if !transform.has_ended() {
-            transform.end(&mut out);
-        }
+        let out = transform.lock().end();
         // The peer may be gone.
         let _ = (&self.stream).write_all(&out);
     }

@@ -54,7 +54,7 @@ impl Site {
         change: impl Fn(usize, &mut BackendSettings),
     ) -> Self {
         // Only the clients of the balancer have a transform: the checks speak plain HTTP.
-        let plain = Variant { transforms: false, ..variant };
+        let plain = Variant { transforms: None, ..variant };
         let backends: Vec<_> = (0..3).map(|_| Server::start(Page::default(), plain.options())).collect();
         let members: Vec<_> = backends
             .iter()

@@ -58,7 +58,7 @@ fn the_client_in_the_header_counts(variant: Variant) {
 }
 
 fn header_and_request_may_come_together(variant: Variant) {
-    if variant.transforms {
+    if variant.transforms.is_some() {
         return; // A handshake comes in between.
     }
     let backend = Backend::start(variant);

@@ -21,7 +21,7 @@ fn reply(target: &str) -> Option<Reply> {
 }
 
 fn every_request_is_counted_once_by_its_status_and_its_end(variant: Variant) {
-    let plain = Variant { transforms: false, ..variant };
+    let plain = Variant { transforms: None, ..variant };
     let backend = automatic(plain, reply);
     let cluster = Cluster::new(&[backend], Policy::default(), 1, Instant::now());
     let options = neraca::Options { backend_transform: None, ..variant.options() };

@@ -58,6 +58,11 @@ impl TransformFactory {
     pub fn new(make: impl Fn() -> Box<dyn Transform> + Send + Sync + 'static) -> Self {
         TransformFactory(Arc::new(make))
     }
+
+    /// Makes a transform for one connection.
+    pub fn make(&self) -> Box<dyn Transform> {
+        (self.0)()
+    }
 }
 
 impl fmt::Debug for TransformFactory {
@@ -80,7 +85,7 @@ impl<T> Layered<T> {
     pub fn new(inner: T, factory: Option<&TransformFactory>) -> Self {
         match factory {
             None => Layered::Plain(inner),
-            Some(factory) => Layered::Coded(Box::new(Coded::new(inner, (factory.0)()))),
+            Some(factory) => Layered::Coded(Box::new(Coded::new(inner, factory.make()))),
         }
     }
 
