@@ -230,8 +230,8 @@ fn a_post_uses_no_connection_that_its_backend_may_close_soon(variant: Variant) {
     peer.message();
     peer.send("HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok");
     client.message();
-    // Half of the time less the margin is 250 ms. The balancer may close the connection meanwhile.
-    let _ = peer.is_silent_for(Duration::from_millis(260));
+    // Three quarters of the time less the margin are 375 ms. The balancer may close the connection meanwhile.
+    let _ = peer.is_silent_for(Duration::from_millis(385));
     client.send(POST);
     let mut fresh = backend.accept();
     fresh.message();
