@@ -9,7 +9,7 @@ use std::time::Duration;
 use harness::certificates::{Authority, Pair, TlsClient};
 use harness::folder::Folder;
 use harness::program::Program;
-use harness::scripted::{Reply, automatic};
+use harness::scripted::{Backend, Reply, automatic};
 use harness::wire::Wire;
 use harness::{CROSSBEAM, EDGE, VARIANTS, Variant, eventually};
 use rustix::process::Signal;
@@ -280,11 +280,12 @@ fn the_command_line_has_certificates_too() {
 }
 
 #[test]
-fn a_client_without_tls_is_sent_to_tls() {
+fn a_client_without_tls_is_sent_to_tls_and_the_backend_hears_of_it() {
     for variant in ENGINES {
         let (folder, authority) = (Folder::new("tls-redirect"), Authority::new());
         put(&folder, "first", &authority.sign(&["a.example"]));
-        let tls = configuration(automatic(CROSSBEAM, ok), &["first"], "");
+        let backend = Backend::start(CROSSBEAM);
+        let tls = configuration(backend.address(), &["first"], "");
         let (_, tls) = tls.split_once("[[listeners]]\n").unwrap();
         let tls = tls.replace("[[routes]]", "[[routes]]\nlisteners = [\"secure\"]");
         folder.put(
@@ -300,6 +301,13 @@ fn a_client_without_tls_is_sent_to_tls() {
         let answer = client.message();
         assert_eq!((answer.status(), answer.field("Location")), (308, Some("https://a.example/x?y=1")));
         let mut client = TlsClient::connect(second, "a.example", &authority.client()).unwrap();
-        assert_eq!(client.get("a.example", "/x?y=1").unwrap().1, "ok");
+        std::thread::scope(|scope| {
+            let answered = scope.spawn(|| client.get("a.example", "/x?y=1"));
+            let mut peer = backend.accept();
+            let request = peer.message();
+            assert_eq!(request.field("X-Forwarded-Proto"), Some("https"), "{request:?}");
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            assert_eq!(answered.join().unwrap().unwrap().1, "ok");
+        });
     }
 }

@@ -16,11 +16,11 @@ pub struct EngineFacts {
     pub workers: Vec<Vec<(&'static str, &'static str, u64)>>,
     /// False during a drain.
     pub is_ready: bool,
-    /// The configuration file; None without one.
+    /// The configuration file and the certificates; None without them.
     pub configuration: Option<ConfigurationFacts>,
 }
 
-/// What became of the changes of the configuration file.
+/// What became of the changes of the configuration file and of certificates.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ConfigurationFacts {
     /// How often the file was loaded since the start.

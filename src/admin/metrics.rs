@@ -132,10 +132,10 @@ impl Moment {
         one_gauge(
             into,
             "configuration_good",
-            "1 while the configuration file is the one that is used",
+            "1 while the configuration file and the certificates are those that are used",
             good,
         )?;
-        let help = "Reloads of the configuration file, by result";
+        let help = "Reloads of the configuration file and the certificates, by result";
         let mut family = into.encode_descriptor("configuration_reloads", help, None, MetricType::Counter)?;
         for (result, count) in [("loaded", file.loaded), ("refused", file.refused)] {
             ConstCounter::new(count).encode(family.encode_family(&[("result", result)])?)?;

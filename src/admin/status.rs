@@ -27,7 +27,7 @@ pub struct Status {
     pub uptime_s: f64,
     /// False during a drain.
     pub ready: bool,
-    /// The reloads of the configuration file; null without a file.
+    /// The reloads of the configuration file and the certificates; null without them.
     pub configuration: Option<ConfigurationFacts>,
     /// Where clients connect.
     pub listeners: Vec<SocketAddr>,

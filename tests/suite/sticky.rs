@@ -38,11 +38,13 @@ fn get(cookie: Option<&str>) -> Vec<u8> {
     format!("GET / HTTP/1.1\r\nHost: a\r\n{cookie}\r\n").into_bytes()
 }
 
-/// Returns the cookie that the response sets, as a client sends it back.
-fn new_cookie(response: &Message) -> Option<String> {
+/// Returns the cookie that the response sets, as a client sends it back. On an encrypted connection the cookie is for such
+/// connections only.
+fn new_cookie(server: &Server<Router>, response: &Message) -> Option<String> {
     let set = response.field("Set-Cookie")?;
     let (cookie, attributes) = set.split_once("; ").unwrap_or_else(|| panic!("{set}"));
-    assert_eq!(attributes, "Path=/; HttpOnly; SameSite=Lax");
+    let secure = if server.has_transform(server.listeners()[0].0) { "; Secure" } else { "" };
+    assert_eq!(attributes, format!("Path=/; HttpOnly; SameSite=Lax{secure}"));
     let value = cookie.strip_prefix("sid=").unwrap_or_else(|| panic!("{set}"));
     assert!(value.len() == 16 && value.bytes().all(|byte| byte.is_ascii_hexdigit()), "{set}");
     Some(cookie.to_owned())
@@ -63,7 +65,7 @@ fn ask(server: &Server<Router>, requests: &[Vec<u8>]) -> Vec<(SocketAddr, Option
         assert_eq!(response.status(), 200);
         let after = started();
         let (asked, _) = after.into_iter().zip(before).find(|(after, before)| after != before).unwrap();
-        (asked.0, new_cookie(&response))
+        (asked.0, new_cookie(server, &response))
     };
     requests.iter().map(ask).collect()
 }
@@ -103,7 +105,7 @@ fn without_sessions_there_is_no_cookie(variant: Variant) {
     let mut client = server.client();
     client.send(get(None));
     let answer = client.message();
-    assert_eq!((answer.status(), new_cookie(&answer)), (503, None));
+    assert_eq!((answer.status(), new_cookie(&server, &answer)), (503, None));
 }
 
 fn a_session_moves_once_when_its_backend_is_removed(variant: Variant) {
@@ -186,7 +188,7 @@ fn a_full_backend_keeps_its_session_and_a_broken_one_does_not(variant: Variant) 
     let mut peer = backends[own].accept();
     peer.head();
     peer.send(OK);
-    let cookie = new_cookie(&client.message()).unwrap();
+    let cookie = new_cookie(&server, &client.message()).unwrap();
     client.send(get(Some(&cookie)));
     peer.head();
     let mut second = server.client();
@@ -194,13 +196,13 @@ fn a_full_backend_keeps_its_session_and_a_broken_one_does_not(variant: Variant) 
     let mut other = backends[1 - own].accept();
     other.head();
     other.send(OK);
-    assert_eq!(new_cookie(&second.message()), None, "its backend was full");
+    assert_eq!(new_cookie(&server, &second.message()), None, "its backend was full");
     // The backend breaks the connection: the request is repeated at the other backend.
     drop(peer);
     let mut fresh = backends[1 - own].accept();
     fresh.head();
     fresh.send(OK);
-    let new = new_cookie(&client.message()).expect("a new cookie");
+    let new = new_cookie(&server, &client.message()).expect("a new cookie");
     assert_ne!(new, cookie);
 }
 
