@@ -11,11 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use neraca::app::{App, Client, Decision, Finished, Moment, Page, RequestEnd, Terms};
-use neraca::cluster::{History, Permit, Start};
+use neraca::app::{App, Client, Decision, Finished, Moment, Page, Terms};
+use neraca::cluster::{Attempt, History, Permit, Start};
 use neraca::config::AccessLogSettings;
 use neraca::http::head::RequestHead;
 use neraca::observe::access_log::{Note, Record, given_id};
+use neraca::observe::sample::Sample;
 
 /// Maximum number of lines that wait for the writer.
 const WAITING_MAX: usize = 1 << 14;
@@ -77,6 +78,11 @@ impl AccessLog {
         }
     }
 
+    /// Returns the number of lines that were dropped so far.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
     /// Opens the file again, for an operator who has renamed it.
     pub(crate) fn reopen(&self) {
         let _ = self.sender.send_timeout(Message::Reopen, END_MAX);
@@ -88,7 +94,7 @@ impl AccessLog {
         if self.sender.send_timeout(Message::Flush(done), END_MAX).is_ok() {
             let _ = written.recv_timeout(END_MAX);
         }
-        match self.dropped.load(Relaxed) {
+        match self.dropped() {
             0 => {}
             dropped => log::warn!("{dropped} lines of the access log were dropped"),
         }
@@ -211,8 +217,7 @@ pub(crate) struct View<V> {
     seed: [u64; 2],
     /// The number of IDs so far.
     ids: u64,
-    /// The number of requests so far that may be left out.
-    ordinary: u64,
+    sample: Sample,
 }
 
 impl<V> View<V> {
@@ -231,8 +236,9 @@ impl<A: App> App for Logged<A> {
     type View = View<A::View>;
 
     fn view(&self) -> Self::View {
-        let seed = [0, 1].map(|half| RandomState::new().hash_one(half));
-        View { of_app: self.app.view(), seed, ids: 0, ordinary: 0 }
+        let [chance, high, low] = [0, 1, 2].map(|part| RandomState::new().hash_one(part));
+        let sample = Sample::new(self.log.settings.one_of, chance);
+        View { of_app: self.app.view(), seed: [high, low], ids: 0, sample }
     }
 
     fn refresh(&self, view: &mut Self::View) {
@@ -279,13 +285,8 @@ impl<A: App> App for Logged<A> {
 
     fn finished(&self, view: &mut Self::View, client: &Client<'_>, request: &Finished<'_>) {
         self.app.finished(&mut view.of_app, client, request);
-        let failed =
-            request.end != RequestEnd::Complete || request.status.is_some_and(|status| status >= 500);
-        if !failed {
-            view.ordinary += 1;
-            if !(view.ordinary - 1).is_multiple_of(self.log.settings.one_of) {
-                return;
-            }
+        if !view.sample.takes(request.status, request.end) {
+            return;
         }
         let total = request.duration();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -298,8 +299,10 @@ impl<A: App> App for Logged<A> {
             end: request.end,
             backend: request.attempt.map(|attempt| attempt.backend().address()),
             attempts: request.attempts,
+            received_bytes: request.received_bytes,
             sent_bytes: request.sent_bytes,
             queue: request.queued,
+            connect: request.attempt.and_then(Attempt::connect_time),
             first_byte: request.attempt.and_then(|attempt| attempt.outcome()?.first_byte),
             total,
         };

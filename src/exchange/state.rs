@@ -333,6 +333,12 @@ impl Exchange {
         self.attempt.iter_mut().for_each(|attempt| attempt.note_reuse(idle));
     }
 
+    /// Reports that a new connection for [`Step::Attach`](super::Step::Attach) is established. Call it before
+    /// [`attached`](Exchange::attached).
+    pub fn connected(&mut self, now: Instant) {
+        self.attempt.iter_mut().for_each(|attempt| attempt.note_connected(now));
+    }
+
     /// True when the attempt needs a new connection. Then the engine must not use a kept connection.
     pub fn needs_new_connection(&self) -> bool {
         self.attempts.need_new_connection()
@@ -400,6 +406,7 @@ impl Exchange {
             note: self.note.as_deref(),
             attempts: self.state.begun_attempts,
             queued: self.state.queued,
+            received_bytes: self.request.received_bytes(),
             sent_bytes: self.state.sent_bytes,
             attempt: self.attempt.as_ref(),
             began: self.began,
