@@ -11,12 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use neraca::app::{App, Client, Decision, Finished, Moment, Page, Terms};
+use neraca::app::{App, Client, Decision, Finished, Moment, Page, Sample, Terms};
 use neraca::cluster::{Attempt, History, Permit, Start};
 use neraca::config::AccessLogSettings;
 use neraca::http::head::RequestHead;
 use neraca::observe::access_log::{Note, Record, given_id};
-use neraca::observe::sample::Sample;
 
 /// Maximum number of lines that wait for the writer.
 const WAITING_MAX: usize = 1 << 14;
@@ -309,5 +308,82 @@ impl<A: App> App for Logged<A> {
         let mut line = Vec::with_capacity(512);
         record.write(self.log.settings.format, &mut line);
         self.log.pass(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use neraca::observe::access_log::Format;
+
+    use super::*;
+
+    fn writer(path: Option<&Path>, output: File) -> Writer {
+        let path = path.map(Path::to_owned);
+        Writer { path, output, torn: false, warned: false, dropped: Arc::default() }
+    }
+
+    #[test]
+    fn lines_for_which_there_is_no_room_are_dropped_and_counted() {
+        let settings = AccessLogSettings { file: None, format: Format::Json, one_of: 1 };
+        let (sender, messages) = bounded(3);
+        let log = AccessLog { settings, sender, dropped: Arc::default() };
+        // number of lines passed, lines dropped so far
+        for (lines, dropped) in [(3, 0), (1, 1), (4, 5)] {
+            (0..lines).for_each(|_| log.pass(b"line\n".to_vec()));
+            assert_eq!((log.dropped(), messages.len()), (dropped, 3));
+        }
+        drop(messages);
+        log.pass(b"line\n".to_vec());
+        assert_eq!(log.dropped(), 6, "the writer is gone");
+    }
+
+    #[test]
+    fn a_line_that_was_written_in_part_is_dropped_and_ends_before_the_next_line() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let mut writer = writer(None, File::from(OwnedFd::from(ours)));
+        // Longer than what the socket takes at once.
+        let long = [&[b'x'; 1 << 20][..], b"\n"].concat();
+        let mut read = Vec::new();
+        for round in 1..=3 {
+            let batch = [b"first\n", &long[..], b"last\n"].concat();
+            writer.write(&mut batch.clone());
+            assert!(writer.torn && batch.len() > read.len(), "round {round}");
+            assert_eq!(writer.dropped.load(Relaxed), 2 * round);
+            // The end of the bytes for now is an error.
+            let _ = theirs.read_to_end(&mut read);
+        }
+        writer.write(&mut b"end\n".to_vec());
+        let _ = theirs.read_to_end(&mut read);
+        assert!(!writer.torn && writer.dropped.load(Relaxed) == 6);
+        let text = String::from_utf8(read).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| line.trim_end_matches('x')).collect();
+        assert_eq!(lines, ["first", "", "first", "", "first", "", "end"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_again_is_used_on() {
+        let folder = std::env::temp_dir().join(format!("neraca-reopen-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let (path, old) = (folder.join("log"), folder.join("old"));
+        let mut writer = writer(Some(&path), open(&path).unwrap());
+        writer.write(&mut b"1\n".to_vec());
+        fs::rename(&path, &old).unwrap();
+        fs::create_dir(&path).unwrap();
+        writer.reopen();
+        writer.write(&mut b"2\n".to_vec());
+        fs::remove_dir(&path).unwrap();
+        writer.reopen();
+        writer.write(&mut b"3\n".to_vec());
+        assert_eq!(fs::read_to_string(&old).unwrap(), "1\n2\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "3\n");
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -16,10 +16,12 @@ pub use crate::observe::requests::RequestEnd;
 
 mod finished;
 mod limits;
+mod sample;
 mod terms;
 
 pub use finished::Finished;
 pub use limits::Limits;
+pub use sample::Sample;
 pub(crate) use terms::Bounds;
 pub use terms::{Deadlines, Page, Terms};
 

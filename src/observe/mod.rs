@@ -3,4 +3,3 @@ pub mod access_log;
 pub mod durations;
 pub mod histogram;
 pub mod requests;
-pub mod sample;

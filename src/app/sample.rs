@@ -1,5 +1,5 @@
 //! The choice of the requests that the access log tells of.
-use super::requests::RequestEnd;
+use super::RequestEnd;
 use crate::cluster::chance::Random;
 
 /// Chooses one of N requests at random. A regular choice could meet the same request of a regular client again and again.
