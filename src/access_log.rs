@@ -282,8 +282,14 @@ impl<A: App> App for Logged<A> {
         Some(Box::new(note))
     }
 
-    fn finished(&self, view: &mut Self::View, client: &Client<'_>, request: &Finished<'_>) {
-        self.app.finished(&mut view.of_app, client, request);
+    fn finished<'a>(
+        &self,
+        view: &mut Self::View,
+        client: &Client<'_>,
+        request: impl FnOnce() -> Finished<'a>,
+    ) {
+        let request = request();
+        self.app.finished(&mut view.of_app, client, || request);
         if !view.sample.takes(request.status, request.end) {
             return;
         }

@@ -63,7 +63,7 @@ impl Rig {
             ended,
             end,
         };
-        self.router.finished(&mut self.router.view(), &client, &request);
+        self.router.finished(&mut self.router.view(), &client, || request);
     }
 
     fn ask(&self, line: &str, fields: &str) -> (u16, String) {

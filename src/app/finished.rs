@@ -7,7 +7,7 @@ use crate::observe::access_log::Note;
 use crate::observe::requests::RequestEnd;
 
 /// A request that has ended.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Finished<'a> {
     /// The method; [`Method::Other`] when the request head was invalid.
     pub method: Method,

@@ -399,21 +399,22 @@ impl Exchange {
         if !std::mem::take(&mut self.state.untold) {
             return;
         }
-        self.state.leave_queue(now);
-        let request = Finished {
-            method: self.info.method,
-            status: self.state.status,
-            note: self.note.as_deref(),
-            attempts: self.state.begun_attempts,
-            queued: self.state.queued,
-            received_bytes: self.request.received_bytes(),
-            sent_bytes: self.state.sent_bytes,
-            attempt: self.attempt.as_ref(),
-            began: self.began,
-            ended: now,
-            end,
-        };
-        app.finished(view, client, &request);
+        app.finished(view, client, || {
+            self.state.leave_queue(now);
+            Finished {
+                method: self.info.method,
+                status: self.state.status,
+                note: self.note.as_deref(),
+                attempts: self.state.begun_attempts,
+                queued: self.state.queued,
+                received_bytes: self.request.received_bytes(),
+                sent_bytes: self.state.sent_bytes,
+                attempt: self.attempt.as_ref(),
+                began: self.began,
+                ended: now,
+                end,
+            }
+        });
     }
 
     fn from(&mut self, side: Side) -> &mut Flow {
