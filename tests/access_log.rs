@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
@@ -312,6 +312,10 @@ fn a_full_disk_is_told_once_and_stops_no_request() {
                 metric(&metrics(admin), "neraca_access_log_dropped_total", "") == (round * REQUESTS) as u64
             });
         }
+        let mut status = Command::new(env!("CARGO_BIN_EXE_neraca"));
+        let table = status.args(["status", &admin.to_string()]).output().unwrap().stdout;
+        let table = String::from_utf8(table).unwrap();
+        assert!(table.contains("\n150 lines of the access log were dropped\n"), "{variant:?}: {table}");
         program.signal(Signal::TERM);
         assert_eq!(program.exit().code(), Some(0), "{variant:?}");
         let text = fs::read_to_string(&messages).unwrap();
