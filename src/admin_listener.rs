@@ -14,10 +14,22 @@ use neraca::engine::{
 use neraca::router::Router;
 use parking_lot::Mutex;
 
+use crate::access_log::AccessLog;
+
 /// Maximum connections of the admin listener.
 const CONNECTIONS: usize = 100;
 /// Maximum time for a head, and without a byte of a body, on the admin listener. An idle connection has six times as long.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the process tells the admin listener, besides its engine.
+pub(crate) struct Told {
+    /// False during a drain.
+    pub(crate) ready: Arc<AtomicBool>,
+    /// The reloads of the configuration file; None without a file.
+    pub(crate) configuration: Arc<Mutex<Option<ConfigurationFacts>>>,
+    /// The access log; None without one.
+    pub(crate) log: Option<Arc<AccessLog>>,
+}
 
 /// The admin listener before its engine runs. Its socket is bound early, so that a port in use ends the program at once.
 pub(crate) struct Bound {
@@ -37,7 +49,7 @@ impl Bound {
     }
 
     /// Starts the engine of the admin listener. It runs until the process ends. Returns its address and its engine. `engine` is the name
-    /// of the balancer's engine, `ready` is false during a drain, `configuration` tells of the reloads.
+    /// of the balancer's engine.
     ///
     /// # Errors
     /// When the system cannot create a poller or a thread.
@@ -46,14 +58,15 @@ impl Bound {
         router: Arc<Router>,
         engine: &'static str,
         running: Arc<EngineHandle>,
-        (ready, configuration): (Arc<AtomicBool>, Arc<Mutex<Option<ConfigurationFacts>>>),
+        told: Told,
     ) -> Result<(SocketAddr, EngineHandle), String> {
         let facts = Box::new(move || EngineFacts {
             engine: engine.to_owned(),
             listeners: running.listeners(),
             workers: running.snapshots().iter().map(engine::Snapshot::named).collect(),
-            is_ready: ready.load(Relaxed),
-            configuration: configuration.lock().clone(),
+            is_ready: told.ready.load(Relaxed),
+            configuration: told.configuration.lock().clone(),
+            access_log_dropped: told.log.as_ref().map(|log| log.dropped()),
         });
         let admin = Admin::new(router, facts, self.settings.token, Instant::now());
         let started = engine::start(Arc::new(admin), self.listeners, options());

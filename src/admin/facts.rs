@@ -18,6 +18,8 @@ pub struct EngineFacts {
     pub is_ready: bool,
     /// The configuration file; None without one.
     pub configuration: Option<ConfigurationFacts>,
+    /// Lines of the access log that were dropped; None without an access log.
+    pub access_log_dropped: Option<u64>,
 }
 
 /// What became of the changes of the configuration file.

@@ -96,6 +96,9 @@ impl Collector for Moment {
             }
         }
         self.configuration(into)?;
+        if let Some(dropped) = self.facts.access_log_dropped {
+            one_counter(into, "access_log_dropped", "Lines of the access log that were dropped", dropped)?;
+        }
         let build = [("version", env!("CARGO_PKG_VERSION")), ("engine", self.facts.engine.as_str())];
         let mut info = into.encode_descriptor("build", "The program", None, MetricType::Info)?;
         info.encode_info(&build)

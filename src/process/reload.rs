@@ -91,8 +91,9 @@ impl Reloading {
             }
         };
         let path = self.path.clone();
+        // Read before this process says that it serves: a later change differs from it.
+        let mut known = std::fs::read(&path).ok();
         thread::spawn(move || {
-            let mut known = std::fs::read(&path).ok();
             while events.recv().is_ok() {
                 while events.recv_timeout(QUIET) != Err(RecvTimeoutError::Timeout) {}
                 // Another file of the directory may have changed.
