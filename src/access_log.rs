@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use neraca::app::{App, Client, Decision, Finished, Moment, Page, RequestEnd, Terms};
-use neraca::cluster::{History, Permit, Start};
+use neraca::app::{App, Client, Decision, Finished, Moment, Page, Sample, Terms};
+use neraca::cluster::{Attempt, History, Permit, Start};
 use neraca::config::AccessLogSettings;
 use neraca::http::head::RequestHead;
 use neraca::observe::access_log::{Note, Record, given_id};
@@ -77,6 +77,11 @@ impl AccessLog {
         }
     }
 
+    /// Returns the number of lines that were dropped so far.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
     /// Opens the file again, for an operator who has renamed it.
     pub(crate) fn reopen(&self) {
         let _ = self.sender.send_timeout(Message::Reopen, END_MAX);
@@ -88,7 +93,7 @@ impl AccessLog {
         if self.sender.send_timeout(Message::Flush(done), END_MAX).is_ok() {
             let _ = written.recv_timeout(END_MAX);
         }
-        match self.dropped.load(Relaxed) {
+        match self.dropped() {
             0 => {}
             dropped => log::warn!("{dropped} lines of the access log were dropped"),
         }
@@ -211,8 +216,7 @@ pub(crate) struct View<V> {
     seed: [u64; 2],
     /// The number of IDs so far.
     ids: u64,
-    /// The number of requests so far that may be left out.
-    ordinary: u64,
+    sample: Sample,
 }
 
 impl<V> View<V> {
@@ -231,8 +235,9 @@ impl<A: App> App for Logged<A> {
     type View = View<A::View>;
 
     fn view(&self) -> Self::View {
-        let seed = [0, 1].map(|half| RandomState::new().hash_one(half));
-        View { of_app: self.app.view(), seed, ids: 0, ordinary: 0 }
+        let [chance, high, low] = [0, 1, 2].map(|part| RandomState::new().hash_one(part));
+        let sample = Sample::new(self.log.settings.one_of, chance);
+        View { of_app: self.app.view(), seed: [high, low], ids: 0, sample }
     }
 
     fn refresh(&self, view: &mut Self::View) {
@@ -277,15 +282,16 @@ impl<A: App> App for Logged<A> {
         Some(Box::new(note))
     }
 
-    fn finished(&self, view: &mut Self::View, client: &Client<'_>, request: &Finished<'_>) {
-        self.app.finished(&mut view.of_app, client, request);
-        let failed =
-            request.end != RequestEnd::Complete || request.status.is_some_and(|status| status >= 500);
-        if !failed {
-            view.ordinary += 1;
-            if !(view.ordinary - 1).is_multiple_of(self.log.settings.one_of) {
-                return;
-            }
+    fn finished<'a>(
+        &self,
+        view: &mut Self::View,
+        client: &Client<'_>,
+        request: impl FnOnce() -> Finished<'a>,
+    ) {
+        let request = request();
+        self.app.finished(&mut view.of_app, client, || request);
+        if !view.sample.takes(request.status, request.end) {
+            return;
         }
         let total = request.duration();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -298,13 +304,92 @@ impl<A: App> App for Logged<A> {
             end: request.end,
             backend: request.attempt.map(|attempt| attempt.backend().address()),
             attempts: request.attempts,
+            received_bytes: request.received_bytes,
             sent_bytes: request.sent_bytes,
             queue: request.queued,
+            connect: request.attempt.and_then(Attempt::connect_time),
             first_byte: request.attempt.and_then(|attempt| attempt.outcome()?.first_byte),
             total,
         };
         let mut line = Vec::with_capacity(512);
         record.write(self.log.settings.format, &mut line);
         self.log.pass(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use neraca::observe::access_log::Format;
+
+    use super::*;
+
+    fn writer(path: Option<&Path>, output: File) -> Writer {
+        let path = path.map(Path::to_owned);
+        Writer { path, output, torn: false, warned: false, dropped: Arc::default() }
+    }
+
+    #[test]
+    fn lines_for_which_there_is_no_room_are_dropped_and_counted() {
+        let settings = AccessLogSettings { file: None, format: Format::Json, one_of: 1 };
+        let (sender, messages) = bounded(3);
+        let log = AccessLog { settings, sender, dropped: Arc::default() };
+        // number of lines passed, lines dropped so far
+        for (lines, dropped) in [(3, 0), (1, 1), (4, 5)] {
+            (0..lines).for_each(|_| log.pass(b"line\n".to_vec()));
+            assert_eq!((log.dropped(), messages.len()), (dropped, 3));
+        }
+        drop(messages);
+        log.pass(b"line\n".to_vec());
+        assert_eq!(log.dropped(), 6, "the writer is gone");
+    }
+
+    #[test]
+    fn a_line_that_was_written_in_part_is_dropped_and_ends_before_the_next_line() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let mut writer = writer(None, File::from(OwnedFd::from(ours)));
+        // Longer than what the socket takes at once.
+        let long = [&[b'x'; 1 << 20][..], b"\n"].concat();
+        let mut read = Vec::new();
+        for round in 1..=3 {
+            let batch = [b"first\n", &long[..], b"last\n"].concat();
+            writer.write(&mut batch.clone());
+            assert!(writer.torn && batch.len() > read.len(), "round {round}");
+            assert_eq!(writer.dropped.load(Relaxed), 2 * round);
+            // The end of the bytes for now is an error.
+            let _ = theirs.read_to_end(&mut read);
+        }
+        writer.write(&mut b"end\n".to_vec());
+        let _ = theirs.read_to_end(&mut read);
+        assert!(!writer.torn && writer.dropped.load(Relaxed) == 6);
+        let text = String::from_utf8(read).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| line.trim_end_matches('x')).collect();
+        assert_eq!(lines, ["first", "", "first", "", "first", "", "end"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_again_is_used_on() {
+        let folder = std::env::temp_dir().join(format!("neraca-reopen-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let (path, old) = (folder.join("log"), folder.join("old"));
+        let mut writer = writer(Some(&path), open(&path).unwrap());
+        writer.write(&mut b"1\n".to_vec());
+        fs::rename(&path, &old).unwrap();
+        fs::create_dir(&path).unwrap();
+        writer.reopen();
+        writer.write(&mut b"2\n".to_vec());
+        fs::remove_dir(&path).unwrap();
+        writer.reopen();
+        writer.write(&mut b"3\n".to_vec());
+        assert_eq!(fs::read_to_string(&old).unwrap(), "1\n2\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "3\n");
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -110,7 +110,7 @@ impl<A: App> App for Experiment<A> {
         self.app.page(view, status)
     }
 
-    fn finished(&self, view: &mut A::View, client: &Client<'_>, request: &Finished<'_>) {
+    fn finished<'a>(&self, view: &mut A::View, client: &Client<'_>, request: impl FnOnce() -> Finished<'a>) {
         self.app.finished(view, client, request);
     }
 }

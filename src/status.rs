@@ -31,6 +31,8 @@ struct Shown {
     policy: String,
     waiting: u64,
     retries: u64,
+    #[serde(default)]
+    access_log_dropped: Option<u64>,
     backends: Vec<BackendStatus>,
     seconds: Vec<LastSecond>,
 }
@@ -92,8 +94,12 @@ fn table(shown: &Shown) -> String {
     let mut text = format!(
         "neraca {version}, {engine} engine, {workers} workers, {policy}: {ready}, up {uptime}\n\
          {rate:.0} requests/s, 99 % within {p99}, {clients} clients, {waiting} waiting; \
-         since the start {requests} requests, {failed} failed, {retries} retried\n\n"
+         since the start {requests} requests, {failed} failed, {retries} retried\n"
     );
+    if let Some(dropped @ 1..) = shown.access_log_dropped {
+        let _ = writeln!(text, "{dropped} lines of the access log were dropped");
+    }
+    text.push('\n');
     let head = ["backend", "state", "in flight", "share", "attempts", "failed", "half within", "99 % within"];
     let is_several = shown.backends.windows(2).any(|two| two[0].cluster != two[1].cluster);
     let rows = shown.backends.iter().map(|one| {
@@ -162,6 +168,16 @@ mod tests {
                 "127.0.0.1:9001  healthy     2 of 4  100.0 %        10       1         1 ms            -",
             ]
         );
+    }
+
+    #[test]
+    fn dropped_lines_of_the_access_log_are_told() {
+        let line = "7 lines of the access log were dropped";
+        for (dropped, is_told) in [("null", false), ("0", false), ("7", true)] {
+            let json = JSON.replace("\"new\":1", &format!("\"access_log_dropped\":{dropped}"));
+            let text = table(&read(format!("HTTP/1.1 200 OK\r\n\r\n{json}").as_bytes()).unwrap());
+            assert_eq!(text.lines().any(|found| found == line), is_told, "{text}");
+        }
     }
 
     #[test]

@@ -40,7 +40,10 @@ fn a_program_that_does_not_run_says_why_and_exits_with_1_or_2() {
     let running = Program::start("balance", VARIANTS[0], &["--demo"]);
     let taken = running.address().to_string();
     let cannot_listen = format!("error: cannot listen on {taken}: ");
-    let cases: [(i32, &[&str], &str, &str); 5] = [
+    let no_log = "error: cannot write the access log to '/none/log': ";
+    let log = ["balance", "--demo", "--listen", "127.0.0.1:0", "--access-log", "/none/log"];
+    let cases: [(i32, &[&str], &str, &str); 6] = [
+        (1, &log, "warn", no_log),
         (2, &["balance", "--demo", "--polcy", "x"], "warn", "error: unexpected argument '--polcy' found\n"),
         (2, &["balance", "--demo", "--workers", "0"], "warn", "error: invalid value '0' for '--workers <N>'"),
         (2, &["serve", "--root", "/none"], "warn", "error: invalid value '/none' for '--root <DIR>'"),

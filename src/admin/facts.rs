@@ -18,6 +18,19 @@ pub struct EngineFacts {
     pub is_ready: bool,
     /// The configuration file and the certificates; None without them.
     pub configuration: Option<ConfigurationFacts>,
+    /// Lines of the access log that were dropped; None without an access log.
+    pub access_log_dropped: Option<u64>,
+    /// The handshakes with clients; None without a listener with TLS.
+    pub tls: Option<TlsFacts>,
+}
+
+/// The handshakes since the start of the process.
+#[derive(Debug, Clone, Default)]
+pub struct TlsFacts {
+    /// The complete ones: version, `full` or `resumed`, number.
+    pub complete: Vec<(&'static str, &'static str, u64)>,
+    /// The failed ones: reason, number.
+    pub failed: Vec<(&'static str, u64)>,
 }
 
 /// What became of the changes of the configuration file and of certificates.

@@ -96,6 +96,10 @@ impl Collector for Moment {
             }
         }
         self.configuration(into)?;
+        self.tls(into)?;
+        if let Some(dropped) = self.facts.access_log_dropped {
+            one_counter(into, "access_log_dropped", "Lines of the access log that were dropped", dropped)?;
+        }
         let build = [("version", env!("CARGO_PKG_VERSION")), ("engine", self.facts.engine.as_str())];
         let mut info = into.encode_descriptor("build", "The program", None, MetricType::Info)?;
         info.encode_info(&build)
@@ -139,6 +143,22 @@ impl Moment {
         let mut family = into.encode_descriptor("configuration_reloads", help, None, MetricType::Counter)?;
         for (result, count) in [("loaded", file.loaded), ("refused", file.refused)] {
             ConstCounter::new(count).encode(family.encode_family(&[("result", result)])?)?;
+        }
+        Ok(())
+    }
+
+    fn tls(&self, into: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(tls) = &self.facts.tls else { return Ok(()) };
+        let help = "Complete handshakes with clients, by version and kind";
+        let mut family = into.encode_descriptor("tls_handshakes", help, None, MetricType::Counter)?;
+        for (version, kind, count) in &tls.complete {
+            let labels = [("version", *version), ("kind", *kind)];
+            ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "Failed handshakes with clients, by reason";
+        let mut family = into.encode_descriptor("tls_handshake_failures", help, None, MetricType::Counter)?;
+        for (reason, count) in &tls.failed {
+            ConstCounter::new(*count).encode(family.encode_family(&[("reason", *reason)])?)?;
         }
         Ok(())
     }

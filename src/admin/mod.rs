@@ -24,7 +24,7 @@ mod metrics;
 mod past;
 mod status;
 
-pub use facts::{ConfigurationFacts, EngineFacts, Facts};
+pub use facts::{ConfigurationFacts, EngineFacts, Facts, TlsFacts};
 pub use status::{BackendStatus, Status};
 
 use format::Format;

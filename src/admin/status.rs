@@ -45,6 +45,8 @@ pub struct Status {
     pub retries: u64,
     /// Retries that the budget has refused.
     pub retries_refused: u64,
+    /// Lines of the access log that were dropped; null without an access log.
+    pub access_log_dropped: Option<u64>,
     /// The backends.
     pub backends: Vec<BackendStatus>,
     /// The counters of all workers together.
@@ -133,6 +135,7 @@ impl Status {
             waiting: clusters.iter().map(|one| one.cluster.waiting()).sum(),
             retries,
             retries_refused,
+            access_log_dropped: facts.access_log_dropped,
             backends: backends.collect(),
             counters: facts.counters().into_iter().map(|(name, _, value)| (name, value)).collect(),
             seconds: past.seconds(),

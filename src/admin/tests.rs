@@ -38,6 +38,8 @@ impl Rig {
             ],
             is_ready,
             configuration: None,
+            access_log_dropped: Some(4),
+            tls: Some(TlsFacts { complete: vec![("1.3", "full", 5)], failed: vec![("no_tls", 6)] }),
         };
         let facts = Box::new(move || facts.clone());
         let admin = Admin::new(Arc::clone(&router), facts, token.map(Into::into), start);
@@ -55,13 +57,14 @@ impl Rig {
             note: None,
             attempts: 0,
             queued: None,
+            received_bytes: 0,
             sent_bytes: 0,
             attempt: None,
             began: self.start,
             ended,
             end,
         };
-        self.router.finished(&mut self.router.view(), &client, &request);
+        self.router.finished(&mut self.router.view(), &client, || request);
     }
 
     fn ask(&self, line: &str, fields: &str) -> (u16, String) {
@@ -157,12 +160,17 @@ fn metrics_count_each_request_once() {
         "neraca_engine_accepted_total 7",
         "neraca_engine_wait_seconds_total 0.5",
         "neraca_ready 1",
+        "# TYPE neraca_access_log_dropped_total counter",
+        "neraca_access_log_dropped_total 4",
+        "neraca_tls_handshakes_total{version=\"1.3\",kind=\"full\"} 5",
+        "neraca_tls_handshake_failures_total{reason=\"no_tls\"} 6",
     ];
     for line in lines {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
     let (_, open_metrics) = rig.ask("GET /metrics", "Accept: application/openmetrics-text\r\n");
     assert!(open_metrics.ends_with("# EOF\n") && !text.contains("# EOF"), "{open_metrics}");
+    assert!(open_metrics.contains("\nneraca_access_log_dropped_total 4\n"), "{open_metrics}");
 }
 
 #[test]
@@ -183,6 +191,7 @@ fn the_status_tells_of_backends_and_of_the_last_picks() {
         (&status["requests"], &status["failed"], &status["clients"]),
         (&1.into(), &0.into(), &4.into())
     );
+    assert_eq!(status["access_log_dropped"], 4);
     let states: Vec<_> = status["backends"].as_array().unwrap().iter().map(|one| &one["state"]).collect();
     assert_eq!(states, ["healthy", "draining"]);
     assert_eq!(status["backends"][0]["in_flight"], 1);

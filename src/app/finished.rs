@@ -7,7 +7,7 @@ use crate::observe::access_log::Note;
 use crate::observe::requests::RequestEnd;
 
 /// A request that has ended.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Finished<'a> {
     /// The method; [`Method::Other`] when the request head was invalid.
     pub method: Method,
@@ -19,6 +19,9 @@ pub struct Finished<'a> {
     pub attempts: u32,
     /// The time in queues; None when the request did not wait in a queue.
     pub queued: Option<Duration>,
+    /// The bytes of the request body that came from the client, without the framing of chunks; in a tunnel, all bytes of
+    /// the client behind the request head.
+    pub received_bytes: u64,
     /// The bytes sent to the client: heads, body and the framing of the body.
     pub sent_bytes: u64,
     /// The last attempt; None when no attempt was made.

@@ -16,10 +16,12 @@ pub use crate::observe::requests::RequestEnd;
 
 mod finished;
 mod limits;
+mod sample;
 mod terms;
 
 pub use finished::Finished;
 pub use limits::Limits;
+pub use sample::Sample;
 pub(crate) use terms::Bounds;
 pub use terms::{Deadlines, Page, Terms};
 
@@ -225,8 +227,15 @@ pub trait App: Send + Sync + 'static {
     }
 
     /// Takes note of a request that has ended. The exchange tells each request exactly once, whatever its end. It tells
-    /// nothing when it panics, or when the client has left before its request head was whole. Must not block.
-    fn finished(&self, _view: &mut Self::View, _client: &Client<'_>, _request: &Finished<'_>) {}
+    /// nothing when it panics, or when the client has left before its request head was whole. Must not block. Calling
+    /// `request` collects the facts of the request; an app that does not call it does not pay for them.
+    fn finished<'a>(
+        &self,
+        _view: &mut Self::View,
+        _client: &Client<'_>,
+        _request: impl FnOnce() -> Finished<'a>,
+    ) {
+    }
 }
 
 #[cfg(test)]

@@ -28,13 +28,23 @@ pub struct Attempt {
     /// The time of the first byte of a response.
     first_byte: Option<Instant>,
     end: Option<AttemptEnd>,
-    /// The time for which the connection was idle before; None for a new connection.
-    idle: Option<Duration>,
+    connection: Connection,
     /// The permit of a cluster with a limit, held until the attempt ends; and the slots in use when the attempt began.
     permit: Option<Permit<Backend>>,
     in_flight: u32,
     /// The number of the pick, if picks are watched.
     record: Option<u64>,
+}
+
+/// The backend connection of an attempt.
+#[derive(Debug)]
+enum Connection {
+    /// There is none yet.
+    Awaited,
+    /// A new one, and the time from the begin of the attempt until it was established.
+    New(Duration),
+    /// A kept one, and the time for which it was idle before.
+    Kept(Duration),
 }
 
 /// An attempt, or the way to the queue in which the request waits.
@@ -83,14 +93,14 @@ impl Attempt {
     ) -> Self {
         backend.count_start();
         let in_flight = if permit.is_some() { backend.slots_taken() } else { 0 };
-        let (status, first_byte, end, idle) = (None, None, None, None);
+        let (status, first_byte, end) = (None, None, None);
         Attempt {
             backend: Arc::clone(backend),
             started: now,
             status,
             first_byte,
             end,
-            idle,
+            connection: Connection::Awaited,
             permit,
             in_flight,
             record,
@@ -104,7 +114,21 @@ impl Attempt {
 
     /// Records that the attempt uses a kept connection that was idle for `idle`.
     pub(crate) fn note_reuse(&mut self, idle: Duration) {
-        self.idle = Some(idle);
+        self.connection = Connection::Kept(idle);
+    }
+
+    /// Records that a new connection is established.
+    pub(crate) fn note_connected(&mut self, now: Instant) {
+        self.connection = Connection::New(now.saturating_duration_since(self.started));
+    }
+
+    /// Returns the time from the begin of the attempt until its connection was established. None for a kept connection, and
+    /// without a connection.
+    pub fn connect_time(&self) -> Option<Duration> {
+        match self.connection {
+            Connection::New(time) => Some(time),
+            Connection::Awaited | Connection::Kept(_) => None,
+        }
     }
 
     /// Records that a byte of a response has arrived.
@@ -150,7 +174,10 @@ impl Attempt {
     #[cold]
     fn note_stale(&self, now: Instant) {
         let is_early = now.saturating_duration_since(self.started) <= STALE_WITHIN;
-        if let Some(idle) = self.idle.filter(|_| self.first_byte.is_none() && is_early) {
+        if let Connection::Kept(idle) = self.connection
+            && self.first_byte.is_none()
+            && is_early
+        {
             self.backend.note_idle_close(idle, None, now);
         }
     }
@@ -404,6 +431,17 @@ mod tests {
         let first_byte = Some(Duration::from_millis(5));
         let outcome = Outcome { end: AttemptEnd::Answered, status: Some(503), first_byte };
         assert_eq!(attempt.outcome(), Some(outcome));
+    }
+
+    #[test]
+    fn only_a_new_connection_has_a_connect_time() {
+        let start = Instant::now();
+        let mut attempt = Attempt::new(&backend(start), start);
+        assert_eq!(attempt.connect_time(), None);
+        attempt.note_connected(start + Duration::from_millis(3));
+        assert_eq!(attempt.connect_time(), Some(Duration::from_millis(3)));
+        attempt.note_reuse(Duration::from_secs(1));
+        assert_eq!(attempt.connect_time(), None);
     }
 
     #[test]

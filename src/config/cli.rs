@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::error::ConfigError;
 use super::help::{BALANCE_EXAMPLES, CHECK_HELP, EXAMPLES, SERVE_EXAMPLES, simulate_help};
 use super::tls::TlsArguments;
-use super::value::{CheckKind, HostPort, WrittenBackend, backend, check, network, number};
+use super::value::{CheckKind, HostPort, WrittenBackend, admin_address, backend, check, network, number};
 use crate::cluster::{
     CheckSettings, ClusterSettings, CookieName, HealthSettings, Policy, RetrySettings, StickyKey,
 };
@@ -141,8 +141,9 @@ pub(super) struct GivenArgument {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Admin")]
 pub(super) struct AdminArguments {
-    /// Address for /status, /status.json, /metrics, /healthz and /ready. Use an address that only operators can reach.
-    #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::from_str)]
+    /// Address for /status, /status.json, /metrics, /healthz and /ready; a port alone is a port of 127.0.0.1. Use an address
+    /// that only operators can reach.
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = admin_address)]
     pub(super) admin: Option<HostPort>,
     /// File with the token that changes need (POST /backends/HOST:PORT/drain). Without it, changes are refused.
     #[arg(long, value_name = "FILE", requires = "admin")]
@@ -166,7 +167,7 @@ pub(super) struct CheckFileArguments {
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
     /// Address of the admin listener (`neraca balance --admin`).
-    #[arg(value_name = "HOST:PORT", value_parser = HostPort::from_str)]
+    #[arg(value_name = "[HOST:]PORT", value_parser = admin_address)]
     pub(super) address: HostPort,
     /// Show the table again every second, until Ctrl-C.
     #[arg(long)]

@@ -50,7 +50,7 @@ pub struct AdminSettings {
 impl AdminSettings {
     pub(super) fn new(written: &AdminArguments) -> Result<Option<Self>, ConfigError> {
         let Some(place) = &written.admin else { return Ok(None) };
-        let listen = resolve("--admin <HOST:PORT>", place)?;
+        let listen = resolve("--admin <[HOST:]PORT>", place)?;
         let token = written.admin_token_file.as_deref().map(token).transpose()?;
         let delay =
             within("--drain-delay-seconds <SECONDS>", written.drain_delay_seconds, DRAIN_DELAY_SECONDS)?;
@@ -84,7 +84,7 @@ pub struct StatusOf {
 
 impl StatusOf {
     pub(super) fn new(written: &StatusArguments) -> Result<Self, ConfigError> {
-        Ok(StatusOf { address: resolve("<HOST:PORT>", &written.address)?, watch: written.watch })
+        Ok(StatusOf { address: resolve("<[HOST:]PORT>", &written.address)?, watch: written.watch })
     }
 }
 

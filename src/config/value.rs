@@ -1,6 +1,6 @@
 //! The form of single values. Step 2 checks the meaning of a value.
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -40,6 +40,16 @@ impl fmt::Display for HostPort {
             HostPort::Address(address) => write!(f, "{address}"),
             HostPort::Name(host, port) => write!(f, "{host}:{port}"),
         }
+    }
+}
+
+/// Parses the address of an admin listener. A port alone is a port of 127.0.0.1, which no other machine reaches.
+pub(super) fn admin_address(given: &str) -> Result<HostPort, &'static str> {
+    match given.parse() {
+        Ok(port) => Ok(HostPort::Address((Ipv4Addr::LOCALHOST, port).into())),
+        Err(_) => HostPort::from_str(given).map_err(
+            |_| "expected PORT or HOST:PORT, such as 9000 (of 127.0.0.1), 10.0.0.9:9000 or [::1]:9000",
+        ),
     }
 }
 
@@ -165,6 +175,26 @@ mod tests {
         }
         assert!(network("10.0.0.0/33").is_err() && network("host").is_err());
         assert!(number("1e3").is_err() && number("-1").is_err() && number("").is_err());
+    }
+
+    #[test]
+    fn the_admin_listener_is_local_unless_another_address_is_given() {
+        // given, address; None when it is refused
+        let cases = [
+            ("9000", Some("127.0.0.1:9000")),
+            ("0", Some("127.0.0.1:0")),
+            ("0.0.0.0:9000", Some("0.0.0.0:9000")),
+            ("[::]:0", Some("[::]:0")),
+            ("localhost:1", Some("localhost:1")),
+            ("65536", None),
+            ("-1", None),
+            (":9000", None),
+            ("", None),
+        ];
+        for (given, expected) in cases {
+            let address = admin_address(given).ok().map(|place| place.to_string());
+            assert_eq!(address.as_deref(), expected, "{given:?}");
+        }
     }
 
     #[test]

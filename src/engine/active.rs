@@ -140,7 +140,7 @@ impl<T: Transport> Active<T> {
                 if !established {
                     return Attached::Later;
                 }
-                self.connected(facts, counters)
+                self.connected(facts, now, counters)
             }
             Err(error) => {
                 let error = attach_error(&error);
@@ -161,7 +161,7 @@ impl<T: Transport> Active<T> {
         let error = match self.backend.as_mut().map(Endpoint::established) {
             Some(Ok(true)) => {
                 self.connecting = false;
-                return self.connected(facts, counters);
+                return self.connected(facts, now, counters);
             }
             Some(Ok(false)) if now < self.exchange.deadline() => return Attached::Later,
             Some(Ok(false)) => AttachError::TimedOut,
@@ -178,8 +178,9 @@ impl<T: Transport> Active<T> {
 
     /// Counts a new connection. Names the client to a backend that expects the PROXY protocol: the empty socket takes the
     /// short header whole, or it is broken.
-    fn connected(&mut self, facts: &Client<'_>, counters: &Counters) -> Attached {
+    fn connected(&mut self, facts: &Client<'_>, now: Instant, counters: &Counters) -> Attached {
         counters.connected.add(1);
+        self.exchange.connected(now);
         let version = self.exchange.attempt().and_then(|attempt| attempt.backend().proxy_protocol());
         if let Some(version) = version
             && let Some(backend) = &mut self.backend

@@ -49,6 +49,8 @@ pub(super) struct Flow {
     resendable: usize,
     held: bool,
     rest: Rest,
+    /// For a body with a length: this length. Else the bytes of the body that have arrived, without the framing of chunks.
+    length: u64,
     coding: Coding,
     chunk_open: bool,
     source: Source,
@@ -70,6 +72,7 @@ impl Flow {
             resendable: 0,
             held: false,
             rest: Rest::Done,
+            length: 0,
             coding: Coding::Verbatim,
             chunk_open: false,
             source: Source::Peer,
@@ -89,6 +92,7 @@ impl Flow {
         self.prefix_sent = 0;
         self.ready = 0;
         self.rest = Rest::Done;
+        self.length = 0;
         self.coding = Coding::Verbatim;
         self.chunk_open = false;
         self.source = Source::Peer;
@@ -161,13 +165,24 @@ impl Flow {
         &mut self.prefix
     }
 
-    /// Begins a body from the other side. The head is in the prefix.
+    /// Returns the bytes of the body that have arrived, without the framing of chunks.
+    pub(super) fn received_bytes(&self) -> u64 {
+        match self.rest {
+            Rest::Length(remaining) => self.length - remaining,
+            _ => self.length,
+        }
+    }
+
+    /// Begins a body from the other side. The head is in the prefix. The bytes of a tunnel add to those of the body before.
     pub(super) fn begin(&mut self, framing: Framing, coding: Coding) {
         self.coding = coding;
         self.rest = match framing {
             Framing::None => Rest::Done,
             Framing::Length(0) => Rest::Done,
-            Framing::Length(n) => Rest::Length(n),
+            Framing::Length(n) => {
+                self.length = n;
+                Rest::Length(n)
+            }
             Framing::Chunked => Rest::Chunks(ChunkScan::default()),
             Framing::UntilClose => Rest::UntilClose,
         };
@@ -250,6 +265,7 @@ impl Flow {
                 Ok(Some(Piece::Data(n))) => {
                     input.move_up(self.ready, gap, n);
                     self.ready += n;
+                    self.length += n as u64;
                 }
                 Ok(Some(Piece::Framing(n))) if keep => self.ready += n,
                 Ok(Some(Piece::Framing(n))) => gap += n,
@@ -283,11 +299,13 @@ impl Flow {
         let unread = input.len() - self.ready;
         if self.coding != Coding::Chunk {
             self.ready = input.len();
+            self.length += unread as u64;
         } else if self.ready == 0 && unread > 0 {
             let first = !self.chunk_open;
             self.chunk_open = true;
             chunks::write_size(unread, first, self.prefix());
             self.ready = unread;
+            self.length += unread as u64;
         }
     }
 
@@ -443,6 +461,36 @@ mod tests {
                 flow.sent(2 + n);
                 assert!(flow.is_done());
             }
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_body_are_counted_without_its_framing() {
+        let chunked = b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nA: b\r\n\r\nnext".as_slice();
+        // framing, coding, bytes, counted when so many bytes have arrived, counted at the end
+        let (plain, next) = (b"abcde".as_slice(), b"abcdenext".as_slice());
+        let cases = [
+            (Framing::None, Coding::Verbatim, &next[5..], (2, 0), 0),
+            (Framing::Length(5), Coding::Verbatim, next, (3, 3), 5),
+            (Framing::Chunked, Coding::Verbatim, chunked, (9, 3), 5),
+            (Framing::Chunked, Coding::Dechunk, chunked, (9, 3), 5),
+            (Framing::UntilClose, Coding::Verbatim, plain, (3, 3), 5),
+            (Framing::UntilClose, Coding::Chunk, plain, (3, 3), 5),
+        ];
+        for (framing, coding, bytes, (first, counted), all) in cases {
+            let mut buffers = BufferPool::new(1, 1024);
+            let mut flow = Flow::new();
+            flow.begin(framing, coding);
+            for (part, expected) in [(&bytes[..first], counted), (&bytes[first..], all)] {
+                flow.room(&mut buffers)[..part.len()].copy_from_slice(part);
+                flow.arrived(part.len());
+                flow.advance().unwrap();
+                assert_eq!(flow.received_bytes(), expected, "{framing:?} {coding:?}");
+                let pending = flow.pending().iter().map(|part| part.len()).sum();
+                flow.sent(pending);
+            }
+            flow.reset();
+            assert_eq!(flow.received_bytes(), 0);
         }
     }
 

@@ -34,7 +34,9 @@ impl Exchange {
         self.info = RequestInfo::new(&head);
         self.state.untold = true;
         let decision = cx.app.decide(cx.view, &head, cx.client, &cx.now);
-        self.note = cx.app.note(cx.view, &head, cx.client);
+        if let Some(note) = cx.app.note(cx.view, &head, cx.client) {
+            self.note = Some(note);
+        }
         if let Decision::Forward(plan) = &decision {
             let origin = rewrite::Origin {
                 client: cx.client.address().ip(),

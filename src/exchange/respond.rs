@@ -60,8 +60,11 @@ impl Exchange {
         // Also when a drain has begun since the head of the response: the client expects an open connection and may have sent
         // its next request. The engine closes an idle connection when the drain demands it.
         if self.state.client_keeps {
+            if self.request.unread().is_empty() && !self.client_ended {
+                return Some(Step::Idle);
+            }
             self.next_request(cx.limits(), cx.now.instant);
-            return (self.request.unread().is_empty() && !self.client_ended).then_some(Step::Idle);
+            return None;
         }
         if self.client_ended || (self.request.is_received() && self.request.unread().is_empty()) {
             self.close(CloseReason::Done);

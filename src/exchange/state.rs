@@ -333,6 +333,12 @@ impl Exchange {
         self.attempt.iter_mut().for_each(|attempt| attempt.note_reuse(idle));
     }
 
+    /// Reports that a new connection for [`Step::Attach`](super::Step::Attach) is established. Call it before
+    /// [`attached`](Exchange::attached).
+    pub fn connected(&mut self, now: Instant) {
+        self.attempt.iter_mut().for_each(|attempt| attempt.note_connected(now));
+    }
+
     /// True when the attempt needs a new connection. Then the engine must not use a kept connection.
     pub fn needs_new_connection(&self) -> bool {
         self.attempts.need_new_connection()
@@ -393,20 +399,22 @@ impl Exchange {
         if !std::mem::take(&mut self.state.untold) {
             return;
         }
-        self.state.leave_queue(now);
-        let request = Finished {
-            method: self.info.method,
-            status: self.state.status,
-            note: self.note.as_deref(),
-            attempts: self.state.begun_attempts,
-            queued: self.state.queued,
-            sent_bytes: self.state.sent_bytes,
-            attempt: self.attempt.as_ref(),
-            began: self.began,
-            ended: now,
-            end,
-        };
-        app.finished(view, client, &request);
+        app.finished(view, client, || {
+            self.state.leave_queue(now);
+            Finished {
+                method: self.info.method,
+                status: self.state.status,
+                note: self.note.as_deref(),
+                attempts: self.state.begun_attempts,
+                queued: self.state.queued,
+                received_bytes: self.request.received_bytes(),
+                sent_bytes: self.state.sent_bytes,
+                attempt: self.attempt.as_ref(),
+                began: self.began,
+                ended: now,
+                end,
+            }
+        });
     }
 
     fn from(&mut self, side: Side) -> &mut Flow {

@@ -148,7 +148,8 @@ pub enum Step {
     Detach(Keep),
     /// Shut down this side for writing.
     Shutdown(Side),
-    /// Wait for the client without an exchange. The request is answered, and no byte of another request has arrived.
+    /// Wait for the client without an exchange. The request is answered, and no byte of another request has arrived. Before
+    /// another request, [`renew`](super::Exchange::renew) the exchange.
     Idle,
     /// Close the client's connection and the backend connection.
     Close(CloseReason),

@@ -90,7 +90,7 @@ impl Rig {
     }
 
     pub(super) fn step(&mut self) -> Step {
-        self.exchange.step(&mut Context {
+        let step = self.exchange.step(&mut Context {
             app: &*self.app,
             view: &mut self.view,
             client: &Client::new(([192, 0, 2, 1], 5000).into(), ListenerId::unused(), &self.settings),
@@ -98,7 +98,11 @@ impl Rig {
             now: self.now,
             draining: self.draining,
             waker: &|| Waker::from(Arc::clone(&self.wakes)),
-        })
+        });
+        if step == Step::Idle {
+            self.exchange.renew(&self.settings.limits, self.now.instant);
+        }
+        step
     }
 
     /// Lets these bytes arrive from `side`.

@@ -121,10 +121,14 @@ pub struct Record<'a> {
     pub backend: Option<SocketAddr>,
     /// The number of attempts.
     pub attempts: u32,
+    /// The bytes of the request body that came from the client.
+    pub received_bytes: u64,
     /// The bytes sent to the client.
     pub sent_bytes: u64,
     /// The time in queues.
     pub queue: Option<Duration>,
+    /// The time from the begin of the last attempt until its new connection was established.
+    pub connect: Option<Duration>,
     /// The time from the begin of the last attempt to the first byte of its response.
     pub first_byte: Option<Duration>,
     /// The time from the first bytes of the request to its end.
@@ -148,8 +152,10 @@ struct Object<'a> {
     end: &'a str,
     backend: Option<SocketAddr>,
     attempts: u32,
+    received_bytes: u64,
     sent_bytes: u64,
     queue_us: Option<u64>,
+    connect_us: Option<u64>,
     first_byte_us: Option<u64>,
     total_us: u64,
 }
@@ -186,8 +192,10 @@ impl Record<'_> {
             end: self.end.name(),
             backend: self.backend,
             attempts: self.attempts,
+            received_bytes: self.received_bytes,
             sent_bytes: self.sent_bytes,
             queue_us: self.queue.map(micros),
+            connect_us: self.connect.map(micros),
             first_byte_us: self.first_byte.map(micros),
             total_us: micros(self.total),
         };
@@ -285,8 +293,10 @@ mod tests {
             end: RequestEnd::Complete,
             backend: note.map(|_| "10.0.0.2:80".parse().unwrap()),
             attempts: 1,
+            received_bytes: 12,
             sent_bytes: 321,
             queue: None,
+            connect: Some(Duration::from_micros(5)),
             first_byte: Some(Duration::from_micros(7)),
             total: Duration::from_millis(2),
         }
@@ -305,8 +315,8 @@ mod tests {
             "{\"time\":\"2024-02-29T12:34:56.000042Z\",\"id\":\"id-1\",\"listener\":null,\
              \"client\":\"10.0.0.1:5\",\"method\":\"GET\",\"target\":\"/a?b\",\"version\":\"HTTP/1.1\",\
              \"host\":\"a\",\"referer\":\"\u{fffd}\u{e9}\",\"user_agent\":\"x \\\"y\\\"\\\\\",\"status\":200,\
-             \"end\":\"complete\",\"backend\":\"10.0.0.2:80\",\"attempts\":1,\"sent_bytes\":321,\
-             \"queue_us\":null,\"first_byte_us\":7,\"total_us\":2000}\n"
+             \"end\":\"complete\",\"backend\":\"10.0.0.2:80\",\"attempts\":1,\"received_bytes\":12,\
+             \"sent_bytes\":321,\"queue_us\":null,\"connect_us\":5,\"first_byte_us\":7,\"total_us\":2000}\n"
         );
     }
 

@@ -10,11 +10,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use neraca::admin::ConfigurationFacts;
 use neraca::app::App;
 use neraca::engine::{self, EngineHandle, Listeners, Options};
 use neraca::router::Router;
-use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals};
 
@@ -131,10 +129,12 @@ impl Service {
         engine: &'static str,
     ) -> Result<Self, String> {
         let drain_delay = bound.drain_delay();
-        let configuration: Arc<Mutex<Option<ConfigurationFacts>>> =
-            self.reloading.as_ref().map(Reloading::facts).unwrap_or_default();
-        let (address, admin) =
-            bound.start(app, engine, Arc::clone(&self.running), (Arc::clone(&self.ready), configuration))?;
+        let told = admin_listener::Told {
+            ready: Arc::clone(&self.ready),
+            configuration: self.reloading.as_ref().map(Reloading::facts).unwrap_or_default(),
+            log: self.log.clone(),
+        };
+        let (address, admin) = bound.start(app, engine, Arc::clone(&self.running), told)?;
         say(&format!("admin on http://{address}/status"));
         Ok(Service { drain_delay, admin: Some(admin), ..self })
     }

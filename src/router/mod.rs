@@ -330,9 +330,14 @@ impl App for Router {
         view.routed.as_ref().and_then(|routed| routed.table.page(status))
     }
 
-    fn finished(&self, view: &mut RouterView, client: &Client<'_>, request: &Finished<'_>) {
+    fn finished<'a>(
+        &self,
+        view: &mut RouterView,
+        client: &Client<'_>,
+        request: impl FnOnce() -> Finished<'a>,
+    ) {
         if let Some(traffic) = &view.traffic {
-            traffic.add(client, request);
+            traffic.add(client, &request());
         }
     }
 }

@@ -101,7 +101,7 @@ pub const FILES: &[Case] = &[
         "trust = [\"10.0.0.0/8\", \"::1/129\"]",
         &[("3:24", "invalid value `::1/129` for `listeners.trust`")],
     ),
-    (Top, "[admin]\nlisten = \"9000\"", &[("2:10", "expected HOST:PORT, such as")]),
+    (Top, "[admin]\nlisten = \":9000\"", &[("2:10", "expected PORT or HOST:PORT, such as")]),
     (Top, "[admin]\nlisten = \"[::1]:0\"\ntoken_file = \"no/such/file\"", &[("3:14", "cannot read it: ")]),
     (
         Whole,

@@ -6,6 +6,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod coding;
+pub(crate) mod counting;
 pub(crate) mod folder;
 pub(crate) mod masked;
 pub(crate) mod program;

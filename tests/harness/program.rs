@@ -29,12 +29,26 @@ impl Program {
 
     /// Starts a balancer with an admin listener. Returns the address of the admin listener, too.
     pub(crate) fn with_admin(variant: Variant, arguments: &[&str]) -> (Self, SocketAddr) {
+        let (program, admin, _) = Program::with_admin_and_output(variant, arguments, Stdio::inherit());
+        (program, admin)
+    }
+
+    /// The same with another stderr. Returns the rest of the program's output, too.
+    pub(crate) fn with_admin_and_output(
+        variant: Variant,
+        arguments: &[&str],
+        stderr: Stdio,
+    ) -> (Self, SocketAddr, BufReader<ChildStdout>) {
         let mut program = Command::new(env!("CARGO_BIN_EXE_neraca"));
-        program.args(["balance", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        program.args(["balance", "--listen", "127.0.0.1:0"]).stderr(stderr);
+        if !arguments.contains(&"--admin") {
+            program.args(["--admin", "127.0.0.1:0"]);
+        }
         let (program, mut output) = Program::read(program.args(variant.arguments()).args(arguments));
         let line = next_line(&mut output);
         let admin = line.strip_prefix("admin on http://").and_then(|rest| rest.strip_suffix("/status"));
-        (program, admin.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap())
+        let admin = admin.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap();
+        (program, admin, output)
     }
 
     /// Starts a balancer with a configuration file that has two listeners. Returns the address of the second, too.
