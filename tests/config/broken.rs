@@ -101,7 +101,7 @@ pub const FILES: &[Case] = &[
         "trust = [\"10.0.0.0/8\", \"::1/129\"]",
         &[("3:24", "invalid value `::1/129` for `listeners.trust`")],
     ),
-    (Top, "[admin]\nlisten = \"9000\"", &[("2:10", "expected HOST:PORT, such as")]),
+    (Top, "[admin]\nlisten = \"9000\"", &[("2:10", "expected HOST:PORT")]),
     (Top, "[admin]\nlisten = \"[::1]:0\"\ntoken_file = \"no/such/file\"", &[("3:14", "cannot read it: ")]),
     (
         Whole,
@@ -140,7 +140,7 @@ pub const FILES: &[Case] = &[
         "name = \"a\"\n[[listeners]]\nlisten = \"127.0.0.1:0\"\nname = \"a\"\n",
         &[("6:8", "two listeners have the name `a`")],
     ),
-    (Top, "[clusters.w]\nbackends = [\"127.0.0.1\"]\n", &[("2:13", "expected HOST:PORT, such as")]),
+    (Top, "[clusters.w]\nbackends = [\"127.0.0.1\"]\n", &[("2:13", "expected HOST:PORT")]),
     (Top, "[clusters.w]\nbackends = [\"[::1]:1,cost=2\"]\n", &[("2:13", "found the option 'cost=2'")]),
     (
         Top,
