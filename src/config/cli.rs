@@ -517,8 +517,7 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
     let matches = line.clone().try_get_matches_from(words)?;
     let mut command = Cli::from_arg_matches(&matches)?.command;
     if let (Command::Balance(written), Some(("balance", matches))) = (&mut command, matches.subcommand()) {
-        let balance = line.find_subcommand("balance");
-        let arguments = balance.into_iter().flat_map(clap::Command::get_arguments);
+        let arguments = line.find_subcommand("balance").into_iter().flat_map(clap::Command::get_arguments);
         let said = |argument: &&Arg| {
             matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
         };
