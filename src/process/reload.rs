@@ -14,6 +14,8 @@ use neraca::router::Router;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 
+use super::first_look::FirstLook;
+
 /// The file is read when nothing has changed in its directory for this time. So a file that is written in parts is read
 /// once.
 const QUIET: Duration = Duration::from_millis(100);
@@ -47,13 +49,19 @@ pub(crate) struct Reloading {
     facts: Arc<Mutex<Option<ConfigurationFacts>>>,
     /// The checks that began with a reload.
     checker: Option<Checker>,
+    first_look: FirstLook,
 }
 
 impl Reloading {
     /// Begins with what the process does now. `read` reads the file at `path`.
-    pub(crate) fn new(path: PathBuf, read: ReadAgain, router: Arc<Router>, current: Balancer) -> Self {
+    pub(crate) fn new(
+        path: PathBuf,
+        read: ReadAgain,
+        (router, first_look): (Arc<Router>, FirstLook),
+        current: Balancer,
+    ) -> Self {
         let facts = Arc::new(Mutex::new(Some(ConfigurationFacts::default())));
-        Reloading { path, read, router, current, listeners: Vec::new(), facts, checker: None }
+        Reloading { path, read, router, current, listeners: Vec::new(), facts, checker: None, first_look }
     }
 
     /// Returns what the admin listener tells of the configuration.
@@ -117,6 +125,7 @@ impl Reloading {
                 facts.loaded += 1;
                 facts.error = None;
                 log::info!("'{}' is loaded", self.path.display());
+                self.first_look.begin(&self.router);
             }
             Err(reason) => {
                 facts.refused += 1;

@@ -46,6 +46,16 @@ impl Backend {
         Wire::with_transform(stream, self.role).expect("the handshake fails")
     }
 
+    /// The balancer's next connection with a request. The balancer's first look at a backend is a connection without a byte.
+    pub(crate) fn accept_request(&self) -> Wire {
+        loop {
+            let stream = self.listener.accept().expect("the balancer does not connect").0;
+            if stream.peek(&mut [0]).expect("the connection breaks") > 0 {
+                return Wire::with_transform(stream, self.role).expect("the handshake fails");
+            }
+        }
+    }
+
     /// Whether a connection is waiting that was not accepted.
     pub(crate) fn is_untouched(&self) -> bool {
         self.listener.set_nonblocking(true).unwrap();
