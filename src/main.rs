@@ -20,7 +20,7 @@ use crate::access_log::{AccessLog, Logged};
 use crate::demo::Demo;
 use crate::experiments::{Experiment, Switches};
 use crate::faults::FaultFile;
-use crate::process::{ReadAgain, Reloading, Service, Sockets, say};
+use crate::process::{FirstLook, ReadAgain, Reloading, Service, Sockets, greeting, say};
 
 mod access_log;
 mod admin_listener;
@@ -99,9 +99,6 @@ fn balance(config: Balance, descriptors: usize) -> Result<ExitCode, Failure> {
     let backends = demo.addresses();
     let settings: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
     run_balancer(config.balancer(&backends), follow(&settings), |address| {
-        for backend in &backends {
-            say(&format!("backend http://{backend}"));
-        }
         let scheme = if has_tls { "-k https" } else { "http" };
         say(&format!("try curl -i {scheme}://{address}/"));
     })
@@ -151,9 +148,15 @@ fn run_balancer(
     let listeners = listeners.with_settings(settings);
     let service = start(Arc::clone(&app), (switches, None), listeners, options, &balancer.common)?;
     refresh(&app);
+    let mut first_look = FirstLook::default();
+    first_look.begin(&app);
+    // An access log on stdout has begun already, and nothing may stand between its lines.
+    let greets = balancer.common.log.as_ref().is_none_or(|log| log.file.is_some());
+    let path = again.as_ref().and_then(|(path, _)| path.clone());
+    let clusters = app.clusters();
     let service = match again {
         Some((path, read)) => {
-            let reloading = Reloading::new(path, read, Arc::clone(&app), balancer);
+            let reloading = Reloading::new(path, read, (Arc::clone(&app), first_look), balancer);
             service.with_reload(reloading).map_err(Failure::cannot_run)?
         }
         None => service,
@@ -162,6 +165,9 @@ fn run_balancer(
         Some(bound) => service.with_admin(bound, app, engine).map_err(Failure::cannot_run)?,
         None => service,
     };
+    if greets {
+        say(&greeting(&clusters, path.as_deref(), service.admin_address()));
+    }
     started(service.addresses()[0]);
     Ok(service.supervise(predecessor))
 }
@@ -265,6 +271,7 @@ fn start<A: App>(
     common: &Common,
 ) -> Result<Service, Failure> {
     let stats = common.stats.as_deref();
+    note_few_descriptors(common.engine_limits.connections);
     if let Some(settings) = &common.log {
         let log = Arc::new(AccessLog::start(settings).map_err(Failure::cannot_run)?);
         let app = Logged::new(Arc::new(Experiment::new(app, switches, faults)), Arc::clone(&log));
@@ -279,6 +286,21 @@ fn start<A: App>(
         }
     };
     service.map_err(Failure::cannot_run)
+}
+
+/// Warns when the process may open too few files for so many clients, or for a usual load.
+fn note_few_descriptors(connections: usize) {
+    const USUAL: u64 = 1024;
+    const MORE: &str =
+        "'ulimit -n 65536' before the start, or LimitNOFILE= in the unit of systemd, allows more";
+    let Some(descriptors) = getrlimit(Resource::Nofile).current else { return };
+    if connections as u64 > descriptors {
+        log::warn!("--connections {connections}, but the process may open only {descriptors} files; {MORE}");
+    } else if descriptors < USUAL {
+        log::warn!(
+            "the process may open only {descriptors} files, and serves at most {connections} clients; {MORE}"
+        );
+    }
 }
 
 /// Raises the soft limit of open files to the hard limit, and returns the new limit.

@@ -69,7 +69,15 @@ fn ask(address: SocketAddr) -> Result<Shown, String> {
         stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
         Ok(answer)
     };
-    let cannot = |error: io::Error| format!("cannot ask the admin listener: {error}");
+    let cannot = |error: io::Error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::ConnectionRefused => {
+                "; start the balancer with --admin, and give the same address here"
+            }
+            _ => "",
+        };
+        format!("cannot ask the admin listener: {error}{remedy}")
+    };
     read(&exchange().map_err(cannot)?)
 }
 

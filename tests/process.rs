@@ -4,7 +4,8 @@
 mod harness;
 
 use std::fs;
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -15,6 +16,7 @@ use harness::scripted::{Reply, automatic};
 use harness::wire::{End, Wire};
 use harness::{CROSSBEAM, VARIANTS, eventually};
 use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -55,6 +57,29 @@ fn a_program_that_does_not_run_says_why_and_exits_with_1_or_2() {
         assert_eq!((exited, stdout.as_str()), (Some(code), ""), "{arguments:?}: {stderr}");
         assert!(stderr.starts_with(expected), "{arguments:?}: {stderr}");
     }
+}
+
+#[test]
+fn the_first_lines_say_where_requests_go_and_a_backend_that_refuses_is_a_warning() {
+    // A socket that is bound and does not listen: its port refuses.
+    let refusing = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    refusing.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let backend = refusing.local_addr().unwrap().as_socket().unwrap().to_string();
+    let arguments = ["balance", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--backend", &backend];
+    let mut program = Command::new(env!("CARGO_BIN_EXE_neraca"));
+    let program = program.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = program.spawn().unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    let first: Vec<String> = stdout.take(4).map_while(Result::ok).collect();
+    let warning = stderr.map_while(Result::ok).find(|line| line.contains(&backend));
+    let _ = child.kill();
+    child.wait().unwrap();
+    let expected = format!("balancing by least-requests to {backend}");
+    let begins = ["listening on http://", "admin on http://", &expected, "see the status: "];
+    assert_eq!(first.len(), begins.len(), "{first:?}");
+    assert!(first.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{first:?}");
+    assert!(warning.as_ref().is_some_and(|line| line.contains("cannot be reached: ")), "{warning:?}");
 }
 
 /// A folder for the files of one test, removed on drop.

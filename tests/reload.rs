@@ -110,7 +110,7 @@ fn listeners_come_and_go_and_a_tunnel_stays() {
         let (program, admin) = Program::with_file_and_admin(&folder.path("neraca.toml"), variant);
         let mut tunnel = program.client();
         tunnel.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
-        let mut peer = backend.accept();
+        let mut peer = backend.accept_request();
         peer.head();
         peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
         assert_eq!(tunnel.head().status(), 101);

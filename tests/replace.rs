@@ -140,9 +140,11 @@ impl Service {
         eventually("they share no socket", || sockets_of(old).is_disjoint(&sockets_of(new)));
     }
 
-    /// The address in the next line of the output, which begins with `before`.
+    /// The address in the next line of the output, which begins with `before`. The lines for people are passed over.
     fn address(&mut self, before: &str) -> SocketAddr {
-        let line = next_line(&mut self.output);
+        let is_for_people = |line: &String| line.starts_with("balancing ") || line.contains("see the status");
+        let mut lines = std::iter::repeat_with(|| next_line(&mut self.output));
+        let line = lines.find(|line| !is_for_people(line)).unwrap();
         let address = line.strip_prefix(before).unwrap_or_else(|| panic!("{line:?}"));
         address.trim_end_matches("/status").parse().unwrap()
     }
@@ -242,17 +244,17 @@ fn what_runs_on_the_old_process_goes_on_there_and_idle_connections_have_one_more
         let connect = || Wire::connect(address);
         let (mut long, mut tunnel, mut idle) = (connect(), connect(), connect());
         long.send(GET);
-        let mut of_long = backend.accept();
+        let mut of_long = backend.accept_request();
         of_long.head();
         of_long.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
         assert_eq!(long.head().status(), 200);
         tunnel.send("GET /t HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
-        let mut of_tunnel = backend.accept();
+        let mut of_tunnel = backend.accept_request();
         of_tunnel.head();
         of_tunnel.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
         assert_eq!(tunnel.head().status(), 101);
         idle.send(GET);
-        let mut of_idle = backend.accept();
+        let mut of_idle = backend.accept_request();
         of_idle.head();
         of_idle.send(OK);
         assert_eq!(idle.message().status(), 200);
@@ -261,7 +263,7 @@ fn what_runs_on_the_old_process_goes_on_there_and_idle_connections_have_one_more
         // The new process accepts on the same address, and connects to the backend itself.
         let mut new = connect();
         new.send(GET);
-        let mut of_new = backend.accept();
+        let mut of_new = backend.accept_request();
         of_new.head();
         of_new.send(OK);
         assert_eq!(new.message().field("Connection"), None, "{variant:?}");

@@ -11,9 +11,11 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 
 use super::error::ConfigError;
-use super::help::{BALANCE_EXAMPLES, CHECK_HELP, EXAMPLES, SERVE_EXAMPLES, simulate_help};
+use super::help::{self, BALANCE_EXAMPLES, CHECK_HELP, EXAMPLES, SERVE_EXAMPLES, simulate_help};
 use super::tls::TlsArguments;
-use super::value::{CheckKind, HostPort, WrittenBackend, admin_address, backend, check, network, number};
+use super::value::{
+    CheckKind, HostPort, WrittenBackend, admin_address, backend, check, network, number, policy,
+};
 use crate::cluster::{
     CheckSettings, ClusterSettings, CookieName, HealthSettings, Policy, RetrySettings, StickyKey,
 };
@@ -68,6 +70,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Backends")]
 #[command(group = ArgGroup::new("some_backends").args(["backends", "demo", "config"]).required(true))]
 pub(super) struct BalanceArguments {
     /// Server to forward requests to; repeat it for each server. A server with weight=2 gets twice as many requests as a
@@ -88,7 +91,7 @@ pub(super) struct BalanceArguments {
     pub(super) given: Vec<GivenArgument>,
     /// Policy that picks the backend of a request: round-robin, least-requests, two-choices, random, peak-ewma,
     /// hash:source, hash:path, hash:header=NAME, hash:cookie=NAME or first.
-    #[arg(long, default_value_t, value_parser = Policy::from_str)]
+    #[arg(long, default_value_t, value_parser = policy)]
     pub(super) policy: Policy,
     /// Keep each client at its backend: a response names the backend in a cookie with this name, and later requests with
     /// the cookie go to this backend while it works and has room.
@@ -100,15 +103,15 @@ pub(super) struct BalanceArguments {
     pub(super) sticky_key: Option<StickyKey>,
     /// Network of trusted proxies; repeat it for each network. Their Forwarded and X-Forwarded fields are kept. For all
     /// other clients these fields are removed, and X-Forwarded-For gets the client's address.
-    #[arg(long, value_name = "CIDR", value_parser = network)]
+    #[arg(long, value_name = "CIDR", value_parser = network, help_heading = "Clients")]
     pub(super) trust: Vec<IpNet>,
     /// Network of proxies that send a header of the PROXY protocol (version 1 or 2) at the start of each connection;
     /// repeat it for each network. The client in the header counts as the client. Connections from other networks must not
     /// send a header.
-    #[arg(long, value_name = "CIDR", value_parser = network)]
+    #[arg(long, value_name = "CIDR", value_parser = network, help_heading = "Clients")]
     pub(super) proxy_protocol: Vec<IpNet>,
     /// Send a Forwarded field (RFC 7239) beside the X-Forwarded fields, by the same rule.
-    #[arg(long)]
+    #[arg(long, help_heading = "Clients")]
     pub(super) forwarded: bool,
     /// Maximum requests in flight per core, while the CPUs are saturated. Further requests wait. 0 means no limit
     /// [default: 64; no limit with --reactor smol].
@@ -177,7 +180,7 @@ pub(super) struct StatusArguments {
 #[derive(Debug, Args)]
 pub(super) struct ServeArguments {
     /// Directory to serve.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Files")]
     pub(super) root: PathBuf,
     #[command(flatten)]
     pub(super) common: CommonArguments,
@@ -210,10 +213,11 @@ pub(super) struct SimulateArguments {
 pub(super) struct CommonArguments {
     /// Address to accept clients on; repeat it for each address; port 0 means a free port [default: the sockets that
     /// systemd passes, else 127.0.0.1:8080].
-    #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::from_str, display_order = FIRST)]
+    #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::from_str, display_order = FIRST,
+          help_heading = "Clients")]
     pub(super) listen: Vec<HostPort>,
     /// File to append counters to, as one JSON object per line, every second and at the end.
-    #[arg(long, value_name = "FILE", display_order = LAST)]
+    #[arg(long, value_name = "FILE", display_order = LAST, help_heading = "Logs and counters")]
     pub(super) stats: Option<PathBuf>,
     #[command(flatten)]
     pub(super) access_log: AccessLogArguments,
@@ -229,7 +233,7 @@ pub(super) struct CommonArguments {
 
 /// The access log.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Access log")]
+#[command(next_help_heading = "Logs and counters")]
 pub(super) struct AccessLogArguments {
     /// File for one line per finished request; - means stdout. SIGUSR1 opens the file again.
     #[arg(long, value_name = "FILE")]
@@ -282,20 +286,21 @@ pub(super) struct ProcessLimitArguments {
     pub(super) connections: Option<u64>,
     /// Time for running requests to end after the first SIGTERM or SIGINT.
     #[arg(long, value_name = "SECONDS", default_value_t = EngineLimits::default().drain.as_secs(),
-          value_parser = number)]
+          value_parser = number, help_heading = "Timeouts")]
     pub(super) drain_seconds: u64,
 }
 
 /// Limits of client connections, their requests and their responses.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Limits")]
+#[command(next_help_heading = "Timeouts")]
 pub(super) struct LimitArguments {
     /// Maximum size of a message head. A larger request head gets 431, a larger response head becomes 502.
-    #[arg(long, value_name = "BYTES", default_value_t = HeadLimits::default().head_bytes as u64, value_parser = number)]
+    #[arg(long, value_name = "BYTES", default_value_t = HeadLimits::default().head_bytes as u64, value_parser = number,
+          help_heading = "Limits")]
     pub(super) head_bytes: u64,
     /// Maximum size of a request line. A longer line gets 414.
     #[arg(long, value_name = "BYTES", default_value_t = HeadLimits::default().request_line_bytes as u64,
-          value_parser = number)]
+          value_parser = number, help_heading = "Limits")]
     pub(super) request_line_bytes: u64,
     /// Time to receive a whole request head; then 408.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().head_timeout), value_parser = number)]
@@ -314,7 +319,7 @@ pub(super) struct LimitArguments {
 
 /// Limits of backend connections.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Limits")]
+#[command(next_help_heading = "Timeouts")]
 pub(super) struct BackendLimitArguments {
     /// Time to connect to a backend. Then another backend is tried; if none is left, 504.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().connect_timeout), value_parser = number)]
@@ -329,7 +334,7 @@ pub(super) struct BackendLimitArguments {
     pub(super) continue_timeout_ms: u64,
     /// Maximum requests that wait until a backend has room (see cap=N); the next one gets 503.
     #[arg(long, value_name = "N", default_value_t = ClusterSettings::default().waiting_max as u64,
-          value_parser = number)]
+          value_parser = number, help_heading = "Limits")]
     pub(super) queue: u64,
     /// Time that a request waits until a backend has room; then 503.
     #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().queue_timeout), value_parser = number)]
@@ -344,7 +349,7 @@ pub(super) struct BackendLimitArguments {
     pub(super) backend_idle_timeout_ms: u64,
     /// Maximum idle connections kept per backend (async engine: per backend and worker).
     #[arg(long, value_name = "N", default_value_t = EngineLimits::default().idle_backend_connections as u64,
-          value_parser = number)]
+          value_parser = number, help_heading = "Limits")]
     pub(super) idle_backend_connections: u64,
 }
 
@@ -386,7 +391,7 @@ pub(super) struct HealthArguments {
 
 /// Active checks of backends.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Active checks")]
+#[command(next_help_heading = "Checks")]
 pub(super) struct CheckArguments {
     /// Check every backend again and again: `tcp` makes a connection, a path makes a GET request.
     #[arg(long, value_name = "tcp|/PATH", value_parser = check)]
@@ -513,12 +518,12 @@ fn ms(duration: Duration) -> u64 {
 
 /// Parses a command line and checks the form of each value.
 pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
-    let line = command();
+    let words: Vec<OsString> = words.into_iter().collect();
+    let line = help::asked(command(), &words)?;
     let matches = line.clone().try_get_matches_from(words)?;
     let mut command = Cli::from_arg_matches(&matches)?.command;
     if let (Command::Balance(written), Some(("balance", matches))) = (&mut command, matches.subcommand()) {
-        let balance = line.find_subcommand("balance");
-        let arguments = balance.into_iter().flat_map(clap::Command::get_arguments);
+        let arguments = line.find_subcommand("balance").into_iter().flat_map(clap::Command::get_arguments);
         let said = |argument: &&Arg| {
             matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
         };

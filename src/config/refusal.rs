@@ -18,7 +18,16 @@ pub enum Refusal {
 
 impl Refusal {
     pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
-        Refusal::Unreadable(format!("cannot read '{}': {error}", path.display()))
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "; give the path of a file, or start without one: neraca balance --backend HOST:PORT"
+            }
+            io::ErrorKind::IsADirectory => "; give the path of a file in this directory",
+            io::ErrorKind::PermissionDenied => "; allow the user of the process to read it",
+            io::ErrorKind::InvalidData => "; expected TOML in UTF-8",
+            _ => "",
+        };
+        Refusal::Unreadable(format!("cannot read '{}': {error}{remedy}", path.display()))
     }
 
     /// The exit code: 0 for help and version, 1 for a file, 2 for a wrong command line.

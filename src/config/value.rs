@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use crate::cluster::{BackendSettings, Cap};
+use crate::cluster::{BackendSettings, Cap, Policy, UnknownPolicy};
 use crate::http::proxy_protocol::Version;
 
 /// A host and a port. A host name is not looked up yet.
@@ -18,19 +18,35 @@ pub(super) enum HostPort {
 }
 
 impl FromStr for HostPort {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(given: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "expected HOST:PORT, such as 127.0.0.1:9000, localhost:9000 or [::1]:9000";
-        if let Ok(address) = given.parse() {
-            return Ok(HostPort::Address(address));
-        }
-        let (host, port) = given.rsplit_once(':').ok_or(EXPECTED)?;
-        let port = port.parse().map_err(|_| EXPECTED)?;
-        if host.is_empty() || host.contains([':', '/']) {
-            return Err(EXPECTED);
-        }
-        Ok(HostPort::Name(host.to_owned(), port))
+        place(given).ok_or_else(|| no_place(given))
+    }
+}
+
+fn place(given: &str) -> Option<HostPort> {
+    if let Ok(address) = given.parse() {
+        return Some(HostPort::Address(address));
+    }
+    let (host, port) = given.rsplit_once(':')?;
+    let is_host = !host.is_empty() && !host.contains([':', '/']);
+    Some(HostPort::Name(host.to_owned(), port.parse().ok()?)).filter(|_| is_host)
+}
+
+/// Returns the error for a text that is no host and port, with a proposal for what was probably meant.
+fn no_place(given: &str) -> String {
+    let without_scheme = given.split_once("://").map_or(given, |(_, rest)| rest);
+    let host = without_scheme.split('/').next().unwrap_or_default();
+    let port = host.strip_prefix(':').unwrap_or(host);
+    let proposals = match port.parse::<u16>() {
+        Ok(_) => [format!("127.0.0.1:{port}"), String::new()],
+        Err(_) => [host.to_owned(), format!("{host}:80")],
+    };
+    let is_place = |proposal: &&String| *proposal != given && place(proposal).is_some();
+    match proposals.iter().find(is_place) {
+        Some(proposal) => format!("expected HOST:PORT; did you mean {proposal}?"),
+        None => "expected HOST:PORT, such as 127.0.0.1:9000, localhost:9000 or [::1]:9000".to_owned(),
     }
 }
 
@@ -137,6 +153,17 @@ pub(super) fn check(given: &str) -> Result<CheckKind, &'static str> {
     }
 }
 
+/// Parses the name of a policy.
+pub(super) fn policy(given: &str) -> Result<Policy, String> {
+    given.parse().map_err(|unknown: UnknownPolicy| {
+        let known = Policy::ALL.map(|policy| policy.to_string());
+        match nearest(given, known.iter().map(String::as_str)) {
+            Some(near) => format!("{unknown}; did you mean {near}?"),
+            None => unknown.to_string(),
+        }
+    })
+}
+
 /// Parses a network in CIDR notation. A single address is a network with one address.
 pub(super) fn network(given: &str) -> Result<IpNet, &'static str> {
     let network = given.parse().or_else(|_| given.parse::<IpAddr>().map(IpNet::from));
@@ -146,6 +173,21 @@ pub(super) fn network(given: &str) -> Result<IpNet, &'static str> {
 /// Parses a whole number of any size. Step 2 checks the range.
 pub(super) fn number(given: &str) -> Result<u64, &'static str> {
     given.parse().map_err(|_| "expected a whole number")
+}
+
+/// Returns the known name that is nearest to a name, if any is near.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let rated = known.into_iter().map(|known| (likeness(name, known), known));
+    let best = rated.max_by(|one, other| one.0.total_cmp(&other.0));
+    best.filter(|(likeness, _)| *likeness >= NEAR).map(|(_, known)| known)
+}
+
+/// Below this likeness a proposal is more often wrong than right.
+pub(super) const NEAR: f64 = 0.6;
+
+/// Returns the share of a name that is right. The names of arguments have dashes instead of underscores.
+pub(super) fn likeness(name: &str, known: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(&name.to_lowercase().replace('-', "_"), &known.replace('-', "_"))
 }
 
 #[cfg(test)]
@@ -198,6 +240,38 @@ mod tests {
     }
 
     #[test]
+    fn an_error_proposes_what_was_probably_meant() {
+        for (given, proposal) in [
+            ("10.0.0.1", Some("10.0.0.1:80")),
+            ("web", Some("web:80")),
+            ("http://web:8080", Some("web:8080")),
+            ("http://web:8080/path", Some("web:8080")),
+            ("https://web", Some("web:80")),
+            ("8080", Some("127.0.0.1:8080")),
+            (":8080", Some("127.0.0.1:8080")),
+            ("", None),
+            ("/", None),
+            ("http://", None),
+            ("web:", None),
+            ("web:65536", None),
+        ] {
+            let error = HostPort::from_str(given).unwrap_err();
+            let said =
+                error.split_once("; did you mean ").map(|(_, proposal)| proposal.trim_end_matches('?'));
+            assert_eq!(said, proposal, "{given}: {error}");
+            assert!(error.starts_with("expected HOST:PORT"), "{given}: {error}");
+        }
+        for (given, proposal) in
+            [("least-request", Some("least-requests")), ("Round_Robin", Some("round-robin")), ("best", None)]
+        {
+            let error = policy(given).unwrap_err();
+            let said =
+                error.split_once("; did you mean ").map(|(_, proposal)| proposal.trim_end_matches('?'));
+            assert_eq!(said, proposal, "{given}: {error}");
+        }
+    }
+
+    #[test]
     fn a_backend_has_options() {
         let weight = |given| backend(given).map(|backend| backend.weight);
         assert_eq!(weight("localhost:1"), Ok(1));
@@ -226,7 +300,8 @@ mod tests {
             ("127.0.0.1:1,weight=1,weight=2", "'weight' is given twice"),
             ("127.0.0.1:1,proxy-protocol=v3", "expected proxy-protocol=v1 or v2"),
             ("127.0.0.1:1,proxy-protocol=v1,proxy-protocol=v1", "'proxy-protocol' is given twice"),
-            ("127.0.0.1,weight=1", "expected HOST:PORT, such as"),
+            ("127.0.0.1,weight=1", "expected HOST:PORT; did you mean 127.0.0.1:80?"),
+            (",weight=1", "expected HOST:PORT, such as"),
         ] {
             assert!(weight(given).unwrap_err().contains(said), "{given}: {:?}", weight(given));
         }

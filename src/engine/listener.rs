@@ -306,8 +306,42 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         Ok(socket.into())
     };
     bound().map_err(|error: io::Error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        let remedy = remedy(&error, address);
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{remedy}"))
     })
+}
+
+/// Returns what an operator can do when an address cannot be bound, to follow the error; empty if it is not known.
+fn remedy(error: &io::Error, address: SocketAddr) -> String {
+    let port = address.port();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "; stop the program that listens there ('ss -ltnp sport = :{port}' shows it), or choose another port"
+            )
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            let any = if address.is_ipv4() { "0.0.0.0" } else { "[::]" };
+            format!("; give an address of this machine, or {any}:{port} for all of them")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "; let systemd open port {port} (neraca.socket), or allow the program to do it ('setcap \
+             cap_net_bind_service=+ep FILE'), or choose a port from 1024 on"
+        ),
+        _ => more_descriptors(error).to_owned(),
+    }
+}
+
+/// Returns what an operator can do when an error says that the process has too few descriptors, to follow the error; else
+/// an empty text.
+pub fn more_descriptors(error: &io::Error) -> &'static str {
+    use rustix::io::Errno;
+    match error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) {
+        true => {
+            "; allow more open files: 'ulimit -n 65536' before the start, or LimitNOFILE= in the unit of systemd"
+        }
+        false => "",
+    }
 }
 
 /// True when the system has no descriptor or memory left for one more connection. A later attempt may succeed.
@@ -316,4 +350,33 @@ pub(super) fn is_exhausted(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
         .iter()
         .any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_bound_comes_with_a_remedy() {
+        let taken = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let in_use = bind(taken.local_addr().unwrap()).unwrap_err();
+        assert!(
+            in_use.kind() == io::ErrorKind::AddrInUse && in_use.to_string().contains("another port"),
+            "{in_use}"
+        );
+        // An address for documentation is on no machine.
+        let foreign = bind(([192, 0, 2, 7], 0).into()).unwrap_err().to_string();
+        assert!(foreign.contains("or 0.0.0.0:0 for all of them"), "{foreign}");
+        for (errno, expected) in [
+            (rustix::io::Errno::ACCESS, "or choose a port from 1024 on"),
+            (rustix::io::Errno::MFILE, "LimitNOFILE= in the unit of systemd"),
+            (rustix::io::Errno::INVAL, ""),
+        ] {
+            let remedy = remedy(&errno.into(), ([127, 0, 0, 1], 80).into());
+            assert!(
+                remedy.ends_with(expected) && remedy.is_empty() == expected.is_empty(),
+                "{errno}: {remedy}"
+            );
+        }
+    }
 }

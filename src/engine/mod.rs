@@ -35,7 +35,7 @@ mod worker;
 
 pub use checker::Checker;
 pub use handle::{EngineHandle, start};
-pub use listener::{Listeners, listen};
+pub use listener::{Listeners, listen, more_descriptors};
 pub use options::{Engine, EngineLimits, Options, Pool, ReactorKind, cores};
 pub use pressure::ConcurrencyLimit;
 pub use stats::Snapshot;

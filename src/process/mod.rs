@@ -1,5 +1,6 @@
 //! The process around an engine: its signals, the sockets that it inherits, the reload of its configuration, the program
-//! that replaces it, and what it tells systemd.
+//! that replaces it, what it tells systemd, and what it tells an operator at the start.
+mod first_look;
 mod notify;
 mod reload;
 mod replace;
@@ -7,6 +8,7 @@ mod service;
 mod sockets;
 mod watch;
 
+pub(crate) use first_look::{FirstLook, greeting};
 pub(crate) use reload::{ReadAgain, Reloading};
 pub(crate) use service::{Service, say};
 pub(crate) use sockets::Sockets;

@@ -10,6 +10,7 @@ use neraca::engine::{Checker, EngineHandle};
 use neraca::router::Router;
 use parking_lot::Mutex;
 
+use super::first_look::FirstLook;
 use super::watch::WatchedFiles;
 
 /// Reads the configuration of the process again. The error is a text for the operator.
@@ -42,6 +43,7 @@ pub(crate) struct Reloading {
     facts: Arc<Mutex<Option<ConfigurationFacts>>>,
     /// The checks that began with a reload.
     checker: Option<Checker>,
+    first_look: FirstLook,
     /// None before [`Reloading::watch`], or when the system cannot watch.
     files: Option<WatchedFiles>,
 }
@@ -52,11 +54,21 @@ impl Reloading {
     pub(crate) fn new(
         path: Option<PathBuf>,
         read: ReadAgain,
-        router: Arc<Router>,
+        (router, first_look): (Arc<Router>, FirstLook),
         current: Balancer,
     ) -> Self {
         let facts = Arc::new(Mutex::new(Some(ConfigurationFacts::default())));
-        Reloading { path, read, router, current, listeners: Vec::new(), facts, checker: None, files: None }
+        Reloading {
+            path,
+            read,
+            router,
+            current,
+            listeners: Vec::new(),
+            facts,
+            checker: None,
+            first_look,
+            files: None,
+        }
     }
 
     /// Returns what the admin listener tells of the configuration.
@@ -97,6 +109,7 @@ impl Reloading {
                 facts.loaded += 1;
                 facts.error = None;
                 log::info!("{what} loaded");
+                self.first_look.begin(&self.router);
             }
             Err(reason) => {
                 facts.refused += 1;

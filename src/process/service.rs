@@ -1,6 +1,7 @@
 //! A running engine with the events that change and end it: signals, the program that replaces it, timers.
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
@@ -81,7 +82,9 @@ impl Service {
         stats: Option<&Path>,
     ) -> Result<Self, String> {
         let stats = stats.map(open_stats).transpose()?;
-        let cannot = |error: io::Error| format!("cannot start the engine: {error}");
+        let cannot = |error: io::Error| {
+            format!("cannot start the engine: {error}{}", engine::more_descriptors(&error))
+        };
         let program = Program::of_this_process().map_err(cannot)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGUSR2]).map_err(cannot)?;
         let running = Arc::new(engine::start(app, listeners, options).map_err(cannot)?);
@@ -160,8 +163,13 @@ impl Service {
     }
 
     /// The addresses of the engine's listeners.
-    pub(crate) fn addresses(&self) -> Vec<std::net::SocketAddr> {
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.running.addresses()
+    }
+
+    /// The address of the admin listener; None without one.
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.addresses().first().copied()
     }
 
     /// Tells systemd and the process that this one replaces (`predecessor`) that this process serves. Then waits for the end.

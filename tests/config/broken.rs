@@ -140,7 +140,7 @@ pub const FILES: &[Case] = &[
         "name = \"a\"\n[[listeners]]\nlisten = \"127.0.0.1:0\"\nname = \"a\"\n",
         &[("6:8", "two listeners have the name `a`")],
     ),
-    (Top, "[clusters.w]\nbackends = [\"127.0.0.1\"]\n", &[("2:13", "expected HOST:PORT, such as")]),
+    (Top, "[clusters.w]\nbackends = [\"127.0.0.1\"]\n", &[("2:13", "expected HOST:PORT")]),
     (Top, "[clusters.w]\nbackends = [\"[::1]:1,cost=2\"]\n", &[("2:13", "found the option 'cost=2'")]),
     (
         Top,

@@ -43,8 +43,21 @@ impl Backend {
     /// The balancer's next connection.
     pub(crate) fn accept(&self) -> Wire {
         let stream = self.listener.accept().expect("the balancer does not connect").0;
-        let coder = self.coding.map(|coding| coding.coder(Role::Server));
-        Wire::with_transform(stream, coder).expect("the handshake fails")
+        Wire::with_transform(stream, self.coder()).expect("the handshake fails")
+    }
+
+    /// The balancer's next connection with a request. The balancer's first look at a backend is a connection without a byte.
+    pub(crate) fn accept_request(&self) -> Wire {
+        loop {
+            let stream = self.listener.accept().expect("the balancer does not connect").0;
+            if stream.peek(&mut [0]).expect("the connection breaks") > 0 {
+                return Wire::with_transform(stream, self.coder()).expect("the handshake fails");
+            }
+        }
+    }
+
+    fn coder(&self) -> Option<Coder> {
+        self.coding.map(|coding| coding.coder(Role::Server))
     }
 
     /// Whether a connection is waiting that was not accepted.

@@ -6,11 +6,11 @@ use std::str::FromStr;
 use super::super::check;
 use super::super::cli::BalanceArguments;
 use super::super::error::ConfigError;
-use super::super::value::HostPort;
+use super::super::value::{HostPort, nearest};
 use super::arguments::{Arguments, Given};
 use super::problems::{Problem, Span};
 use super::shape::Shape;
-use super::tree::{Table, nearest};
+use super::tree::Table;
 
 /// The reading of one file.
 pub(super) struct Reading<'a> {

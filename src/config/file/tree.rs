@@ -3,6 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::super::value::{NEAR, likeness, nearest};
 use super::problems::{Problem, Span};
 use super::shape::{Key, Kind, Shape};
 
@@ -289,21 +290,6 @@ fn written<'a>(text: &'a str, span: &Span) -> &'a str {
 /// Returns the name of a key of a table.
 pub(super) fn below(place: &str, key: &str) -> String {
     if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
-}
-
-/// Returns the known name that is nearest to a name, if any is near.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let rated = known.into_iter().map(|known| (likeness(name, known), known));
-    let best = rated.max_by(|one, other| one.0.total_cmp(&other.0));
-    best.filter(|(likeness, _)| *likeness >= NEAR).map(|(_, known)| known)
-}
-
-/// Below this likeness a proposal is more often wrong than right.
-const NEAR: f64 = 0.6;
-
-/// Returns the share of a name that is right. The names of arguments have dashes instead of underscores.
-fn likeness(name: &str, known: &str) -> f64 {
-    strsim::normalized_damerau_levenshtein(&name.to_lowercase().replace('-', "_"), &known.replace('-', "_"))
 }
 
 #[cfg(test)]
