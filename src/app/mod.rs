@@ -94,7 +94,7 @@ pub struct Client<'a> {
     pub reported: Option<SocketAddr>,
     /// Our own address of the connection, if known.
     pub local: Option<SocketAddr>,
-    /// True when the connection to us is encrypted. No listener sets it yet.
+    /// True when the connection to us is encrypted: its listener has a transform.
     pub encrypted: bool,
     /// The listener that accepted the connection.
     pub listener: ListenerId,

@@ -115,7 +115,13 @@ impl Origin {
             Some(more) => (more.local, more.reported),
         };
         let local = Some(local.unwrap_or(self.listener.address));
-        Client { local, reported, ..Client::new(self.peer(), self.listener.id, &self.listener.settings) }
+        let encrypted = self.listener.transform.is_some();
+        Client {
+            local,
+            reported,
+            encrypted,
+            ..Client::new(self.peer(), self.listener.id, &self.listener.settings)
+        }
     }
 }
 
