@@ -9,7 +9,7 @@ use std::time::Duration;
 use neraca::admin::ConfigurationFacts;
 use neraca::app::{ListenerId, ListenerSettings};
 use neraca::config::Balancer;
-use neraca::engine::{Checker, EngineHandle};
+use neraca::engine::{Checker, Discovery, EngineHandle};
 use neraca::router::Router;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
@@ -47,13 +47,20 @@ pub(crate) struct Reloading {
     facts: Arc<Mutex<Option<ConfigurationFacts>>>,
     /// The checks that began with a reload.
     checker: Option<Checker>,
+    discovery: Discovery,
 }
 
 impl Reloading {
     /// Begins with what the process does now. `read` reads the file at `path`.
-    pub(crate) fn new(path: PathBuf, read: ReadAgain, router: Arc<Router>, current: Balancer) -> Self {
+    pub(crate) fn new(
+        path: PathBuf,
+        read: ReadAgain,
+        router: Arc<Router>,
+        current: Balancer,
+        discovery: Discovery,
+    ) -> Self {
         let facts = Arc::new(Mutex::new(Some(ConfigurationFacts::default())));
-        Reloading { path, read, router, current, listeners: Vec::new(), facts, checker: None }
+        Reloading { path, read, router, current, listeners: Vec::new(), facts, checker: None, discovery }
     }
 
     /// Returns what the admin listener tells of the configuration.
@@ -127,6 +134,8 @@ impl Reloading {
 
     fn apply(&mut self, next: Balancer, running: &EngineHandle) -> Result<(), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
+        // The addresses of new names are known before a request can go to them.
+        self.discovery.learn(&next.names()).map_err(|error| text(&error))?;
         next.apply(&self.router).map_err(|error| text(&error))?;
         // The routes know the new listeners before their first clients come.
         let places = places(&next);

@@ -4,6 +4,8 @@
 //! became of it. Every read waits a bounded time, so a test that would hang fails.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+#[cfg(feature = "discovery")]
+pub(crate) mod dns;
 pub(crate) mod masked;
 pub(crate) mod program;
 pub(crate) mod scripted;
