@@ -199,7 +199,7 @@ impl Answers {
         for named in names {
             let places = self.0.get(&named.name).map_or(&[][..], Vec::as_slice);
             let heaviest = places.iter().map(|place| place.weight).max().unwrap_or(1);
-            for place in places.iter() {
+            for place in places {
                 if members.iter().all(|known| known.address != place.address) {
                     let &NamedBackends { weight, cap, proxy_protocol, .. } = named;
                     let weight = scaled(weight, place.weight, heaviest);

@@ -13,7 +13,7 @@ use smol::{LocalExecutor, Timer, future};
 
 use super::resolver::ask;
 use crate::cluster::names::{Name, Schedule};
-use crate::router::Router;
+use crate::router::{NamedCluster, Router};
 
 /// Maximum time that [`Discovery::learn`] waits.
 const LEARN: Duration = Duration::from_secs(3);
@@ -97,7 +97,7 @@ async fn follow<'a>(
     loop {
         let clusters = router.clusters();
         let wanted: BTreeSet<&Name> =
-            clusters.iter().flat_map(|one| one.names()).map(|one| &one.name).collect();
+            clusters.iter().flat_map(NamedCluster::names).map(|one| &one.name).collect();
         running.retain(|name, _| wanted.contains(name));
         for name in wanted {
             running

@@ -226,12 +226,12 @@ mod with_hickory {
             })
         }
 
-        fn timeout<'a, F: Future + Send + 'static>(
+        fn timeout<'a, F>(
             limit: Duration,
             work: F,
         ) -> Pin<Box<dyn Future<Output = io::Result<F::Output>> + Send + 'a>>
         where
-            F: 'a,
+            F: Future + Send + 'static,
         {
             Box::pin(within(limit, async move { Ok(work.await) }))
         }
