@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 use neraca::app::App;
 use neraca::cluster::BackendSettings;
 use neraca::config::{self, Backends, Balance, Balancer, Common, Config, Refusal, Serve, Simulate};
-use neraca::engine::{Checker, Listeners, Options};
+use neraca::engine::{Checker, Discovery, Listeners, Options};
 use neraca::router::Router;
 use neraca::simulate::UnknownScenario;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -142,6 +142,9 @@ fn run_balancer(
     let options = balancer.options();
     let app = Arc::new(router);
     let switches = Switches { access_log: balancer.common.access_log, ..Switches::default() };
+    let mut discovery = Discovery::new(Arc::clone(&app), balancer.resolver);
+    let cannot = |error| Failure::cannot_run(format!("cannot look up the backends: {error}"));
+    discovery.learn(&balancer.names()).map_err(cannot)?;
     let checks = balancer.has_checks().then(|| Checker::start(Arc::clone(&app))).transpose();
     let _checks = checks.map_err(|error| Failure::cannot_run(format!("cannot start the checks: {error}")))?;
     let engine = admin_listener::name(options.engine);
@@ -154,12 +157,12 @@ fn run_balancer(
     let greets = balancer.common.log.as_ref().is_none_or(|log| log.file.is_some());
     let path = again.as_ref().and_then(|(path, _)| path.clone());
     let clusters = app.clusters();
-    let service = match again {
+    let (service, _discovery) = match again {
         Some((path, read)) => {
-            let reloading = Reloading::new(path, read, (Arc::clone(&app), first_look), balancer);
-            service.with_reload(reloading).map_err(Failure::cannot_run)?
+            let reloading = Reloading::new((path, read), (Arc::clone(&app), first_look), balancer, discovery);
+            (service.with_reload(reloading).map_err(Failure::cannot_run)?, None)
         }
-        None => service,
+        None => (service, Some(discovery)),
     };
     let service = match admin {
         Some(bound) => service.with_admin(bound, app, engine).map_err(Failure::cannot_run)?,

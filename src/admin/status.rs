@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{ConfigurationFacts, EngineFacts};
 use super::past::{Past, Second, ms};
+use crate::cluster::names::Name;
 use crate::cluster::{AttemptEnd, Backend, Considered, Exclusion, Failure, Outcome, Picked};
 use crate::observe::durations::Durations;
 use crate::router::{NamedCluster, Router};
@@ -65,6 +66,9 @@ pub struct BackendStatus {
     pub cluster: String,
     /// The address.
     pub address: String,
+    /// The DNS name that the address comes from; null when the settings say the address.
+    #[serde(default)]
+    pub name: Option<String>,
     /// `healthy`, or the reason why it gets no request: `draining`, `down`, `ejected`, `probed` or `full`.
     pub state: String,
     /// The state in a sentence.
@@ -110,7 +114,9 @@ impl Status {
             let attempts = members.backends().iter().map(|backend| backend.counts().started).sum();
             let backends = members.backends().iter().map(|backend| {
                 let durations = traffic.backends.get(&backend.id()).copied().unwrap_or_default();
-                BackendStatus::of(backend, &one.name, attempts, &durations, now)
+                let name = one.origin(backend.address()).map(Name::to_string);
+                let status = BackendStatus::of(backend, &one.name, attempts, &durations, now);
+                BackendStatus { name, ..status }
             });
             backends.collect::<Vec<_>>()
         });
@@ -153,6 +159,7 @@ impl BackendStatus {
         BackendStatus {
             cluster: cluster.to_owned(),
             address: backend.address().to_string(),
+            name: None,
             state: exclusion.map_or_else(|| "healthy".to_owned(), |reason| reason.to_string()),
             reason: exclusion.map_or("gets requests", explain).to_owned(),
             weight: backend.weight(),

@@ -19,6 +19,7 @@ mod idle_time;
 mod latency;
 mod limit;
 mod members;
+pub mod names;
 mod outliers;
 mod picks;
 mod policy;

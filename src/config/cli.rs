@@ -1,5 +1,6 @@
 //! Step 1: the arguments of the command line.
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::error::ConfigError;
 use super::help::{self, BALANCE_EXAMPLES, CHECK_HELP, EXAMPLES, SERVE_EXAMPLES, simulate_help};
 use super::tls::TlsArguments;
 use super::value::{
-    CheckKind, HostPort, WrittenBackend, admin_address, backend, check, network, number, policy,
+    CheckKind, HostPort, WrittenBackend, admin_address, backend, check, network, number, policy, resolver,
 };
 use crate::cluster::{
     CheckSettings, ClusterSettings, CookieName, HealthSettings, Policy, RetrySettings, StickyKey,
@@ -76,9 +77,13 @@ pub(super) struct BalanceArguments {
     /// Server to forward requests to; repeat it for each server. A server with weight=2 gets twice as many requests as a
     /// server with weight=1, the default. A server with cap=N has at most N requests in flight; further requests wait.
     /// With cap=auto this number follows the latency of the server. With proxy-protocol=v1 or v2, each connection to the
-    /// server begins with a header that names the client, and serves one request.
+    /// server begins with a header that names the client, and serves one request. A host name stands for all its addresses,
+    /// and srv:NAME for the SRV records of a service. Names are looked up again and again.
     #[arg(long = "backend", value_name = "HOST:PORT[,OPTION=VALUE]...", value_parser = backend)]
     pub(super) backends: Vec<WrittenBackend>,
+    /// DNS server to ask for the names of backends; without a port, port 53 [default: those of the system].
+    #[arg(long, value_name = "IP[:PORT]", value_parser = resolver)]
+    pub(super) resolver: Option<SocketAddr>,
     /// Start three file servers in this process and use them as backends.
     #[arg(long)]
     pub(super) demo: bool,

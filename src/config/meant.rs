@@ -16,6 +16,7 @@ use super::error::ConfigError;
 use super::operate::{AccessLogSettings, AdminSettings};
 use super::tls;
 use super::value::{CheckKind, HostPort, WrittenBackend};
+use crate::cluster::names::NamedBackends;
 use crate::cluster::{
     BackendSettings, CheckRequest, CheckSettings, ClusterSettings, HealthSettings, Policy, RetrySettings,
     StickySettings,
@@ -71,6 +72,10 @@ pub struct Balance {
     pub common: Common,
     /// The servers that get the requests.
     pub backends: Backends,
+    /// The names of more servers.
+    pub names: Vec<NamedBackends>,
+    /// The DNS server for the names; None: those of the system.
+    pub resolver: Option<SocketAddr>,
     /// The policy that picks the backend of a request, the health of backends, and retries.
     pub cluster: ClusterSettings,
     /// The active checks; None without checks.
@@ -92,7 +97,7 @@ pub struct Balance {
 /// The backends of a balancer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backends {
-    /// Servers with these settings; at least one.
+    /// Servers with these settings; none when all servers have names.
     At(Vec<BackendSettings>),
     /// Three file servers that the program starts itself.
     Demo,
@@ -147,20 +152,23 @@ pub struct Common {
 impl Balance {
     pub(super) fn new(written: BalanceArguments, descriptors: usize) -> Result<Self, ConfigError> {
         let common = Common::new(&written.common, Some(&written.backend_limits), descriptors)?;
+        let (backends, names) = distinct(&written.backends)?;
         let backends = match (written.demo, written.backends.as_slice()) {
             (true, _) => Backends::Demo,
             (false, []) => return Err(ConfigError::NoBackends),
-            (false, backends) => Backends::At(resolve_backends(backends)?),
+            (false, _) => Backends::At(backends),
         };
         let cluster = cluster(&written)?;
         let checks = checks(&written.checks)?;
         let concurrency = concurrency(written.max_in_flight_per_core, common.engine)?;
         let admin = AdminSettings::new(&written.admin)?;
         let tls = tls::tls(&written.tls)?;
-        let BalanceArguments { trust, proxy_protocol, forwarded, .. } = written;
+        let BalanceArguments { trust, proxy_protocol, forwarded, resolver, .. } = written;
         Ok(Balance {
             common,
             backends,
+            names,
+            resolver,
             cluster,
             checks,
             trust,
@@ -434,17 +442,18 @@ fn resolve_all(argument: &'static str, given: &[HostPort]) -> Result<Vec<SocketA
     given.iter().map(|place| resolve(argument, place)).collect()
 }
 
-/// Two backends with one address would have one name in metrics and in drains.
-fn resolve_backends(given: &[WrittenBackend]) -> Result<Vec<BackendSettings>, ConfigError> {
+/// Returns the backends with an address and those with a name. Two backends with one address would have one name in metrics
+/// and in drains.
+fn distinct(given: &[WrittenBackend]) -> Result<(Vec<BackendSettings>, Vec<NamedBackends>), ConfigError> {
     let argument = "--backend <HOST:PORT[,OPTION=VALUE]...>";
-    let mut settings: Vec<BackendSettings> = Vec::new();
-    for written in given {
-        let address = resolve(argument, &written.place)?;
-        if settings.iter().any(|known| known.address == address) {
-            let expected = format!("expected each backend once, and {address} is given twice");
-            return Err(ConfigError::Unknown { argument, value: written.place.to_string(), expected });
+    let (mut backends, mut names) = (Vec::new(), Vec::new());
+    for (at, written) in given.iter().enumerate() {
+        let place = &written.place;
+        if given[..at].iter().any(|known| known.place == *place) {
+            let expected = format!("expected each backend once, and {place} is given twice");
+            return Err(ConfigError::Unknown { argument, value: place.to_string(), expected });
         }
-        settings.push(written.settings(address));
+        written.clone().add_to(&mut backends, &mut names);
     }
-    Ok(settings)
+    Ok((backends, names))
 }

@@ -186,6 +186,16 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_kept_and_not_looked_up() {
+        let config = balance("--backend h.invalid:80,cap=3 --backend 127.0.0.1:1 --resolver 127.0.0.1:8600");
+        let names: Vec<_> = config.names.iter().map(|one| (one.name.to_string(), one.cap)).collect();
+        assert_eq!(names, [("h.invalid:80".to_owned(), Some(crate::cluster::Cap::Fixed(3)))]);
+        assert_eq!(config.resolver, Some("127.0.0.1:8600".parse().unwrap()));
+        let Backends::At(backends) = &config.backends else { panic!("{:?}", config.backends) };
+        assert_eq!(backends.len(), 1);
+    }
+
+    #[test]
     fn sessions_have_a_name_and_a_key() {
         assert_eq!(balance("--demo").cluster.sticky, None);
         let line = "--demo --sticky sid --sticky-key 00112233445566778899AABBCCDDEEFF";
@@ -211,7 +221,7 @@ mod tests {
     fn an_argument_that_is_given_is_taken() {
         let config = balance(
             "--engine thread --pool rayon --batch 1 --workers 3 --listen 127.0.0.1:0 --listen [::1]:0 \
-             --backend 127.0.0.1:1 --backend localhost:2 --policy round-robin --trust 10.0.0.0/8 \
+             --backend 127.0.0.1:1 --backend 127.0.0.1:2 --policy round-robin --trust 10.0.0.0/8 \
              --trust 192.0.2.1 --connections 7 --drain-seconds 0 --head-bytes 1024 --head-timeout-ms 5",
         );
         let Backends::At(backends) = config.backends.clone() else { panic!("{:?}", config.backends) };
@@ -226,7 +236,6 @@ mod tests {
         assert!(options.engine_limits.drain.is_zero());
         assert_eq!(listen, 2);
         assert_eq!((backends[0].address.port(), backends[1].address.port()), (1, 2));
-        assert!(backends[1].address.ip().is_loopback());
         assert_eq!(policy, Policy::RoundRobin);
         assert_eq!(options.listener.trust, ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()]);
     }
@@ -291,11 +300,19 @@ mod tests {
                 "invalid value '127.0.0.1' for '--backend <HOST:PORT[,OPTION=VALUE]...>': expected HOST:PORT",
             ),
             (
-                "balance --backend h.invalid:80",
-                "invalid value 'h.invalid:80' for '--backend <HOST:PORT[,OPTION=VALUE]...>': unknown host: ",
+                "balance --backend h..invalid:80",
+                "invalid value 'h..invalid:80' for '--backend <HOST:PORT[,OPTION=VALUE]...>': expected HOST:PORT",
             ),
             ("balance --backend 127.0.0.1:1,cost=2", "found the option 'cost=2'"),
             ("balance --backend 127.0.0.1:1 --backend 127.0.0.1:1,weight=2", "expected each backend once"),
+            (
+                "balance --backend web:1 --backend WEB:1",
+                "expected each backend once, and web:1 is given twice",
+            ),
+            (
+                &format!("{demo} --resolver dns.example"),
+                "invalid value 'dns.example' for '--resolver <IP[:PORT]>': expected the address of a DNS server",
+            ),
             (
                 &format!("{demo} --engine fibre"),
                 "invalid value 'fibre' for '--engine <ENGINE>' [possible values: thread, async]",

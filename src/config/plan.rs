@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::meant::Common;
 use super::operate::AdminSettings;
 use crate::app::{Deadlines, ListenerSettings};
+use crate::cluster::names::NamedBackends;
 use crate::cluster::{BackendSettings, CheckSettings, ClusterSettings};
 use crate::engine::ConcurrencyLimit;
 use crate::router::Host;
@@ -20,6 +21,8 @@ pub struct Balancer {
     pub concurrency: ConcurrencyLimit,
     /// The admin listener; None without one.
     pub admin: Option<AdminSettings>,
+    /// The DNS server for the names of backends; None: those of the system.
+    pub resolver: Option<SocketAddr>,
     /// What it serves.
     pub site: Site,
 }
@@ -55,8 +58,10 @@ pub struct Listener {
 pub struct ClusterPlan {
     /// The name of the cluster, for routes, metrics and logs.
     pub name: String,
-    /// The servers that get the requests; at least one.
+    /// The servers that get the requests.
     pub backends: Vec<BackendSettings>,
+    /// The names of more servers.
+    pub names: Vec<NamedBackends>,
     /// The policy, the health of backends, and retries.
     pub settings: ClusterSettings,
     /// The deadlines that differ from those of the listener.

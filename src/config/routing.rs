@@ -19,6 +19,7 @@ fn of_cluster(cluster: &plan::ClusterPlan) -> ClusterPlan {
     ClusterPlan {
         settings: cluster.settings.clone(),
         backends: cluster.backends.clone(),
+        names: cluster.names.clone(),
         checks: cluster.checks.clone(),
         deadlines: cluster.deadlines,
     }

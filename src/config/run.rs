@@ -10,6 +10,7 @@ use super::plan::{Balancer, ClusterPlan, Listener, Route, Site};
 use super::routing;
 use crate::app::{Deadlines, ListenerSettings};
 use crate::cluster::BackendSettings;
+use crate::cluster::names::Name;
 use crate::engine::{ConcurrencyLimit, Options, TransformFactory};
 use crate::files::{Files, FilesError};
 use crate::router::Router;
@@ -53,6 +54,7 @@ impl Balance {
         let cluster = ClusterPlan {
             name: CLUSTER.to_owned(),
             backends: backends.iter().map(|&backend| backend.into()).collect(),
+            names: self.names,
             settings: self.cluster,
             checks: self.checks,
             deadlines: Deadlines::default(),
@@ -64,7 +66,8 @@ impl Balance {
             clusters: vec![cluster],
             error_pages: Vec::new(),
         };
-        Balancer { common: self.common, concurrency: self.concurrency, admin: self.admin, site }
+        let Balance { common, concurrency, admin, resolver, .. } = self;
+        Balancer { common, concurrency, admin, resolver, site }
     }
 }
 
@@ -93,8 +96,15 @@ impl Balancer {
 
     /// True when the settings that only a start can change are those of `other`.
     pub fn has_same_process(&self, other: &Balancer) -> bool {
-        let of_process = |one: &Balancer| format!("{:?}", (&one.common, one.concurrency, &one.admin));
+        let of_process =
+            |one: &Balancer| format!("{:?}", (&one.common, one.concurrency, &one.admin, one.resolver));
         of_process(self) == of_process(other)
+    }
+
+    /// Returns the names of backends, in any order.
+    pub fn names(&self) -> Vec<Name> {
+        let names = self.site.clusters.iter().flat_map(|cluster| &cluster.names);
+        names.map(|named| named.name.clone()).collect()
     }
 
     /// True when a cluster has active checks.

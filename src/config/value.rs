@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use crate::cluster::names::{InvalidName, Name, NamedBackends};
 use crate::cluster::{BackendSettings, Cap, Policy, UnknownPolicy};
 use crate::http::proxy_protocol::Version;
 
@@ -69,23 +70,61 @@ pub(super) fn admin_address(given: &str) -> Result<HostPort, &'static str> {
     }
 }
 
+impl fmt::Display for WrittenPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WrittenPlace::Address(address) => address.fmt(f),
+            WrittenPlace::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 /// The highest limit of requests in flight at a backend.
 pub(super) const CAP_MAX: u32 = 1_000_000;
+
+/// Where a backend is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum WrittenPlace {
+    /// At this address.
+    Address(SocketAddr),
+    /// Where DNS says.
+    Name(Name),
+}
+
+impl FromStr for WrittenPlace {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Self, String> {
+        if let Ok(address) = given.parse() {
+            return Ok(WrittenPlace::Address(address));
+        }
+        let name = given.parse().map_err(|error: InvalidName| error.to_string())?;
+        match cfg!(feature = "discovery") {
+            true => Ok(WrittenPlace::Name(name)),
+            false => Err("expected an IP address and a port; this program is built without DNS".to_owned()),
+        }
+    }
+}
 
 /// A backend: `HOST:PORT` with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WrittenBackend {
-    pub(super) place: HostPort,
+    pub(super) place: WrittenPlace,
     pub(super) weight: u32,
     pub(super) cap: Option<Cap>,
     pub(super) proxy_protocol: Option<Version>,
 }
 
 impl WrittenBackend {
-    /// Returns the settings of the backend at this address.
-    pub(super) fn settings(&self, address: SocketAddr) -> BackendSettings {
-        let &WrittenBackend { weight, cap, proxy_protocol, .. } = self;
-        BackendSettings { address, weight, cap, proxy_protocol }
+    /// Adds the backend to those with an address or to those with a name.
+    pub(super) fn add_to(self, backends: &mut Vec<BackendSettings>, names: &mut Vec<NamedBackends>) {
+        let WrittenBackend { place, weight, cap, proxy_protocol } = self;
+        match place {
+            WrittenPlace::Address(address) => {
+                backends.push(BackendSettings { address, weight, cap, proxy_protocol });
+            }
+            WrittenPlace::Name(name) => names.push(NamedBackends { name, weight, cap, proxy_protocol }),
+        }
     }
 }
 
@@ -101,7 +140,7 @@ pub(super) fn proxy_protocol(given: &str) -> Option<Version> {
 /// Parses a backend with its options.
 pub(super) fn backend(given: &str) -> Result<WrittenBackend, String> {
     let mut parts = given.split(',');
-    let place = HostPort::from_str(parts.next().unwrap_or_default())?;
+    let place = WrittenPlace::from_str(parts.next().unwrap_or_default())?;
     let (mut weight, mut cap, mut proxy_protocol) = (None, None, None);
     for option in parts {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
@@ -162,6 +201,12 @@ pub(super) fn policy(given: &str) -> Result<Policy, String> {
             None => unknown.to_string(),
         }
     })
+}
+
+/// Parses the address of a DNS server. Without a port it is port 53.
+pub(super) fn resolver(given: &str) -> Result<SocketAddr, &'static str> {
+    let address = given.parse().or_else(|_| given.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+    address.map_err(|_| "expected the address of a DNS server, such as 192.0.2.53 or 127.0.0.1:8600")
 }
 
 /// Parses a network in CIDR notation. A single address is a network with one address.
@@ -301,9 +346,36 @@ mod tests {
             ("127.0.0.1:1,proxy-protocol=v3", "expected proxy-protocol=v1 or v2"),
             ("127.0.0.1:1,proxy-protocol=v1,proxy-protocol=v1", "'proxy-protocol' is given twice"),
             ("127.0.0.1,weight=1", "expected HOST:PORT; did you mean 127.0.0.1:80?"),
+            ("srv:a..b,weight=1", "expected HOST:PORT, such as"),
             (",weight=1", "expected HOST:PORT, such as"),
         ] {
             assert!(weight(given).unwrap_err().contains(said), "{given}: {:?}", weight(given));
+        }
+    }
+
+    #[test]
+    fn a_backend_has_an_address_or_a_name() {
+        let place = |given| backend(given).unwrap().place;
+        for given in ["127.0.0.1:1", "[::1]:1"] {
+            assert_eq!(place(given), WrittenPlace::Address(given.parse().unwrap()));
+        }
+        for given in ["web.example:1", "localhost:1", "srv:_http._tcp.web.example"] {
+            assert_eq!(place(given), WrittenPlace::Name(given.parse().unwrap()));
+            assert_eq!(place(given).to_string(), given);
+        }
+    }
+
+    #[test]
+    fn a_dns_server_has_port_53_unless_it_says_another() {
+        for (given, address) in [
+            ("192.0.2.53", Some("192.0.2.53:53")),
+            ("127.0.0.1:8600", Some("127.0.0.1:8600")),
+            ("::1", Some("[::1]:53")),
+            ("[::1]:5", Some("[::1]:5")),
+            ("dns.example", None),
+            ("", None),
+        ] {
+            assert_eq!(resolver(given).ok().map(|found| found.to_string()).as_deref(), address, "{given}");
         }
     }
 

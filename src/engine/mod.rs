@@ -12,6 +12,7 @@ mod awake;
 mod checker;
 mod clock;
 mod defaults;
+mod discovery;
 #[doc(hidden)]
 pub mod driver;
 mod entry;
@@ -23,6 +24,7 @@ mod pauses;
 mod preface;
 mod pressure;
 mod readiness;
+mod resolver;
 mod shared;
 mod sockets;
 mod stats;
@@ -34,6 +36,7 @@ mod transport;
 mod worker;
 
 pub use checker::Checker;
+pub use discovery::Discovery;
 pub use handle::{EngineHandle, start};
 pub use listener::{Listeners, listen, more_descriptors};
 pub use options::{Engine, EngineLimits, Options, Pool, ReactorKind, cores};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use neraca::admin::ConfigurationFacts;
 use neraca::app::ListenerId;
 use neraca::config::{Balancer, ListenerTerms};
-use neraca::engine::{Checker, EngineHandle};
+use neraca::engine::{Checker, Discovery, EngineHandle};
 use neraca::router::Router;
 use parking_lot::Mutex;
 
@@ -43,6 +43,7 @@ pub(crate) struct Reloading {
     facts: Arc<Mutex<Option<ConfigurationFacts>>>,
     /// The checks that began with a reload.
     checker: Option<Checker>,
+    discovery: Discovery,
     first_look: FirstLook,
     /// None before [`Reloading::watch`], or when the system cannot watch.
     files: Option<WatchedFiles>,
@@ -52,10 +53,10 @@ impl Reloading {
     /// Begins with what the process does now. `read` reads the configuration file at `path`, or without such a file the command
     /// line, with the certificates.
     pub(crate) fn new(
-        path: Option<PathBuf>,
-        read: ReadAgain,
+        (path, read): (Option<PathBuf>, ReadAgain),
         (router, first_look): (Arc<Router>, FirstLook),
         current: Balancer,
+        discovery: Discovery,
     ) -> Self {
         let facts = Arc::new(Mutex::new(Some(ConfigurationFacts::default())));
         Reloading {
@@ -66,6 +67,7 @@ impl Reloading {
             listeners: Vec::new(),
             facts,
             checker: None,
+            discovery,
             first_look,
             files: None,
         }
@@ -121,6 +123,8 @@ impl Reloading {
 
     fn apply(&mut self, mut next: Balancer, running: &EngineHandle) -> Result<(), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
+        // The addresses of new names are known before a request can go to them.
+        self.discovery.learn(&next.names()).map_err(|error| text(&error))?;
         next.apply(&self.router).map_err(|error| text(&error))?;
         next.site.keep_tls_of(&self.current.site);
         // The routes know the new listeners before their first clients come.

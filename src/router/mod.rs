@@ -14,6 +14,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::app::{App, Client, Decision, Finished, Moment, Page, Plan, Terms};
+use crate::cluster::names::{Name, Place};
 use crate::cluster::{Cluster, HashKey, History, Members, Permit, Policy, Session, Start, chance};
 use crate::exchange::Reason;
 use crate::files::FilesError;
@@ -137,6 +138,25 @@ impl Router {
         *self.table.lock() = next;
         self.generation.store(generation, Ordering::Release);
         Ok(())
+    }
+
+    /// Notes what DNS says of a name. The clusters with this name get these backends, as if the settings said their
+    /// addresses: what stays keeps its counters, health and connections. An answer for a name that no cluster has counts
+    /// for the next [`Router::apply`]. An answer without places changes nothing. Returns true when something has changed.
+    pub fn note_answer(&self, name: &Name, places: &[Place]) -> bool {
+        let _one_at_a_time = self.applying.lock();
+        let before = Arc::clone(&self.table.lock());
+        let next = before.with_answer(name, places).map(Arc::new);
+        let is_news = next.is_some();
+        if let Some(next) = next {
+            *self.table.lock() = next;
+        }
+        is_news
+    }
+
+    /// True when the name had an answer with an address.
+    pub fn has_answer(&self, name: &Name) -> bool {
+        self.table.lock().has_answer(name)
     }
 
     /// Returns the counts of all finished requests; None if the router does not count them.

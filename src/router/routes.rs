@@ -7,7 +7,7 @@ use super::settings::{Host, Prefix, RouteSettings};
 ///
 /// The most specific host wins: this host, then the longest `*.` name, then any host. Within the routes of this host the
 /// longest prefix wins. A host that has routes of its own never gets the routes of a less specific one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Routes<T> {
     /// In the order of the names.
     exact: Vec<(String, Group<T>)>,
@@ -17,10 +17,10 @@ pub(super) struct Routes<T> {
 }
 
 /// The routes of a host, the longest prefix first.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Group<T>(Vec<Entry<T>>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry<T> {
     prefix: Prefix,
     /// Empty: all listeners.

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use super::location::Location;
 use super::path;
 use crate::app::{Deadlines, Page};
+use crate::cluster::names::NamedBackends;
 use crate::cluster::{BackendSettings, CheckSettings, ClusterSettings};
 use crate::files::FilesLimits;
 use crate::http::changes::FieldChanges;
@@ -27,6 +28,8 @@ pub struct ClusterPlan {
     pub settings: ClusterSettings,
     /// The servers that get the requests.
     pub backends: Vec<BackendSettings>,
+    /// The names of more servers; see [`Router::note_answer`](super::Router::note_answer).
+    pub names: Vec<NamedBackends>,
     /// The active checks; None without checks.
     pub checks: Option<CheckSettings>,
     /// The deadlines that differ from those of the listener.

@@ -147,7 +147,21 @@ pub const FILES: &[Case] = &[
         "[clusters.w]\nbackends = [{ address = \"a/b:1\" }]\n",
         &[("2:25", "invalid value `a/b:1` for `address`")],
     ),
-    (Top, "[clusters.w]\nbackends = [\"h.invalid:80\"]\n", &[("2:13", "unknown host: ")]),
+    (Top, "[[listeners]]\nlisten = \"h.invalid:80\"\n", &[("2:10", "unknown host: ")]),
+    (Top, "[clusters.w]\nbackends = [\"a..b:80\"]\n", &[("2:13", "expected HOST:PORT, such as")]),
+    (Top, "[clusters.w]\nbackends = [\"web.example:0\"]\n", &[("2:13", "expected HOST:PORT, such as")]),
+    (Top, "[clusters.w]\nbackends = [\"10.0.0.300:80\"]\n", &[("2:13", "expected HOST:PORT, such as")]),
+    (
+        Top,
+        "[clusters.w]\nbackends = [{ address = \"srv:web:80\" }]\n",
+        &[("2:25", "invalid value `srv:web:80` for `address`")],
+    ),
+    (
+        Top,
+        "[clusters.w]\nbackends = [\"web.example:80\", { address = \"Web.example:80\" }]\n",
+        &[("2:43", "the backend web.example:80 is given twice")],
+    ),
+    (Top, "resolver = \"dns.example\"\n", &[("1:12", "expected the address of a DNS server")]),
     (
         Top,
         "[clusters.w]\nbackends = [\"[::1]:1\", { address = \"[::1]:1\" }]\n",

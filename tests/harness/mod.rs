@@ -7,6 +7,8 @@
 pub(crate) mod certificates;
 pub(crate) mod coding;
 pub(crate) mod counting;
+#[cfg(feature = "discovery")]
+pub(crate) mod dns;
 pub(crate) mod folder;
 pub(crate) mod masked;
 pub(crate) mod program;

@@ -92,9 +92,18 @@ pub(crate) type Reply = (Duration, &'static [u8]);
 /// A backend on which `reply` answers a head by its target, or says nothing, on any number of connections. It does not
 /// look at bodies, and lives as long as the process.
 pub(crate) fn automatic(variant: Variant, reply: fn(&str) -> Option<Reply>) -> SocketAddr {
-    let listener = smol::block_on(AsyncListener::bind("127.0.0.1:0")).unwrap();
-    let address = listener.local_addr().unwrap();
+    automatic_on(TcpListener::bind("127.0.0.1:0").unwrap(), variant, reply)
+}
+
+/// The same on a listener of the test.
+pub(crate) fn automatic_on(
+    listener: TcpListener,
+    variant: Variant,
+    reply: fn(&str) -> Option<Reply>,
+) -> SocketAddr {
     SockRef::from(&listener).listen(4096).unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = AsyncListener::try_from(listener).unwrap();
     std::thread::spawn(move || {
         let executor = smol::LocalExecutor::new();
         smol::block_on(executor.run(async {

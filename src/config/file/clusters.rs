@@ -1,14 +1,14 @@
 //! The clusters of a file.
-use std::net::SocketAddr;
 use std::str::FromStr;
 
 use super::super::meant;
 use super::super::plan::ClusterPlan;
-use super::super::value::{self, HostPort, WrittenBackend};
+use super::super::value::{self, WrittenBackend, WrittenPlace};
 use super::deadlines;
 use super::problems::{Problem, Span};
 use super::reading::Reading;
 use super::tree::{Data, Entry, Table, Value};
+use crate::cluster::names::NamedBackends;
 use crate::cluster::{BackendSettings, Cap};
 
 /// Reads all clusters, in the order of the file.
@@ -27,7 +27,7 @@ fn cluster(reading: &mut Reading<'_>, entry: &Entry) -> Option<ClusterPlan> {
     if let Some(sticky) = table.table("sticky") {
         given.extend(reading.given(&["clusters", "sticky"], sticky));
     }
-    let backends = backends(reading, table);
+    let (backends, names) = backends(reading, table);
     let checked = reading.checked(given, table, |written| {
         let settings = meant::cluster(written)?;
         let limits = meant::limits(&written.common.limits, Some(&written.backend_limits))?;
@@ -36,7 +36,7 @@ fn cluster(reading: &mut Reading<'_>, entry: &Entry) -> Option<ClusterPlan> {
     let (settings, limits, checks) = checked?;
     let (deadlines, backend_idle_timeout) = deadlines::of(table, &limits);
     let name = entry.key.clone();
-    Some(ClusterPlan { name, backends, settings, checks, deadlines, backend_idle_timeout })
+    Some(ClusterPlan { name, backends, names, settings, checks, deadlines, backend_idle_timeout })
 }
 
 /// True for a name that needs no escaping in metrics, logs and paths.
@@ -44,21 +44,21 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-/// Reads the backends of a cluster. Two backends with one address would have one name in metrics and in drains.
-fn backends(reading: &mut Reading<'_>, table: &Table) -> Vec<BackendSettings> {
-    let mut known: Vec<(SocketAddr, Span)> = Vec::new();
-    let mut backends = Vec::new();
+/// Reads the backends of a cluster: those with an address and those with a name. Two backends with one address would have
+/// one name in metrics and in drains.
+fn backends(reading: &mut Reading<'_>, table: &Table) -> (Vec<BackendSettings>, Vec<NamedBackends>) {
+    let mut known: Vec<(WrittenPlace, Span)> = Vec::new();
+    let (mut backends, mut names) = (Vec::new(), Vec::new());
     for value in table.values("backends") {
         let Some((written, span)) = written(reading, value) else { continue };
-        let Some(address) = reading.resolved("backends", &written.place, &span) else { continue };
-        if let Some((_, before)) = known.iter().find(|(before, _)| *before == address) {
-            let title = format!("the backend {address} is given twice");
+        if let Some((place, before)) = known.iter().find(|(before, _)| *before == written.place) {
+            let title = format!("the backend {place} is given twice");
             reading.problems.push(Problem::new(span.clone(), title, "").also(before.clone(), "given here"));
         }
-        known.push((address, span));
-        backends.push(written.settings(address));
+        known.push((written.place.clone(), span));
+        written.add_to(&mut backends, &mut names);
     }
-    backends
+    (backends, names)
 }
 
 /// Reads the form of a backend. Returns the place of its address too.
@@ -76,7 +76,7 @@ fn written(reading: &mut Reading<'_>, value: &Value) -> Option<(WrittenBackend, 
         Data::Flag(_) | Data::Number(_) | Data::List(_) => return None,
     };
     let (text, span) = table.text("address")?;
-    let place = match HostPort::from_str(text) {
+    let place = match WrittenPlace::from_str(text) {
         Ok(place) => place,
         Err(expected) => {
             reading.wrong(span, format!("invalid value `{text}` for `address`"), expected);

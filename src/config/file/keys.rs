@@ -12,7 +12,7 @@ const OF_ROUTES: [&str; 3] = ["response_timeout_ms", "body_timeout_ms", "tunnel_
 /// Returns the shape of a whole file.
 pub(super) fn file(arguments: &Arguments) -> Shape {
     let mut keys = arguments.keys("EngineArguments");
-    keys.extend(["max_in_flight_per_core", "stats"].map(|id| arguments.key(id, id)));
+    keys.extend(["max_in_flight_per_core", "stats", "resolver"].map(|id| arguments.key(id, id)));
     keys.extend([
         Key::new("limits", Kind::Table(limits(arguments)), "Limits of the process, and defaults for the limits of listeners."),
         Key::new("admin", Kind::Table(admin(arguments)), "The listener for operators."),
@@ -121,7 +121,12 @@ fn backend() -> Shape {
     let caps =
         Kind::AnyOf(vec![Kind::Number(1..=super::super::value::CAP_MAX.into()), Kind::choice(&["auto"])]);
     let keys = vec![
-        Key::new("address", Kind::text("HOST:PORT"), "Address of the backend.").required(),
+        Key::new(
+            "address",
+            Kind::text("HOST:PORT"),
+            "Address or host name of the backend, or \"srv:NAME\" for the SRV records of a service.",
+        )
+        .required(),
         Key::new("weight", weights, "Share of the requests, relative to the other backends.").or_else("1"),
         Key::new(
             "cap",

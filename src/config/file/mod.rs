@@ -89,6 +89,7 @@ pub(super) fn read(
         common: process.common,
         concurrency: process.concurrency,
         admin: process.admin,
+        resolver: process.resolver,
         site,
     });
     Ok(File { balancer, report })

@@ -1,4 +1,6 @@
 //! The settings of the process: the engine, its limits, the admin listener. The command line may say them too, and wins.
+use std::net::SocketAddr;
+
 use super::super::cli::GivenArgument;
 use super::super::error::ConfigError;
 use super::super::meant::{self, Common};
@@ -14,6 +16,7 @@ pub(super) struct Process {
     pub(super) common: Common,
     pub(super) concurrency: ConcurrencyLimit,
     pub(super) admin: Option<AdminSettings>,
+    pub(super) resolver: Option<SocketAddr>,
 }
 
 /// The tables whose keys are settings of the process. The top of the file is one of them.
@@ -51,6 +54,7 @@ pub(super) fn read(
         // The file gives the addresses.
         let common = Common { listen_is_given: true, ..common };
         let concurrency = meant::concurrency(written.max_in_flight_per_core, common.engine)?;
-        Ok(Process { common, concurrency, admin: AdminSettings::new(&written.admin)? })
+        let (admin, resolver) = (AdminSettings::new(&written.admin)?, written.resolver);
+        Ok(Process { common, concurrency, admin, resolver })
     })
 }

@@ -66,12 +66,7 @@ impl Reading<'_> {
                 return None;
             }
         };
-        self.resolved(key, &place, span)
-    }
-
-    /// Looks up a host name; None if it is unknown.
-    pub(super) fn resolved(&mut self, key: &str, place: &HostPort, span: &Span) -> Option<SocketAddr> {
-        match check::resolve("", place) {
+        match check::resolve("", &place) {
             Ok(address) => Some(address),
             Err(ConfigError::UnknownHost { value, reason, .. }) => {
                 self.wrong(
