@@ -81,6 +81,9 @@ impl Reloading {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
+        let path = self.path.clone();
+        // Read before the thread runs: else a change before its first run would look like the file of the start.
+        let mut known = std::fs::read(&path).ok();
         let (sender, events) = mpsc::channel();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Our own reads are events too.
@@ -97,9 +100,7 @@ impl Reloading {
                 return None;
             }
         };
-        let path = self.path.clone();
         thread::spawn(move || {
-            let mut known = std::fs::read(&path).ok();
             while events.recv().is_ok() {
                 while events.recv_timeout(QUIET) != Err(RecvTimeoutError::Timeout) {}
                 // Another file of the directory may have changed.
