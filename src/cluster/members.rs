@@ -29,8 +29,8 @@ impl Members {
     }
 
     /// Makes the next snapshot, with the given settings. A backend whose address stays keeps its counters, its health
-    /// and its connections. A backend whose address is gone is marked as removed.
-    pub(super) fn replaced_by(&self, settings: &[BackendSettings]) -> Self {
+    /// and its connections. Returns the backends whose address is gone, too: mark them as removed once the snapshot is known.
+    pub(super) fn replaced_by(&self, settings: &[BackendSettings]) -> (Self, Vec<Arc<Backend>>) {
         let mut old = self.backends.to_vec();
         // Connections of another protocol are connections to another backend.
         let is_same = |old: &Backend, new: &BackendSettings| {
@@ -46,8 +46,7 @@ impl Members {
             None => Arc::new(Backend::new(settings, &self.cluster)),
         };
         let backends = settings.iter().map(kept_or_new).collect();
-        old.iter().for_each(|gone| gone.remove());
-        Members::numbered(self.generation + 1, settings, backends, &self.cluster)
+        (Members::numbered(self.generation + 1, settings, backends, &self.cluster), old)
     }
 
     fn numbered(

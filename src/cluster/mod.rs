@@ -138,10 +138,13 @@ impl Cluster {
     pub fn replace<B: Copy + Into<BackendSettings>>(&self, backends: &[B]) {
         let settings: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
         let mut members = self.members.lock();
-        *members = Arc::new(members.replaced_by(&settings));
+        let (next, gone) = members.replaced_by(&settings);
+        *members = Arc::new(next);
         self.state.set_others(weak(&members));
         self.state.end_panic();
         self.generation.store(members.generation(), Ordering::Release);
+        // A worker that finds only removed backends must see that its snapshot is outdated.
+        gone.iter().for_each(|backend| backend.remove());
     }
 
     /// Returns the number of the current snapshot of the members. Costs one atomic load.

@@ -321,3 +321,25 @@ fn a_session_goes_to_the_backend_that_its_cookie_names_while_this_backend_takes_
     assert_ne!(value(&cluster, 1), value(&other_key, 1));
     assert_eq!(value(&Cluster::with_settings(&members, settings(KEY), 2, now), 1), value(&cluster, 1));
 }
+
+#[test]
+fn beside_a_change_of_all_members_a_request_finds_a_backend() {
+    let now = Instant::now();
+    let sets = [9000, 9100].map(|port| [0, 1].map(|i| SocketAddr::from(([127, 0, 0, 1], port + i))));
+    let cluster = Cluster::new(&sets[0], Policy::LeastRequests, 1, now);
+    let changes = std::thread::scope(|scope| {
+        let changing = scope.spawn(|| (0..5000).for_each(|n| cluster.replace(&sets[n % 2])));
+        let (mut members, mut picks) = (cluster.members(), 0_u64);
+        while !changing.is_finished() {
+            while cluster.start(&members, &History::NONE, &mut None, now).is_none() {
+                assert!(
+                    cluster.refresh(&mut members),
+                    "no backend in the current members, after {picks} picks"
+                );
+            }
+            picks += 1;
+        }
+        changing.join()
+    });
+    changes.unwrap();
+}

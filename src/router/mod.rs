@@ -201,7 +201,7 @@ fn key(cluster: &Cluster, head: &RequestHead<'_>, client: &Client<'_>) -> Option
     }
 }
 
-/// Starts an attempt. When the worker's snapshot has no backend left, refreshes the snapshot and tries again.
+/// Starts an attempt. When the worker's snapshot has no backend left and is outdated, refreshes the snapshot and tries again.
 fn start(
     cluster: &Cluster,
     members: &mut Arc<Members>,
@@ -209,10 +209,11 @@ fn start(
     permit: &mut Option<Permit>,
     now: &Moment,
 ) -> Option<Start> {
-    let first = cluster.start(members, history, permit, now.instant);
-    match first {
-        None if cluster.refresh(members) => cluster.start(members, history, permit, now.instant),
-        start => start,
+    loop {
+        let start = cluster.start(members, history, permit, now.instant);
+        if start.is_some() || !cluster.refresh(members) {
+            return start;
+        }
     }
 }
 

@@ -3,13 +3,12 @@
 //! [`Coded`] is a transport over another transport. The exchange reads and writes plain bytes; the inner transport moves
 //! encoded bytes. The engine knows no record and no handshake: a [`Transform`] encodes and decodes without I/O.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 
+use super::transform::{Transform, TransformFactory};
 use super::{Follows, Transport, is_temporary};
 use crate::engine::readiness::Readiness;
 use crate::exchange::{Interest, Side};
@@ -21,55 +20,6 @@ const WRITE_BYTES: usize = 16 * 1024;
 /// The limit of waiting bytes in each of the two queues, decoded and encoded. Reading stops above it. Beyond this
 /// number no more bytes are read, so a peer that does not take the transform's answers cannot fill the memory.
 const WAITING_MAX_BYTES: usize = 64 * 1024;
-
-/// Encodes and decodes the bytes of one connection. Does no I/O.
-pub trait Transform: fmt::Debug + Send {
-    /// Takes all bytes of `received`, and appends the plain bytes of each whole record to `plain`. The transform keeps
-    /// the bytes of a record that is not whole. Bytes for the peer, for example of a handshake, are appended to `out`.
-    ///
-    /// # Errors
-    /// The bytes are invalid. The connection is closed after `out` was sent.
-    fn decode(&mut self, received: &[u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> io::Result<()>;
-
-    /// Appends the encoding of both slices of `plain` in order, or of their first part, to `out`. Returns the number of
-    /// plain bytes taken. Takes no byte while a handshake is not complete; then only the handshake's next message is
-    /// appended. `plain` is empty when only the handshake should begin.
-    ///
-    /// # Errors
-    /// The connection cannot be used any more.
-    fn encode(&mut self, plain: [&[u8]; 2], out: &mut Vec<u8>) -> io::Result<usize>;
-
-    /// Appends the end marker. Nothing is encoded afterwards.
-    fn end(&mut self, out: &mut Vec<u8>);
-
-    /// True while the handshake is not complete.
-    fn is_handshaking(&self) -> bool;
-
-    /// True when the peer's end marker was decoded. A stream that ends without the marker was cut off.
-    fn peer_has_ended(&self) -> bool;
-}
-
-/// Makes a transform for each connection.
-#[derive(Clone)]
-pub struct TransformFactory(Arc<dyn Fn() -> Box<dyn Transform> + Send + Sync>);
-
-impl TransformFactory {
-    /// A factory that calls `make` for each connection.
-    pub fn new(make: impl Fn() -> Box<dyn Transform> + Send + Sync + 'static) -> Self {
-        TransformFactory(Arc::new(make))
-    }
-
-    /// Makes a transform for one connection.
-    pub fn make(&self) -> Box<dyn Transform> {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for TransformFactory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TransformFactory")
-    }
-}
 
 /// A transport with or without a transform. A connection without a transform pays one branch per call and no memory.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 mod coded;
 mod tcp;
+mod transform;
 
 use std::fs::File;
 use std::io;
@@ -10,8 +11,9 @@ use std::ops::Range;
 use super::readiness::Readiness;
 use crate::exchange::{Interest, Side};
 
-pub use coded::{Coded, Layered, Transform, TransformFactory};
+pub use coded::{Coded, Layered};
 pub(super) use tcp::{Socket, Tcp};
+pub use transform::{Transform, TransformFactory};
 
 /// A hint for one write: the data that follow the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

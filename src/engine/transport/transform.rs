@@ -1,0 +1,54 @@
+//! What a transform is, such as TLS: it encodes and decodes the bytes of one connection.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// Encodes and decodes the bytes of one connection. Does no I/O.
+pub trait Transform: fmt::Debug + Send {
+    /// Takes all bytes of `received`, and appends the plain bytes of each whole record to `plain`. The transform keeps
+    /// the bytes of a record that is not whole. Bytes for the peer, for example of a handshake, are appended to `out`.
+    ///
+    /// # Errors
+    /// The bytes are invalid. The connection is closed after `out` was sent.
+    fn decode(&mut self, received: &[u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> io::Result<()>;
+
+    /// Appends the encoding of both slices of `plain` in order, or of their first part, to `out`. Returns the number of
+    /// plain bytes taken. Takes no byte while a handshake is not complete; then only the handshake's next message is
+    /// appended. `plain` is empty when only the handshake should begin.
+    ///
+    /// # Errors
+    /// The connection cannot be used any more.
+    fn encode(&mut self, plain: [&[u8]; 2], out: &mut Vec<u8>) -> io::Result<usize>;
+
+    /// Appends the end marker. Nothing is encoded afterwards.
+    fn end(&mut self, out: &mut Vec<u8>);
+
+    /// True while the handshake is not complete.
+    fn is_handshaking(&self) -> bool;
+
+    /// True when the peer's end marker was decoded. A stream that ends without the marker was cut off.
+    fn peer_has_ended(&self) -> bool;
+}
+
+/// Makes a transform for each connection.
+#[derive(Clone)]
+pub struct TransformFactory(Arc<dyn Fn() -> Box<dyn Transform> + Send + Sync>);
+
+impl TransformFactory {
+    /// A factory that calls `make` for each connection.
+    pub fn new(make: impl Fn() -> Box<dyn Transform> + Send + Sync + 'static) -> Self {
+        TransformFactory(Arc::new(make))
+    }
+
+    /// Makes a transform for one connection.
+    pub fn make(&self) -> Box<dyn Transform> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for TransformFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TransformFactory")
+    }
+}
