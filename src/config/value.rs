@@ -35,8 +35,14 @@ fn place(given: &str) -> Option<HostPort> {
     Some(HostPort::Name(host.to_owned(), port.parse().ok()?)).filter(|_| is_host)
 }
 
-/// Returns the error for a text that is no host and port, with a proposal for what was probably meant.
+/// Returns the error for a text that is no host and port.
 fn no_place(given: &str) -> String {
+    let example = "expected HOST:PORT, such as 127.0.0.1:9000, localhost:9000 or [::1]:9000";
+    proposal(given).unwrap_or_else(|| example.to_owned())
+}
+
+/// Returns the error with the host and port that were probably meant. None when there is nothing to propose.
+fn proposal(given: &str) -> Option<String> {
     let without_scheme = given.split_once("://").map_or(given, |(_, rest)| rest);
     let host = without_scheme.split('/').next().unwrap_or_default();
     let port = host.strip_prefix(':').unwrap_or(host);
@@ -45,10 +51,8 @@ fn no_place(given: &str) -> String {
         Err(_) => [host.to_owned(), format!("{host}:80")],
     };
     let is_place = |proposal: &&String| *proposal != given && place(proposal).is_some();
-    match proposals.iter().find(is_place) {
-        Some(proposal) => format!("expected HOST:PORT; did you mean {proposal}?"),
-        None => "expected HOST:PORT, such as 127.0.0.1:9000, localhost:9000 or [::1]:9000".to_owned(),
-    }
+    let meant = proposals.iter().find(is_place)?;
+    Some(format!("expected HOST:PORT; did you mean {meant}?"))
 }
 
 impl fmt::Display for HostPort {
@@ -67,15 +71,6 @@ pub(super) fn admin_address(given: &str) -> Result<HostPort, &'static str> {
         Err(_) => HostPort::from_str(given).map_err(
             |_| "expected PORT or HOST:PORT, such as 9000 (of 127.0.0.1), 10.0.0.9:9000 or [::1]:9000",
         ),
-    }
-}
-
-impl fmt::Display for WrittenPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WrittenPlace::Address(address) => address.fmt(f),
-            WrittenPlace::Name(name) => name.fmt(f),
-        }
     }
 }
 
@@ -98,10 +93,20 @@ impl FromStr for WrittenPlace {
         if let Ok(address) = given.parse() {
             return Ok(WrittenPlace::Address(address));
         }
-        let name = given.parse().map_err(|error: InvalidName| error.to_string())?;
+        let invalid = |error: InvalidName| proposal(given).unwrap_or_else(|| error.to_string());
+        let name = given.parse().map_err(invalid)?;
         match cfg!(feature = "discovery") {
             true => Ok(WrittenPlace::Name(name)),
             false => Err("expected an IP address and a port; this program is built without DNS".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for WrittenPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WrittenPlace::Address(address) => address.fmt(f),
+            WrittenPlace::Name(name) => name.fmt(f),
         }
     }
 }

@@ -52,6 +52,12 @@ impl Failure {
     }
 }
 
+impl Default for Handshakes {
+    fn default() -> Self {
+        Handshakes::new()
+    }
+}
+
 impl Handshakes {
     /// No handshake yet.
     pub const fn new() -> Self {
