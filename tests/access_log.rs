@@ -183,7 +183,7 @@ fn the_backend_gets_the_id_of_the_log() {
             let mut program = Program::start("balance", variant, &[&arguments, trust].concat());
             let mut client = program.client();
             client.send(request("GET", "/", field));
-            let mut peer = backend.accept();
+            let mut peer = backend.accept_request();
             let id = peer.head().field("X-Request-ID").expect("an ID").to_owned();
             peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             client.message();

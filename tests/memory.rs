@@ -79,7 +79,7 @@ fn passes(variant: Variant) {
     let raw = |wire: &Wire| -> TcpStream { wire.stream.try_clone().unwrap() };
     let mut client = program.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    let mut peer = backend.accept();
+    let mut peer = backend.accept_request();
     peer.head();
     peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {ALL}\r\n\r\n"));
     assert_eq!(client.head().status(), 200);

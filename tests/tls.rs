@@ -303,7 +303,7 @@ fn a_client_without_tls_is_sent_to_tls_and_the_backend_hears_of_it() {
         let mut client = TlsClient::connect(second, "a.example", &authority.client()).unwrap();
         std::thread::scope(|scope| {
             let answered = scope.spawn(|| client.get("a.example", "/x?y=1"));
-            let mut peer = backend.accept();
+            let mut peer = backend.accept_request();
             let request = peer.message();
             assert_eq!(request.field("X-Forwarded-Proto"), Some("https"), "{request:?}");
             peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");

@@ -13,10 +13,9 @@ use ipnet::IpNet;
 
 use super::error::ConfigError;
 use super::help::{self, BALANCE_EXAMPLES, CHECK_HELP, EXAMPLES, SERVE_EXAMPLES, simulate_help};
+use super::operate::{AccessLogArguments, AdminArguments, StatusArguments};
 use super::tls::TlsArguments;
-use super::value::{
-    CheckKind, HostPort, WrittenBackend, admin_address, backend, check, network, number, policy, resolver,
-};
+use super::value::{CheckKind, HostPort, WrittenBackend, backend, check, network, number, policy, resolver};
 use crate::cluster::{
     CheckSettings, ClusterSettings, CookieName, HealthSettings, Policy, RetrySettings, StickyKey,
 };
@@ -145,23 +144,6 @@ pub(super) struct GivenArgument {
     pub(super) values: Vec<OsString>,
 }
 
-/// The admin listener.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Admin")]
-pub(super) struct AdminArguments {
-    /// Address for /status, /status.json, /metrics, /healthz and /ready; a port alone is a port of 127.0.0.1. Use an address
-    /// that only operators can reach.
-    #[arg(long, value_name = "[HOST:]PORT", value_parser = admin_address)]
-    pub(super) admin: Option<HostPort>,
-    /// File with the token that changes need (POST /backends/HOST:PORT/drain). Without it, changes are refused.
-    #[arg(long, value_name = "FILE", requires = "admin")]
-    pub(super) admin_token_file: Option<PathBuf>,
-    /// Time between the first signal to stop and the drain. During this time /ready answers 503, and requests are served
-    /// as before. So a balancer in front can notice the stop.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = number, requires = "admin")]
-    pub(super) drain_delay_seconds: u64,
-}
-
 #[derive(Debug, Args)]
 pub(super) struct CheckFileArguments {
     /// Configuration file to check (`neraca balance --config`).
@@ -170,16 +152,6 @@ pub(super) struct CheckFileArguments {
     /// Print the JSON Schema of configuration files, for editors.
     #[arg(long, conflicts_with = "file")]
     pub(super) schema: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct StatusArguments {
-    /// Address of the admin listener (`neraca balance --admin`).
-    #[arg(value_name = "[HOST:]PORT", value_parser = admin_address)]
-    pub(super) address: HostPort,
-    /// Show the table again every second, until Ctrl-C.
-    #[arg(long)]
-    pub(super) watch: bool,
 }
 
 #[derive(Debug, Args)]
@@ -234,28 +206,6 @@ pub(super) struct CommonArguments {
     pub(super) limits: LimitArguments,
     #[command(flatten)]
     pub(super) experiments: ExperimentArguments,
-}
-
-/// The access log.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Logs and counters")]
-pub(super) struct AccessLogArguments {
-    /// File for one line per finished request; - means stdout. SIGUSR1 opens the file again.
-    #[arg(long, value_name = "FILE")]
-    pub(super) access_log: Option<PathBuf>,
-    /// Format of a line: JSON, or the combined log format of Apache.
-    #[arg(long, value_enum, default_value_t = AccessLogFormat::Json, requires = "access_log")]
-    pub(super) access_log_format: AccessLogFormat,
-    /// Log one of N requests. A request that ends with a status of 5xx, or without its whole response, is always logged.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number, requires = "access_log")]
-    pub(super) access_log_sample: u64,
-}
-
-/// The format's name on the command line.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum AccessLogFormat {
-    Json,
-    Common,
 }
 
 #[derive(Debug, Args)]

@@ -3,14 +3,38 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::{Args, ValueEnum};
+
 use super::check::{resolve, within};
-use super::cli::{AccessLogArguments, AccessLogFormat, AdminArguments, StatusArguments};
 use super::error::ConfigError;
+use super::value::{HostPort, admin_address, number};
 use crate::observe::access_log::Format;
 
 const DRAIN_DELAY_SECONDS: std::ops::RangeInclusive<u64> = 0..=3600;
 
 const SAMPLE: std::ops::RangeInclusive<u64> = 1..=1_000_000_000;
+
+/// The access log.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logs and counters")]
+pub(super) struct AccessLogArguments {
+    /// File for one line per finished request; - means stdout. SIGUSR1 opens the file again.
+    #[arg(long, value_name = "FILE")]
+    pub(super) access_log: Option<PathBuf>,
+    /// Format of a line: JSON, or the combined log format of Apache.
+    #[arg(long, value_enum, default_value_t = AccessLogFormat::Json, requires = "access_log")]
+    pub(super) access_log_format: AccessLogFormat,
+    /// Log one of N requests. A request that ends with a status of 5xx, or without its whole response, is always logged.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number, requires = "access_log")]
+    pub(super) access_log_sample: u64,
+}
+
+/// The format's name on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum AccessLogFormat {
+    Json,
+    Common,
+}
 
 /// The access log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +58,23 @@ impl AccessLogSettings {
         let file = (path != Path::new("-")).then(|| path.clone());
         Ok(Some(AccessLogSettings { file, format, one_of }))
     }
+}
+
+/// The admin listener.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Admin")]
+pub(super) struct AdminArguments {
+    /// Address for /status, /status.json, /metrics, /healthz and /ready; a port alone is a port of 127.0.0.1. Use an address
+    /// that only operators can reach.
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = admin_address)]
+    pub(super) admin: Option<HostPort>,
+    /// File with the token that changes need (POST /backends/HOST:PORT/drain). Without it, changes are refused.
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    pub(super) admin_token_file: Option<PathBuf>,
+    /// Time between the first signal to stop and the drain. During this time /ready answers 503, and requests are served
+    /// as before. So a balancer in front can notice the stop.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = number, requires = "admin")]
+    pub(super) drain_delay_seconds: u64,
 }
 
 /// The admin listener.
@@ -71,6 +112,16 @@ fn token(path: &Path) -> Result<String, ConfigError> {
         token if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(token.to_owned()),
         _ => Err(unusable("expected a token of visible ASCII characters in the file".to_owned())),
     }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// Address of the admin listener (`neraca balance --admin`).
+    #[arg(value_name = "[HOST:]PORT", value_parser = admin_address)]
+    pub(super) address: HostPort,
+    /// Show the table again every second, until Ctrl-C.
+    #[arg(long)]
+    pub(super) watch: bool,
 }
 
 /// Where `neraca status` asks.
