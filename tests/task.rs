@@ -5,9 +5,6 @@ macro_rules! each_variant {
     ($($test:ident)+) => {
         mod edge { $(#[test] fn $test() { super::$test(crate::harness::EDGE); })+ }
         mod smol { $(#[test] fn $test() { super::$test(crate::harness::SMOL); })+ }
-        mod edge_with_transforms {
-            $(#[test] fn $test() { super::$test(crate::harness::EDGE.with_transforms()); })+
-        }
         mod edge_with_tls {
             $(#[test] fn $test() { super::$test(crate::harness::EDGE.with_tls()); })+
         }

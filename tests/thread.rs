@@ -6,9 +6,6 @@ macro_rules! each_variant {
         mod crossbeam { $(#[test] fn $test() { super::$test(crate::harness::CROSSBEAM); })+ }
         mod rayon { $(#[test] fn $test() { super::$test(crate::harness::RAYON); })+ }
         mod textbook { $(#[test] fn $test() { super::$test(crate::harness::TEXTBOOK); })+ }
-        mod crossbeam_with_transforms {
-            $(#[test] fn $test() { super::$test(crate::harness::CROSSBEAM.with_transforms()); })+
-        }
         mod crossbeam_with_tls {
             $(#[test] fn $test() { super::$test(crate::harness::CROSSBEAM.with_tls()); })+
         }

@@ -89,7 +89,7 @@ impl Variant {
             concurrency: ConcurrencyLimit::Always(64),
             receive_bytes: usize::MAX,
             // Half of the variants share their work out at any load.
-            all_awake: self.transforms == Some(Coding::Masked),
+            all_awake: self.transforms.is_some(),
             client_transform: self.transforms.map(|coding| coding.factory(Role::Server)),
             backend_transform: self.transforms.map(|coding| coding.factory(Role::Client)),
         }

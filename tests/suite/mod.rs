@@ -1,5 +1,5 @@
-//! The socket tests. `thread.rs` and `task.rs` run these tests with each variant of their engine, and once with a
-//! transform between each socket and its exchange. Each file ends with `each_variant!` and the list of its tests.
+//! The socket tests. `thread.rs` and `task.rs` run these tests with each variant of their engine, and once with TLS between
+//! each socket and its exchange, on both sides. Each file ends with `each_variant!` and the list of its tests.
 mod bodies;
 mod continues;
 mod deadlines;
