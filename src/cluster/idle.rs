@@ -65,6 +65,23 @@ fn most_of(backend: &Backend) -> Duration {
     backend.idle_time().map_or(Duration::MAX, |learnt| learnt * 3 / 4)
 }
 
+/// Takes out the connection that was parked last of those that [`Freshness::Recent`] allows, with its idle time.
+fn checkout_recent<S>(
+    backend: &Backend,
+    parked: &mut VecDeque<Parked<S>>,
+    now: Instant,
+) -> Option<(S, Duration)> {
+    let allowed = match backend.closes_early(now) {
+        true => parked.partition_point(|one| one.idle(now) >= SETTLED),
+        false => parked.len(),
+    };
+    let place = allowed.checked_sub(1)?;
+    let last = &parked[place];
+    let (most, idle) = (last.kept_for.min(most_of(backend)), last.idle(now));
+    let is_allowed = idle <= most / 4 * 3;
+    is_allowed.then(|| parked.remove(place)).flatten().map(|parked| (parked.stream, idle))
+}
+
 impl<S> IdlePool<S> {
     /// Makes an empty pool for at most `max_per_backend` connections per backend.
     pub fn new(max_per_backend: usize) -> Self {
@@ -108,20 +125,15 @@ impl<S> IdlePool<S> {
     ) -> Option<(S, Duration)> {
         let at = self.position(backend.id()).ok()?;
         let parked = &mut self.backends[at].parked;
-        let only_settled = freshness == Freshness::Recent && backend.closes_early(now);
-        let allowed = match only_settled {
-            true => parked.partition_point(|one| one.idle(now) >= SETTLED),
-            false => parked.len(),
-        };
-        let place = allowed.checked_sub(1)?;
-        let last = &parked[place];
-        let most = last.kept_for.min(most_of(backend));
-        let most = if freshness == Freshness::Recent { most / 4 * 3 } else { most };
+        if freshness == Freshness::Recent {
+            return checkout_recent(backend, parked, now);
+        }
+        let last = parked.back()?;
         let idle = last.idle(now);
-        if idle > most {
+        if idle > last.kept_for.min(most_of(backend)) {
             return None;
         }
-        parked.remove(place).map(|parked| (parked.stream, idle))
+        parked.pop_back().map(|last| (last.stream, idle))
     }
 
     /// Takes out the connection with this key if `is_dead` is true for it: its backend has closed it. Searches all parked

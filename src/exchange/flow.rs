@@ -234,7 +234,15 @@ impl Flow {
     }
 
     /// Scans the bytes that arrived, and marks the bytes of the message as ready.
+    #[inline]
     pub(super) fn advance(&mut self) -> Result<(), ChunkError> {
+        match self.rest {
+            Rest::Done => Ok(()),
+            _ => self.scan(),
+        }
+    }
+
+    fn scan(&mut self) -> Result<(), ChunkError> {
         match &mut self.rest {
             Rest::Done => {}
             Rest::Length(remaining) => {
@@ -385,11 +393,15 @@ impl Flow {
     /// Copies a small body, or a small ready part, behind the prefix, so that one send takes both. Stops when the
     /// prefix is longer than `PREFIX_KEPT_BYTES`. Then the body stays in `input`. When `input` is full, no more bytes
     /// are read.
+    #[inline]
     pub(super) fn join(&mut self) {
         let waits = self.prefix_sent < self.prefix.len();
-        if !waits || self.prefix.len() > PREFIX_KEPT_BYTES || self.resendable > 0 {
-            return;
+        if waits && self.prefix.len() <= PREFIX_KEPT_BYTES && self.resendable == 0 {
+            self.join_body();
         }
+    }
+
+    fn join_body(&mut self) {
         match (&mut self.source, &mut self.input) {
             (Source::Bytes(bytes, range), _) if range.len() <= JOINED_MAX => {
                 self.prefix.extend_from_slice(&bytes[range.clone()]);

@@ -1,6 +1,8 @@
 //! Parses and writes numbers as text. Every head has numbers, and this code is faster than the formatter of the
 //! standard library.
 
+use std::net::Ipv4Addr;
+
 /// Parses a decimal number. None unless every byte is a digit and the number fits 64 bits.
 pub(super) fn parse(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
@@ -29,6 +31,20 @@ pub(super) fn decimal(mut n: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[at..]);
 }
 
+/// Appends an address.
+pub(super) fn address(address: Ipv4Addr, out: &mut Vec<u8>) {
+    let (mut text, mut len) = ([0; 16], 0);
+    for octet in address.octets() {
+        let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10, b'.'];
+        let skipped = usize::from(octet < 100) + usize::from(octet < 10);
+        for digit in &digits[skipped..] {
+            text[len] = *digit;
+            len += 1;
+        }
+    }
+    out.extend_from_slice(&text[..len - 1]);
+}
+
 /// Appends `n` in hexadecimal.
 pub(super) fn hexadecimal(n: usize, out: &mut Vec<u8>) {
     let digits = (usize::BITS - n.leading_zeros()).div_ceil(4).max(1);
@@ -38,6 +54,15 @@ pub(super) fn hexadecimal(n: usize, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_written_as_the_formatter_writes_them() {
+        for octet in 0..=255 {
+            let (v4, mut out) = (Ipv4Addr::new(octet, 255 - octet, octet / 2, octet / 25), Vec::new());
+            address(v4, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), v4.to_string());
+        }
+    }
 
     #[test]
     fn numbers_are_written_as_the_formatter_writes_them() {

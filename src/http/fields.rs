@@ -46,30 +46,31 @@ pub enum Name {
 impl Name {
     /// Returns the known name. The length and the first letter leave at most one candidate.
     pub(super) fn of(name: &str) -> Self {
-        let (known, id) = match (name.len(), name.as_bytes().first().map_or(0, |b| b | 0x20)) {
-            (2, b't') => ("te", Name::Te),
-            (4, b'd') => ("date", Name::Date),
-            (4, b'h') => ("host", Name::Host),
-            (6, b'e') => ("expect", Name::Expect),
-            (7, b't') => ("trailer", Name::Trailer),
-            (7, b'u') => ("upgrade", Name::Upgrade),
-            (9, b'f') => ("forwarded", Name::Forwarding),
-            (10, b'c') => ("connection", Name::Connection),
-            (10, b'k') => ("keep-alive", Name::KeepAlive),
-            (12, b'm') => ("max-forwards", Name::MaxForwards),
-            (14, b'c') => ("content-length", Name::ContentLength),
-            (14, b'h') => ("http2-settings", Name::Http2Settings),
-            (16, b'p') => ("proxy-connection", Name::ProxyConnection),
-            (17, b't') => ("transfer-encoding", Name::TransferEncoding),
+        let name = name.as_bytes();
+        let (is_known, id) = match (name.len(), name.first().map_or(0, |b| b | 0x20)) {
+            (2, b't') => (is(name, b"te"), Name::Te),
+            (4, b'd') => (is(name, b"date"), Name::Date),
+            (4, b'h') => (is(name, b"host"), Name::Host),
+            (6, b'e') => (is(name, b"expect"), Name::Expect),
+            (7, b't') => (is(name, b"trailer"), Name::Trailer),
+            (7, b'u') => (is(name, b"upgrade"), Name::Upgrade),
+            (9, b'f') => (is(name, b"forwarded"), Name::Forwarding),
+            (10, b'c') => (is(name, b"connection"), Name::Connection),
+            (10, b'k') => (is(name, b"keep-alive"), Name::KeepAlive),
+            (12, b'm') => (is(name, b"max-forwards"), Name::MaxForwards),
+            (14, b'c') => (is(name, b"content-length"), Name::ContentLength),
+            (14, b'h') => (is(name, b"http2-settings"), Name::Http2Settings),
+            (16, b'p') => (is(name, b"proxy-connection"), Name::ProxyConnection),
+            (17, b't') => (is(name, b"transfer-encoding"), Name::TransferEncoding),
             (9.., b'x') => return Name::of_x_field(name),
             _ => return Name::Other,
         };
-        if name.eq_ignore_ascii_case(known) { id } else { Name::Other }
+        if is_known { id } else { Name::Other }
     }
 
     /// Returns the known name of a field whose name begins with an X.
-    fn of_x_field(name: &str) -> Self {
-        let (start, rest) = name.as_bytes().split_at(name.len().min("x-forwarded-".len()));
+    fn of_x_field(name: &[u8]) -> Self {
+        let (start, rest) = name.split_at(name.len().min("x-forwarded-".len()));
         if is_like(start, b"x-real-ip") {
             return Name::Forwarding;
         }
@@ -84,6 +85,13 @@ impl Name {
             _ => Name::Forwarding,
         }
     }
+}
+
+/// True when the field name equals `known`, which is in lower case. The bit that is set makes a letter small. It makes no
+/// other byte of a token (RFC 9110 section 5.6.2) a letter, a digit or a dash. The fixed length lets the compiler compare
+/// whole words.
+fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    name.try_into().is_ok_and(|name: [u8; N]| name.map(|b| b | 0x20) == *known)
 }
 
 /// True when `name` equals `known`. Case is ignored, and an underscore equals a dash.

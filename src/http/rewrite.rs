@@ -293,14 +293,7 @@ fn forwarded_element(head: &RequestHead<'_>, client: IpAddr, encrypted: bool, ou
 /// Writes an address. An IPv4-mapped IPv6 address is written as an IPv4 address.
 fn address(address: IpAddr, out: &mut Vec<u8>) {
     match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            for (n, octet) in v4.octets().into_iter().enumerate() {
-                if n > 0 {
-                    out.push(b'.');
-                }
-                digits::decimal(u64::from(octet), out);
-            }
-        }
+        IpAddr::V4(v4) => digits::address(v4, out),
         IpAddr::V6(v6) => {
             let _infallible = write!(out, "{v6}");
         }

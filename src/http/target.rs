@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 
+use super::digits;
 use super::error::HeadError;
 use super::method::Method;
 
@@ -36,27 +37,43 @@ pub(super) fn split_target(method: Method, target: &str) -> Result<(Option<&str>
 pub(super) fn is_authority(authority: &str) -> bool {
     if let Some(rest) = authority.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return false };
-        let port_follows = port.strip_prefix(':').map_or(port.is_empty(), is_port);
+        let port_follows = port.strip_prefix(':').map_or(port.is_empty(), |port| is_port(port.as_bytes()));
         return port_follows && address.parse::<Ipv6Addr>().is_ok();
     }
-    let (name, port) = authority.split_once(':').unwrap_or((authority, ""));
-    !name.is_empty() && is_port(port) && is_registered_name(name.as_bytes())
-}
-
-fn is_port(port: &str) -> bool {
-    port.is_empty() || (port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
-}
-
-fn is_registered_name(mut name: &[u8]) -> bool {
+    let mut name = authority.as_bytes();
+    if name.first().is_none_or(|first| *first == b':') {
+        return false;
+    }
     loop {
-        name = match name {
+        let end = name.iter().position(|b| !IN_NAMES[usize::from(*b)]).unwrap_or(name.len());
+        name = match &name[end..] {
             [] => return true,
+            [b':', port @ ..] => return is_port(port),
             [b'%', a, b, rest @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
-            [b, rest @ ..] if b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(b) => rest,
             _ => return false,
         }
     }
 }
+
+fn is_port(port: &[u8]) -> bool {
+    port.is_empty() || digits::parse(port).is_some_and(|port| port <= u64::from(u16::MAX))
+}
+
+/// The bytes of a registered name, by value. A percent sign needs a look at the two digits behind it.
+const IN_NAMES: [bool; 256] = {
+    let (mut table, others) = ([false; 256], b"-._~!$&'()*+;=");
+    let mut at = 0;
+    while at < 256 {
+        table[at] = (at as u8).is_ascii_alphanumeric();
+        at += 1;
+    }
+    at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
