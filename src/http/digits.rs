@@ -17,7 +17,7 @@ pub(super) fn parse(digits: &[u8]) -> Option<u64> {
 }
 
 /// Appends `n` in decimal.
-pub(super) fn decimal(mut n: u64, out: &mut Vec<u8>) {
+pub(crate) fn decimal(mut n: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
@@ -32,7 +32,7 @@ pub(super) fn decimal(mut n: u64, out: &mut Vec<u8>) {
 }
 
 /// Appends an address.
-pub(super) fn address(address: Ipv4Addr, out: &mut Vec<u8>) {
+pub(crate) fn address(address: Ipv4Addr, out: &mut Vec<u8>) {
     let (mut text, mut len) = ([0; 16], 0);
     for octet in address.octets() {
         let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10, b'.'];
@@ -43,6 +43,11 @@ pub(super) fn address(address: Ipv4Addr, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(&text[..len - 1]);
+}
+
+/// Appends the last two digits of `n`, with a zero before one digit.
+pub(crate) fn two(n: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8]);
 }
 
 /// Appends `n` in hexadecimal.

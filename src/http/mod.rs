@@ -10,7 +10,7 @@ pub mod cookie;
 #[cfg(test)]
 #[path = "../../tests/corpus/mod.rs"]
 mod corpus;
-mod digits;
+pub(crate) mod digits;
 mod error;
 mod fields;
 pub mod framing;

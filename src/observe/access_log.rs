@@ -3,9 +3,9 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Serialize;
-
+use super::json::Object;
 use super::requests::RequestEnd;
+use crate::http::digits;
 use crate::http::head::{RequestHead, Version};
 use crate::http::rewrite::REQUEST_ID;
 
@@ -135,31 +135,6 @@ pub struct Record<'a> {
     pub total: Duration,
 }
 
-/// The JSON object. The names are those of the log.
-#[derive(Serialize)]
-struct Object<'a> {
-    time: &'a str,
-    id: Option<&'a str>,
-    listener: Option<SocketAddr>,
-    client: SocketAddr,
-    method: Option<&'a str>,
-    target: Option<&'a str>,
-    version: Option<&'a str>,
-    host: Option<&'a str>,
-    referer: Option<&'a str>,
-    user_agent: Option<&'a str>,
-    status: Option<u16>,
-    end: &'a str,
-    backend: Option<SocketAddr>,
-    attempts: u32,
-    received_bytes: u64,
-    sent_bytes: u64,
-    queue_us: Option<u64>,
-    connect_us: Option<u64>,
-    first_byte_us: Option<u64>,
-    total_us: u64,
-}
-
 impl Record<'_> {
     /// Appends the line, with its line end.
     pub fn write(&self, format: Format, out: &mut Vec<u8>) {
@@ -171,36 +146,33 @@ impl Record<'_> {
     }
 
     fn write_json(&self, out: &mut Vec<u8>) {
-        let text = |part| self.note.map(|note| String::from_utf8_lossy(note.part(part)));
-        let [id, method, target] = [Part::Id, Part::Method, Part::Target].map(text);
-        let [host, referer, user_agent] = [Part::Host, Part::Referer, Part::UserAgent].map(text);
+        let text = |part| self.note.map(|note| note.part(part));
+        let given = |part| text(part).filter(|text| !text.is_empty());
         let micros = |time: Duration| time.as_micros() as u64;
-        let ([year, month, day], [hour, minute, second]) = date(self.began.as_secs());
-        let fraction = self.began.subsec_micros();
-        let object = Object {
-            time: &format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z"),
-            id: id.as_deref(),
-            listener: self.listener,
-            client: self.client,
-            method: method.as_deref(),
-            target: target.as_deref(),
-            version: self.note.map(Note::version),
-            host: host.as_deref(),
-            referer: referer.as_deref().filter(|text| !text.is_empty()),
-            user_agent: user_agent.as_deref().filter(|text| !text.is_empty()),
-            status: self.status,
-            end: self.end.name(),
-            backend: self.backend,
-            attempts: self.attempts,
-            received_bytes: self.received_bytes,
-            sent_bytes: self.sent_bytes,
-            queue_us: self.queue.map(micros),
-            connect_us: self.connect.map(micros),
-            first_byte_us: self.first_byte.map(micros),
-            total_us: micros(self.total),
-        };
-        // Writing to memory does not fail, and the object has no map with keys that are not text.
-        let _ = serde_json::to_writer(out, &object);
+        let mut time = Vec::with_capacity(32);
+        write_time(self.began, &mut time);
+        let mut object = Object(out);
+        object.text("{\"time\":", Some(&time));
+        object.text(",\"id\":", text(Part::Id));
+        object.address(",\"listener\":", self.listener);
+        object.address(",\"client\":", Some(self.client));
+        object.text(",\"method\":", text(Part::Method));
+        object.text(",\"target\":", text(Part::Target));
+        object.text(",\"version\":", self.note.map(|note| note.version().as_bytes()));
+        object.text(",\"host\":", text(Part::Host));
+        object.text(",\"referer\":", given(Part::Referer));
+        object.text(",\"user_agent\":", given(Part::UserAgent));
+        object.number(",\"status\":", self.status.map(u64::from));
+        object.text(",\"end\":", Some(self.end.name().as_bytes()));
+        object.address(",\"backend\":", self.backend);
+        object.number(",\"attempts\":", Some(self.attempts.into()));
+        object.number(",\"received_bytes\":", Some(self.received_bytes));
+        object.number(",\"sent_bytes\":", Some(self.sent_bytes));
+        object.number(",\"queue_us\":", self.queue.map(micros));
+        object.number(",\"connect_us\":", self.connect.map(micros));
+        object.number(",\"first_byte_us\":", self.first_byte.map(micros));
+        object.number(",\"total_us\":", Some(micros(self.total)));
+        out.push(b'}');
     }
 
     fn write_common(&self, out: &mut Vec<u8>) {
@@ -246,6 +218,22 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
             }
         }
     }
+}
+
+/// Appends a time since 1970 (RFC 3339), with microseconds.
+fn write_time(since: Duration, out: &mut Vec<u8>) {
+    let ([year, month, day], [hour, minute, second]) = date(since.as_secs());
+    let fraction = u64::from(since.subsec_micros());
+    digits::decimal(year, out);
+    for (before, number) in [(b'-', month), (b'-', day), (b'T', hour), (b':', minute), (b':', second)] {
+        out.push(before);
+        digits::two(number, out);
+    }
+    out.push(b'.');
+    for part in [fraction / 10_000, fraction / 100, fraction] {
+        digits::two(part, out);
+    }
+    out.push(b'Z');
 }
 
 /// Returns the date and the time of day in UTC, of a time in seconds since 1970.

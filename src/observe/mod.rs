@@ -2,4 +2,5 @@
 pub mod access_log;
 pub mod durations;
 pub mod histogram;
+mod json;
 pub mod requests;
