@@ -34,7 +34,7 @@ site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
 .PHONY: help run-thread run-async serve site test model simulate fuzz fuzz-seeds lint peers compare compare-selftest instructions \
-	churn promises replace-under-load torture dist install ci clean \
+	churn promises replace-under-load reload-under-load admin-under-load torture dist install ci clean \
 	bench bench-smoke bench-full grade capacity bench-doctor bench-selftest bench-setup bench-build report report-check
 
 help: ## print this list
@@ -146,7 +146,15 @@ promises: ## check the promises of docs/balancing.md over sockets, about 5 minut
 
 replace-under-load: ## replace the program ten times, and stop one of two replicas, under wrk -c 1000; exit 1 when a request fails
 	cargo build --release --quiet
-	@exec cargo run --release --quiet --example replace -- --neraca $(neraca) --seconds $(or $(SECONDS),30)
+	@exec cargo run --release --quiet --example under_load -- --neraca $(neraca) --seconds $(or $(SECONDS),30) replace
+
+reload-under-load: ## change the configuration file every 100 ms under wrk -c 1000; exit 1 when a request fails or a tunnel ends
+	cargo build --release --quiet
+	@exec cargo run --release --quiet --example under_load -- --neraca $(neraca) --seconds $(or $(SECONDS),30) reload
+
+admin-under-load: ## measure the latency of requests beside 300 clients of the admin listener, about 4 minutes
+	cargo build --release --quiet
+	@exec cargo run --release --quiet --example under_load -- --neraca $(neraca) admin
 
 torture: ## backends close connections at random and are killed in turn; exit 1 when a GET fails or a POST is sent twice (SECONDS=)
 	cargo build --release --quiet

@@ -16,7 +16,7 @@ use std::error::Error;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
@@ -29,6 +29,10 @@ use neraca::engine::{self, EngineHandle};
 use neraca::files::Files;
 use neraca::http::head::RequestHead;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use wrk::{Load, Wrk};
+
+#[path = "under_load/wrk.rs"]
+mod wrk;
 
 const ORIGINS: usize = 8;
 const MEMBERS: usize = 4;
@@ -39,7 +43,7 @@ const DESCRIPTORS: usize = 20_000;
 const GROWTH_KB_MAX: u64 = 2048;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1).map(|word| word.parse());
+    let mut arguments = std::env::args().skip(1).map(|word| word.parse::<u64>());
     let (Ok(seconds), Ok(connections)) =
         (arguments.next().unwrap_or(Ok(20)), arguments.next().unwrap_or(Ok(1000)))
     else {
@@ -50,7 +54,7 @@ fn main() -> ExitCode {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
     let mut good = true;
     for engine in ["thread", "async"] {
-        match run(engine, seconds, connections) {
+        match run(engine, seconds, connections as usize) {
             Ok(report) => good &= report.print(engine),
             Err(error) => {
                 eprintln!("churn: {engine}: {error}");
@@ -185,7 +189,7 @@ impl Report {
     }
 }
 
-fn run(engine: &str, seconds: u64, connections: u64) -> Result<Report, Box<dyn Error>> {
+fn run(engine: &str, seconds: u64, connections: usize) -> Result<Report, Box<dyn Error>> {
     let origins = Origins::start()?;
     let addresses = origins.addresses();
     let first = addresses[0].to_string();
@@ -198,13 +202,13 @@ fn run(engine: &str, seconds: u64, connections: u64) -> Result<Report, Box<dyn E
     let listeners = engine::listen(&[SocketAddr::from(([127, 0, 0, 1], 0))])?;
     let balancer = engine::start(Arc::clone(&router), listeners, options)?;
     let url = format!("http://{}/index.html", balancer.addresses()[0]);
-    let load = thread::spawn(move || wrk(&url, seconds, connections));
+    let mut load = Wrk::start(&url, seconds, connections)?;
 
     let begin = Instant::now();
     let (mut replaced, mut late, mut memory) = (0, 0, Vec::new());
     let mut removed: Vec<Removed> = Vec::new();
     let mut earlier = vec![Vec::new(); ORIGINS];
-    while !load.is_finished() {
+    while load.is_running() {
         thread::sleep(PERIOD);
         // The first member leaves. The origin after the last member comes back, so its absence ends here.
         let place = replaced as usize % ORIGINS;
@@ -226,43 +230,13 @@ fn run(engine: &str, seconds: u64, connections: u64) -> Result<Report, Box<dyn E
         }
     }
     late += removed.iter().map(|gone| gone.unexplained(&origins, workers)).sum::<u64>();
-    let output = load.join().map_err(|_| "wrk: the thread panicked")??;
+    let Load { requests, failed, .. } = load.finish()?;
     for engine in [&balancer].into_iter().chain(&origins.engines) {
         engine.stop();
         engine.wait();
     }
-    let (requests, failed) =
-        counts(&String::from_utf8_lossy(&output.stdout)).ok_or("wrk reported nothing")?;
     let memory_kb = memory.try_into().map_err(|_| "the run was too short to read the memory three times")?;
     Ok(Report { replaced, requests, failed, late, memory_kb })
-}
-
-fn wrk(url: &str, seconds: u64, connections: u64) -> std::io::Result<Output> {
-    let mut command = Command::new("wrk");
-    command.args([
-        "-t",
-        "2",
-        "-c",
-        &connections.to_string(),
-        "-d",
-        &format!("{seconds}s"),
-        "--timeout",
-        "30s",
-    ]);
-    command.arg(url).stderr(Stdio::inherit()).output()
-}
-
-/// Parses wrk's report: the number of requests, and the number of failures of all kinds.
-fn counts(report: &str) -> Option<(u64, u64)> {
-    let numbers = |line: &str| -> Vec<u64> {
-        line.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
-    };
-    let line = |part: &str| report.lines().find(|line| line.contains(part)).map(numbers);
-    let requests = *line(" requests in ")?.first()?;
-    let sockets = line("Socket errors:").unwrap_or_default().iter().sum::<u64>();
-    // The first two numbers in "Non-2xx or 3xx responses: 5" are not counts.
-    let statuses = line("Non-2xx or 3xx responses:").unwrap_or_default().iter().skip(2).sum::<u64>();
-    Some((requests, sockets + statuses))
 }
 
 fn resident_kb() -> std::io::Result<u64> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use harness::folder::Folder;
 use harness::program::Program;
-use harness::scripted::{Backend, Reply, automatic};
+use harness::scripted::{Backend, Reply, Reserved, automatic};
 use harness::wire::Wire;
 use harness::{CROSSBEAM, VARIANTS, eventually};
 use rustix::process::Signal;
@@ -40,12 +40,15 @@ fn ask(client: &mut Wire) -> String {
     answer.text().to_owned()
 }
 
-/// Returns what the admin listener says of the configuration.
-fn told(admin: SocketAddr) -> serde_json::Value {
+fn status(admin: SocketAddr) -> serde_json::Value {
     let mut client = Wire::connect(admin);
     client.send("GET /status.json HTTP/1.1\r\nHost: a\r\n\r\n");
-    let status: serde_json::Value = serde_json::from_str(client.message().text()).unwrap();
-    status["configuration"].clone()
+    serde_json::from_str(client.message().text()).unwrap()
+}
+
+/// Returns what the admin listener says of the configuration.
+fn told(admin: SocketAddr) -> serde_json::Value {
+    status(admin)["configuration"].clone()
 }
 
 #[test]
@@ -102,6 +105,51 @@ fn a_bad_file_changes_nothing_and_the_reason_is_told() {
 }
 
 #[test]
+fn what_stays_is_known_under_new_settings_of_the_cluster() {
+    for variant in VARIANTS {
+        let folder = Folder::new("settings");
+        let (dead, backend) = (Reserved::new(), Backend::start(CROSSBEAM));
+        let with = |settings: &str| {
+            let backends =
+                format!("\"{}\", {{ address = \"{}\", cap = 1 }}", dead.address(), backend.address());
+            let file = configuration(&["127.0.0.1:0"], &[]);
+            folder.put("neraca.toml", &file.replace("[]", &format!("[{backends}]\n{settings}")));
+        };
+        with("policy = \"first\"\nejection_ms = 60000\nejection_max_ms = 60000\n");
+        let (program, admin) = Program::with_file_and_admin(&folder.path("neraca.toml"), variant);
+        // The first backend refuses the request, which goes to the second one. The next request waits.
+        let (mut first, mut second) = (program.client(), program.client());
+        first.send(GET);
+        let mut peer = backend.accept_request();
+        peer.head();
+        second.send(GET);
+        eventually("the second request waits", || status(admin)["waiting"] == 1);
+        with(
+            "policy = \"round-robin\"\nejection_ms = 10\nslow_start_ms = 0\nqueue = 1\nretry_percent = 50\n",
+        );
+        eventually("the file is loaded", || told(admin)["loaded"] == 1);
+        let status = status(admin);
+        let of = |place: usize, what: &str| status["backends"][place][what].clone();
+        assert_eq!((of(0, "state"), of(0, "attempts")), ("ejected".into(), 1.into()), "{status:#}");
+        assert_eq!((of(1, "state"), of(1, "attempts")), ("full".into(), 1.into()), "{status:#}");
+        assert_eq!((of(1, "in_flight"), &status["waiting"]), (1.into(), &1.into()), "{status:#}");
+        assert_eq!(status["policy"], "round-robin");
+        // The request in flight ends, and the next one gets its place.
+        peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\none");
+        assert_eq!(first.message().text(), "one");
+        let mut peer = backend.accept_request();
+        peer.head();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo");
+        assert_eq!(second.message().text(), "two");
+        // The connection is kept for the requests under newer settings.
+        with("policy = \"first\"\n");
+        eventually("the file is loaded again", || told(admin)["loaded"] == 2);
+        second.send(GET);
+        assert_eq!(peer.head().head.lines().next(), Some("GET / HTTP/1.1"));
+    }
+}
+
+#[test]
 fn listeners_come_and_go_and_a_tunnel_stays() {
     for variant in VARIANTS {
         let folder = Folder::new("listeners");
@@ -119,9 +167,7 @@ fn listeners_come_and_go_and_a_tunnel_stays() {
         folder.put("neraca.toml", &configuration(&["127.0.0.2:0"], &[other]));
         eventually("the file is loaded", || told(admin)["loaded"] == 1);
         assert!(TcpStream::connect(program.address()).is_err(), "the first listener is still there");
-        let mut client = Wire::connect(admin);
-        client.send("GET /status.json HTTP/1.1\r\nHost: a\r\n\r\n");
-        let status: serde_json::Value = serde_json::from_str(client.message().text()).unwrap();
+        let status = status(admin);
         let listeners = status["listeners"].as_array().unwrap();
         assert_eq!(listeners.len(), 1, "{listeners:?}");
         let address: SocketAddr = listeners[0].as_str().unwrap().parse().unwrap();

@@ -124,7 +124,8 @@ impl Status {
         let (retries, retries_refused) = sum_of_retries(&clusters);
         let mut picks: Vec<_> = clusters.iter().flat_map(|one| one.cluster.picks_since(0)).collect();
         picks.sort_by_key(|picked| picked.at);
-        let mut policies: Vec<_> = clusters.iter().map(|one| one.cluster.policy().to_string()).collect();
+        let mut policies: Vec<_> =
+            clusters.iter().map(|one| one.cluster.members().policy().to_string()).collect();
         policies.dedup();
         Status {
             version: env!("CARGO_PKG_VERSION"),

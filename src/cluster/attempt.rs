@@ -72,7 +72,7 @@ impl Admission {
             let mut untried = members.backends().iter().filter(|backend| !tried.contains(backend.id()));
             untried.find(|backend| Slots::take(&***backend)).map(Arc::clone)
         };
-        queue.enter(tried.0.clone(), waker, find)
+        queue.enter(members.settings().waiting_max, tried.0.clone(), waker, find)
     }
 }
 

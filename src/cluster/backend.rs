@@ -41,8 +41,6 @@ pub struct Backend {
     hash: u64,
     address: SocketAddr,
     proxy_protocol: Option<Version>,
-    /// The value of the session cookie that names the backend.
-    cookie_value: u64,
     abandoned: AtomicU64,
     failed: [AtomicU64; Failure::ALL.len()],
     /// True when `cap` follows `limit`.
@@ -96,7 +94,6 @@ impl Backend {
             hash: hash(settings.address.to_string().as_bytes()),
             address: settings.address,
             proxy_protocol: settings.proxy_protocol,
-            cookie_value: cluster.sticky.as_ref().map_or(0, |sticky| sticky.value(settings.address)),
             abandoned: AtomicU64::new(0),
             failed: Default::default(),
             adapts: AtomicBool::new(false),
@@ -113,8 +110,7 @@ impl Backend {
     /// Makes a backend for a test, in a cluster of its own.
     #[cfg(test)]
     pub(super) fn alone(address: SocketAddr, epoch: Instant) -> Arc<Self> {
-        let state = ClusterState::new(super::settings::ClusterSettings::default(), 1, epoch);
-        Arc::new(Backend::new(&address.into(), &state))
+        Arc::new(Backend::new(&address.into(), &ClusterState::new(1, epoch)))
     }
 
     /// Returns the backend's identity.
@@ -207,7 +203,7 @@ impl Backend {
             Phase::Probing if !panic && self.in_flight() > 0 => return Err(Exclusion::Probed),
             _ => {}
         }
-        let share = self.health.share_of(parts, now_ms, self.cluster.health.slow_start);
+        let share = self.health.share_of(parts, now_ms, self.cluster.slow_start());
         if self.health.is_calm() {
             self.standing.mark(UNSTEADY, false);
             // Another worker may have ejected the backend meanwhile. It ejects first, and sets the flag then.
@@ -219,8 +215,8 @@ impl Backend {
     }
 
     /// True when the backend is ejected, probed or down, and the others carry its requests.
-    pub(super) fn is_out(&self, now_ms: u64) -> bool {
-        self.standing.get().has(REMOVED | DRAINING | DOWN) || self.health.phase(now_ms) != Phase::Healthy
+    pub(super) fn is_out(&self) -> bool {
+        self.standing.get().has(REMOVED | DRAINING | DOWN) || self.health.is_disturbed()
     }
 
     /// Returns the version of the PROXY protocol in which each connection to the backend names the client.
@@ -306,13 +302,15 @@ impl Backend {
         self.hash
     }
 
-    /// Returns the name and the value of the session cookie that names the backend; None without sticky sessions.
-    pub(crate) fn session_cookie(&self) -> Option<(&str, u64)> {
-        self.cluster.sticky.as_ref().map(|sticky| (sticky.name.as_str(), self.cookie_value))
-    }
-
-    pub(super) fn cookie_value(&self) -> u64 {
-        self.cookie_value
+    /// Returns the name and the value of the session cookie that names the backend; None without sticky sessions. Takes a
+    /// lock: only the first response of a session needs it.
+    pub(crate) fn session_cookie(&self) -> Option<(String, u64)> {
+        let others = self.cluster.others()?;
+        others
+            .settings()
+            .sticky
+            .as_ref()
+            .map(|sticky| (sticky.name.as_str().to_owned(), sticky.value(self.address)))
     }
 
     pub(super) fn window(&self) -> &Window {
@@ -345,51 +343,51 @@ impl Backend {
     }
 
     /// Sets the state before the first check.
-    pub(super) fn begin_checks(&self, settings: &CheckSettings, now: Instant) {
+    pub(super) fn begin_checks(&self, settings: &CheckSettings) {
         self.checked.begin(settings.initially_up);
-        self.apply_check_state(now);
+        self.apply_check_state();
     }
 
     /// Forgets the results of active checks, because the backend is checked no more.
-    pub(crate) fn end_checks(&self, now: Instant) {
+    pub(crate) fn end_checks(&self) {
         self.checked.end();
-        self.apply_check_state(now);
+        self.apply_check_state();
     }
 
     /// Notes the result of an active check. Returns the new state when the state has changed.
-    pub fn note_check(&self, good: bool, settings: &CheckSettings, now: Instant) -> Option<CheckState> {
+    pub fn note_check(&self, good: bool, settings: &CheckSettings) -> Option<CheckState> {
         let changed = self.checked.note(good, settings);
         if changed.is_some() {
-            self.apply_check_state(now);
+            self.apply_check_state();
         }
         changed
     }
 
-    fn apply_check_state(&self, now: Instant) {
+    fn apply_check_state(&self) {
         self.standing.mark(DOWN, self.checked.state() == CheckState::Down);
-        self.cluster.recount(self.cluster.ms(now));
+        self.cluster.recount();
     }
 
     /// Ejects the backend, as a failed connect does.
     pub(crate) fn eject(&self, now: Instant) {
-        if self.cluster.health.passive {
-            let now_ms = self.cluster.ms(now);
-            self.health.eject(now_ms, &self.cluster.health);
+        let settings = self.cluster.others().map(|others| others.settings().health).unwrap_or_default();
+        if settings.passive {
+            self.health.eject(self.cluster.ms(now), &settings);
             self.standing.mark(UNSTEADY, true);
-            self.cluster.recount(now_ms);
+            self.cluster.recount();
         }
     }
 
     /// True when the latency of each attempt is of use: see [`Backend::measure`].
     #[inline]
     pub(super) fn measures_latency(&self) -> bool {
-        self.cluster.measures_latency
+        self.cluster.measures_latency()
     }
 
     /// Notes the latency of an attempt. `in_flight` is the number of slots in use when it began; 0 without a cap.
     pub(super) fn measure(&self, outcome: Outcome, started: Instant, in_flight: u32, now: Instant) {
         let latency = outcome.first_byte.unwrap_or_else(|| now.saturating_duration_since(started));
-        if self.cluster.measures_latency && outcome.end != AttemptEnd::Abandoned {
+        if self.cluster.measures_latency() && outcome.end != AttemptEnd::Abandoned {
             let failed = outcome.end != AttemptEnd::Answered || is_failed_status(outcome.status);
             self.latency.add(latency, failed, self.cluster.ms(now));
         }
@@ -452,7 +450,7 @@ impl Backend {
     fn recover(&self, started: Instant, now: Instant) {
         if self.health.note_success(self.cluster.ms(started), self.cluster.ms(now)) {
             self.window.begin(self.ended());
-            self.cluster.recount(self.cluster.ms(now));
+            self.cluster.recount();
         }
     }
 
@@ -473,7 +471,7 @@ impl Backend {
     /// Ejects the backend, unless too many others are out already.
     fn eject_if_others_carry(&self, now: Instant) {
         let others = self.cluster.others();
-        if others.is_none_or(|others| others.may_eject(self.cluster.ms(now))) {
+        if others.is_none_or(|others| others.may_eject()) {
             self.eject(now);
         }
     }

@@ -91,12 +91,11 @@ impl Cluster {
         seed: u64,
         epoch: Instant,
     ) -> Self {
-        let queue = Queue::new(settings.waiting_max);
-        let state = ClusterState::new(settings, seed, epoch);
-        let members = Arc::new(Members::new(backends, &state));
-        state.set_others(weak(&members));
+        let state = ClusterState::new(seed, epoch);
+        let members = Arc::new(Members::new(backends, settings, &state));
+        state.set_others(weak(&members), members.settings());
         let generation = AtomicU64::new(members.generation());
-        Cluster { state, generation, members: Mutex::new(members), queue }
+        Cluster { state, generation, members: Mutex::new(members), queue: Queue::new() }
     }
 
     /// Returns the seed and the epoch that the cluster was made with.
@@ -109,22 +108,12 @@ impl Cluster {
         self.queue.waiting()
     }
 
-    /// Returns the policy.
-    pub fn policy(&self) -> &Policy {
-        &self.state.policy
-    }
-
-    /// True when requests are repeated after an answer that says that the backend failed.
-    pub fn repeats_answers(&self) -> bool {
-        self.state.repeats_answers
-    }
-
     /// Sets the state of the backends that were never checked.
-    pub fn begin_checks(&self, settings: &CheckSettings, now: Instant) {
+    pub fn begin_checks(&self, settings: &CheckSettings) {
         let members = self.members();
         let unchecked =
             members.backends().iter().filter(|backend| backend.check_state() == CheckState::Unchecked);
-        unchecked.for_each(|backend| backend.begin_checks(settings, now));
+        unchecked.for_each(|backend| backend.begin_checks(settings));
     }
 
     /// Returns the number of retries that the budget has allowed, and the number that it has refused.
@@ -136,12 +125,24 @@ impl Cluster {
     /// connections. A removed backend gets no new request. Its running requests go on to their end. The engine closes
     /// its kept connections at its next periodic check.
     pub fn replace<B: Copy + Into<BackendSettings>>(&self, backends: &[B]) {
-        let settings: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
+        let backends: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
+        self.renew(&backends, None);
+    }
+
+    /// Replaces the members and the settings while requests run. What [`Cluster::replace`] keeps is kept. A request that has
+    /// picked its backend does not notice. Requests that wait in the queue stay there, also when the new queue is shorter. An
+    /// ejection that has begun ends at its time.
+    pub fn apply(&self, backends: &[BackendSettings], settings: &ClusterSettings) {
+        self.renew(backends, Some(settings));
+    }
+
+    /// None: the settings stay.
+    fn renew(&self, backends: &[BackendSettings], settings: Option<&ClusterSettings>) {
         let mut members = self.members.lock();
-        let (next, gone) = members.replaced_by(&settings);
+        let settings = settings.unwrap_or(members.settings()).clone();
+        let (next, gone) = members.replaced_by(backends, settings);
         *members = Arc::new(next);
-        self.state.set_others(weak(&members));
-        self.state.end_panic();
+        self.state.set_others(weak(&members), members.settings());
         self.generation.store(members.generation(), Ordering::Release);
         // A worker that finds only removed backends must see that its snapshot is outdated.
         gone.iter().for_each(|backend| backend.remove());
@@ -203,18 +204,14 @@ impl Cluster {
         Some(Start::Wait(Admission { queue, members, tried: candidates.tried.clone() }))
     }
 
-    /// Returns the name of the session cookie; None without sticky sessions.
-    pub fn session_cookie(&self) -> Option<&str> {
-        self.state.sticky.as_ref().map(|sticky| sticky.name.as_str())
-    }
-
     /// Begins an attempt at the backend that a session cookie with this value names. None when the value names no backend,
     /// or when the backend is out or full. Then the policy picks ([`Cluster::start`]). A full backend keeps the session.
     pub fn resume(&self, members: &Members, value: Option<u64>, now: Instant) -> (Session, Option<Attempt>) {
-        let named = |value| members.backends().iter().find(|backend| backend.cookie_value() == value);
         let candidates = self.candidates(members, History::NONE.tried, now);
         let takes = |backend: &&Arc<Backend>| backend.takes_session(candidates.now_ms(), candidates.panic);
-        let Some(backend) = value.and_then(named).filter(takes) else { return (Session::New, None) };
+        let Some(backend) = value.and_then(|value| members.named_by(value)).filter(takes) else {
+            return (Session::New, None);
+        };
         // A newcomer does not overtake those who wait.
         let overtakes = self.queue.waiting() > 0;
         match if overtakes { None } else { self.begin(candidates, backend, now) } {
@@ -239,7 +236,7 @@ impl Cluster {
 
     /// Lets the policy choose. When there is no candidate, ejected backends are candidates too.
     fn choose<'a>(&self, candidates: Candidates<'a>, history: &History<'_>) -> Option<&'a Arc<Backend>> {
-        let pick = |candidates| policy::pick(&self.state.policy, &candidates, history.key, &self.state);
+        let pick = |candidates| policy::pick(&candidates, history.key, &self.state);
         pick(candidates).or_else(|| {
             // A full backend is available: the request waits for it rather than try one that is out.
             let is_full = Candidates { full: true, ..candidates }.any();
@@ -257,7 +254,8 @@ impl Cluster {
             return None;
         }
         let attempts = candidates.members.backends().iter().map(|backend| backend.started()).sum();
-        self.state.retries.take(attempts, candidates.now_ms()).then_some(())
+        let settings = &candidates.members.settings().retries;
+        self.state.retries.take(settings, attempts, candidates.now_ms()).then_some(())
     }
 
     /// Finds a backend with room, and begins an attempt. None when no backend has room.

@@ -24,7 +24,7 @@ pub(super) fn note(backend: &Backend, backends: &[Arc<Backend>], since_ms: &mut 
     if backend.window().count_failure() < FAILURES_MIN {
         return false;
     }
-    let others = backends.iter().filter(|other| other.id() != backend.id() && !other.is_out(now_ms));
+    let others = backends.iter().filter(|other| other.id() != backend.id() && !other.is_out());
     let (mut count, mut sum) = (0.0, 0.0);
     for share in others.filter_map(|other| other.window().failed_share(other.ended())) {
         (count, sum) = (count + 1.0, sum + share);

@@ -28,7 +28,6 @@ pub trait Slots: fmt::Debug {
 /// A slot that comes back goes directly to the first waiter that may use it. So a newcomer does not overtake a waiter.
 /// When a waiter gets a slot, the queue calls the waiter's waker.
 pub(crate) struct Queue<B: Slots> {
-    waiting_max: usize,
     /// The length of `waiting`. A backend that gets a slot back reads it without the lock.
     waiting: AtomicUsize,
     state: Mutex<State<B>>,
@@ -61,10 +60,10 @@ pub(crate) enum Entered<B: Slots> {
 }
 
 impl<B: Slots> Queue<B> {
-    /// Makes a queue for at most `waiting_max` waiters.
-    pub(crate) fn new(waiting_max: usize) -> Arc<Self> {
+    /// Makes a queue without waiters.
+    pub(crate) fn new() -> Arc<Self> {
         let state = State { next_ticket: 0, waiting: VecDeque::new(), granted: Vec::new() };
-        Arc::new(Queue { waiting_max, waiting: AtomicUsize::new(0), state: Mutex::new(state) })
+        Arc::new(Queue { waiting: AtomicUsize::new(0), state: Mutex::new(state) })
     }
 
     /// Returns the number of waiters. Takes no lock.
@@ -73,15 +72,17 @@ impl<B: Slots> Queue<B> {
     }
 
     /// Returns a place in the queue. `find` takes a slot of a backend with room. A slot may have come
-    /// back since the caller found none. `waker` is called once, when the place is granted a slot.
+    /// back since the caller found none. `waker` is called once, when the place is granted a slot. No request enters while
+    /// `waiting_max` requests wait.
     pub(crate) fn enter(
         self: &Arc<Self>,
+        waiting_max: usize,
         excluded: Vec<B::Id>,
         waker: Waker,
         find: impl FnOnce() -> Option<Arc<B>>,
     ) -> Entered<B> {
         let mut state = self.state.lock();
-        if state.waiting.len() >= self.waiting_max {
+        if state.waiting.len() >= waiting_max {
             return Entered::Full;
         }
         // A backend gives a slot back and then reads the number of waiters. We count ourselves and then look for a slot.
@@ -132,10 +133,7 @@ impl<B: Slots> Queue<B> {
 
 impl<B: Slots> fmt::Debug for Queue<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue")
-            .field("waiting", &self.waiting())
-            .field("waiting_max", &self.waiting_max)
-            .finish()
+        f.debug_struct("Queue").field("waiting", &self.waiting()).finish_non_exhaustive()
     }
 }
 
@@ -230,6 +228,8 @@ mod tests {
         }
     }
 
+    const PLACES: usize = 4;
+
     #[derive(Default)]
     struct Count(AtomicUsize);
 
@@ -250,7 +250,8 @@ mod tests {
         count: &Arc<Count>,
         excluded: Vec<u32>,
     ) -> Entered<Free> {
-        queue.enter(excluded, Waker::from(Arc::clone(count)), || backend.take().then(|| Arc::clone(backend)))
+        let find = || backend.take().then(|| Arc::clone(backend));
+        queue.enter(PLACES, excluded, Waker::from(Arc::clone(count)), find)
     }
 
     fn place(queue: &Arc<Queue<Free>>, backend: &Arc<Free>, count: &Arc<Count>) -> Place<Free> {
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn waiters_get_slots_in_their_order_and_each_is_woken_once() {
-        let (queue, backend) = (Queue::new(8), free(2, 0));
+        let (queue, backend) = (Queue::new(), free(2, 0));
         let mut permits: Vec<_> = (0..2)
             .map(|_| match enter(&queue, &backend, &Arc::default(), Vec::new()) {
                 Entered::Permit(permit) => permit,
@@ -285,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_waiter_that_gives_up_leaves_at_once_and_its_slot_goes_on() {
-        let (queue, backend) = (Queue::new(8), free(1, 0));
+        let (queue, backend) = (Queue::new(), free(1, 0));
         let count = Arc::new(Count::default());
         let permit = enter(&queue, &backend, &count, Vec::new());
         let [first, second, mut third] = [(); 3].map(|()| place(&queue, &backend, &count));
@@ -301,16 +302,16 @@ mod tests {
 
     #[test]
     fn a_full_queue_takes_nobody() {
-        let (queue, backend) = (Queue::new(1), free(0, 0));
-        let waits = place(&queue, &backend, &Arc::default());
+        let (queue, backend) = (Queue::new(), free(0, 0));
+        let mut waiting = [(); PLACES].map(|()| Some(place(&queue, &backend, &Arc::default())));
         assert!(matches!(enter(&queue, &backend, &Arc::default(), Vec::new()), Entered::Full));
-        drop(waits);
+        waiting[1] = None;
         assert!(matches!(enter(&queue, &backend, &Arc::default(), Vec::new()), Entered::Place(_)));
     }
 
     #[test]
     fn a_slot_goes_to_the_first_waiter_that_may_use_it_and_new_room_serves_several() {
-        let (queue, backend, other) = (Queue::new(8), free(0, 1), free(0, 2));
+        let (queue, backend, other) = (Queue::new(), free(0, 1), free(0, 2));
         let count = Arc::new(Count::default());
         let Entered::Place(mut picky) = enter(&queue, &backend, &count, vec![1]) else {
             panic!("there is no room")
@@ -334,7 +335,7 @@ mod tests {
 
     #[test]
     fn threads_that_wait_and_give_up_lose_no_slot() {
-        let (queue, backend) = (Queue::new(64), free(2, 0));
+        let (queue, backend) = (Queue::new(), free(2, 0));
         std::thread::scope(|scope| {
             for n in 0..4 {
                 let (queue, backend) = (&queue, &backend);
@@ -349,7 +350,7 @@ mod tests {
                                 }
                                 std::thread::yield_now();
                             },
-                            Entered::Full => panic!("64 places for 4 threads"),
+                            Entered::Full => panic!("{PLACES} places for 4 threads"),
                         }
                         assert!(backend.0.load(SeqCst) <= 2);
                     }

@@ -8,9 +8,8 @@ use parking_lot::Mutex;
 use super::settings::RetrySettings;
 
 /// The budget of one cluster. Only retries touch it, so it costs other requests nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Retries {
-    settings: RetrySettings,
     bucket: Mutex<Bucket>,
 }
 
@@ -25,13 +24,9 @@ struct Bucket {
 }
 
 impl Retries {
-    pub(super) fn new(settings: RetrySettings) -> Self {
-        Retries { settings, bucket: Mutex::default() }
-    }
-
     /// Takes a token for one retry; false when there is none. `attempts` is the number of all attempts of the cluster
     /// so far, retries included.
-    pub(super) fn take(&self, attempts: u64, now_ms: u64) -> bool {
+    pub(super) fn take(&self, settings: &RetrySettings, attempts: u64, now_ms: u64) -> bool {
         let window = RetrySettings::WINDOW.as_secs_f64();
         let mut bucket = self.bucket.lock();
         // Only first attempts pay, or else retries would pay for retries.
@@ -43,8 +38,8 @@ impl Retries {
         let recent = if passed > window { new * window / passed } else { new };
         let seconds = if first { window } else { passed.min(window) };
         bucket.tokens *= 1.0 - (passed / window).min(1.0);
-        bucket.tokens += recent * f64::from(self.settings.percent) / 100.0;
-        bucket.tokens += seconds * f64::from(self.settings.per_second);
+        bucket.tokens += recent * f64::from(settings.percent) / 100.0;
+        bucket.tokens += seconds * f64::from(settings.per_second);
         (bucket.at_ms, bucket.requests) = (now_ms, requests);
         let allowed = bucket.tokens >= 1.0;
         if allowed {
@@ -77,11 +72,12 @@ mod tests {
             (100, 0, 10, 10, 190_000, 200_000),
         ];
         for (percent, per_second, attempts, tries, least, most) in cases {
-            let retries = Retries::new(RetrySettings { percent, per_second, answers: false });
+            let settings = RetrySettings { percent, per_second, answers: false };
+            let retries = Retries::default();
             for ms in 0..20_000 {
                 for _ in 0..tries {
                     let (allowed, _) = retries.counts();
-                    retries.take(attempts * ms + allowed, ms);
+                    retries.take(&settings, attempts * ms + allowed, ms);
                 }
             }
             let (allowed, refused) = retries.counts();
@@ -89,8 +85,8 @@ mod tests {
             assert!((least..=most).contains(&allowed), "{percent} % and {per_second}/s: {allowed}");
         }
         // One of three backends dies with 300 of 900 requests in flight, after ten seconds of 1000 requests/s.
-        let retries = Retries::new(RetrySettings::default());
-        let allowed = (0..300).filter(|_| retries.take(10_000, 10_000)).count();
+        let (retries, settings) = (Retries::default(), RetrySettings::default());
+        let allowed = (0..300).filter(|_| retries.take(&settings, 10_000, 10_000)).count();
         assert_eq!(allowed, 300);
     }
 }

@@ -2,43 +2,43 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::backend_id::BackendId;
 use super::picks::Picks;
 use super::retries::Retries;
-use super::settings::{ClusterSettings, HealthSettings, Policy};
-use super::sticky::StickySettings;
+use super::settings::{ClusterSettings, Policy};
 
-/// What a backend asks about the others of its cluster. The members of the cluster answer.
+/// What a backend asks about its cluster and the others in it. The members of the cluster answer.
 pub(super) trait Others: fmt::Debug + Send + Sync {
+    /// Returns the settings of the cluster.
+    fn settings(&self) -> &ClusterSettings;
+
     /// Counts a failed response of a backend. True when its responses fail much more often than those of the others.
     fn note_failure(&self, backend: BackendId, now_ms: u64) -> bool;
 
     /// True when one more backend may be ejected.
-    fn may_eject(&self, now_ms: u64) -> bool;
+    fn may_eject(&self) -> bool;
 
     /// Returns the number of backends that may be picked, and the number of all that are not draining.
-    fn available(&self, now_ms: u64) -> (u32, u32);
+    fn available(&self) -> (u32, u32);
 }
 
-/// What the backends of a cluster share. Nearly every pick and every attempt reads it, and few write to it.
+/// What the backends of a cluster share, whatever its settings are. Nearly every pick and every attempt reads it, and few
+/// write to it.
 #[derive(Debug)]
 pub(crate) struct ClusterState {
-    pub(super) policy: Policy,
-    pub(super) health: HealthSettings,
     pub(super) seed: u64,
     pub(super) epoch: Instant,
     /// What picks change.
     pub(super) changing: Changing,
-    /// True when a latency is of use.
-    pub(super) measures_latency: bool,
+    /// The settings that every attempt reads: true when a latency is of use, and the time of a slow start.
+    measures_latency: AtomicBool,
+    slow_start_ms: AtomicU64,
     pub(super) retries: Retries,
-    pub(super) repeats_answers: bool,
     pub(super) picks: Picks,
-    pub(super) sticky: Option<StickySettings>,
     /// The start of the window in which failed responses are counted, in milliseconds since the epoch.
     pub(super) window_since: Mutex<u64>,
     /// True when so few backends are available that all are used.
@@ -61,22 +61,30 @@ pub(super) struct Changing {
 }
 
 impl ClusterState {
-    pub(super) fn new(settings: ClusterSettings, seed: u64, epoch: Instant) -> Arc<Self> {
+    pub(super) fn new(seed: u64, epoch: Instant) -> Arc<Self> {
         Arc::new(ClusterState {
-            measures_latency: settings.policy == Policy::PeakEwma,
-            policy: settings.policy,
-            health: settings.health,
             seed,
             epoch,
             changing: Changing::default(),
-            retries: Retries::new(settings.retries),
-            repeats_answers: settings.retries.answers,
+            measures_latency: AtomicBool::new(false),
+            slow_start_ms: AtomicU64::new(0),
+            retries: Retries::default(),
             picks: Picks::default(),
-            sticky: settings.sticky,
             window_since: Mutex::new(0),
             panics: AtomicBool::new(false),
             others: Mutex::new(None),
         })
+    }
+
+    /// True when a latency is of use.
+    #[inline]
+    pub(super) fn measures_latency(&self) -> bool {
+        self.measures_latency.load(Relaxed)
+    }
+
+    /// Returns the time of a slow start.
+    pub(super) fn slow_start(&self) -> Duration {
+        Duration::from_millis(self.slow_start_ms.load(Relaxed))
     }
 
     /// Returns the number of the next random pick.
@@ -94,21 +102,21 @@ impl ClusterState {
         self.panics.load(Relaxed)
     }
 
-    /// Forgets a panic, because the members are new. The next change of a backend's health counts again.
-    pub(super) fn end_panic(&self) {
-        self.panics.store(false, Relaxed);
-    }
-
-    /// Counts the available backends again, after a change of a backend's health.
-    pub(super) fn recount(&self, now_ms: u64) {
+    /// Counts the available backends again, after a change of a backend's health, of the members or of the settings.
+    pub(super) fn recount(&self) {
         if let Some(others) = self.others() {
-            let (available, all) = others.available(now_ms);
-            self.panics.store(available * 100 < self.health.panic_percent * all, Relaxed);
+            let (available, all) = others.available();
+            let least = others.settings().health.panic_percent * all;
+            self.panics.store(available * 100 < least, Relaxed);
         }
     }
 
-    pub(super) fn set_others(&self, others: Weak<dyn Others>) {
+    /// Takes over new members with their settings.
+    pub(super) fn set_others(&self, others: Weak<dyn Others>, settings: &ClusterSettings) {
+        self.measures_latency.store(settings.policy == Policy::PeakEwma, Relaxed);
+        self.slow_start_ms.store(settings.health.slow_start.as_millis() as u64, Relaxed);
         *self.others.lock() = Some(others);
+        self.recount();
     }
 
     /// Returns the current members; None while the cluster is made or dropped.

@@ -233,6 +233,107 @@ fn a_backend_that_stays_keeps_what_is_known_of_it() {
 }
 
 #[test]
+fn new_settings_hold_at_once_and_the_backends_stay() {
+    let now = Instant::now();
+    let sticky = |name: &str| StickySettings {
+        name: name.parse().unwrap(),
+        key: "00112233445566778899aabbccddeeff".parse().unwrap(),
+    };
+    let health = HealthSettings { ejection: Duration::from_millis(1), ..HealthSettings::default() };
+    let before = ClusterSettings { sticky: Some(sticky("a")), ..ClusterSettings::default() };
+    // What changes.
+    let cases = [
+        ClusterSettings { policy: Policy::First, ..before.clone() },
+        ClusterSettings { policy: Policy::PeakEwma, ..before.clone() },
+        ClusterSettings { policy: Policy::Hash(HashKey::Header("a".to_owned())), ..before.clone() },
+        ClusterSettings { health, ..before.clone() },
+        ClusterSettings { retries: RetrySettings { answers: true, ..before.retries }, ..before.clone() },
+        ClusterSettings { waiting_max: 7, ..before.clone() },
+        ClusterSettings { sticky: Some(sticky("b")), ..before.clone() },
+        ClusterSettings { sticky: None, ..before.clone() },
+    ];
+    let capped = |port| BackendSettings { cap: Some(Cap::Fixed(2)), ..addresses(&[port])[0].into() };
+    for after in cases {
+        let cluster = Cluster::with_settings(&[capped(1), capped(2)], before.clone(), 1, now);
+        let (mut view, old) = (cluster.members(), cluster.members().backends().to_vec());
+        old[1].eject(now);
+        let running = [pick(&cluster, now), pick(&cluster, now)];
+        cluster.apply(&[capped(1), capped(2), capped(3)], &after);
+        assert!(cluster.refresh(&mut view), "{after:?}");
+        assert_eq!((view.settings(), view.backends().len()), (&after, 3));
+        let same = view.backends().iter().zip(&old).all(|(new, old)| Arc::ptr_eq(new, old));
+        assert!(same && !old.iter().any(|backend| backend.is_removed()), "{after:?}");
+        let now = now + Duration::from_millis(2);
+        let states = [0, 1].map(|place: usize| old[place].exclusion(now));
+        assert_eq!(states, [Some(Exclusion::Full), Some(Exclusion::Ejected)], "{after:?}");
+        assert_eq!((old[0].in_flight(), old[0].slots_taken()), (2, 2), "{after:?}");
+        // The only backend with room is the new one.
+        assert_eq!(place(&cluster, pick(&cluster, now).backend()), 2, "{after:?}");
+        let name = after.sticky.as_ref().map(|sticky| sticky.name.as_str().to_owned());
+        assert_eq!(old[0].session_cookie().map(|(name, _)| name), name, "{after:?}");
+        assert_eq!(view.session_cookie().is_some(), name.is_some());
+        let (session, _) = cluster.resume(&view, old[0].session_cookie().map(|(_, value)| value), now);
+        assert_eq!(session == Session::Unchanged, name.is_some(), "{after:?}");
+        for mut attempt in running {
+            attempt.finish(AttemptEnd::Answered, now);
+        }
+        assert_eq!((old[0].counts().answered, old[0].in_flight(), old[0].slots_taken()), (2, 0, 0));
+        // A new ejection has the new length.
+        old[0].eject(now);
+        let ended = now + after.health.ejection;
+        assert!(!old[0].available(now) && old[0].available(ended), "{after:?}");
+        assert_eq!(before.health == after.health, !old[0].available(now + health.ejection));
+    }
+}
+
+#[test]
+fn waiting_requests_stay_in_a_queue_that_gets_shorter() {
+    let now = Instant::now();
+    let backend = |port| BackendSettings { cap: Some(Cap::Fixed(1)), ..addresses(&[port])[0].into() };
+    let cluster = Cluster::with_settings(&[backend(1)], ClusterSettings::default(), 1, now);
+    let running = pick(&cluster, now);
+    let enter = || match cluster.start(&cluster.members(), &History::NONE, &mut None, now) {
+        Some(Start::Wait(admission)) => admission.enter(std::task::Waker::noop().clone()),
+        start => panic!("{start:?}"),
+    };
+    let mut places = [0; 2].map(|_| match enter() {
+        Entered::Place(place) => place,
+        entered => panic!("{entered:?}"),
+    });
+    cluster
+        .apply(&[backend(1), backend(2)], &ClusterSettings { waiting_max: 1, ..ClusterSettings::default() });
+    assert_eq!(cluster.waiting(), 2);
+    assert!(matches!(enter(), Entered::Full));
+    cluster.sweep(now);
+    drop(running);
+    let ports = places.each_mut().map(|place| place.take().unwrap().backend().address().port());
+    assert_eq!(ports, [2, 1]);
+}
+
+#[test]
+fn a_panic_follows_the_members_and_the_settings() {
+    let now = Instant::now();
+    let settings = |panic_percent| ClusterSettings {
+        policy: Policy::RoundRobin,
+        health: HealthSettings { panic_percent, ..HealthSettings::default() },
+        ..ClusterSettings::default()
+    };
+    let four = addresses(&[1, 2, 3, 4]).into_iter().map(Into::into).collect::<Vec<BackendSettings>>();
+    let cluster = Cluster::with_settings(&four, settings(50), 1, now);
+    let used = || shares(&cluster, 40, now).iter().filter(|&&share| share > 0).count();
+    cluster.members().backends()[..3].iter().for_each(|backend| backend.eject(now));
+    assert_eq!(used(), 4);
+    cluster.replace(&four);
+    assert_eq!(used(), 4, "the same members");
+    cluster.apply(&four, &settings(20));
+    assert_eq!(used(), 1, "a quarter is enough");
+    cluster.apply(&four, &settings(50));
+    assert_eq!(used(), 4);
+    cluster.replace(&four[2..]);
+    assert_eq!(used(), 1, "one of two is enough");
+}
+
+#[test]
 fn a_removed_backend_is_not_picked_from_an_old_snapshot() {
     let now = Instant::now();
     for policy in Policy::ALL {

@@ -77,7 +77,7 @@ impl Balancer {
     pub fn options(&self) -> Options {
         let first = self.site.addresses().into_iter().next();
         let (mut listener, client_transform) = first.map(|(_, terms)| terms).unwrap_or_default();
-        // The time to keep a backend connection is one for all clusters: the shortest.
+        // The time to keep a backend connection is one for all clusters. A file has no two different ones.
         let times = self.site.clusters.iter().filter_map(|cluster| cluster.backend_idle_timeout);
         if let Some(shortest) = times.min() {
             listener.limits.backend_idle_timeout = shortest;

@@ -121,7 +121,7 @@ impl Checks<'_> {
             running.retain(|id, checked| match wanted.get(id) {
                 Some((_, settings)) => **settings == *checked.settings,
                 None => {
-                    checked.backend.end_checks(Instant::now());
+                    checked.backend.end_checks();
                     false
                 }
             });
@@ -151,7 +151,7 @@ impl Checks<'_> {
 fn begin(clusters: &[NamedCluster]) {
     for one in clusters {
         if let Some(settings) = one.checks() {
-            one.cluster.begin_checks(settings, Instant::now());
+            one.cluster.begin_checks(settings);
         }
     }
 }
@@ -171,7 +171,7 @@ async fn check_for_ever(backend: Arc<Backend>, settings: Rc<CheckSettings>) {
 }
 
 fn note(backend: &Backend, result: &Result<(), CheckError>, settings: &CheckSettings) {
-    let changed = backend.note_check(result.is_ok(), settings, Instant::now());
+    let changed = backend.note_check(result.is_ok(), settings);
     match (changed, result) {
         (Some(CheckState::Up), _) => log::warn!("backend {} is up", backend.address()),
         (Some(_), Err(reason)) => log::warn!("backend {} is down: {reason}", backend.address()),

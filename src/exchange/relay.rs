@@ -212,7 +212,7 @@ pub(super) fn session_cookie(
     attempt: Option<&Attempt>,
     session: Session,
     encrypted: bool,
-) -> Option<SetCookie<'_>> {
+) -> Option<SetCookie> {
     if session == Session::Unchanged {
         return None;
     }

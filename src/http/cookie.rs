@@ -19,17 +19,17 @@ pub(crate) fn is_token(name: &str) -> bool {
 }
 
 /// A cookie of ours, whose value is a number.
-#[derive(Debug, Clone, Copy)]
-pub struct SetCookie<'a> {
+#[derive(Debug, Clone)]
+pub struct SetCookie {
     /// The name: a token.
-    pub name: &'a str,
+    pub name: String,
     /// The value.
     pub value: u64,
     /// True when the client's connection is encrypted. Then the client must send the cookie over such connections only.
     pub secure: bool,
 }
 
-impl SetCookie<'_> {
+impl SetCookie {
     /// Writes the line of the Set-Cookie field. The cookie lasts until the browser ends. It holds for all paths, scripts
     /// cannot read it, and other sites cannot send requests with it, except by links.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -81,7 +81,7 @@ mod tests {
             (u64::MAX, true, "Set-Cookie: a=ffffffffffffffff; Path=/; HttpOnly; SameSite=Lax; Secure\r\n"),
         ] {
             let mut out = Vec::new();
-            SetCookie { name: "a", value, secure }.write(&mut out);
+            SetCookie { name: "a".to_owned(), value, secure }.write(&mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
             assert_eq!(number(&expected.as_bytes()[14..30]), Some(value));
         }

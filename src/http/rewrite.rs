@@ -150,7 +150,7 @@ pub fn response(
     coding: Coding,
     persistence: Persistence,
     date: &[u8; 29],
-    cookie: Option<&SetCookie<'_>>,
+    cookie: Option<&SetCookie>,
     out: &mut Vec<u8>,
 ) {
     out.reserve(head.len + ADDED_BYTES);
@@ -623,7 +623,7 @@ mod tests {
 
     #[test]
     fn a_response_that_begins_a_session_gets_a_cookie() {
-        let cookie = SetCookie { name: "a", value: 1, secure: false };
+        let cookie = SetCookie { name: "a".to_owned(), value: 1, secure: false };
         let line = "Set-Cookie: a=0000000000000001; Path=/; HttpOnly; SameSite=Lax\r\n";
         let cases = [
             (

@@ -29,7 +29,7 @@ pub(crate) fn greeting(clusters: &[NamedCluster], file: Option<&Path>, admin: Op
     let backends = backends.join(", ");
     let first = match (file, clusters) {
         (Some(file), _) => format!("balancing by {} to {backends}", file.display()),
-        (None, [only]) => format!("balancing by {} to {backends}", only.cluster.policy()),
+        (None, [only]) => format!("balancing by {} to {backends}", only.cluster.members().policy()),
         (None, _) => format!("balancing to {backends}"),
     };
     let status = match admin {

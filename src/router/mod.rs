@@ -122,8 +122,7 @@ impl Router {
     }
 
     /// Replaces clusters, routes and pages while requests run. What stays is not touched: a cluster with the same name
-    /// and the same [`ClusterPlan::settings`] keeps the backends whose addresses stay, with their counters, health and
-    /// connections. A request that runs keeps its cluster, its deadlines and its changes to its end, also when its route
+    /// keeps the backends whose addresses stay, with their counters, health and connections, also when its settings change. A request that runs keeps its cluster, its deadlines and its changes to its end, also when its route
     /// or its cluster is gone. A cluster that is gone gets no new request; it ends when its last request has
     /// ended and each worker has run once since. Then its kept connections are closed, or earlier because they were idle.
     ///
@@ -191,8 +190,8 @@ impl Router {
 }
 
 /// Returns the hash of the request's key; None when the policy needs no key, or when the request has none.
-fn key(cluster: &Cluster, head: &RequestHead<'_>, client: &Client<'_>) -> Option<u64> {
-    let Policy::Hash(key) = cluster.policy() else { return None };
+fn key(members: &Members, head: &RequestHead<'_>, client: &Client<'_>) -> Option<u64> {
+    let Policy::Hash(key) = members.policy() else { return None };
     match key {
         HashKey::Source => Some(chance::hash_address(client.address().ip())),
         HashKey::Path => head.target.split('?').next().map(|path| chance::hash(path.as_bytes())),
@@ -225,8 +224,8 @@ fn forward(
     (head, client): (&RequestHead<'_>, &Client<'_>),
     now: &Moment,
 ) -> Decision {
-    let key = key(cluster, head, client);
-    let (session, resumed) = match cluster.session_cookie() {
+    let key = key(members, head, client);
+    let (session, resumed) = match members.session_cookie() {
         None => (Session::Unchanged, None),
         Some(name) => {
             let value = cookie::value(head.fields, name).and_then(cookie::number);
@@ -236,7 +235,7 @@ fn forward(
     let resumed = resumed.map(Start::Attempt);
     match resumed.or_else(|| start(cluster, members, &History::with_key(key), &mut None, now)) {
         Some(start) => {
-            let (repeats_answers, trusted) = (cluster.repeats_answers(), client.is_trusted());
+            let (repeats_answers, trusted) = (members.settings().retries.answers, client.is_trusted());
             let terms = terms.map(Arc::clone);
             Decision::Forward(Plan { start, key, session, repeats_answers, trusted, terms })
         }

@@ -98,7 +98,7 @@ impl Table {
         Table { clusters: vec![only], ..Table::default() }
     }
 
-    /// Makes the next snapshot. A cluster whose name and settings stay is the same cluster: it keeps the backends whose
+    /// Makes the next snapshot. A cluster whose name stays is the same cluster: it keeps the backends whose
     /// addresses stay, with their counters, health and connections. A directory that stays is not read again.
     ///
     /// # Errors
@@ -158,10 +158,12 @@ impl Table {
     ) -> NamedCluster {
         let named = self.clusters.iter().find(|old| *old.name == *name);
         let kept = named.and_then(|old| Some((&old.cluster, old.plan.as_ref()?)));
-        let cluster = match kept.filter(|(_, old)| old.settings == plan.settings) {
+        let cluster = match kept {
             Some((cluster, old)) => {
-                if (&old.backends, &old.names) != (&plan.backends, &plan.names) {
-                    cluster.replace(&plan.members(answers));
+                let is_same = old.settings == plan.settings
+                    && (&old.backends, &old.names) == (&plan.backends, &plan.names);
+                if !is_same {
+                    cluster.apply(&plan.members(answers), &plan.settings);
                 }
                 Arc::clone(cluster)
             }
@@ -318,11 +320,13 @@ mod tests {
         assert_eq!((members(&router).as_str(), first(0), first(1)), ("a: 1 3 5", only, third));
         let has = ["x:1", "y:1", "z:1"].map(|name| router.has_answer(&name.parse().unwrap()));
         assert_eq!(has, [true, false, true]);
-        // A cluster with other settings is another cluster; it knows the addresses at once.
+        // Other settings change no backend.
+        let fifth = first(2);
         let mut other = plan(&[], &["z:1"]);
         other.settings.waiting_max = 1;
-        router.apply(&settings(&[("a", other)])).unwrap();
-        assert_eq!(members(&router), "a: 5");
+        router.apply(&settings(&[("a", other.clone())])).unwrap();
+        assert_eq!((members(&router).as_str(), first(0)), ("a: 5", fifth));
+        assert_eq!(router.clusters()[0].cluster.members().settings(), &other.settings);
         let origin =
             |address: &str| router.clusters()[0].origin(address.parse().unwrap()).map(Name::to_string);
         assert_eq!((origin("10.0.0.1:5"), origin("10.0.0.1:1")), (Some("z:1".into()), None));

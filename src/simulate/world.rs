@@ -178,7 +178,7 @@ impl<'a> World<'a> {
         self.after(0, Event::Arrive);
         self.after(SWEEP, Event::Sweep);
         if let Some(checks) = &self.scenario.checks {
-            self.cluster.begin_checks(checks, self.epoch);
+            self.cluster.begin_checks(checks);
             let interval = checks.interval.as_micros() as u64;
             for backend in 0..self.servers.len() {
                 self.after(
@@ -442,7 +442,7 @@ impl<'a> World<'a> {
             && behaviour.fails < 1.0
             && behaviour.connect_us < CONNECT_TIMEOUT
             && behaviour.paused_until <= self.now;
-        self.members.backends()[place].note_check(good, checks, self.instant());
+        self.members.backends()[place].note_check(good, checks);
         self.after(interval, Event::Check { backend: place });
     }
 }

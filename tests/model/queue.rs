@@ -90,14 +90,14 @@ struct Room {
 impl Room {
     fn new() -> Arc<Self> {
         let backend = std::sync::Arc::new(Backend(AtomicUsize::new(PERMITS)));
-        Arc::new(Room { queue: Queue::new(PLACES), backend, held: AtomicUsize::new(0) })
+        Arc::new(Room { queue: Queue::new(), backend, held: AtomicUsize::new(0) })
     }
 
     fn enter(&self) -> (Entered<Backend>, Receiver<()>) {
         let (sender, receiver) = channel();
         let waker = Waker::from(std::sync::Arc::new(Signal(std::sync::Mutex::new(sender))));
         let find = || self.backend.take().then(|| std::sync::Arc::clone(&self.backend));
-        (self.queue.enter(Vec::new(), waker, find), receiver)
+        (self.queue.enter(PLACES, Vec::new(), waker, find), receiver)
     }
 
     /// Holds a permit for one request in flight.

@@ -32,13 +32,12 @@ mod two_choices;
 /// Picks one of the candidates; None when there are none. `key` is the hash of the request's key, if it has one.
 /// The same seed, turn, candidates and key make the same pick.
 pub(super) fn pick<'a>(
-    policy: &Policy,
     candidates: &Candidates<'a>,
     key: Option<u64>,
     state: &ClusterState,
 ) -> Option<&'a Arc<Backend>> {
     let random = || Random::new(state.seed, state.next_turn());
-    match policy {
+    match candidates.members.policy() {
         Policy::RoundRobin => round_robin::pick(candidates, &state.changing.virtual_time),
         Policy::LeastRequests => least_requests::pick(candidates, random),
         Policy::TwoChoices => two_choices::pick(candidates, random()),
