@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::settings::{BackendSettings, Cap};
 use crate::http::proxy_protocol::Version;
+use crate::http::transform::TransformFactory;
 
 /// A name that DNS answers with the addresses of backends.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +83,8 @@ pub struct NamedBackends {
     pub cap: Option<Cap>,
     /// The version of the PROXY protocol for connections to the backends.
     pub proxy_protocol: Option<Version>,
+    /// Makes the transforms of connections to the backends.
+    pub transform: Option<TransformFactory>,
 }
 
 /// A backend that DNS told of.
@@ -201,9 +204,13 @@ impl Answers {
             let heaviest = places.iter().map(|place| place.weight).max().unwrap_or(1);
             for place in places {
                 if members.iter().all(|known| known.address != place.address) {
-                    let &NamedBackends { weight, cap, proxy_protocol, .. } = named;
-                    let weight = scaled(weight, place.weight, heaviest);
-                    members.push(BackendSettings { address: place.address, weight, cap, proxy_protocol });
+                    members.push(BackendSettings {
+                        address: place.address,
+                        weight: scaled(named.weight, place.weight, heaviest),
+                        cap: named.cap,
+                        proxy_protocol: named.proxy_protocol,
+                        transform: named.transform.clone(),
+                    });
                 }
             }
         }
@@ -235,7 +242,13 @@ mod tests {
     }
 
     fn named(text: &str, weight: u32) -> NamedBackends {
-        NamedBackends { name: name(text), weight, cap: Some(Cap::Fixed(5)), proxy_protocol: None }
+        NamedBackends {
+            name: name(text),
+            weight,
+            cap: Some(Cap::Fixed(5)),
+            proxy_protocol: None,
+            transform: None,
+        }
     }
 
     fn place(address: &str, weight: u32) -> Place {

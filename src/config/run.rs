@@ -31,14 +31,13 @@ impl Common {
             all_awake: self.all_awake,
             receive_bytes: self.receive_bytes.unwrap_or(usize::MAX),
             client_transform: None,
-            backend_transform: None,
         }
     }
 }
 
 impl Balance {
     /// Returns the balancer over `backends`: one cluster, and one route for all requests.
-    pub fn balancer<B: Copy + Into<BackendSettings>>(self, backends: &[B]) -> Balancer {
+    pub fn balancer<B: Clone + Into<BackendSettings>>(self, backends: &[B]) -> Balancer {
         let listener = Listener {
             name: None,
             addresses: self.common.listen.clone(),
@@ -53,7 +52,7 @@ impl Balance {
         };
         let cluster = ClusterPlan {
             name: CLUSTER.to_owned(),
-            backends: backends.iter().map(|&backend| backend.into()).collect(),
+            backends: backends.iter().cloned().map(Into::into).collect(),
             names: self.names,
             settings: self.cluster,
             checks: self.checks,

@@ -126,9 +126,11 @@ impl WrittenBackend {
         let WrittenBackend { place, weight, cap, proxy_protocol } = self;
         match place {
             WrittenPlace::Address(address) => {
-                backends.push(BackendSettings { address, weight, cap, proxy_protocol });
+                backends.push(BackendSettings { address, weight, cap, proxy_protocol, transform: None });
             }
-            WrittenPlace::Name(name) => names.push(NamedBackends { name, weight, cap, proxy_protocol }),
+            WrittenPlace::Name(name) => {
+                names.push(NamedBackends { name, weight, cap, proxy_protocol, transform: None });
+            }
         }
     }
 }
