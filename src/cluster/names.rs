@@ -19,6 +19,20 @@ pub enum Name {
     Service(String),
 }
 
+impl Name {
+    /// Returns the name that the backends prove to be theirs: the host, or the domain of the service without the labels that
+    /// begin with `_`. It is the name that the operator has written, because nobody may be led elsewhere by an answer of DNS.
+    pub fn host(&self) -> String {
+        match self {
+            Name::Host(host, _) => host.trim_end_matches('.').to_owned(),
+            Name::Service(service) => {
+                let labels = service.trim_end_matches('.').split('.').filter(|label| !label.starts_with('_'));
+                labels.collect::<Vec<_>>().join(".")
+            }
+        }
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -253,6 +267,19 @@ mod tests {
 
     fn place(address: &str, weight: u32) -> Place {
         Place { address: address.parse().unwrap(), weight }
+    }
+
+    #[test]
+    fn backends_prove_the_name_that_was_written() {
+        for (written, host) in [
+            ("web.example:1", "web.example"),
+            ("web.example.:1", "web.example"),
+            ("srv:_https._tcp.web.example", "web.example"),
+            ("srv:web.example.", "web.example"),
+            ("srv:_https._tcp", ""),
+        ] {
+            assert_eq!(written.parse::<Name>().unwrap().host(), host, "{written}");
+        }
     }
 
     #[test]
