@@ -399,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_backend_may_have_a_scheme() {
-        let read = |given| backend(given).map(|one| (one.scheme, one.place.to_string(), one.weight));
+        let read = |given: &str| backend(given).map(|one| (one.scheme, one.place.to_string(), one.weight));
         for (given, scheme, place) in [
             ("web.example:1", None, "web.example:1"),
             ("https://web.example", Some(Scheme::Https), "web.example:443"),

@@ -316,6 +316,8 @@ mod tests {
         let timeout = Duration::from_millis(50);
         let connect = CheckSettings { timeout, ..CheckSettings::default() };
         assert!(future::block_on(check(address, None, &connect)).is_ok(), "a connection is enough");
+        let transform = TransformFactory::new(|| unreachable!("a check without a request has no handshake"));
+        assert!(future::block_on(check(address, Some(&transform), &connect)).is_ok());
         drop(listener);
         assert!(matches!(future::block_on(check(address, None, &connect)), Err(CheckError::Io(_))));
         let (address, thread) = answers(None);

@@ -13,6 +13,7 @@ pub(crate) mod folder;
 pub(crate) mod masked;
 pub(crate) mod program;
 pub(crate) mod scripted;
+pub(crate) mod tls_backend;
 pub(crate) mod wire;
 
 use std::net::{SocketAddr, TcpStream};
