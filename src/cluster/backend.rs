@@ -242,12 +242,8 @@ impl Backend {
     /// Notes how the handshake of a transform ended: the reason of its failure, or None. Returns true when the one before
     /// ended in another way, so that a log tells each reason once.
     pub fn note_handshake(&self, error: Option<&str>) -> bool {
-        let mut last = self.handshake_error.lock();
-        let is_new = last.as_deref() != error;
-        if is_new {
-            *last = error.map(Into::into);
-        }
-        is_new
+        let last = std::mem::replace(&mut *self.handshake_error.lock(), error.map(Into::into));
+        last.as_deref() != error
     }
 
     /// Returns the backend's weight.

@@ -137,8 +137,9 @@ pub(super) fn url(given: &str) -> Result<(Option<Scheme>, WrittenPlace), String>
         _ => return WrittenPlace::from_str(given).map(|place| (None, place)),
     };
     let place = WrittenPlace::from_str(rest);
-    let place = place.or_else(|error| WrittenPlace::from_str(&format!("{rest}:{port}")).map_err(|_| error));
-    Ok((Some(scheme), place?))
+    let place = place.or_else(|_| WrittenPlace::from_str(&format!("{rest}:{port}")));
+    let expected = "expected a URL without a path, such as https://web.example, https://10.0.0.1:8443 or http://[::1]:9000";
+    Ok((Some(scheme), place.map_err(|_| expected.to_owned())?))
 }
 
 /// A backend: `HOST:PORT` with its options.

@@ -16,15 +16,18 @@ pub(super) fn in_words(error: &Error) -> String {
     let name = |expected: &ServerName<'_>| expected.to_str().into_owned();
     match what {
         CertificateError::UnknownIssuer => "the certificate is not signed by a known authority".to_owned(),
+        CertificateError::BadSignature => {
+            "the certificate is not signed by a known authority: one has the name of its issuer, but another key; or the backend \
+             has not the key of the certificate"
+                .to_owned()
+        }
         CertificateError::NotValidForNameContext { expected, presented } if presented.is_empty() => {
             format!("the certificate is not valid for the name {}: it has no name", name(expected))
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            format!(
-                "the certificate is not valid for the name {}, but for {}",
-                name(expected),
-                presented.join(", ")
-            )
+            let presented: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+            let presented = presented.join(", ");
+            format!("the certificate is not valid for the name {}, but for {presented}", name(expected))
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "the certificate has expired".to_owned()
@@ -34,6 +37,11 @@ pub(super) fn in_words(error: &Error) -> String {
         }
         _ => error.to_string(),
     }
+}
+
+/// Returns a name of a certificate without its kind: rustls writes `DnsName("a.example")`.
+fn bare(name: &str) -> &str {
+    name.split_once('(').map_or(name, |(_, name)| name.trim_end_matches(')').trim_matches('"'))
 }
 
 #[cfg(test)]
@@ -52,7 +60,11 @@ mod tests {
         let cases = [
             (invalid(CertificateError::UnknownIssuer), "not signed by a known authority"),
             (invalid(not_for(&[])), "not valid for the name a.example: it has no name"),
-            (invalid(not_for(&["x", "y"])), "not valid for the name a.example, but for x, y"),
+            (
+                invalid(not_for(&["DnsName(\"x\")", "IpAddress(10.0.0.1)", "y"])),
+                "not valid for the name a.example, but for x, 10.0.0.1, y",
+            ),
+            (invalid(CertificateError::BadSignature), "not signed by a known authority"),
             (invalid(CertificateError::Expired), "has expired"),
             (invalid(CertificateError::NotValidYet), "is not valid yet"),
             (invalid(CertificateError::Revoked), "Revoked"),

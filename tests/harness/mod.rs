@@ -229,8 +229,13 @@ pub(crate) fn trusting_balancer(
     let transform = coding_of(&options).map(Coding::of_backends);
     let backend = |&address: &SocketAddr| BackendSettings { transform: transform.clone(), ..address.into() };
     let backends: Vec<_> = backends.iter().map(backend).collect();
+    balancer_over(options, &backends)
+}
+
+/// A balancer over backends with these settings, asked in turn.
+pub(crate) fn balancer_over(options: Options, backends: &[BackendSettings]) -> Server<Router> {
     let settings = ClusterSettings { policy: Policy::RoundRobin, ..ClusterSettings::default() };
-    let cluster = Cluster::with_settings(&backends, settings, 1, Instant::now());
+    let cluster = Cluster::with_settings(backends, settings, 1, Instant::now());
     Server::start(Router::new(cluster), options)
 }
 
