@@ -86,8 +86,9 @@ fn run() -> Result<ExitCode, Failure> {
 /// Runs a balancer that the command line describes. With certificates, it follows their files.
 fn balance(config: Balance, descriptors: usize) -> Result<ExitCode, Failure> {
     let has_tls = config.tls.is_some();
+    let has_files = has_tls || config.backend_tls.is_some();
     let follow = |backends: &[BackendSettings]| {
-        has_tls.then(|| (None, read_certificates_again(descriptors, backends.to_vec())))
+        has_files.then(|| (None, read_certificates_again(descriptors, backends.to_vec())))
     };
     if let Backends::At(backends) = &config.backends {
         let backends = backends.clone();
@@ -116,10 +117,13 @@ fn read_again(descriptors: usize) -> ReadAgain {
     })
 }
 
-/// Reads the command line and its certificates as at the start. The backends stay.
-fn read_certificates_again(descriptors: usize, backends: Vec<BackendSettings>) -> ReadAgain {
+/// Reads the command line and its certificates as at the start. The backends of a demo stay.
+fn read_certificates_again(descriptors: usize, demo: Vec<BackendSettings>) -> ReadAgain {
     Box::new(move || match config::read(std::env::args_os(), descriptors) {
-        Ok(Config::Balance(balance)) => Ok(balance.balancer(&backends)),
+        Ok(Config::Balance(balance)) => match balance.backends.clone() {
+            Backends::At(backends) => Ok(balance.balancer(&backends)),
+            Backends::Demo => Ok(balance.balancer(&demo)),
+        },
         Ok(_) => Err("the command line has no balancer".to_owned()),
         // The usage follows in the next paragraph.
         Err(refusal) => Err(refusal.to_string().split("\n\n").next().unwrap_or_default().to_owned()),

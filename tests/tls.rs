@@ -1,4 +1,7 @@
-//! Tests of TLS for clients: the choice of the certificate, client certificates, versions, and the reload of certificates.
+//! Tests of TLS for clients: the choice of the certificate, client certificates, versions, and the reload of certificates. The
+//! module `backends` tests TLS with backends.
+#[path = "tls/backends.rs"]
+mod backends;
 mod harness;
 
 use std::io;

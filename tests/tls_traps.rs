@@ -11,7 +11,7 @@ use harness::certificates::Authority;
 use harness::folder::Folder;
 use harness::scripted::Backend;
 use harness::wire::{End, Wire};
-use harness::{CROSSBEAM, EDGE, PATIENCE, Server, Variant, balancer, eventually};
+use harness::{CROSSBEAM, EDGE, PATIENCE, Server, Variant, balancer_over, eventually};
 use neraca::Options;
 use neraca::router::Router;
 use neraca::tls::{self, CertificateFiles, Tls, TlsSettings};
@@ -57,7 +57,7 @@ impl Site {
         options.client_transform = Some(tls::transforms(tls.config(), &tls::HANDSHAKES));
         change(&mut options);
         let backend = Backend::start(variant);
-        let server = balancer(options, &[backend.address()]);
+        let server = balancer_over(options, &[backend.settings()]);
         Site { authority, backend, server }
     }
 

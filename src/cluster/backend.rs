@@ -21,6 +21,7 @@ use super::settings::{BackendSettings, Cap, CheckSettings};
 use super::standing::{CAPPED, DOWN, DRAINING, REMOVED, Standing, Stands, Tally, UNSTEADY};
 use super::state::ClusterState;
 use crate::http::proxy_protocol::Version;
+use crate::http::transform::TransformFactory;
 
 /// One server of a cluster, with its health and the counters of its attempts.
 // A pick reads the first fields of every backend, so they are in one cache line: all up to the first two fields of
@@ -41,6 +42,9 @@ pub struct Backend {
     hash: u64,
     address: SocketAddr,
     proxy_protocol: Option<Version>,
+    transform: Option<TransformFactory>,
+    /// The reason why the last handshake of a transform failed; None after a good one.
+    handshake_error: Mutex<Option<Box<str>>>,
     abandoned: AtomicU64,
     failed: [AtomicU64; Failure::ALL.len()],
     /// True when `cap` follows `limit`.
@@ -94,6 +98,8 @@ impl Backend {
             hash: hash(settings.address.to_string().as_bytes()),
             address: settings.address,
             proxy_protocol: settings.proxy_protocol,
+            transform: settings.transform.clone(),
+            handshake_error: Mutex::default(),
             abandoned: AtomicU64::new(0),
             failed: Default::default(),
             adapts: AtomicBool::new(false),
@@ -222,6 +228,18 @@ impl Backend {
     /// Returns the version of the PROXY protocol in which each connection to the backend names the client.
     pub fn proxy_protocol(&self) -> Option<Version> {
         self.proxy_protocol
+    }
+
+    /// Returns what makes the transform of each connection to the backend; None when their bytes are HTTP.
+    pub fn transform(&self) -> Option<&TransformFactory> {
+        self.transform.as_ref()
+    }
+
+    /// Notes how the handshake of a transform ended: the reason of its failure, or None. Returns true when the one before
+    /// ended in another way, so that a log tells each reason once.
+    pub fn note_handshake(&self, error: Option<&str>) -> bool {
+        let last = std::mem::replace(&mut *self.handshake_error.lock(), error.map(Into::into));
+        last.as_deref() != error
     }
 
     /// Returns the backend's weight.

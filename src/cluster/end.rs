@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The reason for the failure of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The connection was refused, or the backend's host is unreachable.
+    /// The connection was refused, the backend's host is unreachable, or the handshake of a transform such as TLS failed.
     Refused,
     /// The connection was not established in time.
     ConnectTimeout,

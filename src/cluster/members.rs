@@ -45,7 +45,9 @@ impl Members {
         let mut old = self.backends.to_vec();
         // Connections of another protocol are connections to another backend.
         let is_same = |old: &Backend, new: &BackendSettings| {
-            old.address() == new.address && old.proxy_protocol() == new.proxy_protocol
+            old.address() == new.address
+                && old.proxy_protocol() == new.proxy_protocol
+                && old.transform() == new.transform.as_ref()
         };
         let kept_or_new = |backend: &BackendSettings| match old.iter().position(|old| is_same(old, backend)) {
             Some(at) => {

@@ -124,8 +124,8 @@ impl Cluster {
     /// Replaces the members while requests run. A backend whose address stays keeps its counters, its health and its
     /// connections. A removed backend gets no new request. Its running requests go on to their end. The engine closes
     /// its kept connections at its next periodic check.
-    pub fn replace<B: Copy + Into<BackendSettings>>(&self, backends: &[B]) {
-        let backends: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
+    pub fn replace<B: Clone + Into<BackendSettings>>(&self, backends: &[B]) {
+        let backends: Vec<BackendSettings> = backends.iter().cloned().map(Into::into).collect();
         self.renew(&backends, None);
     }
 

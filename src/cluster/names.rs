@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::settings::{BackendSettings, Cap};
 use crate::http::proxy_protocol::Version;
+use crate::http::transform::TransformFactory;
 
 /// A name that DNS answers with the addresses of backends.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +17,20 @@ pub enum Name {
     Host(String, u16),
     /// A service, `srv:_http._tcp.web.example`: the SRV records say hosts, ports and weights (RFC 2782).
     Service(String),
+}
+
+impl Name {
+    /// Returns the name that the backends prove to be theirs: the host, or the domain of the service without the labels that
+    /// begin with `_`. It is the name that the operator has written, because nobody may be led elsewhere by an answer of DNS.
+    pub fn host(&self) -> String {
+        match self {
+            Name::Host(host, _) => host.trim_end_matches('.').to_owned(),
+            Name::Service(service) => {
+                let labels = service.trim_end_matches('.').split('.').filter(|label| !label.starts_with('_'));
+                labels.collect::<Vec<_>>().join(".")
+            }
+        }
+    }
 }
 
 impl fmt::Display for Name {
@@ -82,6 +97,8 @@ pub struct NamedBackends {
     pub cap: Option<Cap>,
     /// The version of the PROXY protocol for connections to the backends.
     pub proxy_protocol: Option<Version>,
+    /// Makes the transforms of connections to the backends.
+    pub transform: Option<TransformFactory>,
 }
 
 /// A backend that DNS told of.
@@ -201,9 +218,13 @@ impl Answers {
             let heaviest = places.iter().map(|place| place.weight).max().unwrap_or(1);
             for place in places {
                 if members.iter().all(|known| known.address != place.address) {
-                    let &NamedBackends { weight, cap, proxy_protocol, .. } = named;
-                    let weight = scaled(weight, place.weight, heaviest);
-                    members.push(BackendSettings { address: place.address, weight, cap, proxy_protocol });
+                    members.push(BackendSettings {
+                        address: place.address,
+                        weight: scaled(named.weight, place.weight, heaviest),
+                        cap: named.cap,
+                        proxy_protocol: named.proxy_protocol,
+                        transform: named.transform.clone(),
+                    });
                 }
             }
         }
@@ -235,11 +256,30 @@ mod tests {
     }
 
     fn named(text: &str, weight: u32) -> NamedBackends {
-        NamedBackends { name: name(text), weight, cap: Some(Cap::Fixed(5)), proxy_protocol: None }
+        NamedBackends {
+            name: name(text),
+            weight,
+            cap: Some(Cap::Fixed(5)),
+            proxy_protocol: None,
+            transform: None,
+        }
     }
 
     fn place(address: &str, weight: u32) -> Place {
         Place { address: address.parse().unwrap(), weight }
+    }
+
+    #[test]
+    fn backends_prove_the_name_that_was_written() {
+        for (written, host) in [
+            ("web.example:1", "web.example"),
+            ("web.example.:1", "web.example"),
+            ("srv:_https._tcp.web.example", "web.example"),
+            ("srv:web.example.", "web.example"),
+            ("srv:_https._tcp", ""),
+        ] {
+            assert_eq!(written.parse::<Name>().unwrap().host(), host, "{written}");
+        }
     }
 
     #[test]

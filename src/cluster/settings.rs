@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::sticky::StickySettings;
 use crate::http::cookie::is_token;
 use crate::http::proxy_protocol::Version;
+use crate::http::transform::TransformFactory;
 
 /// The settings of one backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendSettings {
     /// The address that the backend listens on.
     pub address: SocketAddr,
@@ -20,6 +21,8 @@ pub struct BackendSettings {
     /// The version of the PROXY protocol in which each connection to the backend names the client. Such a connection
     /// serves one request. Default: none is sent, and connections are kept.
     pub proxy_protocol: Option<Version>,
+    /// Makes the transform of each connection to the backend, such as TLS. Default: None, the bytes of connections are HTTP.
+    pub transform: Option<TransformFactory>,
 }
 
 /// The limit on the requests in flight at a backend.
@@ -47,7 +50,7 @@ impl BackendSettings {
 
 impl From<SocketAddr> for BackendSettings {
     fn from(address: SocketAddr) -> Self {
-        BackendSettings { address, weight: 1, cap: None, proxy_protocol: None }
+        BackendSettings { address, weight: 1, cap: None, proxy_protocol: None, transform: None }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of a cluster as a whole.
 use super::*;
+use crate::http::transform::TransformFactory;
 
 fn cluster(n: u16, policy: Policy, seed: u64, epoch: Instant) -> Cluster {
     let addresses: Vec<_> = (0..n).map(|i| SocketAddr::from(([127, 0, 0, 1], 9000 + i))).collect();
@@ -129,7 +130,7 @@ fn the_question_whether_a_retry_is_possible_moves_no_turn() {
 fn an_adaptive_cap_rises_while_requests_wait_and_grants_them() {
     let epoch = Instant::now();
     let backend = BackendSettings { cap: Some(Cap::Auto), ..SocketAddr::from(([127, 0, 0, 1], 9000)).into() };
-    let cluster = Cluster::with_settings(&[backend], ClusterSettings::default(), 1, epoch);
+    let cluster = Cluster::with_settings(&[backend.clone()], ClusterSettings::default(), 1, epoch);
     let members = cluster.members();
     let first = members.backends()[0].cap().unwrap();
     let mut running = Vec::new();
@@ -230,6 +231,32 @@ fn a_backend_that_stays_keeps_what_is_known_of_it() {
     drop(running);
     cluster.replace(&addresses(&[1]));
     assert_ne!(cluster.members().backends()[0].id(), before[0].id(), "an identity was used twice");
+}
+
+#[test]
+fn a_backend_with_another_transform_is_another_backend() {
+    let now = Instant::now();
+    let factory = || TransformFactory::new(|| unreachable!("nobody connects"));
+    let backend = |transform: Option<&TransformFactory>| BackendSettings {
+        transform: transform.cloned(),
+        ..addresses(&[1])[0].into()
+    };
+    let [first, second] = [factory(), factory()];
+    let cluster = Cluster::with_settings(&[backend(Some(&first))], ClusterSettings::default(), 1, now);
+    let id = || cluster.members().backends()[0].id();
+    let mut before = id();
+    for (transform, stays) in [(Some(&first), true), (Some(&second), false), (None, false), (None, true)] {
+        cluster.replace(&[backend(transform)]);
+        assert_eq!(id() == before, stays, "{transform:?}");
+        before = id();
+    }
+}
+
+#[test]
+fn the_end_of_a_handshake_is_new_once() {
+    let backend = Backend::alone(addresses(&[1])[0], Instant::now());
+    let ends = [None, Some("a"), Some("a"), Some("b"), None, None, Some("b")];
+    assert_eq!(ends.map(|end| backend.note_handshake(end)), [false, true, false, true, true, false, true]);
 }
 
 #[test]

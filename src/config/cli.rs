@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use super::error::ConfigError;
 use super::help::{self, BALANCE_EXAMPLES, CHECK_HELP, EXAMPLES, SERVE_EXAMPLES, simulate_help};
 use super::operate::{AccessLogArguments, AdminArguments, StatusArguments};
-use super::tls::TlsArguments;
+use super::tls::{BackendTlsArguments, TlsArguments};
 use super::value::{CheckKind, HostPort, WrittenBackend, backend, check, network, number, policy, resolver};
 use crate::cluster::{
     CheckSettings, ClusterSettings, CookieName, HealthSettings, Policy, RetrySettings, StickyKey,
@@ -73,7 +73,7 @@ pub(super) enum Command {
 #[command(next_help_heading = "Backends")]
 #[command(group = ArgGroup::new("some_backends").args(["backends", "demo", "config"]).required(true))]
 pub(super) struct BalanceArguments {
-    /// Server to forward requests to; repeat it for each server. A server with weight=2 gets twice as many requests as a
+    /// Server to forward requests to; repeat it for each server. https://HOST[:PORT] is a server with TLS. A server with weight=2 gets twice as many requests as a
     /// server with weight=1, the default. A server with cap=N has at most N requests in flight; further requests wait.
     /// With cap=auto this number follows the latency of the server. With proxy-protocol=v1 or v2, each connection to the
     /// server begins with a header that names the client, and serves one request. A host name stands for all its addresses,
@@ -125,6 +125,8 @@ pub(super) struct BalanceArguments {
     pub(super) common: CommonArguments,
     #[command(flatten)]
     pub(super) tls: TlsArguments,
+    #[command(flatten)]
+    pub(super) backend_tls: BackendTlsArguments,
     #[command(flatten)]
     pub(super) backend_limits: BackendLimitArguments,
     #[command(flatten)]

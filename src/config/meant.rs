@@ -15,7 +15,7 @@ use super::cli::{
 use super::error::ConfigError;
 use super::operate::{AccessLogSettings, AdminSettings};
 use super::tls;
-use super::value::{CheckKind, HostPort, WrittenBackend};
+use super::value::{CheckKind, HostPort, Scheme, WrittenBackend};
 use crate::cluster::names::NamedBackends;
 use crate::cluster::{
     BackendSettings, CheckRequest, CheckSettings, ClusterSettings, HealthSettings, Policy, RetrySettings,
@@ -27,7 +27,7 @@ use crate::files::FilesLimits;
 use crate::http::buffer::BUFFER_BYTES;
 use crate::http::head::HeadLimits;
 use crate::simulate::Simulation;
-use crate::tls::Tls;
+use crate::tls::{BackendTls, Tls};
 
 /// Without --listen and inherited sockets: an address that only this machine can reach.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -92,6 +92,8 @@ pub struct Balance {
     pub admin: Option<AdminSettings>,
     /// TLS of all listeners; None without TLS.
     pub tls: Option<Tls>,
+    /// TLS of the backends that have a transform; None when there are none.
+    pub backend_tls: Option<BackendTls>,
 }
 
 /// The backends of a balancer.
@@ -152,7 +154,8 @@ pub struct Common {
 impl Balance {
     pub(super) fn new(written: BalanceArguments, descriptors: usize) -> Result<Self, ConfigError> {
         let common = Common::new(&written.common, Some(&written.backend_limits), descriptors)?;
-        let (backends, names) = distinct(&written.backends)?;
+        let backend_tls = tls::of_backends(&written.backend_tls, &written.backends)?;
+        let (backends, names) = distinct(&written.backends, backend_tls.as_ref())?;
         let backends = match (written.demo, written.backends.as_slice()) {
             (true, _) => Backends::Demo,
             (false, []) => return Err(ConfigError::NoBackends),
@@ -177,6 +180,7 @@ impl Balance {
             concurrency,
             admin,
             tls,
+            backend_tls,
         })
     }
 }
@@ -444,7 +448,10 @@ fn resolve_all(argument: &'static str, given: &[HostPort]) -> Result<Vec<SocketA
 
 /// Returns the backends with an address and those with a name. Two backends with one address would have one name in metrics
 /// and in drains.
-fn distinct(given: &[WrittenBackend]) -> Result<(Vec<BackendSettings>, Vec<NamedBackends>), ConfigError> {
+fn distinct(
+    given: &[WrittenBackend],
+    tls: Option<&BackendTls>,
+) -> Result<(Vec<BackendSettings>, Vec<NamedBackends>), ConfigError> {
     let argument = "--backend <HOST:PORT[,OPTION=VALUE]...>";
     let (mut backends, mut names) = (Vec::new(), Vec::new());
     for (at, written) in given.iter().enumerate() {
@@ -453,7 +460,15 @@ fn distinct(given: &[WrittenBackend]) -> Result<(Vec<BackendSettings>, Vec<Named
             let expected = format!("expected each backend once, and {place} is given twice");
             return Err(ConfigError::Unknown { argument, value: place.to_string(), expected });
         }
-        written.clone().add_to(&mut backends, &mut names);
+        let transform = match (written.scheme, tls) {
+            (Some(Scheme::Https), Some(tls)) => {
+                let unusable =
+                    |expected| ConfigError::Unknown { argument, value: place.to_string(), expected };
+                Some(tls.transform(&place.host()).map_err(unusable)?)
+            }
+            _ => None,
+        };
+        written.clone().add_to(transform, &mut backends, &mut names);
     }
     Ok((backends, names))
 }

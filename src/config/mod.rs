@@ -196,6 +196,21 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_with_https_has_tls_and_another_one_has_not() {
+        let line = "--backend https://127.0.0.1:1,weight=2 --backend http://127.0.0.1:2 --backend 127.0.0.1:3 \
+                    --backend https://web.example --backend web.example:1 --backend-tls-insecure";
+        let config = balance(line);
+        let Backends::At(backends) = &config.backends else { panic!("{:?}", config.backends) };
+        let with_tls: Vec<_> = backends.iter().map(|one| (one.weight, one.transform.is_some())).collect();
+        assert_eq!(with_tls, [(2, true), (1, false), (1, false)]);
+        let names: Vec<_> =
+            config.names.iter().map(|one| (one.name.to_string(), one.transform.is_some())).collect();
+        assert_eq!(names, [("web.example:443".to_owned(), true), ("web.example:1".to_owned(), false)]);
+        assert!(config.backend_tls.unwrap().settings().insecure);
+        assert!(balance("--backend http://127.0.0.1:2").backend_tls.is_none());
+    }
+
+    #[test]
     fn sessions_have_a_name_and_a_key() {
         assert_eq!(balance("--demo").cluster.sticky, None);
         let line = "--demo --sticky sid --sticky-key 00112233445566778899AABBCCDDEEFF";
@@ -374,6 +389,34 @@ mod tests {
             (
                 &format!("{demo} --tls-cert a --tls-key b --tls-client-certificates required"),
                 "the following required arguments were not provided: --tls-client-ca <FILE>",
+            ),
+            (
+                &format!("{demo} --backend-ca Cargo.toml"),
+                "the argument '--backend-ca <FILE>' cannot be used with 'backends without TLS'",
+            ),
+            (
+                "balance --backend 127.0.0.1:1 --backend-tls-insecure",
+                "the argument '--backend-tls-insecure' cannot be used with 'backends without TLS'",
+            ),
+            (
+                "balance --backend http://127.0.0.1:1 --backend-server-name a",
+                "the argument '--backend-server-name <NAME>' cannot be used with 'backends without TLS'",
+            ),
+            (
+                "balance --backend https://127.0.0.1:1 --backend-ca no/such.pem",
+                "invalid value 'no/such.pem' for '--backend-ca <FILE>': cannot read it: ",
+            ),
+            (
+                "balance --backend https://127.0.0.1:1 --backend-ca Cargo.toml --backend-tls-insecure",
+                "the argument '--backend-ca <FILE>' cannot be used with '--backend-tls-insecure'",
+            ),
+            (
+                "balance --backend https://127.0.0.1:1 --backend-tls-insecure --backend-server-name a..b",
+                "invalid value 'a..b' for '--backend-server-name <NAME>': expected a host name or an IP address",
+            ),
+            (
+                "balance --backend https://srv:_https._tcp --backend-tls-insecure",
+                "expected the name of the server too",
             ),
             (
                 &format!("{demo} --check up"),

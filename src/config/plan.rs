@@ -10,7 +10,7 @@ use crate::cluster::names::NamedBackends;
 use crate::cluster::{BackendSettings, CheckSettings, ClusterSettings};
 use crate::engine::ConcurrencyLimit;
 use crate::router::Host;
-use crate::tls::Tls;
+use crate::tls::{BackendTls, Tls};
 
 /// A balancer to run.
 #[derive(Debug)]
@@ -70,6 +70,8 @@ pub struct ClusterPlan {
     pub backend_idle_timeout: Option<Duration>,
     /// The active checks; None without checks.
     pub checks: Option<CheckSettings>,
+    /// TLS of the backends that have a transform; None when there are none.
+    pub tls: Option<BackendTls>,
 }
 
 /// What happens to some requests.

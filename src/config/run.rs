@@ -31,14 +31,13 @@ impl Common {
             all_awake: self.all_awake,
             receive_bytes: self.receive_bytes.unwrap_or(usize::MAX),
             client_transform: None,
-            backend_transform: None,
         }
     }
 }
 
 impl Balance {
     /// Returns the balancer over `backends`: one cluster, and one route for all requests.
-    pub fn balancer<B: Copy + Into<BackendSettings>>(self, backends: &[B]) -> Balancer {
+    pub fn balancer<B: Clone + Into<BackendSettings>>(self, backends: &[B]) -> Balancer {
         let listener = Listener {
             name: None,
             addresses: self.common.listen.clone(),
@@ -53,12 +52,13 @@ impl Balance {
         };
         let cluster = ClusterPlan {
             name: CLUSTER.to_owned(),
-            backends: backends.iter().map(|&backend| backend.into()).collect(),
+            backends: backends.iter().cloned().map(Into::into).collect(),
             names: self.names,
             settings: self.cluster,
             checks: self.checks,
             deadlines: Deadlines::default(),
             backend_idle_timeout: None,
+            tls: self.backend_tls,
         };
         let site = Site {
             listeners: vec![listener],
@@ -159,18 +159,46 @@ impl Site {
 
     /// Returns the files with certificates and keys.
     pub fn tls_files(&self) -> Vec<PathBuf> {
-        let all = self.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-        all.flat_map(|tls| tls.settings().paths()).map(Path::to_owned).collect()
+        let clients = self.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        let backends = self.clusters.iter().filter_map(|cluster| cluster.tls.as_ref());
+        let backends = backends.flat_map(|tls| tls.settings().paths());
+        clients.flat_map(|tls| tls.settings().paths()).chain(backends).map(Path::to_owned).collect()
     }
 
-    /// Takes over TLS of each listener that does not change. So its clients can still resume their sessions.
+    /// Takes over TLS of each listener and each cluster that does not change. So sessions are still resumed, and the backends
+    /// are the same backends.
     pub fn keep_tls_of(&mut self, current: &Site) {
+        for cluster in &mut self.clusters {
+            let is_same = |known: &&ClusterPlan| known.name == cluster.name && known.tls == cluster.tls;
+            if let Some(known) = current.clusters.iter().find(is_same) {
+                cluster.keep_transforms_of(known);
+            }
+        }
         for listener in &mut self.listeners {
             let is_same =
                 |known: &&Listener| known.addresses == listener.addresses && known.tls == listener.tls;
             if let Some(known) = current.listeners.iter().find(is_same) {
                 listener.tls.clone_from(&known.tls);
             }
+        }
+    }
+}
+
+impl ClusterPlan {
+    /// Takes over the transforms of the backends that stay. Their TLS is the same.
+    fn keep_transforms_of(&mut self, current: &ClusterPlan) {
+        fn keep(new: &mut Option<TransformFactory>, old: Option<&Option<TransformFactory>>) {
+            if let (Some(new), Some(Some(old))) = (new, old) {
+                new.clone_from(old);
+            }
+        }
+        for backend in &mut self.backends {
+            let known = current.backends.iter().find(|known| known.address == backend.address);
+            keep(&mut backend.transform, known.map(|known| &known.transform));
+        }
+        for named in &mut self.names {
+            let known = current.names.iter().find(|known| known.name == named.name);
+            keep(&mut named.transform, known.map(|known| &known.transform));
         }
     }
 }

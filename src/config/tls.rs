@@ -1,11 +1,15 @@
-//! TLS on the command line: the arguments, and the check of their files.
+//! TLS on the command line, with clients and with backends: the arguments, and the check of their files.
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 
 use super::error::ConfigError;
-use crate::tls::{CertificateFiles, ClientCertificates, Place, Tls, TlsSettings, TlsVersion};
+use super::value::{Scheme, WrittenBackend};
+use crate::tls::{
+    BackendTls, BackendTlsSettings, CertificateFiles, ClientCertificates, Place, Remark, Tls, TlsSettings,
+    TlsVersion,
+};
 
 /// TLS for clients.
 #[derive(Debug, Args)]
@@ -29,6 +33,22 @@ pub(super) struct TlsArguments {
     /// Oldest version of TLS that is accepted.
     #[arg(long, value_enum, value_name = "VERSION", default_value_t = VersionName::Tls12, requires = "tls_cert")]
     pub(super) tls_minimum_version: VersionName,
+}
+
+/// TLS with backends.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "TLS")]
+pub(super) struct BackendTlsArguments {
+    /// File with the certificates of the authorities (CA) that sign certificates of https:// backends (PEM) [default: the
+    /// authorities that the system trusts].
+    #[arg(long, value_name = "FILE", conflicts_with = "backend_tls_insecure")]
+    pub(super) backend_ca: Option<PathBuf>,
+    /// Name that each https:// backend is asked for and must prove [default: the host of the backend].
+    #[arg(long, value_name = "NAME")]
+    pub(super) backend_server_name: Option<String>,
+    /// Accept any certificate of https:// backends. Then anybody on the way can read and change everything.
+    #[arg(long)]
+    pub(super) backend_tls_insecure: bool,
 }
 
 /// The name on the command line and in the file.
@@ -92,24 +112,59 @@ pub(super) fn tls(written: &TlsArguments) -> Result<Option<Tls>, ConfigError> {
         written.tls_minimum_version,
     );
     let (tls, remarks) = Tls::load(&settings, SystemTime::now());
-    for remark in &remarks {
-        if remark.is_warning {
-            log::warn!("{}: {}", remark.title, remark.text);
-        }
+    let Some(error) = first_error(remarks) else { return Ok(tls) };
+    let (argument, value) = match error.place {
+        Place::Certificate(n) => ("--tls-cert <FILE>", file(certificates.get(n))),
+        Place::Key(n) => ("--tls-key <FILE>", file(keys.get(n))),
+        // The parser requires an authority for client certificates too, and backends are elsewhere.
+        _ => ("--tls-client-ca <FILE>", file(written.tls_client_ca.as_ref())),
+    };
+    Err(ConfigError::Unknown { argument, value, expected: error.text })
+}
+
+/// Reads the files for TLS with backends. None when no backend has TLS. Warnings are logged.
+pub(super) fn of_backends(
+    written: &BackendTlsArguments,
+    backends: &[WrittenBackend],
+) -> Result<Option<BackendTls>, ConfigError> {
+    let BackendTlsArguments { backend_ca: ca, backend_server_name: name, backend_tls_insecure: insecure } =
+        written;
+    let (of_ca, of_name) = ("--backend-ca <FILE>", "--backend-server-name <NAME>");
+    if backends.iter().all(|backend| backend.scheme != Some(Scheme::Https)) {
+        let given = [(ca.is_some(), of_ca), (name.is_some(), of_name), (*insecure, "--backend-tls-insecure")];
+        return match given.into_iter().find(|(is_given, _)| *is_given) {
+            None => Ok(None),
+            Some((_, argument)) => Err(ConfigError::Conflict {
+                argument,
+                with: "backends without TLS",
+                tip: "a backend with TLS is --backend https://HOST[:PORT]",
+            }),
+        };
     }
-    match remarks.into_iter().find(|remark| !remark.is_warning) {
-        None => Ok(tls),
-        Some(error) => {
-            let file =
-                |path: Option<&PathBuf>| path.map(|path| path.display().to_string()).unwrap_or_default();
-            let (argument, value) = match error.place {
-                Place::Certificate(n) => ("--tls-cert <FILE>", file(certificates.get(n))),
-                Place::Key(n) => ("--tls-key <FILE>", file(keys.get(n))),
-                Place::ClientCa => ("--tls-client-ca <FILE>", file(written.tls_client_ca.as_ref())),
-                // The parser requires an authority too, so this place is one of files.
-                Place::ClientCertificates => ("--tls-client-certificates <WHEN>", String::new()),
-            };
-            Err(ConfigError::Unknown { argument, value, expected: error.text })
-        }
+    let settings = BackendTlsSettings {
+        ca: ca.clone(),
+        server_name: name.clone(),
+        insecure: *insecure,
+        certificate: None,
+    };
+    let (tls, remarks) = BackendTls::load(&settings, SystemTime::now());
+    let Some(error) = first_error(remarks) else { return Ok(tls) };
+    let (argument, value) = match error.place {
+        Place::ServerName => (of_name, name.clone().unwrap_or_default()),
+        _ => (of_ca, file(ca.as_ref())),
+    };
+    Err(ConfigError::Unknown { argument, value, expected: error.text })
+}
+
+/// Logs the warnings, and returns the first error.
+fn first_error(remarks: Vec<Remark>) -> Option<Remark> {
+    let (warnings, errors): (Vec<_>, Vec<_>) = remarks.into_iter().partition(|remark| remark.is_warning);
+    for warning in warnings {
+        log::warn!("{}: {}", warning.title, warning.text);
     }
+    errors.into_iter().next()
+}
+
+fn file(path: Option<&PathBuf>) -> String {
+    path.map(|path| path.display().to_string()).unwrap_or_default()
 }

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::cluster::names::{InvalidName, Name, NamedBackends};
 use crate::cluster::{BackendSettings, Cap, Policy, UnknownPolicy};
+use crate::engine::TransformFactory;
 use crate::http::proxy_protocol::Version;
 
 /// A host and a port. A host name is not looked up yet.
@@ -111,9 +112,41 @@ impl fmt::Display for WrittenPlace {
     }
 }
 
+impl WrittenPlace {
+    /// Returns the name or the IP address that the backends prove to be theirs.
+    pub(super) fn host(&self) -> String {
+        match self {
+            WrittenPlace::Address(address) => address.ip().to_string(),
+            WrittenPlace::Name(name) => name.host(),
+        }
+    }
+}
+
+/// The start of a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+}
+
+/// Parses the place of a backend, with or without a scheme. With a scheme, the port may be left out.
+pub(super) fn url(given: &str) -> Result<(Option<Scheme>, WrittenPlace), String> {
+    let (scheme, rest, port) = match given.split_once("://") {
+        Some(("https", rest)) => (Scheme::Https, rest, 443),
+        Some(("http", rest)) => (Scheme::Http, rest, 80),
+        _ => return WrittenPlace::from_str(given).map(|place| (None, place)),
+    };
+    let place = WrittenPlace::from_str(rest);
+    let place = place.or_else(|_| WrittenPlace::from_str(&format!("{rest}:{port}")));
+    let expected = "expected a URL without a path, such as https://web.example, https://10.0.0.1:8443 or http://[::1]:9000";
+    Ok((Some(scheme), place.map_err(|_| expected.to_owned())?))
+}
+
 /// A backend: `HOST:PORT` with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WrittenBackend {
+    /// None: what the cluster says.
+    pub(super) scheme: Option<Scheme>,
     pub(super) place: WrittenPlace,
     pub(super) weight: u32,
     pub(super) cap: Option<Cap>,
@@ -121,14 +154,21 @@ pub(super) struct WrittenBackend {
 }
 
 impl WrittenBackend {
-    /// Adds the backend to those with an address or to those with a name.
-    pub(super) fn add_to(self, backends: &mut Vec<BackendSettings>, names: &mut Vec<NamedBackends>) {
-        let WrittenBackend { place, weight, cap, proxy_protocol } = self;
+    /// Adds the backend to those with an address or to those with a name. Its connections have this transform.
+    pub(super) fn add_to(
+        self,
+        transform: Option<TransformFactory>,
+        backends: &mut Vec<BackendSettings>,
+        names: &mut Vec<NamedBackends>,
+    ) {
+        let WrittenBackend { place, weight, cap, proxy_protocol, .. } = self;
         match place {
             WrittenPlace::Address(address) => {
-                backends.push(BackendSettings { address, weight, cap, proxy_protocol });
+                backends.push(BackendSettings { address, weight, cap, proxy_protocol, transform });
             }
-            WrittenPlace::Name(name) => names.push(NamedBackends { name, weight, cap, proxy_protocol }),
+            WrittenPlace::Name(name) => {
+                names.push(NamedBackends { name, weight, cap, proxy_protocol, transform });
+            }
         }
     }
 }
@@ -145,7 +185,7 @@ pub(super) fn proxy_protocol(given: &str) -> Option<Version> {
 /// Parses a backend with its options.
 pub(super) fn backend(given: &str) -> Result<WrittenBackend, String> {
     let mut parts = given.split(',');
-    let place = WrittenPlace::from_str(parts.next().unwrap_or_default())?;
+    let (scheme, place) = url(parts.next().unwrap_or_default())?;
     let (mut weight, mut cap, mut proxy_protocol) = (None, None, None);
     for option in parts {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
@@ -175,7 +215,7 @@ pub(super) fn backend(given: &str) -> Result<WrittenBackend, String> {
             return Err(format!("the option '{name}' is given twice"));
         }
     }
-    Ok(WrittenBackend { place, weight: weight.unwrap_or(1), cap, proxy_protocol })
+    Ok(WrittenBackend { scheme, place, weight: weight.unwrap_or(1), cap, proxy_protocol })
 }
 
 /// The kind of an active check.
@@ -355,6 +395,48 @@ mod tests {
             (",weight=1", "expected HOST:PORT, such as"),
         ] {
             assert!(weight(given).unwrap_err().contains(said), "{given}: {:?}", weight(given));
+        }
+    }
+
+    #[test]
+    fn a_backend_may_have_a_scheme() {
+        let read = |given: &str| backend(given).map(|one| (one.scheme, one.place.to_string(), one.weight));
+        for (given, scheme, place) in [
+            ("web.example:1", None, "web.example:1"),
+            ("https://web.example", Some(Scheme::Https), "web.example:443"),
+            ("https://web.example:8443", Some(Scheme::Https), "web.example:8443"),
+            ("https://10.0.0.1", Some(Scheme::Https), "10.0.0.1:443"),
+            ("https://[::1]", Some(Scheme::Https), "[::1]:443"),
+            ("https://[::1]:1", Some(Scheme::Https), "[::1]:1"),
+            ("https://srv:_https._tcp.a.example", Some(Scheme::Https), "srv:_https._tcp.a.example"),
+            ("http://10.0.0.1:8080", Some(Scheme::Http), "10.0.0.1:8080"),
+            ("http://web.example", Some(Scheme::Http), "web.example:80"),
+        ] {
+            assert_eq!(read(given), Ok((scheme, place.to_owned(), 1)), "{given}");
+            assert_eq!(read(&format!("{given},weight=3")), Ok((scheme, place.to_owned(), 3)), "{given}");
+        }
+        for given in [
+            "ftp://a:1",
+            "https://",
+            "https://a/",
+            "https://a/path",
+            "https://a:",
+            "https://::1",
+            "HTTPS://a",
+        ] {
+            assert!(read(given).is_err(), "{given}");
+        }
+    }
+
+    #[test]
+    fn backends_prove_their_host() {
+        for (given, host) in [
+            ("10.0.0.1:1", "10.0.0.1"),
+            ("[::1]:1", "::1"),
+            ("https://web.example", "web.example"),
+            ("srv:_https._tcp.web.example", "web.example"),
+        ] {
+            assert_eq!(backend(given).unwrap().place.host(), host, "{given}");
         }
     }
 

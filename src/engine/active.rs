@@ -1,7 +1,6 @@
 //! The active part of a connection: its exchange and the backend connection that is attached.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -29,11 +28,17 @@ pub trait Backends<T> {
         now: Instant,
     ) -> Option<(Endpoint<T>, Duration)>;
 
-    /// Begins a new connection for this client; true when the connection is established at once.
+    /// Begins a new connection for this client; true when the connection is established at once. If the backend has a
+    /// transform, the bytes of `first` leave before its handshake.
     ///
     /// # Errors
-    /// The connection was refused, or the system cannot create a socket.
-    fn connect(&self, address: SocketAddr, client: &Endpoint<T>) -> io::Result<(Endpoint<T>, bool)>;
+    /// The connection was refused, its handshake failed, or the system cannot create a socket.
+    fn connect(
+        &self,
+        backend: &Backend,
+        first: &[u8],
+        client: &Endpoint<T>,
+    ) -> io::Result<(Endpoint<T>, bool)>;
 
     /// Keeps a connection for another request. `stated` is the time for which the backend keeps the connection, if the
     /// backend has stated it.
@@ -133,7 +138,8 @@ impl<T: Transport> Active<T> {
             self.set_backend(backends, kept);
             return Attached::Done(Ok(()));
         }
-        match backends.connect(backend.address(), client) {
+        let first = backend.transform().and_then(|_| proxy_header(backend, facts)).unwrap_or_default();
+        match backends.connect(backend, &first, client) {
             Ok((new, established)) => {
                 self.set_backend(backends, new);
                 self.connecting = !established;
@@ -143,7 +149,7 @@ impl<T: Transport> Active<T> {
                 self.connected(facts, now, counters)
             }
             Err(error) => {
-                let error = attach_error(&error);
+                let error = connect_error(backend, &error);
                 counters.unreachable.add(u64::from(error == AttachError::Refused));
                 Attached::Done(Err(error))
             }
@@ -165,7 +171,10 @@ impl<T: Transport> Active<T> {
             }
             Some(Ok(false)) if now < self.exchange.deadline() => return Attached::Later,
             Some(Ok(false)) => AttachError::TimedOut,
-            Some(Err(error)) => attach_error(&error),
+            Some(Err(error)) => match self.exchange.attempt() {
+                Some(attempt) => connect_error(attempt.backend(), &error),
+                None => attach_error(&error),
+            },
             None => AttachError::Refused,
         };
         self.connecting = false;
@@ -177,15 +186,19 @@ impl<T: Transport> Active<T> {
     }
 
     /// Counts a new connection. Names the client to a backend that expects the PROXY protocol: the empty socket takes the
-    /// short header whole, or it is broken.
+    /// short header whole, or it is broken. Before a handshake the header has left already.
     fn connected(&mut self, facts: &Client<'_>, now: Instant, counters: &Counters) -> Attached {
         counters.connected.add(1);
         self.exchange.connected(now);
-        let version = self.exchange.attempt().and_then(|attempt| attempt.backend().proxy_protocol());
-        if let Some(version) = version
+        let Some(attempt) = self.exchange.attempt() else { return Attached::Done(Ok(())) };
+        let to = attempt.backend();
+        if to.transform().is_some() {
+            if to.note_handshake(None) {
+                log::warn!("backend {}: handshakes succeed again", to.address());
+            }
+        } else if let Some(header) = proxy_header(to, facts)
             && let Some(backend) = &mut self.backend
         {
-            let header = proxy_protocol::header(version, facts.address(), facts.local.unwrap_or(facts.peer));
             if !matches!(backend.write([&header, &[]], None, false), Ok(taken) if taken == header.len()) {
                 return Attached::Done(Err(AttachError::Refused));
             }
@@ -276,6 +289,28 @@ impl<T: Transport> Active<T> {
         }
         moved
     }
+}
+
+/// The header of the PROXY protocol for a backend that expects one.
+fn proxy_header(backend: &Backend, client: &Client<'_>) -> Option<Vec<u8>> {
+    let version = backend.proxy_protocol()?;
+    Some(proxy_protocol::header(version, client.address(), client.local.unwrap_or(client.peer)))
+}
+
+/// The kind of an error of `connect` to a backend. The log tells why its handshakes fail, once for each reason.
+#[cold]
+fn connect_error(backend: &Backend, error: &io::Error) -> AttachError {
+    // An error of the system is one of the connection below the handshake.
+    if backend.transform().is_some() && error.raw_os_error().is_none() {
+        let reason = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "the backend closed the connection".to_owned(),
+            _ => error.to_string(),
+        };
+        if backend.note_handshake(Some(&reason)) {
+            log::warn!("backend {}: the handshake failed: {reason}", backend.address());
+        }
+    }
+    attach_error(error)
 }
 
 /// The kind of an error of `connect`. Only `Refused` is the backend's fault.

@@ -10,10 +10,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, Sender, bounded};
-use smol::io::{AsyncReadExt, AsyncWriteExt};
-use smol::net::TcpStream;
 use smol::{LocalExecutor, Task, Timer, future};
 
+use super::probe::Probe;
+use super::transport::TransformFactory;
 use crate::cluster::chance::Random;
 use crate::cluster::{Backend, BackendId, CheckRequest, CheckSettings, CheckState};
 use crate::http::head::{FieldSlots, HeadLimits, HeadScan, Method};
@@ -161,7 +161,7 @@ async fn check_for_ever(backend: Arc<Backend>, settings: Rc<CheckSettings>) {
     let mut random = Random::new(u64::from(backend.address().port()), 0);
     loop {
         let begun = Instant::now();
-        let result = check(backend.address(), &settings).await;
+        let result = check(backend.address(), backend.transform(), &settings).await;
         note(&backend, &result, &settings);
         // From nine to eleven tenths of the interval.
         let tenths = 900 + random.below(201) as u32;
@@ -179,12 +179,16 @@ fn note(backend: &Backend, result: &Result<(), CheckError>, settings: &CheckSett
     }
 }
 
-/// Makes one check.
-async fn check(address: SocketAddr, settings: &CheckSettings) -> Result<(), CheckError> {
+/// Makes one check. A check without a request only connects, also when the backend has a transform.
+async fn check(
+    address: SocketAddr,
+    transform: Option<&TransformFactory>,
+    settings: &CheckSettings,
+) -> Result<(), CheckError> {
     let attempt = async {
-        let mut stream = TcpStream::connect(address).await?;
+        let mut probe = Probe::connect(address, transform.filter(|_| settings.request.is_some())).await?;
         match &settings.request {
-            Some(request) => ask(&mut stream, address, request).await,
+            Some(request) => ask(&mut probe, address, request).await,
             None => Ok(()),
         }
     };
@@ -196,14 +200,14 @@ async fn check(address: SocketAddr, settings: &CheckSettings) -> Result<(), Chec
 }
 
 /// Sends the request of a check, and compares the response. The request is HTTP/1.0, so the body has no chunks.
-async fn ask(stream: &mut TcpStream, address: SocketAddr, request: &CheckRequest) -> Result<(), CheckError> {
+async fn ask(probe: &mut Probe, address: SocketAddr, request: &CheckRequest) -> Result<(), CheckError> {
     let host = request.host.clone().unwrap_or_else(|| address.to_string());
     let head = format!("GET {} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: neraca-check\r\n\r\n", request.path);
-    stream.write_all(head.as_bytes()).await?;
+    probe.write(head.as_bytes()).await?;
     let mut bytes = vec![0; RESPONSE_MAX];
     let (mut filled, mut scan, mut body) = (0, HeadScan::default(), None);
     loop {
-        let read = stream.read(&mut bytes[filled..]).await?;
+        let read = probe.read(&mut bytes[filled..]).await?;
         filled += read;
         if body.is_none() {
             let mut slots = FieldSlots::new();
@@ -295,7 +299,7 @@ mod tests {
         for (answer, status, text, expected) in cases {
             let (address, thread) = answers(Some(answer));
             let settings = CheckSettings { request: request(status, text), ..CheckSettings::default() };
-            let said = match future::block_on(check(address, &settings)) {
+            let said = match future::block_on(check(address, None, &settings)) {
                 Ok(()) => "good".to_owned(),
                 Err(error) => error.to_string(),
             };
@@ -311,12 +315,14 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let timeout = Duration::from_millis(50);
         let connect = CheckSettings { timeout, ..CheckSettings::default() };
-        assert!(future::block_on(check(address, &connect)).is_ok(), "a connection is enough");
+        assert!(future::block_on(check(address, None, &connect)).is_ok(), "a connection is enough");
+        let transform = TransformFactory::new(|| unreachable!("a check without a request has no handshake"));
+        assert!(future::block_on(check(address, Some(&transform), &connect)).is_ok());
         drop(listener);
-        assert!(matches!(future::block_on(check(address, &connect)), Err(CheckError::Io(_))));
+        assert!(matches!(future::block_on(check(address, None, &connect)), Err(CheckError::Io(_))));
         let (address, thread) = answers(None);
         let silent = CheckSettings { timeout, request: request(None, None), ..CheckSettings::default() };
-        assert!(matches!(future::block_on(check(address, &silent)), Err(CheckError::TimedOut)));
+        assert!(matches!(future::block_on(check(address, None, &silent)), Err(CheckError::TimedOut)));
         thread.join().unwrap();
     }
 }

@@ -54,7 +54,6 @@ impl Default for Options {
             receive_bytes: usize::MAX,
             all_awake: false,
             client_transform: None,
-            backend_transform: None,
         }
     }
 }

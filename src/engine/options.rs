@@ -101,8 +101,6 @@ pub struct Options {
     /// Makes a transform, for example for encryption, for each client connection of the listeners that the engine
     /// starts with. None: the bytes on the sockets are HTTP.
     pub client_transform: Option<TransformFactory>,
-    /// Makes the transforms of the connections to backends. None: their bytes are HTTP.
-    pub backend_transform: Option<TransformFactory>,
 }
 
 /// The number of CPUs that this process may use; at least 1.

@@ -2,7 +2,6 @@
 //! The thread engine has one set of sockets for all workers. The async engine has one set per core.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use super::pressure::PressureLimit;
 use super::readiness::Readiness;
 use super::table::{Slot, Table};
 use super::timers::Timers;
-use super::transport::{Socket, Tcp, TransformFactory};
+use super::transport::{Socket, Tcp};
 use crate::cluster::{Backend, Freshness, IdlePool};
 use crate::exchange::{Interest, Side};
 
@@ -37,8 +36,6 @@ pub(super) struct Sockets<C> {
     kept: Mutex<IdlePool<Socket>>,
     /// Every kept connection is checked before its reuse, because the poller may report too late.
     checks_kept: bool,
-    /// Makes the transforms of the connections to backends.
-    transform: Option<TransformFactory>,
     started: Instant,
 }
 
@@ -55,7 +52,6 @@ impl<C: Default> Sockets<C> {
             registry,
             kept: Mutex::new(IdlePool::new(limits.idle_backend_connections)),
             checks_kept: false,
-            transform: options.backend_transform.clone(),
             started: Instant::now(),
         }
     }
@@ -194,8 +190,8 @@ impl<C: Default> Backends<Tcp> for Sockets<C> {
         }
     }
 
-    fn connect(&self, address: SocketAddr, client: &Socket) -> io::Result<(Socket, bool)> {
-        let (socket, established) = Tcp::connect(address, self.transform.as_ref())?;
+    fn connect(&self, backend: &Backend, first: &[u8], client: &Socket) -> io::Result<(Socket, bool)> {
+        let (socket, established) = Tcp::connect(backend.address(), backend.transform(), first)?;
         let slot = self.table.admit(socket.fd()).ok_or(rustix::io::Errno::MFILE)?;
         slot.own(Owner::Client(client.fd()));
         Ok((socket, established))
@@ -255,10 +251,10 @@ mod tests {
             let cluster = Cluster::new(&[address], Policy::First, 1, now);
             let members = cluster.members();
             let backend = &members.backends()[0];
-            let (client, _) = Tcp::connect(address, None).unwrap();
+            let (client, _) = Tcp::connect(address, None, &[]).unwrap();
             sockets.admit(&client).unwrap();
             let _of_client = listener.accept().unwrap();
-            let (kept, _) = sockets.connect(address, &client).unwrap();
+            let (kept, _) = sockets.connect(backend, &[], &client).unwrap();
             let (of_backend, _) = listener.accept().unwrap();
             sockets.park(kept, backend, None, now);
             // The poller has not reported the end yet.

@@ -24,3 +24,4 @@ mod response;
 #[doc(hidden)]
 pub mod rewrite;
 mod target;
+pub mod transform;

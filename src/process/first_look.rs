@@ -1,16 +1,17 @@
 //! The first minutes of a balancer: what it says at the start, and a look whether each new backend can be reached.
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use neraca::engine::{self, TransformFactory};
 use neraca::router::{NamedCluster, Router};
 use parking_lot::Mutex;
 
-/// Maximum time of a connect.
+/// Maximum time of a connect, with the handshake of TLS.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Maximum connects at a time.
 const AT_A_TIME: usize = 8;
@@ -52,6 +53,20 @@ fn addresses(clusters: &[NamedCluster]) -> Vec<SocketAddr> {
     addresses
 }
 
+/// A backend to look at: its address, and what makes the transforms of its connections.
+type Seen = (SocketAddr, Option<TransformFactory>);
+
+/// Returns the backend at an address. The first bytes of a connection to a backend that expects the PROXY protocol name a client,
+/// and there is none: it is only connected to.
+fn seen(clusters: &[NamedCluster], address: SocketAddr) -> Seen {
+    let members = clusters.iter().map(|one| one.cluster.members());
+    let transform = members.into_iter().find_map(|members| {
+        let found = members.backends().iter().find(|backend| backend.address() == address)?;
+        found.transform().filter(|_| found.proxy_protocol().is_none()).cloned()
+    });
+    (address, transform)
+}
+
 /// Looks once whether each backend can be reached, and warns if not. Knows the backends of the last look.
 #[derive(Debug, Default)]
 pub(crate) struct FirstLook {
@@ -65,8 +80,11 @@ impl FirstLook {
         let unchecked: Vec<NamedCluster> =
             router.clusters().into_iter().filter(|one| one.checks().is_none()).collect();
         let now = addresses(&unchecked);
-        let new: Vec<SocketAddr> =
-            now.iter().filter(|address| !self.known.contains(address)).copied().collect();
+        let new: Vec<Seen> = now
+            .iter()
+            .filter(|address| !self.known.contains(address))
+            .map(|address| seen(&unchecked, *address))
+            .collect();
         self.known = now.into_iter().collect();
         if new.is_empty() {
             return;
@@ -81,15 +99,15 @@ impl FirstLook {
     }
 }
 
-/// Connects to each address and closes the connection. Calls `report` for each that cannot be reached.
-fn look(addresses: Vec<SocketAddr>, report: &(impl Fn(SocketAddr, &io::Error) + Sync)) {
-    let threads = addresses.len().min(AT_A_TIME);
-    let rest = Mutex::new(addresses.into_iter());
+/// Connects to each backend and closes the connection. Calls `report` for each that cannot be reached.
+fn look(backends: Vec<Seen>, report: &(impl Fn(SocketAddr, &io::Error) + Sync)) {
+    let threads = backends.len().min(AT_A_TIME);
+    let rest = Mutex::new(backends.into_iter());
     let work = || {
         loop {
             let next = rest.lock().next();
-            let Some(address) = next else { return };
-            if let Err(error) = TcpStream::connect_timeout(&address, PATIENCE) {
+            let Some((address, transform)) = next else { return };
+            if let Err(error) = engine::reach(address, transform.as_ref(), PATIENCE) {
                 report(address, &error);
             }
         }
@@ -105,6 +123,7 @@ fn look(addresses: Vec<SocketAddr>, report: &(impl Fn(SocketAddr, &io::Error) + 
 fn warning(address: SocketAddr, error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::ConnectionRefused => "nothing listens there: start the server, or correct the address",
+        io::ErrorKind::InvalidData => "correct its certificate, or what is said about TLS with it",
         io::ErrorKind::TimedOut => "nobody answers: correct the address, or look for a firewall",
         _ => "correct the address, or look at the network",
     };
@@ -170,8 +189,8 @@ mod tests {
         let mut expected: Vec<_> =
             refusing.iter().map(|one| one.local_addr().unwrap().as_socket().unwrap()).collect();
         let reports = Mutex::new(Vec::new());
-        let addresses = expected.iter().copied().chain([listening.local_addr().unwrap()]).collect();
-        look(addresses, &|address, error: &io::Error| {
+        let all = expected.iter().copied().chain([listening.local_addr().unwrap()]);
+        look(all.map(|address| (address, None)).collect(), &|address, error: &io::Error| {
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
             reports.lock().push(address);
         });

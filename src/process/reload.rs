@@ -125,8 +125,8 @@ impl Reloading {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         // The addresses of new names are known before a request can go to them.
         self.discovery.learn(&next.names()).map_err(|error| text(&error))?;
-        next.apply(&self.router).map_err(|error| text(&error))?;
         next.site.keep_tls_of(&self.current.site);
+        next.apply(&self.router).map_err(|error| text(&error))?;
         // The routes know the new listeners before their first clients come.
         let places = places(&next);
         let mut added = Vec::new();

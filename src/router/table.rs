@@ -266,6 +266,7 @@ mod tests {
             weight: 1,
             cap: None,
             proxy_protocol: None,
+            transform: None,
         };
         ClusterPlan {
             backends: backends.iter().map(|one| one.parse::<SocketAddr>().unwrap().into()).collect(),

@@ -28,17 +28,23 @@ pub struct Remark {
     pub is_warning: bool,
 }
 
-/// A setting of [`TlsSettings`](super::TlsSettings).
+/// A setting of [`TlsSettings`](super::TlsSettings) or of [`BackendTlsSettings`](super::BackendTlsSettings).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// The certificate of the pair with this index.
+    /// The certificate of the pair with this index; with backends, index 0.
     Certificate(usize),
-    /// The key of the pair with this index.
+    /// The key of the pair with this index; with backends, index 0.
     Key(usize),
     /// The certificates of the authorities that sign certificates of clients.
     ClientCa,
     /// Whether a client must show a certificate.
     ClientCertificates,
+    /// The certificates of the authorities that sign certificates of backends.
+    Ca,
+    /// The name that backends must prove.
+    ServerName,
+    /// Whether any certificate of a backend is accepted.
+    Insecure,
 }
 
 impl Remark {

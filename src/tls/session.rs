@@ -9,6 +9,7 @@ use rustls::{
 };
 
 use super::handshakes::{Failure, Handshakes};
+use super::reasons::in_words;
 use crate::engine::{Transform, TransformFactory};
 
 /// What a client gets that speaks HTTP without TLS.
@@ -91,6 +92,14 @@ impl Session {
         }
     }
 
+    /// The error for the engine. That of a handshake with a backend is told to the operator.
+    fn error(&self, error: rustls::Error) -> io::Error {
+        match &self.inner {
+            Connection::Client(_) => io::Error::new(ErrorKind::InvalidData, in_words(&error)),
+            Connection::Server(_) => io::Error::new(ErrorKind::InvalidData, error),
+        }
+    }
+
     /// Answers a client that speaks HTTP without TLS, and nothing else.
     fn refuse_plain(&mut self, out: &mut Vec<u8>) -> io::Error {
         self.is_plain = true;
@@ -114,7 +123,7 @@ impl Transform for Session {
                     self.fail(Failure::of(&error));
                     // The peer gets an alert that tells the reason.
                     self.send(out)?;
-                    return Err(io::Error::new(ErrorKind::InvalidData, error));
+                    return Err(self.error(error));
                 }
             };
             self.note_handshake();

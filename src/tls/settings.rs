@@ -1,4 +1,4 @@
-//! The settings of TLS on a listener, as plain data.
+//! The settings of TLS on a listener and with backends, as plain data.
 use std::path::{Path, PathBuf};
 
 /// The settings of TLS on a listener.
@@ -20,6 +20,28 @@ impl TlsSettings {
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         let pairs = self.certificates.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
         pairs.chain(&self.client_ca).map(PathBuf::as_path)
+    }
+}
+
+/// The settings of TLS with backends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackendTlsSettings {
+    /// The file with the certificates of the authorities (CA) that sign certificates of backends; None: the authorities that the
+    /// system trusts.
+    pub ca: Option<PathBuf>,
+    /// The name that each backend is asked for and must prove; None: the host of the backend.
+    pub server_name: Option<String>,
+    /// True to accept any certificate.
+    pub insecure: bool,
+    /// The certificate for backends that ask for one.
+    pub certificate: Option<CertificateFiles>,
+}
+
+impl BackendTlsSettings {
+    /// Returns the paths of all files.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let own = self.certificate.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
+        own.chain(&self.ca).map(PathBuf::as_path)
     }
 }
 

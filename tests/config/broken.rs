@@ -284,6 +284,62 @@ pub const FILES: &[Case] = &[
         "[listeners.tls]\ncertificate = \"a.pem\"",
         &[("3:1", "missing key"), ("4:1", "`certificate` belongs to `listeners.tls.certificates`")],
     ),
+    // TLS with backends
+    (Cluster, "tls = true", &[("5:7", "expected a table, found true or false")]),
+    (Cluster, "[clusters.web.tls]\nca = \"no/such.pem\"", &[("6:6", "cannot read it: ")]),
+    (
+        Cluster,
+        "[clusters.web.tls]\nca = \"Cargo.toml\"",
+        &[("6:6", "expected a certificate in PEM form (BEGIN CERTIFICATE)")],
+    ),
+    (
+        Cluster,
+        "[clusters.web.tls]\ninsecure = true\nserver_name = \"a b\"",
+        &[("7:15", "invalid name `a b` of a server")],
+    ),
+    (
+        Cluster,
+        "[clusters.web.tls]\ninsecure = true",
+        &[("6:12", "warning: certificates of backends are not verified")],
+    ),
+    (
+        Cluster,
+        "[clusters.web.tls]\ninsecure = true\nca = \"Cargo.toml\"",
+        &[("7:6", "expected no `ca` beside `insecure`")],
+    ),
+    (
+        Cluster,
+        "[clusters.web.tls]\ninsecure = true\ncertificate = \"Cargo.toml\"",
+        &[("7:15", "`certificate` needs `key`")],
+    ),
+    (
+        Cluster,
+        "[clusters.web.tls]\ninsecure = true\nkey = \"Cargo.toml\"",
+        &[("7:7", "`key` needs `certificate`")],
+    ),
+    (
+        Cluster,
+        "[clusters.web.tls]\ninsecure = true\ncertificate = \"Cargo.toml\"\nkey = \"Cargo.toml\"",
+        &[("7:15", "expected a certificate in PEM form"), ("8:7", "expected a private key in PEM form")],
+    ),
+    (
+        Top,
+        "[clusters.a]\nbackends = [\"http://[::1]:1\"]\n[clusters.a.tls]\ninsecure = true\n",
+        &[("2:13", "the table is for all backends")],
+    ),
+    (
+        Top,
+        "[clusters.a]\nbackends = [\"srv:_https._tcp\"]\n[clusters.a.tls]\ninsecure = true\n",
+        &[("2:13", "expected the name of the server too")],
+    ),
+    (
+        Top,
+        "[clusters.a]\nbackends = [\"https://a.example/x\", { address = \"https://b.example/\" }]\n",
+        &[
+            ("2:13", "expected a URL without a path"),
+            ("2:48", "invalid value `https://b.example/` for `address`"),
+        ],
+    ),
     // Everything at once
     (
         Whole,

@@ -44,6 +44,11 @@ impl Authority {
         self.0.pem()
     }
 
+    /// Its own certificate in DER form.
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
+        self.0.der().clone()
+    }
+
     /// Signs a certificate for these hosts.
     pub(crate) fn sign(&self, hosts: &[&str]) -> Pair {
         let hosts: Vec<_> = hosts.iter().map(|&host| host.to_owned()).collect();

@@ -22,7 +22,14 @@ pub(crate) enum Coding {
 }
 
 impl Coding {
-    /// The factory for the engine's end of each connection.
+    /// The factory for the engine's end of each connection to a backend: always the same one, because a backend with another
+    /// is another backend.
+    pub(crate) fn of_backends(self) -> TransformFactory {
+        static FACTORIES: [OnceLock<TransformFactory>; 2] = [OnceLock::new(), OnceLock::new()];
+        FACTORIES[self as usize].get_or_init(|| self.factory(Role::Client)).clone()
+    }
+
+    /// A new factory for the engine's end of each connection.
     pub(crate) fn factory(self, role: Role) -> TransformFactory {
         match self {
             Coding::Masked => masked::factory(role),

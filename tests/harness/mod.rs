@@ -13,6 +13,7 @@ pub(crate) mod folder;
 pub(crate) mod masked;
 pub(crate) mod program;
 pub(crate) mod scripted;
+pub(crate) mod tls_backend;
 pub(crate) mod wire;
 
 use std::net::{SocketAddr, TcpStream};
@@ -22,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use neraca::app::{App, Limits, ListenerSettings};
-use neraca::cluster::{Cluster, Policy};
+use neraca::cluster::{BackendSettings, Cluster, ClusterSettings, Policy};
 use neraca::engine::{
     self, ConcurrencyLimit, Engine, EngineHandle, EngineLimits, Options, Pool, ReactorKind,
 };
@@ -91,8 +92,13 @@ impl Variant {
             // Half of the variants share their work out at any load.
             all_awake: self.transforms.is_some(),
             client_transform: self.transforms.map(|coding| coding.factory(Role::Server)),
-            backend_transform: self.transforms.map(|coding| coding.factory(Role::Client)),
         }
+    }
+
+    /// The settings of a backend at this address.
+    pub(crate) fn backend(self, address: SocketAddr) -> BackendSettings {
+        let transform = self.transforms.map(Coding::of_backends);
+        BackendSettings { transform, ..address.into() }
     }
 
     /// The arguments that choose it on the command line.
@@ -105,6 +111,11 @@ impl Variant {
             Engine::Async(ReactorKind::Smol) => vec!["--engine", "async", "--reactor", "smol"],
         }
     }
+}
+
+/// The kind of the transforms of an engine with these options.
+fn coding_of(options: &Options) -> Option<Coding> {
+    options.client_transform.as_ref().map(Coding::of)
 }
 
 /// A running engine. When it is dropped it must end within its drain limit, with every connection closed.
@@ -121,7 +132,7 @@ pub(crate) struct Server<A> {
 impl<A: App> Server<A> {
     pub(crate) fn start(app: A, options: Options) -> Self {
         let listeners = engine::listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap();
-        let coding = options.client_transform.as_ref().map(Coding::of);
+        let coding = coding_of(&options);
         let app = Arc::new(app);
         let running = Arc::new(engine::start(Arc::clone(&app), listeners, options).unwrap());
         let address = running.addresses()[0];
@@ -215,7 +226,16 @@ pub(crate) fn trusting_balancer(
     trust: &[&str],
 ) -> Server<Router> {
     options.listener.trust = trust.iter().map(|network| network.parse().unwrap()).collect();
-    let cluster = Cluster::new(backends, Policy::RoundRobin, 1, Instant::now());
+    let transform = coding_of(&options).map(Coding::of_backends);
+    let backend = |&address: &SocketAddr| BackendSettings { transform: transform.clone(), ..address.into() };
+    let backends: Vec<_> = backends.iter().map(backend).collect();
+    balancer_over(options, &backends)
+}
+
+/// A balancer over backends with these settings, asked in turn.
+pub(crate) fn balancer_over(options: Options, backends: &[BackendSettings]) -> Server<Router> {
+    let settings = ClusterSettings { policy: Policy::RoundRobin, ..ClusterSettings::default() };
+    let cluster = Cluster::with_settings(backends, settings, 1, Instant::now());
     Server::start(Router::new(cluster), options)
 }
 

@@ -79,6 +79,17 @@ impl Program {
         Program::spawn(shell.args(variant.arguments()).args(arguments))
     }
 
+    /// Starts a balancer on a system that trusts the authorities in this file.
+    pub(crate) fn with_authorities(file: &Path, variant: Variant, arguments: &[&str]) -> Self {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_neraca"));
+        program.env("SSL_CERT_FILE", file).env_remove("SSL_CERT_DIR").args([
+            "balance",
+            "--listen",
+            "127.0.0.1:0",
+        ]);
+        Program::spawn(program.args(variant.arguments()).args(arguments))
+    }
+
     fn spawn(command: &mut Command) -> Self {
         Program::read(command).0
     }

@@ -1,10 +1,12 @@
 //! Backends that do as the test says.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use neraca::cluster::BackendSettings;
 use parking_lot::Mutex;
 use smol::future::FutureExt;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +16,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::coding::{Coder, Coding};
 use super::masked::Role;
 use super::wire::Wire;
-use super::{PATIENCE, Variant};
+use super::{CROSSBEAM, PATIENCE, Variant};
 
 /// A backend whose connections the test accepts and answers itself.
 #[derive(Debug)]
@@ -40,10 +42,23 @@ impl Backend {
         self.listener.local_addr().unwrap()
     }
 
+    /// Its settings in a cluster.
+    pub(crate) fn settings(&self) -> BackendSettings {
+        Variant { transforms: self.coding, ..CROSSBEAM }.backend(self.address())
+    }
+
     /// The balancer's next connection.
     pub(crate) fn accept(&self) -> Wire {
-        let stream = self.listener.accept().expect("the balancer does not connect").0;
-        Wire::with_transform(stream, self.coder()).expect("the handshake fails")
+        self.accept_behind(0).1
+    }
+
+    /// The balancer's next connection, and its first bytes, which come before a handshake.
+    pub(crate) fn accept_behind(&self, first: usize) -> (Vec<u8>, Wire) {
+        let mut stream = self.listener.accept().expect("the balancer does not connect").0;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut bytes = vec![0; first];
+        stream.read_exact(&mut bytes).expect("the first bytes do not come");
+        (bytes, Wire::with_transform(stream, self.coder()).expect("the handshake fails"))
     }
 
     /// The balancer's next connection with a request. The balancer's first look at a backend is a connection without a byte.

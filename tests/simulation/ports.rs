@@ -242,7 +242,7 @@ impl Backends<SimLine> for Ports {
         Some((socket, idle))
     }
 
-    fn connect(&self, address: SocketAddr, client: &Socket) -> io::Result<(Socket, bool)> {
+    fn connect(&self, backend: &Backend, _: &[u8], client: &Socket) -> io::Result<(Socket, bool)> {
         self.count_attach();
         let mut fortune = self.fortune.borrow_mut();
         let error = fortune.connects.pop_front().flatten();
@@ -262,7 +262,7 @@ impl Backends<SimLine> for Ports {
             (Some(AttachError::Exhausted), _) => return Err(rustix::io::Errno::MFILE.into()),
             (Some(AttachError::Local), _) => return Err(rustix::io::Errno::ADDRNOTAVAIL.into()),
         };
-        let wire = self.open(Side::Backend, Some(address), connect);
+        let wire = self.open(Side::Backend, Some(backend.address()), connect);
         if breaks && connect == Connect::Soon {
             let end = if at_once { End::Torn } else { End::Reset };
             wire.socket().break_handshake(Some(end).filter(|_| error == Some(AttachError::Refused)));

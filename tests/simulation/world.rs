@@ -107,7 +107,6 @@ impl Plot {
             receive_bytes: usize::MAX,
             all_awake: false,
             client_transform: None,
-            backend_transform: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use neraca::app::{App, Client, Decision, Moment};
 use neraca::cluster::{
     BackendSettings, Cap, CheckRequest, CheckSettings, CheckState, ClusterSettings, Policy,
 };
-use neraca::engine::{Checker, Options};
+use neraca::engine::Checker;
 use neraca::http::answer::Answer;
 use neraca::http::head::RequestHead;
 use neraca::router::{ClusterPlan, Router, RouterSettings};
@@ -68,8 +68,7 @@ impl Site {
         let plan = ClusterPlan { settings, backends: members, ..ClusterPlan::default() };
         let routes = RouterSettings::one("default", plan.clone());
         let router = Router::with_settings(&routes, 1, Instant::now()).unwrap();
-        let options = Options { backend_transform: None, ..variant.options() };
-        Site { balancer: Server::start(router, options), backends, plan }
+        Site { balancer: Server::start(router, variant.options()), backends, plan }
     }
 
     /// Makes requests one after the other. Returns how many of them each backend got, and how many failed.

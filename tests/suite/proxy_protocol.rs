@@ -102,8 +102,7 @@ fn a_header_from_elsewhere_is_a_bad_request(variant: Variant) {
 fn a_backend_learns_the_client_of_each_connection(variant: Variant) {
     let backend = Backend::start(variant);
     for version in [Version::V1, Version::V2] {
-        let settings =
-            BackendSettings { proxy_protocol: Some(version), ..BackendSettings::from(backend.address()) };
+        let settings = BackendSettings { proxy_protocol: Some(version), ..backend.settings() };
         let cluster = Cluster::with_settings(&[settings], ClusterSettings::default(), 1, Instant::now());
         let mut options = variant.options();
         options.listener.proxy_protocol = vec!["127.0.0.0/8".parse().unwrap()];
@@ -113,8 +112,8 @@ fn a_backend_learns_the_client_of_each_connection(variant: Variant) {
         // A connection serves one request, because it names one client.
         for _ in 0..2 {
             client.send(GET);
-            let mut peer = backend.accept();
-            assert_eq!(peer.take(expected.len()), expected);
+            let (first, mut peer) = backend.accept_behind(expected.len());
+            assert_eq!(first, expected);
             assert!(peer.head().head.starts_with("GET / HTTP/1.1\r\n"));
             peer.send(OK);
             assert_eq!(client.message().text(), "ok");

@@ -13,7 +13,7 @@ use crate::harness::{Server, Variant, eventually};
 /// Starts a balancer with one backend and at most `in_flight` requests in flight.
 fn bounded(variant: Variant, options: Options, in_flight: u32, waiting: usize) -> (Backend, Server<Router>) {
     let backend = Backend::start(variant);
-    let capped = BackendSettings { cap: Some(Cap::Fixed(in_flight)), ..backend.address().into() };
+    let capped = BackendSettings { cap: Some(Cap::Fixed(in_flight)), ..variant.backend(backend.address()) };
     let settings = ClusterSettings { waiting_max: waiting, ..ClusterSettings::default() };
     let cluster = Cluster::with_settings(&[capped], settings, 1, Instant::now());
     (backend, Server::start(Router::new(cluster), options))

@@ -66,7 +66,7 @@ fn serve(backend: &Backend) -> Message {
 fn a_request_goes_to_the_cluster_of_its_host_and_path(variant: Variant) {
     let [main, api, other] = [(), (), ()].map(|()| Backend::start(variant));
     let clusters = [("main", &main), ("api", &api), ("other", &other)];
-    let clusters = clusters.map(|(name, backend)| cluster(name, &[backend.address().into()]));
+    let clusters = clusters.map(|(name, backend)| cluster(name, &[backend.settings()]));
     let routes = vec![to("a/", "main"), to("a/api", "api"), to("*.b/", "other")];
     let server = start(variant.options(), &settings(clusters, routes));
     let mut client = server.client();
@@ -92,10 +92,8 @@ fn a_request_goes_to_the_cluster_of_its_host_and_path(variant: Variant) {
 
 fn a_retry_stays_in_the_cluster_of_its_route(variant: Variant) {
     let (dead, main, api) = (Reserved::new(), Backend::start(variant), Backend::start(variant));
-    let clusters = [
-        cluster("api", &[dead.address().into(), api.address().into()]),
-        cluster("main", &[main.address().into()]),
-    ];
+    let clusters =
+        [cluster("api", &[dead.address().into(), api.settings()]), cluster("main", &[main.settings()])];
     let server = start(variant.options(), &settings(clusters, vec![to("/", "main"), to("/api", "api")]));
     let mut client = server.client();
     for _ in 0..4 {
@@ -196,8 +194,7 @@ fn a_route_changes_fields_of_requests_and_responses(variant: Variant) {
         response: changes(&["x-version"], &[("Cache-Control", "no-store")]),
         ..to("/", "main")
     };
-    let server =
-        start(variant.options(), &settings([cluster("main", &[main.address().into()])], vec![changing]));
+    let server = start(variant.options(), &settings([cluster("main", &[main.settings()])], vec![changing]));
     let mut client = server.client();
     client.send(
         "POST / HTTP/1.1\r\nHost: a\r\nCookie: b\r\nX-Key: c\r\nX-key: d\r\nContent-Length: 4\r\n\r\nbody",
@@ -215,7 +212,7 @@ fn a_route_has_deadlines_of_its_own(variant: Variant) {
     let main = Backend::start(variant);
     let short = |response| Deadlines { response: Some(response), ..Deadlines::default() };
     let route = RouteSettings { deadlines: short(Duration::from_millis(50)), ..to("/", "main") };
-    let (name, plan) = cluster("main", &[main.address().into()]);
+    let (name, plan) = cluster("main", &[main.settings()]);
     let plan = ClusterPlan { deadlines: short(Duration::from_secs(3600)), ..plan };
     let server = start(variant.options(), &settings([(name, plan)], vec![route]));
     let mut client = server.client();
@@ -227,8 +224,8 @@ fn a_route_has_deadlines_of_its_own(variant: Variant) {
 
 fn new_settings_take_effect_while_requests_run(variant: Variant) {
     let [kept, gone, new] = [(), (), ()].map(|()| Backend::start(variant));
-    let capped = |backend: &Backend| BackendSettings { cap: Some(Cap::Fixed(1)), ..backend.address().into() };
-    let clusters = [cluster("kept", &[kept.address().into()]), cluster("gone", &[capped(&gone)])];
+    let capped = |backend: &Backend| BackendSettings { cap: Some(Cap::Fixed(1)), ..backend.settings() };
+    let clusters = [cluster("kept", &[kept.settings()]), cluster("gone", &[capped(&gone)])];
     let before = settings(clusters, vec![to("/", "kept"), to("/gone", "gone")]);
     let server = start(variant.options(), &before);
     let [mut tunnel, mut running, mut waiting, mut client] = [(); 4].map(|()| server.client());
@@ -247,7 +244,7 @@ fn new_settings_take_effect_while_requests_run(variant: Variant) {
     let started = server.app.clusters()[1].cluster.members().backends()[0].counts().started;
 
     // The cluster `gone` is gone, `kept` has one more backend, and `new` is new.
-    let clusters = [cluster("kept", &[kept.address().into()]), cluster("new", &[new.address().into()])];
+    let clusters = [cluster("kept", &[kept.settings()]), cluster("new", &[new.settings()])];
     server.app.apply(&settings(clusters, vec![to("/", "kept"), to("/gone", "new")])).unwrap();
     ask(&mut client, "/gone/3", "a");
     assert!(serve(&new).head.starts_with("GET /gone/3 "));

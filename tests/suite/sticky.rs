@@ -20,7 +20,7 @@ fn ok(_: &str) -> Option<Reply> {
 /// A balancer with sticky sessions over these backends.
 fn sticky(
     variant: Variant,
-    backends: &[impl Copy + Into<BackendSettings>],
+    backends: &[impl Clone + Into<BackendSettings>],
     key: Option<&str>,
 ) -> Server<Router> {
     let settings = ClusterSettings {
@@ -28,7 +28,11 @@ fn sticky(
         sticky: key.map(|key| StickySettings { name: "sid".parse().unwrap(), key: key.parse().unwrap() }),
         ..ClusterSettings::default()
     };
-    let backends: Vec<BackendSettings> = backends.iter().map(|&backend| backend.into()).collect();
+    let with_transform = |backend: BackendSettings| {
+        let transform = variant.backend(backend.address).transform;
+        BackendSettings { transform, ..backend }
+    };
+    let backends: Vec<_> = backends.iter().cloned().map(Into::into).map(with_transform).collect();
     let cluster = Cluster::with_settings(&backends, settings, 1, Instant::now());
     Server::start(Router::new(cluster), variant.options())
 }

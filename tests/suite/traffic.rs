@@ -24,8 +24,7 @@ fn every_request_is_counted_once_by_its_status_and_its_end(variant: Variant) {
     let plain = Variant { transforms: None, ..variant };
     let backend = automatic(plain, reply);
     let cluster = Cluster::new(&[backend], Policy::default(), 1, Instant::now());
-    let options = neraca::Options { backend_transform: None, ..variant.options() };
-    let balancer = Server::start(Router::new(cluster).counting(), options);
+    let balancer = Server::start(Router::new(cluster).counting(), variant.options());
     let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
 
     let mut client = balancer.client();

@@ -6,6 +6,8 @@ use super::shape::{Key, Kind, Shape};
 pub(super) const OF_LISTENERS: &str = "LimitArguments";
 /// The limit of backend connections that belongs to the process.
 const IDLE_BACKEND_CONNECTIONS: &str = "idle_backend_connections";
+/// What the table for TLS with backends is for.
+const ABOUT_BACKEND_TLS: &str = "TLS for all backends of the cluster, also for those without https://.";
 /// The deadlines that a route may have of its own.
 const OF_ROUTES: [&str; 3] = ["response_timeout_ms", "body_timeout_ms", "tunnel_timeout_ms"];
 
@@ -104,7 +106,12 @@ fn cluster(arguments: &Arguments) -> Shape {
         keys: vec![arguments.key("sticky", "name").required(), arguments.key("sticky_key", "key").required()],
     };
     let mut keys = vec![
-        Key::new("backends", Kind::list(backend), "Servers that get the requests.").required(),
+        Key::new(
+            "backends",
+            Kind::list(backend),
+            "Servers that get the requests. https:// in front of one means TLS.",
+        )
+        .required(),
         arguments.key("policy", "policy"),
         Key::new("sticky", Kind::Table(sticky), "Keep each client at its backend, by a cookie."),
     ];
@@ -112,7 +119,24 @@ fn cluster(arguments: &Arguments) -> Shape {
     keys.extend(limits.into_iter().filter(|key| key.name != IDLE_BACKEND_CONNECTIONS));
     keys.extend(arguments.keys("HealthArguments"));
     keys.extend(arguments.keys("CheckArguments"));
+    keys.push(Key::new("tls", Kind::Table(backend_tls(arguments)), ABOUT_BACKEND_TLS));
     Shape { about: "A group of backends.", keys }
+}
+
+fn backend_tls(arguments: &Arguments) -> Shape {
+    let named = |id: &str, name: &str| arguments.key(id, name);
+    let keys = vec![
+        named("backend_ca", "ca"),
+        named("backend_server_name", "server_name"),
+        named("backend_tls_insecure", "insecure"),
+        Key::new(
+            "certificate",
+            Kind::Path,
+            "File with a certificate for backends that ask for one, and behind it the certificates of its authorities (PEM).",
+        ),
+        Key::new("key", Kind::Path, "File with the private key of the certificate (PEM)."),
+    ];
+    Shape { about: ABOUT_BACKEND_TLS, keys }
 }
 
 fn backend() -> Shape {
@@ -124,7 +148,7 @@ fn backend() -> Shape {
         Key::new(
             "address",
             Kind::text("HOST:PORT"),
-            "Address or host name of the backend, or \"srv:NAME\" for the SRV records of a service.",
+            "Address or host name of the backend, or \"srv:NAME\" for the SRV records of a service. https:// in front means TLS.",
         )
         .required(),
         Key::new("weight", weights, "Share of the requests, relative to the other backends.").or_else("1"),

@@ -1,4 +1,4 @@
-//! TLS of a listener in a file.
+//! TLS of a listener and of the backends of a cluster in a file.
 use std::time::SystemTime;
 
 use clap::ValueEnum;
@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use super::super::tls::{VersionName, settings};
 use super::problems::{Problem, Span};
 use super::reading::Reading;
-use super::tree::{Table, Value};
-use crate::tls::{CertificateFiles, Place, Tls};
+use super::tree::{Data, Table, Value};
+use crate::tls::{BackendTls, BackendTlsSettings, CertificateFiles, Place, Remark, Tls};
 
 /// Reads TLS of a listener, and the files that it names. None without TLS, or after an error.
 pub(super) fn read(reading: &mut Reading<'_>, listener: &Table) -> Option<Tls> {
@@ -31,19 +31,77 @@ pub(super) fn read(reading: &mut Reading<'_>, listener: &Table) -> Option<Tls> {
     let minimum_version = choice(table, "minimum_version").unwrap_or(VersionName::Tls12);
     let settings = settings(pairs, client_ca, client_certificates, minimum_version);
     let (tls, remarks) = Tls::load(&settings, SystemTime::now());
-    let of_key = |key: &str| table.text(key).map_or_else(|| table.span.clone(), |(_, span)| span.clone());
     let pair = |n: usize| spans.get(n).cloned().unwrap_or_default();
     for remark in remarks {
-        let span: Span = match remark.place {
+        let span = match remark.place {
             Place::Certificate(n) => pair(n).0,
             Place::Key(n) => pair(n).1,
-            Place::ClientCa => of_key("client_ca"),
-            Place::ClientCertificates => of_key("client_certificates"),
+            Place::ClientCa => place_of(table, "client_ca"),
+            Place::ClientCertificates => place_of(table, "client_certificates"),
+            // These are settings of backends.
+            Place::Ca | Place::ServerName | Place::Insecure => table.span.clone(),
         };
-        let new = if remark.is_warning { Problem::warning } else { Problem::new };
-        reading.problems.push(new(span, remark.title, remark.text));
+        note(reading, span, remark);
     }
     tls
+}
+
+/// Reads TLS of the backends of a cluster, and the files that it names. None after an error.
+pub(super) fn of_backends(reading: &mut Reading<'_>, table: &Table) -> Option<BackendTls> {
+    let path = |key: &str| table.text(key).map(|(path, _)| reading.folder.join(path));
+    let (ca, certificate, key) = (path("ca"), path("certificate"), path("key"));
+    let insecure = table.get("insecure").is_some_and(|entry| matches!(entry.value.data, Data::Flag(true)));
+    let server_name = table.text("server_name").map(|(name, _)| name.to_owned());
+    let mut is_good = true;
+    let pairs = [("certificate", "key"), ("key", "certificate")];
+    for (given, needed) in
+        pairs.into_iter().filter(|(given, needed)| table.get(given).is_some() && !table.mentions(needed))
+    {
+        let title = format!("`{given}` needs `{needed}`");
+        reading.wrong(&place_of(table, given), title, format!("expected the key `{needed}` too"));
+        is_good = false;
+    }
+    if insecure && ca.is_some() {
+        let text = "expected no `ca` beside `insecure`, because no certificate is verified";
+        reading.wrong(&place_of(table, "ca"), "`ca` has no use", text);
+        is_good = false;
+    }
+    if !is_good {
+        return None;
+    }
+    let certificate = certificate.zip(key).map(|(certificate, key)| CertificateFiles { certificate, key });
+    let settings = BackendTlsSettings { ca, server_name, insecure, certificate };
+    let (tls, remarks) = BackendTls::load(&settings, SystemTime::now());
+    for remark in remarks {
+        let key = match remark.place {
+            Place::Certificate(_) => "certificate",
+            Place::Key(_) => "key",
+            Place::ServerName => "server_name",
+            Place::Insecure => "insecure",
+            Place::Ca | Place::ClientCa | Place::ClientCertificates => "ca",
+        };
+        note(reading, place_of(table, key), remark);
+    }
+    tls
+}
+
+/// Makes TLS with the defaults, for backends with https://. The first of them is at `span`.
+pub(super) fn with_defaults(reading: &mut Reading<'_>, span: &Span) -> Option<BackendTls> {
+    let (tls, remarks) = BackendTls::load(&BackendTlsSettings::default(), SystemTime::now());
+    for remark in remarks {
+        note(reading, span.clone(), remark);
+    }
+    tls
+}
+
+/// Returns the place of the value of a key; without it, that of the table.
+fn place_of(table: &Table, key: &str) -> Span {
+    table.get(key).map_or_else(|| table.span.clone(), |entry| entry.value.span.clone())
+}
+
+fn note(reading: &mut Reading<'_>, span: Span, remark: Remark) {
+    let new = if remark.is_warning { Problem::warning } else { Problem::new };
+    reading.problems.push(new(span, remark.title, remark.text));
 }
 
 /// Returns the value of a key that is one of some names. The names are those of the command line.

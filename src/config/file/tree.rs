@@ -210,11 +210,12 @@ impl Reader<'_> {
             place => format!("unknown key `{key}` in `{place}`"),
         };
         let here = nearest(key, known.iter().copied());
-        let elsewhere = self
-            .root
-            .all_keys()
-            .into_iter()
-            .max_by(|one, other| likeness(key, &one.0).total_cmp(&likeness(key, &other.0)));
+        // Of keys that are equally near, one of a table below this one is meant.
+        let is_below = |of: &str| !place.is_empty() && of.starts_with(place);
+        let elsewhere = self.root.all_keys().into_iter().max_by(|one, other| {
+            let nearer = likeness(key, &one.0).total_cmp(&likeness(key, &other.0));
+            nearer.then(is_below(&one.1).cmp(&is_below(&other.1)))
+        });
         let elsewhere = elsewhere.filter(|(near, _)| {
             likeness(key, near) >= NEAR.max(here.map_or(0.0, |here| likeness(key, here) + f64::EPSILON))
         });

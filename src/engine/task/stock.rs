@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::engine::options::{Options, SWEEP};
 use crate::engine::pressure::PressureLimit;
 use crate::engine::readiness::Readiness;
 use crate::engine::shared::Shared;
-use crate::engine::transport::{Socket, Tcp, TransformFactory};
+use crate::engine::transport::{Socket, Tcp};
 use crate::engine::worker::WorkerState;
 use crate::exchange::{Interest, Side};
 
@@ -36,8 +36,6 @@ use crate::exchange::{Interest, Side};
 pub(super) struct Stock {
     kept: RefCell<IdlePool<Socket>>,
     pressure: PressureLimit,
-    /// Makes the transforms of the connections to backends.
-    transform: Option<TransformFactory>,
     /// The idle clients of this core, and since when.
     idle: RefCell<HashMap<usize, Instant>>,
     /// The idle clients that must leave. Each one notices at the end of its wait, at most one sweep later.
@@ -50,7 +48,6 @@ impl Stock {
         Stock {
             kept: RefCell::new(IdlePool::new(limits.idle_backend_connections)),
             pressure: PressureLimit::with_epoch(options.concurrency, 1, limits.in_flight_epoch),
-            transform: options.backend_transform.clone(),
             idle: RefCell::default(),
             leaving: RefCell::default(),
         }
@@ -305,8 +302,8 @@ impl Backends<Tcp> for Stock {
         }
     }
 
-    fn connect(&self, address: SocketAddr, _: &Socket) -> io::Result<(Socket, bool)> {
-        let (socket, established) = Tcp::connect(address, self.transform.as_ref())?;
+    fn connect(&self, backend: &Backend, first: &[u8], _: &Socket) -> io::Result<(Socket, bool)> {
+        let (socket, established) = Tcp::connect(backend.address(), backend.transform(), first)?;
         Ok((into_smol(socket)?, established))
     }
 

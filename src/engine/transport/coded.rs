@@ -8,8 +8,7 @@ use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::transform::{Transform, TransformFactory};
-use super::{Follows, Transport, is_temporary};
+use super::{Follows, Transform, TransformFactory, Transport, is_temporary};
 use crate::engine::readiness::Readiness;
 use crate::exchange::{Interest, Side};
 
@@ -37,6 +36,14 @@ impl<T> Layered<T> {
             None => Layered::Plain(inner),
             Some(factory) => Layered::Coded(Box::new(Coded::new(inner, factory.make()))),
         }
+    }
+
+    /// Sends these bytes before the handshake of the transform. Does nothing without a transform.
+    pub(super) fn behind(mut self, first: &[u8]) -> Self {
+        if let Layered::Coded(coded) = &mut self {
+            coded.out.bytes.extend_from_slice(first);
+        }
+        self
     }
 
     /// The transport without its transform.
@@ -173,6 +180,8 @@ pub struct Coded<T> {
     shuts: bool,
     /// Reading failed: the stream is invalid or was cut off.
     read_error: Option<ErrorKind>,
+    /// What the transform said when it could not decode, until the handshake tells.
+    reason: Option<io::Error>,
     /// Writing failed. Bytes that the peer sent before may still be read.
     write_error: Option<ErrorKind>,
     /// A read has returned the end of the stream or its error.
@@ -193,6 +202,7 @@ impl<T> Coded<T> {
             ended: false,
             shuts: false,
             read_error: None,
+            reason: None,
             write_error: None,
             told: false,
         }
@@ -317,9 +327,14 @@ impl<T: Transport> Coded<T> {
 
     /// Sends our message of the handshake, and reads messages of the peer.
     fn await_peer(&mut self, ready: &mut Readiness) -> io::Result<()> {
-        self.flush(ready)?;
+        match self.flush(ready) {
+            // Why the handshake failed says more than that the peer does not take our last message.
+            Err(error) if self.reason.is_none() || is_temporary(&error) => return Err(error),
+            Err(_) | Ok(()) => {}
+        }
         if self.is_over() {
-            return Err(self.read_error.unwrap_or(ErrorKind::UnexpectedEof).into());
+            let error = self.read_error.unwrap_or(ErrorKind::UnexpectedEof);
+            return Err(self.reason.take().unwrap_or_else(|| error.into()));
         }
         if !ready.contains(Readiness::READABLE) || self.is_crowded() {
             self.blocked = true;
@@ -420,7 +435,10 @@ impl<T: Transport> Coded<T> {
         self.progress(ready);
         match result {
             Ok(()) => self.note_buffered(ready),
-            Err(error) => self.fail_read(error.kind(), ready),
+            Err(error) => {
+                self.fail_read(error.kind(), ready);
+                self.reason = Some(error);
+            }
         }
     }
 

@@ -2,7 +2,6 @@
 
 mod coded;
 mod tcp;
-mod transform;
 
 use std::fs::File;
 use std::io;
@@ -11,9 +10,9 @@ use std::ops::Range;
 use super::readiness::Readiness;
 use crate::exchange::{Interest, Side};
 
+pub use crate::http::transform::{Transform, TransformFactory};
 pub use coded::{Coded, Layered};
 pub(super) use tcp::{Socket, Tcp};
-pub use transform::{Transform, TransformFactory};
 
 /// A hint for one write: the data that follow the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -51,10 +51,12 @@ impl Stream {
 }
 
 impl Tcp {
-    /// Begins a connection to `address`; true when the connection is established at once, as over loopback.
+    /// Begins a connection to `address`; true when the connection is established at once, as over loopback. The bytes of
+    /// `first` leave before the handshake of the transform; without a transform nobody sends them.
     pub(in crate::engine) fn connect(
         address: SocketAddr,
         transform: Option<&TransformFactory>,
+        first: &[u8],
     ) -> io::Result<(Socket, bool)> {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
         socket.set_tcp_nodelay(true)?;
@@ -64,7 +66,7 @@ impl Tcp {
             Err(error) => return Err(error),
         }
         let stream = Stream::Plain(TcpStream::from(OwnedFd::from(socket)));
-        let mut endpoint = Endpoint::new(Layered::new(stream, transform));
+        let mut endpoint = Endpoint::new(Layered::new(stream, transform).behind(first));
         endpoint.ready.remove(Readiness::READABLE);
         let established = endpoint.established()?;
         Ok((endpoint, established))

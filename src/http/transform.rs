@@ -1,4 +1,5 @@
-//! What a transform is, such as TLS: it encodes and decodes the bytes of one connection.
+//! What a transform is, such as TLS: it encodes and decodes the bytes of one connection. Nothing here knows a transform: a
+//! listener and a backend hold a factory, and the engine asks it.
 
 use std::fmt;
 use std::io;
@@ -46,6 +47,15 @@ impl TransformFactory {
         (self.0)()
     }
 }
+
+impl PartialEq for TransformFactory {
+    /// True for copies of the same factory.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for TransformFactory {}
 
 impl fmt::Debug for TransformFactory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
