@@ -15,33 +15,43 @@ use crate::report::failures::failed;
 use crate::report::losses::{self, Opponent};
 use crate::report::number::{dash, grouped, maybe, maybe_grouped, name, signed};
 use crate::report::plots::targets;
-use crate::report::words::{self, GATES_PART, LOSSES_PART, Lang, PEERS_PART, say, terms};
+use crate::report::words::{self, GATES_PART, LOSSES_PART, Lang, PEERS_PART, say};
 use crate::report::{picture, why};
 
 /// Number of losses on the first screen.
 const SHOWN_LOSSES: usize = 4;
 
-/// The texts of a verdict in a table, and in full sentences: one is faster, none is, there are too few blocks.
+/// The engines, as every ratio of both has them.
+pub(crate) const ENGINES: [&str; 2] = [ASYNC, THREAD];
+
+/// The texts of a verdict in a table, in full sentences, and in a clause: one is faster, none is, there are too few
+/// blocks.
 const SHORT: [&str; 3] = ["by", "within", "too_few"];
 const SENTENCES: [&str; 3] = ["at_faster", "at_within", "at_too_few"];
+const CLAUSES: [&str; 3] = ["sentence_faster", "sentence_within", "sentence_too_few"];
 
 /// Writes a factor above 1 as per cent.
 fn percent(lang: Lang, factor: f64) -> String {
     lang.number(&format!("{:.1}", (factor - 1.0) * 100.0))
 }
 
-/// Returns the faster engine, and by how much, with these texts.
-fn winner(lang: Lang, ratio: &Ratio, [faster, within, too_few]: [&str; 3]) -> String {
+/// Returns which program of the ratio `a / b` is faster, and by how much, with these texts.
+fn winner(lang: Lang, ratio: &Ratio, [a, b]: [&str; 2], [faster, within, too_few]: [&str; 3]) -> String {
     let blocks = ratio.blocks.len();
     let by = |name: &str, low, high, other: &str| {
         say(lang, faster, &[&name, &percent(lang, low), &percent(lang, high), &other, &blocks])
     };
     match ratio.verdict() {
-        Verdict::Faster(low, high) => by(ASYNC, low, high, THREAD),
-        Verdict::Slower(low, high) => by(THREAD, low, high, ASYNC),
+        Verdict::Faster(low, high) => by(a, low, high, b),
+        Verdict::Slower(low, high) => by(b, low, high, a),
         Verdict::Within(factor) => say(lang, within, &[&percent(lang, factor), &blocks]),
         Verdict::TooFew => say(lang, too_few, &[&blocks, &ENOUGH_BLOCKS]),
     }
+}
+
+/// Returns the verdict about the ratio `a / b` in English.
+pub(crate) fn clause(ratio: &Ratio, programs: [&str; 2]) -> String {
+    winner(Lang::En, ratio, programs, CLAUSES)
 }
 
 /// Returns the mark of a group that is not ranked, with a link to the meaning of the gates.
@@ -50,7 +60,7 @@ fn mark(lang: Lang, group: &Group<'_>) -> String {
 }
 
 fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
-    doc.heading(&say(lang, "which_engine", &[]));
+    doc.heading(3, &say(lang, "which_engine", &[]));
     let row = |LoadVerdict { cell, ratio, .. }: &LoadVerdict<'_>| {
         let groups = [study.twin(cell, THREAD)?, study.twin(cell, ASYNC)?];
         let both = |of: &dyn Fn(&Group<'_>) -> String| lang.number(&groups.iter().map(of).join(" / "));
@@ -58,7 +68,7 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
         let whole = |measure: Measure| both(&|group| maybe_grouped(group.median(measure)));
         let faster = match groups.iter().find(|group| !group.is_ranked()) {
             Some(group) => say(lang, "not_ranked", &[&group.cell.target, &mark(lang, group)]),
-            None => winner(lang, ratio, SHORT),
+            None => winner(lang, ratio, ENGINES, SHORT),
         };
         let opened = cell.opened();
         let brackets = if opened == cell.connections { String::new() } else { format!(" ({opened})") };
@@ -73,7 +83,7 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
         ])
     };
     let verdicts = verdicts::by_load(study, Section::Assignment);
-    doc.table(&words::titled(lang, "engines").with(verdicts.iter().filter_map(row)));
+    doc.table(&words::table(lang, "engines").with(verdicts.iter().filter_map(row)));
     if verdicts.is_empty() {
         doc.text(words::absent(study, lang, &[Section::Assignment], say(lang, "no_engines", &[])));
     }
@@ -82,7 +92,7 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
 /// Returns the verdict under each load of the assignment in full sentences.
 pub(crate) fn verdicts(study: &Study, lang: Lang) -> Vec<String> {
     let sentence = |LoadVerdict { cell, ratio, control }: LoadVerdict<'_>| {
-        let at = say(lang, "at", &[&cell.threads, &winner(lang, &ratio, SENTENCES)]);
+        let at = say(lang, "at", &[&cell.threads, &winner(lang, &ratio, ENGINES, SENTENCES)]);
         let noise = control.filter(|control| control.interval.is_some());
         let noise = noise.map(|control| say(lang, "noise", &[&percent(lang, control.reach())]));
         at + &noise.unwrap_or_default()
@@ -116,8 +126,8 @@ fn servers(study: &Study, lang: Lang, doc: &mut Doc) {
     if targets.len() < 2 {
         return;
     }
-    doc.heading(&say(lang, "which_server", &[]));
-    let mut table = words::titled(lang, "servers");
+    doc.heading(3, &say(lang, "which_server", &[]));
+    let mut table = words::table(lang, "servers");
     table.head.extend(targets.iter().map(|target| plain(&study.title(target))));
     for servers in verdicts::servers(study) {
         let load = format!("{},\u{a0}{}", servers.cell.connections, servers.cell.threads);
@@ -193,7 +203,7 @@ fn costs(study: &Study, lang: Lang, doc: &mut Doc) {
     if overheads.is_empty() {
         return;
     }
-    doc.heading(&say(lang, "what_costs", &[]));
+    doc.heading(3, &say(lang, "what_costs", &[]));
     let row = |(target, row): &Overhead<'_>| {
         let [thread, other] = both_costs(lang, row);
         let added = row.each_ref().map(|cost| why::added_calls(study, &cost.as_ref()?.changed.cell.target));
@@ -203,7 +213,7 @@ fn costs(study: &Study, lang: Lang, doc: &mut Doc) {
         };
         [plain(&target.title), thread, other, added]
     };
-    doc.table(&words::titled(lang, "costs").with(overheads.iter().map(row)));
+    doc.table(&words::table(lang, "costs").with(overheads.iter().map(row)));
     let why = words::absent(study, lang, &[Section::Syscalls], String::new());
     if !why.is_empty() {
         doc.text(say(lang, "no_calls", &[&why]));
@@ -227,7 +237,7 @@ fn worst(lang: Lang, losses: &[losses::Comparison]) -> (Vec<String>, usize) {
 }
 
 fn losing(study: &Study, lang: Lang, doc: &mut Doc) {
-    doc.heading(&say(lang, "loses", &[]));
+    doc.heading(3, &say(lang, "loses", &[]));
     let losses = losses::losses(study);
     let (shown, certain) = worst(lang, &losses);
     let row = |Opponent { name, compared, not_ranked, failed, .. }: Opponent| {
@@ -244,7 +254,7 @@ fn losing(study: &Study, lang: Lang, doc: &mut Doc) {
     let opponents = losses::opponents(study);
     let has_others = opponents.iter().any(|opponent| !opponent.is_ours);
     doc.text(say(lang, if has_others { "opponents" } else { "no_peers" }, &[]));
-    doc.table(&words::titled(lang, "opponents").with(opponents.into_iter().map(row)));
+    doc.table(&words::table(lang, "opponents").with(opponents.into_iter().map(row)));
 }
 
 /// Answers three questions in a sentence each: which engine is faster under the heaviest load, what a line printed per
@@ -271,7 +281,7 @@ fn answers(study: &Study, lang: Lang) -> Vec<String> {
 /// Writes the first screen.
 pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
     let (manifest, host) = (&study.manifest, &study.manifest.host);
-    doc.title(&say(lang, "title", &[]));
+    doc.heading(1, &say(lang, "title", &[]));
     let commit: String = manifest.neraca.commit.as_deref().unwrap_or("?").chars().take(12).collect();
     let date = manifest.started.get(..10).unwrap_or_default();
     let glossary = anchor(&say(lang, "glossary", &[]));
@@ -285,7 +295,7 @@ pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
     servers(study, lang, doc);
     costs(study, lang, doc);
     losing(study, lang, doc);
-    doc.heading(&say(lang, "picture", &[]));
+    doc.heading(3, &say(lang, "picture", &[]));
     let caption = say(lang, "picture_caption", &[]);
     doc.text(format!("[![{caption}](experiment.svg)](experiment.svg)"));
     doc.drawings.insert("experiment.svg".into(), picture::draw(study));
@@ -293,9 +303,9 @@ pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
 
 /// Writes the glossary.
 pub(crate) fn glossary(lang: Lang, doc: &mut Doc) {
-    doc.part(&say(lang, "glossary", &[]));
-    doc.table(&words::titled(lang, "glossary").with(terms(lang)));
-    doc.heading(&say(lang, "try", &[]));
+    doc.heading(2, &say(lang, "glossary", &[]));
+    doc.table(&words::table(lang, "glossary"));
+    doc.heading(3, &say(lang, "try", &[]));
     doc.block("sh", &say(lang, "quick_start", &[]));
 }
 
@@ -336,6 +346,20 @@ mod tests {
             let ratio = Ratio::of_blocks(blocks).unwrap();
             assert_eq!(cost(Lang::En, &ratio).replace('\u{a0}', " "), expected);
             assert!((certain(&ratio) - surely).abs() < 1e-9, "{expected}");
+        }
+    }
+
+    #[test]
+    fn verdicts_in_words() {
+        let cases: [(&[f64], &str); 5] = [
+            (&[1.1, 1.1, 1.1, 1.1], "async is faster by 10.0 to 10.0 %"),
+            (&[0.8, 0.8, 0.8, 0.8], "thread is faster by 25.0 to 25.0 %"),
+            (&[0.98, 1.02, 0.99, 1.01, 1.0, 1.0], "any difference is within ±1.5 %"),
+            (&[1.5; 3], "no verdict: 3 of at least 4 blocks were measured"),
+            (&[0.9, 1.3, 0.8, 1.4], "any difference is within ±65.4 %"),
+        ];
+        for (blocks, expected) in cases {
+            assert_eq!(clause(&Ratio::of_blocks(blocks).unwrap(), ENGINES), expected);
         }
     }
 }

@@ -267,6 +267,6 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
         memory(study),
     ];
     figures.extend(failures::figure(study));
-    doc.part("7. Plots");
+    doc.heading(2, "7. Plots");
     doc.figures(figures);
 }

@@ -14,6 +14,7 @@ use crate::plans::model::{SCHEMA, Section};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::about::reasons;
 use crate::report::failures::{CLASSES, failed};
+use crate::report::first::{ENGINES, clause};
 
 /// Returns a number with six digits; null when it is unknown.
 pub(crate) fn number(value: Option<f64>) -> Value {
@@ -67,7 +68,7 @@ fn verdicts(study: &Study) -> Vec<Value> {
         let mut row = bounds(Some(&verdict.ratio));
         row["threads"] = json!(verdict.cell.threads);
         row["blocks"] = json!(verdict.ratio.blocks.len());
-        row["sentence"] = json!(verdict.sentence());
+        row["sentence"] = json!(clause(&verdict.ratio, ENGINES));
         row["control"] = bounds(verdict.control.as_ref());
         row
     };
