@@ -3,9 +3,8 @@
 use itertools::Itertools;
 use serde_json::json;
 
-use crate::judge::record::{Measured, Record};
-use crate::judge::study::{Study, load};
-use crate::judge::verdict::{Gate, GateResult, Validity};
+use crate::judge::record::{Gate, GateResult, Measured, Record, Validity, load};
+use crate::judge::study::Study;
 use crate::plans::model::Target;
 use crate::report::doc::{Doc, Table, code, plain};
 use crate::report::number::dash;

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::fmt::Display;
 
-use crate::judge::record::Record;
-use crate::judge::study::{Group, Study, load};
+use crate::judge::record::{Record, load};
+use crate::judge::study::{Group, Study};
 use crate::report::doc::Figure;
 use crate::report::number::{grouped, load_name, short};
 use crate::report::shapes::{Bar, bars};

@@ -4,9 +4,9 @@ use std::fmt::Display;
 
 use itertools::Itertools;
 
-use crate::judge::measure;
+use crate::judge::measure::{self, Measure};
 use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
-use crate::judge::study::{Group, Measure, Study};
+use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, Cost, LoadVerdict, Servers};
 use crate::plans::model::{Section, Target, TargetKind};
 use crate::plans::targets::{ASYNC, THREAD};

@@ -1,7 +1,7 @@
 //! The goals of our engines beside what was measured.
 
-use crate::judge::measure;
-use crate::judge::study::{Group, Measure, Study};
+use crate::judge::measure::{self, Measure};
+use crate::judge::study::{Group, Study};
 use crate::plans::model::{Cell, Goal, Quantity, Section, Work};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Table};

@@ -2,9 +2,9 @@
 
 use itertools::Itertools;
 
-use crate::judge::measure;
+use crate::judge::measure::{self, Measure};
 use crate::judge::stats::{Ratio, Verdict};
-use crate::judge::study::{Group, Measure, Study};
+use crate::judge::study::{Group, Study};
 use crate::plans::model::{Section, TargetKind, What};
 use crate::report::doc::{Doc, Table};
 use crate::report::failures::failed;

@@ -5,10 +5,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::judge::measure;
-use crate::judge::record::{Measured, Record};
+use crate::judge::record::{Measured, Record, Validity, load};
 use crate::judge::stats::{Ratio, rounded};
-use crate::judge::study::{Group, Study, load};
-use crate::judge::verdict::Validity;
+use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{Cost, LoadVerdict, by_load, costs};
 use crate::plans::model::{SCHEMA, Section};
 use crate::plans::targets::{ASYNC, THREAD};

@@ -2,10 +2,10 @@
 
 use itertools::Itertools;
 
-use crate::judge::measure;
+use crate::judge::measure::{self, Measure};
+use crate::judge::record::{Validity, load};
 use crate::judge::stats::{Ratio, sign_test};
-use crate::judge::study::{Group, Measure, Study, load};
-use crate::judge::verdict::Validity;
+use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, Cost, LoadVerdict, Workers};
 use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;

@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 
 use itertools::Itertools;
 
-use crate::judge::measure;
+use crate::judge::measure::{self, Measure};
 use crate::judge::record::{Measured, Record, Syscalls};
 use crate::judge::stats::{Ratio, median};
-use crate::judge::study::{Group, Measure, Study};
+use crate::judge::study::{Group, Study};
 use crate::plans::model::Section;
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Table, plain};
