@@ -5,7 +5,7 @@ use std::fmt::Display;
 use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
-use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
+use crate::judge::stats::{ENOUGH_BLOCKS, Verdict};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, Cost, LoadVerdict, Servers};
 use crate::plans::model::{Section, Target, TargetKind};
@@ -13,46 +13,16 @@ use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, anchor, plain};
 use crate::report::failures::failed;
 use crate::report::losses::{self, Opponent};
-use crate::report::number::{dash, grouped, maybe, maybe_grouped, name, signed};
+use crate::report::number::{dash, grouped, maybe, maybe_grouped, name};
 use crate::report::plots::targets;
-use crate::report::words::{self, GATES_PART, LOSSES_PART, Lang, PEERS_PART, say};
+use crate::report::words::{
+    self, ENGINES, GATES_PART, LOSSES_PART, Lang, PEERS_PART, SENTENCES, SHORT, certain, cost, percent, say,
+    winner,
+};
 use crate::report::{picture, why};
 
 /// Number of losses on the first screen.
 const SHOWN_LOSSES: usize = 4;
-
-/// The engines, as every ratio of both has them.
-pub(crate) const ENGINES: [&str; 2] = [ASYNC, THREAD];
-
-/// The texts of a verdict in a table, in full sentences, and in a clause: one is faster, none is, there are too few
-/// blocks.
-const SHORT: [&str; 3] = ["by", "within", "too_few"];
-const SENTENCES: [&str; 3] = ["at_faster", "at_within", "at_too_few"];
-const CLAUSES: [&str; 3] = ["sentence_faster", "sentence_within", "sentence_too_few"];
-
-/// Writes a factor above 1 as per cent.
-fn percent(lang: Lang, factor: f64) -> String {
-    lang.number(&format!("{:.1}", (factor - 1.0) * 100.0))
-}
-
-/// Returns which program of the ratio `a / b` is faster, and by how much, with these texts.
-fn winner(lang: Lang, ratio: &Ratio, [a, b]: [&str; 2], [faster, within, too_few]: [&str; 3]) -> String {
-    let blocks = ratio.blocks.len();
-    let by = |name: &str, low, high, other: &str| {
-        say(lang, faster, &[&name, &percent(lang, low), &percent(lang, high), &other, &blocks])
-    };
-    match ratio.verdict() {
-        Verdict::Faster(low, high) => by(a, low, high, b),
-        Verdict::Slower(low, high) => by(b, low, high, a),
-        Verdict::Within(factor) => say(lang, within, &[&percent(lang, factor), &blocks]),
-        Verdict::TooFew => say(lang, too_few, &[&blocks, &ENOUGH_BLOCKS]),
-    }
-}
-
-/// Returns the verdict about the ratio `a / b` in English.
-pub(crate) fn clause(ratio: &Ratio, programs: [&str; 2]) -> String {
-    winner(Lang::En, ratio, programs, CLAUSES)
-}
 
 /// Returns the mark of a group that is not ranked, with a link to the meaning of the gates.
 fn mark(lang: Lang, group: &Group<'_>) -> String {
@@ -140,33 +110,6 @@ fn servers(study: &Study, lang: Lang, doc: &mut Doc) {
         table.push([load, said].into_iter().chain(targets.iter().map(|target| dash(rate(target)))));
     }
     doc.table(&table);
-}
-
-/// Returns the cost of a change: the change of the rate in bold with its interval, or the interval alone when it does
-/// not exclude that there is no change.
-pub(crate) fn cost(lang: Lang, ratio: &Ratio) -> String {
-    let number = |factor| lang.number(&signed(factor));
-    let (low, high) = ratio.interval.unwrap_or((ratio.ratio, ratio.ratio));
-    match ratio.verdict() {
-        Verdict::TooFew => say(lang, "too_few", &[&ratio.blocks.len(), &ENOUGH_BLOCKS]),
-        Verdict::Within(_) => say(lang, "unclear", &[&number(low), &number(high)]),
-        _ => format!(
-            "**{}\u{a0}%** ({}\u{a0}…\u{a0}{}\u{a0}%)",
-            number(ratio.ratio),
-            number(low),
-            number(high)
-        ),
-    }
-}
-
-/// Returns the factor of a change that is certain: the end of the interval that is nearer to 1. It is 1 when the
-/// interval does not exclude that there is no change.
-pub(crate) fn certain(ratio: &Ratio) -> f64 {
-    match ratio.verdict() {
-        Verdict::Slower(low, _) => 1.0 / low,
-        Verdict::Faster(low, _) => low,
-        Verdict::Within(_) | Verdict::TooFew => 1.0,
-    }
 }
 
 /// An overhead with its cost in the thread engine and in the async engine.
@@ -330,36 +273,6 @@ mod tests {
             "; the larger number of nginx, asked directly is not compared ([NO: G10](#the-gates",
         ] {
             assert!(said.contains(part), "{said}");
-        }
-    }
-
-    #[test]
-    fn only_a_change_that_the_interval_confirms_is_bold() {
-        let cases: [(&[f64], &str, f64); 5] = [
-            (&[1.18], "not known: 1 of at least 4 pairs", 1.0),
-            (&[0.5, 0.5], "not known: 2 of at least 4 pairs", 1.0),
-            (&[0.5; 4], "**−50.0 %** (−50.0 … −50.0 %)", 0.5),
-            (&[1.5; 4], "**+50.0 %** (+50.0 … +50.0 %)", 1.5),
-            (&[0.5, 2.0, 0.5, 2.0], "not measurable here: the change is between −72.0 and +257 %", 1.0),
-        ];
-        for (blocks, expected, surely) in cases {
-            let ratio = Ratio::of_blocks(blocks).unwrap();
-            assert_eq!(cost(Lang::En, &ratio).replace('\u{a0}', " "), expected);
-            assert!((certain(&ratio) - surely).abs() < 1e-9, "{expected}");
-        }
-    }
-
-    #[test]
-    fn verdicts_in_words() {
-        let cases: [(&[f64], &str); 5] = [
-            (&[1.1, 1.1, 1.1, 1.1], "async is faster by 10.0 to 10.0 %"),
-            (&[0.8, 0.8, 0.8, 0.8], "thread is faster by 25.0 to 25.0 %"),
-            (&[0.98, 1.02, 0.99, 1.01, 1.0, 1.0], "any difference is within ±1.5 %"),
-            (&[1.5; 3], "no verdict: 3 of at least 4 blocks were measured"),
-            (&[0.9, 1.3, 0.8, 1.4], "any difference is within ±65.4 %"),
-        ];
-        for (blocks, expected) in cases {
-            assert_eq!(clause(&Ratio::of_blocks(blocks).unwrap(), ENGINES), expected);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::plans::model::{SCHEMA, Section};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::about::reasons;
 use crate::report::failures::{CLASSES, failed};
-use crate::report::first::{ENGINES, clause};
+use crate::report::words::{ENGINES, clause};
 
 /// Returns a number with six digits; null when it is unknown.
 pub(crate) fn number(value: Option<f64>) -> Value {

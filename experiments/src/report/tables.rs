@@ -12,10 +12,9 @@ use crate::plans::targets::AGAIN;
 use crate::report::about::{common, reasons};
 use crate::report::doc::{Doc, anchor, plain};
 use crate::report::failures::{failed, sentence};
-use crate::report::first::{ENGINES, certain, clause, cost};
 use crate::report::number::{dash, grouped, interval, load_cell, maybe, maybe_grouped, name, ratio};
 use crate::report::why;
-use crate::report::words::{self, GATES_PART, Lang, english};
+use crate::report::words::{self, ENGINES, GATES_PART, Lang, certain, clause, cost, english};
 
 /// Writes a table of loads in the given order, its failures, and why groups are not ranked.
 pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, doc: &mut Doc) {
