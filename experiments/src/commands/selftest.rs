@@ -5,8 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::commands::mark;
 use crate::judge::derive::derive;
-use crate::judge::record::Measured;
-use crate::judge::verdict::{Gate, Validity};
+use crate::judge::record::{Gate, Measured, Validity};
 use crate::plans::build::{FILES, ordinary};
 use crate::plans::model::{Cell, Section, Target, What};
 use crate::plans::targets::simple;

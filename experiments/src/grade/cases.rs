@@ -4,7 +4,7 @@
 use itertools::Itertools;
 use serde::{Deserialize, Serialize};
 
-use crate::run::message::{Message, Progress, response};
+use crate::run::message::{Message, Unfinished, response};
 use crate::run::origin::{BODY, Seen};
 
 const FILE: &str = include_str!("../../grade/cases.json");
@@ -138,15 +138,15 @@ impl Case {
     }
 
     /// Returns the received complete responses, and the state of the rest.
-    pub(crate) fn responses(&self, received: &Received) -> (Vec<Message>, Option<Progress>) {
+    pub(crate) fn responses(&self, received: &Received) -> (Vec<Message>, Option<Unfinished>) {
         let (mut rest, mut found) = (&received.bytes[..], Vec::new());
         while !rest.is_empty() {
             match response(rest, self.to_head(), received.ended) {
-                Progress::Done(message) => {
+                Ok(message) => {
                     rest = &rest[message.bytes..];
                     found.push(message);
                 }
-                other => return (found, Some(other)),
+                Err(unfinished) => return (found, Some(unfinished)),
             }
         }
         (found, None)
@@ -155,7 +155,7 @@ impl Case {
     /// Judges what client and backends have seen.
     pub(crate) fn judge(&self, received: &Received, seen: &Seen) -> CaseResult {
         let (responses, rest) = self.responses(received);
-        let outcome = self.outcome(&responses, rest.as_ref(), received.ended, seen);
+        let outcome = self.outcome(&responses, rest, received.ended, seen);
         let is_allowed = |r: &Message| self.status.is_empty() || self.status.contains(&r.status);
         let forwarded = if self.response.is_empty() { &seen.requests } else { &responses };
         let wrong = match outcome {
@@ -190,7 +190,7 @@ impl Case {
         missing.or(extra.map(|name| format!("`{name}` is in the forwarded message")))
     }
 
-    fn outcome(&self, responses: &[Message], rest: Option<&Progress>, ended: bool, seen: &Seen) -> Outcome {
+    fn outcome(&self, responses: &[Message], rest: Option<Unfinished>, ended: bool, seen: &Seen) -> Outcome {
         let (is_request, reached) = (self.response.is_empty(), seen.requests.len());
         let all_good = responses.len() == reached && responses.iter().all(|r| r.status == 200);
         match (responses, rest) {
@@ -202,7 +202,7 @@ impl Case {
             _ if is_request => Outcome::Other,
             ([one], None) if self.is_own(one) => Outcome::Forwarded,
             ([one], None) if one.status >= 500 => Outcome::Error,
-            ([], Some(Progress::Partial { .. })) if ended => Outcome::Broken,
+            ([], Some(Unfinished::Head | Unfinished::Body)) if ended => Outcome::Broken,
             _ => Outcome::Other,
         }
     }
@@ -238,7 +238,7 @@ mod tests {
             assert!(case.answer().is_none() && !sent.is_empty(), "{}", case.name);
             if case.allowed == [Outcome::Forwarded] {
                 let start = sent.iter().position(|byte| !b"\r\n".contains(byte)).unwrap();
-                assert!(matches!(request(&sent[start..]), Progress::Done(_)), "{}", case.name);
+                assert!(request(&sent[start..]).is_ok(), "{}", case.name);
             }
         }
     }
@@ -279,10 +279,7 @@ mod tests {
             (cut, "", true, &[], 0, Outcome::Closed, false),
         ];
         for (case, received, ended, reached, invalid, outcome, passed) in cases {
-            let requests = reached.iter().map(|text| match request(text.as_bytes()) {
-                Progress::Done(message) => message,
-                other => panic!("{other:?}"),
-            });
+            let requests = reached.iter().map(|text| request(text.as_bytes()).unwrap());
             let seen = Seen { requests: requests.collect(), invalid };
             let judged = case.judge(&Received { bytes: received.into(), ended }, &seen);
             assert_eq!((judged.outcome, judged.passed), (outcome, passed), "{judged:?}");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::grade::cases::{Case, CaseResult, Corpus, Outcome, Received};
 use crate::run::lab::Trouble;
-use crate::run::message::Progress;
+use crate::run::message::Unfinished;
 use crate::run::origin::Origins;
 
 /// Maximum time for the responses of a case.
@@ -62,7 +62,7 @@ fn exchange(case: &Case, address: SocketAddr, patience: Duration) -> io::Result<
             rest.is_none() && (responses.len() >= case.count() || responses.iter().any(|r| r.status >= 400));
         let left = deadline.saturating_duration_since(Instant::now());
         let left = if complete { left.min(LINGER) } else { left };
-        if left.is_zero() || rest == Some(Progress::Invalid) {
+        if left.is_zero() || rest == Some(Unfinished::Invalid) {
             return Ok(received);
         }
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;

@@ -46,7 +46,7 @@ fn points(cards: &[&Card]) -> Table {
 
 /// The part of one balancer.
 fn one(card: &Card, doc: &mut Doc) {
-    doc.heading(&format!("{}: {:.1} points", plain(&card.title), card.total));
+    doc.heading(3, &format!("{}: {:.1} points", plain(&card.title), card.total));
     let mut table = Table::new("Points of each item", 4, &["item", "points", "of", "measured"]);
     for item in &card.items {
         let (points, most) = (format!("{:.1}", item.points), format!("{:.0}", item.most));

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::judge::record::{Load, Measured, Record, load};
+use crate::judge::record::{Gate, GateResult, Load, Measured, Record, Validity, load};
 use crate::judge::stats::{Ratio, Verdict, jain, mean, variance};
-use crate::judge::verdict::{Gate, GateResult, Validity};
 use crate::plans::model::{Cell, What};
 use crate::plans::targets::{AGAIN, THREAD};
 use crate::run::raw::Role;

@@ -8,5 +8,4 @@ pub(crate) mod stats;
 pub(crate) mod study;
 #[cfg(test)]
 pub(crate) mod synthetic;
-pub(crate) mod verdict;
 pub(crate) mod verdicts;

@@ -53,23 +53,6 @@ impl Ratio {
             Some(_) => Verdict::Within(self.reach()),
         }
     }
-
-    /// Returns the verdict in words.
-    pub(crate) fn sentence(&self, a: &str, b: &str) -> String {
-        let percent = |factor: f64| (factor - 1.0) * 100.0;
-        let by = |name: &str, low: f64, high: f64| {
-            format!("{name} is faster by {:.1} to {:.1} %", percent(low), percent(high))
-        };
-        let blocks = self.blocks.len();
-        match self.verdict() {
-            Verdict::TooFew => {
-                format!("no verdict: {blocks} of at least {ENOUGH_BLOCKS} blocks were measured")
-            }
-            Verdict::Faster(low, high) => by(a, low, high),
-            Verdict::Slower(low, high) => by(b, low, high),
-            Verdict::Within(factor) => format!("any difference is within ±{:.1} %", percent(factor)),
-        }
-    }
 }
 
 pub(crate) fn mean(values: &[f64]) -> Option<f64> {
@@ -166,20 +149,6 @@ mod tests {
         };
         let covered = (0..STUDIES).filter(|_| covers(&mut normal)).count() as f64 / STUDIES as f64;
         assert!((0.94..0.96).contains(&covered), "{covered}");
-    }
-
-    #[test]
-    fn verdicts_in_words() {
-        let cases: [(&[f64], &str); 5] = [
-            (&[1.1, 1.1, 1.1, 1.1], "async is faster by 10.0 to 10.0 %"),
-            (&[0.8, 0.8, 0.8, 0.8], "thread is faster by 25.0 to 25.0 %"),
-            (&[0.98, 1.02, 0.99, 1.01, 1.0, 1.0], "any difference is within ±1.5 %"),
-            (&[1.5; 3], "no verdict: 3 of at least 4 blocks were measured"),
-            (&[0.9, 1.3, 0.8, 1.4], "any difference is within ±65.4 %"),
-        ];
-        for (blocks, expected) in cases {
-            assert_eq!(Ratio::of_blocks(blocks).unwrap().sentence("async", "thread"), expected);
-        }
     }
 
     #[test]

@@ -6,12 +6,9 @@ use sha2::{Digest, Sha256};
 
 use crate::judge::derive;
 use crate::judge::gates;
-use crate::judge::measure;
-pub(crate) use crate::judge::measure::Measure;
-pub(crate) use crate::judge::record::load;
-use crate::judge::record::{Load, Record};
+use crate::judge::measure::{self, Measure};
+use crate::judge::record::{Gate, GateResult, Load, Record, Validity, load};
 use crate::judge::stats::{Ratio, median};
-use crate::judge::verdict::{Gate, GateResult, Validity};
 use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What};
 use crate::run::manifest::Manifest;
 use crate::run::raw::Raw;

@@ -11,7 +11,6 @@ use crate::run::histogram::Histogram;
 use crate::run::load::Times;
 use crate::run::manifest::Manifest;
 use crate::run::probe::RawProbe;
-use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::raw::{Found, IdleMemory, Raw, RawLoad, RawPrograms, RawSystem, Role};
 use crate::run::reply::Errors;
 use crate::run::sockets::RawSockets;
@@ -183,8 +182,8 @@ fn load(target: &Target, cell: &Cell) -> RawLoad {
         let silent_ms = Histogram::of(&(0..cell.opened()).map(|i| u64::from(i % 10)).collect::<Vec<_>>());
         RawSockets { received, silent_ms, unopened: 0 }
     });
-    let system = system(target, cell, requests);
-    RawLoad { client: client(requests, cell), warm: None, probe, system, programs, sockets }
+    let client = client(requests, cell);
+    RawLoad { client, warm: None, probe, system: system(target), programs, sockets }
 }
 
 fn probe(cell: &Cell, mean_us: f64) -> RawProbe {
@@ -212,34 +211,9 @@ fn counters(cell: &Cell, rate: f64, asked: u64) -> RawCounters {
     RawCounters { names, rows }
 }
 
-fn group(cpu_s: f64, requests: u64) -> (GroupCounters, GroupCounters) {
-    let after = GroupCounters {
-        user_ticks: (cpu_s * 30.0) as u64,
-        system_ticks: (cpu_s * 70.0) as u64,
-        voluntary_switches: requests / 3,
-        involuntary_switches: requests / 40,
-        run_delay_ns: requests * 9000,
-        peak_kb: 12_000,
-        pss_kb: Some(9000),
-    };
-    (GroupCounters::default(), after)
-}
-
-fn system(target: &Target, cell: &Cell, requests: u64) -> RawSystem {
-    let n = requests as f64 / 1e6;
-    let mut roles = BTreeMap::from([
-        (Role::Client, group(n * (9.0 + f64::from(cell.threads) * 0.04), requests)),
-        (Role::Target, group(n * cpu_us(target), requests)),
-        (Role::Lab, group(0.02, 10)),
-    ]);
-    if target.what == What::Balancer {
-        roles.insert(Role::Backends, group(n * 7.0, requests));
-    }
-    let ticks = |(_, after): &(GroupCounters, GroupCounters)| after.user_ticks + after.system_ticks;
-    let used: u64 = roles.values().map(ticks).sum();
-    let all = (cell.seconds * 200.0) as u64;
-    let after =
-        HostCounters { process_ticks: used, idle_ticks: all.saturating_sub(used), ..HostCounters::default() };
-    let host = (HostCounters::default(), after);
-    RawSystem { seconds: cell.seconds, cpus: 2, ticks_per_second: 100, roles, host }
+/// Returns the counters of the kernel, which are the same for each load. A server has no backends.
+fn system(target: &Target) -> RawSystem {
+    let mut system: RawSystem = serde_json::from_str(include_str!("synthetic_system.json")).unwrap();
+    system.roles.retain(|role, _| *role != Role::Backends || target.what == What::Balancer);
+    system
 }

@@ -21,10 +21,6 @@ pub(crate) struct LoadVerdict<'a> {
 }
 
 impl LoadVerdict<'_> {
-    pub(crate) fn sentence(&self) -> String {
-        self.ratio.sentence(ASYNC, THREAD)
-    }
-
     /// Returns the factor up to which the same program differs from itself; 1 without a control.
     pub(crate) fn noise(&self) -> f64 {
         self.control.as_ref().map_or(1.0, Ratio::reach)
@@ -197,7 +193,6 @@ mod tests {
         for verdict in &verdicts[..1] {
             assert!(matches!(verdict.ratio.verdict(), Verdict::Faster(..)), "{verdict:?}");
             assert!((verdict.ratio.ratio / made - 1.0).abs() < 0.02, "{verdict:?}");
-            assert!(verdict.sentence().starts_with("async is faster by "), "{}", verdict.sentence());
             assert!(verdict.ratio.blocks.len() == 12 && verdict.noise() < 1.02, "{verdict:?}");
         }
     }

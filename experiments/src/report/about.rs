@@ -3,14 +3,13 @@
 use itertools::Itertools;
 use serde_json::json;
 
-use crate::judge::record::{Measured, Record};
-use crate::judge::study::{Study, load};
-use crate::judge::verdict::{Gate, GateResult, Validity};
+use crate::judge::record::{Gate, GateResult, Measured, Record, Validity, load};
+use crate::judge::study::Study;
 use crate::plans::model::Target;
 use crate::report::doc::{Doc, Table, code, plain};
 use crate::report::number::dash;
 use crate::report::svg::escape;
-use crate::report::words::{self, GATES_PART, english};
+use crate::report::words::{self, GATES_PART, Lang, english};
 use crate::run::manifest::Manifest;
 
 /// Returns the reason why a record failed, and the reasons of the gates with at least this verdict.
@@ -50,7 +49,7 @@ fn environment(study: &Study) -> Table {
     });
     let run = [("started", started), ("command", &command.join(" "))]
         .map(|(name, text)| [name.into(), plain(text)]);
-    words::table("environment").with(rows.chain(run))
+    words::table(Lang::En, "environment").with(rows.chain(run))
 }
 
 /// Returns the command line of each target and role, from the first cell of the target.
@@ -66,7 +65,7 @@ fn commands(study: &Study) -> String {
 }
 
 fn gates(study: &Study, doc: &mut Doc) {
-    doc.heading(GATES_PART);
+    doc.heading(3, GATES_PART);
     let [noted, invalid] = [Validity::Note, Validity::Invalid].map(|verdict| cells(study, verdict).len());
     doc.text(english("gates", &[&study.records.len(), &invalid, &noted]));
     let row = |gate: Gate| {
@@ -81,7 +80,7 @@ fn gates(study: &Study, doc: &mut Doc) {
             [Validity::Note, Validity::Invalid].map(|verdict| count(study, gate, verdict).to_string());
         [format!("{gate:?}"), gate.title().into(), note.into(), invalid.into(), dash(value), notes, failures]
     };
-    doc.table(&words::table("gates").with(Gate::ALL.map(row)));
+    doc.table(&words::table(Lang::En, "gates").with(Gate::ALL.map(row)));
     let common = common(study).iter().map(|gate| format!("{gate:?}")).join(", ");
     if !common.is_empty() {
         doc.text(english("common_gates", &[&common]));
@@ -102,7 +101,7 @@ fn cells(study: &Study, verdict: Validity) -> Vec<String> {
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
-    doc.part("9. Gates, environment, commands, raw data");
+    doc.heading(2, "9. Gates, environment, commands, raw data");
     gates(study, doc);
     let lists = [
         ("Cells that were planned and not run", study.missing.iter().map(|cell| code(&cell.id)).collect()),
@@ -112,13 +111,13 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     for (title, cells) in lists.iter().filter(|(_, cells)| !cells.is_empty()) {
         doc.folded(&format!("{title} ({})", cells.len()), |doc| doc.list(cells));
     }
-    doc.heading("Environment");
+    doc.heading(3, "Environment");
     doc.table(&environment(study));
     if !study.manifest.warnings.is_empty() {
         doc.text("What `neraca-lab doctor` had to say before the run:");
         doc.list(&study.manifest.warnings.iter().map(|line| plain(line)).collect_vec());
     }
-    doc.heading("Exact commands");
+    doc.heading(3, "Exact commands");
     doc.text(english("commands", &[]));
     doc.folded("The commands of each target", |doc| doc.block("text", &commands(study)));
     for Target { title, config, .. } in &study.plan.targets {
@@ -127,6 +126,6 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
             doc.folded(&summary, |doc| doc.block("text", config));
         }
     }
-    doc.heading("Raw data");
+    doc.heading(3, "Raw data");
     doc.text(english("raw_data", &[]));
 }

@@ -112,16 +112,9 @@ impl Doc {
         self.text += "\n\n";
     }
 
-    pub(crate) fn title(&mut self, text: &str) {
-        self.text(format!("# {text}"));
-    }
-
-    pub(crate) fn part(&mut self, text: &str) {
-        self.text(format!("## {text}"));
-    }
-
-    pub(crate) fn heading(&mut self, text: &str) {
-        self.text(format!("### {text}"));
+    /// Writes a heading: 1 for the title, 2 for a part, 3 within a part.
+    pub(crate) fn heading(&mut self, level: usize, text: &str) {
+        self.text(format!("{} {text}", "#".repeat(level)));
     }
 
     pub(crate) fn list<T: AsRef<str>>(&mut self, items: &[T]) {

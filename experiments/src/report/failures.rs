@@ -3,12 +3,13 @@
 use std::cmp::Reverse;
 use std::fmt::Display;
 
-use crate::judge::record::Record;
-use crate::judge::study::{Group, Study, load};
+use crate::judge::record::{Record, load};
+use crate::judge::study::{Group, Study};
 use crate::report::doc::Figure;
 use crate::report::number::{grouped, load_name, short};
 use crate::report::shapes::{Bar, bars};
 use crate::report::words::{self, english};
+use crate::run::reply::Errors;
 
 /// The classes with the CSS classes of their bars.
 pub(crate) const CLASSES: [(&str, &str); 6] = [
@@ -22,11 +23,8 @@ pub(crate) const CLASSES: [(&str, &str); 6] = [
 
 /// Sums the failures of each class over the runs.
 fn by_class<'a>(runs: impl IntoIterator<Item = &'a &'a Record>) -> [u64; 6] {
-    let failures = runs.into_iter().filter_map(|run| load(run)).map(|load| load.failures);
-    failures.fold([0; 6], |sums, f| {
-        let counts = [f.connect, f.read, f.write, f.status, f.timeout, f.stalled];
-        std::array::from_fn(|class| sums[class] + counts[class])
-    })
+    let sum: Errors = runs.into_iter().filter_map(|run| load(run)).map(|load| load.failures).sum();
+    [sum.connect, sum.read, sum.write, sum.status, sum.timeout, sum.stalled]
 }
 
 pub(crate) fn failed(group: &Group<'_>) -> u64 {

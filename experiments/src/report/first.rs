@@ -4,45 +4,25 @@ use std::fmt::Display;
 
 use itertools::Itertools;
 
-use crate::judge::measure;
-use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
-use crate::judge::study::{Group, Measure, Study};
+use crate::judge::measure::{self, Measure};
+use crate::judge::stats::{ENOUGH_BLOCKS, Verdict};
+use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, Cost, LoadVerdict, Servers};
 use crate::plans::model::{Section, Target, TargetKind};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, anchor, plain};
 use crate::report::failures::failed;
 use crate::report::losses::{self, Opponent};
-use crate::report::number::{dash, grouped, maybe, maybe_grouped, name, signed};
+use crate::report::number::{dash, grouped, maybe, maybe_grouped, name};
 use crate::report::plots::targets;
-use crate::report::words::{self, GATES_PART, LOSSES_PART, Lang, PEERS_PART, say, terms};
+use crate::report::words::{
+    self, ENGINES, GATES_PART, LOSSES_PART, Lang, PEERS_PART, SENTENCES, SHORT, certain, cost, percent, say,
+    winner,
+};
 use crate::report::{picture, why};
 
 /// Number of losses on the first screen.
 const SHOWN_LOSSES: usize = 4;
-
-/// The texts of a verdict in a table, and in full sentences: one is faster, none is, there are too few blocks.
-const SHORT: [&str; 3] = ["by", "within", "too_few"];
-const SENTENCES: [&str; 3] = ["at_faster", "at_within", "at_too_few"];
-
-/// Writes a factor above 1 as per cent.
-fn percent(lang: Lang, factor: f64) -> String {
-    lang.number(&format!("{:.1}", (factor - 1.0) * 100.0))
-}
-
-/// Returns the faster engine, and by how much, with these texts.
-fn winner(lang: Lang, ratio: &Ratio, [faster, within, too_few]: [&str; 3]) -> String {
-    let blocks = ratio.blocks.len();
-    let by = |name: &str, low, high, other: &str| {
-        say(lang, faster, &[&name, &percent(lang, low), &percent(lang, high), &other, &blocks])
-    };
-    match ratio.verdict() {
-        Verdict::Faster(low, high) => by(ASYNC, low, high, THREAD),
-        Verdict::Slower(low, high) => by(THREAD, low, high, ASYNC),
-        Verdict::Within(factor) => say(lang, within, &[&percent(lang, factor), &blocks]),
-        Verdict::TooFew => say(lang, too_few, &[&blocks, &ENOUGH_BLOCKS]),
-    }
-}
 
 /// Returns the mark of a group that is not ranked, with a link to the meaning of the gates.
 fn mark(lang: Lang, group: &Group<'_>) -> String {
@@ -50,7 +30,7 @@ fn mark(lang: Lang, group: &Group<'_>) -> String {
 }
 
 fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
-    doc.heading(&say(lang, "which_engine", &[]));
+    doc.heading(3, &say(lang, "which_engine", &[]));
     let row = |LoadVerdict { cell, ratio, .. }: &LoadVerdict<'_>| {
         let groups = [study.twin(cell, THREAD)?, study.twin(cell, ASYNC)?];
         let both = |of: &dyn Fn(&Group<'_>) -> String| lang.number(&groups.iter().map(of).join(" / "));
@@ -58,7 +38,7 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
         let whole = |measure: Measure| both(&|group| maybe_grouped(group.median(measure)));
         let faster = match groups.iter().find(|group| !group.is_ranked()) {
             Some(group) => say(lang, "not_ranked", &[&group.cell.target, &mark(lang, group)]),
-            None => winner(lang, ratio, SHORT),
+            None => winner(lang, ratio, ENGINES, SHORT),
         };
         let opened = cell.opened();
         let brackets = if opened == cell.connections { String::new() } else { format!(" ({opened})") };
@@ -73,7 +53,7 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
         ])
     };
     let verdicts = verdicts::by_load(study, Section::Assignment);
-    doc.table(&words::titled(lang, "engines").with(verdicts.iter().filter_map(row)));
+    doc.table(&words::table(lang, "engines").with(verdicts.iter().filter_map(row)));
     if verdicts.is_empty() {
         doc.text(words::absent(study, lang, &[Section::Assignment], say(lang, "no_engines", &[])));
     }
@@ -82,7 +62,7 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
 /// Returns the verdict under each load of the assignment in full sentences.
 pub(crate) fn verdicts(study: &Study, lang: Lang) -> Vec<String> {
     let sentence = |LoadVerdict { cell, ratio, control }: LoadVerdict<'_>| {
-        let at = say(lang, "at", &[&cell.threads, &winner(lang, &ratio, SENTENCES)]);
+        let at = say(lang, "at", &[&cell.threads, &winner(lang, &ratio, ENGINES, SENTENCES)]);
         let noise = control.filter(|control| control.interval.is_some());
         let noise = noise.map(|control| say(lang, "noise", &[&percent(lang, control.reach())]));
         at + &noise.unwrap_or_default()
@@ -116,8 +96,8 @@ fn servers(study: &Study, lang: Lang, doc: &mut Doc) {
     if targets.len() < 2 {
         return;
     }
-    doc.heading(&say(lang, "which_server", &[]));
-    let mut table = words::titled(lang, "servers");
+    doc.heading(3, &say(lang, "which_server", &[]));
+    let mut table = words::table(lang, "servers");
     table.head.extend(targets.iter().map(|target| plain(&study.title(target))));
     for servers in verdicts::servers(study) {
         let load = format!("{},\u{a0}{}", servers.cell.connections, servers.cell.threads);
@@ -130,33 +110,6 @@ fn servers(study: &Study, lang: Lang, doc: &mut Doc) {
         table.push([load, said].into_iter().chain(targets.iter().map(|target| dash(rate(target)))));
     }
     doc.table(&table);
-}
-
-/// Returns the cost of a change: the change of the rate in bold with its interval, or the interval alone when it does
-/// not exclude that there is no change.
-pub(crate) fn cost(lang: Lang, ratio: &Ratio) -> String {
-    let number = |factor| lang.number(&signed(factor));
-    let (low, high) = ratio.interval.unwrap_or((ratio.ratio, ratio.ratio));
-    match ratio.verdict() {
-        Verdict::TooFew => say(lang, "too_few", &[&ratio.blocks.len(), &ENOUGH_BLOCKS]),
-        Verdict::Within(_) => say(lang, "unclear", &[&number(low), &number(high)]),
-        _ => format!(
-            "**{}\u{a0}%** ({}\u{a0}…\u{a0}{}\u{a0}%)",
-            number(ratio.ratio),
-            number(low),
-            number(high)
-        ),
-    }
-}
-
-/// Returns the factor of a change that is certain: the end of the interval that is nearer to 1. It is 1 when the
-/// interval does not exclude that there is no change.
-pub(crate) fn certain(ratio: &Ratio) -> f64 {
-    match ratio.verdict() {
-        Verdict::Slower(low, _) => 1.0 / low,
-        Verdict::Faster(low, _) => low,
-        Verdict::Within(_) | Verdict::TooFew => 1.0,
-    }
 }
 
 /// An overhead with its cost in the thread engine and in the async engine.
@@ -193,7 +146,7 @@ fn costs(study: &Study, lang: Lang, doc: &mut Doc) {
     if overheads.is_empty() {
         return;
     }
-    doc.heading(&say(lang, "what_costs", &[]));
+    doc.heading(3, &say(lang, "what_costs", &[]));
     let row = |(target, row): &Overhead<'_>| {
         let [thread, other] = both_costs(lang, row);
         let added = row.each_ref().map(|cost| why::added_calls(study, &cost.as_ref()?.changed.cell.target));
@@ -203,7 +156,7 @@ fn costs(study: &Study, lang: Lang, doc: &mut Doc) {
         };
         [plain(&target.title), thread, other, added]
     };
-    doc.table(&words::titled(lang, "costs").with(overheads.iter().map(row)));
+    doc.table(&words::table(lang, "costs").with(overheads.iter().map(row)));
     let why = words::absent(study, lang, &[Section::Syscalls], String::new());
     if !why.is_empty() {
         doc.text(say(lang, "no_calls", &[&why]));
@@ -227,7 +180,7 @@ fn worst(lang: Lang, losses: &[losses::Comparison]) -> (Vec<String>, usize) {
 }
 
 fn losing(study: &Study, lang: Lang, doc: &mut Doc) {
-    doc.heading(&say(lang, "loses", &[]));
+    doc.heading(3, &say(lang, "loses", &[]));
     let losses = losses::losses(study);
     let (shown, certain) = worst(lang, &losses);
     let row = |Opponent { name, compared, not_ranked, failed, .. }: Opponent| {
@@ -244,7 +197,7 @@ fn losing(study: &Study, lang: Lang, doc: &mut Doc) {
     let opponents = losses::opponents(study);
     let has_others = opponents.iter().any(|opponent| !opponent.is_ours);
     doc.text(say(lang, if has_others { "opponents" } else { "no_peers" }, &[]));
-    doc.table(&words::titled(lang, "opponents").with(opponents.into_iter().map(row)));
+    doc.table(&words::table(lang, "opponents").with(opponents.into_iter().map(row)));
 }
 
 /// Answers three questions in a sentence each: which engine is faster under the heaviest load, what a line printed per
@@ -271,7 +224,7 @@ fn answers(study: &Study, lang: Lang) -> Vec<String> {
 /// Writes the first screen.
 pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
     let (manifest, host) = (&study.manifest, &study.manifest.host);
-    doc.title(&say(lang, "title", &[]));
+    doc.heading(1, &say(lang, "title", &[]));
     let commit: String = manifest.neraca.commit.as_deref().unwrap_or("?").chars().take(12).collect();
     let date = manifest.started.get(..10).unwrap_or_default();
     let glossary = anchor(&say(lang, "glossary", &[]));
@@ -285,7 +238,7 @@ pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
     servers(study, lang, doc);
     costs(study, lang, doc);
     losing(study, lang, doc);
-    doc.heading(&say(lang, "picture", &[]));
+    doc.heading(3, &say(lang, "picture", &[]));
     let caption = say(lang, "picture_caption", &[]);
     doc.text(format!("[![{caption}](experiment.svg)](experiment.svg)"));
     doc.drawings.insert("experiment.svg".into(), picture::draw(study));
@@ -293,9 +246,9 @@ pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
 
 /// Writes the glossary.
 pub(crate) fn glossary(lang: Lang, doc: &mut Doc) {
-    doc.part(&say(lang, "glossary", &[]));
-    doc.table(&words::titled(lang, "glossary").with(terms(lang)));
-    doc.heading(&say(lang, "try", &[]));
+    doc.heading(2, &say(lang, "glossary", &[]));
+    doc.table(&words::table(lang, "glossary"));
+    doc.heading(3, &say(lang, "try", &[]));
     doc.block("sh", &say(lang, "quick_start", &[]));
 }
 
@@ -320,22 +273,6 @@ mod tests {
             "; the larger number of nginx, asked directly is not compared ([NO: G10](#the-gates",
         ] {
             assert!(said.contains(part), "{said}");
-        }
-    }
-
-    #[test]
-    fn only_a_change_that_the_interval_confirms_is_bold() {
-        let cases: [(&[f64], &str, f64); 5] = [
-            (&[1.18], "not known: 1 of at least 4 pairs", 1.0),
-            (&[0.5, 0.5], "not known: 2 of at least 4 pairs", 1.0),
-            (&[0.5; 4], "**−50.0 %** (−50.0 … −50.0 %)", 0.5),
-            (&[1.5; 4], "**+50.0 %** (+50.0 … +50.0 %)", 1.5),
-            (&[0.5, 2.0, 0.5, 2.0], "not measurable here: the change is between −72.0 and +257 %", 1.0),
-        ];
-        for (blocks, expected, surely) in cases {
-            let ratio = Ratio::of_blocks(blocks).unwrap();
-            assert_eq!(cost(Lang::En, &ratio).replace('\u{a0}', " "), expected);
-            assert!((certain(&ratio) - surely).abs() < 1e-9, "{expected}");
         }
     }
 }

@@ -126,7 +126,7 @@ fn difference(thread: &str, asynchronous: &str) -> Svg {
 
 /// Writes the flame graphs of the engines and their difference, then those of the other programs.
 pub(crate) fn write(study: &Study, doc: &mut Doc) {
-    doc.heading("Flame graphs");
+    doc.heading(3, "Flame graphs");
     let profiles = profiles(study);
     if profiles.is_empty() {
         let has_perf = study.manifest.tools.contains_key("perf");

@@ -1,12 +1,12 @@
 //! The goals of our engines beside what was measured.
 
-use crate::judge::measure;
-use crate::judge::study::{Group, Measure, Study};
+use crate::judge::measure::{self, Measure};
+use crate::judge::study::{Group, Study};
 use crate::plans::model::{Cell, Goal, Quantity, Section, Work};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Table};
 use crate::report::number::{bytes, load_cell};
-use crate::report::words::{self, english};
+use crate::report::words::{self, Lang, english};
 
 /// Returns the name of a quantity, and its measure; None for a quantity that is no median over loads.
 fn meaning(quantity: Quantity) -> (&'static str, Option<Measure>) {
@@ -57,7 +57,7 @@ fn cells(study: &Study, load: &Cell, goal: &Goal, engine: &str) -> [String; 3] {
 
 /// Makes the table of goals: goal and result of each engine under every load.
 pub(crate) fn table(study: &Study) -> Table {
-    let mut table = words::table("goals");
+    let mut table = words::table(Lang::En, "goals");
     for (load, goals) in &study.plan.goals {
         let kind = if load.section == Section::Servers { "file server, " } else { "" };
         let idle = if load.work == Work::Idle { ", idle" } else { "" };
@@ -77,7 +77,7 @@ pub(crate) fn write(study: &Study, doc: &mut Doc) {
     if study.plan.goals.is_empty() {
         return;
     }
-    doc.heading("The goals of our engines");
+    doc.heading(3, "The goals of our engines");
     doc.text(english("goals", &[]));
     doc.table(&table(study));
 }

@@ -2,9 +2,9 @@
 
 use itertools::Itertools;
 
-use crate::judge::measure;
+use crate::judge::measure::{self, Measure};
 use crate::judge::stats::{Ratio, Verdict};
-use crate::judge::study::{Group, Measure, Study};
+use crate::judge::study::{Group, Study};
 use crate::plans::model::{Section, TargetKind, What};
 use crate::report::doc::{Doc, Table};
 use crate::report::failures::failed;
@@ -138,19 +138,19 @@ fn table(comparisons: &[&Comparison]) -> Table {
         };
         words.clone().into_iter().chain(values.map(short)).chain(by)
     };
-    words::table("losses").with(comparisons.iter().map(row))
+    words::table(Lang::En, "losses").with(comparisons.iter().map(row))
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
-    doc.part(PEERS_PART);
+    doc.heading(2, PEERS_PART);
     if !has_peers(study) {
-        doc.text(words::absent(study, Lang::En, &[Section::Peers], english("no_peers", &[])));
+        doc.text(words::absent(study, Lang::En, &[Section::Peers], english("no_other_balancer", &[])));
         return;
     }
     let losses = losses(study);
     let (single, certain): (Vec<&Comparison>, Vec<&Comparison>) =
         losses.iter().partition(|loss| loss.gain.verdict() == Verdict::TooFew);
-    doc.heading(LOSSES_PART);
+    doc.heading(3, LOSSES_PART);
     let commit = study.manifest.neraca.commit.as_deref().unwrap_or("unknown");
     doc.text(english("peers", &[&study.manifest.topology.backends, &commit]));
     if certain.is_empty() {
@@ -164,7 +164,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
         let caption = "Too few pairs for a verdict, the worst first".into();
         doc.folded(&summary, |doc| doc.table(&Table { caption, ..table(&single) }));
     }
-    doc.heading("All balancers over the same backends, best first");
+    doc.heading(3, "All balancers over the same backends, best first");
     let mut groups = study.section(Section::Peers);
     tables::rank(&mut groups);
     tables::with_reasons(study, &groups, "Balancers", doc);

@@ -13,7 +13,6 @@ use crate::run::manifest::Manifest;
 use doc::Doc;
 use words::Lang;
 
-mod ablations;
 mod about;
 pub(crate) mod chart;
 pub(crate) mod doc;
@@ -32,7 +31,6 @@ pub(crate) mod svg;
 mod tables;
 #[cfg(test)]
 mod tests;
-mod versus;
 mod why;
 pub(crate) mod words;
 
@@ -64,11 +62,11 @@ fn page(study: &Study, lang: Lang) -> Doc {
     first::write(study, lang, &mut doc);
     if lang == Lang::En {
         tables::assignment(study, &mut doc);
-        versus::part(study, &mut doc);
+        tables::versus(study, &mut doc);
         tables::servers(study, &mut doc);
         losses::part(study, &mut doc);
         why::part(study, &mut doc);
-        ablations::part(study, &mut doc);
+        tables::ablations(study, &mut doc);
         plots::part(study, &mut doc);
         picture::part(study, &mut doc);
         about::part(study, &mut doc);

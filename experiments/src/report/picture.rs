@@ -115,7 +115,7 @@ pub(crate) fn figure(study: &Study) -> Figure {
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
-    doc.part("8. The experiment");
+    doc.heading(2, "8. The experiment");
     doc.figure(figure(study), " class=\"wide\"");
 }
 

@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 
 use itertools::Itertools;
 
-use crate::judge::measure;
+use crate::judge::measure::{self, Measure};
 use crate::judge::record::{Load, Measured};
 use crate::judge::stats::{jain, median, quantile};
-use crate::judge::study::{Group, Measure, Study};
+use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, LoadVerdict};
 use crate::plans::model::{Section, Work};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
@@ -267,6 +267,6 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
         memory(study),
     ];
     figures.extend(failures::figure(study));
-    doc.part("7. Plots");
+    doc.heading(2, "7. Plots");
     doc.figures(figures);
 }

@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::judge::measure;
-use crate::judge::record::{Measured, Record};
+use crate::judge::record::{Measured, Record, Validity, load};
 use crate::judge::stats::{Ratio, rounded};
-use crate::judge::study::{Group, Study, load};
-use crate::judge::verdict::Validity;
+use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{Cost, LoadVerdict, by_load, costs};
 use crate::plans::model::{SCHEMA, Section};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::about::reasons;
 use crate::report::failures::{CLASSES, failed};
+use crate::report::words::{ENGINES, clause};
 
 /// Returns a number with six digits; null when it is unknown.
 pub(crate) fn number(value: Option<f64>) -> Value {
@@ -67,7 +67,7 @@ fn verdicts(study: &Study) -> Vec<Value> {
         let mut row = bounds(Some(&verdict.ratio));
         row["threads"] = json!(verdict.cell.threads);
         row["blocks"] = json!(verdict.ratio.blocks.len());
-        row["sentence"] = json!(verdict.sentence());
+        row["sentence"] = json!(clause(&verdict.ratio, ENGINES));
         row["control"] = bounds(verdict.control.as_ref());
         row
     };

@@ -1,21 +1,25 @@
-//! Items 1 and 3 of the report: the table of the assignment and the web servers, with the same columns.
+//! The tables of items 1, 2, 3 and 6 of the report.
 
 use itertools::Itertools;
 
-use crate::judge::measure;
-use crate::judge::study::{Group, Measure, Study, load};
-use crate::judge::verdict::Validity;
+use crate::judge::measure::{self, Measure};
+use crate::judge::record::{Validity, load};
+use crate::judge::stats::{Ratio, sign_test};
+use crate::judge::study::{Group, Study};
+use crate::judge::verdicts::{self, Cost, LoadVerdict, Workers};
 use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;
 use crate::report::about::{common, reasons};
-use crate::report::doc::{Doc, Table, anchor, plain};
+use crate::report::doc::{Doc, anchor, plain};
 use crate::report::failures::{failed, sentence};
-use crate::report::number::{grouped, load_cell, maybe, maybe_grouped, name};
-use crate::report::words::{self, GATES_PART, Lang, english};
+use crate::report::number::{dash, grouped, interval, load_cell, maybe, maybe_grouped, name, ratio};
+use crate::report::why;
+use crate::report::words::{self, ENGINES, GATES_PART, Lang, certain, clause, cost, english};
 
 /// Writes a table of loads in the given order, its failures, and why groups are not ranked.
 pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, doc: &mut Doc) {
-    let mut table = Table { caption: caption.into(), ..words::table("loads") };
+    let mut table = words::table(Lang::En, "loads");
+    table.caption = caption.into();
     let common = common(study);
     for group in groups {
         let short = |measure: Measure| maybe(group.median(measure));
@@ -51,7 +55,7 @@ pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, d
 
 /// Item 1.
 pub(crate) fn assignment(study: &Study, doc: &mut Doc) {
-    doc.part("1. The assignment's table");
+    doc.heading(2, "1. The assignment's table");
     doc.text(english("definitions", &[]));
     doc.text(english("ranked", &[&anchor(GATES_PART)]));
     let groups = study.section(Section::Assignment);
@@ -85,7 +89,7 @@ pub(crate) fn rank(groups: &mut [Group<'_>]) {
 
 /// Item 3.
 pub(crate) fn servers(study: &Study, doc: &mut Doc) {
-    doc.part("3. The web servers");
+    doc.heading(2, "3. The web servers");
     let mut groups = study.section(Section::Servers);
     if groups.is_empty() {
         doc.text(words::absent(study, Lang::En, &[Section::Servers], english("no_servers", &[])));
@@ -94,4 +98,84 @@ pub(crate) fn servers(study: &Study, doc: &mut Doc) {
     rank(&mut groups);
     doc.text(english("servers", &[]));
     with_reasons(study, &groups, "Web servers", doc);
+}
+
+/// The ratio, its interval and the number of its pairs.
+fn cells(of: &Ratio) -> [String; 3] {
+    [ratio(of.ratio), interval(of), of.blocks.len().to_string()]
+}
+
+/// Says what the architecture does (equal numbers of workers), and what the number of workers does.
+fn workers(study: &Study, doc: &mut Doc) {
+    let found = verdicts::workers(study);
+    if found.is_empty() {
+        return;
+    }
+    doc.heading(3, "The number of workers");
+    doc.text(english("workers", &[]));
+    let row = |Workers { cell, a, b, ratio, .. }: &Workers<'_>| {
+        let (a, b) = (plain(a), plain(b));
+        let sentence = clause(ratio, [&a, &b]);
+        [load_cell(cell), a, b, sentence].into_iter().chain(cells(ratio))
+    };
+    let (architecture, default): (Vec<_>, Vec<_>) = found.iter().partition(|found| found.is_architecture);
+    doc.table(&words::table(Lang::En, "architecture").with(architecture.into_iter().map(row)));
+    doc.table(&words::table(Lang::En, "workers").with(default.into_iter().map(row)));
+    doc.folded("The rates of both tables", |doc| {
+        with_reasons(study, &study.section(Section::Workers), "The numbers of workers", doc);
+    });
+}
+
+/// Item 2: the thread engine against the async engine, load by load.
+pub(crate) fn versus(study: &Study, doc: &mut Doc) {
+    doc.heading(2, "2. Thread against async");
+    let verdicts = verdicts::by_load(study, Section::Assignment);
+    doc.text(english(if verdicts.is_empty() { "no_verdict" } else { "verdicts" }, &[]));
+    let row = |verdict: &LoadVerdict<'_>| {
+        let sign = format!("{:.3}", sign_test(&verdict.ratio.blocks));
+        let control = dash(verdict.control.as_ref().map(interval));
+        let words = [load_cell(verdict.cell), clause(&verdict.ratio, ENGINES)];
+        words.into_iter().chain(cells(&verdict.ratio)).chain([sign, control])
+    };
+    doc.table(&words::table(Lang::En, "verdicts").with(verdicts.iter().map(row)));
+    workers(study, doc);
+}
+
+/// Item 6: the cost of each design choice, and of extra overheads.
+pub(crate) fn ablations(study: &Study, doc: &mut Doc) {
+    doc.heading(2, "6. What each choice costs");
+    let mut costs = verdicts::costs(study);
+    if costs.is_empty() {
+        doc.text(words::absent(study, Lang::En, &[Section::Ablations], english("no_costs", &[])));
+        return;
+    }
+    let ratio = |cost: &Cost<'_>| cost.ratio.as_ref().map_or(f64::INFINITY, |ratio| ratio.ratio);
+    let certain = |cost: &Cost<'_>| cost.ratio.as_ref().map_or(1.0, certain);
+    costs.sort_by(|a, b| certain(a).total_cmp(&certain(b)).then(ratio(a).total_cmp(&ratio(b))));
+    doc.text(english("costs", &[]));
+    let mut table = words::table(Lang::En, "choices");
+    let common = common(study);
+    for Cost { name, changed, baseline, ratio } in &costs {
+        // Each number without the change and with it.
+        let both = [baseline.as_ref(), Some(changed)];
+        let median = |measure: Measure| both.map(|group| group?.median(measure));
+        let calls = both.map(|group| {
+            let group: &Group<'_> = group.filter(|group| group.cell.keep_alive)?;
+            why::calls_of(study, &group.cell.target)
+        });
+        let ratio = ratio.as_ref();
+        let pairs = ratio.map_or(0, |ratio| ratio.blocks.len()).to_string();
+        let mut row =
+            vec![plain(name), load_cell(changed.cell), dash(ratio.map(|ratio| cost(Lang::En, ratio))), pairs];
+        row.extend(median(measure::rate).map(maybe_grouped));
+        row.extend(median(measure::cpu_us).map(maybe));
+        row.extend(calls.map(maybe));
+        row.push(changed.mark(&common));
+        table.push_marked(!changed.is_ranked(), row);
+    }
+    doc.table(&table);
+    let alone = costs.iter().filter(|cost| cost.ratio.is_none()).count();
+    if alone > 0 {
+        doc.text(english("costs_alone", &[&alone, &costs.len()]));
+    }
 }

@@ -4,16 +4,16 @@ use std::cmp::Reverse;
 
 use itertools::Itertools;
 
-use crate::judge::measure;
+use crate::judge::measure::{self, Measure};
 use crate::judge::record::{Measured, Record, Syscalls};
 use crate::judge::stats::{Ratio, median};
-use crate::judge::study::{Group, Measure, Study};
+use crate::judge::study::{Group, Study};
 use crate::plans::model::Section;
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Table, plain};
 use crate::report::flames;
 use crate::report::number::{dash, interval, load_name, maybe, name, ratio, short};
-use crate::report::words::{self, english};
+use crate::report::words::{self, Lang, english};
 
 /// The shown costs of each target, one per line.
 const COSTS: [(&str, Measure); 13] = [
@@ -67,7 +67,7 @@ fn pair(study: &Study) -> Option<[Group<'_>; 2]> {
 }
 
 fn cost_table(study: &Study, groups: &[Group<'_>; 2]) -> Table {
-    let mut table = words::table("request");
+    let mut table = words::table(Lang::En, "request");
     table.caption = table.caption.replace("{}", &load_name(groups[0].cell));
     let measured = COSTS.map(|(name, measure)| (name, groups.each_ref().map(|group| group.median(measure))));
     let both = |section, of: fn(&Record) -> Option<f64>| {
@@ -125,7 +125,7 @@ fn explanation(groups: &[Group<'_>; 2], doc: &mut Doc) {
     let row = |(name, supposes, predicted): (&str, &str, f64)| {
         [name, supposes, &ratio(predicted), &found, agreement(predicted, &measured)].map(str::to_owned)
     };
-    doc.table(&words::table("predictions").with(predictions(groups).into_iter().map(row)));
+    doc.table(&words::table(Lang::En, "predictions").with(predictions(groups).into_iter().map(row)));
     let idle = |group: &Group<'_>| short(group.median(measure::idle_share).unwrap_or(0.0) * 100.0);
     doc.text(english("predictions", &[&idle(thread), &idle(asynchronous)]));
 }
@@ -139,7 +139,7 @@ fn calls_table(study: &Study, doc: &mut Doc) {
         let most = names.map(|(name, n)| format!("{} {}", plain(name), per(*n))).join(", ");
         Some([name(study, group), most, short(calls.per_request())])
     };
-    let table = words::table("calls").with(study.section(Section::Syscalls).iter().filter_map(row));
+    let table = words::table(Lang::En, "calls").with(study.section(Section::Syscalls).iter().filter_map(row));
     if !table.rows.is_empty() {
         doc.folded("System calls by name", |doc| {
             doc.text(
@@ -151,7 +151,7 @@ fn calls_table(study: &Study, doc: &mut Doc) {
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
-    doc.part("5. Why");
+    doc.heading(2, "5. Why");
     match pair(study) {
         Some(groups) => {
             doc.text(english("why", &[]));

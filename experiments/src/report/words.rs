@@ -1,5 +1,4 @@
-//! The texts of the report. words.toml has the texts of the first screen and of the glossary in each language;
-//! parts.toml has the English texts, tables and figures of the parts.
+//! The texts, tables and figures of the report, from words.toml, and verdicts in words.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -7,9 +6,12 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
 use crate::judge::study::Study;
 use crate::plans::model::Section;
+use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Figure, Table};
+use crate::report::number::signed;
 use crate::report::svg::Svg;
 
 /// Headings that other parts of the page link to.
@@ -46,30 +48,30 @@ impl Lang {
     }
 }
 
-/// A text in each language.
-type Text = [String; 2];
-
-/// A word of the glossary.
+/// A text: the same in each language, or one for each.
 #[derive(Debug, Deserialize)]
-struct Term {
-    name: Text,
-    meaning: Text,
+#[serde(untagged)]
+enum Text {
+    English(String),
+    Each([String; 2]),
 }
 
-/// A table of the first screen.
+impl Text {
+    fn of(&self, lang: Lang) -> &str {
+        match self {
+            Text::English(text) => text,
+            Text::Each(texts) => &texts[lang as usize],
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct Titled {
     caption: Text,
     words: usize,
     head: Vec<Text>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Words {
-    texts: BTreeMap<String, Text>,
-    tables: BTreeMap<String, Titled>,
-    #[serde(rename = "term")]
-    terms: Vec<Term>,
+    #[serde(default)]
+    rows: Vec<Vec<Text>>,
 }
 
 /// The words of a figure.
@@ -85,22 +87,14 @@ struct Caption {
 }
 
 #[derive(Debug, Deserialize)]
-struct Parts {
-    texts: BTreeMap<String, String>,
-    tables: BTreeMap<String, Table>,
+struct Words {
+    texts: BTreeMap<String, Text>,
+    tables: BTreeMap<String, Titled>,
     figures: BTreeMap<String, Caption>,
 }
 
 static WORDS: LazyLock<Words> =
     LazyLock::new(|| toml::from_str(include_str!("words.toml")).expect("words.toml is checked by a test"));
-
-static PARTS: LazyLock<Parts> =
-    LazyLock::new(|| toml::from_str(include_str!("parts.toml")).expect("parts.toml is checked by a test"));
-
-/// Returns the words of the glossary with their meanings.
-pub(crate) fn terms(lang: Lang) -> impl Iterator<Item = [&'static str; 2]> {
-    WORDS.terms.iter().map(move |term| [&term.name, &term.meaning].map(|text| text[lang as usize].as_str()))
-}
 
 /// Replaces each `{}` by a value, in order.
 fn filled(text: &str, values: &[&dyn Display]) -> String {
@@ -109,14 +103,79 @@ fn filled(text: &str, values: &[&dyn Display]) -> String {
     parts.zip(values).fold(first, |text, (part, value)| format!("{text}{value}{part}"))
 }
 
-/// Returns a text of words.toml.
+/// Returns a text with these values.
 pub(crate) fn say(lang: Lang, name: &str, values: &[&dyn Display]) -> String {
-    filled(&WORDS.texts[name][lang as usize], values)
+    filled(WORDS.texts[name].of(lang), values)
 }
 
-/// Returns a text of parts.toml.
+/// Returns a text of the parts, which are in English.
 pub(crate) fn english(name: &str, values: &[&dyn Display]) -> String {
-    filled(&PARTS.texts[name], values)
+    say(Lang::En, name, values)
+}
+
+/// The engines, as every ratio of both has them.
+pub(crate) const ENGINES: [&str; 2] = [ASYNC, THREAD];
+
+/// The texts of a verdict in a table, in full sentences, and in a clause: one is faster, none is, there are too few
+/// blocks.
+pub(crate) const SHORT: [&str; 3] = ["by", "within", "too_few"];
+pub(crate) const SENTENCES: [&str; 3] = ["at_faster", "at_within", "at_too_few"];
+const CLAUSES: [&str; 3] = ["sentence_faster", "sentence_within", "sentence_too_few"];
+
+/// Writes a factor above 1 as per cent.
+pub(crate) fn percent(lang: Lang, factor: f64) -> String {
+    lang.number(&format!("{:.1}", (factor - 1.0) * 100.0))
+}
+
+/// Returns which program of the ratio `a / b` is faster, and by how much, with these texts.
+pub(crate) fn winner(
+    lang: Lang,
+    ratio: &Ratio,
+    [a, b]: [&str; 2],
+    [faster, within, too_few]: [&str; 3],
+) -> String {
+    let blocks = ratio.blocks.len();
+    let by = |name: &str, low, high, other: &str| {
+        say(lang, faster, &[&name, &percent(lang, low), &percent(lang, high), &other, &blocks])
+    };
+    match ratio.verdict() {
+        Verdict::Faster(low, high) => by(a, low, high, b),
+        Verdict::Slower(low, high) => by(b, low, high, a),
+        Verdict::Within(factor) => say(lang, within, &[&percent(lang, factor), &blocks]),
+        Verdict::TooFew => say(lang, too_few, &[&blocks, &ENOUGH_BLOCKS]),
+    }
+}
+
+/// Returns the verdict about the ratio `a / b` in English.
+pub(crate) fn clause(ratio: &Ratio, programs: [&str; 2]) -> String {
+    winner(Lang::En, ratio, programs, CLAUSES)
+}
+
+/// Returns the cost of a change: the change of the rate in bold with its interval, or the interval alone when it does
+/// not exclude that there is no change.
+pub(crate) fn cost(lang: Lang, ratio: &Ratio) -> String {
+    let number = |factor| lang.number(&signed(factor));
+    let (low, high) = ratio.interval.unwrap_or((ratio.ratio, ratio.ratio));
+    match ratio.verdict() {
+        Verdict::TooFew => say(lang, "too_few", &[&ratio.blocks.len(), &ENOUGH_BLOCKS]),
+        Verdict::Within(_) => say(lang, "unclear", &[&number(low), &number(high)]),
+        _ => format!(
+            "**{}\u{a0}%** ({}\u{a0}…\u{a0}{}\u{a0}%)",
+            number(ratio.ratio),
+            number(low),
+            number(high)
+        ),
+    }
+}
+
+/// Returns the factor of a change that is certain: the end of the interval that is nearer to 1. It is 1 when the
+/// interval does not exclude that there is no change.
+pub(crate) fn certain(ratio: &Ratio) -> f64 {
+    match ratio.verdict() {
+        Verdict::Slower(low, _) => 1.0 / low,
+        Verdict::Faster(low, _) => low,
+        Verdict::Within(_) | Verdict::TooFew => 1.0,
+    }
 }
 
 /// Says why something is not in the run: its cells were planned and not reached, or else this reason.
@@ -127,21 +186,17 @@ pub(crate) fn absent(study: &Study, lang: Lang, sections: &[Section], otherwise:
     }
 }
 
-/// Returns an empty table of words.toml.
-pub(crate) fn titled(lang: Lang, name: &str) -> Table {
-    let Titled { caption, words, head } = &WORDS.tables[name];
-    let head: Vec<&str> = head.iter().map(|column| column[lang as usize].as_str()).collect();
-    Table::new(&caption[lang as usize], *words, &head)
+/// Returns a table with the rows that words.toml has.
+pub(crate) fn table(lang: Lang, name: &str) -> Table {
+    let Titled { caption, words, head, rows } = &WORDS.tables[name];
+    let all = |texts: &[Text]| texts.iter().map(|text| text.of(lang).to_owned()).collect();
+    let rows = rows.iter().map(|row| all(row)).collect();
+    Table { caption: caption.of(lang).into(), head: all(head), words: *words, rows }
 }
 
-/// Returns an empty table of parts.toml.
-pub(crate) fn table(name: &str) -> Table {
-    PARTS.tables[name].clone()
-}
-
-/// Returns a figure of parts.toml, with the values in its reading. Without a drawing the figure says why it is missing.
+/// Returns a figure with the values in its reading. Without a drawing the figure says why it is missing.
 pub(crate) fn figure(study: &Study, name: &str, values: &[&dyn Display], drawing: Option<Svg>) -> Figure {
-    let Caption { title, reading, missing, sections } = &PARTS.figures[name];
+    let Caption { title, reading, missing, sections } = &WORDS.figures[name];
     let missing = absent(study, Lang::En, sections, missing.clone());
     Figure::new(name, title, &filled(reading, values), drawing, &missing)
 }
@@ -155,12 +210,12 @@ mod tests {
 
     #[test]
     fn every_text_takes_the_same_values_in_each_language() {
-        let terms = WORDS.terms.iter().flat_map(|term| [("term", &term.name), ("term", &term.meaning)]);
-        let heads = WORDS.tables.values().flat_map(|table| table.head.iter().chain([&table.caption]));
-        let texts = WORDS.texts.iter().map(|(name, text)| (name.as_str(), text));
-        for (name, [en, id]) in texts.chain(terms).chain(heads.map(|text| ("table", text))) {
-            assert_eq!(en.matches("{}").count(), id.matches("{}").count(), "{name}");
-            assert!(!id.trim().is_empty(), "{name}");
+        let cells = |table: &'static Titled| table.head.iter().chain(table.rows.iter().flatten());
+        let tables = WORDS.tables.values().flat_map(|table| cells(table).chain([&table.caption]));
+        for text in WORDS.texts.values().chain(tables) {
+            let [en, id] = Lang::ALL.map(|lang| text.of(lang));
+            assert_eq!(en.matches("{}").count(), id.matches("{}").count(), "{en}");
+            assert_eq!(en.trim().is_empty(), id.trim().is_empty(), "{en}");
         }
         assert_eq!(say(Lang::Id, "by", &[&"async", &"1,0", &"2,0"]), "**async**, 1,0 sampai 2,0\u{a0}%");
         assert_eq!(Lang::Id.number("1.5"), "1,5");
@@ -173,19 +228,15 @@ mod tests {
         let rust = files.filter(|path| path.extension().is_some_and(|end| end == "rs"));
         let source: String = rust.map(|path| fs::read_to_string(path).unwrap()).collect();
         let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
-        let used = |call: &str| {
-            let calls = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
-            calls.filter(is_name).collect::<Vec<_>>().into_iter()
-        };
-        let known: [(&str, Vec<&String>); 5] = [
-            ("say(lang, \"", WORDS.texts.keys().collect()),
-            ("words::titled(lang, \"", WORDS.tables.keys().collect()),
-            ("english(\"", PARTS.texts.keys().collect()),
-            ("words::table(\"", PARTS.tables.keys().collect()),
-            ("words::figure(study, \"", PARTS.figures.keys().collect()),
+        let known: [(&[&str], Vec<&String>); 3] = [
+            (&["say(lang, \"", "english(\""], WORDS.texts.keys().collect()),
+            (&["table(lang, \"", "table(Lang::En, \""], WORDS.tables.keys().collect()),
+            (&["words::figure(study, \""], WORDS.figures.keys().collect()),
         ];
-        for (call, known) in known {
-            let missing = used(call).find(|name| known.iter().all(|known| known != name));
+        for (calls, known) in known {
+            let used = calls.iter().flat_map(|call| source.split(call).skip(1));
+            let used = used.filter_map(|rest| rest.split('"').next()).filter(is_name);
+            let missing = used.into_iter().find(|name| known.iter().all(|known| known != name));
             assert_eq!(missing, None, "a text is used and is not there");
             let unused = known.iter().find(|name| !source.contains(&format!("\"{name}\"")));
             assert_eq!(unused, None, "a text is there and is not used");
@@ -196,8 +247,38 @@ mod tests {
     #[test]
     fn the_readme_has_the_quick_start_in_each_language() {
         let readme = include_str!("../../../README.md");
-        for line in Lang::ALL.iter().flat_map(|lang| WORDS.texts["quick_start"][*lang as usize].lines()) {
+        for line in Lang::ALL.into_iter().flat_map(|lang| WORDS.texts["quick_start"].of(lang).lines()) {
             assert!(readme.contains(&format!("    {line}\n")), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_a_change_that_the_interval_confirms_is_bold() {
+        let cases: [(&[f64], &str, f64); 5] = [
+            (&[1.18], "not known: 1 of at least 4 pairs", 1.0),
+            (&[0.5, 0.5], "not known: 2 of at least 4 pairs", 1.0),
+            (&[0.5; 4], "**−50.0 %** (−50.0 … −50.0 %)", 0.5),
+            (&[1.5; 4], "**+50.0 %** (+50.0 … +50.0 %)", 1.5),
+            (&[0.5, 2.0, 0.5, 2.0], "not measurable here: the change is between −72.0 and +257 %", 1.0),
+        ];
+        for (blocks, expected, surely) in cases {
+            let ratio = Ratio::of_blocks(blocks).unwrap();
+            assert_eq!(cost(Lang::En, &ratio).replace('\u{a0}', " "), expected);
+            assert!((certain(&ratio) - surely).abs() < 1e-9, "{expected}");
+        }
+    }
+
+    #[test]
+    fn verdicts_in_words() {
+        let cases: [(&[f64], &str); 5] = [
+            (&[1.1, 1.1, 1.1, 1.1], "async is faster by 10.0 to 10.0 %"),
+            (&[0.8, 0.8, 0.8, 0.8], "thread is faster by 25.0 to 25.0 %"),
+            (&[0.98, 1.02, 0.99, 1.01, 1.0, 1.0], "any difference is within ±1.5 %"),
+            (&[1.5; 3], "no verdict: 3 of at least 4 blocks were measured"),
+            (&[0.9, 1.3, 0.8, 1.4], "any difference is within ±65.4 %"),
+        ];
+        for (blocks, expected) in cases {
+            assert_eq!(clause(&Ratio::of_blocks(blocks).unwrap(), ENGINES), expected);
         }
     }
 }

@@ -14,8 +14,7 @@ use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitIdOptions, getpgid, kill_process_group, waitid};
@@ -25,10 +24,9 @@ use crate::run::proc;
 /// Maximum time for a program to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The pipe to the guard process.
+/// The guard process, whose stdin is the pipe.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    pipe: Mutex<Option<ChildStdin>>,
     child: Child,
 }
 
@@ -37,23 +35,19 @@ impl Guard {
     pub(crate) fn start(scratch: &Path) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("guard").arg(scratch).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
-        let mut child = command.spawn()?;
-        let pipe = Mutex::new(child.stdin.take());
-        Ok(Guard { pipe, child })
+        Ok(Guard { child: command.spawn()? })
     }
 
     fn tell(&self, sign: char, group: u32) -> io::Result<()> {
-        let mut pipe = self.pipe.lock().map_err(|_| io::ErrorKind::Other)?;
-        writeln!(pipe.as_mut().ok_or(io::ErrorKind::BrokenPipe)?, "{sign}{group}")
+        // One write, which no other thread can interrupt in a pipe.
+        let mut pipe = self.child.stdin.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        pipe.write_all(format!("{sign}{group}\n").as_bytes())
     }
 }
 
 impl Drop for Guard {
-    /// The guard's list is empty now, because programs borrow the guard.
+    /// The guard's list is empty now, because programs borrow the guard. Waiting closes the pipe first.
     fn drop(&mut self) {
-        if let Ok(mut pipe) = self.pipe.lock() {
-            drop(pipe.take());
-        }
         let _ = self.child.wait();
     }
 }

@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use serde_json::json;
 use signal_hook::consts::SIGTERM;
 
-use crate::run::message::{self, Progress};
+use crate::run::message;
 
 /// The fault of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -121,7 +121,7 @@ fn converse(
 ) {
     let _ = stream.set_nodelay(true);
     let mut received = Vec::new();
-    while let Ok(Some(Progress::Done(request))) = message::next_request(&mut stream, &mut received) {
+    while let Ok(Some(Ok(request))) = message::next_request(&mut stream, &mut received) {
         let keep = request.keep;
         if fault == Fault::Hang || fault == Fault::Silent && connection % 10 == 9 {
             counts.at_fault.fetch_add(1, Relaxed);

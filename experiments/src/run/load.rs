@@ -5,11 +5,10 @@
 //! (coordinated omission).
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, iter, thread};
 
 use fastrand::Rng;
 use hdrhistogram::Histogram as Fine;
@@ -188,11 +187,10 @@ impl<'a> Generator<'a> {
 
     fn run(mut self) -> io::Result<Tally> {
         let end = self.counted_from + Duration::from_secs_f64(self.spec.seconds);
-        let next = Some(self.start).filter(|_| self.spec.pace != Pace::Closed);
-        let mut arrivals = Arrivals { next, pace: self.spec.pace, rng: Rng::with_seed(1) };
+        let mut arrivals = arrivals(self.start, self.spec.pace).peekable();
         loop {
             let now = Instant::now();
-            while let Some(intended) = arrivals.take_until(now.min(end)) {
+            while let Some(intended) = arrivals.next_if(|at| *at < now.min(end)) {
                 if intended >= self.counted_from {
                     self.tally.late_us.saturating_record(micros(intended, now));
                 }
@@ -204,7 +202,7 @@ impl<'a> Generator<'a> {
             if over || now >= end + GRACE {
                 break;
             }
-            let next = self.due.front().map(|(at, _)| *at).into_iter().chain(arrivals.next);
+            let next = self.due.front().map(|(at, _)| *at).into_iter().chain(arrivals.peek().copied());
             let until =
                 next.filter(|at| *at < end).min().unwrap_or(if now < end { end } else { end + GRACE });
             for number in self.waiter.wait(until)? {
@@ -294,26 +292,18 @@ impl<'a> Generator<'a> {
     }
 }
 
-/// The intended times of the open loop.
-struct Arrivals {
-    /// None in the closed loop.
-    next: Option<Instant>,
-    pace: Pace,
-    rng: Rng,
-}
-
-impl Arrivals {
-    /// Returns the next intended time if it is before `now`.
-    fn take_until(&mut self, now: Instant) -> Option<Instant> {
-        let intended = self.next.filter(|next| *next < now)?;
-        let seconds = match self.pace {
+/// Returns the intended times of the open loop, from a start. There are none in the closed loop.
+fn arrivals(start: Instant, pace: Pace) -> impl Iterator<Item = Instant> {
+    let mut rng = Rng::with_seed(1);
+    let first = Some(start).filter(|_| pace != Pace::Closed);
+    iter::successors(first, move |last| {
+        let seconds = match pace {
             Pace::Closed => return None,
-            Pace::Open(rate_hz) => exponential(&mut self.rng) / rate_hz,
+            Pace::Open(rate_hz) => exponential(&mut rng) / rate_hz,
             Pace::Steady(rate_hz) => 1.0 / rate_hz,
         };
-        self.next = Some(intended + Duration::from_secs_f64(seconds));
-        Some(intended)
-    }
+        Some(*last + Duration::from_secs_f64(seconds))
+    })
 }
 
 /// Returns a random number with an exponential distribution and the mean 1.

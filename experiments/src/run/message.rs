@@ -28,16 +28,27 @@ impl Message {
     }
 }
 
-/// The state of a message of which some bytes have arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// Bytes are missing. `status` is 0 while the head is incomplete.
-    Partial {
-        status: u16,
-    },
+/// Why there is no complete message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    /// The head is incomplete.
+    Head,
+    /// The head is complete, and bytes of the body are missing.
+    Body,
     /// The bytes are no HTTP/1 message.
     Invalid,
-    Done(Message),
+}
+
+/// A message, or why it is not complete.
+pub(crate) type Progress = Result<Message, Unfinished>;
+
+/// Returns what was parsed, or this when bytes are missing.
+fn complete<T, E>(parsed: Result<httparse::Status<T>, E>, missing: Unfinished) -> Result<T, Unfinished> {
+    match parsed {
+        Ok(httparse::Status::Complete(found)) => Ok(found),
+        Ok(httparse::Status::Partial) => Err(missing),
+        Err(_) => Err(Unfinished::Invalid),
+    }
 }
 
 /// The end of a body.
@@ -54,15 +65,11 @@ const FIELDS: usize = 256;
 pub(crate) fn request(bytes: &[u8]) -> Progress {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut head = httparse::Request::new(&mut fields);
-    let used = match head.parse(bytes) {
-        Ok(httparse::Status::Complete(used)) => used,
-        Ok(httparse::Status::Partial) => return Progress::Partial { status: 0 },
-        Err(_) => return Progress::Invalid,
-    };
+    let used = complete(head.parse(bytes), Unfinished::Head)?;
     let line = format!("{} {}", head.method.unwrap_or_default(), head.path.unwrap_or_default());
     let message = Message::of_head(0, line, head.headers, head.version, used);
-    let Ok(end) = message.end() else { return Progress::Invalid };
-    message.with_body(bytes, end.unwrap_or(End::Length(0)), false)
+    let end = message.end()?.unwrap_or(End::Length(0));
+    message.with_body(bytes, end, false)
 }
 
 /// Reads the next request of a connection. `received` keeps the bytes that follow it. None at the end of the connection.
@@ -70,15 +77,14 @@ pub(crate) fn next_request(stream: &mut impl Read, received: &mut Vec<u8>) -> io
     let mut buffer = [0; 4096];
     loop {
         match request(received) {
-            Progress::Partial { .. } => match stream.read(&mut buffer)? {
+            Err(Unfinished::Head | Unfinished::Body) => match stream.read(&mut buffer)? {
                 0 => return Ok(None),
                 n => received.extend_from_slice(&buffer[..n]),
             },
-            Progress::Done(message) => {
-                received.drain(..message.bytes);
-                return Ok(Some(Progress::Done(message)));
+            found => {
+                received.drain(..found.as_ref().map_or(0, |message| message.bytes));
+                return Ok(Some(found));
             }
-            Progress::Invalid => return Ok(Some(Progress::Invalid)),
         }
     }
 }
@@ -90,18 +96,14 @@ pub(crate) fn response(bytes: &[u8], to_head: bool, ended: bool) -> Progress {
     loop {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut head = httparse::Response::new(&mut fields);
-        let used = match head.parse(&bytes[start..]) {
-            Ok(httparse::Status::Complete(used)) => start + used,
-            Ok(httparse::Status::Partial) => return Progress::Partial { status: 0 },
-            Err(_) => return Progress::Invalid,
-        };
+        let used = start + complete(head.parse(&bytes[start..]), Unfinished::Head)?;
         let status = head.code.unwrap_or(0);
         if (100..200).contains(&status) && status != 101 {
             start = used;
             continue;
         }
         let message = Message::of_head(status, String::new(), head.headers, head.version, used);
-        let Ok(end) = message.end() else { return Progress::Invalid };
+        let end = message.end()?;
         let end = if to_head || matches!(status, 101 | 204 | 304) { Some(End::Length(0)) } else { end };
         return message.with_body(bytes, end.unwrap_or(End::Close), ended);
     }
@@ -122,7 +124,7 @@ impl Message {
     }
 
     /// Finds the end of the body in the head (RFC 9112, section 6.3). None when the head says nothing.
-    fn end(&self) -> Result<Option<End>, ()> {
+    fn end(&self) -> Result<Option<End>, Unfinished> {
         let all = |name: &str| -> Vec<&str> {
             let named = self.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
             named.map(|(_, value)| value.as_str()).collect()
@@ -130,56 +132,47 @@ impl Message {
         match (&all("content-length")[..], &all("transfer-encoding")[..]) {
             ([], []) => Ok(None),
             ([length], []) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
-                length.parse().map(|length| Some(End::Length(length))).map_err(|_| ())
+                length.parse().map(|length| Some(End::Length(length))).map_err(|_| Unfinished::Invalid)
             }
             ([], [coding]) if self.keep && coding.eq_ignore_ascii_case("chunked") => Ok(Some(End::Chunks)),
-            _ => Err(()),
+            _ => Err(Unfinished::Invalid),
         }
     }
 
     /// Reads the body, which follows the head.
     fn with_body(mut self, bytes: &[u8], end: End, ended: bool) -> Progress {
         let rest = &bytes[self.bytes..];
-        let found = match end {
-            End::Length(length) => rest.get(..length).map(|body| (body.to_vec(), length)),
-            End::Chunks => match dechunk(rest) {
-                Ok(found) => found,
-                Err(()) => return Progress::Invalid,
-            },
-            End::Close => ended.then(|| (rest.to_vec(), rest.len())),
+        let (body, length) = match end {
+            End::Length(length) => (rest.get(..length).ok_or(Unfinished::Body)?.to_vec(), length),
+            End::Chunks => dechunk(rest)?,
+            End::Close if ended => (rest.to_vec(), rest.len()),
+            End::Close => return Err(Unfinished::Body),
         };
-        let Some((body, length)) = found else { return Progress::Partial { status: self.status } };
         (self.body, self.bytes) = (body, self.bytes + length);
         let keep = self.keep && end != End::Close || self.has("connection: keep-alive");
         self.keep = keep && !self.has("connection: close");
-        Progress::Done(self)
+        Ok(self)
     }
 }
 
-/// Returns the decoded body and its length on the wire; None while bytes are missing.
-fn dechunk(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, ()> {
+/// Returns the decoded body and its length on the wire.
+fn dechunk(bytes: &[u8]) -> Result<(Vec<u8>, usize), Unfinished> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
-        let (used, size) = match httparse::parse_chunk_size(&bytes[at..]) {
-            Ok(httparse::Status::Complete(found)) => found,
-            Ok(httparse::Status::Partial) => return Ok(None),
-            Err(_) => return Err(()),
-        };
+        let (used, size) = complete(httparse::parse_chunk_size(&bytes[at..]), Unfinished::Body)?;
         at += used;
         if size == 0 {
             let mut trailers = [httparse::EMPTY_HEADER; FIELDS];
-            return match httparse::parse_headers(&bytes[at..], &mut trailers) {
-                Ok(httparse::Status::Complete((used, _))) => Ok(Some((body, at + used))),
-                Ok(httparse::Status::Partial) => Ok(None),
-                Err(_) => Err(()),
-            };
+            let parsed = httparse::parse_headers(&bytes[at..], &mut trailers);
+            return complete(parsed, Unfinished::Body).map(|(used, _)| (body, at + used));
         }
-        let end = usize::try_from(size).ok().and_then(|size| at.checked_add(size)).ok_or(())?;
+        let end =
+            usize::try_from(size).ok().and_then(|size| at.checked_add(size)).ok_or(Unfinished::Invalid)?;
         let (Some(chunk), Some(after)) = (bytes.get(at..end), bytes.get(end..end + 2)) else {
-            return Ok(None);
+            return Err(Unfinished::Body);
         };
         if after != b"\r\n" {
-            return Err(());
+            return Err(Unfinished::Invalid);
         }
         body.extend_from_slice(chunk);
         at = end + 2;
@@ -196,23 +189,22 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP", false, "200 ok keep"),
             ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false, "200 ok close"),
             ("HTTP/1.1 200 OK\r\n\r\nok", true, "200 ok close"),
-            ("HTTP/1.1 200 OK\r\n\r\nok", false, "partial 200"),
+            ("HTTP/1.1 200 OK\r\n\r\nok", false, "Body"),
             ("HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 204 None\r\n\r\n", false, "204  keep"),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x\r\nok\r\n0\r\nA: b\r\n\r\n",
                 false,
                 "200 ok keep",
             ),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n", true, "partial 200"),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokay", false, "invalid"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", false, "invalid"),
-            ("HTTP/1.1 200 OK\r\nContent-Le", true, "partial 0"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n", true, "Body"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokay", false, "Invalid"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", false, "Invalid"),
+            ("HTTP/1.1 200 OK\r\nContent-Le", true, "Head"),
         ];
         for (text, ended, expected) in cases {
             let found = match response(text.as_bytes(), false, ended) {
-                Progress::Partial { status } => format!("partial {status}"),
-                Progress::Invalid => "invalid".into(),
-                Progress::Done(message) => {
+                Err(unfinished) => format!("{unfinished:?}"),
+                Ok(message) => {
                     let end = if message.keep { "keep" } else { "close" };
                     format!("{} {} {end}", message.status, String::from_utf8_lossy(&message.body))
                 }
@@ -224,7 +216,7 @@ mod tests {
     #[test]
     fn a_request_has_a_line_fields_and_a_body() {
         let text = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nokGET";
-        let Progress::Done(message) = request(text) else { panic!("not complete") };
+        let message = request(text).unwrap();
         assert_eq!(
             (message.line.as_str(), &message.body[..], message.bytes),
             ("POST /x", &b"ok"[..], text.len() - 3)
@@ -232,7 +224,7 @@ mod tests {
         for (wanted, expected) in [("HOST", true), ("host: A", true), ("host: b", false), ("te", false)] {
             assert_eq!(message.has(wanted), expected, "{wanted}");
         }
-        assert_eq!(request(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"), Progress::Invalid);
-        assert_eq!(request(b"GET / HT"), Progress::Partial { status: 0 });
+        assert_eq!(request(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"), Err(Unfinished::Invalid));
+        assert_eq!(request(b"GET / HT"), Err(Unfinished::Head));
     }
 }

@@ -101,7 +101,7 @@ fn converse(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
 
 /// Remembers a request. Returns the bytes of the answer, and true when the connection stays open.
 fn respond(progress: Progress, state: &mut State) -> (Vec<u8>, bool) {
-    let Progress::Done(request) = progress else {
+    let Ok(request) = progress else {
         state.seen.invalid += 1;
         let refusal = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         return (refusal.to_vec(), false);

@@ -5,10 +5,10 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use derive_more::Add;
+use derive_more::{Add, Sum};
 use serde::{Deserialize, Serialize};
 
-use crate::run::message::{self, Message, Progress};
+use crate::run::message::{self, Message, Unfinished};
 
 /// Maximum time that [`ask`] waits for the next bytes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ pub(crate) enum Verdict {
 }
 
 /// Failures by class. An observer leaves the classes that it cannot see at 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Add, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Add, Sum, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Errors {
     pub(crate) connect: u64,
@@ -108,10 +108,10 @@ impl Reply {
 
     fn look(&mut self, ended: bool) -> Option<Verdict> {
         let message = match message::response(&self.bytes, false, ended) {
-            Progress::Partial { status: 0 } if ended => return Some(Verdict::Broken),
-            Progress::Partial { .. } => return None,
-            Progress::Invalid => return Some(Verdict::Broken),
-            Progress::Done(message) => self.message.insert(message),
+            Ok(message) => self.message.insert(message),
+            Err(Unfinished::Head) if ended => return Some(Verdict::Broken),
+            Err(Unfinished::Invalid) => return Some(Verdict::Broken),
+            Err(Unfinished::Head | Unfinished::Body) => return None,
         };
         Some(match message.status {
             200 if message.body == *self.expected => Verdict::Good,

@@ -5,9 +5,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::judge::measure::percentile_ms;
-use crate::judge::record::{Measured, Record};
+use crate::judge::record::{Measured, Record, Validity};
 use crate::judge::study::Study;
-use crate::judge::verdict::Validity;
 
 /// Returns the heading over the lines of [`describe`].
 pub(super) fn heading() -> String {

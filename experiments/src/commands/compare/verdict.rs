@@ -1,8 +1,8 @@
 //! The ratios of the newer build to the older build, and the verdict.
 
-use crate::judge::measure;
+use crate::judge::measure::{self, Measure};
 use crate::judge::stats::{Ratio, median};
-use crate::judge::study::{Group, Measure, Study, by_block};
+use crate::judge::study::{Group, Study, by_block};
 use crate::plans::model::Work;
 use crate::report::doc::Table;
 use crate::report::number::{dash, interval, load_name, maybe, ratio};
