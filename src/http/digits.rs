@@ -16,17 +16,31 @@ pub(super) fn parse(digits: &[u8]) -> Option<u64> {
     })
 }
 
+/// The numbers below 100 with two digits each, one behind the other.
+const PAIRS: [u8; 200] = {
+    let (mut pairs, mut n) = ([0; 200], 0);
+    while n < 100 {
+        pairs[2 * n] = b'0' + (n / 10) as u8;
+        pairs[2 * n + 1] = b'0' + (n % 10) as u8;
+        n += 1;
+    }
+    pairs
+};
+
 /// Appends `n` in decimal.
 pub(crate) fn decimal(mut n: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();
-    loop {
+    while n > 9 {
+        let pair = (n % 100) as usize * 2;
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+        n /= 100;
+    }
+    // An even number of digits leaves a zero, which only zero itself needs.
+    if n > 0 || at == digits.len() {
         at -= 1;
-        digits[at] = b'0' + (n % 10) as u8;
-        n /= 10;
-        if n == 0 {
-            break;
-        }
+        digits[at] = b'0' + n as u8;
     }
     out.extend_from_slice(&digits[at..]);
 }
@@ -37,10 +51,10 @@ pub(crate) fn address(address: Ipv4Addr, out: &mut Vec<u8>) {
     for octet in address.octets() {
         let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10, b'.'];
         let skipped = usize::from(octet < 100) + usize::from(octet < 10);
-        for digit in &digits[skipped..] {
-            text[len] = *digit;
-            len += 1;
-        }
+        // The digits move to the front at once. The next octet overwrites what stands behind them.
+        let moved = u32::from_le_bytes(digits) >> (8 * skipped);
+        text[len..len + 4].copy_from_slice(&moved.to_le_bytes());
+        len += 4 - skipped;
     }
     out.extend_from_slice(&text[..len - 1]);
 }
