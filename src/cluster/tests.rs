@@ -130,7 +130,8 @@ fn the_question_whether_a_retry_is_possible_moves_no_turn() {
 fn an_adaptive_cap_rises_while_requests_wait_and_grants_them() {
     let epoch = Instant::now();
     let backend = BackendSettings { cap: Some(Cap::Auto), ..SocketAddr::from(([127, 0, 0, 1], 9000)).into() };
-    let cluster = Cluster::with_settings(&[backend.clone()], ClusterSettings::default(), 1, epoch);
+    let cluster =
+        Cluster::with_settings(std::slice::from_ref(&backend), ClusterSettings::default(), 1, epoch);
     let members = cluster.members();
     let first = members.backends()[0].cap().unwrap();
     let mut running = Vec::new();

@@ -198,10 +198,9 @@ impl<T: Transport> Active<T> {
             }
         } else if let Some(header) = proxy_header(to, facts)
             && let Some(backend) = &mut self.backend
+            && !matches!(backend.write([&header, &[]], None, false), Ok(taken) if taken == header.len())
         {
-            if !matches!(backend.write([&header, &[]], None, false), Ok(taken) if taken == header.len()) {
-                return Attached::Done(Err(AttachError::Refused));
-            }
+            return Attached::Done(Err(AttachError::Refused));
         }
         Attached::Done(Ok(()))
     }

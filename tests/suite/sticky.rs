@@ -116,7 +116,8 @@ fn a_session_moves_once_when_its_backend_is_removed(variant: Variant) {
     let backends = [(); 3].map(|()| automatic(variant, ok));
     let server = sticky(variant, &backends, Some(KEY));
     let (gone, cookie) = begin(&server);
-    let stay: Vec<_> = backends.into_iter().filter(|backend| *backend != gone).collect();
+    let settings = backends.map(|backend| variant.backend(backend));
+    let stay: Vec<_> = settings.iter().filter(|backend| backend.address != gone).cloned().collect();
     server.app.cluster().replace(&stay);
     let (moved, new) = ask(&server, &[get(Some(&cookie))]).remove(0);
     let new = new.expect("a new cookie");
@@ -126,7 +127,7 @@ fn a_session_moves_once_when_its_backend_is_removed(variant: Variant) {
         assert!(answers.iter().all(|answer| *answer == (backend, None)), "{answers:?}");
     };
     stays(&new, moved);
-    server.app.cluster().replace(&backends);
+    server.app.cluster().replace(&settings);
     stays(&new, moved);
     stays(&cookie, gone);
     // A backend that is draining still serves its sessions.
