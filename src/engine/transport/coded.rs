@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::task::{Poll, Waker};
 
+use super::queue::Queue;
 use super::transform::Transform;
 use super::{Follows, Transport, is_temporary};
 use crate::engine::readiness::Readiness;
@@ -490,34 +491,6 @@ impl<T: Transport> Coded<T> {
             self.inner.shutdown(ready);
         }
         Ok(())
-    }
-}
-
-/// Bytes that are appended at the back and taken from the front. Owns no memory when all bytes are taken.
-#[derive(Debug, Default)]
-struct Queue {
-    bytes: Vec<u8>,
-    taken: usize,
-}
-
-impl Queue {
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.taken..]
-    }
-
-    fn len(&self) -> usize {
-        self.bytes.len() - self.taken
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.taken += n;
-        if self.is_empty() {
-            *self = Queue::default();
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Transports, which move the bytes of connections.
 
 mod coded;
+mod queue;
 mod tcp;
 mod transform;
 
