@@ -8,6 +8,9 @@ macro_rules! each_variant {
         mod edge_with_tls {
             $(#[test] fn $test() { super::$test(crate::harness::EDGE.with_tls()); })+
         }
+        mod edge_with_tls_and_pool {
+            $(#[test] fn $test() { super::$test(crate::harness::EDGE.with_tls().with_pool()); })+
+        }
     };
 }
 

@@ -19,8 +19,8 @@ use rustix::process::Signal;
 use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
 
-/// One variant of each engine.
-const ENGINES: [Variant; 2] = [CROSSBEAM, EDGE];
+/// One variant of each engine, and each with a pool for the handshakes.
+const ENGINES: [Variant; 4] = [CROSSBEAM, EDGE, CROSSBEAM.with_pool(), EDGE.with_pool()];
 
 fn ok(_: &str) -> Option<Reply> {
     Some((Duration::ZERO, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))

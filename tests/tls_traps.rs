@@ -18,8 +18,8 @@ use neraca::tls::{self, CertificateFiles, Tls, TlsSettings};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion};
 
-/// One variant of each engine.
-const ENGINES: [Variant; 2] = [CROSSBEAM, EDGE];
+/// One variant of each engine, and each with a pool for the handshakes.
+const ENGINES: [Variant; 4] = [CROSSBEAM, EDGE, CROSSBEAM.with_pool(), EDGE.with_pool()];
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
 const HOST: &str = "a.example";

@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use super::check::{resolve, within};
 use super::cli::{
     BackendLimitArguments, BalanceArguments, CheckArguments, CommonArguments, EngineArguments, EngineName,
-    FilesLimitArguments, LimitArguments, PoolName, ProcessLimitArguments, ReactorName, ServeArguments,
-    SimulateArguments,
+    FilesLimitArguments, HandshakesName, LimitArguments, PoolName, ProcessLimitArguments, ReactorName,
+    ServeArguments, SimulateArguments,
 };
 use super::error::ConfigError;
 use super::operate::{AccessLogSettings, AdminSettings};
@@ -21,7 +21,7 @@ use crate::cluster::{
     BackendSettings, CheckRequest, CheckSettings, ClusterSettings, HealthSettings, Policy, RetrySettings,
     StickySettings,
 };
-use crate::engine::{ConcurrencyLimit, Engine, EngineLimits, Pool, ReactorKind};
+use crate::engine::{ConcurrencyLimit, Engine, EngineLimits, Handshakes, Pool, ReactorKind};
 use crate::exchange::Limits;
 use crate::files::FilesLimits;
 use crate::http::buffer::BUFFER_BYTES;
@@ -88,6 +88,8 @@ pub struct Balance {
     pub forwarded: bool,
     /// The limit on requests in flight.
     pub concurrency: ConcurrencyLimit,
+    /// Where the handshakes of clients are computed.
+    pub handshakes: Handshakes,
     /// The admin listener; None without one.
     pub admin: Option<AdminSettings>,
     /// TLS of all listeners; None without TLS.
@@ -164,6 +166,7 @@ impl Balance {
         let cluster = cluster(&written)?;
         let checks = checks(&written.checks)?;
         let concurrency = concurrency(written.max_in_flight_per_core, common.engine)?;
+        let handshakes = handshakes(written.handshakes, common.engine)?;
         let admin = AdminSettings::new(&written.admin)?;
         let tls = tls::tls(&written.tls)?;
         let BalanceArguments { trust, proxy_protocol, forwarded, resolver, .. } = written;
@@ -178,6 +181,7 @@ impl Balance {
             proxy_protocol,
             forwarded,
             concurrency,
+            handshakes,
             admin,
             tls,
             backend_tls,
@@ -313,6 +317,19 @@ pub(super) fn concurrency(written: Option<u64>, engine: Engine) -> Result<Concur
         (Some(0), _) | (None, Engine::Async(ReactorKind::Smol)) => Ok(ConcurrencyLimit::Unlimited),
         (Some(limit), _) => Ok(ConcurrencyLimit::WhenSaturated(limit as usize)),
         (None, _) => Ok(ConcurrencyLimit::default()),
+    }
+}
+
+/// Returns where the handshakes of clients are computed. A connection of smol's reactor cannot be woken by another thread.
+pub(super) fn handshakes(written: HandshakesName, engine: Engine) -> Result<Handshakes, ConfigError> {
+    match (written, engine) {
+        (HandshakesName::Inline, _) => Ok(Handshakes::Inline),
+        (HandshakesName::Pool, Engine::Async(ReactorKind::Smol)) => Err(ConfigError::Conflict {
+            argument: "--handshakes <HANDSHAKES>",
+            with: "--reactor smol",
+            tip: "'--reactor smol' supports no pool of handshakes",
+        }),
+        (HandshakesName::Pool, _) => Ok(Handshakes::Pool),
     }
 }
 

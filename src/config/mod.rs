@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::Policy;
-    use crate::engine::{ConcurrencyLimit, Engine, EngineLimits, Pool, ReactorKind};
+    use crate::engine::{ConcurrencyLimit, Engine, EngineLimits, Handshakes, Pool, ReactorKind};
     use crate::exchange::Limits;
     use crate::files::FilesLimits;
 
@@ -182,6 +182,18 @@ mod tests {
             ("--engine async --reactor smol", Engine::Async(ReactorKind::Smol)),
         ] {
             assert_eq!(balance(&format!("--demo {line}")).common.engine, engine, "{line}");
+        }
+    }
+
+    #[test]
+    fn handshakes_are_computed_where_the_operator_says() {
+        for (line, handshakes) in [
+            ("", Handshakes::Inline),
+            ("--handshakes inline --reactor smol", Handshakes::Inline),
+            ("--handshakes pool", Handshakes::Pool),
+            ("--handshakes pool --engine thread --pool textbook", Handshakes::Pool),
+        ] {
+            assert_eq!(balance(&format!("--demo {line}")).handshakes, handshakes, "{line}");
         }
     }
 
@@ -352,6 +364,10 @@ mod tests {
             (
                 &format!("{demo} --reactor smol --max-in-flight-per-core 1"),
                 "the argument '--max-in-flight-per-core <N>' cannot be used with '--reactor smol'",
+            ),
+            (
+                &format!("{demo} --reactor smol --handshakes pool"),
+                "the argument '--handshakes <HANDSHAKES>' cannot be used with '--reactor smol'",
             ),
             (
                 &format!("{demo} --workers 0"),

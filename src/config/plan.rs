@@ -8,7 +8,7 @@ use super::operate::AdminSettings;
 use crate::app::{Deadlines, ListenerSettings};
 use crate::cluster::names::NamedBackends;
 use crate::cluster::{BackendSettings, CheckSettings, ClusterSettings};
-use crate::engine::ConcurrencyLimit;
+use crate::engine::{ConcurrencyLimit, Handshakes};
 use crate::router::Host;
 use crate::tls::{BackendTls, Tls};
 
@@ -19,6 +19,8 @@ pub struct Balancer {
     pub common: Common,
     /// The limit on requests in flight.
     pub concurrency: ConcurrencyLimit,
+    /// Where the handshakes of clients are computed.
+    pub handshakes: Handshakes,
     /// The admin listener; None without one.
     pub admin: Option<AdminSettings>,
     /// The DNS server for the names of backends; None: those of the system.

@@ -11,7 +11,7 @@ use super::routing;
 use crate::app::{Deadlines, ListenerSettings};
 use crate::cluster::BackendSettings;
 use crate::cluster::names::Name;
-use crate::engine::{ConcurrencyLimit, Options, TransformFactory};
+use crate::engine::{ConcurrencyLimit, Handshakes, Options, TransformFactory};
 use crate::files::{Files, FilesError};
 use crate::router::Router;
 use crate::tls;
@@ -31,6 +31,7 @@ impl Common {
             all_awake: self.all_awake,
             receive_bytes: self.receive_bytes.unwrap_or(usize::MAX),
             client_transform: None,
+            handshakes: Handshakes::Inline,
         }
     }
 }
@@ -66,8 +67,8 @@ impl Balance {
             clusters: vec![cluster],
             error_pages: Vec::new(),
         };
-        let Balance { common, concurrency, admin, resolver, .. } = self;
-        Balancer { common, concurrency, admin, resolver, site }
+        let Balance { common, concurrency, handshakes, admin, resolver, .. } = self;
+        Balancer { common, concurrency, handshakes, admin, resolver, site }
     }
 }
 
@@ -82,7 +83,8 @@ impl Balancer {
         if let Some(shortest) = times.min() {
             listener.limits.backend_idle_timeout = shortest;
         }
-        Options { concurrency: self.concurrency, listener, client_transform, ..self.common.options() }
+        let Balancer { concurrency, handshakes, .. } = *self;
+        Options { concurrency, handshakes, listener, client_transform, ..self.common.options() }
     }
 
     /// Lets a running router do what this balancer does.
@@ -96,8 +98,9 @@ impl Balancer {
 
     /// True when the settings that only a start can change are those of `other`.
     pub fn has_same_process(&self, other: &Balancer) -> bool {
-        let of_process =
-            |one: &Balancer| format!("{:?}", (&one.common, one.concurrency, &one.admin, one.resolver));
+        let of_process = |one: &Balancer| {
+            format!("{:?}", (&one.common, one.concurrency, one.handshakes, &one.admin, one.resolver))
+        };
         of_process(self) == of_process(other)
     }
 

@@ -1,5 +1,5 @@
 //! The defaults of an engine, with their reasons.
-use super::options::{Engine, EngineLimits, Options, Pool, ReactorKind, cores};
+use super::options::{Engine, EngineLimits, Handshakes, Options, Pool, ReactorKind, cores};
 use super::pressure::ConcurrencyLimit;
 use crate::app::ListenerSettings;
 
@@ -54,6 +54,7 @@ impl Default for Options {
             receive_bytes: usize::MAX,
             all_awake: false,
             client_transform: None,
+            handshakes: Handshakes::default(),
         }
     }
 }

@@ -131,6 +131,17 @@ impl<T: Transport> Connection<T> {
         loop {
             if self.active.is_none() {
                 if !self.client.is_readable() {
+                    if self.begins && self.client.transport.has_work() {
+                        let waker = backends.waker(&self.client);
+                        if self.client.work(&waker) {
+                            continue;
+                        }
+                        // A request may stand behind the handshake, so only the deadline closes the connection.
+                        if now.instant < self.idle_until {
+                            let read = self.client.waits_for(Side::Client, Interest::READ_CLIENT);
+                            return Turn::Waits(read, self.idle_until);
+                        }
+                    }
                     if self.begins && !self.client.transport.is_handshaking() {
                         self.begins = false;
                         self.idle_until = now.instant + limits.idle_timeout;

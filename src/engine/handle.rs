@@ -6,8 +6,9 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::handshakes::HandshakePool;
 use super::listener::{Bound, Listeners};
-use super::options::{Engine, Options};
+use super::options::{Engine, Handshakes, Options, ReactorKind};
 use super::shared::{Command, Shared};
 use super::stats::Snapshot;
 use super::transport::TransformFactory;
@@ -48,6 +49,7 @@ trait Control: Send + Sync {
     fn set_draining(&self, on: bool);
     fn hand_over(&self);
     fn stop(&self);
+    fn end(&self);
     fn turns(&self) -> Vec<u64>;
     fn snapshots(&self) -> Vec<Snapshot>;
 }
@@ -67,6 +69,12 @@ impl<A: App> Control for Arc<Shared<A>> {
 
     fn stop(&self) {
         Shared::stop(self);
+    }
+
+    fn end(&self) {
+        if let Some(pool) = &self.handshakes {
+            pool.stop();
+        }
     }
 
     fn turns(&self) -> Vec<u64> {
@@ -198,6 +206,7 @@ impl EngineHandle {
     pub fn wait(&self) {
         if let Some(wait) = self.wait.lock().take() {
             wait();
+            self.control.end();
         }
     }
 
@@ -225,7 +234,13 @@ impl EngineHandle {
 pub fn start<A: App>(app: Arc<A>, listeners: Listeners, options: Options) -> io::Result<EngineHandle> {
     let bound = listeners.with_options(&options)?;
     let known = bound.iter().map(Known::new).collect();
-    let shared = Arc::new(Shared::new(app, options));
+    let mut shared = Shared::new(app, options);
+    if let Options { engine, handshakes: Handshakes::Pool, .. } = shared.options
+        && engine != Engine::Async(ReactorKind::Smol)
+    {
+        shared.handshakes = Some(HandshakePool::start(shared.options.workers.max(1))?);
+    }
+    let shared = Arc::new(shared);
     let wait = match shared.options.engine {
         Engine::Thread(pool) => thread::start(&shared, pool, bound)?,
         Engine::Async(reactor) => task::start(&shared, reactor, bound)?,

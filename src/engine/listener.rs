@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SocketFlags;
 use socket2::{Domain, SockRef, Type};
 
+use super::handshakes::HandshakePool;
 use super::options::Options;
 use super::preface::Preface;
 use super::transport::{Socket, TransformFactory};
@@ -133,9 +134,13 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// The socket, with the transform that the listener makes for it, and the origin.
-    pub(super) fn into_parts(self) -> (Socket, Origin) {
-        let transform = self.origin.listener.transform.as_ref();
+    /// The socket, with the transform that the listener makes for it, and the origin. A pool computes the handshake of the
+    /// transform.
+    pub(super) fn into_parts(self, pool: Option<&HandshakePool>) -> (Socket, Origin) {
+        let transform = self.origin.listener.transform.as_ref().map(|factory| match pool {
+            None => factory.make(),
+            Some(pool) => pool.wrap(factory.make()),
+        });
         (Socket::accepted(self.stream, transform), self.origin)
     }
 }

@@ -53,6 +53,17 @@ pub enum ReactorKind {
     Smol,
 }
 
+/// Where the cryptography of a client's handshake is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Handshakes {
+    /// In the run of the connection. In the async engine the other connections of the core wait meanwhile.
+    #[default]
+    Inline,
+    /// On threads of its own, one for each worker. The connection is parked meanwhile. With smol's reactor as `Inline`,
+    /// because a connection there cannot be woken by another thread.
+    Pool,
+}
+
 /// The resource limits of an engine.
 #[derive(Debug, Clone)]
 pub struct EngineLimits {
@@ -101,6 +112,8 @@ pub struct Options {
     /// Makes a transform, for example for encryption, for each client connection of the listeners that the engine
     /// starts with. None: the bytes on the sockets are HTTP.
     pub client_transform: Option<TransformFactory>,
+    /// Where the handshakes of clients with a transform are computed.
+    pub handshakes: Handshakes,
 }
 
 /// The number of CPUs that this process may use; at least 1.

@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use super::alarm::Alarm;
+use super::handshakes::HandshakePool;
 use super::listener::Bound;
 use super::options::{Engine, Options, Pool, ReactorKind};
 use super::stats::Counters;
@@ -40,6 +41,8 @@ pub(super) enum Command {
 pub struct Shared<A> {
     pub(super) app: Arc<A>,
     pub(super) options: Options,
+    /// Computes the handshakes of clients. None: the worker that runs a connection does.
+    pub(super) handshakes: Option<HandshakePool>,
     pub(super) counters: Box<[Counters]>,
     /// The number of workers that should be awake.
     awake: AtomicUsize,
@@ -69,6 +72,7 @@ impl<A> Shared<A> {
             counters: (0..workers).map(|_| Counters::default()).collect(),
             awake: AtomicUsize::new(if decides_awake(&options) { 1 } else { workers }),
             options,
+            handshakes: None,
             open: AtomicUsize::new(0),
             phase: AtomicU8::new(SERVING),
             ending: AtomicBool::new(false),

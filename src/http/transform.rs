@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 
 /// Encodes and decodes the bytes of one connection. Does no I/O.
 pub trait Transform: fmt::Debug + Send {
@@ -11,8 +12,18 @@ pub trait Transform: fmt::Debug + Send {
     /// the bytes of a record that is not whole. Bytes for the peer, for example of a handshake, are appended to `out`.
     ///
     /// # Errors
-    /// The bytes are invalid. The connection is closed after `out` was sent.
+    /// The bytes are invalid. The connection is closed after `out` was sent. `WouldBlock` is no such error: the bytes were
+    /// taken, and [`work`](Transform::work) decodes them. Until its end nothing else is decoded or encoded.
     fn decode(&mut self, received: &[u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> io::Result<()>;
+
+    /// Begins the work that `decode` has left for another thread, or looks whether it is done. Then its plain bytes and its
+    /// bytes for the peer are appended. `waker` runs the connection again when the work is done.
+    ///
+    /// # Errors
+    /// As those of `decode`.
+    fn work(&mut self, _: &Waker, _plain: &mut Vec<u8>, _out: &mut Vec<u8>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 
     /// Appends the encoding of both slices of `plain` in order, or of their first part, to `out`. Returns the number of
     /// plain bytes taken. Takes no byte while a handshake is not complete; then only the handshake's next message is

@@ -120,6 +120,11 @@ pub const FILES: &[Case] = &[
         "reactor = \"smol\"\nmax_in_flight_per_core = 5",
         &[("2:1", "`max_in_flight_per_core` cannot be used with `reactor = \"smol\"`")],
     ),
+    (
+        Top,
+        "reactor = \"smol\"\nhandshakes = \"pool\"",
+        &[("2:1", "`handshakes` cannot be used with `reactor = \"smol\"`")],
+    ),
     (Cluster, "check_rise = 2", &[("5:1", "`check_rise` needs `check`")]),
     (
         Cluster,

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use neraca::app::{App, Limits, ListenerSettings};
 use neraca::cluster::{BackendSettings, Cluster, ClusterSettings, Policy};
 use neraca::engine::{
-    self, ConcurrencyLimit, Engine, EngineHandle, EngineLimits, Options, Pool, ReactorKind,
+    self, ConcurrencyLimit, Engine, EngineHandle, EngineLimits, Handshakes, Options, Pool, ReactorKind,
 };
 use neraca::router::Router;
 
@@ -42,6 +42,7 @@ pub(crate) struct Variant {
     pub(crate) engine: Engine,
     /// A transform of this kind stands between each socket and its exchange, on both sides.
     pub(crate) transforms: Option<Coding>,
+    pub(crate) handshakes: Handshakes,
 }
 
 pub(crate) const CROSSBEAM: Variant = Variant::of(Engine::Thread(Pool::Crossbeam { batch: 32 }));
@@ -54,7 +55,7 @@ pub(crate) const VARIANTS: [Variant; 5] = [CROSSBEAM, RAYON, TEXTBOOK, EDGE, SMO
 
 impl Variant {
     const fn of(engine: Engine) -> Self {
-        Variant { engine, transforms: None }
+        Variant { engine, transforms: None, handshakes: Handshakes::Inline }
     }
 
     /// The same engine with a transform on both sides.
@@ -65,6 +66,11 @@ impl Variant {
     /// The same engine with TLS on both sides.
     pub(crate) const fn with_tls(self) -> Self {
         Variant { transforms: Some(Coding::Tls), ..self }
+    }
+
+    /// The same engine with a pool for the handshakes.
+    pub(crate) const fn with_pool(self) -> Self {
+        Variant { handshakes: Handshakes::Pool, ..self }
     }
 
     /// The textbook pool, in which a worker holds an exchange with a backend to its end.
@@ -91,6 +97,7 @@ impl Variant {
             receive_bytes: usize::MAX,
             // Half of the variants share their work out at any load.
             all_awake: self.transforms.is_some(),
+            handshakes: self.handshakes,
             client_transform: self.transforms.map(|coding| coding.factory(Role::Server)),
         }
     }
@@ -103,13 +110,17 @@ impl Variant {
 
     /// The arguments that choose it on the command line.
     pub(crate) fn arguments(self) -> Vec<&'static str> {
-        match self.engine {
+        let mut arguments = match self.engine {
             Engine::Thread(Pool::Crossbeam { .. }) => vec!["--engine", "thread"],
             Engine::Thread(Pool::Rayon { .. }) => vec!["--engine", "thread", "--pool", "rayon"],
             Engine::Thread(Pool::Textbook) => vec!["--engine", "thread", "--pool", "textbook"],
             Engine::Async(ReactorKind::Edge) => vec!["--engine", "async"],
             Engine::Async(ReactorKind::Smol) => vec!["--engine", "async", "--reactor", "smol"],
+        };
+        if self.handshakes == Handshakes::Pool {
+            arguments.extend(["--handshakes", "pool"]);
         }
+        arguments
     }
 }
 

@@ -190,7 +190,7 @@ impl Ports {
     /// The engine's end of a connection.
     pub fn line(&self, wire: &Wire, side: Side) -> SimLine {
         let role = if side == Side::Client { Role::Server } else { Role::Client };
-        Layered::new(SimTransport::new(wire), self.transforms.then(|| factory(role)).as_ref())
+        Layered::new(SimTransport::new(wire), self.transforms.then(|| factory(role).make()))
     }
 
     fn disturb(&self) {

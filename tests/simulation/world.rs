@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use neraca::app::{App, Limits, ListenerSettings};
 use neraca::cluster::{AttemptCounts, Backend, BackendSettings, Cap, Cluster, ClusterSettings, Policy};
 use neraca::engine::driver::Load;
-use neraca::engine::{ConcurrencyLimit, Engine as Kind, EngineLimits, Options, Pool, Snapshot};
+use neraca::engine::{ConcurrencyLimit, Engine as Kind, EngineLimits, Handshakes, Options, Pool, Snapshot};
 use neraca::exchange::{AttachError, CloseReason, Side};
 use neraca::router::Router;
 
@@ -99,6 +99,7 @@ impl Plot {
         let mut limits = Limits { queue_timeout: self.queue_timeout, ..Limits::default() };
         limits.head.head_bytes = limits.head.head_bytes.min(self.buffer_bytes / 2);
         Options {
+            handshakes: Handshakes::Inline,
             engine: Kind::Thread(Pool::Crossbeam { batch: 1 }),
             workers: self.workers,
             concurrency: self.limit,

@@ -14,7 +14,9 @@ const OF_ROUTES: [&str; 3] = ["response_timeout_ms", "body_timeout_ms", "tunnel_
 /// Returns the shape of a whole file.
 pub(super) fn file(arguments: &Arguments) -> Shape {
     let mut keys = arguments.keys("EngineArguments");
-    keys.extend(["max_in_flight_per_core", "stats", "resolver"].map(|id| arguments.key(id, id)));
+    keys.extend(
+        ["max_in_flight_per_core", "handshakes", "stats", "resolver"].map(|id| arguments.key(id, id)),
+    );
     keys.extend([
         Key::new("limits", Kind::Table(limits(arguments)), "Limits of the process, and defaults for the limits of listeners."),
         Key::new("admin", Kind::Table(admin(arguments)), "The listener for operators."),

@@ -8,13 +8,14 @@ use super::super::operate::AdminSettings;
 use super::arguments::Given;
 use super::reading::Reading;
 use super::tree::Table;
-use crate::engine::ConcurrencyLimit;
+use crate::engine::{ConcurrencyLimit, Handshakes};
 
 /// The settings of the process.
 pub(super) struct Process {
     /// The addresses are not those of the file.
     pub(super) common: Common,
     pub(super) concurrency: ConcurrencyLimit,
+    pub(super) handshakes: Handshakes,
     pub(super) admin: Option<AdminSettings>,
     pub(super) resolver: Option<SocketAddr>,
 }
@@ -54,7 +55,8 @@ pub(super) fn read(
         // The file gives the addresses.
         let common = Common { listen_is_given: true, ..common };
         let concurrency = meant::concurrency(written.max_in_flight_per_core, common.engine)?;
+        let handshakes = meant::handshakes(written.handshakes, common.engine)?;
         let (admin, resolver) = (AdminSettings::new(&written.admin)?, written.resolver);
-        Ok(Process { common, concurrency, admin, resolver })
+        Ok(Process { common, concurrency, handshakes, admin, resolver })
     })
 }

@@ -105,7 +105,7 @@ impl<A: App, R: Reactor> Core<A, R> {
     /// core.
     pub(super) fn deal(self: &Rc<Self>, executor: &LocalExecutor<'static>, client: Arrival) -> Option<usize> {
         let core = self.core_for_next();
-        let (socket, origin) = client.into_parts();
+        let (socket, origin) = client.into_parts(self.shared.handshakes.as_ref());
         let connection = Connection::new(socket, origin, self.now());
         self.cores[core].open.fetch_add(1, Ordering::Relaxed);
         if core == self.index {

@@ -142,7 +142,7 @@ impl<A: App> Sink for LeaderSink<'_, A> {
 
     /// Puts the connection into the table. Closes the connection when its descriptor is beyond the table.
     fn admit(&mut self, client: Arrival) {
-        let (socket, origin) = client.into_parts();
+        let (socket, origin) = client.into_parts(self.engine.shared.handshakes.as_ref());
         let fd = socket.fd();
         match self.engine.sockets.admit(&socket) {
             Some(slot) => {

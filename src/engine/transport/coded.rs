@@ -7,10 +7,13 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::task::{Poll, Waker};
 
-use super::{Follows, Transform, TransformFactory, Transport, is_temporary};
+use super::queue::Queue;
+use super::{Follows, Transport, is_temporary};
 use crate::engine::readiness::Readiness;
 use crate::exchange::{Interest, Side};
+use crate::http::transform::Transform;
 
 /// Maximum bytes of one read from the inner transport.
 const READ_BYTES: usize = 16 * 1024;
@@ -30,11 +33,11 @@ pub enum Layered<T> {
 }
 
 impl<T> Layered<T> {
-    /// Puts a new transform of the factory in front of a transport.
-    pub fn new(inner: T, factory: Option<&TransformFactory>) -> Self {
-        match factory {
+    /// Puts a transform in front of a transport.
+    pub fn new(inner: T, transform: Option<Box<dyn Transform>>) -> Self {
+        match transform {
             None => Layered::Plain(inner),
-            Some(factory) => Layered::Coded(Box::new(Coded::new(inner, factory.make()))),
+            Some(transform) => Layered::Coded(Box::new(Coded::new(inner, transform))),
         }
     }
 
@@ -137,6 +140,17 @@ impl<T: Transport> Transport for Layered<T> {
         }
     }
 
+    fn has_work(&self) -> bool {
+        matches!(self, Layered::Coded(coded) if coded.has_work)
+    }
+
+    fn work(&mut self, ready: &mut Readiness, waker: &Waker) -> bool {
+        match self {
+            Layered::Plain(_) => false,
+            Layered::Coded(coded) => coded.work(ready, waker),
+        }
+    }
+
     fn waits_for(&self, side: Side, interest: Interest) -> Interest {
         match self {
             Layered::Plain(_) => interest,
@@ -174,6 +188,10 @@ pub struct Coded<T> {
     held: bool,
     /// Nothing can be encoded before more bytes are decoded.
     blocked: bool,
+    /// The transform works on another thread, see [`Transform::work`].
+    has_work: bool,
+    /// The inner transport may have bytes that were not read because of this work.
+    has_more: bool,
     /// Our end marker is in `out` or was sent.
     ended: bool,
     /// The inner transport is shut down when `out` is empty.
@@ -199,6 +217,8 @@ impl<T> Coded<T> {
             connected: false,
             held: false,
             blocked: false,
+            has_work: false,
+            has_more: false,
             ended: false,
             shuts: false,
             read_error: None,
@@ -270,6 +290,11 @@ impl<T: Transport> Coded<T> {
             if self.is_over() {
                 return self.tell_end(ready);
             }
+            if self.has_work {
+                // The connection is not readable before the work is done.
+                self.has_more |= ready.contains(Readiness::READABLE);
+                ready.remove(Readiness::READABLE);
+            }
             if !ready.contains(Readiness::READABLE) || self.is_crowded() {
                 return Err(ErrorKind::WouldBlock.into());
             }
@@ -336,7 +361,7 @@ impl<T: Transport> Coded<T> {
             let error = self.read_error.unwrap_or(ErrorKind::UnexpectedEof);
             return Err(self.reason.take().unwrap_or_else(|| error.into()));
         }
-        if !ready.contains(Readiness::READABLE) || self.is_crowded() {
+        if !ready.contains(Readiness::READABLE) || self.is_crowded() || self.has_work {
             self.blocked = true;
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -387,7 +412,7 @@ impl<T: Transport> Coded<T> {
     /// Reads what has arrived once more. A close with unread bytes would be a reset, which can overtake the last bytes
     /// that were sent. The peer's end marker can be such unread bytes.
     fn discard_arrived(&mut self, ready: &mut Readiness) {
-        if !self.is_over() {
+        if !self.is_over() && !self.has_work {
             self.fill(ready);
         }
     }
@@ -424,9 +449,27 @@ impl<T: Transport> Coded<T> {
     }
 
     fn decode(&mut self, received: &[u8], ready: &mut Readiness) {
-        self.blocked = false;
         let before = self.out.bytes.len();
         let result = self.transform.decode(received, &mut self.plain.bytes, &mut self.out.bytes);
+        self.decoded(before, result, ready);
+    }
+
+    /// Begins the work of the transform on another thread, or takes its result over. True when it is done.
+    fn work(&mut self, ready: &mut Readiness, waker: &Waker) -> bool {
+        let before = self.out.bytes.len();
+        let work = self.transform.work(waker, &mut self.plain.bytes, &mut self.out.bytes);
+        let Poll::Ready(result) = work else { return false };
+        self.has_work = false;
+        if std::mem::take(&mut self.has_more) {
+            ready.insert(Readiness::READABLE);
+        }
+        self.decoded(before, result, ready);
+        true
+    }
+
+    /// Handles the result of decoding. `out` had `before` bytes before it.
+    fn decoded(&mut self, before: usize, result: io::Result<()>, ready: &mut Readiness) {
+        self.blocked = false;
         if self.ended {
             // Nothing may follow the end marker.
             self.out.bytes.truncate(before);
@@ -435,6 +478,7 @@ impl<T: Transport> Coded<T> {
         self.progress(ready);
         match result {
             Ok(()) => self.note_buffered(ready),
+            Err(error) if is_temporary(&error) => self.has_work = true,
             Err(error) => {
                 self.fail_read(error.kind(), ready);
                 self.reason = Some(error);
@@ -466,34 +510,6 @@ impl<T: Transport> Coded<T> {
             self.inner.shutdown(ready);
         }
         Ok(())
-    }
-}
-
-/// Bytes that are appended at the back and taken from the front. Owns no memory when all bytes are taken.
-#[derive(Debug, Default)]
-struct Queue {
-    bytes: Vec<u8>,
-    taken: usize,
-}
-
-impl Queue {
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.taken..]
-    }
-
-    fn len(&self) -> usize {
-        self.bytes.len() - self.taken
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.taken += n;
-        if self.is_empty() {
-            *self = Queue::default();
-        }
     }
 }
 
@@ -555,6 +571,48 @@ mod tests {
 
         fn peer_has_ended(&self) -> bool {
             self.ended
+        }
+    }
+
+    /// Leaves the handshake to another thread, which is done at the second look.
+    #[derive(Debug, Default)]
+    struct Lazy {
+        inner: Shift,
+        received: Vec<u8>,
+        is_begun: bool,
+    }
+
+    impl Transform for Lazy {
+        fn decode(&mut self, received: &[u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> io::Result<()> {
+            if !self.inner.is_handshaking() {
+                return self.inner.decode(received, plain, out);
+            }
+            assert!(self.received.is_empty(), "more bytes during the work");
+            self.received.extend_from_slice(received);
+            Err(ErrorKind::WouldBlock.into())
+        }
+
+        fn work(&mut self, _: &Waker, plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Poll<io::Result<()>> {
+            match std::mem::replace(&mut self.is_begun, true) {
+                false => Poll::Pending,
+                true => Poll::Ready(self.inner.decode(&self.received, plain, out)),
+            }
+        }
+
+        fn encode(&mut self, plain: [&[u8]; 2], out: &mut Vec<u8>) -> io::Result<usize> {
+            self.inner.encode(plain, out)
+        }
+
+        fn end(&mut self, out: &mut Vec<u8>) {
+            self.inner.end(out);
+        }
+
+        fn is_handshaking(&self) -> bool {
+            self.inner.is_handshaking()
+        }
+
+        fn peer_has_ended(&self) -> bool {
+            self.inner.peer_has_ended()
         }
     }
 
@@ -624,8 +682,11 @@ mod tests {
     impl Rig {
         /// A connection before its handshake.
         fn new() -> Self {
-            let factory = TransformFactory::new(|| Box::<Shift>::default());
-            let line = Layered::new(Pipe { room: usize::MAX, ..Pipe::default() }, Some(&factory));
+            Rig::with(Box::<Shift>::default())
+        }
+
+        fn with(transform: Box<dyn Transform>) -> Self {
+            let line = Layered::new(Pipe { room: usize::MAX, ..Pipe::default() }, Some(transform));
             Rig { line, ready: Readiness::WRITABLE }
         }
 
@@ -671,6 +732,10 @@ mod tests {
 
         fn write(&mut self, bytes: &[u8], follows: Follows) -> Result<usize, ErrorKind> {
             self.line.write(&mut self.ready, [bytes, &[]], follows).map_err(|error| error.kind())
+        }
+
+        fn work(&mut self) -> bool {
+            self.line.work(&mut self.ready, Waker::noop())
         }
 
         fn waits_for(&self, interest: Interest) -> Interest {
@@ -733,6 +798,44 @@ mod tests {
         assert_eq!(rig.waits_for(Interest::WRITE_CLIENT), Interest::WRITE_CLIENT);
         assert!(rig.ready.contains(Readiness::BUFFERED), "bytes behind the handshake");
         assert_eq!(rig.read(9), Ok(b"x".to_vec()));
+    }
+
+    #[test]
+    fn nothing_is_read_while_another_thread_works() {
+        // the bytes that another thread decodes, what a read returns afterwards, what was sent
+        let cases = [
+            (&b"H"[..], Ok(b"x".to_vec()), &b""[..]),
+            (b"H?\x02bc", Ok(b"ab".to_vec()), b"!"),
+            (b"?X", Err(ErrorKind::InvalidData), b"!"),
+        ];
+        for (received, expected, written) in cases {
+            let mut rig = Rig::with(Box::<Lazy>::default());
+            assert!(!rig.line.has_work(), "nothing has come");
+            rig.arrive(received);
+            assert_eq!(rig.read(9), Err(ErrorKind::WouldBlock));
+            assert!(rig.line.has_work() && !rig.work(), "the work begins");
+            rig.arrive(b"\x01y");
+            assert_eq!(rig.read(9), Err(ErrorKind::WouldBlock));
+            assert!(!rig.ready.intersects(Readiness::READABLE | Readiness::BUFFERED), "no run for nothing");
+            assert_eq!(rig.waits_for(Interest::NONE), Interest::READ_CLIENT, "not idle");
+            assert_eq!(rig.pipe().arrived, b"\x01y");
+            assert!(rig.work() && !rig.line.has_work());
+            assert!(rig.ready.contains(Readiness::READABLE), "what came meanwhile");
+            assert_eq!(rig.pipe().written, written);
+            assert_eq!(rig.read(9), expected, "{received:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_may_close_while_another_thread_works() {
+        let mut rig = Rig::with(Box::<Lazy>::default());
+        rig.arrive(b"H");
+        assert_eq!(rig.read(9), Err(ErrorKind::WouldBlock));
+        assert!(!rig.work());
+        rig.arrive(b"more");
+        assert_eq!(rig.write(b"a", Follows::Unknown), Err(ErrorKind::WouldBlock), "not before the handshake");
+        assert!(rig.line.finish(&mut rig.ready), "nothing waits for the work");
+        assert_eq!(rig.pipe().arrived, b"more");
     }
 
     #[test]

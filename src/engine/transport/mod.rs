@@ -1,11 +1,13 @@
 //! Transports, which move the bytes of connections.
 
 mod coded;
+mod queue;
 mod tcp;
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::task::Waker;
 
 use super::readiness::Readiness;
 use crate::exchange::{Interest, Side};
@@ -78,6 +80,16 @@ pub trait Transport {
 
     /// True while the handshake of a transform is not complete.
     fn is_handshaking(&self) -> bool {
+        false
+    }
+
+    /// True while a part of the handshake is left for another thread, see [`Transform::work`].
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    /// Begins this work, or looks whether it is done; true when it is. `waker` runs the connection again then.
+    fn work(&mut self, _ready: &mut Readiness, _waker: &Waker) -> bool {
         false
     }
 
@@ -168,6 +180,10 @@ impl<T: Transport> Endpoint<T> {
 
     pub(super) fn progress(&mut self) {
         self.transport.progress(&mut self.ready);
+    }
+
+    pub(super) fn work(&mut self, waker: &Waker) -> bool {
+        self.transport.work(&mut self.ready, waker)
     }
 
     /// Sends the end marker. False while the socket has not taken all bytes.

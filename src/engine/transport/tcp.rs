@@ -15,7 +15,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg
 use smol::Async;
 use socket2::{Domain, SockRef, Type};
 
-use super::{Endpoint, Follows, Layered, TransformFactory, Transport};
+use super::{Endpoint, Follows, Layered, Transform, TransformFactory, Transport};
 use crate::engine::readiness::Readiness;
 
 /// Maximum bytes of a file that one call sends, so that a fast client does not delay the other clients.
@@ -66,6 +66,7 @@ impl Tcp {
             Err(error) => return Err(error),
         }
         let stream = Stream::Plain(TcpStream::from(OwnedFd::from(socket)));
+        let transform = transform.map(TransformFactory::make);
         let mut endpoint = Endpoint::new(Layered::new(stream, transform).behind(first));
         endpoint.ready.remove(Readiness::READABLE);
         let established = endpoint.established()?;
@@ -100,7 +101,7 @@ impl Tcp {
 
 impl Socket {
     /// An accepted connection.
-    pub(in crate::engine) fn accepted(stream: TcpStream, transform: Option<&TransformFactory>) -> Self {
+    pub(in crate::engine) fn accepted(stream: TcpStream, transform: Option<Box<dyn Transform>>) -> Self {
         Endpoint::new(Layered::new(Stream::Plain(stream), transform))
     }
 
