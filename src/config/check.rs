@@ -5,6 +5,9 @@ use std::ops::RangeInclusive;
 use super::error::ConfigError;
 use super::value::HostPort;
 
+/// The range of a time that must pass, in milliseconds: up to a day.
+pub(super) const TIMEOUT_MS: RangeInclusive<u64> = 1..=86_400_000;
+
 /// Checks that a number lies in its range.
 pub(super) fn within(
     argument: &'static str,

@@ -6,21 +6,19 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::check::{resolve, within};
+use super::balancing::{checks, cluster};
+use super::check::{TIMEOUT_MS, resolve, within};
 use super::cli::{
-    BackendLimitArguments, BalanceArguments, CheckArguments, CommonArguments, EngineArguments, EngineName,
+    BackendLimitArguments, BalanceArguments, CommonArguments, EngineArguments, EngineName,
     FilesLimitArguments, HandshakesName, LimitArguments, PoolName, ProcessLimitArguments, ReactorName,
     ServeArguments, SimulateArguments,
 };
 use super::error::ConfigError;
 use super::operate::{AccessLogSettings, AdminSettings};
 use super::tls;
-use super::value::{CheckKind, HostPort, Scheme, WrittenBackend};
+use super::value::{HostPort, Scheme, WrittenBackend};
 use crate::cluster::names::NamedBackends;
-use crate::cluster::{
-    BackendSettings, CheckRequest, CheckSettings, ClusterSettings, HealthSettings, Policy, RetrySettings,
-    StickySettings,
-};
+use crate::cluster::{BackendSettings, CheckSettings, ClusterSettings, Policy};
 use crate::engine::{ConcurrencyLimit, Engine, EngineLimits, Handshakes, Pool, ReactorKind};
 use crate::exchange::Limits;
 use crate::files::FilesLimits;
@@ -33,7 +31,6 @@ use crate::tls::{BackendTls, Tls};
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const WORKERS: RangeInclusive<u64> = 1..=1024;
 const BATCH: RangeInclusive<u64> = 1..=1024;
-const TIMEOUT_MS: RangeInclusive<u64> = 1..=86_400_000;
 const DRAIN_SECONDS: RangeInclusive<u64> = 0..=86_400;
 const DELAY_MS: RangeInclusive<u64> = 0..=600_000;
 /// The minimum still allows an ordinary request. The maximum is one buffer, because a head must fit into one buffer.
@@ -43,12 +40,6 @@ const RECEIVE_BYTES: RangeInclusive<u64> = 1..=BUFFER_BYTES as u64;
 const CONNECTIONS: RangeInclusive<u64> = 1..=10_000_000;
 const IDLE_BACKEND_CONNECTIONS: RangeInclusive<u64> = 0..=1_000_000;
 const IN_FLIGHT: RangeInclusive<u64> = 0..=1_000_000;
-const PERCENT: RangeInclusive<u64> = 0..=100;
-const SLOW_START_MS: RangeInclusive<u64> = 0..=86_400_000;
-const STATUS: RangeInclusive<u64> = 200..=599;
-const CHECKS: RangeInclusive<u64> = 1..=1000;
-const QUEUE: RangeInclusive<u64> = 0..=10_000_000;
-const RETRIES: RangeInclusive<u64> = 0..=1_000_000;
 const SEEDS: RangeInclusive<u64> = 1..=1_000_000;
 const SMALL_FILE_BYTES: RangeInclusive<u64> = 0..=1 << 30;
 const MEMORY_BYTES: RangeInclusive<u64> = 0..=1 << 40;
@@ -386,68 +377,6 @@ pub(super) fn engine_limits(
     let drain = within("--drain-seconds <SECONDS>", written.drain_seconds, DRAIN_SECONDS)?;
     let drain = Duration::from_secs(drain);
     Ok(EngineLimits { connections, idle_backend_connections, drain, ..EngineLimits::default() })
-}
-
-/// Returns the settings of the cluster.
-pub(super) fn cluster(written: &BalanceArguments) -> Result<ClusterSettings, ConfigError> {
-    let health = &written.health;
-    let ms = |argument, n, range| within(argument, n, range).map(Duration::from_millis);
-    let percent = |argument, n| within(argument, n, PERCENT).map(|n| n as u32);
-    Ok(ClusterSettings {
-        policy: written.policy.clone(),
-        health: HealthSettings {
-            passive: !health.no_ejection,
-            ejection: ms("--ejection-ms <MS>", health.ejection_ms, TIMEOUT_MS)?,
-            ejection_max: ms("--ejection-max-ms <MS>", health.ejection_max_ms, TIMEOUT_MS)?,
-            ejected_max_percent: percent("--ejected-max-percent <PERCENT>", health.ejected_max_percent)?,
-            panic_percent: percent("--panic-percent <PERCENT>", health.panic_percent)?,
-            slow_start: ms("--slow-start-ms <MS>", health.slow_start_ms, SLOW_START_MS)?,
-        },
-        retries: RetrySettings {
-            percent: percent("--retry-percent <PERCENT>", health.retry_percent)?,
-            per_second: within("--retries-per-second <N>", health.retries_per_second, RETRIES)? as u32,
-            answers: health.retry_answers,
-        },
-        waiting_max: within("--queue <N>", written.backend_limits.queue, QUEUE)? as usize,
-        sticky: written
-            .sticky
-            .clone()
-            .zip(written.sticky_key)
-            .map(|(name, key)| StickySettings { name, key }),
-    })
-}
-
-/// Returns the settings of active checks.
-pub(super) fn checks(written: &CheckArguments) -> Result<Option<CheckSettings>, ConfigError> {
-    let Some(kind) = &written.check else { return Ok(None) };
-    let ms = |argument, n| within(argument, n, TIMEOUT_MS).map(Duration::from_millis);
-    let status = written.check_status.map(|n| within("--check-status <STATUS>", n, STATUS)).transpose()?;
-    let request = match kind {
-        CheckKind::Http(path) => Some(CheckRequest {
-            path: path.clone(),
-            host: written.check_host.clone(),
-            status: status.map(|status| status as u16),
-            contains: written.check_contains.clone(),
-        }),
-        CheckKind::Tcp => None,
-    };
-    let of_http = [
-        (status.is_some(), "--check-status <STATUS>"),
-        (written.check_contains.is_some(), "--check-contains <TEXT>"),
-        (written.check_host.is_some(), "--check-host <HOST>"),
-    ];
-    if let (CheckKind::Tcp, Some((_, argument))) = (kind, of_http.into_iter().find(|(given, _)| *given)) {
-        let tip = "use '--check /PATH' to look at a response";
-        return Err(ConfigError::Conflict { argument, with: "--check tcp", tip });
-    }
-    Ok(Some(CheckSettings {
-        request,
-        interval: ms("--check-interval-ms <MS>", written.check_interval_ms)?,
-        timeout: ms("--check-timeout-ms <MS>", written.check_timeout_ms)?,
-        rise: within("--check-rise <N>", written.check_rise, CHECKS)? as u32,
-        fall: within("--check-fall <N>", written.check_fall, CHECKS)? as u32,
-        initially_up: !written.check_first,
-    }))
 }
 
 fn files_limits(written: &FilesLimitArguments) -> Result<FilesLimits, ConfigError> {

@@ -23,6 +23,7 @@
 //! let error = config::read(["neraca", "balance", "--demo", "--polcy"].map(Into::into), 1024).unwrap_err();
 //! assert!(error.to_string().starts_with("error: unexpected argument '--polcy' found"));
 //! ```
+mod balancing;
 mod check;
 mod cli;
 mod error;

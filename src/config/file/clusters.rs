@@ -1,7 +1,7 @@
 //! The clusters of a file.
-use super::super::meant;
 use super::super::plan::ClusterPlan;
 use super::super::value::{self, Scheme, WrittenBackend};
+use super::super::{balancing, meant};
 use super::deadlines;
 use super::problems::{Problem, Span};
 use super::reading::Reading;
@@ -48,9 +48,9 @@ fn cluster(reading: &mut Reading<'_>, entry: &Entry) -> Option<ClusterPlan> {
     let has_table = table.table("tls").is_some();
     let (backends, names) = settings_of(reading, written, (tls.as_ref(), has_table));
     let checked = reading.checked(given, table, |written| {
-        let settings = meant::cluster(written)?;
+        let settings = balancing::cluster(written)?;
         let limits = meant::limits(&written.common.limits, Some(&written.backend_limits))?;
-        Ok((settings, limits, meant::checks(&written.checks)?))
+        Ok((settings, limits, balancing::checks(&written.checks)?))
     });
     let (settings, limits, checks) = checked?;
     let (deadlines, backend_idle_timeout) = deadlines::of(table, &limits);

@@ -23,161 +23,15 @@ const WRITE_BYTES: usize = 16 * 1024;
 /// number no more bytes are read, so a peer that does not take the transform's answers cannot fill the memory.
 const WAITING_MAX_BYTES: usize = 64 * 1024;
 
-/// A transport with or without a transform. A connection without a transform pays one branch per call and no memory.
-#[derive(Debug)]
-pub enum Layered<T> {
-    /// The exchange's bytes are the transport's bytes.
-    Plain(T),
-    /// A transform stands between the transport and the exchange.
-    Coded(Box<Coded<T>>),
-}
-
-impl<T> Layered<T> {
-    /// Puts a transform in front of a transport.
-    pub fn new(inner: T, transform: Option<Box<dyn Transform>>) -> Self {
-        match transform {
-            None => Layered::Plain(inner),
-            Some(transform) => Layered::Coded(Box::new(Coded::new(inner, transform))),
-        }
-    }
-
-    /// Sends these bytes before the handshake of the transform. Does nothing without a transform.
-    pub(super) fn behind(mut self, first: &[u8]) -> Self {
-        if let Layered::Coded(coded) = &mut self {
-            coded.out.bytes.extend_from_slice(first);
-        }
-        self
-    }
-
-    /// The transport without its transform.
-    pub fn inner(&self) -> &T {
-        match self {
-            Layered::Plain(inner) => inner,
-            Layered::Coded(coded) => &coded.inner,
-        }
-    }
-
-    fn inner_mut(&mut self) -> &mut T {
-        match self {
-            Layered::Plain(inner) => inner,
-            Layered::Coded(coded) => &mut coded.inner,
-        }
-    }
-
-    /// Replaces the inner transport. The transform and its bytes stay.
-    pub(super) fn try_map(self, map: impl FnOnce(T) -> io::Result<T>) -> io::Result<Self> {
-        Ok(match self {
-            Layered::Plain(inner) => Layered::Plain(map(inner)?),
-            Layered::Coded(coded) => {
-                let coded = *coded;
-                Layered::Coded(Box::new(Coded { inner: map(coded.inner)?, ..coded }))
-            }
-        })
-    }
-}
-
-impl<T: Transport> Transport for Layered<T> {
-    fn read(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Layered::Plain(inner) => inner.read(ready, room),
-            Layered::Coded(coded) => coded.read(ready, room),
-        }
-    }
-
-    fn peek(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
-        self.inner_mut().peek(ready, room)
-    }
-
-    fn read_encoded(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
-        self.inner_mut().read(ready, room)
-    }
-
-    fn write(&mut self, ready: &mut Readiness, slices: [&[u8]; 2], follows: Follows) -> io::Result<usize> {
-        match self {
-            Layered::Plain(inner) => inner.write(ready, slices, follows),
-            Layered::Coded(coded) => coded.write(ready, slices, follows),
-        }
-    }
-
-    fn send_file(&mut self, ready: &mut Readiness, file: &File, range: Range<u64>) -> io::Result<usize> {
-        match self {
-            Layered::Plain(inner) => inner.send_file(ready, file, range),
-            Layered::Coded(coded) => coded.send_file(ready, file, range),
-        }
-    }
-
-    fn established(&mut self, ready: &mut Readiness) -> io::Result<bool> {
-        match self {
-            Layered::Plain(inner) => inner.established(ready),
-            Layered::Coded(coded) => coded.established(ready),
-        }
-    }
-
-    fn shutdown(&mut self, ready: &mut Readiness) {
-        match self {
-            Layered::Plain(inner) => inner.shutdown(ready),
-            Layered::Coded(coded) => coded.shutdown(ready),
-        }
-    }
-
-    fn set_abrupt(&mut self) {
-        match self {
-            Layered::Plain(inner) => inner.set_abrupt(),
-            Layered::Coded(coded) => coded.inner.set_abrupt(),
-        }
-    }
-
-    fn progress(&mut self, ready: &mut Readiness) {
-        if let Layered::Coded(coded) = self {
-            coded.progress(ready);
-        }
-    }
-
-    fn is_handshaking(&self) -> bool {
-        match self {
-            Layered::Plain(_) => false,
-            Layered::Coded(coded) => coded.transform.is_handshaking(),
-        }
-    }
-
-    fn has_work(&self) -> bool {
-        matches!(self, Layered::Coded(coded) if coded.has_work)
-    }
-
-    fn work(&mut self, ready: &mut Readiness, waker: &Waker) -> bool {
-        match self {
-            Layered::Plain(_) => false,
-            Layered::Coded(coded) => coded.work(ready, waker),
-        }
-    }
-
-    fn waits_for(&self, side: Side, interest: Interest) -> Interest {
-        match self {
-            Layered::Plain(_) => interest,
-            Layered::Coded(coded) => coded.waits_for(side, interest),
-        }
-    }
-
-    fn finish(&mut self, ready: &mut Readiness) -> bool {
-        match self {
-            Layered::Plain(_) => true,
-            Layered::Coded(coded) => {
-                coded.discard_arrived(ready);
-                coded.finish(ready)
-            }
-        }
-    }
-}
-
 /// A transport over another transport, with a transform in between. Its queues own no memory while they are empty.
 #[derive(Debug)]
 pub struct Coded<T> {
-    inner: T,
-    transform: Box<dyn Transform>,
+    pub(super) inner: T,
+    pub(super) transform: Box<dyn Transform>,
     /// Decoded bytes that the exchange has not read.
     plain: Queue,
     /// Encoded bytes that the inner transport has not taken.
-    out: Queue,
+    pub(super) out: Queue,
     /// Plain bytes whose encoding is in `out`, and which do not count as written yet. When the inner transport has
     /// taken a part of `out`, all bytes but one count as written. So the exchange knows that bytes were sent. The last
     /// byte counts when `out` is empty. So a response does not end before all of it is sent.
@@ -189,7 +43,7 @@ pub struct Coded<T> {
     /// Nothing can be encoded before more bytes are decoded.
     blocked: bool,
     /// The transform works on another thread, see [`Transform::work`].
-    has_work: bool,
+    pub(super) has_work: bool,
     /// The inner transport may have bytes that were not read because of this work.
     has_more: bool,
     /// Our end marker is in `out` or was sent.
@@ -207,7 +61,12 @@ pub struct Coded<T> {
 }
 
 impl<T> Coded<T> {
-    fn new(inner: T, transform: Box<dyn Transform>) -> Self {
+    /// Replaces the inner transport.
+    pub(super) fn try_map(self, map: impl FnOnce(T) -> io::Result<T>) -> io::Result<Self> {
+        Ok(Coded { inner: map(self.inner)?, ..self })
+    }
+
+    pub(super) fn new(inner: T, transform: Box<dyn Transform>) -> Self {
         Coded {
             inner,
             transform,
@@ -259,7 +118,7 @@ impl<T> Coded<T> {
 
     /// During a handshake, the transport waits to read, even if the exchange wants to write. Bytes in `out` always wait
     /// for a write.
-    fn waits_for(&self, side: Side, mut interest: Interest) -> Interest {
+    pub(super) fn waits_for(&self, side: Side, mut interest: Interest) -> Interest {
         let (read, write) = (Interest::read(side), Interest::write(side));
         if self.blocked && interest.contains(write) {
             interest.set(write, false);
@@ -278,7 +137,7 @@ impl<T> Coded<T> {
 }
 
 impl<T: Transport> Coded<T> {
-    fn read(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
         loop {
             if !self.plain.is_empty() {
                 let n = room.len().min(self.plain.len());
@@ -312,7 +171,12 @@ impl<T: Transport> Coded<T> {
         }
     }
 
-    fn write(&mut self, ready: &mut Readiness, slices: [&[u8]; 2], follows: Follows) -> io::Result<usize> {
+    pub(super) fn write(
+        &mut self,
+        ready: &mut Readiness,
+        slices: [&[u8]; 2],
+        follows: Follows,
+    ) -> io::Result<usize> {
         if self.unreported == 0 {
             if !std::mem::take(&mut self.held) {
                 self.flush(ready)?;
@@ -370,7 +234,12 @@ impl<T: Transport> Coded<T> {
     }
 
     /// Reads a part of the file and writes it: the kernel cannot encode it. A part that was encoded is not read again.
-    fn send_file(&mut self, ready: &mut Readiness, file: &File, range: Range<u64>) -> io::Result<usize> {
+    pub(super) fn send_file(
+        &mut self,
+        ready: &mut Readiness,
+        file: &File,
+        range: Range<u64>,
+    ) -> io::Result<usize> {
         if self.unreported > 0 {
             return self.write(ready, [&[], &[]], Follows::Unknown);
         }
@@ -382,7 +251,7 @@ impl<T: Transport> Coded<T> {
     }
 
     /// True when the inner transport is established and the handshake is complete.
-    fn established(&mut self, ready: &mut Readiness) -> io::Result<bool> {
+    pub(super) fn established(&mut self, ready: &mut Readiness) -> io::Result<bool> {
         self.connected = self.connected || self.inner.established(ready)?;
         if !self.connected {
             return Ok(false);
@@ -399,25 +268,25 @@ impl<T: Transport> Coded<T> {
     }
 
     /// Sends the end marker, then shuts the inner transport down.
-    fn shutdown(&mut self, ready: &mut Readiness) {
+    pub(super) fn shutdown(&mut self, ready: &mut Readiness) {
         self.shuts = true;
         self.finish(ready);
     }
 
-    fn finish(&mut self, ready: &mut Readiness) -> bool {
+    pub(super) fn finish(&mut self, ready: &mut Readiness) -> bool {
         self.make_end();
         !matches!(self.flush(ready), Err(error) if is_temporary(&error))
     }
 
     /// Reads what has arrived once more. A close with unread bytes would be a reset, which can overtake the last bytes
     /// that were sent. The peer's end marker can be such unread bytes.
-    fn discard_arrived(&mut self, ready: &mut Readiness) {
+    pub(super) fn discard_arrived(&mut self, ready: &mut Readiness) {
         if !self.is_over() && !self.has_work {
             self.fill(ready);
         }
     }
 
-    fn progress(&mut self, ready: &mut Readiness) {
+    pub(super) fn progress(&mut self, ready: &mut Readiness) {
         if !self.out.is_empty() {
             // A later write returns the error.
             let _ = self.flush(ready);
@@ -455,7 +324,7 @@ impl<T: Transport> Coded<T> {
     }
 
     /// Begins the work of the transform on another thread, or takes its result over. True when it is done.
-    fn work(&mut self, ready: &mut Readiness, waker: &Waker) -> bool {
+    pub(super) fn work(&mut self, ready: &mut Readiness, waker: &Waker) -> bool {
         let before = self.out.bytes.len();
         let work = self.transform.work(waker, &mut self.plain.bytes, &mut self.out.bytes);
         let Poll::Ready(result) = work else { return false };
@@ -515,6 +384,7 @@ impl<T: Transport> Coded<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Layered;
     use super::*;
 
     /// A transform with records of a length byte and up to nine shifted bytes. A byte above nine is a message of its

@@ -1,6 +1,7 @@
 //! Transports, which move the bytes of connections.
 
 mod coded;
+mod layered;
 mod queue;
 mod tcp;
 
@@ -13,7 +14,8 @@ use super::readiness::Readiness;
 use crate::exchange::{Interest, Side};
 
 pub use crate::http::transform::{Transform, TransformFactory};
-pub use coded::{Coded, Layered};
+pub use coded::Coded;
+pub use layered::Layered;
 pub(super) use tcp::{Socket, Tcp};
 
 /// A hint for one write: the data that follow the bytes.
