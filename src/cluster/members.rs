@@ -35,8 +35,9 @@ impl Members {
         Members::numbered(0, settings, backends, made, cluster)
     }
 
-    /// Makes the next snapshot, with the given settings of the backends and of the cluster. A backend whose address stays keeps its counters, its health
-    /// and its connections. Returns the backends whose address is gone, too: mark them as removed once the snapshot is known.
+    /// Makes the next snapshot, with the given settings of the backends and of the cluster. A backend whose address stays
+    /// keeps its counters, its health and its connections. Returns the backends whose address is gone, too: mark them as
+    /// removed once the snapshot is known.
     pub(super) fn replaced_by(
         &self,
         backends: &[BackendSettings],
