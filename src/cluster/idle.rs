@@ -65,7 +65,7 @@ fn most_of(backend: &Backend) -> Duration {
     backend.idle_time().map_or(Duration::MAX, |learnt| learnt * 3 / 4)
 }
 
-/// Takes out the connection that was parked last of those that [`Freshness::Recent`] allows, with its idle time.
+/// Takes out a connection that [`Freshness::Recent`] allows, with its idle time. Of several, the one that was parked last.
 fn checkout_recent<S>(
     backend: &Backend,
     parked: &mut VecDeque<Parked<S>>,

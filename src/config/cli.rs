@@ -73,8 +73,9 @@ pub(super) enum Command {
 #[command(next_help_heading = "Backends")]
 #[command(group = ArgGroup::new("some_backends").args(["backends", "demo", "config"]).required(true))]
 pub(super) struct BalanceArguments {
-    /// Server to forward requests to; repeat it for each server. https://HOST:PORT is a server with TLS. A server with weight=2 gets twice as many requests as a
-    /// server with weight=1, the default. A server with cap=N has at most N requests in flight; further requests wait.
+    /// Server to forward requests to; repeat it for each server. https://HOST:PORT is a server with TLS. A server with
+    /// weight=2 gets twice as many requests as a server with weight=1, the default. A server with cap=N has at most N
+    /// requests in flight; further requests wait.
     /// With cap=auto this number follows the latency of the server. With proxy-protocol=v1 or v2, each connection to the
     /// server begins with a header that names the client, and serves one request. A host name stands for all its addresses,
     /// and srv:NAME for the SRV records of a service. Names are looked up again and again.

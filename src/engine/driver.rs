@@ -138,8 +138,7 @@ impl<T: Transport> Connection<T> {
                         }
                         // A request may stand behind the handshake, so only the deadline closes the connection.
                         if now.instant < self.idle_until {
-                            let read = self.client.waits_for(Side::Client, Interest::READ_CLIENT);
-                            return Turn::Waits(read, self.idle_until);
+                            return self.wait_for_client();
                         }
                     }
                     if self.begins && !self.client.transport.is_handshaking() {
@@ -342,6 +341,11 @@ impl<T: Transport> Connection<T> {
         if self.must_close(shared, now) {
             return self.close_within_linger(CloseReason::TimedOut, now);
         }
+        self.wait_for_client()
+    }
+
+    /// Waits for bytes of the client, until the idle connection must close.
+    fn wait_for_client(&self) -> Turn {
         Turn::Waits(self.client.waits_for(Side::Client, Interest::READ_CLIENT), self.idle_until)
     }
 

@@ -32,7 +32,7 @@ pub(super) struct HandshakePool {
 }
 
 impl HandshakePool {
-    /// Starts so many threads.
+    /// Starts the pool with this number of threads.
     ///
     /// # Errors
     /// When the system cannot create a thread.

@@ -1,4 +1,5 @@
-//! A connection to a backend that no request uses: that of an active check, or of a look whether the backend can be reached.
+//! A connection to a backend for an active check, or for the look at the start whether the backend can be reached. No request
+//! uses it.
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -27,14 +27,19 @@ const PAIRS: [u8; 200] = {
     pairs
 };
 
+/// The last two digits of `n`.
+fn pair(n: u64) -> &'static [u8] {
+    let at = (n % 100) as usize * 2;
+    &PAIRS[at..at + 2]
+}
+
 /// Appends `n` in decimal.
 pub(crate) fn decimal(mut n: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     while n > 9 {
-        let pair = (n % 100) as usize * 2;
         at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+        digits[at..at + 2].copy_from_slice(pair(n));
         n /= 100;
     }
     // An even number of digits leaves a zero, which only zero itself needs.
@@ -61,7 +66,7 @@ pub(crate) fn address(address: Ipv4Addr, out: &mut Vec<u8>) {
 
 /// Appends the last two digits of `n`, with a zero before one digit.
 pub(crate) fn two(n: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8]);
+    out.extend_from_slice(pair(n));
 }
 
 /// Appends `n` in hexadecimal.

@@ -20,7 +20,7 @@ pub trait Transform: fmt::Debug + Send {
     /// bytes for the peer are appended. `waker` runs the connection again when the work is done.
     ///
     /// # Errors
-    /// As those of `decode`.
+    /// The errors of [`decode`](Transform::decode).
     fn work(&mut self, _: &Waker, _plain: &mut Vec<u8>, _out: &mut Vec<u8>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

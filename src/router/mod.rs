@@ -122,8 +122,9 @@ impl Router {
     }
 
     /// Replaces clusters, routes and pages while requests run. What stays is not touched: a cluster with the same name
-    /// keeps the backends whose addresses stay, with their counters, health and connections, also when its settings change. A request that runs keeps its cluster, its deadlines and its changes to its end, also when its route
-    /// or its cluster is gone. A cluster that is gone gets no new request; it ends when its last request has
+    /// keeps the backends whose addresses stay, with their counters, health and connections, also when its settings change. A
+    /// request that runs keeps its cluster, its deadlines and its changes to its end, also when its route or its cluster is
+    /// gone. A cluster that is gone gets no new request; it ends when its last request has
     /// ended and each worker has run once since. Then its kept connections are closed, or earlier because they were idle.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
-use rustls::{Error, InconsistentKeys};
+use rustls::{Error, InconsistentKeys, RootCertStore};
 use x509_cert::Certificate;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::SubjectAltName;
@@ -129,8 +129,27 @@ pub(super) struct Written {
     parsed: Certificate,
 }
 
+/// Reads the certificates of authorities from a file. An error says `what` the file is.
+pub(super) fn authorities(
+    place: Place,
+    what: &str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, Remark> {
+    match certificates(path) {
+        Ok(all) => Ok(all.into_iter().map(|certificate| certificate.der).collect()),
+        Err(text) => Err(Remark::error(place, what, path, text)),
+    }
+}
+
+/// Makes the store of these authorities. Each of them must be usable.
+pub(super) fn trusted(authorities: Vec<CertificateDer<'static>>) -> Result<RootCertStore, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    authorities.into_iter().try_for_each(|authority| roots.add(authority))?;
+    Ok(roots)
+}
+
 /// Reads the certificates of a file; at least one.
-pub(super) fn certificates(path: &Path) -> Result<Vec<Written>, String> {
+fn certificates(path: &Path) -> Result<Vec<Written>, String> {
     let text = std::fs::read(path).map_err(|error| format!("cannot read it: {error}"))?;
     let mut all = Vec::new();
     for der in CertificateDer::pem_slice_iter(&text) {

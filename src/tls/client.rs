@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::certificates::{Pair, Place, Remark, certificates, pair};
+use super::certificates::{Pair, Place, Remark, authorities, pair, trusted};
 use super::provider::provider;
 use super::session::client_transforms;
 use super::settings::BackendTlsSettings;
@@ -109,7 +109,7 @@ impl BackendTls {
     /// else does: a backend cannot resume a session of another one.
     ///
     /// # Errors
-    /// When the host is no name that a certificate can have. The text says what was expected.
+    /// A certificate cannot have the host as its name. The text says what was expected.
     pub fn transform(&self, host: &str) -> Result<TransformFactory, String> {
         let name = self.settings.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
@@ -124,10 +124,7 @@ impl BackendTls {
 fn roots(settings: &BackendTlsSettings) -> Result<Vec<CertificateDer<'static>>, Remark> {
     match &settings.ca {
         _ if settings.insecure => Ok(Vec::new()),
-        Some(path) => match certificates(path) {
-            Ok(all) => Ok(all.into_iter().map(|certificate| certificate.der).collect()),
-            Err(text) => Err(Remark::error(Place::Ca, "CA", path, text)),
-        },
+        Some(path) => authorities(Place::Ca, "CA", path),
         None => {
             let found = rustls_native_certs::load_native_certs();
             let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
@@ -155,7 +152,6 @@ fn verifier(
     if settings.insecure {
         return Ok(Arc::new(Unverified(Arc::clone(provider))));
     }
-    let mut roots = RootCertStore::empty();
     let unusable = |error: &dyn std::fmt::Display| match &settings.ca {
         Some(path) => Remark::error(Place::Ca, "CA", path, error.to_string()),
         None => Remark {
@@ -165,15 +161,15 @@ fn verifier(
             is_warning: false,
         },
     };
-    match &settings.ca {
-        Some(_) => {
-            for authority in authorities {
-                roots.add(authority).map_err(|error| unusable(&error))?;
-            }
+    let roots = match &settings.ca {
+        Some(_) => trusted(authorities).map_err(|error| unusable(&error))?,
+        None => {
+            let mut roots = RootCertStore::empty();
+            // A system may have old certificates that nobody can use.
+            roots.add_parsable_certificates(authorities);
+            roots
         }
-        // A system may have old certificates that nobody can use.
-        None => _ = roots.add_parsable_certificates(authorities),
-    }
+    };
     let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let verifier = builder.build().map_err(|error| unusable(&error))?;
     Ok(verifier)

@@ -6,9 +6,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
-use super::certificates::{Pair, Place, Remark, certificates, pair};
+use super::certificates::{Pair, Place, Remark, authorities, pair, trusted};
 use super::names::Names;
 use super::provider::{provider, tickets};
 use super::settings::{ClientCertificates, TlsSettings, TlsVersion};
@@ -38,7 +38,7 @@ impl Tls {
         let pairs = settings.certificates.iter().enumerate();
         let pairs: Vec<Option<Pair>> =
             pairs.map(|(n, files)| pair(n, files, &provider, now, &mut remarks)).collect();
-        let authorities = authorities(settings, &mut remarks);
+        let authorities = of_clients(settings, &mut remarks);
         let pairs: Option<Vec<Pair>> = pairs.into_iter().collect();
         let tls = pairs.zip(authorities).and_then(|(pairs, authorities)| {
             match Tls::new(settings.clone(), pairs, authorities, provider) {
@@ -103,7 +103,7 @@ fn versions(minimum: TlsVersion) -> &'static [&'static SupportedProtocolVersion]
 }
 
 /// Reads the certificates of the authorities for clients. None after an error.
-fn authorities(settings: &TlsSettings, remarks: &mut Vec<Remark>) -> Option<Vec<CertificateDer<'static>>> {
+fn of_clients(settings: &TlsSettings, remarks: &mut Vec<Remark>) -> Option<Vec<CertificateDer<'static>>> {
     let asks = settings.client_certificates != ClientCertificates::None;
     let Some(path) = &settings.client_ca else {
         if asks {
@@ -114,13 +114,7 @@ fn authorities(settings: &TlsSettings, remarks: &mut Vec<Remark>) -> Option<Vec<
         }
         return Some(Vec::new());
     };
-    match certificates(path) {
-        Ok(all) => Some(all.into_iter().map(|certificate| certificate.der).collect()),
-        Err(text) => {
-            remarks.push(Remark::error(Place::ClientCa, "client CA", path, text));
-            None
-        }
-    }
+    authorities(Place::ClientCa, "client CA", path).map_err(|remark| remarks.push(remark)).ok()
 }
 
 fn verifier(
@@ -134,10 +128,7 @@ fn verifier(
     let path = settings.client_ca.as_deref().unwrap_or_else(|| "".as_ref());
     let unusable =
         |error: &dyn std::fmt::Display| Remark::error(Place::ClientCa, "client CA", path, error.to_string());
-    let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        roots.add(authority).map_err(|error| unusable(&error))?;
-    }
+    let roots = trusted(authorities).map_err(|error| unusable(&error))?;
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let builder = match settings.client_certificates {
         ClientCertificates::Optional => builder.allow_unauthenticated(),

@@ -94,7 +94,7 @@ pub(super) fn with_defaults(reading: &mut Reading<'_>, span: &Span) -> Option<Ba
     tls
 }
 
-/// Returns the place of the value of a key; without it, that of the table.
+/// Returns the place of the value of a key. Without the key, the place is that of the table.
 fn place_of(table: &Table, key: &str) -> Span {
     table.get(key).map_or_else(|| table.span.clone(), |entry| entry.value.span.clone())
 }
