@@ -142,6 +142,8 @@ impl Default for HealthSettings {
 pub struct CheckSettings {
     /// The request of a check; None checks only whether the backend accepts a connection.
     pub request: Option<CheckRequest>,
+    /// The port that is checked, without TLS; None: the port of the backend, with TLS where requests have it.
+    pub port: Option<u16>,
     /// Time from the start of a check to the start of the next. Each is up to a tenth shorter or longer, so that the
     /// checks of many balancers do not meet. Default: 2 s.
     pub interval: Duration,
@@ -172,6 +174,7 @@ impl Default for CheckSettings {
     fn default() -> Self {
         CheckSettings {
             request: None,
+            port: None,
             interval: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
             rise: 2,

@@ -12,6 +12,7 @@ use crate::cluster::{
 
 const PERCENT: RangeInclusive<u64> = 0..=100;
 const SLOW_START_MS: RangeInclusive<u64> = 0..=86_400_000;
+const PORT: RangeInclusive<u64> = 1..=65_535;
 const STATUS: RangeInclusive<u64> = 200..=599;
 const CHECKS: RangeInclusive<u64> = 1..=1000;
 const QUEUE: RangeInclusive<u64> = 0..=10_000_000;
@@ -50,6 +51,7 @@ pub(super) fn cluster(written: &BalanceArguments) -> Result<ClusterSettings, Con
 pub(super) fn checks(written: &CheckArguments) -> Result<Option<CheckSettings>, ConfigError> {
     let Some(kind) = &written.check else { return Ok(None) };
     let ms = |argument, n| within(argument, n, TIMEOUT_MS).map(Duration::from_millis);
+    let port = written.check_port.map(|n| within("--check-port <PORT>", n, PORT)).transpose()?;
     let status = written.check_status.map(|n| within("--check-status <STATUS>", n, STATUS)).transpose()?;
     let request = match kind {
         CheckKind::Http(path) => Some(CheckRequest {
@@ -71,6 +73,7 @@ pub(super) fn checks(written: &CheckArguments) -> Result<Option<CheckSettings>, 
     }
     Ok(Some(CheckSettings {
         request,
+        port: port.map(|port| port as u16),
         interval: ms("--check-interval-ms <MS>", written.check_interval_ms)?,
         timeout: ms("--check-timeout-ms <MS>", written.check_timeout_ms)?,
         rise: within("--check-rise <N>", written.check_rise, CHECKS)? as u32,

@@ -374,6 +374,9 @@ pub(super) struct CheckArguments {
     #[arg(long, value_name = "N", requires = "check", value_parser = number,
           default_value_t = CheckSettings::default().fall.into())]
     pub(super) check_fall: u64,
+    /// Port to check in place of the port of the backend, without TLS. A replica of Neraca answers `/ready` at its `--admin` port.
+    #[arg(long, value_name = "PORT", requires = "check", value_parser = number)]
+    pub(super) check_port: Option<u64>,
     /// Expected status [default: any from 200 to 399].
     #[arg(long, value_name = "STATUS", requires = "check", value_parser = number)]
     pub(super) check_status: Option<u64>,

@@ -179,14 +179,17 @@ fn note(backend: &Backend, result: &Result<(), CheckError>, settings: &CheckSett
     }
 }
 
-/// Makes one check. A check without a request only connects, also when the backend has a transform.
+/// Makes one check. A check without a request only connects, also when the backend has a transform. Another port than that
+/// of the backend has no transform.
 async fn check(
     address: SocketAddr,
     transform: Option<&TransformFactory>,
     settings: &CheckSettings,
 ) -> Result<(), CheckError> {
+    let transform = transform.filter(|_| settings.request.is_some() && settings.port.is_none());
+    let address = SocketAddr::new(address.ip(), settings.port.unwrap_or(address.port()));
     let attempt = async {
-        let mut probe = Probe::connect(address, transform.filter(|_| settings.request.is_some())).await?;
+        let mut probe = Probe::connect(address, transform).await?;
         match &settings.request {
             Some(request) => ask(&mut probe, address, request).await,
             None => Ok(()),
@@ -318,6 +321,9 @@ mod tests {
         assert!(future::block_on(check(address, None, &connect)).is_ok(), "a connection is enough");
         let transform = TransformFactory::new(|| unreachable!("a check without a request has no handshake"));
         assert!(future::block_on(check(address, Some(&transform), &connect)).is_ok());
+        let elsewhere = CheckSettings { port: Some(address.port()), ..connect.clone() };
+        let nobody = TcpListener::bind(("127.0.0.1", 0)).and_then(|one| one.local_addr()).unwrap();
+        assert!(future::block_on(check(nobody, None, &elsewhere)).is_ok(), "the other port is checked");
         drop(listener);
         assert!(matches!(future::block_on(check(address, None, &connect)), Err(CheckError::Io(_))));
         let (address, thread) = answers(None);
