@@ -34,7 +34,6 @@ mod meant;
 mod operate;
 mod plan;
 mod refusal;
-mod routing;
 mod run;
 mod tls;
 mod value;
@@ -49,7 +48,7 @@ pub use file::{Report, check_text, schema};
 pub use generate::{completions, manual};
 pub use meant::{Backends, Balance, Common, Serve, Simulate};
 pub use operate::{AccessLogSettings, AdminSettings, StatusOf};
-pub use plan::{Action, Balancer, ClusterPlan, ErrorPage, FieldChanges, Listener, Route, Site};
+pub use plan::{Balancer, Listener, Site, SiteCluster};
 pub use refusal::Refusal;
 pub use run::{CannotRoute, ListenerTerms};
 

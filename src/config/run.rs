@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::meant::{Balance, Common, Serve};
-use super::plan::{Balancer, ClusterPlan, Listener, Route, Site};
-use super::routing;
-use crate::app::{Deadlines, ListenerSettings};
+use super::plan::{Balancer, Listener, Site, SiteCluster};
+use crate::app::ListenerSettings;
 use crate::cluster::BackendSettings;
 use crate::cluster::names::Name;
 use crate::engine::{ConcurrencyLimit, Handshakes, Options, TransformFactory};
 use crate::files::{Files, FilesError};
-use crate::router::Router;
+use crate::router::{ClusterPlan, RouteSettings, Router, RouterError, RouterSettings};
 use crate::tls;
 
 /// The name of the only cluster of a balancer without a file.
@@ -51,19 +50,18 @@ impl Balance {
             },
             tls: self.tls,
         };
-        let cluster = ClusterPlan {
-            name: CLUSTER.to_owned(),
+        let plan = ClusterPlan {
             backends: backends.iter().cloned().map(Into::into).collect(),
             names: self.names,
             settings: self.cluster,
             checks: self.checks,
-            deadlines: Deadlines::default(),
-            backend_idle_timeout: None,
-            tls: self.backend_tls,
+            ..ClusterPlan::default()
         };
+        let cluster =
+            SiteCluster { name: CLUSTER.to_owned(), plan, backend_idle_timeout: None, tls: self.backend_tls };
         let site = Site {
             listeners: vec![listener],
-            routes: vec![Route::to(&cluster.name)],
+            routes: vec![RouteSettings::to(&cluster.name)],
             clusters: vec![cluster],
             error_pages: Vec::new(),
         };
@@ -92,7 +90,7 @@ impl Balancer {
     /// # Errors
     /// When the router refuses the settings, or a directory of a route cannot be served. Then nothing has changed.
     pub fn apply(&self, router: &Router) -> Result<(), CannotRoute> {
-        let settings = routing::settings(&self.site).map_err(CannotRoute::Settings)?;
+        let settings = self.site.router_settings().map_err(CannotRoute::Settings)?;
         router.apply(&settings).map_err(CannotRoute::Files)
     }
 
@@ -106,13 +104,13 @@ impl Balancer {
 
     /// Returns the names of backends, in any order.
     pub fn names(&self) -> Vec<Name> {
-        let names = self.site.clusters.iter().flat_map(|cluster| &cluster.names);
+        let names = self.site.clusters.iter().flat_map(|cluster| &cluster.plan.names);
         names.map(|named| named.name.clone()).collect()
     }
 
     /// True when a cluster has active checks.
     pub fn has_checks(&self) -> bool {
-        self.site.clusters.iter().any(|cluster| cluster.checks.is_some())
+        self.site.clusters.iter().any(|cluster| cluster.plan.checks.is_some())
     }
 
     /// Makes the router. Each process has another seed for random picks.
@@ -120,7 +118,7 @@ impl Balancer {
     /// # Errors
     /// When the router refuses the settings, or a directory of a route cannot be served.
     pub fn router(&self) -> Result<Router, CannotRoute> {
-        let settings = routing::settings(&self.site).map_err(CannotRoute::Settings)?;
+        let settings = self.site.router_settings().map_err(CannotRoute::Settings)?;
         let seed = RandomState::new().hash_one("neraca");
         let router = Router::with_settings(&settings, seed, Instant::now()).map_err(CannotRoute::Files)?;
         Ok(if self.admin.is_some() { router.counting() } else { router })
@@ -131,7 +129,7 @@ impl Balancer {
 #[derive(Debug)]
 pub enum CannotRoute {
     /// The router refuses the settings.
-    Settings(String),
+    Settings(RouterError),
     /// A directory of a route cannot be served.
     Files(FilesError),
 }
@@ -139,7 +137,7 @@ pub enum CannotRoute {
 impl fmt::Display for CannotRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CannotRoute::Settings(text) => f.write_str(text),
+            CannotRoute::Settings(error) => error.fmt(f),
             CannotRoute::Files(error) => error.fmt(f),
         }
     }
@@ -148,6 +146,15 @@ impl fmt::Display for CannotRoute {
 impl std::error::Error for CannotRoute {}
 
 impl Site {
+    /// Returns the settings of the router.
+    ///
+    /// # Errors
+    /// What the router refuses. A checked file has no such thing.
+    pub fn router_settings(&self) -> Result<RouterSettings, RouterError> {
+        let clusters = self.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.plan.clone()));
+        RouterSettings::new(clusters.collect(), self.routes.clone(), self.error_pages.clone())
+    }
+
     /// Returns all addresses to listen on, with the settings and the transforms of their listeners. Routes know a listener by its
     /// name.
     pub fn addresses(&self) -> Vec<(SocketAddr, ListenerTerms)> {
@@ -172,9 +179,9 @@ impl Site {
     /// are the same backends.
     pub fn keep_tls_of(&mut self, current: &Site) {
         for cluster in &mut self.clusters {
-            let is_same = |known: &&ClusterPlan| known.name == cluster.name && known.tls == cluster.tls;
+            let is_same = |known: &&SiteCluster| known.name == cluster.name && known.tls == cluster.tls;
             if let Some(known) = current.clusters.iter().find(is_same) {
-                cluster.keep_transforms_of(known);
+                keep_transforms(&mut cluster.plan, &known.plan);
             }
         }
         for listener in &mut self.listeners {
@@ -187,22 +194,20 @@ impl Site {
     }
 }
 
-impl ClusterPlan {
-    /// Takes over the transforms of the backends that stay. Their TLS is the same.
-    fn keep_transforms_of(&mut self, current: &ClusterPlan) {
-        fn keep(new: &mut Option<TransformFactory>, old: Option<&Option<TransformFactory>>) {
-            if let (Some(new), Some(Some(old))) = (new, old) {
-                new.clone_from(old);
-            }
+/// Takes over the transforms of the backends that stay. Their TLS is the same.
+fn keep_transforms(new: &mut ClusterPlan, current: &ClusterPlan) {
+    fn keep(new: &mut Option<TransformFactory>, old: Option<&Option<TransformFactory>>) {
+        if let (Some(new), Some(Some(old))) = (new, old) {
+            new.clone_from(old);
         }
-        for backend in &mut self.backends {
-            let known = current.backends.iter().find(|known| known.address == backend.address);
-            keep(&mut backend.transform, known.map(|known| &known.transform));
-        }
-        for named in &mut self.names {
-            let known = current.names.iter().find(|known| known.name == named.name);
-            keep(&mut named.transform, known.map(|known| &known.transform));
-        }
+    }
+    for backend in &mut new.backends {
+        let known = current.backends.iter().find(|known| known.address == backend.address);
+        keep(&mut backend.transform, known.map(|known| &known.transform));
+    }
+    for named in &mut new.names {
+        let known = current.names.iter().find(|known| known.name == named.name);
+        keep(&mut named.transform, known.map(|known| &known.transform));
     }
 }
 

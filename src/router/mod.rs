@@ -33,8 +33,8 @@ mod traffic;
 
 pub use location::{InvalidLocation, Location};
 pub use settings::{
-    Action, ClusterPlan, ErrorPage, Host, InvalidHost, InvalidPrefix, Prefix, RouteSettings, RouterError,
-    RouterSettings,
+    Action, ClusterPlan, ErrorPage, Host, InvalidHost, InvalidPrefix, Prefix, REDIRECT_STATUSES,
+    RouteSettings, RouterError, RouterSettings,
 };
 pub use table::NamedCluster;
 pub use traffic::Traffic;

@@ -13,6 +13,9 @@ use crate::cluster::{BackendSettings, CheckSettings, ClusterSettings};
 use crate::files::FilesLimits;
 use crate::http::changes::FieldChanges;
 
+/// The statuses that a redirect may have.
+pub const REDIRECT_STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
+
 /// What a router does: the clusters by name, the routes to them, and the error pages.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RouterSettings {
@@ -100,7 +103,7 @@ impl RouteSettings {
     }
 
     /// True when a request could belong to both routes with the same right.
-    fn collides(&self, other: &RouteSettings) -> bool {
+    pub fn collides(&self, other: &RouteSettings) -> bool {
         fn meet<T: PartialEq>(one: &[T], other: &[T]) -> bool {
             one.iter().any(|name| other.contains(name))
         }
@@ -160,7 +163,7 @@ impl RouterSettings {
                 Action::Forward(name) if !clusters.contains_key(name) => {
                     return Err(RouterError::UnknownCluster(name.clone()));
                 }
-                Action::Redirect { status, .. } if !matches!(status, 301 | 302 | 303 | 307 | 308) => {
+                Action::Redirect { status, .. } if !REDIRECT_STATUSES.contains(status) => {
                     return Err(RouterError::RedirectStatus(*status));
                 }
                 Action::Forward(_) | Action::Files(..) | Action::Redirect { .. } => {}

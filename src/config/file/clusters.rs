@@ -1,5 +1,5 @@
 //! The clusters of a file.
-use super::super::plan::ClusterPlan;
+use super::super::plan::SiteCluster;
 use super::super::value::{self, Scheme, WrittenBackend};
 use super::super::{balancing, meant};
 use super::deadlines;
@@ -9,10 +9,11 @@ use super::tls;
 use super::tree::{Data, Entry, Table, Value};
 use crate::cluster::names::NamedBackends;
 use crate::cluster::{BackendSettings, Cap};
+use crate::router::ClusterPlan;
 use crate::tls::BackendTls;
 
 /// Reads all clusters, in the order of the file.
-pub(super) fn read(reading: &mut Reading<'_>, file: &Table) -> Vec<ClusterPlan> {
+pub(super) fn read(reading: &mut Reading<'_>, file: &Table) -> Vec<SiteCluster> {
     let entries = file.table("clusters").map_or(&[][..], |clusters| &clusters.entries);
     check_idle_times(reading, entries);
     entries.iter().filter_map(|entry| cluster(reading, entry)).collect()
@@ -33,7 +34,7 @@ fn check_idle_times(reading: &mut Reading<'_>, clusters: &[Entry]) {
     }
 }
 
-fn cluster(reading: &mut Reading<'_>, entry: &Entry) -> Option<ClusterPlan> {
+fn cluster(reading: &mut Reading<'_>, entry: &Entry) -> Option<SiteCluster> {
     let table = entry.value.table()?;
     if !is_name(&entry.key) {
         let title = format!("invalid name `{}` of a cluster", entry.key);
@@ -54,8 +55,8 @@ fn cluster(reading: &mut Reading<'_>, entry: &Entry) -> Option<ClusterPlan> {
     });
     let (settings, limits, checks) = checked?;
     let (deadlines, backend_idle_timeout) = deadlines::of(table, &limits);
-    let name = entry.key.clone();
-    Some(ClusterPlan { name, backends, names, settings, checks, deadlines, backend_idle_timeout, tls })
+    let plan = ClusterPlan { settings, backends, names, checks, deadlines };
+    Some(SiteCluster { name: entry.key.clone(), plan, backend_idle_timeout, tls })
 }
 
 /// True for a name that needs no escaping in metrics, logs and paths.

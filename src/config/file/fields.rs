@@ -1,10 +1,11 @@
 //! The changes of header fields that a route makes, and the error pages.
-use super::super::plan::{ErrorPage, FieldChanges};
 use super::problems::{Problem, Span};
 use super::reading::Reading;
 use super::tree::{Entry, Table, Value};
-use crate::http::changes;
+use crate::app::Page;
+use crate::http::changes::FieldChanges;
 use crate::http::cookie::is_token;
+use crate::router::ErrorPage;
 
 /// The fields that belong to a connection or to the framing of a message. Neraca sets them itself.
 const OURS: [&str; 10] = [
@@ -47,7 +48,7 @@ pub(super) fn changes(reading: &mut Reading<'_>, route: &Table, message: &str) -
             remove.push(text.to_ascii_lowercase());
         }
     }
-    FieldChanges { remove, set }
+    FieldChanges::unchecked(remove, set)
 }
 
 /// Asks the code that makes the changes whether one change is possible.
@@ -59,7 +60,7 @@ fn is_possible(
     set: &[(&str, &str)],
 ) -> bool {
     let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    match changes::FieldChanges::new(remove.iter().map(|&name| name.to_owned()).collect(), set) {
+    match FieldChanges::new(remove.iter().map(|&name| name.to_owned()).collect(), set) {
         Ok(_) => true,
         Err(error) => {
             reading.wrong(span, format!("invalid change of the field `{name}`"), error.to_string());
@@ -125,7 +126,12 @@ fn error_page(reading: &mut Reading<'_>, entry: &Entry) -> Option<ErrorPage> {
         Err(error) => Err(unusable(format!("cannot read it: {error}"))),
     };
     match body {
-        Ok(body) => Some(ErrorPage { statuses, path, body }),
+        Ok(body) => {
+            let is_text = path.extension().is_some_and(|extension| extension == "txt");
+            let content_type = if is_text { "text/plain; charset=utf-8" } else { "text/html; charset=utf-8" };
+            let page = Page { content_type: content_type.to_owned(), body: body.into() };
+            Some(ErrorPage { statuses, page })
+        }
         Err((title, label)) => {
             reading.wrong(span, title, label);
             None

@@ -31,7 +31,6 @@ use std::sync::LazyLock;
 use super::cli::GivenArgument;
 use super::error::ConfigError;
 use super::plan::{Balancer, Site};
-use super::routing;
 use arguments::Arguments;
 use problems::Problem;
 pub use problems::Report;
@@ -79,9 +78,9 @@ pub(super) fn read(
     };
     // The readers find every error with its place. The router has the last word.
     if reading.problems.is_empty()
-        && let Err(error) = routing::settings(&site)
+        && let Err(error) = site.router_settings()
     {
-        reading.problems.push(Problem::new(0..0, error, ""));
+        reading.problems.push(Problem::new(0..0, error.to_string(), ""));
     }
     let report = Report::new(path, text, reading.problems);
     let process = process.filter(|_| report.errors() == 0);
@@ -115,12 +114,13 @@ pub fn schema() -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::super::plan::{Action, ErrorPage};
     use super::*;
     use crate::app::Deadlines;
     use crate::cluster::{Cap, Policy};
     use crate::engine::{Engine, Pool};
-    use crate::router::Host;
+    use crate::files::FilesLimits;
+    use crate::http::changes::FieldChanges;
+    use crate::router::{Action, ErrorPage, Host};
 
     fn balancer(text: &str, line: &[GivenArgument]) -> Balancer {
         let file = read(Path::new("neraca.toml"), text, line, 1000).unwrap();
@@ -173,28 +173,30 @@ mod tests {
                     [[routes]]\nredirect = \"https://{host}{target}\"\nstatus = 302\n[error_pages]\n5xx = \"Cargo.toml\"\n404 = \"Cargo.toml\"\n";
         let site = balancer(text, &[]).site;
         let cluster = &site.clusters[0];
-        let ms = |ms| Some(Duration::from_millis(ms));
+        let (plan, ms) = (&cluster.plan, |ms| Some(Duration::from_millis(ms)));
         assert_eq!(
-            (cluster.name.as_str(), &cluster.settings.policy),
+            (cluster.name.as_str(), &cluster.plan.settings.policy),
             ("api", &"hash:path".parse::<Policy>().unwrap())
         );
         let backends: Vec<_> =
-            cluster.backends.iter().map(|one| (one.address.port(), one.weight, one.cap)).collect();
+            plan.backends.iter().map(|one| (one.address.port(), one.weight, one.cap)).collect();
         assert_eq!(backends, [(1, 1, Some(Cap::Auto)), (2, 3, Some(Cap::Fixed(4)))]);
-        assert_eq!(cluster.settings.sticky.as_ref().map(|sticky| sticky.name.as_str()), Some("sid"));
-        assert_eq!((cluster.settings.waiting_max, cluster.settings.health.passive), (5, false));
-        assert_eq!(cluster.deadlines, Deadlines { queue: ms(6), ..Deadlines::default() });
+        assert_eq!(plan.settings.sticky.as_ref().map(|sticky| sticky.name.as_str()), Some("sid"));
+        assert_eq!((plan.settings.waiting_max, plan.settings.health.passive), (5, false));
+        assert_eq!(plan.deadlines, Deadlines { queue: ms(6), ..Deadlines::default() });
         assert_eq!(cluster.backend_idle_timeout, ms(8));
-        assert_eq!(cluster.checks.as_ref().map(|checks| checks.rise), Some(7));
+        assert_eq!(plan.checks.as_ref().map(|checks| checks.rise), Some(7));
         let [to, files, redirect] = site.routes.as_slice() else { panic!("{:?}", site.routes) };
         assert_eq!(to.hosts, [Host::Exact("a.example".into()), Host::Below("b.example".into())]);
-        assert_eq!((to.path.as_str(), to.listeners.as_slice()), ("/x", &["in".to_owned()][..]));
+        assert_eq!((to.prefix.to_string().as_str(), to.listeners.as_slice()), ("/x", &["in".to_owned()][..]));
         assert_eq!(to.action, Action::Forward("api".into()));
-        assert_eq!(to.request_fields.set, [("X-A".to_owned(), "1".to_owned())]);
-        assert_eq!(to.response_fields.remove, ["server"]);
+        let set = vec![("X-A".to_owned(), "1".to_owned())];
+        assert_eq!(to.request, FieldChanges::new(Vec::new(), set).unwrap());
+        assert_eq!(to.response, FieldChanges::new(vec!["server".to_owned()], Vec::new()).unwrap());
         assert_eq!(to.deadlines, Deadlines { response: ms(9), ..Deadlines::default() });
-        assert_eq!(files.action, Action::Files("src".into()));
-        assert_eq!(redirect.action, Action::Redirect { status: 302, to: "https://{host}{target}".into() });
+        assert_eq!(files.action, Action::Files("src".into(), FilesLimits::default()));
+        let location = "https://{host}{target}".parse().unwrap();
+        assert_eq!(redirect.action, Action::Redirect { status: 302, location });
         let pages: Vec<_> =
             site.error_pages.iter().map(|ErrorPage { statuses, .. }| statuses.clone()).collect();
         assert_eq!(pages, [500..=599, 404..=404]);

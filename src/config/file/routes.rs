@@ -1,30 +1,29 @@
 //! The routes of a file.
 use super::super::meant;
-use super::super::plan::{Action, Route};
 use super::problems::{Problem, Span};
 use super::reading::Reading;
 use super::tree::{Entry, Table, Value};
 use super::{deadlines, fields};
 use crate::app::Deadlines;
-use crate::router::{Host, Location, Prefix};
+use crate::files::FilesLimits;
+use crate::router::{Action, Host, Location, Prefix, REDIRECT_STATUSES, RouteSettings};
 
 /// The keys that say what happens to a request. A route has exactly one of them.
 const ACTIONS: [&str; 3] = ["cluster", "files", "redirect"];
-const STATUSES: [u64; 5] = [301, 302, 303, 307, 308];
 
 /// A route with the places that later checks need.
 struct Read<'a> {
-    route: Route,
+    route: RouteSettings,
     table: &'a Table,
 }
 
 /// Reads all routes, in the order of the file.
-pub(super) fn read(reading: &mut Reading<'_>, file: &Table) -> Vec<Route> {
+pub(super) fn read(reading: &mut Reading<'_>, file: &Table) -> Vec<RouteSettings> {
     let tables = file.values("routes").iter().filter_map(Value::table);
     let mut routes: Vec<Read<'_>> = Vec::new();
     for table in tables {
         let Some(route) = route(reading, file, table) else { continue };
-        if let Some(other) = routes.iter().find(|other| collide(&other.route, &route)) {
+        if let Some(other) = routes.iter().find(|other| other.route.collides(&route)) {
             let title = format!("two routes are for {}", shown(&route));
             let at = place(table);
             let problem = Problem::new(at, title, "expected another host, path or listener");
@@ -42,39 +41,29 @@ fn place(route: &Table) -> Span {
     entry.map_or(route.span.clone(), |entry| entry.value.span.clone())
 }
 
-fn shown(route: &Route) -> String {
+fn shown(route: &RouteSettings) -> String {
     match route.hosts.as_slice() {
-        [] => format!("any host and the path `{}`", route.path),
-        [host] => format!("the host `{host}` and the path `{}`", route.path),
+        [] => format!("any host and the path `{}`", route.prefix),
+        [host] => format!("the host `{host}` and the path `{}`", route.prefix),
         hosts => {
             let hosts: Vec<_> = hosts.iter().map(|host| format!("`{host}`")).collect();
-            format!("the hosts {} and the path `{}`", hosts.join(", "), route.path)
+            format!("the hosts {} and the path `{}`", hosts.join(", "), route.prefix)
         }
     }
 }
 
-/// True when a request could belong to both routes with the same right.
-fn collide(one: &Route, other: &Route) -> bool {
-    fn meet<T: PartialEq>(one: &[T], other: &[T]) -> bool {
-        one.iter().any(|name| other.contains(name))
-    }
-    let all = one.listeners.is_empty() || other.listeners.is_empty();
-    let listeners = all || meet(&one.listeners, &other.listeners);
-    let hosts = (one.hosts.is_empty() && other.hosts.is_empty()) || meet(&one.hosts, &other.hosts);
-    listeners && hosts && one.path == other.path
-}
-
 /// Reads a route; None when what it is for or what it does is wrong.
-fn route(reading: &mut Reading<'_>, file: &Table, table: &Table) -> Option<Route> {
+fn route(reading: &mut Reading<'_>, file: &Table, table: &Table) -> Option<RouteSettings> {
     let hosts = hosts(reading, table);
-    let path = path(reading, table);
+    let prefix = prefix(reading, table);
     let listeners = listeners(reading, file, table);
     let action = action(reading, file, table);
-    let request_fields = fields::changes(reading, table, "request");
-    let response_fields = fields::changes(reading, table, "response");
+    let request = fields::changes(reading, table, "request");
+    let response = fields::changes(reading, table, "response");
     let deadlines = deadlines(reading, table);
     let (hosts, listeners) = (hosts?, listeners?);
-    Some(Route { listeners, hosts, path: path?, action: action?, request_fields, response_fields, deadlines })
+    let (prefix, action) = (prefix?, action?);
+    Some(RouteSettings { listeners, hosts, prefix, action, request, response, deadlines })
 }
 
 fn hosts(reading: &mut Reading<'_>, route: &Table) -> Option<Vec<Host>> {
@@ -96,17 +85,15 @@ fn hosts(reading: &mut Reading<'_>, route: &Table) -> Option<Vec<Host>> {
     (!route.mentions("hosts") || !hosts.is_empty()).then_some(hosts)
 }
 
-fn path(reading: &mut Reading<'_>, route: &Table) -> Option<String> {
+fn prefix(reading: &mut Reading<'_>, route: &Table) -> Option<Prefix> {
     let Some((text, span)) = route.text("path") else {
-        return (!route.mentions("path")).then(|| "/".to_owned());
+        return (!route.mentions("path")).then(Prefix::default);
     };
-    match text.parse::<Prefix>() {
-        Ok(prefix) => Some(prefix.to_string()),
-        Err(error) => {
-            reading.wrong(span, format!("invalid value `{text}` for `path`"), error.to_string());
-            None
-        }
+    let prefix = text.parse::<Prefix>();
+    if let Err(error) = &prefix {
+        reading.wrong(span, format!("invalid value `{text}` for `path`"), error.to_string());
     }
+    prefix.ok()
 }
 
 fn listeners(reading: &mut Reading<'_>, file: &Table, route: &Table) -> Option<Vec<String>> {
@@ -172,7 +159,7 @@ fn files(reading: &mut Reading<'_>, text: &str, span: &Span) -> Option<Action> {
         reading.wrong(span, format!("invalid value `{text}` for `files`"), "expected an existing directory");
         return None;
     }
-    Some(Action::Files(path))
+    Some(Action::Files(path, FilesLimits::default()))
 }
 
 fn redirect(reading: &mut Reading<'_>, route: &Table, to: &str, span: &Span) -> Option<Action> {
@@ -181,12 +168,12 @@ fn redirect(reading: &mut Reading<'_>, route: &Table, to: &str, span: &Span) -> 
         reading.wrong(span, format!("invalid value `{to}` for `redirect`"), error.to_string());
     }
     let status = route.number("status").unwrap_or(308);
-    let is_status = STATUSES.contains(&status);
-    if let (false, Some(entry)) = (is_status, route.get("status")) {
+    let known = REDIRECT_STATUSES.into_iter().find(|known| u64::from(*known) == status);
+    if let (None, Some(entry)) = (known, route.get("status")) {
         let title = format!("invalid value `{status}` for `status`");
         reading.wrong(&entry.value.span, title, "expected 301, 302, 303, 307 or 308");
     }
-    (location.is_ok() && is_status).then(|| Action::Redirect { status: status as u16, to: to.to_owned() })
+    Some(Action::Redirect { status: known?, location: location.ok()? })
 }
 
 fn deadlines(reading: &mut Reading<'_>, route: &Table) -> Deadlines {
