@@ -15,6 +15,7 @@ use neraca::app::{App, Client, Decision, Finished, Moment, Page, Sample, Terms};
 use neraca::cluster::{Attempt, History, Permit, Start};
 use neraca::config::AccessLogSettings;
 use neraca::http::head::RequestHead;
+use neraca::http::transform::Transform;
 use neraca::observe::access_log::{Note, Record, given_id};
 
 /// Maximum number of lines that wait for the writer.
@@ -310,6 +311,7 @@ impl<A: App> App for Logged<A> {
             connect: request.attempt.and_then(Attempt::connect_time),
             first_byte: request.attempt.and_then(|attempt| attempt.outcome()?.first_byte),
             total,
+            encryption: request.transform.and_then(Transform::encryption),
         };
         let mut line = Vec::with_capacity(512);
         record.write(self.log.settings.format, &mut line);

@@ -1,17 +1,18 @@
-//! Sends the raw messages of `tests/corpus` over every variant of both engines. Each message must have its expected
-//! outcome. All variants must have equal outcomes, byte for byte except dates and ports.
+//! Sends the raw messages of `tests/corpus` over every variant of both engines, without TLS, with TLS on the side of the client,
+//! and with TLS on both sides. Each message must have its expected outcome. All variants must have equal outcomes, byte for byte
+//! except dates and ports. With TLS, only the protocol that the backend is told differs.
 #![allow(unreachable_pub, reason = "modules of a test are part of one crate")]
 
 mod corpus;
 mod harness;
 
 use std::fmt::Write;
-use std::net::Shutdown;
+use std::sync::LazyLock;
 
 use corpus::{Fate, REQUESTS, RESPONSES, Reply, STREAMS};
 use harness::scripted::Backend;
 use harness::wire::Wire;
-use harness::{Server, VARIANTS, Variant, balancer};
+use harness::{CROSSBEAM, EDGE, Server, VARIANTS, Variant, balancer_over};
 use neraca::router::Router;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -39,27 +40,82 @@ impl Drop for Servers {
     }
 }
 
+/// The two sides of a balancer: its engine with the transform for clients, and the transform for backends.
+#[derive(Debug, Clone, Copy)]
+struct Sides {
+    client: Variant,
+    backend: Variant,
+}
+
+impl Sides {
+    /// The same transforms on both sides.
+    const fn both(variant: Variant) -> Self {
+        Sides { client: variant, backend: variant }
+    }
+
+    /// TLS with the clients only.
+    const fn of_clients(variant: Variant) -> Self {
+        Sides { client: variant.with_tls(), backend: variant }
+    }
+
+    fn start(self) -> (Server<Router>, Backend) {
+        let backend = Backend::start(self.backend);
+        (balancer_over(self.client.options(), &[backend.settings()]), backend)
+    }
+}
+
+const PLAIN: [Sides; 5] = {
+    let [a, b, c, d, e] = VARIANTS;
+    [Sides::both(a), Sides::both(b), Sides::both(c), Sides::both(d), Sides::both(e)]
+};
+
+const WITH_TLS: [Sides; 4] = [
+    Sides::of_clients(CROSSBEAM),
+    Sides::of_clients(EDGE),
+    Sides::both(CROSSBEAM.with_tls()),
+    Sides::both(EDGE.with_tls()),
+];
+
+/// The outcomes that all others must equal.
+static OF_REQUESTS: LazyLock<Vec<String>> = LazyLock::new(|| outcomes_of_requests(PLAIN[0]));
+static OF_RESPONSES: LazyLock<Vec<String>> = LazyLock::new(|| outcomes_of_responses(PLAIN[0]));
+
 #[test]
 fn every_engine_treats_every_request_alike() {
-    let [first, others @ ..] = VARIANTS;
-    let expected = outcomes_of_requests(first);
-    for variant in others {
-        same(variant, &expected, &outcomes_of_requests(variant));
+    for sides in &PLAIN[1..] {
+        same(*sides, &OF_REQUESTS, &outcomes_of_requests(*sides));
     }
 }
 
 #[test]
 fn every_engine_treats_every_response_alike() {
-    let [first, others @ ..] = VARIANTS;
-    let expected = outcomes_of_responses(first);
-    for variant in others {
-        same(variant, &expected, &outcomes_of_responses(variant));
+    for sides in &PLAIN[1..] {
+        same(*sides, &OF_RESPONSES, &outcomes_of_responses(*sides));
     }
 }
 
-fn same(variant: Variant, expected: &[String], got: &[String]) {
+#[test]
+fn tls_changes_nothing_about_requests_but_the_protocol() {
+    let told = |protocol| format!("{:?}", format!("X-Forwarded-Proto: {protocol}\r\n")).replace('"', "");
+    let expected: Vec<_> =
+        OF_REQUESTS.iter().map(|outcome| outcome.replace(&told("http"), &told("https"))).collect();
+    assert!(expected.iter().any(|outcome| outcome.contains(&told("https"))));
+    for sides in WITH_TLS {
+        same(sides, &expected, &outcomes_of_requests(sides));
+    }
+}
+
+#[test]
+fn tls_changes_nothing_about_responses() {
+    for sides in WITH_TLS {
+        same(sides, &OF_RESPONSES, &outcomes_of_responses(sides));
+    }
+}
+
+fn same(sides: Sides, expected: &[String], got: &[String]) {
+    assert_eq!(got.len(), expected.len());
     for (expected, got) in expected.iter().zip(got) {
-        assert_eq!(got, expected, "{variant:?}");
+        assert_eq!(got, expected, "{sides:?}");
     }
 }
 
@@ -70,7 +126,7 @@ fn statuses(outcome: &str) -> Vec<u16> {
 }
 
 /// Returns the outcome of each request: the bytes of the client and of the backend.
-fn outcomes_of_requests(variant: Variant) -> Vec<String> {
+fn outcomes_of_requests(sides: Sides) -> Vec<String> {
     let mut servers = Servers::default();
     let status = |fate| match fate {
         Fate::Forwarded => 200,
@@ -79,21 +135,24 @@ fn outcomes_of_requests(variant: Variant) -> Vec<String> {
     let single = REQUESTS.iter().map(|case| (case.bytes, vec![status(case.fate)], case.error.is_some()));
     let streams = STREAMS.iter().map(|(bytes, due)| (*bytes, due.to_vec(), false));
     let outcome = |(request, due, refused_by_head): (&[u8], Vec<u16>, bool)| {
-        let backend = Backend::start(variant);
-        let server = balancer(variant.options(), &[backend.address()]);
+        let (server, backend) = sides.start();
         let mut client = server.client();
         // A request that is refused early may find the connection closed.
         let _ = client.try_send(request);
-        let _ = client.stream.shutdown(Shutdown::Write);
+        let _ = client.try_finish();
         let mut outcome = String::new();
         let mut peer = None;
+        if sides.backend.transforms.is_some() && !refused_by_head && !due.contains(&200) {
+            // The body is looked at when the backend is connected. With TLS that takes a backend that shakes hands.
+            peer = backend.accept_unless_left();
+        }
         for _ in due.iter().filter(|status| **status == 200) {
             let peer: &mut Wire = peer.get_or_insert_with(|| backend.accept());
             writeln!(outcome, "{:?}", peer.message()).unwrap();
             peer.send(OK);
         }
         let got = client.outcome();
-        assert_eq!(statuses(&got), due, "{variant:?} {:?}: {got}", request.escape_ascii().to_string());
+        assert_eq!(statuses(&got), due, "{sides:?} {:?}: {got}", request.escape_ascii().to_string());
         // A head may be forwarded before a fault in the body arrives.
         assert!(!refused_by_head || backend.is_untouched(), "{:?}", request.escape_ascii().to_string());
         servers.push(server, backend);
@@ -102,12 +161,11 @@ fn outcomes_of_requests(variant: Variant) -> Vec<String> {
     single.chain(streams).map(outcome).collect()
 }
 
-fn outcomes_of_responses(variant: Variant) -> Vec<String> {
+fn outcomes_of_responses(sides: Sides) -> Vec<String> {
     let (mut outcomes, mut servers) = (Vec::new(), Servers::default());
     for case in RESPONSES {
         for version in ["1.1", "1.0"] {
-            let backend = Backend::start(variant);
-            let server = balancer(variant.options(), &[backend.address()]);
+            let (server, backend) = sides.start();
             let mut client = server.client();
             // BREW is not idempotent, so it is sent once.
             let method = if case.head { "HEAD" } else { "BREW" };
@@ -116,7 +174,7 @@ fn outcomes_of_responses(variant: Variant) -> Vec<String> {
             peer.head();
             // The balancer closes the connection for an invalid head, perhaps before all bytes are sent.
             let _ = peer.try_send(case.bytes);
-            let _ = peer.stream.shutdown(Shutdown::Write);
+            let _ = peer.try_finish();
             let got = client.outcome();
             let last = match case.reply {
                 Reply::Whole(status) => status,
@@ -126,7 +184,7 @@ fn outcomes_of_responses(variant: Variant) -> Vec<String> {
             let due: Vec<u16> = interim.then_some(103).into_iter().chain([last]).collect();
             // A reset may destroy bytes, so these bytes are not compared.
             let cut = case.reply == Reply::Broken && got.ends_with("Reset");
-            assert!(cut || statuses(&got) == due, "{variant:?} {}: {got}", case.name);
+            assert!(cut || statuses(&got) == due, "{sides:?} {}: {got}", case.name);
             assert!(!got.contains("evil"), "{}: {got}", case.name);
             servers.push(server, backend);
             outcomes.push(if cut { "Reset".to_owned() } else { got });

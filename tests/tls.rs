@@ -1,8 +1,10 @@
 //! Tests of TLS for clients: the choice of the certificate, client certificates, versions, and the reload of certificates. The
-//! module `backends` tests TLS with backends.
+//! module `backends` tests TLS with backends, and the module `log` what the access log tells.
 #[path = "tls/backends.rs"]
 mod backends;
 mod harness;
+#[path = "tls/log.rs"]
+mod log;
 
 use std::io;
 use std::net::SocketAddr;

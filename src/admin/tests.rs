@@ -60,6 +60,7 @@ impl Rig {
             received_bytes: 0,
             sent_bytes: 0,
             attempt: None,
+            transform: None,
             began: self.start,
             ended,
             end,

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::Attempt;
 use crate::http::head::Method;
+use crate::http::transform::Transform;
 use crate::observe::access_log::Note;
 use crate::observe::requests::RequestEnd;
 
@@ -26,6 +27,8 @@ pub struct Finished<'a> {
     pub sent_bytes: u64,
     /// The last attempt; None when no attempt was made.
     pub attempt: Option<&'a Attempt>,
+    /// The transform of the client's connection, for its facts; None when the connection is not encrypted.
+    pub transform: Option<&'a dyn Transform>,
     /// The time at which the first bytes of the request were there.
     pub began: Instant,
     /// The time at which the request ended.

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic;
+use std::task::Waker;
 use std::time::Instant;
 
 use super::active::{Active, Attached};
@@ -15,7 +16,7 @@ use super::options::SWEEP;
 use super::preface::Reported;
 use super::transport::Tcp;
 use crate::app::{App, Moment};
-use crate::exchange::{CloseReason, Context, Interest, Side, Step};
+use crate::exchange::{CloseReason, Context, Interest, Link, Side, Step};
 
 pub use super::active::Backends;
 pub use super::clock::Load;
@@ -55,6 +56,22 @@ pub enum Turn {
     Yields,
     /// The connection has ended and must be closed.
     Ends(CloseReason),
+}
+
+/// A client's connection as its exchange sees it.
+struct Line<'a, B, T> {
+    backends: &'a B,
+    client: &'a Endpoint<T>,
+}
+
+impl<B: Backends<T>, T: Transport> Link for Line<'_, B, T> {
+    fn waker(&self) -> Waker {
+        self.backends.waker(self.client)
+    }
+
+    fn transform(&self) -> Option<&dyn Transform> {
+        self.client.transport.transform()
+    }
 }
 
 /// A client's connection. An idle connection owns neither an exchange nor a buffer.
@@ -164,7 +181,7 @@ impl<T: Transport> Connection<T> {
                     buffers: &mut worker.buffers,
                     now,
                     draining: shared.is_draining(),
-                    waker: &|| backends.waker(&self.client),
+                    link: &Line { backends, client: &self.client },
                 }),
             };
             match step {
@@ -265,7 +282,8 @@ impl<T: Transport> Connection<T> {
         if let Some(active) = &mut self.active {
             // The exchange has told the end of its request, unless the engine ends the connection.
             let (client, now) = (self.origin.client(), worker.now());
-            active.exchange.tell(reason.request_end(), &*shared.app, &mut worker.view, &client, now);
+            let told = (&client, &Line { backends, client: &self.client } as &dyn Link);
+            active.exchange.tell(reason.request_end(), &*shared.app, &mut worker.view, told, now);
         }
         retire(&mut self.active, worker, counters);
         counters.closed.add(1);

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use parking_lot::Mutex;
 
 use super::transport::Transform;
+use crate::http::transform::Encryption;
 
 /// A message to the threads of the pool.
 #[derive(Debug)]
@@ -195,6 +196,13 @@ impl Transform for Pooled {
         match &self.state {
             State::Here(inner) => inner.peer_has_ended(),
             State::Received(..) | State::Away(_) | State::Lost => false,
+        }
+    }
+
+    fn encryption(&self) -> Option<Encryption<'_>> {
+        match &self.state {
+            State::Here(inner) => inner.encryption(),
+            State::Received(..) | State::Away(_) | State::Lost => None,
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::cluster::{AttemptEnd, Failure};
 
 pub use crate::app::Limits;
 pub use reason::Reason;
-pub use state::{Context, Exchange};
+pub use state::{Context, Exchange, Link};
 pub use step::{AttachError, CloseReason, Interest, Keep, Side, Step};
 
 impl Exchange {
@@ -54,7 +54,7 @@ impl Exchange {
                 Phase::Respond => self.step_respond(cx),
                 Phase::Linger => self.step_linger(),
                 Phase::Closed(reason) => {
-                    self.tell(reason.request_end(), cx.app, cx.view, cx.client, cx.now.instant);
+                    self.tell(reason.request_end(), cx.app, cx.view, (cx.client, cx.link), cx.now.instant);
                     Some(Step::Close(reason))
                 }
             };

@@ -173,7 +173,7 @@ impl Exchange {
                 self.phase = Phase::Attach;
                 self.deadline = Deadline::new(Wait::Connect, cx.bounds(&self.terms), cx.now.instant);
             }
-            Start::Wait(admission) => match admission.enter((cx.waker)()) {
+            Start::Wait(admission) => match admission.enter(cx.link.waker()) {
                 Entered::Place(place) => {
                     self.attempt = None;
                     self.place = Some(place);

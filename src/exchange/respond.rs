@@ -56,7 +56,7 @@ impl Exchange {
             return Some(Step::Transfer(Interest::WRITE_CLIENT));
         }
         self.served += 1;
-        self.tell(RequestEnd::Complete, cx.app, cx.view, cx.client, cx.now.instant);
+        self.tell(RequestEnd::Complete, cx.app, cx.view, (cx.client, cx.link), cx.now.instant);
         // Also when a drain has begun since the head of the response: the client expects an open connection and may have sent
         // its next request. The engine closes an idle connection when the drain demands it.
         if self.state.client_keeps {

@@ -13,11 +13,23 @@ use crate::cluster::{Attempt, Attempts, Freshness, Place, Session};
 use crate::http::buffer::BufferPool;
 use crate::http::framing::Framing;
 use crate::http::head::{HeadScan, Method, RequestHead, Version};
+use crate::http::transform::Transform;
 use crate::observe::access_log::Note;
 
 use super::deadline::{Deadline, Wait};
 use super::flow::Flow;
 use super::step::{AttachError, CloseReason, Side};
+
+/// What an exchange asks the connection of its client. An exchange asks rarely, so nothing is prepared for it.
+pub trait Link {
+    /// Makes a waker that runs the connection again. Called only when the request must wait in a queue.
+    fn waker(&self) -> Waker;
+
+    /// Returns the transform of the connection. Called only when the connection is encrypted.
+    fn transform(&self) -> Option<&dyn Transform> {
+        None
+    }
+}
 
 /// The data that a worker lends to an exchange for one call.
 pub struct Context<'a, A: App> {
@@ -33,8 +45,8 @@ pub struct Context<'a, A: App> {
     pub now: Moment,
     /// True during a drain or a stop of the engine. Then each response says that the connection is closed behind it.
     pub draining: bool,
-    /// Makes a waker that runs the connection again. Called only when the request must wait in a queue.
-    pub waker: &'a dyn Fn() -> Waker,
+    /// The connection of the client.
+    pub link: &'a dyn Link,
 }
 
 impl<'a, A: App> Context<'a, A> {
@@ -393,7 +405,7 @@ impl Exchange {
         end: RequestEnd,
         app: &A,
         view: &mut A::View,
-        client: &Client<'_>,
+        (client, link): (&Client<'_>, &dyn Link),
         now: Instant,
     ) {
         if !std::mem::take(&mut self.state.untold) {
@@ -410,6 +422,7 @@ impl Exchange {
                 received_bytes: self.request.received_bytes(),
                 sent_bytes: self.state.sent_bytes,
                 attempt: self.attempt.as_ref(),
+                transform: if client.encrypted { link.transform() } else { None },
                 began: self.began,
                 ended: now,
                 end,

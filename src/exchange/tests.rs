@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::state::{Context, Exchange};
+use super::state::{Context, Exchange, Link};
 use super::step::{Side, Step};
 use crate::app::{App, Client, Limits, ListenerId, ListenerSettings, Moment, RequestEnd};
 use crate::cluster::{Backend, BackendSettings, Cluster, ClusterSettings, Policy, RetrySettings};
@@ -35,6 +35,12 @@ struct Wakes(AtomicUsize);
 impl Wake for Wakes {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Relaxed);
+    }
+}
+
+impl Link for Arc<Wakes> {
+    fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(self))
     }
 }
 
@@ -97,7 +103,7 @@ impl Rig {
             buffers: &mut self.buffers,
             now: self.now,
             draining: self.draining,
-            waker: &|| Waker::from(Arc::clone(&self.wakes)),
+            link: &self.wakes,
         });
         if step == Step::Idle {
             self.exchange.renew(&self.settings.limits, self.now.instant);
@@ -139,7 +145,13 @@ impl Rig {
     /// Ends the connection in the middle, as an engine does that stops.
     pub(super) fn end(&mut self) {
         let client = Client::new(([192, 0, 2, 1], 5000).into(), ListenerId::unused(), &self.settings);
-        self.exchange.tell(RequestEnd::CutOff, &*self.app, &mut self.view, &client, self.now.instant);
+        self.exchange.tell(
+            RequestEnd::CutOff,
+            &*self.app,
+            &mut self.view,
+            (&client, &self.wakes),
+            self.now.instant,
+        );
     }
 
     /// Returns how often the exchange was woken.

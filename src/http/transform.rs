@@ -6,6 +6,19 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+/// The facts about an encrypted connection. They are borrowed from its transform, so a connection keeps no copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encryption<'t> {
+    /// The version of the protocol, such as `TLSv1.3`.
+    pub version: &'static str,
+    /// The name of the cipher in the registry of IANA, such as `TLS_AES_128_GCM_SHA256`.
+    pub cipher: &'static str,
+    /// The host that the client has named (SNI, RFC 6066 section 3); None when it has named none.
+    pub server_name: Option<&'t str>,
+    /// True when the client has resumed an earlier session.
+    pub is_resumed: bool,
+}
+
 /// Encodes and decodes the bytes of one connection. Does no I/O.
 pub trait Transform: fmt::Debug + Send {
     /// Takes all bytes of `received`, and appends the plain bytes of each whole record to `plain`. The transform keeps
@@ -41,6 +54,11 @@ pub trait Transform: fmt::Debug + Send {
 
     /// True when the peer's end marker was decoded. A stream that ends without the marker was cut off.
     fn peer_has_ended(&self) -> bool;
+
+    /// Returns the facts about the encryption. None before the end of the handshake, and for a transform that does not encrypt.
+    fn encryption(&self) -> Option<Encryption<'_>> {
+        None
+    }
 }
 
 /// Makes a transform for each connection.

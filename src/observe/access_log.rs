@@ -8,6 +8,7 @@ use super::requests::RequestEnd;
 use crate::http::digits;
 use crate::http::head::{RequestHead, Version};
 use crate::http::rewrite::REQUEST_ID;
+use crate::http::transform::Encryption;
 
 /// Maximum bytes of a target in the log.
 const TARGET_BYTES: usize = 2048;
@@ -133,6 +134,8 @@ pub struct Record<'a> {
     pub first_byte: Option<Duration>,
     /// The time from the first bytes of the request to its end.
     pub total: Duration,
+    /// The encryption of the client's connection; None when it is not encrypted.
+    pub encryption: Option<Encryption<'a>>,
 }
 
 impl Record<'_> {
@@ -172,6 +175,12 @@ impl Record<'_> {
         object.number(",\"connect_us\":", self.connect.map(micros));
         object.number(",\"first_byte_us\":", self.first_byte.map(micros));
         object.number(",\"total_us\":", Some(micros(self.total)));
+        if let Some(encryption) = &self.encryption {
+            object.text(",\"tls_version\":", Some(encryption.version.as_bytes()));
+            object.text(",\"tls_cipher\":", Some(encryption.cipher.as_bytes()));
+            object.text(",\"tls_sni\":", encryption.server_name.map(str::as_bytes));
+            object.flag(",\"tls_resumed\":", encryption.is_resumed);
+        }
         out.push(b'}');
     }
 
@@ -287,6 +296,7 @@ mod tests {
             connect: Some(Duration::from_micros(5)),
             first_byte: Some(Duration::from_micros(7)),
             total: Duration::from_millis(2),
+            encryption: None,
         }
     }
 
@@ -306,6 +316,32 @@ mod tests {
              \"end\":\"complete\",\"backend\":\"10.0.0.2:80\",\"attempts\":1,\"received_bytes\":12,\
              \"sent_bytes\":321,\"queue_us\":null,\"connect_us\":5,\"first_byte_us\":7,\"total_us\":2000}\n"
         );
+    }
+
+    #[test]
+    fn only_json_tells_of_the_encryption() {
+        let version = ("TLSv1.3", "TLS_AES_128_GCM_SHA256");
+        // server name, resumed, the end of the line
+        let cases = [
+            (Some("a.example"), false, "\"tls_sni\":\"a.example\",\"tls_resumed\":false}\n"),
+            (None, true, "\"tls_sni\":null,\"tls_resumed\":true}\n"),
+        ];
+        let write = |format, encryption| {
+            let mut out = Vec::new();
+            Record { encryption, ..record(None) }.write(format, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        for (server_name, is_resumed, end) in cases {
+            let encryption =
+                Some(Encryption { version: version.0, cipher: version.1, server_name, is_resumed });
+            let plain = write(Format::Json, None);
+            let before = plain.strip_suffix("}\n").unwrap();
+            let expected = format!(
+                "{before},\"tls_version\":\"TLSv1.3\",\"tls_cipher\":\"TLS_AES_128_GCM_SHA256\",{end}"
+            );
+            assert_eq!(write(Format::Json, encryption), expected);
+            assert_eq!(write(Format::Common, encryption), write(Format::Common, None));
+        }
     }
 
     #[test]

@@ -54,6 +54,12 @@ impl Object<'_> {
         self.0.push(b'"');
     }
 
+    /// Writes true or false.
+    pub(super) fn flag(&mut self, key: &'static str, flag: bool) {
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(if flag { b"true" } else { b"false" });
+    }
+
     fn null(&mut self) {
         self.0.extend_from_slice(b"null");
     }
@@ -94,9 +100,11 @@ mod tests {
         object.number(",\"b\":", None);
         object.address(",\"c\":", None);
         object.text(",\"d\":", None);
+        object.flag(",\"e\":", true);
+        object.flag(",\"f\":", false);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            format!("{{\"a\":{},\"b\":null,\"c\":null,\"d\":null", u64::MAX)
+            format!("{{\"a\":{},\"b\":null,\"c\":null,\"d\":null,\"e\":true,\"f\":false", u64::MAX)
         );
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{
-    ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConfig,
+    CipherSuite, ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConfig,
     ServerConnection,
 };
 
 use super::handshakes::{Failure, Handshakes};
 use super::reasons::in_words;
 use crate::engine::{Transform, TransformFactory};
+use crate::http::transform::Encryption;
 
 /// What a client gets that speaks HTTP without TLS.
 const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
@@ -80,10 +81,13 @@ impl Session {
         if !self.inner.is_handshaking()
             && let Some(handshakes) = self.handshakes.take()
         {
-            let is_resumed = self.inner.handshake_kind() == Some(HandshakeKind::Resumed);
             let is_old = self.inner.protocol_version() == Some(ProtocolVersion::TLSv1_2);
-            handshakes.note(is_old, is_resumed);
+            handshakes.note(is_old, self.is_resumed());
         }
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.inner.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     fn fail(&mut self, failure: Failure) {
@@ -162,6 +166,30 @@ impl Transform for Session {
 
     fn peer_has_ended(&self) -> bool {
         self.has_ended
+    }
+
+    fn encryption(&self) -> Option<Encryption<'_>> {
+        let version = match self.inner.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => "TLSv1.2",
+            ProtocolVersion::TLSv1_3 => "TLSv1.3",
+            other => other.as_str()?,
+        };
+        let server_name = match &self.inner {
+            Connection::Server(inner) => inner.server_name(),
+            Connection::Client(_) => None,
+        };
+        let suite = self.inner.negotiated_cipher_suite()?.suite();
+        Some(Encryption { version, cipher: cipher_name(suite)?, server_name, is_resumed: self.is_resumed() })
+    }
+}
+
+/// Returns the name of a cipher in the registry of IANA (RFC 8446 section B.4). rustls has other names for those of TLS 1.3.
+fn cipher_name(suite: CipherSuite) -> Option<&'static str> {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => Some("TLS_AES_128_GCM_SHA256"),
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => Some("TLS_AES_256_GCM_SHA384"),
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => Some("TLS_CHACHA20_POLY1305_SHA256"),
+        other => other.as_str(),
     }
 }
 

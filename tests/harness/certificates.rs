@@ -133,6 +133,13 @@ impl TlsClient {
         self.0.conn.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
+    /// The name of the cipher in the registry of IANA.
+    pub(crate) fn cipher(&self) -> String {
+        let suite = self.0.conn.negotiated_cipher_suite().unwrap().suite();
+        // rustls has its own prefix for those of TLS 1.3.
+        suite.as_str().unwrap().replace("TLS13_", "TLS_")
+    }
+
     /// The protocol that the server has chosen (ALPN).
     pub(crate) fn protocol(&self) -> Option<&[u8]> {
         self.0.conn.alpn_protocol()

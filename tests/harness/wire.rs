@@ -112,10 +112,15 @@ impl Wire {
 
     /// No more will be written.
     pub(crate) fn finish(&self) {
-        self.send_end_marker();
-        let shut = self.stream.shutdown(Shutdown::Write);
+        let shut = self.try_finish();
         // A peer that has closed answers an end marker with a reset.
         assert!(shut.is_ok() || self.transform.is_some(), "{shut:?}");
+    }
+
+    /// The same to a peer that may be gone.
+    pub(crate) fn try_finish(&self) -> io::Result<()> {
+        self.send_end_marker();
+        self.stream.shutdown(Shutdown::Write)
     }
 
     /// Sends the end marker of the transform, once.

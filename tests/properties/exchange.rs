@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use neraca::app::{App, Client, Decision, ListenerId, ListenerSettings, Moment, Terms};
 use neraca::cluster::{Cluster, History, Permit, Policy, Start};
-use neraca::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Side, Step};
+use neraca::exchange::{AttachError, CloseReason, Context, Exchange, Interest, Link, Side, Step};
 use neraca::http::buffer::BufferPool;
 use neraca::http::chunks::{ChunkScan, Piece};
 use neraca::http::framing::Framing;
@@ -175,6 +175,15 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
+/// A connection that nothing wakes.
+struct Alone;
+
+impl Link for Alone {
+    fn waker(&self) -> Waker {
+        Waker::noop().clone()
+    }
+}
+
 impl<'b> World<'b> {
     /// Runs the requests one after the other, to the end of the connection.
     fn run(&mut self) -> CloseReason {
@@ -191,7 +200,7 @@ impl<'b> World<'b> {
                 buffers: &mut self.buffers,
                 now: Moment { instant: self.now, date: *b"Sun, 06 Nov 1994 08:49:37 GMT", clients: 1 },
                 draining: self.draining,
-                waker: &|| Waker::noop().clone(),
+                link: &Alone,
             });
             match step {
                 Step::Transfer(interest) => {

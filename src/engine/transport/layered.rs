@@ -124,6 +124,13 @@ impl<T: Transport> Transport for Layered<T> {
         }
     }
 
+    fn transform(&self) -> Option<&dyn Transform> {
+        match self {
+            Layered::Plain(_) => None,
+            Layered::Coded(coded) => Some(&*coded.transform),
+        }
+    }
+
     fn has_work(&self) -> bool {
         matches!(self, Layered::Coded(coded) if coded.has_work)
     }

@@ -85,6 +85,11 @@ pub trait Transport {
         false
     }
 
+    /// Returns the transform in front of the transport, if there is one.
+    fn transform(&self) -> Option<&dyn Transform> {
+        None
+    }
+
     /// True while a part of the handshake is left for another thread, see [`Transform::work`].
     fn has_work(&self) -> bool {
         false
