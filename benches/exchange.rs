@@ -10,7 +10,7 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 use neraca::app::{App, Client, ListenerId, ListenerSettings, Moment};
 use neraca::cluster::{Cluster, Policy};
-use neraca::exchange::{Context, Exchange, Interest, Side, Step};
+use neraca::exchange::{Context, Exchange, Interest, Link, Side, Step};
 use neraca::files::{Files, FilesLimits};
 use neraca::http::buffer::{BUFFER_BYTES, BufferPool};
 use neraca::router::Router;
@@ -21,6 +21,15 @@ mod common;
 
 fn main() {
     common::run();
+}
+
+/// A connection that nothing wakes.
+struct Alone;
+
+impl Link for Alone {
+    fn waker(&self) -> Waker {
+        Waker::noop().clone()
+    }
 }
 
 /// A worker without sockets.
@@ -58,7 +67,7 @@ impl<A: App> Worker<A> {
                 buffers,
                 now: *now,
                 draining: false,
-                waker: &|| Waker::noop().clone(),
+                link: &Alone,
             };
             match exchange.step(&mut context) {
                 Step::Transfer(interest) => {
