@@ -101,7 +101,7 @@ fn a_short_plan_says_what_it_lacks() {
         "too few blocks",
         "too few",
         "does not vary the number of connections",
-        "not measured with handshakes and",
+        "no block that counts has both engines",
     ] {
         assert!(html.contains(missing), "{missing}");
     }
