@@ -29,7 +29,7 @@ ONLY ?=
 
 neraca = $(or $(CARGO_TARGET_DIR),target)/release/neraca
 lab = $(or $(CARGO_TARGET_DIR),target)/lab/neraca-lab
-bench_packages = wrk haproxy nginx caddy apache2 h2o lighttpd strace linux-perf iproute2 curl valgrind
+bench_packages = wrk haproxy nginx caddy apache2 h2o lighttpd strace linux-perf iproute2 curl openssl valgrind
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
@@ -76,10 +76,10 @@ bench-build:
 bench-doctor: bench-build ## check whether this machine is ready to measure
 	@$(lab) doctor --neraca $(neraca)
 
-bench-smoke: bench-build ## measure every target once, in less than a minute
+bench-smoke: bench-build ## measure every target once, in about a minute
 	@exec $(lab) run --plan smoke --neraca $(neraca) $(ORIGINAL) $(BENCH)
 
-bench: bench-build ## measure everything and write the report, in at most 40 minutes (BENCH='--only servers --blocks 4')
+bench: bench-build ## measure everything and write the report, in at most 44 minutes (BENCH='--only servers --blocks 4')
 	@exec $(lab) run --plan bench --neraca $(neraca) $(BENCH)
 
 bench-full: bench-build ## the same with eight times as many blocks, for narrow intervals, in about 5 hours

@@ -30,7 +30,7 @@ mod results;
 /// The arguments of `neraca-lab run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
-    /// A plan of the laboratory (bench, smoke, peers), or a file such as experiments/plans/bench.toml
+    /// A plan of the laboratory (bench, smoke, peers, handshakes), or a file such as experiments/plans/bench.toml
     #[arg(long, value_name = "NAME|FILE", default_value = "smoke")]
     plan: String,
     #[command(flatten)]
@@ -223,12 +223,13 @@ mod tests {
 
     #[test]
     fn a_plan_is_a_name_or_a_file() {
-        assert_eq!(plan_file("bench").unwrap().minutes, Some(40.0));
+        assert_eq!(plan_file("bench").unwrap().minutes, Some(44.0));
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/plans/smoke.toml");
         assert_eq!(plan_file(file).unwrap().name, "smoke");
         let said = plan_file("no-such-plan").map(drop).unwrap_err();
         assert!(
-            said.starts_with("--plan no-such-plan: ") && said.ends_with("one of: bench smoke peers"),
+            said.starts_with("--plan no-such-plan: ")
+                && said.ends_with("one of: bench smoke peers handshakes"),
             "{said}"
         );
     }

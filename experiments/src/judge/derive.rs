@@ -17,6 +17,7 @@ pub(crate) fn derive(raw: &Raw) -> Record {
     let measured = match &raw.found {
         Found::Failed(reason) => Measured::Failed { reason: reason.clone() },
         Found::Load(load) => Measured::Load(Box::new(of_load(load, &cell, raw.what))),
+        Found::Handshakes(found) => Measured::Handshakes(found.clone()),
         Found::Idle(idle) => Measured::Idle(idle.clone()),
         Found::Profile { folded, .. } => Measured::Profile(folded.clone()),
         Found::Syscalls { client, strace } => match parse_strace(strace) {

@@ -7,7 +7,8 @@ use crate::judge::record::{Gate, GateResult, Load, Measured, Record, Validity, l
 use crate::judge::stats::{Ratio, Verdict, jain, mean, variance};
 use crate::plans::model::{Cell, What};
 use crate::plans::targets::{AGAIN, THREAD};
-use crate::run::raw::Role;
+use crate::run::handshakes::Shaken;
+use crate::run::raw::{RawHandshakes, RawSystem, Role};
 
 use Validity::{Invalid, Note, Valid};
 
@@ -27,14 +28,20 @@ fn above(value: f64, note: f64, invalid: f64, reason: impl FnOnce() -> String) -
 
 /// Evaluates every gate that needs one cell only.
 pub(crate) fn judge(cell: &Cell, measured: &Measured) -> Vec<GateResult> {
-    let Measured::Load(load) = measured else { return Vec::new() };
+    let load = match measured {
+        Measured::Load(load) => load,
+        Measured::Handshakes(found) => {
+            return results(handshakes(found).map(|(gate, judged)| (gate, Some(judged))));
+        }
+        _ => return Vec::new(),
+    };
     results([
         (Gate::G1, Some(connections(cell))),
         (Gate::G2, Some(starvation(cell, load))),
         (Gate::G3, Some(conservation(load))),
         (Gate::G4, Some(failures(cell, load))),
         (Gate::G5, Some(generator(cell, load))),
-        (Gate::G7, Some(host(load))),
+        (Gate::G7, Some(host(&load.system))),
         (Gate::G8, steady(cell, load)),
         (Gate::G10, Some(bodies(load))),
     ])
@@ -118,6 +125,20 @@ fn failures(cell: &Cell, load: &Load) -> Judged {
     above(share, 0.0, 0.001, || format!("{failed} failed ({:.2} %)", share * 100.0))
 }
 
+/// Judges requests beside handshakes.
+fn handshakes(found: &RawHandshakes) -> [(Gate, Judged); 3] {
+    let Shaken { wanted, made, failed, ref reason } = found.handshakes;
+    let requests = found.requests.errors.total();
+    let share = (failed + requests) as f64 / (wanted + found.intended).max(1) as f64;
+    let why = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+    let failures = above(share, 0.0, 0.001, || {
+        format!("{failed} of {wanted} handshakes and {requests} of {} requests failed{why}", found.intended)
+    });
+    let missed = wanted.saturating_sub(made) as f64 / wanted.max(1) as f64;
+    let rate = above(missed, 0.01, 0.1, || format!("only {made} of {wanted} handshakes were made in time"));
+    [(Gate::G4, failures), (Gate::G5, rate), (Gate::G7, host(&found.system))]
+}
+
 fn generator(cell: &Cell, load: &Load) -> Judged {
     let system = &load.system;
     let client = system.cpu_s(Role::Client).unwrap_or(0.0);
@@ -127,8 +148,7 @@ fn generator(cell: &Cell, load: &Load) -> Judged {
     })
 }
 
-fn host(load: &Load) -> Judged {
-    let system = &load.system;
+fn host(system: &RawSystem) -> Judged {
     let percent = |seconds: f64| seconds / system.all_s().max(1e-9) * 100.0;
     let (steal, foreign) = (percent(system.host_s(|host| host.steal_ticks)), percent(system.foreign_s()));
     let swapped = system.host(|host| host.swapped_pages);

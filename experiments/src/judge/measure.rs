@@ -128,6 +128,7 @@ pub(crate) fn idle_kb(record: &Record) -> Option<f64> {
 pub(crate) fn failures(record: &Record) -> u64 {
     match &record.measured {
         Measured::Load(load) => load.failures.total(),
+        Measured::Handshakes(found) => found.handshakes.failed + found.requests.errors.total(),
         Measured::Idle(idle) => idle.tried - idle.alive,
         Measured::Failed { .. } => 1,
         Measured::Syscalls(_) | Measured::Profile(_) => 0,

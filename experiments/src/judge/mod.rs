@@ -2,6 +2,7 @@
 
 pub(crate) mod derive;
 pub(crate) mod gates;
+pub(crate) mod handshakes;
 pub(crate) mod measure;
 pub(crate) mod record;
 pub(crate) mod stats;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plans::model::{Cell, Work};
 use crate::run::probe::RawProbe;
-use crate::run::raw::{IdleMemory, RawSystem};
+use crate::run::raw::{IdleMemory, RawHandshakes, RawSystem};
 use crate::run::reply::Errors;
 use crate::run::wrk::Client;
 
@@ -31,6 +31,7 @@ pub(crate) enum Measured {
     Syscalls(Syscalls),
     /// The sampled stacks, a line for each.
     Profile(String),
+    Handshakes(Box<RawHandshakes>),
     /// The cell could not be measured.
     Failed {
         reason: String,

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::judge::derive;
 use crate::judge::gates;
 use crate::judge::measure::{self, Measure};
-use crate::judge::record::{Gate, GateResult, Load, Record, Validity, load};
+use crate::judge::record::{Gate, GateResult, Load, Measured, Record, Validity, load};
 use crate::judge::stats::{Ratio, median};
 use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What};
 use crate::run::manifest::Manifest;
@@ -85,7 +85,8 @@ impl Study {
         let place = |id: &str| self.plan.targets.iter().position(|target| target.id == id);
         groups.sort_by_key(|group| {
             let c = group.cell;
-            (c.section, place(&c.target), c.body_bytes, !c.keep_alive, c.delay_ms, c.connections, c.threads)
+            let load = (c.body_bytes, !c.keep_alive, c.delay_ms, c.connections, c.threads, c.handshakes);
+            (c.section, place(&c.target), load)
         });
         groups
     }
@@ -121,7 +122,8 @@ impl Study {
 /// machine was busy with something else (gate G7).
 fn counts(record: &Record) -> bool {
     let busy = |result: &GateResult| result.gate == Gate::G7 && result.verdict == Validity::Invalid;
-    load(record).is_some() && !record.gates.iter().any(busy)
+    let is_measured = load(record).is_some() || matches!(record.measured, Measured::Handshakes(_));
+    is_measured && !record.gates.iter().any(busy)
 }
 
 /// True for the same target under the same load, in whatever section and block.
@@ -147,7 +149,8 @@ pub(crate) struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    fn counted(&self) -> impl Iterator<Item = &'a Record> {
+    /// Returns the runs that count.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = &'a Record> {
         self.runs.iter().copied().filter(|run| counts(run))
     }
 

@@ -7,11 +7,12 @@ use crate::judge::study::Study;
 use crate::plans::build::{self, Changes};
 use crate::plans::model::{Cell, Plan, Target, TargetKind, What, Work};
 use crate::run::counters::RawCounters;
+use crate::run::handshakes::Shaken;
 use crate::run::histogram::Histogram;
 use crate::run::load::Times;
 use crate::run::manifest::Manifest;
 use crate::run::probe::RawProbe;
-use crate::run::raw::{Found, IdleMemory, Raw, RawLoad, RawPrograms, RawSystem, Role};
+use crate::run::raw::{Found, IdleMemory, Raw, RawHandshakes, RawLoad, RawPrograms, RawSystem, Role};
 use crate::run::reply::Errors;
 use crate::run::sockets::RawSockets;
 use crate::run::wrk::Client;
@@ -130,6 +131,7 @@ fn measure(target: &Target, cell: &Cell) -> Raw {
     ]);
     let found = match cell.work {
         Work::Load => Found::Load(Box::new(load(target, cell))),
+        Work::Handshakes => Found::Handshakes(Box::new(handshakes(target, cell))),
         Work::Idle => Found::Idle(idle(target, cell)),
         Work::Syscalls => Found::Syscalls {
             client: client(1000, cell),
@@ -143,6 +145,18 @@ fn measure(target: &Target, cell: &Cell) -> Raw {
     };
     let started = "2026-01-31T12:00:00Z".to_owned();
     Raw { cell: cell.clone(), what: target.what, started, commands, found }
+}
+
+/// A handshake slows requests down: in the async engine twice as much as in any other program.
+fn handshakes(target: &Target, cell: &Cell) -> RawHandshakes {
+    let per_s = cell.handshakes.map_or(0, |handshakes| handshakes.per_s);
+    let growth = if target.id == "async-tls" { 2.0 } else { 1.0 };
+    let most_us = 1000.0 * (1.0 + f64::from(per_s) * growth / 500.0) * (1.0 + 0.02 * jitter(cell, "p99"));
+    let total_us = Histogram::of(&(1..=1000).map(|n| n * most_us as u64 / 1000).collect::<Vec<_>>());
+    let count = (f64::from(per_s) * cell.seconds) as u64;
+    let handshakes = Shaken { wanted: count, made: count, ..Shaken::default() };
+    let requests = Times { total_us, ..Times::default() };
+    RawHandshakes { intended: 1000, requests, handshakes, system: system(target) }
 }
 
 fn idle(target: &Target, cell: &Cell) -> IdleMemory {

@@ -4,11 +4,13 @@
 //! rotates from block to block, so no target is always the first or always in the middle. The blocks of all parts are
 //! spread evenly over the run, so a run that ends early is a complete study with fewer blocks.
 
-use itertools::iproduct;
+use itertools::{Itertools, iproduct};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::plans::model::{Cell, Goal, Plan, SCHEMA, Section, Target, TargetKind, What, Work};
+use crate::plans::model::{
+    Cell, Goal, Handshakes, Key, Plan, SCHEMA, Section, Target, TargetKind, What, Work,
+};
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -21,10 +23,11 @@ pub(crate) const FILES: [(&str, u64); 4] =
 pub(crate) const AROUND_S: f64 = 0.7;
 
 /// The plans of the laboratory: name and file.
-pub(crate) const PLANS: [(&str, &str); 3] = [
+pub(crate) const PLANS: [(&str, &str); 4] = [
     ("bench", include_str!("../../plans/bench.toml")),
     ("smoke", include_str!("../../plans/smoke.toml")),
     ("peers", include_str!("../../plans/peers.toml")),
+    ("handshakes", include_str!("../../plans/handshakes.toml")),
 ];
 
 /// Stands in a plan for the programs of the user: in the section `servers` for the web servers, elsewhere for the
@@ -58,6 +61,10 @@ struct Part {
     #[serde(default = "smallest_file")]
     files: Vec<String>,
     delays_ms: Option<Vec<u64>>,
+    #[serde(default)]
+    handshakes_per_s: Vec<u32>,
+    #[serde(default)]
+    keys: Vec<Key>,
     keep_alive: Option<bool>,
     #[serde(default)]
     work: Work,
@@ -104,6 +111,12 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<PlanFile, String> {
         if let Some(file) = part.files.iter().find(|file| known_file(file).is_none()) {
             let all = FILES.map(|(name, _)| name).join(" ");
             return wrong(format!("has the file {file:?}; the files are {all}"));
+        }
+        let has_handshakes = !part.handshakes_per_s.is_empty() && !part.keys.is_empty();
+        if has_handshakes != (part.work == Work::Handshakes) {
+            return wrong(
+                "expects handshakes_per_s and keys with work = \"handshakes\", and only with it".into(),
+            );
         }
         let (connections, threads) = (part.connections.iter(), part.threads.iter());
         if part.blocks == 0 || threads.clone().min() < Some(&1) || connections.min() < threads.max() {
@@ -182,11 +195,12 @@ impl Part {
     /// Returns a cell without a target for each load.
     fn loads(&self, plan: &PlanFile, changes: &Changes) -> Vec<Cell> {
         let seconds = changes.seconds.map(f64::from).or(self.seconds).unwrap_or(plan.seconds);
-        let warm_s = if self.work == Work::Load { self.warm_s.unwrap_or(plan.warm_s) } else { 0.0 };
+        let warms = matches!(self.work, Work::Load | Work::Handshakes);
+        let warm_s = if warms { self.warm_s.unwrap_or(plan.warm_s) } else { 0.0 };
         let files: Vec<_> = self.files.iter().filter_map(|file| known_file(file)).collect();
         let delays_ms = self.delays_ms.as_deref().unwrap_or(&[0]);
-        iproduct!(&self.threads, &self.connections, delays_ms, files)
-            .map(|(&threads, &connections, &delay_ms, (path, body_bytes))| Cell {
+        iproduct!(&self.threads, &self.connections, delays_ms, files, self.handshakes())
+            .map(|(&threads, &connections, &delay_ms, (path, body_bytes), handshakes)| Cell {
                 id: String::new(),
                 section: self.section,
                 work: self.work,
@@ -196,11 +210,22 @@ impl Part {
                 body_bytes,
                 keep_alive: self.keep_alive.unwrap_or(true),
                 delay_ms,
+                handshakes,
                 warm_s,
                 seconds,
                 ..ordinary("")
             })
             .collect()
+    }
+
+    /// Returns the handshakes beside each load. Without handshakes the key does not matter, so it is always the first.
+    fn handshakes(&self) -> Vec<Option<Handshakes>> {
+        if self.work != Work::Handshakes {
+            return vec![None];
+        }
+        let key = |rate, key| if rate == 0 { Key::ALL[0] } else { key };
+        let all = iproduct!(&self.handshakes_per_s, &self.keys);
+        all.map(|(&per_s, &k)| Some(Handshakes { key: key(per_s, k), per_s })).unique().collect()
     }
 }
 
@@ -228,6 +253,9 @@ fn name(load: &Cell, target: &str, block: usize) -> String {
     }
     if load.delay_ms > 0 {
         id += &format!("-d{}", load.delay_ms);
+    }
+    if let Some(Handshakes { key, per_s }) = load.handshakes {
+        id += &format!("-h{per_s}-{}", key.names()[0]);
     }
     if block > 0 {
         id += &format!("-r{block}");
@@ -257,6 +285,7 @@ pub(crate) fn ordinary(target: &str) -> Cell {
         body_bytes: FILES[0].1,
         keep_alive: true,
         delay_ms: 0,
+        handshakes: None,
         warm_s: 1.0,
         seconds: 4.0,
     }

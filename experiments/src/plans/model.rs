@@ -163,15 +163,43 @@ pub(crate) struct Cell {
     pub(crate) keep_alive: bool,
     /// Delay of the backends' responses in milliseconds.
     pub(crate) delay_ms: u64,
+    /// The handshakes beside the requests (`Work::Handshakes`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) handshakes: Option<Handshakes>,
     pub(crate) warm_s: f64,
     pub(crate) seconds: f64,
+}
+
+/// New full TLS handshakes with a second listener of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Handshakes {
+    pub(crate) key: Key,
+    pub(crate) per_s: u32,
+}
+
+/// The key of the target's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) enum Key {
+    #[serde(rename = "ecdsa-p256")]
+    EcdsaP256,
+    #[serde(rename = "rsa-2048")]
+    Rsa2048,
+}
+
+impl Key {
+    pub(crate) const ALL: [Key; 2] = [Key::EcdsaP256, Key::Rsa2048];
+
+    /// Returns the name of the key in names of cells, and in the report.
+    pub(crate) fn names(self) -> [&'static str; 2] {
+        [["ecdsa", "ECDSA P-256"], ["rsa", "RSA 2048"]][self as usize]
+    }
 }
 
 impl Cell {
     /// True when the targets of both cells have the same load.
     pub(crate) fn has_load_of(&self, other: &Cell) -> bool {
         let load = |cell: &Cell| (cell.connections, cell.threads, cell.delay_ms, cell.keep_alive, cell.work);
-        load(self) == load(other) && self.path == other.path
+        load(self) == load(other) && self.path == other.path && self.handshakes == other.handshakes
     }
 
     /// Returns the number of connections that wrk opens. wrk gives each thread the same number and drops the remainder.
@@ -214,6 +242,8 @@ pub(crate) enum Section {
     Syscalls,
     /// Where the CPU time goes (`Work::Profile`).
     Profile,
+    /// Requests beside new TLS handshakes (`Work::Handshakes`).
+    Handshakes,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,7 +258,12 @@ pub(crate) enum Work {
     Syscalls,
     /// Sampled stacks, under perf.
     Profile,
+    /// [`REQUESTS_HZ`] requests per second on kept connections, beside new TLS handshakes.
+    Handshakes,
 }
+
+/// Requests per second on all kept connections together, beside handshakes.
+pub(crate) const REQUESTS_HZ: f64 = 1000.0;
 
 impl Work {
     /// Returns the program that observes the target, if the work needs one.
@@ -237,6 +272,8 @@ impl Work {
             Work::Load | Work::Idle => None,
             Work::Syscalls => Some("strace"),
             Work::Profile => Some("perf"),
+            // It makes the certificates.
+            Work::Handshakes => Some("openssl"),
         }
     }
 }

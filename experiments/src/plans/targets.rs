@@ -13,6 +13,9 @@ pub(crate) const SERVE_ASYNC: &str = "serve-async";
 /// nginx as a file server, without a balancer.
 pub(crate) const DIRECT: &str = "nginx-direct";
 
+/// The engines with a second listener, which has TLS.
+pub(crate) const TLS_ENGINES: [&str; 2] = ["thread-tls", "async-tls"];
+
 /// The servers behind every balancer.
 pub(crate) const BACKENDS: &str = "{neraca} serve --engine async --listen 127.0.0.1:0 --listen 127.0.0.1:0 \
                                    --listen 127.0.0.1:0 --root {root} --stats {backend_stats}";
@@ -59,7 +62,7 @@ mod tests {
         let targets = all();
         let ids: BTreeSet<&str> = targets.iter().map(|target| target.id.as_str()).collect();
         assert_eq!(ids.len(), targets.len());
-        for id in [THREAD, ASYNC, AGAIN, SERVE_THREAD, SERVE_ASYNC, DIRECT] {
+        for id in [THREAD, ASYNC, AGAIN, SERVE_THREAD, SERVE_ASYNC, DIRECT].into_iter().chain(TLS_ENGINES) {
             assert!(ids.contains(id), "{id}");
         }
         for target in &targets {

@@ -20,6 +20,7 @@ mod failures;
 mod first;
 mod flames;
 pub(crate) mod goals;
+mod handshakes;
 pub(crate) mod html;
 mod losses;
 pub(crate) mod number;
@@ -63,6 +64,7 @@ fn page(study: &Study, lang: Lang) -> Doc {
     if lang == Lang::En {
         tables::assignment(study, &mut doc);
         tables::versus(study, &mut doc);
+        handshakes::part(study, &mut doc);
         tables::servers(study, &mut doc);
         losses::part(study, &mut doc);
         why::part(study, &mut doc);

@@ -19,14 +19,15 @@ use crate::report::svg::Svg;
 use crate::report::{failures, words};
 
 /// Makes the curve of a target. A target has the same colour in every plot.
-fn curve(study: &Study, target: &str, points: Vec<Point>) -> Series {
+pub(crate) fn curve(study: &Study, target: &str, points: Vec<Point>) -> Series {
     let known = [THREAD, ASYNC, SERVE_THREAD, SERVE_ASYNC, DIRECT, "haproxy", "nginx", "caddy", "apache"];
     let stroke = match target {
         DIRECT | SERVE_THREAD | SERVE_ASYNC => Stroke::Dashed,
         AGAIN => Stroke::Dotted,
+        pool if pool.ends_with("-pool") => Stroke::Dashed,
         _ => Stroke::Solid,
     };
-    let shown = if target == AGAIN { THREAD } else { target };
+    let shown = if target == AGAIN { THREAD } else { target.split("-tls").next().unwrap_or(target) };
     let colour = known.iter().position(|id| *id == shown).unwrap_or(known.len());
     Series { name: study.title(target), colour, stroke, points }
 }

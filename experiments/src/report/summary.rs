@@ -4,16 +4,17 @@ use itertools::Itertools;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::judge::measure;
 use crate::judge::record::{Measured, Record, Validity, load};
 use crate::judge::stats::{Ratio, rounded};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{Cost, LoadVerdict, by_load, costs};
+use crate::judge::{handshakes, measure};
 use crate::plans::model::{SCHEMA, Section};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::about::reasons;
 use crate::report::failures::{CLASSES, failed};
 use crate::report::words::{ENGINES, clause};
+use crate::run::raw::Role;
 
 /// Returns a number with six digits; null when it is unknown.
 pub(crate) fn number(value: Option<f64>) -> Value {
@@ -35,6 +36,16 @@ fn of_record(record: &Record) -> Value {
         Measured::Load(load) => {
             measure::COLUMNS.iter().for_each(|(name, of)| row[*name] = number(of(cell, load)));
             row["failures"] = json!(load.failures);
+        }
+        Measured::Handshakes(found) => {
+            let counts = &found.handshakes;
+            row["handshakes"] = json!(cell.handshakes);
+            row["handshakes"]["made"] = json!(counts.made);
+            row["handshakes"]["wanted"] = json!(counts.wanted);
+            row["failed"] = json!(counts.failed + found.requests.errors.total());
+            row["p50_ms"] = number(measure::percentile_ms(&found.requests.total_us, 0.5));
+            row["p99_ms"] = number(handshakes::p99_ms(record));
+            row["target_cpus"] = number(found.system.cpu_s(Role::Target).map(|s| s / found.system.seconds));
         }
         Measured::Idle(_) => row["idle_kb_per_connection"] = number(measure::idle_kb(record)),
         Measured::Syscalls(calls) => row["syscalls_per_request"] = number(Some(calls.per_request())),

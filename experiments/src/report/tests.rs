@@ -47,7 +47,7 @@ fn a_whole_plan_has_every_part_and_plot() {
     }
     assert_eq!(html.matches("Not in this run").count(), 0, "a plot is missing");
     let drawings: Vec<&String> = files.keys().filter(|name| name.ends_with(".svg")).collect();
-    assert_eq!(drawings.len(), 10 + 7, "{drawings:?}");
+    assert_eq!(drawings.len(), 11 + 7, "{drawings:?}");
     for name in drawings {
         assert!(well_formed(&files[name]), "{name}");
         let name = name.strip_prefix("report/").unwrap();
@@ -56,6 +56,8 @@ fn a_whole_plan_has_every_part_and_plot() {
     let most: usize = files.values().map(String::len).sum();
     assert!(most < 2_000_000, "{most} bytes");
     assert!(markdown.contains("`-c 1000 -t 150` (900)"));
+    let said = "**Beside 500/s, ECDSA P-256:** the thread engine hurts the requests less. ";
+    assert!(markdown.contains("### Handshakes and architecture") && markdown.contains(said));
 }
 
 /// The questions of the assignment are answered before the first part.
@@ -95,7 +97,12 @@ fn a_short_plan_says_what_it_lacks() {
     let files = render(&run.study());
     let html = &files["report/index.html"];
     assert!(well_formed(html));
-    for missing in ["too few blocks", "too few", "does not vary the number of connections"] {
+    for missing in [
+        "too few blocks",
+        "too few",
+        "does not vary the number of connections",
+        "no block that counts has both engines",
+    ] {
         assert!(html.contains(missing), "{missing}");
     }
 }

@@ -5,14 +5,15 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::plans::model::{Cell, Target, Work};
+use crate::plans::model::{Cell, REQUESTS_HZ, Target, Work};
 use crate::run::child::Program;
 use crate::run::counters::RawCounters;
+use crate::run::handshakes::Shakers;
 use crate::run::lab::{Lab, STRACE, Server, Trouble, cpus, failed};
 use crate::run::load::{Pace, Spec, request};
 use crate::run::probe::Prober;
 use crate::run::proc::{GroupCounters, HostCounters};
-use crate::run::raw::{Found, IdleMemory, Raw, RawLoad, RawPrograms, RawSystem, Role};
+use crate::run::raw::{Found, IdleMemory, Raw, RawHandshakes, RawLoad, RawPrograms, RawSystem, Role};
 use crate::run::reply::{Verdict, ask};
 use crate::run::{profile, sockets};
 
@@ -54,6 +55,9 @@ impl<'a> Lab<'a> {
                 let words = self.wrk_words(cell, cell.seconds, address).join(" ");
                 commands.insert("client".into(), self.shorten(&words));
                 Ok(Found::Load(Box::new(self.load(cell, server, backends)?)))
+            }
+            Work::Handshakes => {
+                Ok(Found::Handshakes(Box::new(self.handshakes(cell, &server, backends.as_ref())?)))
             }
             Work::Idle => Ok(Found::Idle(self.idle(cell, address, &server.program)?)),
             Work::Syscalls => {
@@ -113,13 +117,7 @@ impl<'a> Lab<'a> {
         let roles = after
             .into_iter()
             .map(|(role, now)| (role, (of(&before, &role), now.or_earlier(of(&late, &role)))));
-        let system = RawSystem {
-            seconds,
-            cpus: cpus(),
-            ticks_per_second: rustix::param::clock_ticks_per_second(),
-            roles: roles.collect(),
-            host,
-        };
+        let system = system(seconds, roles.collect(), host);
         server.program.stop().map_err(failed("the target"))?;
         let mut programs = RawPrograms { target: RawCounters::read(&server.stats, stamp), backends: None };
         if let Some(backends) = backends {
@@ -128,6 +126,33 @@ impl<'a> Lab<'a> {
         }
         let sockets = connections.flatten().filter(|_| cell.keep_alive);
         Ok(RawLoad { client, warm, probe, system, programs, sockets })
+    }
+
+    /// Sends requests on kept connections to the first listener of the target, and makes new handshakes with the second.
+    fn handshakes(
+        &self,
+        cell: &Cell,
+        server: &Server<'a>,
+        backends: Option<&Server<'a>>,
+    ) -> Result<RawHandshakes, Trouble> {
+        let ([plain, tls], Some(wanted)) = (&server.addresses[..], cell.handshakes) else {
+            return Err(Trouble::Failed("the target has no second listener with {tls_port}".into()));
+        };
+        let spec = Spec { warm_s: cell.warm_s, ..self.spec(cell, *plain, Pace::Open(REQUESTS_HZ))? };
+        let mut groups = vec![(Role::Target, server.program.group())];
+        groups.extend(backends.map(|backends| (Role::Backends, backends.program.group())));
+        groups.extend(self.disturbance.map(|group| (Role::Disturbance, group)));
+        let (before, host, start) = (roles(&groups), HostCounters::read(), Instant::now());
+        let shakers = Shakers::start(*tls, f64::from(wanted.per_s), (cell.warm_s, cell.seconds));
+        let tally = self.generate(&spec)?;
+        let handshakes = shakers.finish();
+        let (seconds, host) = (start.elapsed().as_secs_f64(), (host, HostCounters::read()));
+        let both = before
+            .into_iter()
+            .zip(roles(&groups))
+            .map(|((role, before), (_, after))| (role, (before, after)));
+        let system = system(seconds, both.collect(), host);
+        Ok(RawHandshakes { intended: tally.intended, requests: tally.times, handshakes, system })
     }
 
     /// Opens connections step by step. Each connection gets one answer and is then idle. Reads the target's memory
@@ -169,6 +194,15 @@ impl<'a> Lab<'a> {
         }
         Ok(idle)
     }
+}
+
+fn system(
+    seconds: f64,
+    roles: BTreeMap<Role, (GroupCounters, GroupCounters)>,
+    host: (HostCounters, HostCounters),
+) -> RawSystem {
+    let ticks_per_second = rustix::param::clock_ticks_per_second();
+    RawSystem { seconds, cpus: cpus(), ticks_per_second, roles, host }
 }
 
 /// Reads the counters of these process groups and of this process.

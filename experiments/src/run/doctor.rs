@@ -23,7 +23,7 @@ const SETUP: &str = "; `make bench-setup` installs it";
 const BACKLOG: u64 = 1024;
 
 /// The used programs: name, arguments that print the version, and true for a program that every run needs.
-const TOOLS: [(&str, &[&str], bool); 11] = [
+const TOOLS: [(&str, &[&str], bool); 12] = [
     ("wrk", &["-v"], true),
     ("ss", &["-V"], true),
     ("haproxy", &["-v"], false),
@@ -35,6 +35,7 @@ const TOOLS: [(&str, &[&str], bool); 11] = [
     ("strace", &["-V"], false),
     ("perf", &["--version"], false),
     ("curl", &["-V"], false),
+    ("openssl", &["version"], false),
 ];
 
 /// The result of the checks.

@@ -12,14 +12,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::plans::given::BACKENDS;
-use crate::plans::model::{Cell, Target, What, Work};
+use crate::plans::model::{Cell, Handshakes, Target, What, Work};
 use crate::plans::targets;
 use crate::run::child::{Guard, Program};
 use crate::run::files::said;
 use crate::run::load::{self, Pace, Ports, Spec, Tally, request};
 use crate::run::reply::{Verdict, ask};
 use crate::run::wrk::{self, Client};
-use crate::run::{ports, profile, site};
+use crate::run::{handshakes, ports, profile, site};
 
 /// Time between two looks at files and processes during a run.
 const LOOK: Duration = Duration::from_millis(10);
@@ -166,10 +166,13 @@ impl<'a> Lab<'a> {
         let conf = self.scratch.join(format!("{}.conf", target.id));
         let fixed = target.fixed.as_ref().and_then(|fixed| fixed.listens);
         let port = fixed.map_or_else(free_port, Ok).map_err(failed("no free port"))?;
+        let (tls_port, pem) = (free_port().map_err(failed("no free port"))?, self.pem(cell)?);
         let mut values = self.values();
         values.extend(["o1", "o2", "o3"].into_iter().zip(backends.iter().map(u16::to_string)));
         values.extend([
             ("port", port.to_string()),
+            ("tls_port", tls_port.to_string()),
+            ("pem", pem.display().to_string()),
             ("stats", self.scratch.join("target.stats").display().to_string()),
             ("conf", conf.display().to_string()),
         ]);
@@ -181,14 +184,29 @@ impl<'a> Lab<'a> {
         let observer = match cell.work {
             Work::Syscalls => vec!["strace".into(), "-c".into(), "-f".into(), "-o".into(), output(STRACE)],
             Work::Profile => profile::recorder(&output(profile::FILE)),
-            Work::Load | Work::Idle => Vec::new(),
+            Work::Load | Work::Idle | Work::Handshakes => Vec::new(),
         };
         words.splice(0..0, observer);
         let texts = target.command.iter().chain(&target.config);
-        let given = fixed.is_some() || texts.into_iter().any(|text| text.contains("{port}"));
-        let ports: &[u16] = if given { &[port] } else { &[] };
+        let has = |name: &str| texts.clone().any(|text| text.contains(name));
+        let (given, second) = (fixed.is_some() || has("{port}"), has("{tls_port}"));
+        let ports: Vec<u16> = [(port, given), (tls_port, second)]
+            .into_iter()
+            .filter_map(|(port, is)| is.then_some(port))
+            .collect();
         let patience = if target.fixed.is_some() { SLOW_START } else { START };
-        self.start("target", &words, &values, (ports, patience))
+        self.start("target", &words, &values, (&ports, patience))
+    }
+
+    /// Makes the certificate of a cell with handshakes, unless an earlier cell has made it. Returns the file with the
+    /// certificate and its key.
+    fn pem(&self, cell: &Cell) -> Result<PathBuf, Trouble> {
+        let Some(Handshakes { key, .. }) = cell.handshakes else { return Ok(PathBuf::new()) };
+        let file = self.scratch.join(key.names()[0]).with_extension("pem");
+        if !file.exists() {
+            handshakes::certificate(key, &file).map_err(Trouble::Failed)?;
+        }
+        Ok(file)
     }
 
     /// Starts a server and waits until it listens. It listens on these ports, or else on the addresses that it prints,

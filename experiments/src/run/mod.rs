@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod exchange;
 pub(crate) mod faulty;
 pub(crate) mod files;
+pub(crate) mod handshakes;
 pub(crate) mod histogram;
 pub(crate) mod lab;
 pub(crate) mod load;

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::plans::model::{Cell, What};
 use crate::run::counters::RawCounters;
+use crate::run::handshakes::Shaken;
+use crate::run::load::Times;
 use crate::run::probe::RawProbe;
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::sockets::RawSockets;
@@ -40,6 +42,7 @@ pub(crate) enum Found {
         /// A line for each stack: the functions, and the number of samples ([`crate::run::profile`]).
         folded: String,
     },
+    Handshakes(Box<RawHandshakes>),
     /// The reason why the cell has no numbers.
     Failed(String),
 }
@@ -54,6 +57,16 @@ pub(crate) struct RawLoad {
     pub(crate) system: RawSystem,
     pub(crate) programs: RawPrograms,
     pub(crate) sockets: Option<RawSockets>,
+}
+
+/// The measurements of requests beside TLS handshakes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RawHandshakes {
+    /// Requests that were due, and their times.
+    pub(crate) intended: u64,
+    pub(crate) requests: Times,
+    pub(crate) handshakes: Shaken,
+    pub(crate) system: RawSystem,
 }
 
 /// Kernel counters before and after the measured seconds.

@@ -11,7 +11,7 @@ use crate::judge::study::Study;
 /// Returns the heading over the lines of [`describe`].
 pub(super) fn heading() -> String {
     format!(
-        "{:>7} {:<42} {:>8} {:>17} {:>7} {}",
+        "{:>7} {:<46} {:>8} {:>17} {:>7} {}",
         "", "cell", "req/s", "wait p50/p99 ms", "failed", "not ranked"
     )
 }
@@ -27,6 +27,13 @@ pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
             let waiting = format!("{median}/{p99}");
             format!("{:>8.0} {waiting:>17} {:>7}", load.requests_per_second(), load.failures.total())
         }
+        Measured::Handshakes(found) => {
+            let at = |fraction: f64| percentile_ms(&found.requests.total_us, fraction);
+            let [median, p99] = [0.5, 0.99].map(|f| at(f).map_or("-".into(), |ms| format!("{ms:.1}")));
+            let rate = found.intended as f64 / record.cell.seconds;
+            let failed = found.handshakes.failed + found.requests.errors.total();
+            format!("{rate:>8.0} {:>17} {failed:>7}", format!("{median}/{p99}"))
+        }
         Measured::Idle(idle) => {
             let each = idle.per_connection_kb().map_or("?".into(), |kb| format!("{kb:.2}"));
             format!("{each:>8} KB per idle connection")
@@ -35,7 +42,7 @@ pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
         Measured::Profile(folded) => format!("{:>8} sampled stacks", folded.lines().count()),
         Measured::Failed { .. } => "NOT MEASURED".into(),
     };
-    let line = format!("{n:>3}/{of:<3} {:<42} {result} {}", record.cell.id, bad.join(" "));
+    let line = format!("{n:>3}/{of:<3} {:<46} {result} {}", record.cell.id, bad.join(" "));
     line.trim_end().chars().take(100).collect()
 }
 

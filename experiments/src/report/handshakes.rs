@@ -1,0 +1,117 @@
+//! What new TLS handshakes do to the requests of other clients: a part of item 2 of the report.
+
+use itertools::Itertools;
+
+use crate::judge::handshakes::{self, Hurt, measured};
+use crate::judge::study::{Group, Study};
+use crate::plans::model::{Handshakes, Key, REQUESTS_HZ, Section};
+use crate::plans::targets::{ASYNC, THREAD};
+use crate::report::chart::{Axis, Chart, Point, Series, xs, ys};
+use crate::report::doc::{Doc, Figure, Table, anchor};
+use crate::report::number::{interval, maybe, name, ratio, short};
+use crate::report::plots::{curve, targets};
+use crate::report::svg::Svg;
+use crate::report::words::{self, GATES_PART, Lang, english, winner};
+use crate::run::raw::RawHandshakes;
+
+/// The texts of the verdict: one engine is hurt less, not decided, too few blocks.
+const VERDICT: [&str; 3] = ["hurt_less", "hurt_undecided", "hurt_too_few"];
+
+fn load(Handshakes { key, per_s }: Handshakes) -> String {
+    if per_s == 0 { "no handshakes".into() } else { format!("{per_s}/s, {}", key.names()[1]) }
+}
+
+fn sentence(hurts: &[Hurt]) -> Option<String> {
+    let hurt = handshakes::verdict(hurts)?;
+    let doubt =
+        if hurt.is_ranked { String::new() } else { english("hurt_not_ranked", &[&anchor(GATES_PART)]) };
+    let said = winner(Lang::En, &hurt.ratio, [THREAD, ASYNC], VERDICT);
+    Some(english("hurt", &[&load(hurt.handshakes), &said]) + &doubt)
+}
+
+/// A row for each program: its p99 under each load, and what failed.
+fn table(study: &Study, groups: &[Group<'_>], hurts: &[Hurt]) -> Table {
+    let mut table = words::table(Lang::En, "handshakes");
+    let loads = groups.iter().filter_map(|group| group.cell.handshakes).sorted().dedup().collect_vec();
+    table.head.splice(1..1, loads.iter().map(|handshakes| load(*handshakes)));
+    for target in targets(groups) {
+        let ours = groups.iter().filter(|group| group.cell.target == target).collect_vec();
+        let value = |wanted: &Handshakes| {
+            let group = ours.iter().find(|group| group.cell.handshakes == Some(*wanted));
+            let Some(group) = group else { return "–".to_owned() };
+            let p99 = maybe(handshakes::median_p99_ms(group));
+            let growth = handshakes::growth(study, group).filter(|_| wanted.per_s > 0);
+            let growth = growth.map_or(String::new(), |growth| format!(" ({})", ratio(growth.ratio)));
+            if group.is_ranked() { p99 + &growth } else { format!("~~{p99}~~{growth}") }
+        };
+        let runs = ours.iter().flat_map(|group| &group.runs).filter_map(|run| measured(run)).collect_vec();
+        let sum = |of: fn(&RawHandshakes) -> u64| runs.iter().map(|run| of(run)).sum::<u64>().to_string();
+        let least = runs.iter().map(|run| reached(run)).fold(f64::INFINITY, f64::min);
+        let mut row = vec![name(study, ours[0])];
+        row.extend(loads.iter().map(value));
+        row.extend([
+            sum(|run| run.handshakes.failed),
+            sum(|run| run.requests.errors.total()),
+            short(least * 100.0),
+        ]);
+        table.push(row);
+    }
+    let of = |handshakes: &Handshakes| {
+        let hurt = hurts.iter().find(|hurt| hurt.handshakes == *handshakes);
+        hurt.map_or("–".into(), |hurt| format!("{} ({})", ratio(hurt.ratio.ratio), interval(&hurt.ratio)))
+    };
+    let last = std::iter::once(english("hurt_row", &[])).chain(loads.iter().map(of));
+    table.push(last.chain(["", "", ""].map(String::from)));
+    table
+}
+
+/// Returns the share of the wanted handshakes that were made.
+fn reached(run: &RawHandshakes) -> f64 {
+    let (made, wanted) = (run.handshakes.made, run.handshakes.wanted);
+    if wanted == 0 { 1.0 } else { made as f64 / wanted as f64 }
+}
+
+/// Draws the p99 by the rate of the handshakes, a chart for each key.
+fn figure(study: &Study, groups: &[Group<'_>]) -> Figure {
+    let point = |group: &Group<'_>| {
+        let (x, y) = (group.cell.handshakes?.per_s.into(), handshakes::median_p99_ms(group)?);
+        Some(Point { invalid: !group.is_ranked(), ..Point::new(x, y) })
+    };
+    let of = |key: Key| -> Vec<Series> {
+        let is_meant =
+            |group: &&Group<'_>| group.cell.handshakes.is_some_and(|h| h.key == key || h.per_s == 0);
+        let series = |target| {
+            let groups = groups.iter().filter(is_meant).filter(|group| group.cell.target == target);
+            let points = groups.filter_map(point).sorted_by(|a, b| a.x.total_cmp(&b.x));
+            curve(study, target, points.collect())
+        };
+        targets(groups).into_iter().map(series).filter(|series| series.points.len() > 1).collect()
+    };
+    let parts = Key::ALL.map(|key| (key, of(key)));
+    let drawn = parts.iter().filter(|(_, series)| !series.is_empty()).collect_vec();
+    let all = drawn.iter().flat_map(|(_, series)| series.clone()).collect_vec();
+    let chart = |(n, (key, series)): (usize, &&(Key, Vec<Series>))| {
+        let x = Axis::from_zero("new handshakes per second", xs(&all)).at(xs(&all));
+        let y = Axis::log("p99 of the requests in ms (logarithmic)", ys(&all));
+        let mut series = series.clone();
+        // The first chart has the legend.
+        series.iter_mut().filter(|_| n > 0).for_each(|series| series.name.clear());
+        Chart { heading: key.names()[1].into(), ..Chart::new(x, y, series) }.draw()
+    };
+    let draw = || Svg::stacked(&drawn.iter().enumerate().map(chart).collect_vec());
+    words::figure(study, "handshakes", &[], (!drawn.is_empty()).then(draw))
+}
+
+pub(crate) fn part(study: &Study, doc: &mut Doc) {
+    doc.heading(3, "Handshakes and architecture");
+    let groups = study.section(Section::Handshakes);
+    if groups.is_empty() {
+        doc.text(words::absent(study, Lang::En, &[Section::Handshakes], english("no_handshakes", &[])));
+        return;
+    }
+    let hurts = handshakes::hurts(study);
+    doc.text(sentence(&hurts).unwrap_or_else(|| english("hurt_unknown", &[])));
+    doc.text(english("handshakes", &[&REQUESTS_HZ, &groups[0].cell.connections]));
+    doc.table(&table(study, &groups, &hurts));
+    doc.figure(figure(study, &groups), "");
+}
