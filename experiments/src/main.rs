@@ -1,6 +1,5 @@
 //! `neraca-lab` measures the two engines, and reports how far the numbers can be trusted.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,9 +11,8 @@ use signal_hook::flag;
 
 use commands::{bench, check, compare, selftest};
 use report::words::Lang;
-use run::faulty::{self, Fault};
 use run::lab::Trouble;
-use run::{child, doctor};
+use run::{child, doctor, faulty};
 
 mod capacity;
 mod commands;
@@ -69,16 +67,7 @@ enum Command {
     Selftest,
     /// A server with a known fault, for the self-test.
     #[command(hide = true)]
-    Faulty {
-        #[arg(long, value_enum)]
-        fault: Fault,
-        #[arg(long, default_value = "127.0.0.1:0")]
-        listen: SocketAddr,
-        #[arg(long)]
-        body: PathBuf,
-        #[arg(long)]
-        stats: PathBuf,
-    },
+    Faulty(faulty::Faulty),
     /// Kill the process groups named on stdin when it ends.
     #[command(hide = true)]
     Guard { scratch: PathBuf },
@@ -117,9 +106,7 @@ fn run(command: Command) -> Result<(), Trouble> {
             show("every number agrees with the raw files", &check::run(directory.as_deref())?)
         }
         Command::Selftest => require(selftest::run(&*stop_flag()?)?, "a fault was not reported correctly"),
-        Command::Faulty { fault, listen, body, stats } => {
-            Ok(faulty::serve(fault, listen, &body, &stats).map_err(|error| error.to_string())?)
-        }
+        Command::Faulty(options) => Ok(faulty::serve(options).map_err(|error| error.to_string())?),
         Command::Guard { scratch } => {
             child::guard(std::io::stdin().lock(), &scratch);
             Ok(())

@@ -111,8 +111,7 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
 /// Starts a busy loop under `nice`, in a session of its own.
 fn disturb<'a>(lab: &Lab<'a>) -> Result<Program<'a>, String> {
     let words = ["nice", "sh", "-c", "while :; do :; done"];
-    let [out, err] = ["disturb.out", "disturb.err"].map(|name| lab.scratch.join(name));
-    Program::start(&words, &[], &out, &err, lab.guard).map_err(|error| format!("the disturbance: {error}"))
+    lab.program("disturb", &words).map_err(|error| format!("the disturbance: {error}"))
 }
 
 /// Descriptors that a cell needs in addition to two per connection.

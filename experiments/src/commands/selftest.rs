@@ -16,15 +16,26 @@ use crate::run::raw::{Found, Raw};
 
 const CONNECTIONS: u32 = 50;
 
+/// The faults: one of this number of answers or connections has the fault.
+const FAULTS: [(Fault, u64); 7] = [
+    (Fault::None, 1),
+    (Fault::Status, 100),
+    (Fault::Truncate, 100),
+    (Fault::Silent, 10),
+    (Fault::Pause, 1),
+    (Fault::Close, 20),
+    (Fault::Starve, 1),
+];
+
 /// Measures every fault. Returns true when all were reported correctly.
 pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Trouble> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     // This program is the server, so it takes the place of the balancer.
     lab::with(&this, stop, |lab| {
         let mut all_good = true;
-        for fault in Fault::MEASURED {
-            let raw = lab.measure(&target(fault), &cell(fault))?;
-            let (good, line) = judge(fault, &raw)?;
+        for (fault, every) in FAULTS {
+            let raw = lab.measure(&target(fault, every), &cell(fault))?;
+            let (good, line) = judge(fault, 1.0 / every as f64, &raw)?;
             println!("{:<8} {:<4} {line}", fault.name(), mark(good));
             all_good &= good;
         }
@@ -32,13 +43,10 @@ pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Trouble> {
     })
 }
 
-fn target(fault: Fault) -> Target {
-    let line = format!(
-        "{{neraca}} faulty --fault {} --body {{root}}/{} --stats {{stats}}",
-        fault.name(),
-        FILES[1].0
-    );
-    Target { what: What::Server, ..simple(&fault.name(), &line) }
+fn target(fault: Fault, every: u64) -> Target {
+    let (name, (file, _)) = (fault.name(), FILES[1]);
+    let options = format!("--fault {name} --every {every} --body {{root}}/{file} --stats {{stats}}");
+    Target { what: What::Server, ..simple(&name, &format!("{{neraca}} faulty {options}")) }
 }
 
 fn cell(fault: Fault) -> Cell {
@@ -53,15 +61,16 @@ fn cell(fault: Fault) -> Cell {
     }
 }
 
-/// Compares the reported faults with the true ones. Returns true when they agree, and a line about both.
-fn judge(fault: Fault, raw: &Raw) -> Result<(bool, String), String> {
+/// Compares the reported faults with the true ones, which are this share. Returns true when they agree, and a line about
+/// both.
+fn judge(fault: Fault, share: f64, raw: &Raw) -> Result<(bool, String), String> {
     let record = derive(raw);
     let (Measured::Load(load), Found::Load(found)) = (&record.measured, &raw.found) else {
         return Err(format!("{}: {:?}", fault.name(), record.measured));
     };
     let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
-    let (served, at_fault, opened) =
-        (counter("served"), counter("at_fault"), u64::from(record.cell.opened()));
+    let opened = u64::from(record.cell.opened());
+    let counts @ (served, at_fault, _) = (counter("served"), counter("at_fault"), opened);
     let has = |gate, verdict| record.gates.iter().any(|r| r.gate == gate && r.verdict == verdict);
     let (mut failures, errors) = (load.failures, load.probe.errors());
     // A server counts its faults from its start, so the errors of the warm-up count too.
@@ -80,9 +89,9 @@ fn judge(fault: Fault, raw: &Raw) -> Result<(bool, String), String> {
             ));
         }
         Fault::Pause => return Ok(pauses(&fresh.total_us)),
-        Fault::Status => rate(failures.status + errors.status, 0.01, (served, at_fault, opened)),
-        Fault::Truncate => rate(failures.read + errors.truncated, 0.01, (served, at_fault, opened)),
-        Fault::Close => rate(failures.read + failures.write + errors.read, 0.05, (served, at_fault, opened)),
+        Fault::Status => rate(failures.status + errors.status, share, counts),
+        Fault::Truncate => rate(failures.read + errors.truncated, share, counts),
+        Fault::Close => rate(failures.read + failures.write + errors.read, share, counts),
         // Every connection beyond the pool counts as failed. Probes take places of the pool too.
         Fault::Starve => (
             (opened - POOL as u64..=opened).contains(&stalled),
@@ -106,7 +115,7 @@ fn judge(fault: Fault, raw: &Raw) -> Result<(bool, String), String> {
                 ),
             )
         }
-        _ => (false, "is not measured".into()),
+        Fault::Slow => (false, "is not measured".into()),
     };
     Ok((good && has(Gate::G4, Validity::Invalid), said))
 }

@@ -42,7 +42,8 @@ impl<'g> Subject<'_, 'g> {
 
     pub(super) fn measure(&self) -> Result<Behaviour, Trouble> {
         let (dying, return_s) = self.dying()?;
-        let [slow, hanging, lying] = [Fault::Slow, Fault::Hang, Fault::Short].map(|f| self.with_fault(f));
+        let [slow, hanging, lying] =
+            [Fault::Slow, Fault::Silent, Fault::Truncate].map(|fault| self.with_fault(fault));
         let (slow, hanging, lying) = (slow?, hanging?, lying?);
         let answers = self.answers()?;
         // The reference, the target, the target, the reference: a slow drift of the machine cancels out.
@@ -84,7 +85,7 @@ impl<'g> Subject<'_, 'g> {
         let tally = thread::scope(|scope| {
             let client = scope.spawn(|| self.lab.generate(&spec));
             self.lab.pause(Duration::from_millis(1500))?;
-            backends.bring(AT_FAULT, Fault::Down)?;
+            backends.stop(AT_FAULT);
             self.lab.pause(Duration::from_secs(2))?;
             backends.bring(AT_FAULT, Fault::None)?;
             client.join().unwrap_or_else(|_| Err(Trouble::Broken("the load generator panicked".into())))
@@ -119,7 +120,7 @@ impl<'g> Subject<'_, 'g> {
     /// Measures the good responses per second of a balancer over the usual backends.
     fn rate(&self, target: &Target) -> Result<f64, Trouble> {
         let (server, _backends) = self.lab.both(target, &self.cell)?;
-        let client = self.lab.load_once(&self.cell, self.cell.seconds, server.address()?)?;
+        let client = self.lab.load_once(&self.cell, server.address()?)?;
         let good = client.requests.saturating_sub(client.errors.status);
         Ok(good as f64 / (client.duration_us as f64 / 1e6).max(1e-3))
     }
@@ -151,13 +152,14 @@ impl<'l, 'g> Backends<'l, 'g> {
         text.lines().any(|line| !line.contains("\"served\":0,"))
     }
 
-    /// Brings a backend into a state: kills its process, and starts a process with this fault. Waits until the backend
-    /// listens. [`Fault::Down`] starts no process.
+    /// Kills the process of a backend.
+    fn stop(&mut self, backend: usize) {
+        self.servers[backend] = None;
+    }
+
+    /// Replaces a backend by a process with this fault in every answer. Waits until the backend listens.
     fn bring(&mut self, backend: usize, fault: Fault) -> Result<(), Trouble> {
-        drop(self.servers[backend].take());
-        if fault == Fault::Down {
-            return Ok(());
-        }
+        self.stop(backend);
         let (role, port) = (format!("backend-{backend}"), self.ports[backend]);
         let this = std::env::current_exe().map_err(failed("this program"))?.display().to_string();
         let options = format!(

@@ -9,7 +9,7 @@ use crate::plans::model::{Cell, REQUESTS_HZ, Target, Work};
 use crate::run::child::Program;
 use crate::run::counters::RawCounters;
 use crate::run::handshakes::Shakers;
-use crate::run::lab::{Lab, STRACE, Server, Trouble, cpus, failed};
+use crate::run::lab::{Lab, Result, STRACE, Server, Trouble, cpus, failed};
 use crate::run::load::{Pace, Spec, request};
 use crate::run::probe::Prober;
 use crate::run::proc::{GroupCounters, HostCounters};
@@ -28,7 +28,7 @@ const LAST_READING: Duration = Duration::from_millis(100);
 
 impl<'a> Lab<'a> {
     /// Measures a cell. A cell that fails is a measurement too, with the reason.
-    pub(crate) fn measure(&self, target: &Target, cell: &Cell) -> Result<Raw, Trouble> {
+    pub(crate) fn measure(&self, target: &Target, cell: &Cell) -> Result<Raw> {
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let mut commands = BTreeMap::new();
         let found = match self.carry_out(target, cell, &mut commands) {
@@ -43,7 +43,7 @@ impl<'a> Lab<'a> {
         target: &Target,
         cell: &Cell,
         commands: &mut BTreeMap<String, String>,
-    ) -> Result<Found, Trouble> {
+    ) -> Result<Found> {
         let (server, backends) = self.both(target, cell)?;
         let servers = backends.iter().map(|backends| ("backends", backends)).chain([("target", &server)]);
         commands.extend(servers.map(|(role, server)| (role.into(), self.shorten(&server.command))));
@@ -52,7 +52,7 @@ impl<'a> Lab<'a> {
         self.verify(address, cell, target.fixed.is_some())?;
         match cell.work {
             Work::Load => {
-                let words = self.wrk_words(cell, cell.seconds, address).join(" ");
+                let words = self.wrk_words(cell, address).join(" ");
                 commands.insert("client".into(), self.shorten(&words));
                 Ok(Found::Load(Box::new(self.load(cell, server, backends)?)))
             }
@@ -61,13 +61,13 @@ impl<'a> Lab<'a> {
             }
             Work::Idle => Ok(Found::Idle(self.idle(cell, address, &server.program)?)),
             Work::Syscalls => {
-                let client = self.load_once(cell, cell.seconds, address)?;
+                let client = self.load_once(cell, address)?;
                 server.program.stop().map_err(failed("strace"))?;
                 let strace = fs::read_to_string(self.scratch.join(STRACE)).map_err(failed("strace"))?;
                 Ok(Found::Syscalls { client, strace })
             }
             Work::Profile => {
-                let client = self.load_once(cell, cell.seconds, address)?;
+                let client = self.load_once(cell, address)?;
                 server.program.stop().map_err(failed("perf"))?;
                 let folded = profile::read(&self.scratch.join(profile::FILE)).map_err(Trouble::Failed)?;
                 Ok(Found::Profile { client, folded })
@@ -76,15 +76,10 @@ impl<'a> Lab<'a> {
     }
 
     /// Warms up, then runs wrk, the prober and the collectors at the same time.
-    fn load(
-        &self,
-        cell: &Cell,
-        server: Server<'a>,
-        backends: Option<Server<'a>>,
-    ) -> Result<RawLoad, Trouble> {
+    fn load(&self, cell: &Cell, server: Server<'a>, backends: Option<Server<'a>>) -> Result<RawLoad> {
         let address = server.address()?;
         let warms = cell.warm_s > 0.0;
-        let warm = warms.then(|| self.load_once(&cell.warm_up(), cell.warm_s, address)).transpose()?;
+        let warm = warms.then(|| self.load_once(&cell.warm_up(), address)).transpose()?;
         let mut groups = vec![(Role::Target, server.program.group())];
         groups.extend(backends.as_ref().map(|backends| (Role::Backends, backends.program.group())));
         groups.extend(self.disturbance.map(|group| (Role::Disturbance, group)));
@@ -94,7 +89,7 @@ impl<'a> Lab<'a> {
 
         let (before, host, start) = (roles(&groups), HostCounters::read(), Instant::now());
         let stamp = SystemTime::now();
-        let client = self.wrk(cell, cell.seconds, address)?;
+        let client = self.wrk(cell, address)?;
         groups.push((Role::Client, client.group()));
         let prober = Prober::start(&probes);
         self.wait(&client, cell.seconds, || {
@@ -134,7 +129,7 @@ impl<'a> Lab<'a> {
         cell: &Cell,
         server: &Server<'a>,
         backends: Option<&Server<'a>>,
-    ) -> Result<RawHandshakes, Trouble> {
+    ) -> Result<RawHandshakes> {
         let ([plain, tls], Some(wanted)) = (&server.addresses[..], cell.handshakes) else {
             return Err(Trouble::Failed("the target has no second listener with {tls_port}".into()));
         };
@@ -157,12 +152,7 @@ impl<'a> Lab<'a> {
 
     /// Opens connections step by step. Each connection gets one answer and is then idle. Reads the target's memory
     /// after each step.
-    pub(crate) fn idle(
-        &self,
-        cell: &Cell,
-        address: SocketAddr,
-        target: &Program<'_>,
-    ) -> Result<IdleMemory, Trouble> {
+    pub(crate) fn idle(&self, cell: &Cell, address: SocketAddr, target: &Program<'_>) -> Result<IdleMemory> {
         const STEPS: u32 = 4;
         const REST: Duration = Duration::from_millis(300);
         let body = self.body(cell)?;

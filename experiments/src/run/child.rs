@@ -106,13 +106,12 @@ impl<'a> Program<'a> {
     /// Starts a command line with both outputs in files.
     pub(crate) fn start<W: AsRef<OsStr>>(
         words: &[W],
-        environment: &[(&str, &OsStr)],
         stdout: &Path,
         stderr: &Path,
         guard: &'a Guard,
     ) -> io::Result<Self> {
         let mut command = Command::new("setsid");
-        command.args(words).envs(environment.iter().copied()).stdin(Stdio::null());
+        command.args(words).stdin(Stdio::null());
         command.stdout(File::create(stdout)?).stderr(File::create(stderr)?);
         let child = command.spawn()?;
         let program = Program { child, guard, ended: false };

@@ -4,13 +4,12 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use clap::ValueEnum;
 use serde_json::json;
 use signal_hook::consts::SIGTERM;
 
@@ -21,37 +20,50 @@ use crate::run::message;
 pub(crate) enum Fault {
     /// No fault.
     None,
-    /// Every hundredth answer has status 503.
+    /// The answer has status 503.
     Status,
-    /// Every hundredth answer ends in the middle of its body.
+    /// The answer ends in the middle of its body.
     Truncate,
-    /// Every tenth connection is never answered.
+    /// The connection is never answered.
     Silent,
     /// All answers wait during 500 ms of every 2 s.
     Pause,
-    /// Every twentieth answer is followed by a close without `Connection: close`.
+    /// The answer is followed by a close without `Connection: close`.
     Close,
     /// A fixed pool: each worker holds a connection until the client closes it. The other connections wait in a short
     /// listen queue.
     Starve,
-    /// Does not run: `grade` starts no process. A server with this fault has no fault.
-    Down,
-    /// Every response ends in the middle of its body.
-    Short,
     /// Every answer waits for a second.
     Slow,
-    /// No request is answered.
-    Hang,
 }
 
 impl Fault {
-    /// The faults whose rates the self-test measures.
-    pub(crate) const MEASURED: [Self; 7] =
-        [Self::None, Self::Status, Self::Truncate, Self::Silent, Self::Pause, Self::Close, Self::Starve];
-
     /// Returns the value of `--fault`.
     pub(crate) fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+/// The arguments of `neraca-lab faulty`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Faulty {
+    #[arg(long, value_enum)]
+    fault: Fault,
+    /// Only every Nth answer or connection has the fault
+    #[arg(long, default_value_t = 1)]
+    every: u64,
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    #[arg(long)]
+    body: PathBuf,
+    #[arg(long)]
+    stats: PathBuf,
+}
+
+impl Faulty {
+    /// True when the answer or the connection with this number, from 0 on, has the fault.
+    fn is_meant(&self, number: u64) -> bool {
+        number % self.every == self.every - 1
     }
 }
 
@@ -70,30 +82,30 @@ struct Counts {
 }
 
 /// Serves until a signal ends the process. Writes the counts to `stats` every second and at the end.
-pub(crate) fn serve(fault: Fault, listen: SocketAddr, body: &Path, stats: &Path) -> io::Result<()> {
+pub(crate) fn serve(options: Faulty) -> io::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGTERM, Arc::clone(&stop))?;
-    let body: Arc<[u8]> = std::fs::read(body)?.into();
-    let listener = TcpListener::bind(listen)?;
-    if fault == Fault::Starve {
+    let body: Arc<[u8]> = std::fs::read(&options.body)?.into();
+    let listener = TcpListener::bind(options.listen)?;
+    let starves = options.fault == Fault::Starve;
+    if starves {
         rustix::net::listen(&listener, QUEUE)?;
     }
-    let counts = Arc::new(Counts::default());
-    let start = Instant::now();
+    let (options, counts, start) = (Arc::new(options), Arc::new(Counts::default()), Instant::now());
     println!("listening on http://{}", listener.local_addr()?);
-    let pool = if fault == Fault::Starve { POOL } else { 1 };
-    for _ in 0..pool {
-        let (listener, counts, body) = (listener.try_clone()?, Arc::clone(&counts), Arc::clone(&body));
+    for _ in 0..if starves { POOL } else { 1 } {
+        let (listener, options) = (listener.try_clone()?, Arc::clone(&options));
+        let (counts, body) = (Arc::clone(&counts), Arc::clone(&body));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let number = counts.accepted.fetch_add(1, Relaxed);
-                let (counts, body) = (Arc::clone(&counts), Arc::clone(&body));
-                let talk = move || converse(stream, fault, number, start, &counts, &body);
-                if fault == Fault::Starve { talk() } else { drop(thread::spawn(talk)) }
+                let (options, counts, body) = (Arc::clone(&options), Arc::clone(&counts), Arc::clone(&body));
+                let talk = move || converse(stream, &options, (number, start), &counts, &body);
+                if starves { talk() } else { drop(thread::spawn(talk)) }
             }
         });
     }
-    let mut stats = OpenOptions::new().create(true).append(true).open(stats)?;
+    let mut stats = OpenOptions::new().create(true).append(true).open(&options.stats)?;
     for tenth in 1_u64.. {
         thread::sleep(Duration::from_millis(100));
         let ends = stop.load(Relaxed);
@@ -113,17 +125,16 @@ pub(crate) fn serve(fault: Fault, listen: SocketAddr, body: &Path, stats: &Path)
 
 fn converse(
     mut stream: TcpStream,
-    fault: Fault,
-    connection: u64,
-    start: Instant,
+    options: &Faulty,
+    (connection, start): (u64, Instant),
     counts: &Counts,
     body: &[u8],
 ) {
     let _ = stream.set_nodelay(true);
-    let mut received = Vec::new();
+    let (mut received, fault) = (Vec::new(), options.fault);
     while let Ok(Some(Ok(request))) = message::next_request(&mut stream, &mut received) {
         let keep = request.keep;
-        if fault == Fault::Hang || fault == Fault::Silent && connection % 10 == 9 {
+        if fault == Fault::Silent && options.is_meant(connection) {
             counts.at_fault.fetch_add(1, Relaxed);
             let _ = io::copy(&mut stream, &mut io::sink());
             return;
@@ -134,18 +145,14 @@ fn converse(
             _ => {}
         }
         let number = counts.served.fetch_add(1, Relaxed);
-        let at_fault = match fault {
-            Fault::Status | Fault::Truncate => number % 100 == 99,
-            Fault::Close => number % 20 == 19,
-            Fault::Short => true,
-            _ => false,
-        };
+        let at_fault =
+            matches!(fault, Fault::Status | Fault::Truncate | Fault::Close) && options.is_meant(number);
         counts.at_fault.fetch_add(u64::from(at_fault), Relaxed);
         let status = if at_fault && fault == Fault::Status { "503 Service Unavailable" } else { "200 OK" };
         let connection = if keep { "" } else { "Connection: close\r\n" };
         let mut answer =
             format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{connection}\r\n", body.len()).into_bytes();
-        let truncated = at_fault && matches!(fault, Fault::Truncate | Fault::Short);
+        let truncated = at_fault && fault == Fault::Truncate;
         answer.extend_from_slice(if truncated { &body[..body.len() / 2] } else { body });
         let closes = at_fault && fault == Fault::Close;
         if stream.write_all(&answer).is_err() || !keep || truncated || closes {

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Handshakes, Target, What, Work};
@@ -44,6 +42,9 @@ pub(crate) enum Trouble {
     Broken(String),
 }
 
+/// The result of work that a signal may interrupt.
+pub(crate) type Result<T, E = Trouble> = std::result::Result<T, E>;
+
 impl From<String> for Trouble {
     fn from(said: String) -> Self {
         Trouble::Broken(said)
@@ -73,8 +74,8 @@ pub(crate) struct Lab<'a> {
 pub(crate) fn with<T>(
     neraca: &Path,
     stop: &AtomicBool,
-    work: impl FnOnce(&Lab<'_>) -> Result<T, Trouble>,
-) -> Result<T, Trouble> {
+    work: impl FnOnce(&Lab<'_>) -> Result<T>,
+) -> Result<T> {
     let scratch = std::env::temp_dir().join(format!("neraca-lab-{}", std::process::id()));
     fs::create_dir_all(&scratch).map_err(said(&scratch))?;
     // The guard removes the directory.
@@ -95,7 +96,7 @@ pub(crate) struct Server<'a> {
 }
 
 impl Server<'_> {
-    pub(crate) fn address(&self) -> Result<SocketAddr, Trouble> {
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
         self.addresses.first().copied().ok_or_else(|| Trouble::Failed("it has no address".into()))
     }
 }
@@ -120,11 +121,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Starts a target, and its backends if it is a balancer.
-    pub(crate) fn both(
-        &self,
-        target: &Target,
-        cell: &Cell,
-    ) -> Result<(Server<'a>, Option<Server<'a>>), Trouble> {
+    pub(crate) fn both(&self, target: &Target, cell: &Cell) -> Result<(Server<'a>, Option<Server<'a>>)> {
         let is_balancer = target.what == What::Balancer;
         let backends = is_balancer.then(|| self.backends(target, cell)).transpose()?;
         let addresses = backends.iter().flat_map(|backends| &backends.addresses);
@@ -133,7 +130,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Starts the backends of a target.
-    fn backends(&self, target: &Target, cell: &Cell) -> Result<Server<'a>, Trouble> {
+    fn backends(&self, target: &Target, cell: &Cell) -> Result<Server<'a>> {
         let fixed = target.fixed.clone().unwrap_or_default();
         if let Some(command) = fixed.backend_command {
             let mut ports = fixed.backends;
@@ -157,12 +154,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Configures a target with the ports of its backends and with its own port, and starts it.
-    pub(crate) fn target(
-        &self,
-        target: &Target,
-        cell: &Cell,
-        backends: &[u16],
-    ) -> Result<Server<'a>, Trouble> {
+    pub(crate) fn target(&self, target: &Target, cell: &Cell, backends: &[u16]) -> Result<Server<'a>> {
         let conf = self.scratch.join(format!("{}.conf", target.id));
         let fixed = target.fixed.as_ref().and_then(|fixed| fixed.listens);
         let port = fixed.map_or_else(free_port, Ok).map_err(failed("no free port"))?;
@@ -217,16 +209,14 @@ impl<'a> Lab<'a> {
         words: &[String],
         values: &BTreeMap<&str, String>,
         (ports, patience): (&[u16], Duration),
-    ) -> Result<Server<'a>, Trouble> {
+    ) -> Result<Server<'a>> {
         let given: Vec<SocketAddr> = ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
         self.wait_for_ports(name, &given)?;
         let words: Vec<String> = words.iter().map(|word| fill(word, values)).collect();
         let [out, err, stats] = ["out", "err", "stats"].map(|end| self.scratch.join(format!("{name}.{end}")));
-        for path in [&out, &stats] {
-            let _ = fs::remove_file(path);
-        }
+        let _ = fs::remove_file(&stats);
         let command = words.join(" ");
-        let program = Program::start(&words, &[], &out, &err, self.guard).map_err(failed(&command))?;
+        let program = self.program(name, &words).map_err(failed(&command))?;
         let deadline = Instant::now() + patience;
         let listeners = words.iter().filter(|word| *word == "--listen").count().max(1);
         loop {
@@ -249,9 +239,15 @@ impl<'a> Lab<'a> {
         }
     }
 
+    /// Starts a program, whose outputs are the files `NAME.out` and `NAME.err` in the scratch directory.
+    pub(crate) fn program<W: AsRef<OsStr>>(&self, name: &str, words: &[W]) -> io::Result<Program<'a>> {
+        let [out, err] = ["out", "err"].map(|end| self.scratch.join(format!("{name}.{end}")));
+        Program::start(words, &out, &err, self.guard)
+    }
+
     /// Waits until a program can listen on fixed ports. An earlier connection may have used a port as its own, and then the
     /// kernel keeps the port for a minute after the end of the connection.
-    fn wait_for_ports(&self, name: &str, addresses: &[SocketAddr]) -> Result<(), Trouble> {
+    fn wait_for_ports(&self, name: &str, addresses: &[SocketAddr]) -> Result<()> {
         let begun = Instant::now();
         while let Some(taken) = addresses.iter().find(|address| !ports::is_free(**address)) {
             // A program that was killed may need some time to end.
@@ -266,7 +262,7 @@ impl<'a> Lab<'a> {
 
     /// Asks for the file on a new connection, and checks the answer, before any measurement. A wrong body is accepted only
     /// when it `may_differ`.
-    pub(crate) fn verify(&self, address: SocketAddr, cell: &Cell, may_differ: bool) -> Result<(), Trouble> {
+    pub(crate) fn verify(&self, address: SocketAddr, cell: &Cell, may_differ: bool) -> Result<()> {
         let mut stream = TcpStream::connect(address).map_err(failed("the first connection"))?;
         let (verdict, reply) = ask(&mut stream, &request(&cell.path, address, false), &self.body(cell)?)
             .map_err(failed("the first answer"))?;
@@ -277,35 +273,35 @@ impl<'a> Lab<'a> {
         Err(Trouble::Failed(format!("the first answer is wrong ({verdict:?}): {difference}")))
     }
 
-    pub(crate) fn body(&self, cell: &Cell) -> Result<Arc<[u8]>, Trouble> {
+    pub(crate) fn body(&self, cell: &Cell) -> Result<Arc<[u8]>> {
         let body = self.bodies.get(&cell.path).cloned();
         body.ok_or_else(|| Trouble::Broken(format!("there is no file {}", cell.path)))
     }
 
     /// Describes a load of our own client: the file, the connections and the seconds of a cell, after half a second.
-    pub(crate) fn spec(&self, cell: &Cell, address: SocketAddr, pace: Pace) -> Result<Spec, Trouble> {
+    pub(crate) fn spec(&self, cell: &Cell, address: SocketAddr, pace: Pace) -> Result<Spec> {
         let (path, body, seconds) = (cell.path.clone(), self.body(cell)?, cell.seconds);
         let connections = cell.connections as usize;
         Ok(Spec { address, path, body, connections, keep: true, pace, warm_s: 0.5, seconds })
     }
 
     /// Runs a load of our own client to its end.
-    pub(crate) fn generate(&self, spec: &Spec) -> Result<Tally, Trouble> {
+    pub(crate) fn generate(&self, spec: &Spec) -> Result<Tally> {
         self.pause(Duration::ZERO)?;
         load::run(spec, &Ports::default()).map_err(failed("the load generator"))
     }
 
     /// Starts wrk.
-    pub(crate) fn wrk(&self, cell: &Cell, seconds: f64, address: SocketAddr) -> Result<Program<'a>, Trouble> {
-        let words = self.wrk_words(cell, seconds, address);
-        let [json, out, err] = ["wrk.json", "wrk.out", "wrk.err"].map(|name| self.scratch.join(name));
+    pub(crate) fn wrk(&self, cell: &Cell, address: SocketAddr) -> Result<Program<'a>> {
+        let json = self.scratch.join("wrk.json");
         let _ = fs::remove_file(&json);
-        let environment: [(&str, &OsStr); 1] = [(wrk::JSON_VARIABLE, json.as_os_str())];
-        Program::start(&words, &environment, &out, &err, self.guard).map_err(failed("wrk"))
+        let report = format!("{}={}", wrk::JSON_VARIABLE, json.display());
+        let words = ["env".into(), report].into_iter().chain(self.wrk_words(cell, address));
+        self.program("wrk", &words.collect::<Vec<_>>()).map_err(failed("wrk"))
     }
 
     /// Returns the report of a wrk that has ended.
-    pub(crate) fn wrk_report(&self, client: Program<'_>) -> Result<Client, Trouble> {
+    pub(crate) fn wrk_report(&self, client: Program<'_>) -> Result<Client> {
         let code = client.stop().map_err(failed("wrk"))?;
         let Ok(json) = fs::read_to_string(self.scratch.join("wrk.json")) else {
             let said = fs::read_to_string(self.scratch.join("wrk.err")).unwrap_or_default();
@@ -315,23 +311,18 @@ impl<'a> Lab<'a> {
     }
 
     /// Runs wrk to its end. Returns its report.
-    pub(crate) fn load_once(
-        &self,
-        cell: &Cell,
-        seconds: f64,
-        address: SocketAddr,
-    ) -> Result<Client, Trouble> {
-        let client = self.wrk(cell, seconds, address)?;
-        self.wait(&client, seconds, || ())?;
+    pub(crate) fn load_once(&self, cell: &Cell, address: SocketAddr) -> Result<Client> {
+        let client = self.wrk(cell, address)?;
+        self.wait(&client, cell.seconds, || ())?;
         self.wrk_report(client)
     }
 
-    pub(crate) fn wrk_words(&self, cell: &Cell, seconds: f64, address: SocketAddr) -> Vec<String> {
+    pub(crate) fn wrk_words(&self, cell: &Cell, address: SocketAddr) -> Vec<String> {
         let url = format!("http://{address}/{}", cell.path);
-        wrk::command(cell, seconds, &self.scratch.join("wrk.lua"), &url)
+        wrk::command(cell, &self.scratch.join("wrk.lua"), &url)
     }
 
-    pub(crate) fn pause(&self, time: Duration) -> Result<(), Trouble> {
+    pub(crate) fn pause(&self, time: Duration) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Trouble::Interrupted("interrupted".into()));
         }
@@ -340,12 +331,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Waits for the end of the client, and calls `look` while it waits.
-    pub(crate) fn wait(
-        &self,
-        client: &Program<'_>,
-        seconds: f64,
-        mut look: impl FnMut(),
-    ) -> Result<(), Trouble> {
+    pub(crate) fn wait(&self, client: &Program<'_>, seconds: f64, mut look: impl FnMut()) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs_f64(seconds) + START;
         while !client.has_ended() {
             if Instant::now() > deadline {

@@ -30,9 +30,9 @@ pub(crate) struct Client {
 }
 
 /// Returns the command of wrk. wrk accepts only whole seconds.
-pub(crate) fn command(cell: &Cell, seconds: f64, script: &Path, url: &str) -> Vec<String> {
+pub(crate) fn command(cell: &Cell, script: &Path, url: &str) -> Vec<String> {
+    let Cell { connections, threads, seconds, .. } = cell;
     let seconds = seconds.ceil().max(1.0);
-    let Cell { connections, threads, .. } = cell;
     let flags =
         format!("wrk -c {connections} -t {threads} -d {seconds}s --timeout {TIMEOUT_S}s --latency -s");
     let mut words: Vec<String> = flags.split(' ').map(Into::into).collect();
@@ -73,11 +73,11 @@ mod tests {
     #[test]
     fn the_command_says_what_the_cell_says() {
         let mut cell = cell("thread");
-        (cell.connections, cell.threads, cell.keep_alive) = (1000, 150, false);
-        let line = command(&cell, 2.5, Path::new("wrk.lua"), "http://127.0.0.1:1/x").join(" ");
+        (cell.connections, cell.threads, cell.seconds, cell.keep_alive) = (1000, 150, 2.5, false);
+        let line = command(&cell, Path::new("wrk.lua"), "http://127.0.0.1:1/x").join(" ");
         let expected = "wrk -c 1000 -t 150 -d 3s --timeout 30s --latency -s wrk.lua -H Connection: close http://127.0.0.1:1/x";
         assert_eq!(line, expected);
         cell.keep_alive = true;
-        assert!(!command(&cell, 2.5, Path::new("wrk.lua"), "u").join(" ").contains("close"));
+        assert!(!command(&cell, Path::new("wrk.lua"), "u").join(" ").contains("close"));
     }
 }
