@@ -10,8 +10,36 @@ pub(super) struct Object<'o>(pub(super) &'o mut Vec<u8>);
 
 impl Object<'_> {
     /// Writes a text; None is null. A part that is no UTF-8 becomes U+FFFD.
+    #[inline]
     pub(super) fn text(&mut self, key: &'static str, text: Option<&[u8]>) {
         self.key(key);
+        self.text_value(text);
+    }
+
+    /// Writes a number; None is null.
+    #[inline]
+    pub(super) fn number(&mut self, key: &'static str, number: Option<u64>) {
+        self.key(key);
+        match number {
+            None => self.null(),
+            Some(number) => digits::decimal(number, self.0),
+        }
+    }
+
+    /// Writes an address as a text; None is null.
+    #[inline]
+    pub(super) fn address(&mut self, key: &'static str, address: Option<SocketAddr>) {
+        self.key(key);
+        self.address_value(address);
+    }
+
+    /// Writes a key. The compiler knows the length of each key where the key stands, so the copy needs no call.
+    #[inline]
+    fn key(&mut self, key: &'static str) {
+        self.0.extend_from_slice(key.as_bytes());
+    }
+
+    fn text_value(&mut self, text: Option<&[u8]>) {
         match text {
             None => self.null(),
             Some(text) if is_plain(text) => {
@@ -26,18 +54,7 @@ impl Object<'_> {
         }
     }
 
-    /// Writes a number; None is null.
-    pub(super) fn number(&mut self, key: &'static str, number: Option<u64>) {
-        self.key(key);
-        match number {
-            None => self.null(),
-            Some(number) => digits::decimal(number, self.0),
-        }
-    }
-
-    /// Writes an address as a text; None is null.
-    pub(super) fn address(&mut self, key: &'static str, address: Option<SocketAddr>) {
-        self.key(key);
+    fn address_value(&mut self, address: Option<SocketAddr>) {
         match address {
             None => return self.null(),
             Some(SocketAddr::V4(v4)) => {
@@ -54,10 +71,6 @@ impl Object<'_> {
         self.0.push(b'"');
     }
 
-    fn key(&mut self, key: &'static str) {
-        self.0.extend_from_slice(key.as_bytes());
-    }
-
     fn null(&mut self) {
         self.0.extend_from_slice(b"null");
     }
@@ -67,7 +80,7 @@ impl Object<'_> {
 /// looked at, because the compiler then looks at many bytes at once.
 fn is_plain(text: &[u8]) -> bool {
     text.iter()
-        .fold(true, |plain, &byte| plain & (byte >= b' ') & (byte < 0x7f) & (byte != b'"') & (byte != b'\\'))
+        .fold(true, |plain, &byte| plain & (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\'))
 }
 
 #[cfg(test)]
