@@ -274,7 +274,7 @@ fn flood(program: &Program, requests: usize) {
 
 #[test]
 fn requests_go_on_when_nobody_reads_the_log_and_each_dropped_line_is_counted() {
-    const REQUESTS: usize = 20_000;
+    const REQUESTS: usize = 30_000;
     for variant in [CROSSBEAM, EDGE] {
         let arguments = ["--backend", "127.0.0.1:1", "--access-log", "-"];
         let (mut program, admin, mut output) =

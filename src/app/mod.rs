@@ -215,15 +215,17 @@ pub trait App: Send + Sync + 'static {
         None
     }
 
-    /// Returns what [`finished`](App::finished) needs of a request head, which is gone by then. Called once for each
-    /// valid head, after [`decide`](App::decide).
+    /// Notes what [`finished`](App::finished) needs of a request head, which is gone by then. Called once for each valid
+    /// head, after [`decide`](App::decide). `note` may hold the note of an earlier request, whose memory is used again. An
+    /// app that notes nothing returns false.
     fn note(
         &self,
         _view: &mut Self::View,
         _head: &RequestHead<'_>,
         _client: &Client<'_>,
-    ) -> Option<Box<Note>> {
-        None
+        _note: &mut Option<Box<Note>>,
+    ) -> bool {
+        false
     }
 
     /// Takes note of a request that has ended. The exchange tells each request exactly once, whatever its end. It tells

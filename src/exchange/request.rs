@@ -34,16 +34,14 @@ impl Exchange {
         self.info = RequestInfo::new(&head);
         self.state.untold = true;
         let decision = cx.app.decide(cx.view, &head, cx.client, &cx.now);
-        if let Some(note) = cx.app.note(cx.view, &head, cx.client) {
-            self.note = Some(note);
-        }
+        self.state.is_noted = cx.app.note(cx.view, &head, cx.client, &mut self.note);
         if let Decision::Forward(plan) = &decision {
             let origin = rewrite::Origin {
                 client: cx.client.address().ip(),
                 encrypted: cx.client.encrypted,
                 trusted: plan.trusted,
                 forwarded: cx.client.settings.forwarded,
-                id: self.note.as_deref().map(Note::id),
+                id: self.note.as_deref().filter(|_| self.state.is_noted).map(Note::id),
             };
             let out = self.request.prefix();
             let start = out.len();

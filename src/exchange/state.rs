@@ -120,7 +120,7 @@ pub struct Exchange {
     pub(super) attempts: Attempts,
     /// What the route of the request says; None without a route.
     pub(super) terms: Option<Arc<Terms>>,
-    /// What the app has noted of the request head.
+    /// What the app has noted of the last request head. It is of this request if `is_noted` says so.
     pub(super) note: Option<Box<Note>>,
     /// The place in the queue, during the phase `Queue`.
     pub(super) place: Option<Place>,
@@ -159,6 +159,8 @@ pub(super) struct ExchangeState {
     pub(super) status: Option<u16>,
     /// There is a request, and its end was not told to the app.
     pub(super) untold: bool,
+    /// The app has noted something of the request head.
+    pub(super) is_noted: bool,
     /// The time at which the request entered the queue, while it waits there.
     pub(super) waits_since: Option<Instant>,
     /// The time in queues before.
@@ -226,7 +228,6 @@ impl Exchange {
     pub fn retire(&mut self, buffers: &mut BufferPool) {
         self.attempt = None;
         (self.terms, self.place) = (None, None);
-        self.note = None;
         for flow in [&mut self.request, &mut self.response] {
             flow.reset();
             flow.discard();
@@ -244,7 +245,6 @@ impl Exchange {
         self.attempt = None;
         self.attempts.clear();
         (self.terms, self.place) = (None, None);
-        self.note = None;
         self.began = now;
         self.state = ExchangeState::default();
         self.deadline = Deadline::new(Wait::Head, Bounds { limits, deadlines: None }, now);
@@ -416,7 +416,7 @@ impl Exchange {
             Finished {
                 method: self.info.method,
                 status: self.state.status,
-                note: self.note.as_deref(),
+                note: self.note.as_deref().filter(|_| self.state.is_noted),
                 attempts: self.state.begun_attempts,
                 queued: self.state.queued,
                 received_bytes: self.request.received_bytes(),

@@ -35,19 +35,27 @@ fn pair(n: u64) -> &'static [u8] {
 
 /// Appends `n` in decimal.
 pub(crate) fn decimal(mut n: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    while n > 9 {
+    if n < 10 {
+        return out.push(b'0' + n as u8);
+    }
+    let len = n.ilog10() as usize + 1;
+    let (mut digits, mut at) = ([0; 20], len);
+    while at > 1 {
         at -= 2;
         digits[at..at + 2].copy_from_slice(pair(n));
         n /= 100;
     }
-    // An even number of digits leaves a zero, which only zero itself needs.
-    if n > 0 || at == digits.len() {
-        at -= 1;
-        digits[at] = b'0' + n as u8;
+    if at == 1 {
+        digits[0] = b'0' + n as u8;
     }
-    out.extend_from_slice(&digits[at..]);
+    append(digits, len, out);
+}
+
+/// Appends the first `len` bytes. The copy of a whole array needs no call, unlike the copy of a part.
+fn append<const N: usize>(text: [u8; N], len: usize, out: &mut Vec<u8>) {
+    let end = out.len() + len;
+    out.extend_from_slice(&text);
+    out.truncate(end);
 }
 
 /// Appends an address.
@@ -61,7 +69,7 @@ pub(crate) fn address(address: Ipv4Addr, out: &mut Vec<u8>) {
         text[len..len + 4].copy_from_slice(&moved.to_le_bytes());
         len += 4 - skipped;
     }
-    out.extend_from_slice(&text[..len - 1]);
+    append(text, len - 1, out);
 }
 
 /// Appends the last two digits of `n`, with a zero before one digit.
@@ -90,7 +98,7 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_the_formatter_writes_them() {
-        for n in [0, 1, 9, 10, 15, 16, 99, 100, 255, 256, 4095, 65_536, u64::MAX / 16, u64::MAX] {
+        for n in [0, 1, 9, 10, 15, 16, 99, 100, 255, 256, 999, 1000, 4095, 65_536, u64::MAX / 16, u64::MAX] {
             let (mut dec, mut hex) = (Vec::new(), Vec::new());
             decimal(n, &mut dec);
             hexadecimal(n as usize, &mut hex);

@@ -18,72 +18,34 @@ const TEXT_BYTES: usize = 256;
 const CUT: &[u8] = b"...";
 /// Maximum length of a request ID that a client may choose.
 const ID_BYTES: usize = 128;
+/// Bytes that a note keeps for the next request.
+const NOTE_BYTES: usize = 1024;
+/// The first part of the line of a request without a valid head.
+const WITHOUT_HEAD: &[u8] =
+    b",\"method\":null,\"target\":null,\"version\":null,\"host\":null,\"referer\":null,\
+    \"user_agent\":null";
 
-/// The texts of a note, in their order.
-#[derive(Debug, Clone, Copy)]
-enum Part {
-    Id,
-    Method,
-    Target,
-    Host,
-    Referer,
-    UserAgent,
-}
-
-/// What the log needs of a request head. Long texts are cut.
-#[derive(Debug)]
+/// What the log needs of a request head, as its line tells it. Long texts are cut.
+#[derive(Debug, Default)]
 pub struct Note {
-    version: Version,
-    /// All texts, one behind the other, and the end of each.
+    /// The ID, and then the parts of the line.
     text: Vec<u8>,
-    ends: [u16; 6],
+    /// The end of the ID, and the end of the first part.
+    ends: [usize; 2],
 }
 
 impl Note {
-    /// Notes a request with this ID.
-    pub fn new(id: &[u8], head: &RequestHead<'_>) -> Self {
-        let (mut referer, mut user_agent): (&[u8], &[u8]) = (b"", b"");
-        for field in head.fields.iter() {
-            match field.name.len() {
-                7 if field.name.eq_ignore_ascii_case("Referer") => referer = field.value,
-                10 if field.name.eq_ignore_ascii_case("User-Agent") => user_agent = field.value,
-                _ => {}
-            }
-        }
-        let parts = [
-            (id, ID_BYTES),
-            (head.method_token.as_bytes(), TEXT_BYTES),
-            (head.target.as_bytes(), TARGET_BYTES),
-            (head.host.as_bytes(), TEXT_BYTES),
-            (referer, TEXT_BYTES),
-            (user_agent, TEXT_BYTES),
-        ];
-        let mut text =
-            Vec::with_capacity(parts.iter().map(|(part, max)| part.len().min(max + CUT.len())).sum());
-        let ends = parts.map(|(part, max)| {
-            text.extend_from_slice(&part[..part.len().min(max)]);
-            text.extend_from_slice(if part.len() > max { CUT } else { b"" });
-            text.len() as u16
-        });
-        Note { version: head.version, text, ends }
-    }
-
     /// Returns the ID of the request.
     pub fn id(&self) -> &[u8] {
-        self.part(Part::Id)
+        &self.text[..self.ends[0]]
     }
 
-    fn part(&self, part: Part) -> &[u8] {
-        let at = part as usize;
-        let begin = if at == 0 { 0 } else { self.ends[at - 1] };
-        &self.text[usize::from(begin)..usize::from(self.ends[at])]
+    fn first(&self) -> &[u8] {
+        &self.text[self.ends[0]..self.ends[1]]
     }
 
-    fn version(&self) -> &'static str {
-        match self.version {
-            Version::Http10 => "HTTP/1.0",
-            Version::Http11 => "HTTP/1.1",
-        }
+    fn second(&self) -> &[u8] {
+        &self.text[self.ends[1]..]
     }
 }
 
@@ -138,33 +100,119 @@ pub struct Record<'a> {
     pub encryption: Option<Encryption<'a>>,
 }
 
-impl Record<'_> {
-    /// Appends the line, with its line end.
-    pub fn write(&self, format: Format, out: &mut Vec<u8>) {
-        match format {
-            Format::Json => self.write_json(out),
-            Format::Common => self.write_common(out),
+/// Writes lines of one format.
+#[derive(Debug)]
+pub struct Formatter {
+    format: Format,
+    /// The second of the last line, in seconds since 1970, and its text. Many requests begin in the same second.
+    second: u64,
+    text_of_second: Vec<u8>,
+    /// A text that was cut.
+    cut: Vec<u8>,
+}
+
+impl Formatter {
+    /// A formatter for lines of this format.
+    pub fn new(format: Format) -> Self {
+        Formatter { format, second: u64::MAX, text_of_second: Vec::new(), cut: Vec::new() }
+    }
+
+    /// Notes a request with this ID. What the note held before is gone.
+    pub fn note(&mut self, id: &[u8], head: &RequestHead<'_>, note: &mut Note) {
+        let (mut referer, mut user_agent): (&[u8], &[u8]) = (b"", b"");
+        for field in head.fields.iter() {
+            match field.name.len() {
+                7 if field.name.eq_ignore_ascii_case("Referer") => referer = field.value,
+                10 if field.name.eq_ignore_ascii_case("User-Agent") => user_agent = field.value,
+                _ => {}
+            }
+        }
+        let Note { text: out, ends } = note;
+        out.clear();
+        // A long text of an earlier request is not kept for the next one.
+        out.shrink_to(NOTE_BYTES);
+        out.extend_from_slice(&id[..id.len().min(ID_BYTES)]);
+        ends[0] = out.len();
+        let version: &[u8] = match head.version {
+            Version::Http10 => b"HTTP/1.0",
+            Version::Http11 => b"HTTP/1.1",
+        };
+        let cut = &mut self.cut;
+        let (method, target) = (head.method_token.as_bytes(), head.target.as_bytes());
+        match self.format {
+            Format::Json => {
+                let mut object = Object(out);
+                object.text(",\"method\":", Some(limited(method, TEXT_BYTES, cut)));
+                object.text(",\"target\":", Some(limited(target, TARGET_BYTES, cut)));
+                object.text(",\"version\":", Some(version));
+                object.text(",\"host\":", Some(limited(head.host.as_bytes(), TEXT_BYTES, cut)));
+                for (key, text) in [(",\"referer\":", referer), (",\"user_agent\":", user_agent)] {
+                    object.text(key, Some(limited(text, TEXT_BYTES, cut)).filter(|text| !text.is_empty()));
+                }
+                ends[1] = out.len();
+            }
+            Format::Common => {
+                escape(limited(method, TEXT_BYTES, cut), out);
+                out.push(b' ');
+                escape(limited(target, TARGET_BYTES, cut), out);
+                out.push(b' ');
+                out.extend_from_slice(version);
+                ends[1] = out.len();
+                for text in [referer, user_agent] {
+                    out.extend_from_slice(b" \"");
+                    escape(if text.is_empty() { b"-" } else { limited(text, TEXT_BYTES, cut) }, out);
+                    out.push(b'"');
+                }
+            }
+        }
+    }
+
+    /// Appends the line of a request, with its line end.
+    pub fn write(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        let second = record.began.as_secs();
+        if second != self.second {
+            self.second = second;
+            self.text_of_second.clear();
+            match self.format {
+                Format::Json => write_second(second, &mut self.text_of_second),
+                Format::Common => write_common_second(second, &mut self.text_of_second),
+            }
+        }
+        match self.format {
+            Format::Json => record.write_json(&self.text_of_second, out),
+            Format::Common => record.write_common(&self.text_of_second, out),
         }
         out.push(b'\n');
     }
+}
 
-    fn write_json(&self, out: &mut Vec<u8>) {
-        let text = |part| self.note.map(|note| note.part(part));
-        let given = |part| text(part).filter(|text| !text.is_empty());
+/// Returns the text, or its first `max` bytes with a mark, which `cut` then holds.
+fn limited<'t>(text: &'t [u8], max: usize, cut: &'t mut Vec<u8>) -> &'t [u8] {
+    if text.len() <= max {
+        return text;
+    }
+    cut.clear();
+    cut.extend_from_slice(&text[..max]);
+    cut.extend_from_slice(CUT);
+    cut
+}
+
+impl Record<'_> {
+    fn write_json(&self, second: &[u8], out: &mut Vec<u8>) {
         let micros = |time: Duration| time.as_micros() as u64;
-        let mut time = Vec::with_capacity(32);
-        write_time(self.began, &mut time);
+        out.extend_from_slice(b"{\"time\":\"");
+        out.extend_from_slice(second);
+        out.push(b'.');
+        let fraction = u64::from(self.began.subsec_micros());
+        for part in [fraction / 10_000, fraction / 100, fraction] {
+            digits::two(part, out);
+        }
+        out.extend_from_slice(b"Z\"");
         let mut object = Object(out);
-        object.text("{\"time\":", Some(&time));
-        object.text(",\"id\":", text(Part::Id));
+        object.text(",\"id\":", self.note.map(Note::id));
         object.address(",\"listener\":", self.listener);
         object.address(",\"client\":", Some(self.client));
-        object.text(",\"method\":", text(Part::Method));
-        object.text(",\"target\":", text(Part::Target));
-        object.text(",\"version\":", self.note.map(|note| note.version().as_bytes()));
-        object.text(",\"host\":", text(Part::Host));
-        object.text(",\"referer\":", given(Part::Referer));
-        object.text(",\"user_agent\":", given(Part::UserAgent));
+        object.0.extend_from_slice(self.note.map_or(WITHOUT_HEAD, Note::first));
         object.number(",\"status\":", self.status.map(u64::from));
         object.text(",\"end\":", Some(self.end.name().as_bytes()));
         object.address(",\"backend\":", self.backend);
@@ -184,35 +232,20 @@ impl Record<'_> {
         out.push(b'}');
     }
 
-    fn write_common(&self, out: &mut Vec<u8>) {
-        const MONTHS: [&str; 12] =
-            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-        let ([year, month, day], [hour, minute, second]) = date(self.began.as_secs());
-        let month = MONTHS[month as usize - 1];
-        let client = self.client.ip();
-        let _ =
-            write!(out, "{client} - - [{day:02}/{month}/{year}:{hour:02}:{minute:02}:{second:02} +0000] \"");
-        match self.note {
+    fn write_common(&self, second: &[u8], out: &mut Vec<u8>) {
+        // Writing to memory does not fail.
+        let _ = write!(out, "{} - - [", self.client.ip());
+        out.extend_from_slice(second);
+        out.extend_from_slice(b" +0000] \"");
+        out.extend_from_slice(self.note.map_or(b"-", Note::first));
+        out.extend_from_slice(b"\" ");
+        match self.status {
+            Some(status) => digits::decimal(status.into(), out),
             None => out.push(b'-'),
-            Some(note) => {
-                escape(note.part(Part::Method), out);
-                out.push(b' ');
-                escape(note.part(Part::Target), out);
-                let _ = write!(out, " {}", note.version());
-            }
         }
-        let _ = match self.status {
-            Some(status) => write!(out, "\" {status} {}", self.sent_bytes),
-            None => write!(out, "\" - {}", self.sent_bytes),
-        };
-        for part in [Part::Referer, Part::UserAgent] {
-            out.extend_from_slice(b" \"");
-            match self.note.map(|note| note.part(part)) {
-                None | Some(b"") => out.push(b'-'),
-                Some(text) => escape(text, out),
-            }
-            out.push(b'"');
-        }
+        out.push(b' ');
+        digits::decimal(self.sent_bytes, out);
+        out.extend_from_slice(self.note.map_or(b" \"-\" \"-\"", Note::second));
     }
 }
 
@@ -229,20 +262,24 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a time since 1970 (RFC 3339), with microseconds.
-fn write_time(since: Duration, out: &mut Vec<u8>) {
-    let ([year, month, day], [hour, minute, second]) = date(since.as_secs());
-    let fraction = u64::from(since.subsec_micros());
+/// Appends a time in seconds since 1970 (RFC 3339), without the fraction and the zone.
+fn write_second(second: u64, out: &mut Vec<u8>) {
+    let ([year, month, day], [hour, minute, second]) = date(second);
     digits::decimal(year, out);
     for (before, number) in [(b'-', month), (b'-', day), (b'T', hour), (b':', minute), (b':', second)] {
         out.push(before);
         digits::two(number, out);
     }
-    out.push(b'.');
-    for part in [fraction / 10_000, fraction / 100, fraction] {
-        digits::two(part, out);
-    }
-    out.push(b'Z');
+}
+
+/// Appends a time in seconds since 1970 as the combined log format has it, without the zone.
+fn write_common_second(second: u64, out: &mut Vec<u8>) {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let ([year, month, day], [hour, minute, second]) = date(second);
+    let month = MONTHS[month as usize - 1];
+    // Writing to memory does not fail.
+    let _ = write!(out, "{day:02}/{month}/{year}:{hour:02}:{minute:02}:{second:02}");
 }
 
 /// Returns the date and the time of day in UTC, of a time in seconds since 1970.
@@ -274,9 +311,10 @@ mod tests {
     }
 
     fn line(format: Format, fields: &[u8], target: &str) -> String {
-        let note = with_head(fields, target, |head| Note::new(b"id-1", head));
-        let mut out = Vec::new();
-        record(Some(&note)).write(format, &mut out);
+        let (mut formatter, mut note, mut out) = (Formatter::new(format), Note::default(), Vec::new());
+        with_head(fields, target, |head| formatter.note(b"id-1", head, &mut note));
+        assert_eq!(note.id(), b"id-1");
+        formatter.write(&record(Some(&note)), &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -347,10 +385,10 @@ mod tests {
     #[test]
     fn a_request_without_a_valid_head_has_a_line_too() {
         let mut out = Vec::new();
-        record(None).write(Format::Common, &mut out);
+        Formatter::new(Format::Common).write(&record(None), &mut out);
         assert_eq!(out, b"10.0.0.1 - - [29/Feb/2024:12:34:56 +0000] \"-\" - 321 \"-\" \"-\"\n");
         out.clear();
-        record(None).write(Format::Json, &mut out);
+        Formatter::new(Format::Json).write(&record(None), &mut out);
         let object: serde_json::Value = serde_json::from_slice(&out).unwrap();
         for name in
             ["id", "method", "target", "version", "host", "referer", "user_agent", "status", "backend"]
@@ -377,10 +415,31 @@ mod tests {
     fn a_long_text_is_cut() {
         for (length, kept, mark) in [(2048, 2048, ""), (2049, 2048, "..."), (4000, 2048, "...")] {
             let target = format!("/{}", "x".repeat(length - 1));
-            with_head(b"", &target, |head| {
-                let expected = format!("{}{mark}", &target[..kept]);
-                assert_eq!(Note::new(b"", head).part(Part::Target), expected.as_bytes());
-            });
+            let (json, common) = (line(Format::Json, b"", &target), line(Format::Common, b"", &target));
+            let expected = format!("{}{mark}", &target[..kept]);
+            assert!(json.contains(&format!(",\"target\":\"{expected}\",")), "{json}");
+            assert!(common.contains(&format!("\"GET {expected} HTTP/1.1\"")), "{common}");
+        }
+    }
+
+    #[test]
+    fn a_note_and_a_formatter_keep_nothing_of_an_earlier_request() {
+        let long = format!("/{}", "x".repeat(4000));
+        for format in [Format::Json, Format::Common] {
+            let (mut formatter, mut note) = (Formatter::new(format), Note::default());
+            for (target, seconds) in [("/a", 0), ("/b", 1), (&long, 1), ("/a", 86_400), ("/a", 1)] {
+                let (mut new, mut fresh) = (Formatter::new(format), Note::default());
+                let (mut out, mut expected) = (Vec::new(), Vec::new());
+                with_head(b"Referer: r\r\n", target, |head| {
+                    formatter.note(target.as_bytes(), head, &mut note);
+                    new.note(target.as_bytes(), head, &mut fresh);
+                });
+                let began = Duration::from_secs(seconds);
+                formatter.write(&Record { began, ..record(Some(&note)) }, &mut out);
+                new.write(&Record { began, ..record(Some(&fresh)) }, &mut expected);
+                assert_eq!(String::from_utf8(out).unwrap(), String::from_utf8(expected).unwrap());
+            }
+            assert!(note.text.capacity() <= 2 * NOTE_BYTES, "{}", note.text.capacity());
         }
     }
 

@@ -10,11 +10,39 @@ pub(super) struct Object<'o>(pub(super) &'o mut Vec<u8>);
 
 impl Object<'_> {
     /// Writes a text; None is null. A part that is no UTF-8 becomes U+FFFD.
+    #[inline]
     pub(super) fn text(&mut self, key: &'static str, text: Option<&[u8]>) {
+        self.key(key);
+        self.text_value(text);
+    }
+
+    /// Writes a number; None is null.
+    #[inline]
+    pub(super) fn number(&mut self, key: &'static str, number: Option<u64>) {
+        self.key(key);
+        match number {
+            None => self.null(),
+            Some(number) => digits::decimal(number, self.0),
+        }
+    }
+
+    /// Writes an address as a text; None is null.
+    #[inline]
+    pub(super) fn address(&mut self, key: &'static str, address: Option<SocketAddr>) {
+        self.key(key);
+        self.address_value(address);
+    }
+
+    /// Writes a key. The compiler knows the length of each key where the key stands, so the copy needs no call.
+    #[inline]
+    fn key(&mut self, key: &'static str) {
         self.0.extend_from_slice(key.as_bytes());
+    }
+
+    fn text_value(&mut self, text: Option<&[u8]>) {
         match text {
             None => self.null(),
-            Some(text) if text.iter().all(|byte| IS_PLAIN[usize::from(*byte)]) => {
+            Some(text) if is_plain(text) => {
                 self.0.push(b'"');
                 self.0.extend_from_slice(text);
                 self.0.push(b'"');
@@ -26,18 +54,7 @@ impl Object<'_> {
         }
     }
 
-    /// Writes a number; None is null.
-    pub(super) fn number(&mut self, key: &'static str, number: Option<u64>) {
-        self.0.extend_from_slice(key.as_bytes());
-        match number {
-            None => self.null(),
-            Some(number) => digits::decimal(number, self.0),
-        }
-    }
-
-    /// Writes an address as a text; None is null.
-    pub(super) fn address(&mut self, key: &'static str, address: Option<SocketAddr>) {
-        self.0.extend_from_slice(key.as_bytes());
+    fn address_value(&mut self, address: Option<SocketAddr>) {
         match address {
             None => return self.null(),
             Some(SocketAddr::V4(v4)) => {
@@ -56,7 +73,7 @@ impl Object<'_> {
 
     /// Writes true or false.
     pub(super) fn flag(&mut self, key: &'static str, flag: bool) {
-        self.0.extend_from_slice(key.as_bytes());
+        self.key(key);
         self.0.extend_from_slice(if flag { b"true" } else { b"false" });
     }
 
@@ -65,16 +82,12 @@ impl Object<'_> {
     }
 }
 
-/// The bytes that JSON takes as they are (RFC 8259 section 7), by value. Other bytes than ASCII may be invalid UTF-8.
-const IS_PLAIN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0x20;
-    while byte < 0x7f {
-        table[byte] = byte != b'"' as usize && byte != b'\\' as usize;
-        byte += 1;
-    }
-    table
-};
+/// True when JSON takes all bytes as they are (RFC 8259 section 7). Other bytes than ASCII may be invalid UTF-8. All bytes are
+/// looked at, because the compiler then looks at many bytes at once.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter()
+        .fold(true, |plain, &byte| plain & (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\'))
+}
 
 #[cfg(test)]
 mod tests {
