@@ -2,7 +2,7 @@
 //! that only the world moves.
 //!
 //! `simulation/world.rs` has the loop, `engine.rs` the engine, `wire.rs` the connections, `peers.rs` the clients and
-//! backends, `plots.rs` and `crowd.rs` the plots, `judge.rs` what must hold of every run. `NERACA_SEED=n` repeats one
+//! backends, `plots.rs` and `crowd.rs` the plots, `coding.rs` the transforms, `judge.rs` what must hold of every run. `NERACA_SEED=n` repeats one
 //! seed, `NERACA_SEEDS=n` runs n seeds, `NERACA_TRACE=1` prints the events of a run.
 
 #![allow(unreachable_pub, reason = "modules of a test are part of one crate")]
@@ -15,6 +15,8 @@ mod cases;
 mod census;
 #[path = "simulation/chance.rs"]
 mod chance;
+#[path = "simulation/coding.rs"]
+mod coding;
 mod corpus;
 #[path = "simulation/crowd.rs"]
 mod crowd;
@@ -33,6 +35,8 @@ mod peers;
 mod plots;
 #[path = "simulation/ports.rs"]
 mod ports;
+#[path = "simulation/tls.rs"]
+mod tls;
 #[path = "simulation/trace.rs"]
 mod trace;
 #[path = "simulation/wire.rs"]
@@ -50,6 +54,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use census::Census;
 use chance::{Pace, Rng};
+use coding::Coding;
 use wire::End;
 use world::{Plot, Run, run};
 
@@ -250,7 +255,7 @@ fn mutants_of_the_corpus_end_and_what_is_sent_on_is_valid() {
         let reply = mutant(rng.pick(RESPONSES).bytes, &mut rng);
         let job = Job { ends: rng.chance(50), early: rng.chance(50), ..Job::get(&reply) };
         let program = vec![send(&request), Act::AwaitFinals(1), Act::Leave(End::Eof)];
-        let transforms = rng.chance(plots::WITH_TRANSFORMS_PERCENT);
+        let transforms = rng.chance(plots::WITH_TRANSFORMS_PERCENT).then_some(Coding::Masked);
         let run = run(&Plot { transforms, ..Plot::new(program, vec![job]) }, Pace::Chance(rng));
         let _valid = responses(run.received(), &[]);
         Census::new()

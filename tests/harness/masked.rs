@@ -73,16 +73,6 @@ impl Masked {
         Masked { notes: true, ..Masked::new(role) }
     }
 
-    /// True when the own end marker was made.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.has_ended
-    }
-
-    /// Makes no end marker any more.
-    pub(crate) fn forget_end(&mut self) {
-        self.has_ended = true;
-    }
-
     fn put(&mut self, kind: u8, payload: &[u8], out: &mut Vec<u8>) {
         out.push(kind | payload.len() as u8);
         out.extend(payload.iter().map(|byte| {

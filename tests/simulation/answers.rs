@@ -10,6 +10,7 @@ use neraca::http::answer::{Answer, Body, Bytes};
 use neraca::http::head::RequestHead;
 
 use super::chance::{Pace, Rng};
+use super::coding::Coding;
 use super::message::responses;
 use super::peers::{Act, Job};
 use super::wire::End;
@@ -74,7 +75,8 @@ fn answers_leave_whole_and_in_order() {
     let program = vec![Act::Send(requests.into_bytes()), Act::AwaitFinals(asked.len()), Act::Leave(End::Eof)];
     let jobs = asked.map(|(method, _)| Job { method, ..Job::get(b"") }).to_vec();
     let paces = [Pace::Whole, Pace::Chance(Rng::new(1)), Pace::Chance(Rng::new(2))];
-    for (pace, transforms) in paces.into_iter().flat_map(|pace| [(pace.clone(), false), (pace, true)]) {
+    let kinds = [None, Some(Coding::Masked)];
+    for (pace, transforms) in paces.into_iter().flat_map(|pace| kinds.map(|kind| (pace.clone(), kind))) {
         let plot = Plot { delays: true, transforms, ..Plot::new(program.clone(), jobs.clone()) };
         let (run, app) = run_app(Answers::new(), Instant::now(), &plot, pace);
         let got = responses(run.received(), &asked.map(|(method, _)| method == "HEAD"));
@@ -96,7 +98,7 @@ fn answers_leave_whole_and_in_order() {
 #[test]
 fn a_file_that_has_shrunk_breaks_the_response_off() {
     let request = b"GET /short HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
-    for transforms in [false, true] {
+    for transforms in [None, Some(Coding::Masked)] {
         let request = request.clone();
         let plot = Plot { transforms, ..Plot::new(vec![Act::Send(request)], vec![Job::get(b"")]) };
         let (run, _app) = run_app(Answers::new(), Instant::now(), &plot, Pace::Whole);

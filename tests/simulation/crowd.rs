@@ -7,6 +7,7 @@ use neraca::engine::driver::Load;
 
 use super::census;
 use super::chance::{Pace, Rng};
+use super::coding::Coding;
 use super::judge;
 use super::message::{Message, responses};
 use super::peers::Act;
@@ -95,7 +96,7 @@ impl Crowd {
                 plot.events.push((some_time(rng), Event::Load(*rng.pick(&LOADS))));
             }
         }
-        plot.transforms = rng.chance(WITH_TRANSFORMS_PERCENT);
+        plot.transforms = rng.chance(WITH_TRANSFORMS_PERCENT).then_some(Coding::Masked);
         plot.backends = 1 + rng.up_to(3) as u16;
         for _ in 0..rng.up_to(3) {
             let members: Vec<u16> = (0..5).filter(|_| rng.chance(50)).collect();

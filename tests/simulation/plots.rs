@@ -4,6 +4,7 @@ use std::time::Duration;
 use neraca::exchange::AttachError;
 
 use super::chance::Rng;
+use super::coding::Coding;
 use super::peers::{Act, Fault, Job};
 use super::wire::End;
 use super::world::Plot;
@@ -69,7 +70,7 @@ impl Script {
 pub fn peaceful(rng: &mut Rng) -> (Plot, Vec<Due>) {
     let Script { jobs, dues, program } = Script::new(rng, 0, 0);
     let buffer_bytes = *rng.pick(&[700, 2048, 64 * 1024]);
-    let transforms = rng.chance(WITH_TRANSFORMS_PERCENT);
+    let transforms = rng.chance(WITH_TRANSFORMS_PERCENT).then_some(Coding::Masked);
     (Plot { buffer_bytes, transforms, ..Plot::new(program, jobs) }, dues)
 }
 

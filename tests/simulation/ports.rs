@@ -12,10 +12,11 @@ use neraca::engine::driver::{Backends, Endpoint, Layered, PressureLimit, Readine
 use neraca::exchange::{AttachError, Side};
 
 use super::chance::Pace;
+use super::coding::{Coder, Coding};
 use super::masked::Role;
 use super::peers::Conn;
 use super::trace::Trace;
-use super::wire::{Connect, End, SimLine, SimTransport, Wire, factory};
+use super::wire::{Connect, End, SimLine, SimTransport, Wire};
 
 type Socket = Endpoint<SimLine>;
 
@@ -49,8 +50,8 @@ pub struct Fortune {
     /// How the kept connections die when they are used again. None: the connection lives.
     pub deaths: VecDeque<Option<End>>,
     pub pace: Pace,
-    /// A transform stands between each connection and its exchange.
-    pub transforms: bool,
+    /// A transform of this kind stands between each connection and its exchange.
+    pub transforms: Option<Coding>,
 }
 
 pub struct Ports {
@@ -60,7 +61,7 @@ pub struct Ports {
     entries: RefCell<Vec<Entry>>,
     pool: RefCell<IdlePool<Socket>>,
     pub fortune: RefCell<Fortune>,
-    transforms: bool,
+    transforms: Option<Coding>,
     /// The backends' ends of all connections.
     pub conns: RefCell<Vec<Conn>>,
     /// The clients whose attempts met a failed connect or a dead connection.
@@ -106,7 +107,8 @@ impl Ports {
         let free = entries.iter().position(|entry| entry.wire.socket().closed.is_some());
         let fd = free.unwrap_or(entries.len());
         let role = if side == Side::Client { Role::Client } else { Role::Server };
-        let wire = Wire::new(fd, side, connect, &self.trace, self.transforms.then_some(role));
+        let coder = self.transforms.map(|coding| Coder::new(coding, role));
+        let wire = Wire::new(fd, side, connect, &self.trace, coder);
         let entry = Entry { wire: wire.clone(), owner: Owner::Nobody, ready: Readiness::NONE, address };
         match free {
             Some(fd) => entries[fd] = entry,
@@ -190,7 +192,7 @@ impl Ports {
     /// The engine's end of a connection.
     pub fn line(&self, wire: &Wire, side: Side) -> SimLine {
         let role = if side == Side::Client { Role::Server } else { Role::Client };
-        Layered::new(SimTransport::new(wire), self.transforms.then(|| factory(role).make()))
+        Layered::new(SimTransport::new(wire), self.transforms.map(|coding| coding.make(role)))
     }
 
     fn disturb(&self) {
@@ -251,7 +253,7 @@ impl Backends<SimLine> for Ports {
         }
         let at_once = fortune.pace.happens(50);
         // A handshake that fails is a failed connect, too.
-        let breaks = self.transforms && error.is_some() && fortune.pace.happens(50);
+        let breaks = self.transforms.is_some() && error.is_some() && fortune.pace.happens(50);
         let connect = match (error, at_once) {
             (Some(AttachError::TimedOut | AttachError::Refused), _) if breaks => Connect::Soon,
             (None, true) => Connect::Done,

@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-use neraca::engine::driver::{Follows, Layered, Readiness, Transform, TransformFactory, Transport};
+use neraca::engine::driver::{Follows, Layered, Readiness, Transport};
 use neraca::exchange::Side;
 
 use super::chance::Pace;
-use super::masked::{Masked, Role};
+use super::coding::Coder;
 use super::trace::Trace;
 
 /// Bytes of a blocked write that are remembered: the next write must begin with them.
@@ -55,7 +55,7 @@ pub struct Socket {
     /// Bytes that the peer sent and that have not arrived.
     in_transit: VecDeque<u8>,
     /// The peer's transform, if the connection has one.
-    transform: Option<Masked>,
+    transform: Option<Coder>,
     /// Bytes of the peer that wait for the handshake.
     unsent: Vec<u8>,
     /// The end of the peer's stream, once `unsent` is empty.
@@ -112,7 +112,7 @@ impl Socket {
                 out.append(&mut self.unsent);
                 0
             }
-            Some(transform) => transform.encode([&self.unsent, &[]], &mut out).expect("a working transform"),
+            Some(transform) => transform.encode(&self.unsent, &mut out),
         };
         self.unsent.drain(..taken);
         self.in_transit.extend(out);
@@ -128,8 +128,7 @@ impl Socket {
             return;
         }
         let mut out = Vec::new();
-        let valid = transform.decode(bytes, &mut self.written, &mut out);
-        valid.expect("whole and valid records from the engine");
+        transform.decode(bytes, &mut self.written, &mut out);
         if self.leaves.is_none() {
             self.in_transit.extend(out);
         }
@@ -137,12 +136,12 @@ impl Socket {
     }
 
     fn is_handshaking(&self) -> bool {
-        self.transform.as_ref().is_some_and(Masked::is_handshaking)
+        self.transform.as_ref().is_some_and(Coder::is_handshaking)
     }
 
     /// The engine's end marker has come. None: the connection has no transform.
     pub fn is_marked(&self) -> Option<bool> {
-        self.transform.as_ref().map(Masked::peer_has_ended)
+        self.transform.as_ref().map(Coder::peer_has_ended)
     }
 
     /// The peer leaves in the middle of the handshake.
@@ -162,7 +161,6 @@ impl Socket {
         if let Some(transform) = &mut self.transform {
             let mut marker = Vec::new();
             match end {
-                End::Eof if transform.has_ended() => {}
                 End::Eof => transform.end(&mut marker),
                 End::Reset | End::Torn => transform.forget_end(),
             }
@@ -312,8 +310,8 @@ fn broken() -> Readiness {
 pub struct Wire(Rc<RefCell<Socket>>);
 
 impl Wire {
-    /// A connection, with a transform of the peer in this role if it has one.
-    pub fn new(fd: usize, side: Side, connect: Connect, trace: &Trace, role: Option<Role>) -> Self {
+    /// A connection, with a transform of the peer if it has one.
+    pub fn new(fd: usize, side: Side, connect: Connect, trace: &Trace, transform: Option<Coder>) -> Self {
         let wire = Wire(Rc::new(RefCell::new(Socket {
             fd,
             side,
@@ -321,7 +319,7 @@ impl Wire {
             connect,
             failed: false,
             in_transit: VecDeque::new(),
-            transform: role.map(Masked::with_notes),
+            transform,
             unsent: Vec::new(),
             leaves_later: None,
             mute: false,
@@ -357,11 +355,6 @@ impl Wire {
 
 /// The engine's end of a connection, with the shipped code for a transform if it has one.
 pub type SimLine = Layered<SimTransport>;
-
-/// Makes the engine's transforms. They send notes, as the peers' transforms do.
-pub fn factory(role: Role) -> TransformFactory {
-    TransformFactory::new(move || Box::new(Masked::with_notes(role)))
-}
 
 /// The engine's end of a connection without its transform. Dropping it closes the connection.
 #[derive(Debug)]

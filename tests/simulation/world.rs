@@ -11,6 +11,7 @@ use neraca::exchange::{AttachError, CloseReason, Side};
 use neraca::router::Router;
 
 use super::chance::Pace;
+use super::coding::Coding;
 use super::engine::{Engine, pressure};
 use super::peers::{Act, Client, Conn, Job, Jobs, Seen};
 use super::ports::{Fortune, Ports};
@@ -63,8 +64,8 @@ pub struct Plot {
     pub delays: bool,
     /// Time goes on now and then while bytes are under way.
     pub time_flows: bool,
-    /// A transform stands between each connection and its exchange.
-    pub transforms: bool,
+    /// A transform of this kind stands between each connection and its exchange.
+    pub transforms: Option<Coding>,
 }
 
 impl Plot {
@@ -87,7 +88,7 @@ impl Plot {
             draining: false,
             delays: false,
             time_flows: false,
-            transforms: false,
+            transforms: None,
         }
     }
 
