@@ -81,6 +81,7 @@ impl ListenerSettings {
     }
 }
 
+#[inline(never)]
 fn contain(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))

@@ -183,12 +183,14 @@ impl Attempt {
     }
 
     /// Notes that the backend has accepted to change the protocol. The attempt goes on as a tunnel.
+    #[cold]
     pub(crate) fn note_tunnel(&mut self, status: u16, now: Instant) {
         self.note_status(status);
         self.backend.note_success(self.started, now);
     }
 
     /// Ends the attempt as abandoned, if it has not ended. That end needs no time.
+    #[cold]
     pub(crate) fn abandon(&mut self) {
         self.finish(AttemptEnd::Abandoned, self.started);
     }

@@ -195,6 +195,7 @@ impl<S> IdlePool<S> {
     }
 
     /// Returns the index of the backend, or else the index at which to insert the backend.
+    #[inline(never)]
     fn position(&self, backend: BackendId) -> Result<usize, usize> {
         self.backends.binary_search_by_key(&backend, |kept| kept.backend.id())
     }

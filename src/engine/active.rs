@@ -138,6 +138,22 @@ impl<T: Transport> Active<T> {
             self.set_backend(backends, kept);
             return Attached::Done(Ok(()));
         }
+        self.connect((client, facts), backends, now, counters)
+    }
+
+    /// Begins a new connection for the exchange's attempt.
+    #[inline(never)]
+    fn connect(
+        &mut self,
+        (client, facts): (&Endpoint<T>, &Client<'_>),
+        backends: &impl Backends<T>,
+        now: Instant,
+        counters: &Counters,
+    ) -> Attached {
+        let Some(attempt) = self.exchange.attempt() else {
+            return Attached::Done(Err(AttachError::Refused));
+        };
+        let backend = attempt.backend();
         let first = backend.transform().and_then(|_| proxy_header(backend, facts)).unwrap_or_default();
         match backends.connect(backend, &first, client) {
             Ok((new, established)) => {
@@ -157,6 +173,7 @@ impl<T: Transport> Active<T> {
     }
 
     /// Checks whether the new backend connection is established, has failed or has timed out.
+    #[inline(never)]
     fn establish(
         &mut self,
         facts: &Client<'_>,

@@ -149,8 +149,7 @@ impl<T: Transport> Connection<T> {
             if self.active.is_none() {
                 if !self.client.is_readable() {
                     if self.begins && self.client.transport.has_work() {
-                        let waker = backends.waker(&self.client);
-                        if self.client.work(&waker) {
+                        if work(&mut self.client, backends) {
                             continue;
                         }
                         // A request may stand behind the handshake, so only the deadline closes the connection.
@@ -239,11 +238,8 @@ impl<T: Transport> Connection<T> {
         if let Some(reason) = self.closing {
             return Some(self.close(reason, now));
         }
-        if self.client.ready.contains(Readiness::FAILED)
-            && let Some(active) = &mut self.active
-        {
-            active.connecting = false;
-            active.exchange.received(Side::Client, Err(io::ErrorKind::ConnectionReset.into()));
+        if self.client.ready.contains(Readiness::FAILED) {
+            self.lose_client();
         }
         match self.origin.awaits_preface() {
             true => self.read_preface(shared, now),
@@ -251,7 +247,17 @@ impl<T: Transport> Connection<T> {
         }
     }
 
+    /// Tells the exchange that the client's connection was reset.
+    #[cold]
+    fn lose_client(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.connecting = false;
+            active.exchange.received(Side::Client, Err(io::ErrorKind::ConnectionReset.into()));
+        }
+    }
+
     /// Reads the header of the PROXY protocol. Some while the header is not whole, and when it is invalid.
+    #[cold]
     fn read_preface<A>(&mut self, shared: &Shared<A>, now: Instant) -> Option<Turn> {
         match self.origin.preface()?.read(&mut self.client) {
             Ok(None) => Some(self.wait_for_request(shared, now)),
@@ -298,6 +304,7 @@ impl<T: Transport> Connection<T> {
 
     /// Gives up an exchange that panicked. No part of the exchange is used again, so nobody tells the app that the request
     /// has ended.
+    #[cold]
     fn abandon(&mut self, backends: &impl Backends<T>, counters: &Counters) {
         counters.panics.add(1);
         self.drop_backend(backends);
@@ -368,6 +375,7 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Closes the connection. The client has the linger time to take the end marker.
+    #[cold]
     fn close_within_linger(&mut self, reason: CloseReason, now: Instant) -> Turn {
         self.idle_until = now + self.origin.listener().settings().limits.linger_timeout;
         self.close(reason, now)
@@ -375,6 +383,7 @@ impl<T: Transport> Connection<T> {
 
     /// Ends the connection after its end marker was sent, or at the deadline. Without the end marker the stream looks
     /// cut off.
+    #[cold]
     fn close(&mut self, reason: CloseReason, now: Instant) -> Turn {
         self.closing = Some(reason);
         match self.finish() || now >= self.idle_until {
@@ -397,11 +406,19 @@ impl<T: Transport> Connection<T> {
         }
     }
 
+    #[cold]
     fn drop_backend(&mut self, backends: &impl Backends<T>) {
         if let Some(connection) = self.active.as_mut().and_then(|active| active.take_backend(backends)) {
             backends.close(connection);
         }
     }
+}
+
+/// Goes on with a handshake.
+#[cold]
+fn work<T: Transport>(client: &mut Endpoint<T>, backends: &impl Backends<T>) -> bool {
+    let waker = backends.waker(client);
+    client.work(&waker)
 }
 
 /// Gives the exchange back to the worker, because the connection has become idle or ends.

@@ -106,16 +106,23 @@ impl<C: Default> Sockets<C> {
                 && let Err(error) = self.watch(socket, interest.contains(Interest::write(side)))
             {
                 // The connection is not lost: it runs at every sweep and finds out by reading and writing.
-                log::warn!("a connection cannot be watched: {error}");
-                socket.ready.insert(Readiness::READABLE | Readiness::WRITABLE | Readiness::ENDED);
+                note_unwatched(socket, &error);
                 until = now;
             }
         }
-        if interest == Interest::NONE && self.timers.lock().add(deadline, fd) {
-            self.alarm.ring();
+        if interest == Interest::NONE {
+            self.add_timer(deadline, fd);
         }
         if let Some(slot) = self.table.slot(fd) {
             slot.begin_wait(self.milliseconds(now), self.milliseconds(until) + 1, idle);
+        }
+    }
+
+    /// Runs a connection at its deadline, because nothing else wakes it.
+    #[cold]
+    fn add_timer(&self, deadline: Instant, fd: usize) {
+        if self.timers.lock().add(deadline, fd) {
+            self.alarm.ring();
         }
     }
 
@@ -162,6 +169,12 @@ impl<C: Default> Sockets<C> {
             slot.forget();
         }
     }
+}
+
+#[cold]
+fn note_unwatched(socket: &mut Socket, error: &io::Error) {
+    log::warn!("a connection cannot be watched: {error}");
+    socket.ready.insert(Readiness::READABLE | Readiness::WRITABLE | Readiness::ENDED);
 }
 
 impl<C: Default> Backends<Tcp> for Sockets<C> {

@@ -65,7 +65,8 @@ impl<C: Default> Table<C> {
 }
 
 impl<C> Table<C> {
-    /// The slot of a descriptor that was admitted.
+    /// The slot of a descriptor that was admitted. Not inlined, because a request needs slots in a dozen places.
+    #[inline(never)]
     pub(super) fn slot(&self, fd: usize) -> Option<&Slot<C>> {
         Some(&self.chunks.get(fd / CHUNK)?.get()?[fd % CHUNK])
     }

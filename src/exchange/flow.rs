@@ -95,6 +95,13 @@ impl Flow {
         self.length = 0;
         self.coding = Coding::Verbatim;
         self.chunk_open = false;
+        if !matches!(self.source, Source::Peer) {
+            self.drop_source();
+        }
+    }
+
+    #[inline(never)]
+    fn drop_source(&mut self) {
         self.source = Source::Peer;
     }
 
@@ -384,24 +391,29 @@ impl Flow {
     }
 
     /// True when bytes may be sent now.
+    #[inline(never)]
     pub(super) fn has_pending(&self) -> bool {
         self.prefix_sent < self.prefix.len()
             || self.resendable < self.ready
             || matches!(&self.source, Source::Bytes(_, range) if !range.is_empty())
     }
 
+    /// Ends a step: one send takes what is small, and an empty buffer goes back to the pool. One copy of this code serves
+    /// both directions.
+    #[inline(never)]
+    pub(super) fn settle(&mut self, buffers: &mut BufferPool) {
+        self.join();
+        self.return_empty_buffer(buffers);
+    }
+
     /// Copies a small body, or a small ready part, behind the prefix, so that one send takes both. Stops when the
     /// prefix is longer than `PREFIX_KEPT_BYTES`. Then the body stays in `input`. When `input` is full, no more bytes
     /// are read.
-    #[inline]
-    pub(super) fn join(&mut self) {
+    fn join(&mut self) {
         let waits = self.prefix_sent < self.prefix.len();
-        if waits && self.prefix.len() <= PREFIX_KEPT_BYTES && self.resendable == 0 {
-            self.join_body();
+        if !waits || self.prefix.len() > PREFIX_KEPT_BYTES || self.resendable > 0 {
+            return;
         }
-    }
-
-    fn join_body(&mut self) {
         match (&mut self.source, &mut self.input) {
             (Source::Bytes(bytes, range), _) if range.len() <= JOINED_MAX => {
                 self.prefix.extend_from_slice(&bytes[range.clone()]);

@@ -63,8 +63,7 @@ impl Exchange {
             }
         };
         for flow in [&mut self.request, &mut self.response] {
-            flow.join();
-            flow.return_empty_buffer(cx.buffers);
+            flow.settle(cx.buffers);
         }
         let wait = self.wait();
         self.deadline.update(wait, self.progress, cx.bounds(&self.terms), cx.now.instant);
@@ -94,6 +93,7 @@ impl Exchange {
     }
 
     /// Acts on a deadline that has passed.
+    #[cold]
     fn expire<A: App>(&mut self, cx: &mut Context<'_, A>) {
         match (self.phase, self.deadline.wait()) {
             (Phase::Head, _) if self.is_blank() => self.close(CloseReason::TimedOut),

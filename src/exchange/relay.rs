@@ -142,6 +142,7 @@ impl Exchange {
         }
     }
 
+    #[cold]
     fn take_interim_head<A: App>(
         &mut self,
         head: &ResponseHead<'_>,
@@ -189,6 +190,7 @@ impl Exchange {
     }
 
     /// Handles the end of the backend's stream before the whole response was received.
+    #[cold]
     fn end_of_backend<A: App>(&mut self, end: End, cx: &mut Context<'_, A>) {
         let failure = if end == End::Broken { Failure::Reset } else { Failure::EndedEarly };
         if !self.state.started {

@@ -5,9 +5,11 @@ use super::reason::Reason;
 use super::state::{Context, Exchange, Phase, RequestInfo};
 use super::step::{AttachError, CloseReason, Interest, Keep, Step};
 use crate::app::{App, Decision};
-use crate::cluster::{Attempt, AttemptEnd, Entered, Failure, Next, Permit, Place, Progress, Start};
+use crate::cluster::{
+    Admission, Attempt, AttemptEnd, Entered, Failure, Next, Permit, Place, Progress, Start,
+};
 use crate::http::answer;
-use crate::http::head::FieldSlots;
+use crate::http::head::{FieldSlots, HeadError};
 use crate::http::rewrite::{self, Coding};
 use crate::observe::access_log::Note;
 
@@ -26,8 +28,7 @@ impl Exchange {
             }
             Err(error) => {
                 self.request.put_input(input);
-                self.info = RequestInfo::UNREAD;
-                self.respond(answer::refuse_head(error), cx);
+                self.refuse(error, cx);
                 return None;
             }
         };
@@ -73,6 +74,13 @@ impl Exchange {
         None
     }
 
+    /// Answers a head that is invalid.
+    #[cold]
+    fn refuse<A: App>(&mut self, error: HeadError, cx: &mut Context<'_, A>) {
+        self.info = RequestInfo::UNREAD;
+        self.respond(answer::refuse_head(error), cx);
+    }
+
     /// True when no byte of a request has arrived. The line end that old clients send after a body does not count.
     pub(super) fn is_blank(&self) -> bool {
         matches!(self.request.unread(), b"" | b"\r\n")
@@ -91,7 +99,17 @@ impl Exchange {
     }
 
     pub(super) fn step_attach<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
-        let Some(error) = self.state.attach_error.take() else { return Some(Step::Attach) };
+        match self.state.attach_error.take() {
+            None => Some(Step::Attach),
+            Some(error) => {
+                self.fail_attach(error, cx);
+                None
+            }
+        }
+    }
+
+    #[cold]
+    fn fail_attach<A: App>(&mut self, error: AttachError, cx: &mut Context<'_, A>) {
         match error {
             AttachError::Refused => self.fail(Failure::Refused, cx),
             AttachError::TimedOut => self.fail(Failure::ConnectTimeout, cx),
@@ -102,10 +120,10 @@ impl Exchange {
                 self.answer(Reason::Overloaded, cx);
             }
         }
-        None
     }
 
     /// Ends an attempt that failed before the head of a final response. Then begins another attempt, or answers.
+    #[cold]
     pub(super) fn fail<A: App>(&mut self, failure: Failure, cx: &mut Context<'_, A>) {
         self.finish(AttemptEnd::Failed(failure), cx);
         let progress = Progress {
@@ -128,6 +146,7 @@ impl Exchange {
 
     /// Ends an attempt whose answer says that the backend failed, and begins another attempt. False when there is none: then
     /// the client gets this answer.
+    #[cold]
     pub(super) fn repeat_after<A: App>(&mut self, status: u16, cx: &mut Context<'_, A>) -> bool {
         let Some(backend) = self.attempt.as_ref().map(|attempt| attempt.backend().id()) else { return false };
         // Whatever follows, this answer is not repeated again.
@@ -171,21 +190,27 @@ impl Exchange {
                 self.phase = Phase::Attach;
                 self.deadline = Deadline::new(Wait::Connect, cx.bounds(&self.terms), cx.now.instant);
             }
-            Start::Wait(admission) => match admission.enter(cx.link.waker()) {
-                Entered::Place(place) => {
-                    self.attempt = None;
-                    self.place = Some(place);
-                    self.state.waits_since = Some(cx.now.instant);
-                    self.phase = Phase::Queue;
-                    self.deadline = Deadline::new(Wait::Queue, cx.bounds(&self.terms), cx.now.instant);
-                }
-                Entered::Permit(permit) => self.leave_queue(permit, cx),
-                Entered::Full => self.answer(Reason::QueueFull, cx),
-            },
+            Start::Wait(admission) => self.enter_queue(admission, cx),
+        }
+    }
+
+    #[cold]
+    fn enter_queue<A: App>(&mut self, admission: Admission, cx: &mut Context<'_, A>) {
+        match admission.enter(cx.link.waker()) {
+            Entered::Place(place) => {
+                self.attempt = None;
+                self.place = Some(place);
+                self.state.waits_since = Some(cx.now.instant);
+                self.phase = Phase::Queue;
+                self.deadline = Deadline::new(Wait::Queue, cx.bounds(&self.terms), cx.now.instant);
+            }
+            Entered::Permit(permit) => self.leave_queue(permit, cx),
+            Entered::Full => self.answer(Reason::QueueFull, cx),
         }
     }
 
     /// Waits for a permit.
+    #[cold]
     pub(super) fn step_queue<A: App>(&mut self, cx: &mut Context<'_, A>) -> Option<Step> {
         let Some(permit) = self.place.as_mut().and_then(Place::take) else {
             return Some(Step::Transfer(Interest::NONE));
@@ -196,6 +221,7 @@ impl Exchange {
         None
     }
 
+    #[cold]
     fn leave_queue<A: App>(&mut self, permit: Permit, cx: &mut Context<'_, A>) {
         if !self.retry(&mut Some(permit), cx) {
             self.answer(Reason::NoBackend, cx);

@@ -11,6 +11,7 @@ use crate::http::rewrite::Persistence;
 
 impl Exchange {
     /// Answers in place of a backend.
+    #[cold]
     pub(super) fn answer<A: App>(&mut self, reason: Reason, cx: &mut Context<'_, A>) {
         self.respond(reason.answer(), cx);
     }
@@ -78,6 +79,7 @@ impl Exchange {
     }
 
     /// Discards the client's bytes until its stream ends.
+    #[cold]
     pub(super) fn step_linger(&mut self) -> Option<Step> {
         self.request.reset();
         self.request.discard();

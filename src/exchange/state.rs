@@ -393,6 +393,7 @@ impl Exchange {
     }
 
     /// Closes the connection. Gives up a place in the queue, and abandons an attempt that has not ended.
+    #[cold]
     pub(super) fn close(&mut self, reason: CloseReason) {
         self.place = None;
         self.attempt.iter_mut().for_each(Attempt::abandon);

@@ -11,6 +11,7 @@ use crate::http::rewrite::{self, Coding, Persistence};
 
 impl Exchange {
     /// Begins a tunnel. None when the client did not ask for an upgrade, or has not sent the whole request.
+    #[cold]
     pub(super) fn begin_tunnel<A: App>(
         &mut self,
         head: &ResponseHead<'_>,
@@ -35,6 +36,7 @@ impl Exchange {
 
     /// Shuts down one side when the other side has ended and all of its bytes were sent. Closes when both sides are
     /// shut down.
+    #[cold]
     pub(super) fn step_tunnel<A: App>(&mut self, cx: &Context<'_, A>) -> Option<Step> {
         for (side, done) in [(Side::Backend, self.request.is_done()), (Side::Client, self.response.is_done())]
         {

@@ -62,14 +62,22 @@ fn append<const N: usize>(text: [u8; N], len: usize, out: &mut Vec<u8>) {
 pub(crate) fn address(address: Ipv4Addr, out: &mut Vec<u8>) {
     let (mut text, mut len) = ([0; 16], 0);
     for octet in address.octets() {
-        let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10, b'.'];
-        let skipped = usize::from(octet < 100) + usize::from(octet < 10);
-        // The digits move to the front at once. The next octet overwrites what stands behind them.
-        let moved = u32::from_le_bytes(digits) >> (8 * skipped);
-        text[len..len + 4].copy_from_slice(&moved.to_le_bytes());
-        len += 4 - skipped;
+        let (digits, digits_len) = octet_and_dot(octet);
+        // The next octet overwrites what stands behind the digits.
+        text[len..len + 4].copy_from_slice(&digits);
+        len += digits_len;
     }
     append(text, len - 1, out);
+}
+
+/// An octet with a dot behind it, and their length. Not inlined, because the loop over the octets is unrolled.
+#[inline(never)]
+fn octet_and_dot(octet: u8) -> ([u8; 4], usize) {
+    let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10, b'.'];
+    let skipped = usize::from(octet < 100) + usize::from(octet < 10);
+    // The digits move to the front at once.
+    let moved = u32::from_le_bytes(digits) >> (8 * skipped);
+    (moved.to_le_bytes(), 4 - skipped)
 }
 
 /// Appends the last two digits of `n`, with a zero before one digit.

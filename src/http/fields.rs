@@ -183,29 +183,33 @@ pub(super) struct FieldSummary<'b> {
 }
 
 impl<'b> FieldSummary<'b> {
-    /// Examines every field once and stores its known name in `names`.
-    pub(super) fn collect(fields: &[httparse::Header<'b>], names: &mut [Name]) -> Result<Self, HeadError> {
-        let mut summary = FieldSummary::default();
+    /// Examines every field once and stores its known name in `names`. Fills the caller's summary, because a result with the
+    /// summary is copied several times.
+    pub(super) fn collect(
+        &mut self,
+        fields: &[httparse::Header<'b>],
+        names: &mut [Name],
+    ) -> Result<(), HeadError> {
         for (field, name) in fields.iter().zip(names) {
             *name = Name::of(field.name);
             match *name {
-                Name::Connection => summary.connection(field.value)?,
-                Name::ContentLength => summary.framing.content_length(field.value)?,
+                Name::Connection => self.connection(field.value)?,
+                Name::ContentLength => self.framing.content_length(field.value)?,
                 Name::Expect => {
-                    summary.expect = summary.expect.filter(|e| !is_continue(e)).or(Some(field.value));
+                    self.expect = self.expect.filter(|e| !is_continue(e)).or(Some(field.value));
                 }
-                Name::Host => summary.several_hosts |= summary.host.replace(field.value).is_some(),
-                Name::KeepAlive => summary.keep_alive = Some(field.value),
+                Name::Host => self.several_hosts |= self.host.replace(field.value).is_some(),
+                Name::KeepAlive => self.keep_alive = Some(field.value),
                 Name::MaxForwards => {
-                    summary.several_max_forwards |= summary.max_forwards.replace(field.value).is_some();
+                    self.several_max_forwards |= self.max_forwards.replace(field.value).is_some();
                 }
-                Name::Te => summary.takes_trailers |= lists_trailers(field.value),
-                Name::TransferEncoding => summary.framing.transfer_encoding(field.value)?,
-                Name::Upgrade => summary.upgrade |= upgrade_protocols(field.value).next().is_some(),
+                Name::Te => self.takes_trailers |= lists_trailers(field.value),
+                Name::TransferEncoding => self.framing.transfer_encoding(field.value)?,
+                Name::Upgrade => self.upgrade |= upgrade_protocols(field.value).next().is_some(),
                 _ => {}
             }
         }
-        Ok(summary)
+        Ok(())
     }
 
     /// Adds one Connection field.

@@ -63,7 +63,7 @@ impl HeadScan {
                     if request_line_bytes(&parsed) > limits.request_line_bytes {
                         return Err(HeadError::LineTooLong);
                     }
-                    return RequestHead::from_parsed(start + len, parsed, &mut slots.names).map(Some);
+                    return Ok(Some(RequestHead::from_parsed(start + len, parsed, &mut slots.names)?));
                 }
                 Ok(Status::Partial) => {}
                 Err(_) if self.line_too_long(head, limits) => return Err(HeadError::LineTooLong),
@@ -102,7 +102,7 @@ impl HeadScan {
             let status = parser.parse_response_with_uninit_headers(&mut parsed, head, &mut slots.slots)?;
             if let Status::Complete(len) = status {
                 *self = HeadScan::default();
-                return ResponseHead::from_parsed(len, parsed, request_method, &mut slots.names).map(Some);
+                return Ok(Some(ResponseHead::from_parsed(len, parsed, request_method, &mut slots.names)?));
             }
         }
         if full { Err(HeadError::TooLarge) } else { Ok(None) }

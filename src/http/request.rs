@@ -57,7 +57,8 @@ impl<'b> RequestHead<'b> {
         let version = Version::from_minor(parsed.version);
         let lines: &'b [httparse::Header<'b>] = parsed.headers;
         let names = &mut names[..lines.len()];
-        let summary = FieldSummary::collect(lines, names)?;
+        let mut summary = FieldSummary::default();
+        summary.collect(lines, names)?;
         let (authority, target) = split_target(method, target)?;
         let host = summary.host(version)?;
         let framing = summary.framing.request(version)?;

@@ -49,7 +49,8 @@ impl<'b> ResponseHead<'b> {
         let version = Version::from_minor(parsed.version);
         let lines: &'b [httparse::Header<'b>] = parsed.headers;
         let names = &mut names[..lines.len()];
-        let summary = FieldSummary::collect(lines, names)?;
+        let mut summary = FieldSummary::default();
+        summary.collect(lines, names)?;
         let framing = summary.framing.response(version, status, request_method)?;
         let kept_for = summary.keep_alive.and_then(keep_alive::kept_for);
         let keeps = summary.keeps_alive(version) && kept_for != Some(Duration::ZERO);

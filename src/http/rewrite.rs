@@ -2,7 +2,7 @@
 //! 7.6).
 
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::cookie::SetCookie;
 use super::digits;
@@ -238,6 +238,7 @@ fn line(field: &Field<'_>, out: &mut Vec<u8>) {
 }
 
 /// Writes an Upgrade field with the protocols that may be forwarded. Writes nothing when there are none.
+#[inline(never)]
 fn upgrade(value: &[u8], out: &mut Vec<u8>) {
     let mut separator: &[u8] = b"Upgrade: ";
     for protocol in upgrade_protocols(value) {
@@ -252,6 +253,7 @@ fn upgrade(value: &[u8], out: &mut Vec<u8>) {
 
 /// True when a Connection field names the field (RFC 9110 section 7.6.1). Called only for fields that `Name` does not
 /// know. So a Connection field cannot remove Host, the framing fields or the X-Forwarded fields.
+#[inline(never)]
 fn is_named(fields: Fields<'_>, name: &str) -> bool {
     fields.iter().any(|field| {
         field.id == Name::Connection && elements(field.value).any(|e| e.eq_ignore_ascii_case(name.as_bytes()))
@@ -272,6 +274,7 @@ fn forwarded_for(head: &RequestHead<'_>, client: IpAddr, trusted: bool, out: &mu
 
 /// Writes our element of the Forwarded field, on a line of its own behind those of trusted proxies. The lines are one list
 /// (RFC 9110 section 5.3). Host and IPv6 address are quoted, because they may hold a colon (RFC 7239 sections 4 and 6).
+#[inline(never)]
 fn forwarded_element(head: &RequestHead<'_>, client: IpAddr, encrypted: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Forwarded: for=");
     match client.to_canonical() {
@@ -294,10 +297,13 @@ fn forwarded_element(head: &RequestHead<'_>, client: IpAddr, encrypted: bool, ou
 fn address(address: IpAddr, out: &mut Vec<u8>) {
     match address.to_canonical() {
         IpAddr::V4(v4) => digits::address(v4, out),
-        IpAddr::V6(v6) => {
-            let _infallible = write!(out, "{v6}");
-        }
+        IpAddr::V6(v6) => address_v6(v6, out),
     }
+}
+
+#[inline(never)]
+fn address_v6(v6: Ipv6Addr, out: &mut Vec<u8>) {
+    let _infallible = write!(out, "{v6}");
 }
 
 /// Writes our Via field with the version of the received message. The line extends the list of earlier Via lines (RFC

@@ -108,7 +108,9 @@ mod tests {
     #[test]
     fn the_verdict_is_about_the_load_that_says_most() {
         let (ecdsa, rsa) = (Key::EcdsaP256, Key::Rsa2048);
-        let cases: [(&[(Key, u32, usize, bool)], (Key, u32)); 6] = [
+        /// A key, a rate, a number of blocks, and whether the load is ranked.
+        type Load = (Key, u32, usize, bool);
+        let cases: [(&[Load], (Key, u32)); 6] = [
             (&[(ecdsa, 100, 4, true), (ecdsa, 500, 4, true), (ecdsa, 1000, 4, true)], (ecdsa, 500)),
             (&[(ecdsa, 100, 4, true), (ecdsa, 1000, 4, true), (rsa, 500, 9, true)], (ecdsa, 1000)),
             (&[(ecdsa, 500, 3, true), (ecdsa, 100, 4, true)], (ecdsa, 100)),
@@ -117,7 +119,7 @@ mod tests {
             (&[(rsa, 7, 0, false)], (rsa, 7)),
         ];
         for (loads, expected) in cases {
-            let hurt = |&(key, per_s, blocks, is_ranked): &(Key, u32, usize, bool)| {
+            let hurt = |&(key, per_s, blocks, is_ranked): &Load| {
                 let ratio = Ratio { ratio: 1.0, interval: None, blocks: vec![1.0; blocks] };
                 Hurt { handshakes: Handshakes { key, per_s }, ratio, is_ranked }
             };

@@ -118,6 +118,7 @@ impl<T> Coded<T> {
 
     /// During a handshake, the transport waits to read, even if the exchange wants to write. Bytes in `out` always wait
     /// for a write.
+    #[inline(never)]
     pub(super) fn waits_for(&self, side: Side, mut interest: Interest) -> Interest {
         let (read, write) = (Interest::read(side), Interest::write(side));
         if self.blocked && interest.contains(write) {
@@ -137,6 +138,7 @@ impl<T> Coded<T> {
 }
 
 impl<T: Transport> Coded<T> {
+    #[inline(never)]
     pub(super) fn read(&mut self, ready: &mut Readiness, room: &mut [u8]) -> io::Result<usize> {
         loop {
             if !self.plain.is_empty() {
@@ -171,6 +173,7 @@ impl<T: Transport> Coded<T> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn write(
         &mut self,
         ready: &mut Readiness,
@@ -234,6 +237,7 @@ impl<T: Transport> Coded<T> {
     }
 
     /// Reads a part of the file and writes it: the kernel cannot encode it. A part that was encoded is not read again.
+    #[inline(never)]
     pub(super) fn send_file(
         &mut self,
         ready: &mut Readiness,
@@ -286,6 +290,7 @@ impl<T: Transport> Coded<T> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn progress(&mut self, ready: &mut Readiness) {
         if !self.out.is_empty() {
             // A later write returns the error.

@@ -45,9 +45,15 @@ impl Stream {
     fn tcp(&self) -> &TcpStream {
         match self {
             Stream::Plain(stream) => stream,
-            Stream::Smol(stream) => (**stream).get_ref(),
+            Stream::Smol(stream) => of_smol(stream),
         }
     }
+}
+
+/// The socket inside smol's wrapper, which panics when it is empty. It never is.
+#[cold]
+fn of_smol(stream: &Async<TcpStream>) -> &TcpStream {
+    stream.get_ref()
 }
 
 impl Tcp {
@@ -94,6 +100,7 @@ impl Tcp {
     }
 
     /// The descriptor.
+    #[inline(never)]
     pub(in crate::engine) fn fd(&self) -> usize {
         self.stream().as_raw_fd() as usize
     }
@@ -107,6 +114,7 @@ impl Socket {
 
     /// True when no byte and no end has arrived since the last read. Peeks one byte, because an unwatched socket has no
     /// recorded readiness and recorded readiness may be stale.
+    #[inline(never)]
     pub(in crate::engine) fn is_quiet(&mut self) -> bool {
         match &mut self.transport {
             Layered::Plain(stream) => {
