@@ -79,7 +79,7 @@ bench-doctor: bench-build ## check whether this machine is ready to measure
 bench-smoke: bench-build ## measure every target once, in about a minute
 	@exec $(lab) run --plan smoke --neraca $(neraca) $(ORIGINAL) $(BENCH)
 
-bench: bench-build ## measure everything and write the report, in at most 44 minutes (BENCH='--only servers --blocks 4')
+bench: bench-build ## measure everything and write the report, in at most 40 minutes (BENCH='--only servers --blocks 4')
 	@exec $(lab) run --plan bench --neraca $(neraca) $(BENCH)
 
 bench-full: bench-build ## the same with eight times as many blocks, for narrow intervals, in about 5 hours

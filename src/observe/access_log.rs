@@ -366,7 +366,7 @@ mod tests {
         ];
         let write = |format, encryption| {
             let mut out = Vec::new();
-            Record { encryption, ..record(None) }.write(format, &mut out);
+            Formatter::new(format).write(&Record { encryption, ..record(None) }, &mut out);
             String::from_utf8(out).unwrap()
         };
         for (server_name, is_resumed, end) in cases {
