@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_plan_is_a_name_or_a_file() {
-        assert_eq!(plan_file("bench").unwrap().minutes, Some(44.0));
+        assert_eq!(plan_file("bench").unwrap().minutes, Some(40.0));
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/plans/smoke.toml");
         assert_eq!(plan_file(file).unwrap().name, "smoke");
         let said = plan_file("no-such-plan").map(drop).unwrap_err();

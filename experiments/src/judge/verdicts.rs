@@ -251,7 +251,7 @@ mod tests {
         // Two loads, three numbers: the engines at equal numbers, and each engine against its default.
         assert_eq!(found.iter().filter(|workers| workers.is_architecture).count(), 2 * 3);
         assert_eq!(found.iter().filter(|workers| !workers.is_architecture).count(), 2 * 2 * 3);
-        assert!(found.iter().all(|workers| workers.ratio.blocks.len() == 5), "{found:?}");
+        assert!(found.iter().all(|workers| workers.ratio.blocks.len() == 4), "{found:?}");
     }
 
     #[test]
