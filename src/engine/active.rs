@@ -138,24 +138,7 @@ impl<T: Transport> Active<T> {
             self.set_backend(backends, kept);
             return Attached::Done(Ok(()));
         }
-        self.connect((client, facts), backends, now, counters)
-    }
-
-    /// Begins a new connection for the exchange's attempt.
-    #[inline(never)]
-    fn connect(
-        &mut self,
-        (client, facts): (&Endpoint<T>, &Client<'_>),
-        backends: &impl Backends<T>,
-        now: Instant,
-        counters: &Counters,
-    ) -> Attached {
-        let Some(attempt) = self.exchange.attempt() else {
-            return Attached::Done(Err(AttachError::Refused));
-        };
-        let backend = attempt.backend();
-        let first = backend.transform().and_then(|_| proxy_header(backend, facts)).unwrap_or_default();
-        match backends.connect(backend, &first, client) {
+        match connect(backend, facts, client, backends) {
             Ok((new, established)) => {
                 self.set_backend(backends, new);
                 self.connecting = !established;
@@ -165,7 +148,6 @@ impl<T: Transport> Active<T> {
                 self.connected(facts, now, counters)
             }
             Err(error) => {
-                let error = connect_error(backend, &error);
                 counters.unreachable.add(u64::from(error == AttachError::Refused));
                 Attached::Done(Err(error))
             }
@@ -311,6 +293,19 @@ impl<T: Transport> Active<T> {
 fn proxy_header(backend: &Backend, client: &Client<'_>) -> Option<Vec<u8>> {
     let version = backend.proxy_protocol()?;
     Some(proxy_protocol::header(version, client.address(), client.local.unwrap_or(client.peer)))
+}
+
+/// Begins a new connection to a backend; true when it is established at once. Not inlined, because most requests find a kept
+/// connection.
+#[inline(never)]
+fn connect<T: Transport>(
+    backend: &Backend,
+    facts: &Client<'_>,
+    client: &Endpoint<T>,
+    backends: &impl Backends<T>,
+) -> Result<(Endpoint<T>, bool), AttachError> {
+    let first = backend.transform().and_then(|_| proxy_header(backend, facts)).unwrap_or_default();
+    backends.connect(backend, &first, client).map_err(|error| connect_error(backend, &error))
 }
 
 /// The kind of an error of `connect` to a backend. The log tells why its handshakes fail, once for each reason.
