@@ -94,7 +94,7 @@ mod tests {
         let loads = hurts
             .iter()
             .map(|hurt| (hurt.handshakes.key.names()[0], hurt.handshakes.per_s, hurt.ratio.blocks.len()));
-        let all = [("ecdsa", 500, 4), ("ecdsa", 100, 1), ("ecdsa", 1000, 1)];
+        let all = [("ecdsa", 500, 6), ("ecdsa", 100, 1), ("ecdsa", 1000, 1)];
         let rsa = all.map(|(_, per_s, blocks)| ("rsa", per_s, blocks));
         let mut expected = [all, rsa].concat();
         expected.sort();
