@@ -128,6 +128,25 @@ fn a_client_resumes_its_session_also_after_a_reload() {
 }
 
 #[test]
+fn without_resumption_every_handshake_is_a_full_one() {
+    for variant in ENGINES {
+        let (folder, authority) = (Folder::new("tls-full"), Authority::new());
+        put(&folder, "first", &authority.sign(&["a.example"]));
+        let backend = automatic(CROSSBEAM, ok);
+        for (lines, resumes) in
+            [("", true), ("no_resumption = false\n", true), ("no_resumption = true\n", false)]
+        {
+            let (program, _) = start(&folder, variant, &configuration(backend, &["first"], lines));
+            for versions in [[&TLS13], [&TLS12]] {
+                let config = authority.client_with(&versions, None);
+                let resumed = [(); 2].map(|()| ask(&program, "a.example", &config).unwrap().is_resumed());
+                assert_eq!(resumed, [false, resumes], "{lines} {versions:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_client_certificate_is_optional_or_required() {
     for variant in ENGINES {
         let (folder, authority, foreign) = (Folder::new("tls-clients"), Authority::new(), Authority::new());

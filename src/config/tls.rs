@@ -33,6 +33,9 @@ pub(super) struct TlsArguments {
     /// Oldest version of TLS that is accepted.
     #[arg(long, value_enum, value_name = "VERSION", default_value_t = VersionName::Tls12, requires = "tls_cert")]
     pub(super) tls_minimum_version: VersionName,
+    /// Make every TLS handshake a full one: no client resumes an earlier session.
+    #[arg(long, requires = "tls_cert")]
+    pub(super) tls_no_resumption: bool,
 }
 
 /// TLS with backends.
@@ -74,6 +77,7 @@ pub(super) fn settings(
     client_ca: Option<PathBuf>,
     client_certificates: Option<ClientCertificatesName>,
     minimum_version: VersionName,
+    no_resumption: bool,
 ) -> TlsSettings {
     let client_certificates = match client_certificates {
         Some(ClientCertificatesName::None) => ClientCertificates::None,
@@ -86,7 +90,7 @@ pub(super) fn settings(
         VersionName::Tls12 => TlsVersion::Tls12,
         VersionName::Tls13 => TlsVersion::Tls13,
     };
-    TlsSettings { certificates, client_ca, client_certificates, minimum_version }
+    TlsSettings { certificates, client_ca, client_certificates, minimum_version, no_resumption }
 }
 
 /// Reads the files that the command line names. None without TLS. Warnings are logged.
@@ -110,6 +114,7 @@ pub(super) fn tls(written: &TlsArguments) -> Result<Option<Tls>, ConfigError> {
         written.tls_client_ca.clone(),
         written.tls_client_certificates,
         written.tls_minimum_version,
+        written.tls_no_resumption,
     );
     let (tls, remarks) = Tls::load(&settings, SystemTime::now());
     let Some(error) = first_error(remarks) else { return Ok(tls) };

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
 use super::certificates::{Pair, Place, Remark, authorities, pair, trusted};
@@ -73,11 +73,16 @@ impl Tls {
             .map_err(unusable)?;
         let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(names));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.ticketer = tickets().map_err(unusable)?;
+        if settings.no_resumption {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        } else {
+            config.ticketer = tickets().map_err(unusable)?;
+            // A client needs one ticket for its next connection. Each more costs bytes and time in every handshake.
+            config.send_tls13_tickets = 1;
+        }
         // A request in early data could be sent again by anybody who has seen it (RFC 8446 section 8).
         config.max_early_data_size = 0;
-        // A client needs one ticket for its next connection. Each more costs bytes and time in every handshake.
-        config.send_tls13_tickets = 1;
         Ok(Tls { settings, files, config: Arc::new(config) })
     }
 

@@ -13,6 +13,8 @@ pub struct TlsSettings {
     pub client_certificates: ClientCertificates,
     /// The oldest version of TLS that is accepted.
     pub minimum_version: TlsVersion,
+    /// True to make every handshake a full one.
+    pub no_resumption: bool,
 }
 
 impl TlsSettings {

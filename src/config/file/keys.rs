@@ -96,7 +96,7 @@ fn tls(arguments: &Arguments) -> Shape {
     let about = "Certificates with their keys. The name of the host that a client asks for selects the certificate. \
                  A client without a known name gets the first.";
     let mut keys = vec![Key::new("certificates", Kind::list(Kind::Table(pair)), about).required()];
-    let of_line = ["client_ca", "client_certificates", "minimum_version"];
+    let of_line = ["client_ca", "client_certificates", "minimum_version", "no_resumption"];
     keys.extend(of_line.map(|name| arguments.key(&format!("tls_{name}"), name)));
     Shape { about: "TLS for the clients of the listener.", keys }
 }

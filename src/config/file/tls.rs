@@ -29,7 +29,8 @@ pub(super) fn read(reading: &mut Reading<'_>, listener: &Table) -> Option<Tls> {
     let client_ca = table.text("client_ca").map(|(path, _)| reading.folder.join(path));
     let client_certificates = choice(table, "client_certificates");
     let minimum_version = choice(table, "minimum_version").unwrap_or(VersionName::Tls12);
-    let settings = settings(pairs, client_ca, client_certificates, minimum_version);
+    let no_resumption = flag(table, "no_resumption");
+    let settings = settings(pairs, client_ca, client_certificates, minimum_version, no_resumption);
     let (tls, remarks) = Tls::load(&settings, SystemTime::now());
     let pair = |n: usize| spans.get(n).cloned().unwrap_or_default();
     for remark in remarks {
@@ -50,7 +51,7 @@ pub(super) fn read(reading: &mut Reading<'_>, listener: &Table) -> Option<Tls> {
 pub(super) fn of_backends(reading: &mut Reading<'_>, table: &Table) -> Option<BackendTls> {
     let path = |key: &str| table.text(key).map(|(path, _)| reading.folder.join(path));
     let (ca, certificate, key) = (path("ca"), path("certificate"), path("key"));
-    let insecure = table.get("insecure").is_some_and(|entry| matches!(entry.value.data, Data::Flag(true)));
+    let insecure = flag(table, "insecure");
     let server_name = table.text("server_name").map(|(name, _)| name.to_owned());
     let mut is_good = true;
     let pairs = [("certificate", "key"), ("key", "certificate")];
@@ -102,6 +103,10 @@ fn place_of(table: &Table, key: &str) -> Span {
 fn note(reading: &mut Reading<'_>, span: Span, remark: Remark) {
     let new = if remark.is_warning { Problem::warning } else { Problem::new };
     reading.problems.push(new(span, remark.title, remark.text));
+}
+
+fn flag(table: &Table, key: &str) -> bool {
+    table.get(key).is_some_and(|entry| matches!(entry.value.data, Data::Flag(true)))
 }
 
 /// Returns the value of a key that is one of some names. The names are those of the command line.
