@@ -4,7 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
 use crate::judge::measure;
-use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
+use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict, mean};
 use crate::judge::study::{Group, Study};
 use crate::plans::model::{Cell, Section, Target, TargetKind, Work};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
@@ -27,14 +27,36 @@ impl LoadVerdict<'_> {
     }
 }
 
+/// Returns the thread engine under each load of a section.
+fn thread_loads(study: &Study, section: Section) -> Vec<Group<'_>> {
+    study.groups(|cell| cell.section == section && cell.target == THREAD && cell.work == Work::Load)
+}
+
 /// Returns the verdict for each load of a section in which both engines ran.
 pub(crate) fn by_load<'a>(study: &'a Study, section: Section) -> Vec<LoadVerdict<'a>> {
-    let is_thread = |cell: &Cell| cell.section == section && cell.target == THREAD && cell.work == Work::Load;
     let verdict = |thread: Group<'a>| {
         let against = |target| study.twin(thread.cell, target)?.against(&thread, measure::rate);
         Some(LoadVerdict { cell: thread.cell, ratio: against(ASYNC)?, control: against(AGAIN) })
     };
-    study.groups(is_thread).into_iter().filter_map(verdict).collect()
+    thread_loads(study, section).into_iter().filter_map(verdict).collect()
+}
+
+/// Returns another target / thread over all loads of a section together: for each block the geometric mean over the
+/// loads. A block counts once, because its measurements are close in time, and only when it has every load. None when
+/// there are fewer than two loads.
+pub(crate) fn over_all_loads(study: &Study, section: Section, other: &str) -> Option<Ratio> {
+    let loads = thread_loads(study, section);
+    let mut of_blocks: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for thread in &loads {
+        let others = study.twin(thread.cell, other)?.by_block(measure::rate);
+        let rates = thread.by_block(measure::rate).into_iter().filter(|((of, _), _)| *of == section);
+        for (place, rate) in rates {
+            of_blocks.entry(place.1).or_default().extend(others.get(&place).map(|other| (other / rate).ln()));
+        }
+    }
+    of_blocks.retain(|_, logs| logs.len() == loads.len() && logs.len() > 1);
+    let ratios = of_blocks.values().filter_map(|logs| Some(mean(logs)?.exp()));
+    Ratio::of_blocks(&ratios.collect::<Vec<_>>())
 }
 
 /// A comparison of the study of workers.
@@ -194,6 +216,30 @@ mod tests {
             assert!(matches!(verdict.ratio.verdict(), Verdict::Faster(..)), "{verdict:?}");
             assert!((verdict.ratio.ratio / made - 1.0).abs() < 0.02, "{verdict:?}");
             assert!(verdict.ratio.blocks.len() == 12 && verdict.noise() < 1.02, "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_block_counts_once_over_all_loads() {
+        // Rates of thread and async in each block, the ratio, and the number of blocks.
+        let cases: [(&[u64], &[u64], f64, usize); 4] = [
+            (&[100, 200, 400, 100], &[110, 220, 440, 110], 1.1, 4),
+            (&[100, 100], &[200, 50], 1.0, 2),
+            (&[100, 100, 100], &[90, 90], 0.9, 2),
+            (&[100], &[], f64::NAN, 0),
+        ];
+        for (thread, other, ratio, blocks) in cases {
+            let mut study = Run::with_rates("bench", &[(THREAD, thread), (ASYNC, other)]);
+            let of = |study: &Study| over_all_loads(study, Section::Assignment, ASYNC);
+            let found = of(&study);
+            assert_eq!(found.as_ref().map_or(0, |found| found.blocks.len()), blocks);
+            assert!(found.is_none_or(|found| (found.ratio - ratio).abs() < 1e-9), "{ratio}");
+            // A block that lacks a load does not count.
+            study.records.retain(|r| r.cell.threads != 10 || r.cell.block > 0);
+            assert_eq!(of(&study).map_or(0, |found| found.blocks.len()), blocks.saturating_sub(1));
+            // One load has its own verdict.
+            study.records.retain(|r| r.cell.threads == 10);
+            assert_eq!(of(&study), None);
         }
     }
 

@@ -5,11 +5,11 @@ use std::fmt::Display;
 use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
-use crate::judge::stats::{ENOUGH_BLOCKS, Verdict};
+use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, Cost, LoadVerdict, Servers};
 use crate::plans::model::{Section, Target, TargetKind};
-use crate::plans::targets::{ASYNC, THREAD};
+use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 use crate::report::doc::{Doc, anchor, plain};
 use crate::report::failures::failed;
 use crate::report::losses::{self, Opponent};
@@ -59,13 +59,24 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
     }
 }
 
+/// Returns the verdict over all loads of the assignment together, in a full sentence.
+pub(crate) fn together(study: &Study, lang: Lang) -> Option<String> {
+    let over_all = |target| verdicts::over_all_loads(study, Section::Assignment, target);
+    let sentence = winner(lang, &over_all(ASYNC)?, ENGINES, SENTENCES);
+    let loads = verdicts::by_load(study, Section::Assignment).len();
+    Some(say(lang, "together", &[&loads, &sentence]) + &noise(lang, over_all(AGAIN)))
+}
+
+/// Says how far the thread engine differs from itself, if this was measured in more than one block.
+fn noise(lang: Lang, control: Option<Ratio>) -> String {
+    let control = control.filter(|control| control.interval.is_some());
+    control.map_or_else(String::new, |control| say(lang, "noise", &[&percent(lang, control.reach())]))
+}
+
 /// Returns the verdict under each load of the assignment in full sentences.
 pub(crate) fn verdicts(study: &Study, lang: Lang) -> Vec<String> {
     let sentence = |LoadVerdict { cell, ratio, control }: LoadVerdict<'_>| {
-        let at = say(lang, "at", &[&cell.threads, &winner(lang, &ratio, ENGINES, SENTENCES)]);
-        let noise = control.filter(|control| control.interval.is_some());
-        let noise = noise.map(|control| say(lang, "noise", &[&percent(lang, control.reach())]));
-        at + &noise.unwrap_or_default()
+        say(lang, "at", &[&cell.threads, &winner(lang, &ratio, ENGINES, SENTENCES)]) + &noise(lang, control)
     };
     verdicts::by_load(study, Section::Assignment).into_iter().map(sentence).collect()
 }
@@ -200,8 +211,8 @@ fn losing(study: &Study, lang: Lang, doc: &mut Doc) {
     doc.table(&words::table(lang, "opponents").with(opponents.into_iter().map(row)));
 }
 
-/// Answers three questions in a sentence each: which engine is faster under the heaviest load, what a line printed per
-/// request costs, where Neraca loses.
+/// Answers the questions in a sentence each: which engine is faster over all loads and under the heaviest one, what a
+/// line printed per request costs, where Neraca loses.
 fn answers(study: &Study, lang: Lang) -> Vec<String> {
     let printing = overheads(study).into_iter().find(|(target, _)| target.id.ends_with("access-log"));
     let printing = printing.map(|(_, row)| {
@@ -218,7 +229,8 @@ fn answers(study: &Study, lang: Lang) -> Vec<String> {
         Some(worst) => Some(say(lang, "losing", &[&certain, worst])),
         None => (!against.is_empty()).then(|| say(lang, "no_loss", &[&against, &dash(failing)])),
     };
-    verdicts(study, lang).pop().into_iter().chain(printing).chain(losing).collect()
+    let engines = together(study, lang).into_iter().chain(verdicts(study, lang).pop());
+    engines.chain(printing).chain(losing).collect()
 }
 
 /// Writes the first screen.

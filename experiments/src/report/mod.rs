@@ -119,7 +119,7 @@ pub(crate) fn run(directory: Option<&Path>, lang: Lang) -> Result<PathBuf, Strin
     }
     fs::create_dir_all(&report).map_err(files::said(&report))?;
     write(&results, render(&study))?;
-    for sentence in first::verdicts(&study, lang) {
+    for sentence in first::verdicts(&study, lang).into_iter().chain(first::together(&study, lang)) {
         println!("{}", sentence.replace("**", "").replace('`', ""));
     }
     Ok(report.join(format!("{}.html", lang.page())))

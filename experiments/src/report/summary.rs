@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 use crate::judge::record::{Measured, Record, Validity, load};
 use crate::judge::stats::{Ratio, rounded};
 use crate::judge::study::{Group, Study};
-use crate::judge::verdicts::{Cost, LoadVerdict, by_load, costs};
+use crate::judge::verdicts::{self, Cost, LoadVerdict, by_load, costs};
 use crate::judge::{handshakes, measure};
 use crate::plans::model::{SCHEMA, Section};
-use crate::plans::targets::{ASYNC, THREAD};
+use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 use crate::report::about::reasons;
 use crate::report::failures::{CLASSES, failed};
 use crate::report::words::{ENGINES, clause};
@@ -85,6 +85,17 @@ fn verdicts(study: &Study) -> Vec<Value> {
     by_load(study, Section::Assignment).iter().map(row).collect()
 }
 
+/// The verdict over all loads of the assignment together; null without one.
+fn over_all_loads(study: &Study) -> Value {
+    let over_all = |target| verdicts::over_all_loads(study, Section::Assignment, target);
+    let Some(ratio) = over_all(ASYNC) else { return Value::Null };
+    let mut row = bounds(Some(&ratio));
+    row["control"] = bounds(over_all(AGAIN).as_ref());
+    row["blocks"] = json!(ratio.blocks.len());
+    row["sentence"] = json!(clause(&ratio, ENGINES));
+    row
+}
+
 /// The overheads: one row for each change that a program of ours was measured with.
 fn overheads(study: &Study) -> Vec<Value> {
     let row = |cost: &Cost<'_>| {
@@ -117,7 +128,7 @@ pub(crate) fn json_text(study: &Study) -> String {
     let manifest = serde_json::to_string(&study.manifest).unwrap_or_default();
     format!(
         "{{\"schema\":{SCHEMA},\n\"commit\":{},\n\"plan\":{},\n\"manifest_sha256\":\"{}\",\n\"raw_sha256\":\"{}\",\n\
-         \"missing\":{},\n\"assignment\":[\n{}\n],\n\"verdicts\":[\n{}\n],\n\"overheads\":[\n{}\n],\n\"cells\":[\n{}\n]}}\n",
+         \"missing\":{},\n\"assignment\":[\n{}\n],\n\"verdicts\":[\n{}\n],\n\"over_all_loads\":{},\n\"overheads\":[\n{}\n],\n\"cells\":[\n{}\n]}}\n",
         json!(study.manifest.neraca.commit),
         json!(study.plan.hash),
         hex::encode(Sha256::digest(&manifest)),
@@ -125,6 +136,7 @@ pub(crate) fn json_text(study: &Study) -> String {
         study.missing.len(),
         lines(assignment(study)),
         lines(verdicts(study)),
+        over_all_loads(study),
         lines(overheads(study)),
         lines(study.records.iter().map(of_record).collect())
     )
@@ -183,6 +195,7 @@ mod tests {
             ("verdicts", 5, "blocks control high low ratio sentence threads"),
             ("overheads", 14, "change engine high low ranked ratio what"),
         ];
+        assert_eq!(keys(&summary["over_all_loads"]), "blocks control high low ratio sentence");
         for (name, rows, fields) in cases {
             let found = summary[name].as_array().unwrap();
             assert_eq!((found.len(), keys(&found[0]).as_str()), (rows, fields), "{name}: {found:?}");
