@@ -19,12 +19,12 @@ pub(super) fn parse(digits: &[u8]) -> Option<u64> {
 /// The eight digits of `n`, which is below 10^8, with zeros before a short number. The first digit is the lowest byte.
 /// All digits are computed at once, in one word: two parts of four digits, then four parts of two, then eight of one.
 fn eight(n: u64) -> u64 {
-    let fours = n / 10_000 | (n % 10_000) << 32;
+    let fours = (n / 10_000) | ((n % 10_000) << 32);
     // The factors replace divisions by 100 and by 10. They are exact for numbers of four and of two digits.
     let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
-    let twos = hundreds | (fours - 100 * hundreds) << 16;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
     let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
-    tens | (twos - 10 * tens) << 8
+    tens | ((twos - 10 * tens) << 8)
 }
 
 /// Makes texts of eight digits.
@@ -119,7 +119,7 @@ pub(crate) fn octets(address: Ipv4Addr) -> [Word; 2] {
     [(a, b), (c, d)].map(|(first, second)| {
         let [one, two] = [first, second].map(|octet| u64::from(OCTETS[usize::from(octet)]));
         let len = octet_len(first);
-        Word { bytes: (one | two << (8 * len)).to_le_bytes(), len: len + octet_len(second) }
+        Word { bytes: (one | (two << (8 * len))).to_le_bytes(), len: len + octet_len(second) }
     })
 }
 
