@@ -16,73 +16,111 @@ pub(super) fn parse(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// The numbers below 100 with two digits each, one behind the other.
-const PAIRS: [u8; 200] = {
-    let (mut pairs, mut n) = ([0; 200], 0);
-    while n < 100 {
-        pairs[2 * n] = b'0' + (n / 10) as u8;
-        pairs[2 * n + 1] = b'0' + (n % 10) as u8;
-        n += 1;
-    }
-    pairs
-};
+/// The eight digits of `n`, which is below 10^8, with zeros before a short number. The first digit is the lowest byte.
+/// All digits are computed at once, in one word: two parts of four digits, then four parts of two, then eight of one.
+fn eight(n: u64) -> u64 {
+    let fours = (n / 10_000) | ((n % 10_000) << 32);
+    // The factors replace divisions by 100 and by 10. They are exact for numbers of four and of two digits.
+    let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | ((twos - 10 * tens) << 8)
+}
 
-/// The last two digits of `n`.
-fn pair(n: u64) -> &'static [u8] {
-    let at = (n % 100) as usize * 2;
-    &PAIRS[at..at + 2]
+/// Makes texts of eight digits.
+const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+
+/// The first `len` bytes of a word are a text; the first byte is the lowest. The copy of a whole word needs no call, unlike
+/// the copy of a part, and the next text overwrites the rest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Word {
+    pub(crate) bytes: [u8; 8],
+    pub(crate) len: usize,
+}
+
+impl Word {
+    /// The text without the first `skipped` of its eight bytes.
+    fn skip(text: u64, skipped: u32) -> Self {
+        Word { bytes: (text >> (8 * skipped)).to_le_bytes(), len: 8 - skipped as usize }
+    }
+
+    fn append(self, out: &mut Vec<u8>) {
+        let end = out.len() + self.len;
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
+    }
+}
+
+/// Numbers below this one have eight digits at most.
+const EIGHT_DIGITS: u64 = 100_000_000;
+
+/// `n` in decimal; None when `n` has more than eight digits.
+pub(crate) fn short(n: u64) -> Option<Word> {
+    match n {
+        0..10 => Some(Word { bytes: [b'0' + n as u8, 0, 0, 0, 0, 0, 0, 0], len: 1 }),
+        10..EIGHT_DIGITS => {
+            let digits = eight(n);
+            Some(Word::skip(digits | ZEROS, digits.trailing_zeros() / 8))
+        }
+        _ => None,
+    }
 }
 
 /// Appends `n` in decimal.
-pub(crate) fn decimal(mut n: u64, out: &mut Vec<u8>) {
-    if n < 10 {
-        return out.push(b'0' + n as u8);
+pub(crate) fn decimal(n: u64, out: &mut Vec<u8>) {
+    match short(n) {
+        Some(word) => word.append(out),
+        None => {
+            decimal(n / EIGHT_DIGITS, out);
+            out.extend_from_slice(&(eight(n % EIGHT_DIGITS) | ZEROS).to_le_bytes());
+        }
     }
-    let len = n.ilog10() as usize + 1;
-    let (mut digits, mut at) = ([0; 20], len);
-    while at > 1 {
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(pair(n));
-        n /= 100;
-    }
-    if at == 1 {
-        digits[0] = b'0' + n as u8;
-    }
-    append(digits, len, out);
 }
 
-/// Appends the first `len` bytes. The copy of a whole array needs no call, unlike the copy of a part.
-fn append<const N: usize>(text: [u8; N], len: usize, out: &mut Vec<u8>) {
-    let end = out.len() + len;
-    out.extend_from_slice(&text);
-    out.truncate(end);
+/// Appends six digits of `n`, which is below 10^6, with zeros before a short number.
+pub(crate) fn six(n: u64, out: &mut Vec<u8>) {
+    Word::skip(eight(n) | ZEROS, 2).append(out);
+}
+
+/// Appends two digits of `n`, which is below 100, with a zero before one digit.
+pub(crate) fn two(n: u64, out: &mut Vec<u8>) {
+    Word::skip(eight(n) | ZEROS, 6).append(out);
+}
+
+/// The text of each octet with a dot behind it; the first byte is the lowest.
+const OCTETS: [u32; 256] = {
+    let (mut octets, mut n) = ([0; 256], 0);
+    while n < 256 {
+        let octet = n as u8;
+        let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10, b'.'];
+        octets[n] = u32::from_le_bytes(digits) >> (8 * (4 - octet_len(octet)));
+        n += 1;
+    }
+    octets
+};
+
+/// The length of an octet with a dot behind it.
+const fn octet_len(octet: u8) -> usize {
+    2 + (octet > 9) as usize + (octet > 99) as usize
 }
 
 /// Appends an address.
 pub(crate) fn address(address: Ipv4Addr, out: &mut Vec<u8>) {
-    let (mut text, mut len) = ([0; 16], 0);
-    for octet in address.octets() {
-        let (digits, digits_len) = octet_and_dot(octet);
-        // The next octet overwrites what stands behind the digits.
-        text[len..len + 4].copy_from_slice(&digits);
-        len += digits_len;
-    }
-    append(text, len - 1, out);
+    let [first, second] = octets(address);
+    first.append(out);
+    second.append(out);
+    out.truncate(out.len() - 1);
 }
 
-/// An octet with a dot behind it, and their length. Not inlined, because the loop over the octets is unrolled.
-#[inline(never)]
-fn octet_and_dot(octet: u8) -> ([u8; 4], usize) {
-    let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10, b'.'];
-    let skipped = usize::from(octet < 100) + usize::from(octet < 10);
-    // The digits move to the front at once.
-    let moved = u32::from_le_bytes(digits) >> (8 * skipped);
-    (moved.to_le_bytes(), 4 - skipped)
-}
-
-/// Appends the last two digits of `n`, with a zero before one digit.
-pub(crate) fn two(n: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(pair(n));
+/// The four octets of an address, each with a dot behind it, in two parts.
+#[inline]
+pub(crate) fn octets(address: Ipv4Addr) -> [Word; 2] {
+    let [a, b, c, d] = address.octets();
+    [(a, b), (c, d)].map(|(first, second)| {
+        let [one, two] = [first, second].map(|octet| u64::from(OCTETS[usize::from(octet)]));
+        let len = octet_len(first);
+        Word { bytes: (one | (two << (8 * len))).to_le_bytes(), len: len + octet_len(second) }
+    })
 }
 
 /// Appends `n` in hexadecimal.
@@ -105,8 +143,21 @@ mod tests {
     }
 
     #[test]
+    fn digits_of_a_fixed_number() {
+        for n in 0..1_000_000 {
+            let digits = (eight(99_000_000 + n) | ZEROS).to_le_bytes();
+            assert_eq!(digits, format!("99{n:06}").as_bytes());
+        }
+        let mut out = Vec::new();
+        six(42, &mut out);
+        two(7, &mut out);
+        assert_eq!(out, b"00004207");
+    }
+
+    #[test]
     fn numbers_are_written_as_the_formatter_writes_them() {
-        for n in [0, 1, 9, 10, 15, 16, 99, 100, 255, 256, 999, 1000, 4095, 65_536, u64::MAX / 16, u64::MAX] {
+        let powers = (0..64).map(|power| 1 << power).chain((0..20).map(|power| 10_u64.pow(power)));
+        for n in powers.flat_map(|power| [power - 1, power, power + power / 3]).chain([u64::MAX]) {
             let (mut dec, mut hex) = (Vec::new(), Vec::new());
             decimal(n, &mut dec);
             hexadecimal(n as usize, &mut hex);

@@ -1,9 +1,9 @@
 //! The lines of the access log: one for each finished request.
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::json::Object;
+use super::json::{Object, PART_BYTES, Part, is_plain};
 use super::requests::RequestEnd;
 use crate::http::digits;
 use crate::http::head::{RequestHead, Version};
@@ -107,6 +107,8 @@ pub struct Formatter {
     /// The second of the last line, in seconds since 1970, and its text. Many requests begin in the same second.
     second: u64,
     text_of_second: Vec<u8>,
+    /// For the parts of a line.
+    room: [u8; PART_BYTES],
     /// A text that was cut.
     cut: Vec<u8>,
 }
@@ -114,7 +116,13 @@ pub struct Formatter {
 impl Formatter {
     /// A formatter for lines of this format.
     pub fn new(format: Format) -> Self {
-        Formatter { format, second: u64::MAX, text_of_second: Vec::new(), cut: Vec::new() }
+        Formatter {
+            format,
+            second: u64::MAX,
+            text_of_second: Vec::new(),
+            room: [0; PART_BYTES],
+            cut: Vec::new(),
+        }
     }
 
     /// Notes a request with this ID. What the note held before is gone.
@@ -129,7 +137,8 @@ impl Formatter {
         }
         let Note { text: out, ends } = note;
         out.clear();
-        // A long text of an earlier request is not kept for the next one.
+        // A new note grows once and not with each part. A long text of an earlier request is not kept for the next one.
+        out.reserve(NOTE_BYTES / 2);
         out.shrink_to(NOTE_BYTES);
         out.extend_from_slice(&id[..id.len().min(ID_BYTES)]);
         ends[0] = out.len();
@@ -142,11 +151,12 @@ impl Formatter {
         match self.format {
             Format::Json => {
                 let mut object = Object(out);
-                object.text(",\"method\":", Some(limited(method, TEXT_BYTES, cut)));
-                object.text(",\"target\":", Some(limited(target, TARGET_BYTES, cut)));
-                object.text(",\"version\":", Some(version));
-                object.text(",\"host\":", Some(limited(head.host.as_bytes(), TEXT_BYTES, cut)));
-                for (key, text) in [(",\"referer\":", referer), (",\"user_agent\":", user_agent)] {
+                // Quotes and backslashes are in no token (RFC 9110 section 5.6.2) and in no authority (RFC 3986 section 3.2).
+                object.plain(",\"method\":\"", limited(method, TEXT_BYTES, cut));
+                object.text(",\"target\":\"", Some(limited(target, TARGET_BYTES, cut)));
+                object.plain(",\"version\":\"", version);
+                object.plain(",\"host\":\"", limited(head.host.as_bytes(), TEXT_BYTES, cut));
+                for (key, text) in [(",\"referer\":\"", referer), (",\"user_agent\":\"", user_agent)] {
                     object.text(key, Some(limited(text, TEXT_BYTES, cut)).filter(|text| !text.is_empty()));
                 }
                 ends[1] = out.len();
@@ -174,12 +184,16 @@ impl Formatter {
             self.second = second;
             self.text_of_second.clear();
             match self.format {
-                Format::Json => write_second(second, &mut self.text_of_second),
+                Format::Json => {
+                    self.text_of_second.extend_from_slice(b"{\"time\":\"");
+                    write_second(second, &mut self.text_of_second);
+                    self.text_of_second.push(b'.');
+                }
                 Format::Common => write_common_second(second, &mut self.text_of_second),
             }
         }
         match self.format {
-            Format::Json => record.write_json(&self.text_of_second, out),
+            Format::Json => record.write_json(&self.text_of_second, &mut self.room, out),
             Format::Common => record.write_common(&self.text_of_second, out),
         }
         out.push(b'\n');
@@ -198,43 +212,55 @@ fn limited<'t>(text: &'t [u8], max: usize, cut: &'t mut Vec<u8>) -> &'t [u8] {
 }
 
 impl Record<'_> {
-    fn write_json(&self, second: &[u8], out: &mut Vec<u8>) {
+    fn write_json(&self, second: &[u8], room: &mut [u8; PART_BYTES], out: &mut Vec<u8>) {
         let micros = |time: Duration| time.as_micros() as u64;
-        out.extend_from_slice(b"{\"time\":\"");
         out.extend_from_slice(second);
-        out.push(b'.');
-        let fraction = u64::from(self.began.subsec_micros());
-        for part in [fraction / 10_000, fraction / 100, fraction] {
-            digits::two(part, out);
-        }
+        digits::six(self.began.subsec_micros().into(), out);
         out.extend_from_slice(b"Z\"");
         let mut object = Object(out);
-        object.text(",\"id\":", self.note.map(Note::id));
-        object.address(",\"listener\":", self.listener);
-        object.address(",\"client\":", Some(self.client));
-        object.0.extend_from_slice(self.note.map_or(WITHOUT_HEAD, Note::first));
-        object.number(",\"status\":", self.status.map(u64::from));
-        object.text(",\"end\":", Some(self.end.name().as_bytes()));
-        object.address(",\"backend\":", self.backend);
-        object.number(",\"attempts\":", Some(self.attempts.into()));
-        object.number(",\"received_bytes\":", Some(self.received_bytes));
-        object.number(",\"sent_bytes\":", Some(self.sent_bytes));
-        object.number(",\"queue_us\":", self.queue.map(micros));
-        object.number(",\"connect_us\":", self.connect.map(micros));
-        object.number(",\"first_byte_us\":", self.first_byte.map(micros));
-        object.number(",\"total_us\":", Some(micros(self.total)));
+        object.text(",\"id\":\"", self.note.map(Note::id));
+        let mut part = Part::new(room);
+        part.address(b",\"listener\":", self.listener);
+        part.address(b",\"client\":", Some(self.client));
+        out.extend_from_slice(part.text());
+        out.extend_from_slice(self.note.map_or(WITHOUT_HEAD, Note::first));
+        let mut part = Part::new(room);
+        part.number(b",\"status\":", self.status.map(u64::from));
+        part.copy(b",\"end\":\"");
+        match self.end {
+            RequestEnd::Complete => part.copy(b"complete\""),
+            RequestEnd::ClientLost => part.copy(b"client_lost\""),
+            RequestEnd::Stalled => part.copy(b"stalled\""),
+            RequestEnd::CutOff => part.copy(b"cut_off\""),
+        }
+        part.address(b",\"backend\":", self.backend);
+        part.number(b",\"attempts\":", Some(self.attempts.into()));
+        part.number(b",\"received_bytes\":", Some(self.received_bytes));
+        part.number(b",\"sent_bytes\":", Some(self.sent_bytes));
+        part.number(b",\"queue_us\":", self.queue.map(micros));
+        part.number(b",\"connect_us\":", self.connect.map(micros));
+        part.number(b",\"first_byte_us\":", self.first_byte.map(micros));
+        part.number(b",\"total_us\":", Some(micros(self.total)));
+        out.extend_from_slice(part.text());
+        let mut object = Object(out);
         if let Some(encryption) = &self.encryption {
-            object.text(",\"tls_version\":", Some(encryption.version.as_bytes()));
-            object.text(",\"tls_cipher\":", Some(encryption.cipher.as_bytes()));
-            object.text(",\"tls_sni\":", encryption.server_name.map(str::as_bytes));
+            object.text(",\"tls_version\":\"", Some(encryption.version.as_bytes()));
+            object.text(",\"tls_cipher\":\"", Some(encryption.cipher.as_bytes()));
+            object.text(",\"tls_sni\":\"", encryption.server_name.map(str::as_bytes));
             object.flag(",\"tls_resumed\":", encryption.is_resumed);
         }
         out.push(b'}');
     }
 
     fn write_common(&self, second: &[u8], out: &mut Vec<u8>) {
-        // Writing to memory does not fail.
-        let _ = write!(out, "{} - - [", self.client.ip());
+        match self.client.ip() {
+            IpAddr::V4(v4) => digits::address(v4, out),
+            // Writing to memory does not fail.
+            IpAddr::V6(v6) => {
+                let _ = write!(out, "{v6}");
+            }
+        }
+        out.extend_from_slice(b" - - [");
         out.extend_from_slice(second);
         out.extend_from_slice(b" +0000] \"");
         out.extend_from_slice(self.note.map_or(b"-", Note::first));
@@ -251,6 +277,9 @@ impl Record<'_> {
 
 /// Appends a text between quotes: a quote, a backslash and each byte that is no visible ASCII or space are escaped.
 fn escape(text: &[u8], out: &mut Vec<u8>) {
+    if is_plain(text) {
+        return out.extend_from_slice(text);
+    }
     for &byte in text {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
@@ -299,6 +328,8 @@ fn date(seconds: u64) -> ([u64; 3], [u64; 3]) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv6Addr, SocketAddrV6};
+
     use super::*;
     use crate::http::head::{FieldSlots, HeadLimits, HeadScan};
 
@@ -409,6 +440,57 @@ mod tests {
                 assert!(text.ends_with('\n') && text.matches('\n').count() == 1, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_method_and_a_host_need_no_escape() {
+        for byte in 0..=255 {
+            for (before, after) in
+                [("G", " / HTTP/1.1\r\nHost: a\r\n\r\n"), ("GET / HTTP/1.1\r\nHost: a", "\r\n\r\n")]
+            {
+                let bytes = [before.as_bytes(), &[byte], after.as_bytes()].concat();
+                let (mut slots, mut note) = (FieldSlots::new(), Note::default());
+                let scanned = HeadScan::default().request(&bytes, &HeadLimits::default(), &mut slots);
+                let Ok(Some(head)) = scanned else { continue };
+                let (mut formatter, mut out) = (Formatter::new(Format::Json), Vec::new());
+                formatter.note(b"id", &head, &mut note);
+                formatter.write(&record(Some(&note)), &mut out);
+                let object: serde_json::Value = serde_json::from_slice(&out).unwrap();
+                assert_eq!(object["method"], head.method_token);
+                assert_eq!(object["host"], head.host);
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_line_has_room() {
+        let address = SocketAddrV6::new(Ipv6Addr::from([255; 16]), u16::MAX, 0, u32::MAX).into();
+        let longest = Duration::from_micros(u64::MAX);
+        let record = Record {
+            listener: Some(address),
+            client: address,
+            status: Some(u16::MAX),
+            end: RequestEnd::ClientLost,
+            backend: Some(address),
+            attempts: u32::MAX,
+            received_bytes: u64::MAX,
+            sent_bytes: u64::MAX,
+            queue: Some(longest),
+            connect: Some(longest),
+            first_byte: Some(longest),
+            total: longest,
+            ..record(None)
+        };
+        let mut out = Vec::new();
+        Formatter::new(Format::Json).write(&record, &mut out);
+        let object: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        for name in ["listener", "client", "backend"] {
+            assert_eq!(object[name], address.to_string(), "{object}");
+        }
+        for name in ["received_bytes", "sent_bytes", "queue_us", "connect_us", "first_byte_us", "total_us"] {
+            assert_eq!(object[name], u64::MAX, "{object}");
+        }
+        assert_eq!((&object["attempts"], &object["end"]), (&u32::MAX.into(), &"client_lost".into()));
     }
 
     #[test]

@@ -24,14 +24,15 @@ impl Traffic {
     fn add(&mut self, client: &Client<'_>, request: &Finished<'_>) {
         let is_tunnel = request.status == Some(101);
         let duration = (!is_tunnel).then(|| request.duration());
-        let requests = self.listeners.entry(client.listener).or_default();
-        requests.add(request.status, request.end, duration);
+        count(&mut self.listeners, client.listener, |requests| {
+            requests.add(request.status, request.end, duration);
+        });
         if let Some(attempt) = request.attempt
             && let Some(outcome) = attempt.outcome()
             && outcome.end == AttemptEnd::Answered
             && let Some(first_byte) = outcome.first_byte
         {
-            self.backends.entry(attempt.backend().id()).or_default().add(first_byte);
+            count(&mut self.backends, attempt.backend().id(), |durations| durations.add(first_byte));
         }
     }
 
@@ -49,6 +50,14 @@ impl Traffic {
         let mut total = Requests::default();
         self.listeners.values().for_each(|requests| total.merge(requests));
         total
+    }
+}
+
+/// Changes the counts of a key. They are nearly always there, so only the first time pays for an entry of the map.
+fn count<K: Ord, V: Default>(counts: &mut BTreeMap<K, V>, key: K, add: impl FnOnce(&mut V)) {
+    match counts.get_mut(&key) {
+        Some(counts) => add(counts),
+        None => add(counts.entry(key).or_default()),
     }
 }
 
