@@ -151,7 +151,8 @@ impl Attempt {
         }
         self.end = Some(end);
         self.backend.count_end(end);
-        if self.record.is_some() || self.in_flight > 0 || self.backend.measures_latency() {
+        let is_measured = self.in_flight > 0 || self.backend.measures_latency();
+        if self.record.is_some() || is_measured && end != AttemptEnd::Abandoned {
             self.measure(end, now);
         }
         self.backend.note_end(end, self.status, self.started, now);

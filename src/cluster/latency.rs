@@ -10,9 +10,9 @@ const FAILURE: Duration = Duration::from_secs(1);
 const UNITS: f32 = 16.0;
 
 /// Returns the time between two times, in milliseconds that wrap. Each worker has a clock of its own, so `at` may be later
-/// than `now`; then no time has passed.
-pub(super) fn passed_ms(at: u32, now: u32) -> u32 {
-    (now.wrapping_sub(at) as i32).max(0) as u32
+/// than `now`; then the result is negative, and no time has passed.
+pub(super) fn passed_ms(at: u32, now: u32) -> i32 {
+    now.wrapping_sub(at) as i32
 }
 
 /// The moving average of one backend's latency.
@@ -33,7 +33,7 @@ impl Latency {
             Some((old, _)) if sample >= old => sample,
             Some((_, at)) if at == now_ms as u32 => return,
             Some((old, at)) => {
-                let left = FALL_MS / (FALL_MS + passed_ms(at, now_ms as u32) as f32);
+                let left = FALL_MS / (FALL_MS + passed_ms(at, now_ms as u32).max(0) as f32);
                 sample + ((old - sample) as f32 * (left * left) * (left * left)) as u32
             }
         };

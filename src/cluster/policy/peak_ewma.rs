@@ -16,7 +16,7 @@ use crate::cluster::latency::passed_ms;
 /// Time without a sample after which a sixteenth of the difference from the least latency is left: (1 + t / 1 s)^-4. After
 /// [`STEPS`] steps nothing is left.
 const FADE_MS: u64 = 1_000;
-const STEP_MS: u32 = 16;
+const STEP_MS: i32 = 16;
 const STEPS: usize = 512;
 /// The part that is left after each step, in parts of 1/65536: a pick divides nothing.
 static FADES: [u32; STEPS] = fades();
@@ -34,6 +34,7 @@ const fn fades() -> [u32; STEPS] {
 
 /// Picks with the least latency that the last pick has found, so that one look at the candidates is enough.
 /// `least_latency` is in the unit of [`Latency::get`](crate::cluster::latency::Latency::get); 0 before the first sample.
+#[inline(never)] // The loop then has the registers for itself.
 pub(super) fn pick<'a>(
     candidates: &Candidates<'a>,
     least_latency: &AtomicU32,
@@ -45,10 +46,12 @@ pub(super) fn pick<'a>(
     let mut lowest = u32::MAX;
     let cost = |candidate: &Candidate<'a>| {
         let expected = candidate.backend.latency().get().map_or(neutral, |(latency, at)| {
-            lowest = lowest.min(latency);
-            match passed_ms(at, now_ms) / STEP_MS {
-                0 => latency,
-                step => faded(latency, neutral, FADES.get(step as usize).copied().unwrap_or(0)),
+            if latency < lowest {
+                lowest = seldom(latency);
+            }
+            match passed_ms(at, now_ms) {
+                ..STEP_MS => latency,
+                passed => faded(latency, neutral, left(passed)),
             }
         });
         u64::from(expected) * (u64::from(candidate.backend.in_flight()) + 1)
@@ -58,6 +61,19 @@ pub(super) fn pick<'a>(
         least_latency.store(lowest, Relaxed);
     }
     picked
+}
+
+/// Returns its argument. It marks the branch that calls it as seldom taken, so that the branch stays one. A minimum without a
+/// branch would make each backend wait for the one before it.
+#[cold]
+#[inline(never)]
+fn seldom(latency: u32) -> u32 {
+    latency
+}
+
+/// Returns the part that is left after this time, in parts of 1/65536. The time is not negative.
+fn left(passed_ms: i32) -> u32 {
+    FADES.get((passed_ms / STEP_MS) as usize).copied().unwrap_or(0)
 }
 
 /// Returns the latency of which `left` parts of 1/65536 are left; the rest has become `neutral`.
