@@ -263,7 +263,7 @@ fn control(alike: &[Loaded<'_>]) -> Option<Judged> {
         let (_, other) = of(THREAD).find(|(thread, _)| thread.block == again.block)?;
         Some(load.requests_per_second() / other.requests_per_second())
     };
-    let ratio = Ratio::of_blocks(&of(AGAIN).filter_map(ratio).collect::<Vec<_>>())?;
+    let ratio = Ratio::of_blocks(of(AGAIN).filter_map(ratio))?;
     match ratio.verdict() {
         Verdict::TooFew => None,
         Verdict::Within(_) => Some(VALID),

@@ -110,14 +110,13 @@ fn of_servers<'a>(study: &Study, groups: Vec<Group<'a>>) -> Servers<'a> {
         rates.into_values().collect::<Vec<f64>>()
     };
     let ratio = |a: &Group<'_>, b: &Group<'_>| {
-        let pairs = in_common(a).into_iter().zip(in_common(b)).map(|(a, b)| a / b);
-        Ratio::of_blocks(&pairs.collect::<Vec<_>>())
+        Ratio::of_blocks(in_common(a).into_iter().zip(in_common(b)).map(|(a, b)| a / b))
     };
     let lead = |a: &Group<'_>, b: &Group<'_>| match ratio(a, b)?.verdict() {
         Verdict::Faster(low, high) => Some((low, high)),
         _ => None,
     };
-    let rate = |group: &Group<'_>| Some(Ratio::of_blocks(&in_common(group))?.ratio);
+    let rate = |group: &Group<'_>| Some(Ratio::of_blocks(in_common(group))?.ratio);
     let mut order: Vec<_> = groups.iter().filter(is_compared).cloned().collect();
     order.sort_by(|a, b| rate(b).partial_cmp(&rate(a)).unwrap_or(Ordering::Equal));
     let mut counts: Vec<usize> = groups.iter().filter(|g| g.is_ranked()).map(|g| by_block(g).len()).collect();

@@ -262,7 +262,7 @@ mod tests {
             (&[0.5, 2.0, 0.5, 2.0], "not measurable here: the change is between −72.0 and +257 %", 1.0),
         ];
         for (blocks, expected, surely) in cases {
-            let ratio = Ratio::of_blocks(blocks).unwrap();
+            let ratio = Ratio::of_blocks(blocks.iter().copied()).unwrap();
             assert_eq!(cost(Lang::En, &ratio).replace('\u{a0}', " "), expected);
             assert!((certain(&ratio) - surely).abs() < 1e-9, "{expected}");
         }
@@ -278,7 +278,8 @@ mod tests {
             (&[0.9, 1.3, 0.8, 1.4], "any difference is within ±65.4 %"),
         ];
         for (blocks, expected) in cases {
-            assert_eq!(clause(&Ratio::of_blocks(blocks).unwrap(), ENGINES), expected);
+            let ratio = Ratio::of_blocks(blocks.iter().copied()).unwrap();
+            assert_eq!(clause(&ratio, ENGINES), expected);
         }
     }
 }

@@ -60,7 +60,7 @@ impl Compared {
 
     /// Returns the ratio of the newer build's value to the older build's value.
     fn ratio(&self, measure: usize) -> Option<Ratio> {
-        Ratio::of_blocks(&self.pairs[measure].iter().map(|[base, new]| new / base).collect::<Vec<_>>())
+        Ratio::of_blocks(self.pairs[measure].iter().map(|[base, new]| new / base))
     }
 
     /// Returns the reasons why the newer build is not good enough; empty when it is.
@@ -86,9 +86,9 @@ impl Compared {
     fn line(&self) -> Vec<String> {
         let mut line = vec![self.name.clone()];
         for (measure, pairs) in self.pairs.iter().enumerate() {
-            let values = |build| pairs.iter().map(|pair| pair[build]).collect::<Vec<f64>>();
+            let values = |build: usize| pairs.iter().map(move |pair| pair[build]);
             let of = self.ratio(measure);
-            line.extend([0, 1].map(|build| maybe(median(&values(build)))));
+            line.extend([0, 1].map(|build| maybe(median(values(build)))));
             line.push(dash(of.as_ref().map(|of| ratio(of.ratio))));
             line.push(dash(of.as_ref().map(interval)));
         }
