@@ -38,7 +38,7 @@ measures! {
     /// Maximum time in milliseconds from the intended time of a request to its last byte.
     "total_max_ms" total_max_ms = |_, load| {
         let total = &load.probe.fresh.total_us;
-        (total.count() > 0).then(|| total.max() as f64 / 1e3)
+        (!total.is_empty()).then(|| total.max() as f64 / 1e3)
     };
     /// The 99th percentile of the latency in milliseconds, from wrk.
     latency_p99_ms = |_, load| load.client.latency_us.get("p99").copied().flatten().map(|us| us / 1e3);
@@ -85,7 +85,7 @@ measures! {
     /// Jain's index of fairness over the client's connections.
     "fairness" fairness = |_, load| jain(load.per_connection.as_deref()?);
     "probes" probes = |_, load| {
-        Some((load.probe.fresh.total_us.count() + load.probe.kept.total_us.count()) as f64)
+        Some((load.probe.fresh.total_us.len() + load.probe.kept.total_us.len()) as f64)
     };
 }
 
