@@ -4,6 +4,7 @@ use crate::capacity::results::{Found, Results, Step};
 use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
 use crate::report::doc::{Doc, Figure, Table, plain};
 use crate::report::number::{grouped, maybe};
+use crate::report::words::{self, Lang};
 
 /// Makes the page. The balancer with the highest capacity stands first.
 pub(super) fn page(results: &Results) -> Doc {
@@ -42,19 +43,9 @@ fn at(found: &Found) -> Option<&Step> {
 }
 
 fn table(sorted: &[&Found]) -> Table {
-    let head = [
-        "balancer",
-        "capacity (requests/s)",
-        "p50 (ms)",
-        "p99 (ms)",
-        "client's own delay, p99 (ms)",
-        "CPUs of the balancer",
-        "CPU (µs) per request",
-    ];
-    let mut table = Table::new("Capacity of each balancer", 1, &head);
-    for found in sorted {
+    let row = |found: &&Found| {
         let of = |value: fn(&Step) -> f64| maybe(at(found).map(value));
-        table.push([
+        [
             plain(&found.title),
             rate(found.capacity_hz),
             of(|step| step.p50_ms),
@@ -62,9 +53,9 @@ fn table(sorted: &[&Found]) -> Table {
             of(|step| step.late_ms),
             of(|step| step.cpus),
             of(|step| step.cpus * 1e6 / step.offered_hz),
-        ]);
-    }
-    table
+        ]
+    };
+    words::table(Lang::En, "capacity").with(sorted.iter().map(row))
 }
 
 fn series(sorted: &[&Found], value: fn(&Step) -> f64) -> Vec<Series> {

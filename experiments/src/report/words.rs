@@ -223,8 +223,10 @@ mod tests {
 
     #[test]
     fn every_used_text_is_there_and_every_text_is_used() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report");
-        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let folders = ["report", "capacity", "grade", "commands/compare"].map(|name| source.join(name));
+        let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+        let files = files.map(|entry| entry.unwrap().path());
         let rust = files.filter(|path| path.extension().is_some_and(|end| end == "rs"));
         let source: String = rust.map(|path| fs::read_to_string(path).unwrap()).collect();
         let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));

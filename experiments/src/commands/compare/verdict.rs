@@ -6,6 +6,7 @@ use crate::judge::study::{Group, Study, by_block};
 use crate::plans::model::Work;
 use crate::report::doc::Table;
 use crate::report::number::{dash, interval, load_name, maybe, ratio};
+use crate::report::words::{self, Lang};
 
 /// Maximum distance of a ratio from 1, beyond its interval, before the newer build is worse.
 const ALLOWED: f64 = 0.03;
@@ -100,11 +101,7 @@ impl Compared {
 
 /// Makes the table, with one line per load.
 pub(super) fn table(compared: &[Compared]) -> Table {
-    let head =
-        ["load", "req/s base", "new", "ratio", "95 %", "us/req base", "new", "ratio", "95 %", "failed", ""];
-    let mut table = Table::new("Two builds", 1, &head);
-    compared.iter().for_each(|compared| table.push(compared.line()));
-    table
+    words::table(Lang::En, "builds").with(compared.iter().map(Compared::line))
 }
 
 #[cfg(test)]
