@@ -15,7 +15,6 @@ pub(super) fn page(results: &Results) -> Doc {
     capacities.table(&table(&sorted));
     figures.figures(vec![latency(results, &sorted), cpu(&sorted)]);
     let setting = &results.setting;
-    let commit = setting.neraca.as_ref().and_then(|neraca| neraca.commit.as_deref());
     doc.text(format!(
         include_str!("page.md"),
         objective = results.objective,
@@ -28,7 +27,7 @@ pub(super) fn page(results: &Results) -> Doc {
         cpus = setting.host.cpus,
         kernel = setting.host.kernel,
         started = setting.started,
-        commit = commit.unwrap_or("of an unknown commit"),
+        commit = setting.commit().unwrap_or("of an unknown commit"),
     ));
     doc.drawings = figures.drawings;
     doc.finish()

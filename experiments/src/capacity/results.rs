@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::grade::choice::Setting;
+use crate::run::manifest::Setting;
 
 /// The results of one run, as stored in capacity.json.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ impl Results {
     /// True when the results of both runs may stand on one page.
     pub(crate) fn fits(&self, other: &Results) -> bool {
         let load = |of: &Results| (of.objective.clone(), of.connections, of.seconds);
-        load(self) == load(other) && self.setting.fits(&other.setting)
+        load(self) == load(other) && self.setting.difference(&other.setting).is_none()
     }
 }
 

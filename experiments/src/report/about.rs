@@ -10,7 +10,7 @@ use crate::report::doc::{Doc, Table, code, plain};
 use crate::report::number::dash;
 use crate::report::svg::escape;
 use crate::report::words::{self, GATES_PART, Lang, english};
-use crate::run::manifest::Manifest;
+use crate::run::manifest::{Manifest, Setting};
 
 /// Returns the reason why a record failed, and the reasons of the gates with at least this verdict.
 pub(crate) fn reasons(record: &Record, least: Validity) -> Vec<String> {
@@ -38,7 +38,8 @@ pub(crate) fn common(study: &Study) -> Vec<Gate> {
 
 /// Lists what the manifest says of the machine and of the programs.
 fn environment(study: &Study) -> Table {
-    let Manifest { started, command, host, neraca, topology, tools, .. } = &study.manifest;
+    let Manifest { setting, command, topology, .. } = &study.manifest;
+    let Setting { started, host, neraca, tools } = setting;
     let parts = json!({ "host": host, "neraca": neraca, "placement": topology, "tools": tools });
     let parts = parts.as_object().into_iter().flatten();
     let values =

@@ -153,7 +153,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     let (single, certain): (Vec<&Comparison>, Vec<&Comparison>) =
         losses.iter().partition(|loss| loss.gain.verdict() == Verdict::TooFew);
     doc.heading(3, LOSSES_PART);
-    let commit = study.manifest.neraca.commit.as_deref().unwrap_or("unknown");
+    let commit = study.manifest.setting.commit().unwrap_or("unknown");
     doc.text(english("peers", &[&study.manifest.topology.backends, &commit]));
     if certain.is_empty() {
         doc.text(

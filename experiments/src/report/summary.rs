@@ -118,7 +118,7 @@ pub(crate) fn json_text(study: &Study) -> String {
     format!(
         "{{\"schema\":{SCHEMA},\n\"commit\":{},\n\"plan\":{},\n\"manifest_sha256\":\"{}\",\n\"raw_sha256\":\"{}\",\n\
          \"missing\":{},\n\"assignment\":[\n{}\n],\n\"verdicts\":[\n{}\n],\n\"overheads\":[\n{}\n],\n\"cells\":[\n{}\n]}}\n",
-        json!(study.manifest.neraca.commit),
+        json!(study.manifest.setting.commit()),
         json!(study.plan.hash),
         hex::encode(Sha256::digest(&manifest)),
         study.raw_sha256,
