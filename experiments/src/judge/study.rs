@@ -101,7 +101,7 @@ impl Study {
             let mut groups = self.section(*section);
             let load = |group: &Group<'_>| (group.cell.connections, group.cell.threads);
             let most = groups.iter().map(load).max();
-            groups.retain(|group| Some(load(group)) == most && !group.loads().is_empty());
+            groups.retain(|group| Some(load(group)) == most && group.loads().next().is_some());
             (!groups.is_empty()).then_some(groups)
         };
         sections.iter().find_map(of).unwrap_or_default()
@@ -176,8 +176,8 @@ impl<'a> Group<'a> {
         if counted.is_empty() { self.runs.clone() } else { counted }
     }
 
-    pub(crate) fn loads(&self) -> Vec<(&'a Cell, &'a Load)> {
-        self.shown().into_iter().filter_map(|record| Some((&record.cell, load(record)?))).collect()
+    pub(crate) fn loads(&self) -> impl Iterator<Item = &'a Load> {
+        self.shown().into_iter().filter_map(load)
     }
 
     /// Returns the value of each shown run.

@@ -109,7 +109,7 @@ const FRACTIONS: [f64; 13] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95,
 /// Returns the median of a percentile over the runs of a group, if most of them have it.
 fn percentile(group: &Group<'_>, fraction: f64) -> Option<f64> {
     let values = group.values(|record| measure::percentile_ms(&load(record)?.probe.fresh.total_us, fraction));
-    let is_usual = values.len() * 2 > group.loads().len();
+    let is_usual = values.len() * 2 > group.loads().count();
     median(values).filter(|ms| is_usual && *ms > 0.0)
 }
 
@@ -173,14 +173,14 @@ fn rate_over_time(study: &Study) -> Figure {
 
 /// Returns the rates per second of each shown run with at least two rates.
 fn series_of(group: &Group<'_>) -> Vec<Vec<(f64, f64)>> {
-    let counted = group.loads().into_iter().filter_map(|(_, load)| load.target.as_ref());
+    let counted = group.loads().filter_map(|load| load.target.as_ref());
     counted.map(|counted| counted.series.clone()).filter(|series| series.len() > 1).collect()
 }
 
 /// Draws the fairness among the client's connections.
 fn per_connection(study: &Study) -> Figure {
     let of = |group: &Group<'_>| {
-        let known = group.loads().into_iter().find_map(|(_, load)| load.per_connection.as_ref());
+        let known = group.loads().find_map(|load| load.per_connection.as_ref());
         let counts = known.filter(|counts| counts.len() > 1)?;
         let fair = jain(counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
         let values = counts.iter().map(|n| *n as f64);
