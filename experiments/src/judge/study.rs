@@ -154,14 +154,9 @@ impl<'a> Group<'a> {
         self.runs.iter().copied().filter(|run| counts(run))
     }
 
-    /// Returns the value of each run that counts, by its section and block.
-    pub(crate) fn by_block(&self, measure: Measure) -> BTreeMap<(Section, usize), f64> {
-        by_block(self.counted(), measure)
-    }
-
     /// Returns the ratio of a measure to that of another group, in each block of a section in which both count.
     pub(crate) fn ratios(&self, other: &Group<'_>, measure: Measure) -> BTreeMap<(Section, usize), f64> {
-        let (ours, others) = (self.by_block(measure), other.by_block(measure));
+        let [ours, others] = [self, other].map(|group| by_block(group.counted(), measure));
         ours.into_iter().filter_map(|(block, value)| Some((block, value / others.get(&block)?))).collect()
     }
 

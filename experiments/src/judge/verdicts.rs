@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::judge::measure;
 use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
-use crate::judge::study::{Group, Study};
+use crate::judge::study::{Group, Study, by_block};
 use crate::plans::model::{Cell, Section, Target, TargetKind, Work};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 
@@ -101,7 +101,7 @@ pub(crate) fn servers(study: &Study) -> Vec<Servers<'_>> {
 }
 
 fn of_servers<'a>(study: &Study, groups: Vec<Group<'a>>) -> Servers<'a> {
-    let by_block = |group: &Group<'_>| group.by_block(measure::rate);
+    let by_block = |group: &Group<'_>| by_block(group.counted(), measure::rate);
     let is_compared = |group: &&Group<'_>| group.is_ranked() && by_block(group).len() >= ENOUGH_BLOCKS;
     let all: Vec<_> = groups.iter().filter(is_compared).map(by_block).collect();
     let in_common = |group: &Group<'_>| {

@@ -3,7 +3,7 @@
 use itertools::Itertools;
 use serde_json::json;
 
-use crate::judge::record::{Gate, GateResult, Measured, Record, Validity, load};
+use crate::judge::record::{Gate, GateResult, Measured, Record, Text, Validity, load};
 use crate::judge::study::Study;
 use crate::plans::model::Target;
 use crate::report::doc::{Doc, Table, code, plain};
@@ -76,10 +76,10 @@ fn gates(study: &Study, doc: &mut Doc) {
         let found = all.filter(|(_, result)| result.gate == gate && result.verdict != Validity::Valid);
         let worst = found.rev().max_by_key(|(_, result)| result.verdict);
         let value = worst.map(|(record, result)| plain(&format!("{} ({})", result.reason, record.cell.id)));
-        let [note, invalid] = gate.limits();
+        let Text { title, note, invalid } = gate.text();
         let [notes, failures] =
             [Validity::Note, Validity::Invalid].map(|verdict| count(study, gate, verdict).to_string());
-        [format!("{gate:?}"), gate.title().into(), note.into(), invalid.into(), dash(value), notes, failures]
+        [format!("{gate:?}"), title.into(), note.into(), invalid.into(), dash(value), notes, failures]
     };
     doc.table(&words::table(Lang::En, "gates").with(Gate::ALL.map(row)));
     let common = common(study).iter().map(|gate| format!("{gate:?}")).join(", ");
