@@ -2,7 +2,6 @@
 //! ramp of latency and CPU time up to that rate and beyond.
 
 mod page;
-mod results;
 mod search;
 
 use std::fs;
@@ -20,7 +19,7 @@ use crate::run::files::{read_json, said, write_json};
 use crate::run::lab::{self, Lab, Server, Trouble};
 use crate::run::load::Pace;
 use crate::run::proc::GroupCounters;
-use results::{Found, Results, Step};
+use page::{Found, Results, Step};
 use search::{Objective, highest};
 
 /// The rates of the ramp, as shares of the capacity.

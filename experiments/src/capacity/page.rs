@@ -1,9 +1,62 @@
-//! The page of the capacities.
+//! The capacities of capacity.json, and their page.
 
-use crate::capacity::results::{Found, Results, Step};
+use serde::{Deserialize, Serialize};
+
 use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
 use crate::report::doc::{Doc, Figure, Table, plain};
 use crate::report::number::{grouped, maybe};
+use crate::report::words::{self, Lang};
+use crate::run::manifest::Setting;
+
+/// The results of one run, as stored in capacity.json.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Results {
+    #[serde(flatten)]
+    pub(crate) setting: Setting,
+    pub(crate) objective: String,
+    pub(crate) limit_ms: f64,
+    pub(crate) connections: u32,
+    pub(crate) seconds: u32,
+    pub(crate) balancers: Vec<Found>,
+}
+
+impl Results {
+    /// True when the results of both runs may stand on one page.
+    pub(crate) fn fits(&self, other: &Results) -> bool {
+        let load = |of: &Results| (of.objective.clone(), of.connections, of.seconds);
+        load(self) == load(other) && self.setting.difference(&other.setting).is_none()
+    }
+}
+
+/// The capacity of one balancer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Found {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    /// Requests per second; None when no rate held the objective.
+    pub(crate) capacity_hz: Option<f64>,
+    /// Every run of the search, in order.
+    pub(crate) search: Vec<Step>,
+    pub(crate) ramp: Vec<Step>,
+}
+
+/// One run at one rate. Latencies in milliseconds count from the intended time of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Step {
+    pub(crate) offered_hz: f64,
+    pub(crate) good_hz: f64,
+    pub(crate) failed: u64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) max_ms: f64,
+    /// The latency of the objective's percentile.
+    pub(crate) objective_ms: f64,
+    /// The delay of the generator itself, 99th percentile.
+    pub(crate) late_ms: f64,
+    /// CPU time of the balancer per second.
+    pub(crate) cpus: f64,
+    pub(crate) holds: bool,
+}
 
 /// Makes the page. The balancer with the highest capacity stands first.
 pub(super) fn page(results: &Results) -> Doc {
@@ -14,7 +67,6 @@ pub(super) fn page(results: &Results) -> Doc {
     capacities.table(&table(&sorted));
     figures.figures(vec![latency(results, &sorted), cpu(&sorted)]);
     let setting = &results.setting;
-    let commit = setting.neraca.as_ref().and_then(|neraca| neraca.commit.as_deref());
     doc.text(format!(
         include_str!("page.md"),
         objective = results.objective,
@@ -27,7 +79,7 @@ pub(super) fn page(results: &Results) -> Doc {
         cpus = setting.host.cpus,
         kernel = setting.host.kernel,
         started = setting.started,
-        commit = commit.unwrap_or("of an unknown commit"),
+        commit = setting.commit().unwrap_or("of an unknown commit"),
     ));
     doc.drawings = figures.drawings;
     doc.finish()
@@ -42,19 +94,9 @@ fn at(found: &Found) -> Option<&Step> {
 }
 
 fn table(sorted: &[&Found]) -> Table {
-    let head = [
-        "balancer",
-        "capacity (requests/s)",
-        "p50 (ms)",
-        "p99 (ms)",
-        "client's own delay, p99 (ms)",
-        "CPUs of the balancer",
-        "CPU (µs) per request",
-    ];
-    let mut table = Table::new("Capacity of each balancer", 1, &head);
-    for found in sorted {
+    let row = |found: &&Found| {
         let of = |value: fn(&Step) -> f64| maybe(at(found).map(value));
-        table.push([
+        [
             plain(&found.title),
             rate(found.capacity_hz),
             of(|step| step.p50_ms),
@@ -62,9 +104,9 @@ fn table(sorted: &[&Found]) -> Table {
             of(|step| step.late_ms),
             of(|step| step.cpus),
             of(|step| step.cpus * 1e6 / step.offered_hz),
-        ]);
-    }
-    table
+        ]
+    };
+    words::table(Lang::En, "capacity").with(sorted.iter().map(row))
 }
 
 fn series(sorted: &[&Found], value: fn(&Step) -> f64) -> Vec<Series> {

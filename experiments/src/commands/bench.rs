@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use std::{fs, iter};
 
 use crate::judge::derive::derive;
@@ -75,7 +75,7 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
     let file = plan_file(&options.plan)?;
     let minutes = options.minutes.map_or(file.minutes, |minutes| Some(f64::from(minutes)));
     let plan = plan(file, options, &diagnosis)?;
-    enough_descriptors(&plan, diagnosis.host.descriptors)?;
+    enough_descriptors(&plan, diagnosis.setting.host.descriptors)?;
     let deadline = minutes.filter(|m| *m > 0.0).map(|m| Instant::now() + Duration::from_secs_f64(m * 60.0));
     let Changes { blocks, seconds, only } = &options.changes;
     let part = match (only.is_empty(), blocks, seconds) {
@@ -84,7 +84,7 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
         _ => "-part",
     };
     let name = (options.out.as_deref(), part);
-    let results = Results::open(name, options.resume, &plan, &manifest(&plan, &diagnosis)?)?;
+    let results = Results::open(name, options.resume, &plan, &manifest(&plan, &diagnosis))?;
     let fixed = plan.targets.iter().filter_map(|target| target.fixed.as_ref());
     let _reserved =
         Reserved::new(&fixed.flat_map(|fixed| fixed.backends.iter().copied().chain(fixed.listens)).collect());
@@ -182,24 +182,20 @@ fn plan(mut file: PlanFile, options: &Bench, diagnosis: &Diagnosis) -> Result<Pl
     if options.disturb {
         file.name += "-disturbed";
     }
-    file.plan(all, |tool| diagnosis.tools.contains_key(tool), &options.changes)
+    file.plan(all, |tool| diagnosis.setting.tools.contains_key(tool), &options.changes)
 }
 
-pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, String> {
-    let neraca = diagnosis.neraca.clone().ok_or("there is no program to measure")?;
-    let cpus = diagnosis.host.cpus;
+pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Manifest {
+    let cpus = diagnosis.setting.host.cpus;
     // The arguments without the directories of this machine.
     let name = |word: String| match word.rsplit_once('/') {
         Some((_, name)) if word.starts_with('/') => name.to_owned(),
         _ => word,
     };
     let command = iter::once("neraca-lab".into()).chain(std::env::args().skip(1).map(name)).collect();
-    Ok(Manifest {
+    Manifest {
         schema: SCHEMA,
-        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-        host: diagnosis.host.clone(),
-        neraca,
-        tools: diagnosis.tools.clone(),
+        setting: diagnosis.setting.clone(),
         topology: Topology {
             backends: 3,
             backend_command: targets::BACKENDS.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -213,7 +209,7 @@ pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Result<Manifest, S
         plan_hash: plan.hash.clone(),
         command,
         warnings: diagnosis.warnings.clone(),
-    })
+    }
 }
 
 #[cfg(test)]

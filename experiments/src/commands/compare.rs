@@ -92,12 +92,11 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Troubl
     let counts = !arguments.no_instructions && instructions::can_count();
     let base = base::find(arguments.base.as_deref().unwrap_or("HEAD"))?;
     let plan = plan(arguments, &base.neraca)?;
-    let commit = diagnosis.neraca.as_ref().and_then(|binary| binary.commit.clone());
     println!("base: {}", base.name);
-    println!("new: commit {} {}", commit.as_deref().unwrap_or("unknown"), arguments.with);
+    println!("new: commit {} {}", diagnosis.setting.commit().unwrap_or("unknown"), arguments.with);
     let loads = diagnosis.warnings.iter().filter(|line| line.contains('%'));
     loads.for_each(|warning| println!("warning: {warning}"));
-    let manifest = bench::manifest(&plan, &diagnosis)?;
+    let manifest = bench::manifest(&plan, &diagnosis);
     let mut raws: Vec<Raw> = Vec::new();
     lab::with(&arguments.neraca, stop, |lab| {
         bench::measure(lab, &plan, &BTreeSet::new(), None, |raw| match &raw.found {

@@ -136,7 +136,7 @@ fn rate(reported: u64, rate: f64, (served, at_fault, opened): (u64, u64, u64)) -
 
 /// Checks that a fifth of the probes is slow, and that the slowest probe waits for the whole pause of 500 ms.
 fn pauses(total_us: &Histogram) -> (bool, String) {
-    let slow = total_us.count_from(100_000) as f64 / total_us.count().max(1) as f64;
+    let slow = total_us.count_from(100_000) as f64 / total_us.len().max(1) as f64;
     let longest = total_us.max() as f64 / 1e3;
     (
         (0.14..=0.24).contains(&slow) && (400.0..=700.0).contains(&longest),

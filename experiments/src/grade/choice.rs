@@ -1,17 +1,14 @@
-//! What `grade` and `capacity` share: the choice of the balancers, the setting of a run, and the results of earlier runs.
+//! What `grade` and `capacity` share: the choice of the balancers, and the results of earlier runs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::SystemTime;
-
-use serde::{Deserialize, Serialize};
 
 use crate::plans::build::ordinary;
 use crate::plans::given::Given;
 use crate::plans::model::{Cell, Target, TargetKind, What};
 use crate::plans::targets::{self, ASYNC, THREAD};
-use crate::run::doctor::{self, Diagnosis};
-use crate::run::manifest::{Binary, Host};
+use crate::run::doctor;
+use crate::run::manifest::Setting;
 
 /// The measured balancers when the user gives none.
 const BUILT_IN: [&str; 4] = [THREAD, ASYNC, "haproxy", "nginx"];
@@ -29,32 +26,11 @@ pub(crate) struct Choice {
     pub(crate) neraca: PathBuf,
 }
 
-/// The time, the machine and the programs of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Setting {
-    /// UTC.
-    pub(crate) started: String,
-    pub(crate) host: Host,
-    pub(crate) neraca: Option<Binary>,
-    /// The installed programs: name and version.
-    #[serde(default)]
-    pub(crate) tools: BTreeMap<String, String>,
-}
-
-impl Setting {
-    /// True when the results of both runs may stand on one page.
-    pub(crate) fn fits(&self, other: &Setting) -> bool {
-        let build = |setting: &Setting| setting.neraca.as_ref().map(|neraca| neraca.sha256.clone());
-        build(self) == build(other) && self.host.fingerprint == other.host.fingerprint
-    }
-}
-
 impl Choice {
     /// Checks the machine. Returns the chosen balancers and the setting.
     pub(crate) fn examine(&self) -> Result<(Vec<Target>, Setting), String> {
-        let Diagnosis { tools, host, neraca, .. } = doctor::examine(&self.neraca, None);
-        let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        Ok((self.balancers(&tools)?, Setting { started, host, neraca, tools }))
+        let setting = doctor::examine(&self.neraca, None).setting;
+        Ok((self.balancers(&setting.tools)?, setting))
     }
 
     /// Returns the balancers of the user, or the built-in ones.

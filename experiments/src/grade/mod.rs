@@ -107,7 +107,7 @@ fn write(directory: &Path, mut cards: Cards) -> Result<PathBuf, String> {
     fs::create_dir_all(directory).map_err(said(directory))?;
     let path = directory.join("grade.json");
     if let Ok(earlier) = read_json::<Cards>(&path)
-        && earlier.setting.fits(&cards.setting)
+        && earlier.setting.difference(&cards.setting).is_none()
         && earlier.reference == cards.reference
     {
         keep_earlier(&mut cards.cards, earlier.cards, |card| &card.name);

@@ -2,8 +2,10 @@
 
 use itertools::Itertools;
 
-use crate::grade::score::{Card, Cards, Rule, rules};
+use crate::grade::cases::CaseResult;
+use crate::grade::score::{Card, Cards, Item, Rule, rules};
 use crate::report::doc::{Doc, Table, plain};
+use crate::report::words::{self, Lang};
 
 /// Makes the page. The balancer with the most points stands first.
 pub(crate) fn page(cards: &Cards) -> Doc {
@@ -31,9 +33,8 @@ pub(crate) fn page(cards: &Cards) -> Doc {
 }
 
 fn points(cards: &[&Card]) -> Table {
-    let titles = cards.iter().map(|card| plain(&card.title));
-    let head: Vec<String> = ["item".to_owned(), "most".into()].into_iter().chain(titles).collect();
-    let mut table = Table::new("Points of each balancer", 1, &head);
+    let mut table = words::table(Lang::En, "points");
+    table.head.extend(cards.iter().map(|card| plain(&card.title)));
     for (i, Rule { name, most, .. }) in rules().into_iter().enumerate() {
         let of =
             |card: &&Card| card.items.get(i).map_or_else(|| "–".into(), |item| format!("{:.1}", item.points));
@@ -47,16 +48,15 @@ fn points(cards: &[&Card]) -> Table {
 /// The part of one balancer.
 fn one(card: &Card, doc: &mut Doc) {
     doc.heading(3, &format!("{}: {:.1} points", plain(&card.title), card.total));
-    let mut table = Table::new("Points of each item", 4, &["item", "points", "of", "measured"]);
-    for item in &card.items {
+    let item = |item: &Item| {
         let (points, most) = (format!("{:.1}", item.points), format!("{:.0}", item.most));
-        table.push([item.name.clone(), points, most, plain(&item.seen)]);
-    }
-    doc.table(&table);
-    let mut table = Table::new("Cases that did not pass", 4, &["case", "rule", "the rule says", "seen"]);
-    for case in card.cases.iter().flatten().filter(|case| !case.passed) {
-        table.push([plain(&case.name), case.rule.clone(), case.why.clone(), plain(&case.seen)]);
-    }
+        [item.name.clone(), points, most, plain(&item.seen)]
+    };
+    doc.table(&words::table(Lang::En, "items").with(card.items.iter().map(item)));
+    let case =
+        |case: &CaseResult| [plain(&case.name), case.rule.clone(), case.why.clone(), plain(&case.seen)];
+    let failed = card.cases.iter().flatten().filter(|case| !case.passed).map(case);
+    let table = words::table(Lang::En, "failed_cases").with(failed);
     if table.rows.is_empty() {
         doc.text("Every case passed.");
     }

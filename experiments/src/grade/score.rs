@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::grade::cases::CaseResult;
-use crate::grade::choice::Setting;
 use crate::judge::stats::jain;
+use crate::run::manifest::Setting;
 
 /// The scorecards of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -82,7 +82,7 @@ fn per_connection(sockets: &RawSockets, client: &Client) -> Option<Vec<u64>> {
     let answer = client.bytes as f64 / client.requests.max(1) as f64;
     let answers = |bytes: &u64| (*bytes as f64 / answer.max(1.0)).round() as u64;
     let answers: Vec<u64> = sockets.received.quantiles(100).iter().map(answers).collect();
-    let closes = answers.last() <= Some(&1) && client.requests > 2 * sockets.received.count();
+    let closes = answers.last() <= Some(&1) && client.requests > 2 * sockets.received.len();
     (!closes).then_some(answers)
 }
 
@@ -102,7 +102,7 @@ fn conservation(
     let cut = runs.iter().map(|(run, opened)| u64::from(*opened) + run.errors.broken()).sum::<u64>();
     let probes = [&raw.probe.fresh, &raw.probe.kept];
     let conservation = Conservation {
-        client: 1 + answered + probes.map(|t| t.total_us.count() + t.errors.status).iter().sum::<u64>(),
+        client: 1 + answered + probes.map(|t| t.total_us.len() + t.errors.status).iter().sum::<u64>(),
         target: served(target),
         backends: served(backends),
         slack: cut + probes.map(|times| times.errors.total()).iter().sum::<u64>(),

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::judge::record::{Gate, GateResult, Load, Measured, Record, Validity, load};
+use itertools::Itertools;
+
+use crate::judge::measure::rate;
+use crate::judge::record::{Gate, GateResult, Load, Measured, Record, Validity};
 use crate::judge::stats::{Ratio, Verdict, jain, mean, variance};
 use crate::plans::model::{Cell, What};
 use crate::plans::targets::{AGAIN, THREAD};
@@ -196,34 +199,29 @@ fn bodies(load: &Load) -> Judged {
     above(failed as f64 / probes.max(1) as f64, 0.0, 0.01, || format!("{failed} of {probes} probes failed"))
 }
 
-/// A cell and its load.
-type Loaded<'a> = (&'a Cell, &'a Load);
+/// A cell and its requests per second.
+type Rated<'a> = (&'a Cell, f64);
 
 /// Evaluates the gates that need other cells. The keys are the cells' `seq`; `what` returns what a target does.
 pub(crate) fn across(
     records: &[Record],
     what: impl Fn(&str) -> Option<What>,
 ) -> BTreeMap<usize, Vec<GateResult>> {
-    let loads = records.iter().filter_map(|record| Some((&record.cell, load(record)?)));
-    let is_direct = |(c, _): &Loaded<'_>| what(&c.target) == Some(What::Server) && c.delay_ms == 0;
-    let direct: Vec<Loaded<'_>> = loads.clone().filter(is_direct).collect();
-    let mut alike: BTreeMap<_, Vec<Loaded<'_>>> = BTreeMap::new();
-    for (c, load) in loads {
-        let key = (c.section, c.connections, c.threads, c.delay_ms, c.keep_alive, c.body_bytes);
-        alike.entry(key).or_default().push((c, load));
-    }
+    let loads = records.iter().filter_map(|record| Some((&record.cell, rate(record)?)));
+    let is_direct = |(c, _): &Rated<'_>| what(&c.target) == Some(What::Server) && c.delay_ms == 0;
+    let direct: Vec<Rated<'_>> = loads.clone().filter(is_direct).collect();
+    let alike = loads.into_group_map_by(|(c, _)| {
+        (c.section, c.connections, c.threads, c.delay_ms, c.keep_alive, c.body_bytes)
+    });
     let mut found = BTreeMap::new();
     for alike in alike.values() {
         let control = control(alike);
-        let mut repeated: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        for (cell, load) in alike {
-            repeated.entry(&cell.target).or_default().push(load.requests_per_second());
-        }
-        for (cell, load) in alike {
+        let repeated = alike.iter().map(|(cell, rate)| (&cell.target, *rate)).into_group_map();
+        for (cell, rate) in alike {
             let forwards = what(&cell.target) == Some(What::Balancer);
             let gates = results([
-                (Gate::G6, if forwards { ceiling(cell, load, &direct) } else { None }),
-                (Gate::G9, repeatable(&repeated[cell.target.as_str()])),
+                (Gate::G6, if forwards { ceiling(cell, *rate, &direct) } else { None }),
+                (Gate::G9, repeatable(&repeated[&cell.target])),
                 (Gate::G11, control.clone()),
             ]);
             found.insert(cell.seq, gates);
@@ -234,15 +232,15 @@ pub(crate) fn across(
 
 /// Compares a rate with the best direct rate for the same file and the same kind of connections. If possible, the
 /// number of connections is the same too. A cell with a delayed backend has no ceiling.
-fn ceiling(cell: &Cell, load: &Load, direct: &[Loaded<'_>]) -> Option<Judged> {
+fn ceiling(cell: &Cell, rate: f64, direct: &[Rated<'_>]) -> Option<Judged> {
     if cell.delay_ms > 0 {
         return None;
     }
     let alike = direct.iter().filter(|(c, _)| c.path == cell.path && c.keep_alive == cell.keep_alive);
     // The same number of connections first, then the higher rate.
-    let of = |(c, load): &Loaded<'_>| (c.connections == cell.connections, load.requests_per_second());
+    let of = |(c, rate): &Rated<'_>| (c.connections == cell.connections, *rate);
     let (_, most) = alike.map(of).max_by(|(a, x), (b, y)| a.cmp(b).then(x.total_cmp(y)))?;
-    let share = load.requests_per_second() / most;
+    let share = rate / most;
     Some(above(share, 0.8, 0.95, || {
         format!("{:.0} % of the direct rate: client or servers are the limit", share * 100.0)
     }))
@@ -257,13 +255,13 @@ fn repeatable(rates: &[f64]) -> Option<Judged> {
 }
 
 /// Evaluates the control of a load: the thread engine against itself, block by block.
-fn control(alike: &[Loaded<'_>]) -> Option<Judged> {
+fn control(alike: &[Rated<'_>]) -> Option<Judged> {
     let of = |target: &'static str| alike.iter().filter(move |(cell, _)| cell.target == target);
-    let ratio = |(again, load): &Loaded<'_>| {
+    let ratio = |(again, rate): &Rated<'_>| {
         let (_, other) = of(THREAD).find(|(thread, _)| thread.block == again.block)?;
-        Some(load.requests_per_second() / other.requests_per_second())
+        Some(rate / other)
     };
-    let ratio = Ratio::of_blocks(&of(AGAIN).filter_map(ratio).collect::<Vec<_>>())?;
+    let ratio = Ratio::of_blocks(of(AGAIN).filter_map(ratio))?;
     match ratio.verdict() {
         Verdict::TooFew => None,
         Verdict::Within(_) => Some(VALID),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::judge::measure::percentile_ms;
 use crate::judge::record::{Measured, Record};
-use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, median};
+use crate::judge::stats::{ENOUGH_BLOCKS, Ratio};
 use crate::judge::study::{Group, Study};
 use crate::plans::model::{Cell, Handshakes, Key, Section};
 use crate::plans::targets::TLS_ENGINES;
@@ -26,25 +26,16 @@ pub(crate) fn p99_ms(record: &Record) -> Option<f64> {
     percentile_ms(&measured(record)?.requests.total_us, 0.99)
 }
 
-/// Returns the median p99 over the shown runs of a group.
-pub(crate) fn median_p99_ms(group: &Group<'_>) -> Option<f64> {
-    median(&group.shown().into_iter().filter_map(p99_ms).collect::<Vec<_>>())
-}
-
 /// Returns the factor by which handshakes multiply the p99 of a group, in each block that has both cells.
-fn growths(study: &Study, group: &Group<'_>) -> BTreeMap<usize, f64> {
-    let p99s = |group: &Group<'_>| -> BTreeMap<usize, f64> {
-        group.counted().filter_map(|run| Some((run.cell.block, p99_ms(run)?))).collect()
-    };
+fn growths(study: &Study, group: &Group<'_>) -> BTreeMap<(Section, usize), f64> {
     let none = Some(Handshakes { key: Key::ALL[0], per_s: 0 });
     let quiet = study.twin(&Cell { handshakes: none, ..group.cell.clone() }, &group.cell.target);
-    let quiet = quiet.map(|quiet| p99s(&quiet)).unwrap_or_default();
-    p99s(group).into_iter().filter_map(|(block, p99)| Some((block, p99 / quiet.get(&block)?))).collect()
+    quiet.map(|quiet| group.ratios(&quiet, p99_ms)).unwrap_or_default()
 }
 
 /// Returns the factor by which handshakes multiply the p99 of a group.
 pub(crate) fn growth(study: &Study, group: &Group<'_>) -> Option<Ratio> {
-    Ratio::of_blocks(&growths(study, group).into_values().collect::<Vec<_>>())
+    Ratio::of_blocks(growths(study, group).into_values())
 }
 
 /// The engines beside the same handshakes.
@@ -66,9 +57,9 @@ pub(crate) fn hurts(study: &Study) -> Vec<Hurt> {
         let other = study.twin(thread.cell, other)?;
         let others = growths(study, &other);
         let ratio = |(block, growth)| Some(others.get(&block)? / growth);
-        let blocks: Vec<f64> = growths(study, &thread).into_iter().filter_map(ratio).collect();
+        let blocks = growths(study, &thread).into_iter().filter_map(ratio);
         let is_ranked = thread.is_ranked() && other.is_ranked();
-        Some(Hurt { handshakes, ratio: Ratio::of_blocks(&blocks)?, is_ranked })
+        Some(Hurt { handshakes, ratio: Ratio::of_blocks(blocks)?, is_ranked })
     };
     groups.into_iter().filter_map(hurt).collect()
 }

@@ -1,20 +1,20 @@
 //! The numbers of the report. Each number is a function of one cell.
 
-use crate::judge::record::{Load, Measured, Record};
+use crate::judge::record::{Load, Measured, Record, Syscalls, load};
 use crate::judge::stats::jain;
-use crate::plans::model::Cell;
 use crate::run::histogram::Histogram;
 use crate::run::proc::GroupCounters;
 use crate::run::raw::Role;
 
-/// A number of one cell.
-pub(crate) type Measure = fn(&Cell, &Load) -> Option<f64>;
+/// A number of one cell; None for a cell of other work.
+pub(crate) type Measure = fn(&Record) -> Option<f64>;
 
 /// Defines the numbers of a load. A number with a name in quotes is a column of the summary, in this order.
 macro_rules! measures {
-    ($($(#[$doc:meta])* $($column:literal)? $name:ident = |$cell:pat_param, $load:ident| $value:expr;)*) => {
+    ($($(#[$doc:meta])* $($column:literal)? $name:ident = |$record:pat_param, $load:pat_param| $value:expr;)*) => {
         $($(#[$doc])*
-        pub(crate) fn $name($cell: &Cell, $load: &Load) -> Option<f64> {
+        pub(crate) fn $name(record: &Record) -> Option<f64> {
+            let ($record, $load) = (record, load(record)?);
             $value
         })*
 
@@ -28,7 +28,7 @@ measures! {
     "success" success = |_, load| Some(load.success() as f64);
     "failed" failed = |_, load| Some(load.failures.total() as f64);
     /// Mean latency by Little's law, in milliseconds.
-    "latency_ms" latency_ms = |cell, load| Some(load.latency_ms(cell.opened()));
+    "latency_ms" latency_ms = |record, load| Some(load.latency_ms(record.cell.opened()));
     /// Mean time to the first byte in milliseconds, from the prober on new connections.
     "waiting_ms" waiting_ms = |_, load| Some(load.probe.fresh.waiting_us.mean()? / 1e3);
     /// The same on kept connections, as the load has them.
@@ -38,7 +38,7 @@ measures! {
     /// Maximum time in milliseconds from the intended time of a request to its last byte.
     "total_max_ms" total_max_ms = |_, load| {
         let total = &load.probe.fresh.total_us;
-        (total.count() > 0).then(|| total.max() as f64 / 1e3)
+        (!total.is_empty()).then(|| total.max() as f64 / 1e3)
     };
     /// The 99th percentile of the latency in milliseconds, from wrk.
     latency_p99_ms = |_, load| load.client.latency_us.get("p99").copied().flatten().map(|us| us / 1e3);
@@ -68,7 +68,7 @@ measures! {
         of_role(load, Role::Target, |used| used.involuntary_switches)
     };
     /// Context switches of both kinds.
-    switches = |cell, load| Some(voluntary(cell, load)? + involuntary(cell, load)?);
+    switches = |record, _| Some(voluntary(record)? + involuntary(record)?);
     "run_delay_us" run_delay_us = |_, load| Some(of_role(load, Role::Target, |used| used.run_delay_ns)? / 1e3);
     "would_blocks" would_blocks = |_, load| load.target.as_ref()?.per_request("would_blocks");
     "wakeups" wakeups = |_, load| load.target.as_ref()?.per_request("wakeups");
@@ -85,7 +85,7 @@ measures! {
     /// Jain's index of fairness over the client's connections.
     "fairness" fairness = |_, load| jain(load.per_connection.as_deref()?);
     "probes" probes = |_, load| {
-        Some((load.probe.fresh.total_us.count() + load.probe.kept.total_us.count()) as f64)
+        Some((load.probe.fresh.total_us.len() + load.probe.kept.total_us.len()) as f64)
     };
 }
 
@@ -107,7 +107,7 @@ fn cpu_us_of(load: &Load, role: Role, ticks: fn(&GroupCounters) -> u64) -> Optio
 }
 
 /// Returns the CPU microseconds of a role per request.
-pub(crate) fn role_cpu_us(load: &Load, role: Role) -> Option<f64> {
+fn role_cpu_us(load: &Load, role: Role) -> Option<f64> {
     cpu_us_of(load, role, |used| used.user_ticks + used.system_ticks)
 }
 
@@ -116,7 +116,24 @@ fn share(load: &Load, cpu_s: f64) -> Option<f64> {
     (all > 0.0).then(|| cpu_s / all)
 }
 
-/// Returns the KB per idle connection; None for a record of other work.
+/// Returns the system calls per request.
+pub(crate) fn calls(record: &Record) -> Option<f64> {
+    syscalls(record).map(|calls| calls.per_request(calls.calls.values().sum()))
+}
+
+/// Returns the system calls per request that returned an error.
+pub(crate) fn calls_in_vain(record: &Record) -> Option<f64> {
+    syscalls(record).map(|calls| calls.per_request(calls.errors))
+}
+
+pub(crate) fn syscalls(record: &Record) -> Option<&Syscalls> {
+    match &record.measured {
+        Measured::Syscalls(calls) => Some(calls),
+        _ => None,
+    }
+}
+
+/// Returns the KB per idle connection.
 pub(crate) fn idle_kb(record: &Record) -> Option<f64> {
     match &record.measured {
         Measured::Idle(idle) => idle.per_connection_kb(),

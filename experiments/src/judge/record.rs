@@ -128,8 +128,8 @@ pub(crate) struct Syscalls {
 }
 
 impl Syscalls {
-    pub(crate) fn per_request(&self) -> f64 {
-        self.calls.values().sum::<u64>() as f64 / self.requests.max(1) as f64
+    pub(crate) fn per_request(&self, calls: u64) -> f64 {
+        calls as f64 / self.requests.max(1) as f64
     }
 }
 
@@ -154,10 +154,13 @@ use Gate::{G1, G2, G3, G4, G5, G6, G7, G8, G9, G10, G11};
 /// The description of a gate.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Text {
-    title: String,
-    note: String,
-    invalid: String,
+pub(crate) struct Text {
+    /// The condition in a few words.
+    pub(crate) title: String,
+    /// When a cell gets a remark.
+    pub(crate) note: String,
+    /// When a cell fails.
+    pub(crate) invalid: String,
 }
 
 static TEXTS: LazyLock<BTreeMap<Gate, Text>> =
@@ -166,15 +169,8 @@ static TEXTS: LazyLock<BTreeMap<Gate, Text>> =
 impl Gate {
     pub(crate) const ALL: [Gate; 11] = [G1, G2, G3, G4, G5, G6, G7, G8, G9, G10, G11];
 
-    /// Returns the condition in a few words.
-    pub(crate) fn title(self) -> &'static str {
-        &TEXTS[&self].title
-    }
-
-    /// Returns when a cell gets a remark, and when it fails.
-    pub(crate) fn limits(self) -> [&'static str; 2] {
-        let text = &TEXTS[&self];
-        [&text.note, &text.invalid]
+    pub(crate) fn text(self) -> &'static Text {
+        &TEXTS[&self]
     }
 }
 

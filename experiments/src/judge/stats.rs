@@ -1,5 +1,6 @@
 //! The statistics of the report: paired ratios with the interval of Student's t, the exact sign test, fairness.
 
+use itertools::Itertools;
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, StudentsT};
 
 /// A ratio from paired blocks. With more than one block it has a 95 % interval.
@@ -31,8 +32,8 @@ pub(crate) const ENOUGH_BLOCKS: usize = 4;
 
 impl Ratio {
     /// Computes the ratio; None without blocks. A block whose ratio is not a positive number is left out.
-    pub(crate) fn of_blocks(ratios: &[f64]) -> Option<Ratio> {
-        let blocks: Vec<f64> = ratios.iter().copied().filter(|r| r.is_finite() && *r > 0.0).collect();
+    pub(crate) fn of_blocks(ratios: impl IntoIterator<Item = f64>) -> Option<Ratio> {
+        let blocks: Vec<f64> = ratios.into_iter().filter(|r| r.is_finite() && *r > 0.0).collect();
         let logs: Vec<f64> = blocks.iter().map(|r| r.ln()).collect();
         let mean = mean(&logs)?;
         let interval = student_half_width(&logs).map(|half| ((mean - half).exp(), (mean + half).exp()));
@@ -66,14 +67,13 @@ pub(crate) fn variance(values: &[f64]) -> Option<f64> {
     Some(values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / freedom as f64)
 }
 
-pub(crate) fn median(values: &[f64]) -> Option<f64> {
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     quantile(values, 0.5)
 }
 
 /// Returns a quantile, with linear interpolation between neighbours.
-pub(crate) fn quantile(values: &[f64], fraction: f64) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
+pub(crate) fn quantile(values: impl IntoIterator<Item = f64>, fraction: f64) -> Option<f64> {
+    let sorted = values.into_iter().sorted_by(f64::total_cmp).collect_vec();
     let last = sorted.len().checked_sub(1)?;
     let at = fraction.clamp(0.0, 1.0) * last as f64;
     let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
@@ -124,11 +124,11 @@ mod tests {
         // The mean of 1, 2, 3 is 2, its standard error 1 / sqrt(3), and t(2) is 4.30265.
         assert!((student_half_width(&[1.0, 2.0, 3.0]).unwrap() - 4.30265 / 3f64.sqrt()).abs() < 1e-5);
         assert_eq!(student_half_width(&[1.0]), None);
-        let ratio = Ratio::of_blocks(&[0.9, 1.0 / 0.9, f64::NAN]).unwrap();
+        let ratio = Ratio::of_blocks([0.9, 1.0 / 0.9, f64::NAN]).unwrap();
         let (low, high) = ratio.interval.unwrap();
         assert!(near(ratio.ratio, 1.0) && near(low * high, 1.0) && ratio.blocks.len() == 2);
         assert!((high.ln() - 12.7062 * (1.0 / 0.9f64).ln()).abs() < 1e-4, "{high}");
-        assert_eq!(Ratio::of_blocks(&[f64::NAN, 0.0, f64::INFINITY]), None);
+        assert_eq!(Ratio::of_blocks([f64::NAN, 0.0, f64::INFINITY]), None);
     }
 
     /// Draws blocks from a known ratio, many times, and counts how often the interval contains it.
@@ -143,8 +143,8 @@ mod tests {
         // The sum of twelve uniform numbers is nearly normal.
         let mut normal = || (0..12).map(|_| uniform()).sum::<f64>() - 6.0;
         let covers = |normal: &mut dyn FnMut() -> f64| {
-            let blocks: Vec<f64> = (0..6).map(|_| 1.1 * (0.05 * normal()).exp()).collect();
-            let (low, high) = Ratio::of_blocks(&blocks).unwrap().interval.unwrap();
+            let blocks = (0..6).map(|_| 1.1 * (0.05 * normal()).exp());
+            let (low, high) = Ratio::of_blocks(blocks).unwrap().interval.unwrap();
             (low..high).contains(&1.1)
         };
         let covered = (0..STUDIES).filter(|_| covers(&mut normal)).count() as f64 / STUDIES as f64;
@@ -153,9 +153,9 @@ mod tests {
 
     #[test]
     fn quantiles_fairness_and_signs() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(quantile(&[10.0, 20.0], 0.25), Some(12.5));
-        assert_eq!(median(&[]), None);
+        assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(quantile([10.0, 20.0], 0.25), Some(12.5));
+        assert_eq!(median([]), None);
         assert!(near(jain(&[5, 5, 5, 5]).unwrap(), 1.0) && near(jain(&[8, 0, 0, 0]).unwrap(), 0.25));
         assert_eq!(jain(&[]), None);
         assert!(near(sign_test(&[1.1; 6]), 2.0 / 64.0) && near(sign_test(&[0.9, 1.1]), 1.0));

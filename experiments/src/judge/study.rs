@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::judge::derive;
 use crate::judge::gates;
-use crate::judge::measure::{self, Measure};
+use crate::judge::measure::Measure;
 use crate::judge::record::{Gate, GateResult, Load, Measured, Record, Validity, load};
 use crate::judge::stats::{Ratio, median};
 use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What};
@@ -101,7 +101,7 @@ impl Study {
             let mut groups = self.section(*section);
             let load = |group: &Group<'_>| (group.cell.connections, group.cell.threads);
             let most = groups.iter().map(load).max();
-            groups.retain(|group| Some(load(group)) == most && !group.loads().is_empty());
+            groups.retain(|group| Some(load(group)) == most && group.loads().next().is_some());
             (!groups.is_empty()).then_some(groups)
         };
         sections.iter().find_map(of).unwrap_or_default()
@@ -136,7 +136,7 @@ pub(crate) fn by_block<'a>(
     runs: impl IntoIterator<Item = &'a Record>,
     measure: Measure,
 ) -> BTreeMap<(Section, usize), f64> {
-    let value = |run: &Record| Some(((run.cell.section, run.cell.block), measure(&run.cell, load(run)?)?));
+    let value = |run: &Record| Some(((run.cell.section, run.cell.block), measure(run)?));
     runs.into_iter().filter_map(value).collect()
 }
 
@@ -154,16 +154,15 @@ impl<'a> Group<'a> {
         self.runs.iter().copied().filter(|run| counts(run))
     }
 
-    /// Returns the value of each run that counts, by its section and block.
-    pub(crate) fn by_block(&self, measure: Measure) -> BTreeMap<(Section, usize), f64> {
-        by_block(self.counted(), measure)
+    /// Returns the ratio of a measure to that of another group, in each block of a section in which both count.
+    pub(crate) fn ratios(&self, other: &Group<'_>, measure: Measure) -> BTreeMap<(Section, usize), f64> {
+        let [ours, others] = [self, other].map(|group| by_block(group.counted(), measure));
+        ours.into_iter().filter_map(|(block, value)| Some((block, value / others.get(&block)?))).collect()
     }
 
-    /// Returns the ratio of a measure to that of another group, from the blocks of a section in which both count.
+    /// Returns the ratio of a measure to that of another group, over these blocks.
     pub(crate) fn against(&self, other: &Group<'_>, measure: Measure) -> Option<Ratio> {
-        let others = other.by_block(measure);
-        let ratio = |(block, value)| Some(value / others.get(&block)?);
-        Ratio::of_blocks(&self.by_block(measure).into_iter().filter_map(ratio).collect::<Vec<_>>())
+        Ratio::of_blocks(self.ratios(other, measure).into_values())
     }
 
     /// Returns the runs that count. If there are none, returns all runs; they are shown with a mark.
@@ -172,23 +171,18 @@ impl<'a> Group<'a> {
         if counted.is_empty() { self.runs.clone() } else { counted }
     }
 
-    pub(crate) fn loads(&self) -> Vec<(&'a Cell, &'a Load)> {
-        self.shown().into_iter().filter_map(|record| Some((&record.cell, load(record)?))).collect()
+    pub(crate) fn loads(&self) -> impl Iterator<Item = &'a Load> {
+        self.shown().into_iter().filter_map(load)
     }
 
-    pub(crate) fn values(&self, measure: Measure) -> Vec<f64> {
-        let values = self.loads().into_iter().filter_map(|(cell, load)| measure(cell, load));
-        values.filter(|value| value.is_finite()).collect()
+    /// Returns the value of each shown run.
+    pub(crate) fn values(&self, measure: impl Fn(&Record) -> Option<f64>) -> Vec<f64> {
+        self.shown().into_iter().filter_map(measure).filter(|value| value.is_finite()).collect()
     }
 
     /// Returns the median over the shown runs.
     pub(crate) fn median(&self, measure: Measure) -> Option<f64> {
-        median(&self.values(measure))
-    }
-
-    /// Returns the median KB per idle connection, if the group measured it.
-    pub(crate) fn idle_kb(&self) -> Option<f64> {
-        median(&self.runs.iter().filter_map(|run| measure::idle_kb(run)).collect::<Vec<_>>())
+        median(self.values(measure))
     }
 
     /// True when the group may be ranked: most of its runs pass every gate, and at most one request in a thousand failed
@@ -237,6 +231,7 @@ impl<'a> Group<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::measure;
     use crate::judge::synthetic::Run;
     use crate::plans::build;
     use crate::plans::model::Work;

@@ -182,7 +182,7 @@ fn load(target: &Target, cell: &Cell) -> RawLoad {
     let rate = rate(target, cell);
     let requests = (rate * cell.seconds) as u64;
     let probe = probe(cell, f64::from(cell.opened()) / rate * 1e6);
-    let asked = requests + 1 + 2 * probe.fresh.total_us.count();
+    let asked = requests + 1 + 2 * probe.fresh.total_us.len();
     let ours = target.command.iter().any(|word| word.contains("{neraca}"));
     let programs = RawPrograms {
         target: ours.then(|| counters(cell, rate, asked)),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::judge::measure;
 use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict, mean};
-use crate::judge::study::{Group, Study};
+use crate::judge::study::{Group, Study, by_block};
 use crate::plans::model::{Cell, Section, Target, TargetKind, Work};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 
@@ -48,15 +48,15 @@ pub(crate) fn over_all_loads(study: &Study, section: Section, other: &str) -> Op
     let loads = thread_loads(study, section);
     let mut of_blocks: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for thread in &loads {
-        let others = study.twin(thread.cell, other)?.by_block(measure::rate);
-        let rates = thread.by_block(measure::rate).into_iter().filter(|((of, _), _)| *of == section);
+        let rates = |group: &Group<'_>| by_block(group.counted(), measure::rate);
+        let others = rates(&study.twin(thread.cell, other)?);
+        let rates = rates(thread).into_iter().filter(|((of, _), _)| *of == section);
         for (place, rate) in rates {
             of_blocks.entry(place.1).or_default().extend(others.get(&place).map(|other| (other / rate).ln()));
         }
     }
     of_blocks.retain(|_, logs| logs.len() == loads.len() && logs.len() > 1);
-    let ratios = of_blocks.values().filter_map(|logs| Some(mean(logs)?.exp()));
-    Ratio::of_blocks(&ratios.collect::<Vec<_>>())
+    Ratio::of_blocks(of_blocks.values().filter_map(|logs| Some(mean(logs)?.exp())))
 }
 
 /// A comparison of the study of workers.
@@ -123,7 +123,7 @@ pub(crate) fn servers(study: &Study) -> Vec<Servers<'_>> {
 }
 
 fn of_servers<'a>(study: &Study, groups: Vec<Group<'a>>) -> Servers<'a> {
-    let by_block = |group: &Group<'_>| group.by_block(measure::rate);
+    let by_block = |group: &Group<'_>| by_block(group.counted(), measure::rate);
     let is_compared = |group: &&Group<'_>| group.is_ranked() && by_block(group).len() >= ENOUGH_BLOCKS;
     let all: Vec<_> = groups.iter().filter(is_compared).map(by_block).collect();
     let in_common = |group: &Group<'_>| {
@@ -132,14 +132,13 @@ fn of_servers<'a>(study: &Study, groups: Vec<Group<'a>>) -> Servers<'a> {
         rates.into_values().collect::<Vec<f64>>()
     };
     let ratio = |a: &Group<'_>, b: &Group<'_>| {
-        let pairs = in_common(a).into_iter().zip(in_common(b)).map(|(a, b)| a / b);
-        Ratio::of_blocks(&pairs.collect::<Vec<_>>())
+        Ratio::of_blocks(in_common(a).into_iter().zip(in_common(b)).map(|(a, b)| a / b))
     };
     let lead = |a: &Group<'_>, b: &Group<'_>| match ratio(a, b)?.verdict() {
         Verdict::Faster(low, high) => Some((low, high)),
         _ => None,
     };
-    let rate = |group: &Group<'_>| Some(Ratio::of_blocks(&in_common(group))?.ratio);
+    let rate = |group: &Group<'_>| Some(Ratio::of_blocks(in_common(group))?.ratio);
     let mut order: Vec<_> = groups.iter().filter(is_compared).cloned().collect();
     order.sort_by(|a, b| rate(b).partial_cmp(&rate(a)).unwrap_or(Ordering::Equal));
     let mut counts: Vec<usize> = groups.iter().filter(|g| g.is_ranked()).map(|g| by_block(g).len()).collect();

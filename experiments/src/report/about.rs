@@ -3,14 +3,14 @@
 use itertools::Itertools;
 use serde_json::json;
 
-use crate::judge::record::{Gate, GateResult, Measured, Record, Validity, load};
+use crate::judge::record::{Gate, GateResult, Measured, Record, Text, Validity, load};
 use crate::judge::study::Study;
 use crate::plans::model::Target;
 use crate::report::doc::{Doc, Table, code, plain};
 use crate::report::number::dash;
 use crate::report::svg::escape;
 use crate::report::words::{self, GATES_PART, Lang, english};
-use crate::run::manifest::Manifest;
+use crate::run::manifest::{Manifest, Setting};
 
 /// Returns the reason why a record failed, and the reasons of the gates with at least this verdict.
 pub(crate) fn reasons(record: &Record, least: Validity) -> Vec<String> {
@@ -38,7 +38,8 @@ pub(crate) fn common(study: &Study) -> Vec<Gate> {
 
 /// Lists what the manifest says of the machine and of the programs.
 fn environment(study: &Study) -> Table {
-    let Manifest { started, command, host, neraca, topology, tools, .. } = &study.manifest;
+    let Manifest { setting, command, topology, .. } = &study.manifest;
+    let Setting { started, host, neraca, tools } = setting;
     let parts = json!({ "host": host, "neraca": neraca, "placement": topology, "tools": tools });
     let parts = parts.as_object().into_iter().flatten();
     let values =
@@ -75,10 +76,10 @@ fn gates(study: &Study, doc: &mut Doc) {
         let found = all.filter(|(_, result)| result.gate == gate && result.verdict != Validity::Valid);
         let worst = found.rev().max_by_key(|(_, result)| result.verdict);
         let value = worst.map(|(record, result)| plain(&format!("{} ({})", result.reason, record.cell.id)));
-        let [note, invalid] = gate.limits();
+        let Text { title, note, invalid } = gate.text();
         let [notes, failures] =
             [Validity::Note, Validity::Invalid].map(|verdict| count(study, gate, verdict).to_string());
-        [format!("{gate:?}"), gate.title().into(), note.into(), invalid.into(), dash(value), notes, failures]
+        [format!("{gate:?}"), title.into(), note.into(), invalid.into(), dash(value), notes, failures]
     };
     doc.table(&words::table(Lang::En, "gates").with(Gate::ALL.map(row)));
     let common = common(study).iter().map(|gate| format!("{gate:?}")).join(", ");

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use itertools::Itertools;
-use serde::Deserialize;
 
 use crate::report::svg::Svg;
 
@@ -32,23 +31,17 @@ impl Figure {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Table {
     /// The title of the table, one line.
     pub(crate) caption: String,
     pub(crate) head: Vec<String>,
     /// Number of columns with words, at the left. The other columns have numbers.
     pub(crate) words: usize,
-    #[serde(skip)]
     pub(crate) rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(crate) fn new<T: AsRef<str>>(caption: &str, words: usize, head: &[T]) -> Self {
-        let head = head.iter().map(|name| name.as_ref().to_owned()).collect();
-        Table { caption: caption.into(), head, words, rows: Vec::new() }
-    }
-
     /// Returns the table with these rows.
     pub(crate) fn with<R>(mut self, rows: impl IntoIterator<Item = R>) -> Self
     where
@@ -194,7 +187,8 @@ mod tests {
 
     #[test]
     fn tables_keep_their_columns_and_code_its_fence() {
-        let mut table = Table::new("what", 1, &["a", "b"]);
+        let head = ["a", "b"].map(String::from).into();
+        let mut table = Table { caption: "what".into(), head, words: 1, rows: Vec::new() };
         table.push(["x|y", "1"]);
         table.push_marked(true, vec![plain("<z>"), "2".into()]);
         assert_eq!(table.text(), "a          b\nx|y        1\n~~\\<z\\>~~  2\n");

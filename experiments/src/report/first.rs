@@ -235,15 +235,15 @@ fn answers(study: &Study, lang: Lang) -> Vec<String> {
 
 /// Writes the first screen.
 pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
-    let (manifest, host) = (&study.manifest, &study.manifest.host);
+    let setting = &study.manifest.setting;
     doc.heading(1, &say(lang, "title", &[]));
-    let commit: String = manifest.neraca.commit.as_deref().unwrap_or("?").chars().take(12).collect();
-    let date = manifest.started.get(..10).unwrap_or_default();
+    let commit: String = setting.commit().unwrap_or("?").chars().take(12).collect();
+    let date = setting.started.get(..10).unwrap_or_default();
     let glossary = anchor(&say(lang, "glossary", &[]));
-    let [plan, machine] = [&study.plan.name, &host.name].map(|text| plain(text));
+    let [plan, machine] = [&study.plan.name, &setting.host.name].map(|text| plain(text));
     let (measured, planned) = (study.records.len(), study.plan.cells.len());
     let run: [&dyn Display; 8] =
-        [&plan, &machine, &host.cpus, &date, &commit, &measured, &planned, &glossary];
+        [&plan, &machine, &setting.host.cpus, &date, &commit, &measured, &planned, &glossary];
     doc.text(say(lang, "run", &run) + &say(lang, "other_language", &[]));
     doc.list(&answers(study, lang));
     engines(study, lang, doc);

@@ -129,7 +129,7 @@ pub(crate) fn write(study: &Study, doc: &mut Doc) {
     doc.heading(3, "Flame graphs");
     let profiles = profiles(study);
     if profiles.is_empty() {
-        let has_perf = study.manifest.tools.contains_key("perf");
+        let has_perf = study.manifest.setting.tools.contains_key("perf");
         let why = english(if has_perf { "no_profile" } else { "no_perf" }, &[]);
         doc.text(words::absent(study, Lang::En, &[Section::Profile], why));
         return;

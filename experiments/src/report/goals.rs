@@ -17,7 +17,7 @@ fn meaning(quantity: Quantity) -> (&'static str, Option<Measure>) {
         Quantity::FirstByteP99 => ("first byte p99 (ms)", Some(measure::waiting_p99_ms)),
         Quantity::Switches => ("context switches/request", Some(measure::switches)),
         Quantity::Pss => ("memory, PSS (MB)", Some(measure::pss_mb)),
-        Quantity::PerConnection => ("KB/idle connection", None),
+        Quantity::PerConnection => ("KB/idle connection", Some(measure::idle_kb)),
         Quantity::Failed => ("failed", None),
     }
 }
@@ -28,7 +28,6 @@ fn value(study: &Study, ours: &Group<'_>, goal: &Goal) -> Option<f64> {
     if goal.against.is_empty() {
         return match goal.measure {
             Quantity::Failed => Some(ours.runs.iter().map(|run| measure::failures(run) as f64).sum()),
-            Quantity::PerConnection => ours.idle_kb(),
             _ => ours.median(measure?),
         };
     }

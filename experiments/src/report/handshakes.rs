@@ -6,10 +6,10 @@ use crate::judge::handshakes::{self, Hurt, measured};
 use crate::judge::study::{Group, Study};
 use crate::plans::model::{Handshakes, Key, REQUESTS_HZ, Section};
 use crate::plans::targets::{ASYNC, THREAD};
-use crate::report::chart::{Axis, Chart, Point, Series, xs, ys};
+use crate::report::chart::{Axis, Chart, Series, xs, ys};
 use crate::report::doc::{Doc, Figure, Table, anchor};
 use crate::report::number::{interval, maybe, name, ratio, short};
-use crate::report::plots::{curve, targets};
+use crate::report::plots::{curves, targets};
 use crate::report::svg::Svg;
 use crate::report::words::{self, GATES_PART, Lang, english, winner};
 use crate::run::raw::RawHandshakes;
@@ -39,7 +39,7 @@ fn table(study: &Study, groups: &[Group<'_>], hurts: &[Hurt]) -> Table {
         let value = |wanted: &Handshakes| {
             let group = ours.iter().find(|group| group.cell.handshakes == Some(*wanted));
             let Some(group) = group else { return "–".to_owned() };
-            let p99 = maybe(handshakes::median_p99_ms(group));
+            let p99 = maybe(group.median(handshakes::p99_ms));
             let growth = handshakes::growth(study, group).filter(|_| wanted.per_s > 0);
             let growth = growth.map_or(String::new(), |growth| format!(" ({})", ratio(growth.ratio)));
             if group.is_ranked() { p99 + &growth } else { format!("~~{p99}~~{growth}") }
@@ -73,19 +73,14 @@ fn reached(run: &RawHandshakes) -> f64 {
 
 /// Draws the p99 by the rate of the handshakes, a chart for each key.
 fn figure(study: &Study, groups: &[Group<'_>]) -> Figure {
-    let point = |group: &Group<'_>| {
-        let (x, y) = (group.cell.handshakes?.per_s.into(), handshakes::median_p99_ms(group)?);
-        Some(Point { invalid: !group.is_ranked(), ..Point::new(x, y) })
-    };
-    let of = |key: Key| -> Vec<Series> {
-        let is_meant =
-            |group: &&Group<'_>| group.cell.handshakes.is_some_and(|h| h.key == key || h.per_s == 0);
-        let series = |target| {
-            let groups = groups.iter().filter(is_meant).filter(|group| group.cell.target == target);
-            let points = groups.filter_map(point).sorted_by(|a, b| a.x.total_cmp(&b.x));
-            curve(study, target, points.collect())
-        };
-        targets(groups).into_iter().map(series).filter(|series| series.points.len() > 1).collect()
+    let per_s = |group: &Group<'_>| Some(group.cell.handshakes?.per_s.into());
+    let of = |key: Key| {
+        let mut groups = groups.to_vec();
+        groups.retain(|group| group.cell.handshakes.is_some_and(|h| h.key == key || h.per_s == 0));
+        let mut series = curves(study, &groups, per_s, handshakes::p99_ms);
+        series.retain(|series| series.points.len() > 1);
+        series.iter_mut().flat_map(|series| &mut series.points).for_each(|point| point.spread = None);
+        series
     };
     let parts = Key::ALL.map(|key| (key, of(key)));
     let drawn = parts.iter().filter(|(_, series)| !series.is_empty()).collect_vec();

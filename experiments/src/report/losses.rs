@@ -105,12 +105,14 @@ fn compare(study: &Study) -> Vec<Comparison> {
 /// Compares the KB per idle connection.
 fn compare_memory(study: &Study) -> Vec<Comparison> {
     let groups = study.section(Section::Memory);
-    let known = groups.iter().filter_map(|group| Some((group, group.idle_kb().filter(|kb| *kb > 0.0)?)));
+    let known = groups
+        .iter()
+        .filter_map(|group| Some((group, group.median(measure::idle_kb).filter(|kb| *kb > 0.0)?)));
     let (theirs, ours): (Vec<_>, Vec<_>) = known.partition(|(group, _)| is_other(study, &group.cell.target));
     let of = |((group, ours), (other, theirs)): ((&Group<'_>, f64), (&Group<'_>, f64))| {
         let load = format!("{} idle connections", group.cell.connections);
         let words = [name(study, group), name(study, other), load, "memory (KB/connection)".into()];
-        Some(Comparison { words, values: [ours, theirs], gain: Ratio::of_blocks(&[theirs / ours])? })
+        Some(Comparison { words, values: [ours, theirs], gain: Ratio::of_blocks([theirs / ours])? })
     };
     ours.into_iter().cartesian_product(theirs).filter_map(of).collect()
 }
@@ -151,7 +153,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     let (single, certain): (Vec<&Comparison>, Vec<&Comparison>) =
         losses.iter().partition(|loss| loss.gain.verdict() == Verdict::TooFew);
     doc.heading(3, LOSSES_PART);
-    let commit = study.manifest.neraca.commit.as_deref().unwrap_or("unknown");
+    let commit = study.manifest.setting.commit().unwrap_or("unknown");
     doc.text(english("peers", &[&study.manifest.topology.backends, &commit]));
     if certain.is_empty() {
         doc.text(

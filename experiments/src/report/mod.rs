@@ -138,7 +138,7 @@ pub(crate) fn choose(directory: Option<&Path>) -> Result<PathBuf, String> {
         let manifest: Manifest = files::read_json(&path.join(MANIFEST)).ok()?;
         let name = path.file_name()?.to_string_lossy().into_owned();
         let is_whole = path.join(PACKED).exists() && !name.contains("-smoke") && !name.contains("-part");
-        (manifest.schema == SCHEMA).then_some((is_whole, manifest.started, path))
+        (manifest.schema == SCHEMA).then_some((is_whole, manifest.setting.started, path))
     });
     let newest = runs.max().map(|(.., path)| path);
     newest.ok_or_else(|| format!("{RESULTS}: no run is here; `make bench-smoke` makes one"))

@@ -80,7 +80,7 @@ fn others(study: &Study) -> [Vec<String>; 2] {
 
 /// Draws the picture.
 pub(crate) fn draw(study: &Study) -> Svg {
-    let (topology, host) = (&study.manifest.topology, &study.manifest.host);
+    let (topology, host) = (&study.manifest.topology, &study.manifest.setting.host);
     let placement = match topology.placement.as_str() {
         "shared" => "client, prober, balancer and backends share all CPUs: no process is bound to one",
         other => other,

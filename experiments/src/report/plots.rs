@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
-use crate::judge::record::{Load, Measured};
+use crate::judge::record::{Measured, load};
 use crate::judge::stats::{jain, median, quantile};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, LoadVerdict};
@@ -38,7 +38,12 @@ pub(crate) fn targets<'a>(groups: &[Group<'a>]) -> Vec<&'a str> {
 }
 
 /// Makes a curve for each target over a property of its groups.
-fn curves(study: &Study, groups: &[Group<'_>], x: fn(&Group<'_>) -> Option<f64>, y: Measure) -> Vec<Series> {
+pub(crate) fn curves(
+    study: &Study,
+    groups: &[Group<'_>],
+    x: fn(&Group<'_>) -> Option<f64>,
+    y: Measure,
+) -> Vec<Series> {
     let point = |group: &Group<'_>| {
         let spread = group.values(y).into_iter().minmax().into_option().filter(|(low, high)| low < high);
         Some(Point { spread, invalid: !group.is_ranked(), ..Point::new(x(group)?, group.median(y)?) })
@@ -103,10 +108,9 @@ const FRACTIONS: [f64; 13] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95,
 
 /// Returns the median of a percentile over the runs of a group, if most of them have it.
 fn percentile(group: &Group<'_>, fraction: f64) -> Option<f64> {
-    let loads = group.loads();
-    let at = |(_, load): &(_, &Load)| measure::percentile_ms(&load.probe.fresh.total_us, fraction);
-    let values: Vec<f64> = loads.iter().filter_map(at).collect();
-    median(&values).filter(|ms| values.len() * 2 > loads.len() && *ms > 0.0)
+    let values = group.values(|record| measure::percentile_ms(&load(record)?.probe.fresh.total_us, fraction));
+    let is_usual = values.len() * 2 > group.loads().count();
+    median(values).filter(|ms| is_usual && *ms > 0.0)
 }
 
 fn percentile_curve(study: &Study) -> Figure {
@@ -136,7 +140,7 @@ fn threads_sweep(study: &Study) -> Figure {
         let chart = chart(x, Axis::from_zero(title, ys(&series)), series)?;
         Some(Chart { inside, ..chart })
     };
-    let percent: Measure = |cell, load| Some(measure::client_share(cell, load)? * 100.0);
+    let percent: Measure = |record| Some(measure::client_share(record)? * 100.0);
     let draw = |(rates, mut shares): (Chart, Chart)| {
         shares.series.iter_mut().for_each(|series| series.name.clear());
         Svg::stacked(&[rates.draw(), shares.draw()])
@@ -169,18 +173,19 @@ fn rate_over_time(study: &Study) -> Figure {
 
 /// Returns the rates per second of each shown run with at least two rates.
 fn series_of(group: &Group<'_>) -> Vec<Vec<(f64, f64)>> {
-    let counted = group.loads().into_iter().filter_map(|(_, load)| load.target.as_ref());
+    let counted = group.loads().filter_map(|load| load.target.as_ref());
     counted.map(|counted| counted.series.clone()).filter(|series| series.len() > 1).collect()
 }
 
 /// Draws the fairness among the client's connections.
 fn per_connection(study: &Study) -> Figure {
     let of = |group: &Group<'_>| {
-        let known = group.loads().into_iter().find_map(|(_, load)| load.per_connection.as_ref());
+        let known = group.loads().find_map(|load| load.per_connection.as_ref());
         let counts = known.filter(|counts| counts.len() > 1)?;
         let fair = jain(counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
-        let values: Vec<f64> = counts.iter().map(|n| *n as f64).collect();
-        let at = |i: u32| Some(Point::new(quantile(&values, f64::from(i) / 40.0)?, f64::from(i) * 2.5));
+        let values = counts.iter().map(|n| *n as f64);
+        let at =
+            |i: u32| Some(Point::new(quantile(values.clone(), f64::from(i) / 40.0)?, f64::from(i) * 2.5));
         let one = curve(study, &group.cell.target, (1..40).filter_map(at).collect());
         Some(Series { name: one.name + &fair, stroke: Stroke::Thin, ..one })
     };

@@ -34,7 +34,7 @@ fn of_record(record: &Record) -> Value {
     row["reasons"] = json!(reasons(record, Validity::Note).join("; ").replace("**", ""));
     match &record.measured {
         Measured::Load(load) => {
-            measure::COLUMNS.iter().for_each(|(name, of)| row[*name] = number(of(cell, load)));
+            measure::COLUMNS.iter().for_each(|(name, of)| row[*name] = number(of(record)));
             row["failures"] = json!(load.failures);
         }
         Measured::Handshakes(found) => {
@@ -42,13 +42,13 @@ fn of_record(record: &Record) -> Value {
             row["handshakes"] = json!(cell.handshakes);
             row["handshakes"]["made"] = json!(counts.made);
             row["handshakes"]["wanted"] = json!(counts.wanted);
-            row["failed"] = json!(counts.failed + found.requests.errors.total());
+            row["failed"] = json!(measure::failures(record));
             row["p50_ms"] = number(measure::percentile_ms(&found.requests.total_us, 0.5));
             row["p99_ms"] = number(handshakes::p99_ms(record));
             row["target_cpus"] = number(found.system.cpu_s(Role::Target).map(|s| s / found.system.seconds));
         }
         Measured::Idle(_) => row["idle_kb_per_connection"] = number(measure::idle_kb(record)),
-        Measured::Syscalls(calls) => row["syscalls_per_request"] = number(Some(calls.per_request())),
+        Measured::Syscalls(_) => row["syscalls_per_request"] = number(measure::calls(record)),
         Measured::Profile(_) | Measured::Failed { .. } => {}
     }
     row
@@ -129,7 +129,7 @@ pub(crate) fn json_text(study: &Study) -> String {
     format!(
         "{{\"schema\":{SCHEMA},\n\"commit\":{},\n\"plan\":{},\n\"manifest_sha256\":\"{}\",\n\"raw_sha256\":\"{}\",\n\
          \"missing\":{},\n\"assignment\":[\n{}\n],\n\"verdicts\":[\n{}\n],\n\"over_all_loads\":{},\n\"overheads\":[\n{}\n],\n\"cells\":[\n{}\n]}}\n",
-        json!(study.manifest.neraca.commit),
+        json!(study.manifest.setting.commit()),
         json!(study.plan.hash),
         hex::encode(Sha256::digest(&manifest)),
         study.raw_sha256,

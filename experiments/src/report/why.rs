@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
-use crate::judge::record::{Measured, Record, Syscalls};
+use crate::judge::record::Record;
 use crate::judge::stats::{Ratio, median};
 use crate::judge::study::{Group, Study};
 use crate::plans::model::Section;
@@ -15,39 +15,35 @@ use crate::report::flames;
 use crate::report::number::{dash, interval, load_name, maybe, name, ratio, short};
 use crate::report::words::{self, Lang, english};
 
-/// The shown costs of each target, one per line.
-const COSTS: [(&str, Measure); 13] = [
-    ("**CPU of the balancer (µs)**", measure::cpu_us),
-    ("of it in the program, user (µs)", measure::user_us),
-    ("of it in the kernel, system (µs)", measure::system_us),
-    ("CPU of the client (µs)", measure::client_cpu_us),
-    ("CPU of the backends (µs)", measure::backends_cpu_us),
-    ("context switches, voluntary", measure::voluntary),
-    ("context switches, involuntary", measure::involuntary),
-    ("ready, but waiting for a CPU (µs)", measure::run_delay_us),
-    ("calls that would have blocked", measure::would_blocks),
-    ("wake-ups", measure::wakeups),
-    ("jobs through the channel", measure::jobs),
-    ("time of a job in the channel (µs per job)", measure::queue_wait_us),
-    ("peak memory (MB, whole process)", measure::peak_mb),
+/// The shown costs of each target, one per line. With a section, the cost is of the runs of this section.
+const COSTS: [(&str, Option<Section>, Measure); 16] = [
+    ("**CPU of the balancer (µs)**", None, measure::cpu_us),
+    ("of it in the program, user (µs)", None, measure::user_us),
+    ("of it in the kernel, system (µs)", None, measure::system_us),
+    ("CPU of the client (µs)", None, measure::client_cpu_us),
+    ("CPU of the backends (µs)", None, measure::backends_cpu_us),
+    ("context switches, voluntary", None, measure::voluntary),
+    ("context switches, involuntary", None, measure::involuntary),
+    ("ready, but waiting for a CPU (µs)", None, measure::run_delay_us),
+    ("calls that would have blocked", None, measure::would_blocks),
+    ("wake-ups", None, measure::wakeups),
+    ("jobs through the channel", None, measure::jobs),
+    ("time of a job in the channel (µs per job)", None, measure::queue_wait_us),
+    ("peak memory (MB, whole process)", None, measure::peak_mb),
+    ("system calls (under strace)", Some(Section::Syscalls), measure::calls),
+    ("of these, in vain", Some(Section::Syscalls), measure::calls_in_vain),
+    ("memory (KB per idle connection)", Some(Section::Memory), measure::idle_kb),
 ];
 
-fn syscalls(record: &Record) -> Option<&Syscalls> {
-    match &record.measured {
-        Measured::Syscalls(calls) => Some(calls),
-        _ => None,
-    }
-}
-
 /// Returns the median of a value over a target's runs in a section without load.
-fn other(study: &Study, section: Section, target: &str, value: fn(&Record) -> Option<f64>) -> Option<f64> {
+fn other(study: &Study, section: Section, target: &str, measure: Measure) -> Option<f64> {
     let of = |record: &&Record| record.cell.section == section && record.cell.target == target;
-    median(&study.records.iter().filter(of).filter_map(value).collect::<Vec<_>>())
+    median(study.records.iter().filter(of).filter_map(measure))
 }
 
 /// Returns the system calls of a target per request.
 pub(crate) fn calls_of(study: &Study, target: &str) -> Option<f64> {
-    other(study, Section::Syscalls, target, |record| syscalls(record).map(Syscalls::per_request))
+    other(study, Section::Syscalls, target, measure::calls)
 }
 
 /// Returns the system calls that a change adds to a request.
@@ -69,20 +65,15 @@ fn pair(study: &Study) -> Option<[Group<'_>; 2]> {
 fn cost_table(study: &Study, groups: &[Group<'_>; 2]) -> Table {
     let mut table = words::table(Lang::En, "request");
     table.caption = table.caption.replace("{}", &load_name(groups[0].cell));
-    let measured = COSTS.map(|(name, measure)| (name, groups.each_ref().map(|group| group.median(measure))));
-    let both = |section, of: fn(&Record) -> Option<f64>| {
-        [THREAD, ASYNC].map(|target| other(study, section, target, of))
-    };
-    let in_vain =
-        |record: &Record| syscalls(record).map(|calls| calls.errors as f64 / calls.requests.max(1) as f64);
-    let others = [
-        ("system calls (under strace)", [THREAD, ASYNC].map(|target| calls_of(study, target))),
-        ("of these, in vain", both(Section::Syscalls, in_vain)),
-        ("memory (KB per idle connection)", both(Section::Memory, measure::idle_kb)),
-    ];
-    for (name, [a, b]) in measured.into_iter().chain(others).filter(|(_, [a, b])| a.or(*b).is_some()) {
-        let quotient = a.zip(b).filter(|(a, _)| *a > 0.0).map(|(a, b)| ratio(b / a));
-        table.push([name.into(), maybe(a), maybe(b), dash(quotient)]);
+    for (name, section, measure) in COSTS {
+        let [a, b] = match section {
+            None => groups.each_ref().map(|group| group.median(measure)),
+            Some(section) => [THREAD, ASYNC].map(|target| other(study, section, target, measure)),
+        };
+        if a.or(b).is_some() {
+            let quotient = a.zip(b).filter(|(a, _)| *a > 0.0).map(|(a, b)| ratio(b / a));
+            table.push([name.into(), maybe(a), maybe(b), dash(quotient)]);
+        }
     }
     table
 }
@@ -133,11 +124,12 @@ fn explanation(groups: &[Group<'_>; 2], doc: &mut Doc) {
 /// Writes the table of system calls by name, the most frequent first.
 fn calls_table(study: &Study, doc: &mut Doc) {
     let row = |group: &Group<'_>| {
-        let calls = syscalls(group.runs.first()?)?;
-        let per = |n: u64| short(n as f64 / calls.requests.max(1) as f64);
+        let run = group.runs.first()?;
+        let calls = measure::syscalls(run)?;
         let names = calls.calls.iter().sorted_by_key(|(name, n)| (Reverse(**n), *name)).take(6);
-        let most = names.map(|(name, n)| format!("{} {}", plain(name), per(*n))).join(", ");
-        Some([name(study, group), most, short(calls.per_request())])
+        let most =
+            names.map(|(name, n)| format!("{} {}", plain(name), short(calls.per_request(*n)))).join(", ");
+        Some([name(study, group), most, short(measure::calls(run)?)])
     };
     let table = words::table(Lang::En, "calls").with(study.section(Section::Syscalls).iter().filter_map(row));
     if !table.rows.is_empty() {

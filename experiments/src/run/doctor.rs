@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use procfs::{CpuInfo, Current, Meminfo};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::run::child::printed;
 use crate::run::lab::cpus;
-use crate::run::manifest::{Binary, Host};
+use crate::run::manifest::{Binary, Host, Setting};
 use crate::run::proc::HostCounters;
 
 /// Maximum number of descriptors that a balancer needs: two for each of 2000 connections, and some more.
@@ -41,9 +41,7 @@ const TOOLS: [(&str, &[&str], bool); 12] = [
 /// The result of the checks.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
-    pub(crate) tools: BTreeMap<String, String>,
-    pub(crate) host: Host,
-    pub(crate) neraca: Option<Binary>,
+    pub(crate) setting: Setting,
     /// The problems that prevent a run.
     pub(crate) fatal: Vec<String>,
     pub(crate) warnings: Vec<String>,
@@ -87,7 +85,8 @@ pub(crate) fn examine(neraca: &Path, host_name: Option<&str>) -> Diagnosis {
     std::thread::sleep(if cfg!(test) { Duration::from_millis(50) } else { NOISE });
     warnings.extend(noise(&before, &HostCounters::read()));
     let neraca = binary(neraca).map_err(|problem| fatal.push(problem)).ok();
-    Diagnosis { tools, host, neraca, fatal, warnings }
+    let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    Diagnosis { setting: Setting { started, host, neraca, tools }, fatal, warnings }
 }
 
 /// Returns the first line that a program prints about its version.
@@ -179,17 +178,18 @@ fn binary(path: &Path) -> Result<Binary, String> {
 impl Diagnosis {
     /// Returns the result as text.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let Host { name, cpu, cpus, memory_mb, kernel, descriptors, somaxconn, .. } = &self.host;
-        let (low, high) = self.host.port_range;
+        let Setting { host, neraca, tools, .. } = &self.setting;
+        let Host { name, cpu, cpus, memory_mb, kernel, descriptors, somaxconn, .. } = host;
+        let (low, high) = host.port_range;
         let mut lines = vec![
             format!("host      {name}: {cpu}, {cpus} CPUs, {memory_mb} MB, Linux {kernel}"),
             format!("limits    {descriptors} descriptors, listen queue {somaxconn}, ports {low}-{high}"),
         ];
-        if let Some(neraca) = &self.neraca {
+        if let Some(neraca) = neraca {
             let commit = neraca.commit.as_deref().unwrap_or("unknown commit");
             lines.push(format!("neraca    {}, {commit}, sha256 {}", neraca.version, &neraca.sha256[..12]));
         }
-        lines.extend(self.tools.iter().map(|(name, version)| format!("{name:<9} {version}")));
+        lines.extend(tools.iter().map(|(name, version)| format!("{name:<9} {version}")));
         lines.extend(self.warnings.iter().map(|warning| format!("warning   {warning}")));
         lines.extend(self.fatal.iter().map(|fatal| format!("FATAL     {fatal}")));
         lines.push(match (self.fatal.len(), self.warnings.len()) {
@@ -238,7 +238,7 @@ mod tests {
         let diagnosis = examine(Path::new("/no/such/neraca"), Some("here"));
         assert!(diagnosis.fatal.iter().any(|line| line.contains("cargo build --release")), "{diagnosis:?}");
         assert_eq!(diagnosis.lines().last().unwrap(), "ready     NO: a run cannot start");
-        assert_eq!(diagnosis.host.name, "here");
+        assert_eq!(diagnosis.setting.host.name, "here");
         assert_eq!(version("no-such-program", &[]), None);
     }
 }

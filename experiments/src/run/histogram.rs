@@ -1,5 +1,6 @@
 //! A histogram of times or sizes: small enough to store for each cell, and fine enough for the tail.
 
+use derive_more::Deref;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -10,7 +11,7 @@ const DIGITS: u8 = 2;
 
 /// The number of samples of each value. Stored as an HdrHistogram (version 2) in hexadecimal digits: the file of a run is
 /// compressed as a whole, which is smaller than base64 of compressed histograms.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deref)]
 pub(crate) struct Histogram(hdrhistogram::Histogram<u64>);
 
 impl Default for Histogram {
@@ -30,14 +31,6 @@ impl Histogram {
     pub(crate) fn record(&mut self, value: u64) {
         // Grows as needed, so only a value without room in memory would fail.
         let _ = self.0.record(value);
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.0.len()
-    }
-
-    pub(crate) fn max(&self) -> u64 {
-        self.0.max()
     }
 
     /// Returns the number of values that are at least `value`.
@@ -62,7 +55,7 @@ impl Histogram {
 
     /// Returns the value that this fraction of all values does not exceed. None if no value can lie above it.
     pub(crate) fn percentile(&self, fraction: f64) -> Option<u64> {
-        let is_known = self.count() as f64 * (1.0 - fraction) >= 0.999;
+        let is_known = self.len() as f64 * (1.0 - fraction) >= 0.999;
         is_known.then(|| self.0.value_at_quantile(fraction))
     }
 }
@@ -92,7 +85,7 @@ mod tests {
     fn percentiles_of_one_to_a_thousand() {
         let values: Vec<u64> = (1..=1000).rev().collect();
         let histogram = Histogram::of(&values);
-        assert_eq!((histogram.count(), histogram.max()), (1000, 1003));
+        assert_eq!((histogram.len(), histogram.max()), (1000, 1003));
         assert!((histogram.mean().unwrap() / 500.5 - 1.0).abs() < 0.01);
         for fraction in [0.1, 0.5, 0.99, 0.999] {
             let value = histogram.percentile(fraction).unwrap();

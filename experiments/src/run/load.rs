@@ -365,7 +365,7 @@ mod tests {
                     assert_eq!(count > 0, end == expected, "{pace:?} {answer:?}: {tally:?}");
                 }
                 let answers = tally.answers.iter().sum::<u64>();
-                assert_eq!((answers, tally.times.total_us.count()), (tally.good, tally.good));
+                assert_eq!((answers, tally.times.total_us.len()), (tally.good, tally.good));
                 assert_eq!(tally.times.difference.is_some(), errors.corrupt + errors.status > 0, "{tally:?}");
                 if pace == steady {
                     assert_eq!(tally.intended, 20);

@@ -8,18 +8,41 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) schema: u32,
-    /// UTC, such as `2026-01-31T12:00:00Z`.
-    pub(crate) started: String,
-    pub(crate) host: Host,
-    pub(crate) neraca: Binary,
-    /// The installed programs: name and version.
-    pub(crate) tools: BTreeMap<String, String>,
+    #[serde(flatten)]
+    pub(crate) setting: Setting,
     pub(crate) topology: Topology,
     pub(crate) plan_hash: String,
     /// `neraca-lab` and its arguments, without paths of this machine.
     pub(crate) command: Vec<String>,
     /// The warnings of `doctor`, one per line.
     pub(crate) warnings: Vec<String>,
+}
+
+/// The time, the machine and the programs of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Setting {
+    /// UTC, such as `2026-01-31T12:00:00Z`.
+    pub(crate) started: String,
+    pub(crate) host: Host,
+    /// The program under test, if there is one.
+    pub(crate) neraca: Option<Binary>,
+    /// The installed programs: name and version.
+    #[serde(default)]
+    pub(crate) tools: BTreeMap<String, String>,
+}
+
+impl Setting {
+    /// Returns the commit of the program under test.
+    pub(crate) fn commit(&self) -> Option<&str> {
+        self.neraca.as_ref()?.commit.as_deref()
+    }
+
+    /// Returns the difference that forbids to put the results of both runs together.
+    pub(crate) fn difference(&self, other: &Setting) -> Option<&'static str> {
+        let build = |setting: &Setting| setting.neraca.as_ref().map(|neraca| neraca.sha256.clone());
+        let is_same = self.host.fingerprint == other.host.fingerprint;
+        (build(self) != build(other)).then_some("build of neraca").or((!is_same).then_some("machine"))
+    }
 }
 
 /// The machine. `name` is a neutral name, not the host name.

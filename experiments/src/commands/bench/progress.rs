@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::judge::measure::percentile_ms;
+use crate::judge::measure::{self, percentile_ms};
 use crate::judge::record::{Measured, Record, Validity};
 use crate::judge::study::Study;
+use crate::run::histogram::Histogram;
 
 /// Returns the heading over the lines of [`describe`].
 pub(super) fn heading() -> String {
@@ -20,25 +21,22 @@ pub(super) fn heading() -> String {
 pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
     let bad = record.gates.iter().filter(|result| result.verdict == Validity::Invalid);
     let bad: Vec<String> = bad.map(|result| format!("{:?}", result.gate)).collect();
+    let requests = |rate: f64, times: &Histogram| {
+        let at = |f: f64| percentile_ms(times, f).map_or("-".into(), |ms| format!("{ms:.1}"));
+        format!("{rate:>8.0} {:>17} {:>7}", format!("{}/{}", at(0.5), at(0.99)), measure::failures(record))
+    };
     let result = match &record.measured {
-        Measured::Load(load) => {
-            let at = |fraction: f64| percentile_ms(&load.probe.fresh.waiting_us, fraction);
-            let [median, p99] = [0.5, 0.99].map(|f| at(f).map_or("-".into(), |ms| format!("{ms:.1}")));
-            let waiting = format!("{median}/{p99}");
-            format!("{:>8.0} {waiting:>17} {:>7}", load.requests_per_second(), load.failures.total())
-        }
+        Measured::Load(load) => requests(load.requests_per_second(), &load.probe.fresh.waiting_us),
         Measured::Handshakes(found) => {
-            let at = |fraction: f64| percentile_ms(&found.requests.total_us, fraction);
-            let [median, p99] = [0.5, 0.99].map(|f| at(f).map_or("-".into(), |ms| format!("{ms:.1}")));
-            let rate = found.intended as f64 / record.cell.seconds;
-            let failed = found.handshakes.failed + found.requests.errors.total();
-            format!("{rate:>8.0} {:>17} {failed:>7}", format!("{median}/{p99}"))
+            requests(found.intended as f64 / record.cell.seconds, &found.requests.total_us)
         }
         Measured::Idle(idle) => {
             let each = idle.per_connection_kb().map_or("?".into(), |kb| format!("{kb:.2}"));
             format!("{each:>8} KB per idle connection")
         }
-        Measured::Syscalls(calls) => format!("{:>8.2} system calls per request", calls.per_request()),
+        Measured::Syscalls(_) => {
+            format!("{:>8.2} system calls per request", measure::calls(record).unwrap_or(0.0))
+        }
         Measured::Profile(folded) => format!("{:>8} sampled stacks", folded.lines().count()),
         Measured::Failed { .. } => "NOT MEASURED".into(),
     };

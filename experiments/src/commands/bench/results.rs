@@ -74,12 +74,8 @@ impl Results {
 
 /// Returns the difference that forbids resuming a run.
 fn difference(before: &Manifest, now: &Manifest) -> Option<&'static str> {
-    let cases = [
-        ("plan", before.plan_hash == now.plan_hash),
-        ("build of neraca", before.neraca.sha256 == now.neraca.sha256),
-        ("machine", before.host.fingerprint == now.host.fingerprint),
-    ];
-    cases.into_iter().find(|(_, same)| !same).map(|(what, _)| what)
+    let is_same = before.plan_hash == now.plan_hash;
+    if is_same { before.setting.difference(&now.setting) } else { Some("plan") }
 }
 
 /// Chooses the directory `<date>-<host>-partial`: an incomplete run of this plan, or a new name. A part of a plan and a
@@ -93,8 +89,8 @@ fn choose(parent: &Path, part: &str, plan: &Plan, manifest: &Manifest) -> Result
     if let Some(directory) = entries.filter(is_unfinished).max() {
         return Ok(directory);
     }
-    let date = manifest.started.get(..10).ok_or("no date")?;
-    let mut name = format!("{date}-{}", manifest.host.name);
+    let date = manifest.setting.started.get(..10).ok_or("no date")?;
+    let mut name = format!("{date}-{}", manifest.setting.host.name);
     if plan.name != "bench" {
         name += &format!("-{}", plan.name.replace('/', "-"));
     }

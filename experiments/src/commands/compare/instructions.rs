@@ -7,8 +7,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::report::doc::Table;
 use crate::report::number::{dash, grouped, maybe_grouped, ratio};
+use crate::report::words::{self, Lang};
 
 /// A bench of benches/exchange.rs, and the smaller number of requests; the larger number is three times as large.
 const BENCHES: [(&str, u64); 4] = [
@@ -38,8 +38,7 @@ pub(super) fn report(base: Option<&Path>, new: &Path) -> Result<(), String> {
     if base.is_none() {
         println!("instructions per request of the new build only: the base is no commit");
     }
-    let head = ["instructions per request", "base", "new", "ratio"];
-    let mut table = Table::new("Instructions per request", 1, &head);
+    let mut table = words::table(Lang::En, "instructions");
     for (bench, requests) in BENCHES {
         let newer = per_request(new, bench, requests)?;
         let older = base.and_then(|source| {

@@ -6,6 +6,7 @@ use crate::judge::study::{Group, Study, by_block};
 use crate::plans::model::Work;
 use crate::report::doc::Table;
 use crate::report::number::{dash, interval, load_name, maybe, ratio};
+use crate::report::words::{self, Lang};
 
 /// Maximum distance of a ratio from 1, beyond its interval, before the newer build is worse.
 const ALLOWED: f64 = 0.03;
@@ -60,7 +61,7 @@ impl Compared {
 
     /// Returns the ratio of the newer build's value to the older build's value.
     fn ratio(&self, measure: usize) -> Option<Ratio> {
-        Ratio::of_blocks(&self.pairs[measure].iter().map(|[base, new]| new / base).collect::<Vec<_>>())
+        Ratio::of_blocks(self.pairs[measure].iter().map(|[base, new]| new / base))
     }
 
     /// Returns the reasons why the newer build is not good enough; empty when it is.
@@ -86,9 +87,9 @@ impl Compared {
     fn line(&self) -> Vec<String> {
         let mut line = vec![self.name.clone()];
         for (measure, pairs) in self.pairs.iter().enumerate() {
-            let values = |build| pairs.iter().map(|pair| pair[build]).collect::<Vec<f64>>();
+            let values = |build: usize| pairs.iter().map(move |pair| pair[build]);
             let of = self.ratio(measure);
-            line.extend([0, 1].map(|build| maybe(median(&values(build)))));
+            line.extend([0, 1].map(|build| maybe(median(values(build)))));
             line.push(dash(of.as_ref().map(|of| ratio(of.ratio))));
             line.push(dash(of.as_ref().map(interval)));
         }
@@ -100,11 +101,7 @@ impl Compared {
 
 /// Makes the table, with one line per load.
 pub(super) fn table(compared: &[Compared]) -> Table {
-    let head =
-        ["load", "req/s base", "new", "ratio", "95 %", "us/req base", "new", "ratio", "95 %", "failed", ""];
-    let mut table = Table::new("Two builds", 1, &head);
-    compared.iter().for_each(|compared| table.push(compared.line()));
-    table
+    words::table(Lang::En, "builds").with(compared.iter().map(Compared::line))
 }
 
 #[cfg(test)]
