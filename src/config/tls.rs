@@ -33,6 +33,10 @@ pub(super) struct TlsArguments {
     /// Oldest version of TLS that is accepted.
     #[arg(long, value_enum, value_name = "VERSION", default_value_t = VersionName::Tls12, requires = "tls_cert")]
     pub(super) tls_minimum_version: VersionName,
+    /// Where the handshakes of TLS with clients are computed: by the worker that runs the connection, or by a pool with a
+    /// thread for each worker, while the connection waits.
+    #[arg(long, value_enum, default_value_t = HandshakesName::Inline)]
+    pub(super) handshakes: HandshakesName,
 }
 
 /// TLS with backends.
@@ -57,6 +61,13 @@ pub(super) enum ClientCertificatesName {
     None,
     Optional,
     Required,
+}
+
+/// The name on the command line and in the file.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum HandshakesName {
+    Inline,
+    Pool,
 }
 
 /// The name on the command line and in the file.
