@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use neraca::engine::{self, EngineHandle, Options};
+use neraca::engine::{self, EngineHandle, Handshakes, Options};
 use neraca::files::{Files, FilesLimits};
 
 const BACKENDS: usize = 3;
@@ -35,7 +35,8 @@ impl Demo {
         let site = Site::create(&std::env::temp_dir())?;
         let files = Files::open(&site.0, FilesLimits::default()).map_err(io::Error::other)?;
         let files = Arc::new(files);
-        let options = Options { workers: 1, ..options.clone() };
+        // Their clients have no TLS, so a pool of handshakes would do nothing.
+        let options = Options { workers: 1, handshakes: Handshakes::Inline, ..options.clone() };
         let start = |_| {
             let listeners = engine::listen(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))])?;
             engine::start(Arc::clone(&files), listeners, options.clone())

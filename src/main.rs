@@ -20,7 +20,9 @@ use crate::access_log::{AccessLog, Logged};
 use crate::demo::Demo;
 use crate::experiments::{Experiment, Switches};
 use crate::faults::FaultFile;
-use crate::process::{FirstLook, ReadAgain, Reloading, Service, Sockets, greeting, say};
+use crate::process::{
+    FirstLook, ReadAgain, Reloading, RunningBalancer, RunningFileServer, Service, Sockets, greeting, say,
+};
 
 mod access_log;
 mod admin_listener;
@@ -68,7 +70,7 @@ fn run() -> Result<ExitCode, Failure> {
             run_balancer(balancer, Some((Some(path), read_again(descriptors))), |_| ())
         }
         Ok(Config::Check(path)) => check(path.as_deref(), descriptors),
-        Ok(Config::Serve(config)) => serve(&config),
+        Ok(Config::Serve(config)) => serve(config, descriptors),
         Ok(Config::Status(of)) => status::show(of).map_err(Failure::cannot_run),
         Ok(Config::Simulate(config)) => simulate(&config),
         Ok(Config::Completions(shell)) => print(&config::completions(shell)).map(|()| ExitCode::SUCCESS),
@@ -106,7 +108,7 @@ fn balance(config: Balance, descriptors: usize) -> Result<ExitCode, Failure> {
 }
 
 /// Reads the command line and its configuration file as at the start.
-fn read_again(descriptors: usize) -> ReadAgain {
+fn read_again(descriptors: usize) -> ReadAgain<Balancer> {
     Box::new(move || match config::read(std::env::args_os(), descriptors) {
         Ok(Config::File(balancer, warnings)) => {
             let _ = warnings.print();
@@ -118,23 +120,36 @@ fn read_again(descriptors: usize) -> ReadAgain {
 }
 
 /// Reads the command line and its certificates as at the start. The backends of a demo stay.
-fn read_certificates_again(descriptors: usize, demo: Vec<BackendSettings>) -> ReadAgain {
+fn read_certificates_again(descriptors: usize, demo: Vec<BackendSettings>) -> ReadAgain<Balancer> {
     Box::new(move || match config::read(std::env::args_os(), descriptors) {
         Ok(Config::Balance(balance)) => match balance.backends.clone() {
             Backends::At(backends) => Ok(balance.balancer(&backends)),
             Backends::Demo => Ok(balance.balancer(&demo)),
         },
         Ok(_) => Err("the command line has no balancer".to_owned()),
-        // The usage follows in the next paragraph.
-        Err(refusal) => Err(refusal.to_string().split("\n\n").next().unwrap_or_default().to_owned()),
+        Err(refusal) => Err(first_paragraph(&refusal)),
     })
+}
+
+/// Reads the command line of a file server and its certificates as at the start.
+fn read_file_server_again(descriptors: usize) -> ReadAgain<Serve> {
+    Box::new(move || match config::read(std::env::args_os(), descriptors) {
+        Ok(Config::Serve(serve)) => Ok(serve),
+        Ok(_) => Err("the command line has no file server".to_owned()),
+        Err(refusal) => Err(first_paragraph(&refusal)),
+    })
+}
+
+/// Returns what is wrong with a command line, without the usage that follows.
+fn first_paragraph(refusal: &Refusal) -> String {
+    refusal.to_string().split("\n\n").next().unwrap_or_default().to_owned()
 }
 
 /// Runs a balancer. With a way to read its configuration again, it follows the files: the configuration file, if there is one,
 /// and the certificates. Calls `started` with its first address.
 fn run_balancer(
     balancer: Balancer,
-    again: Option<(Option<PathBuf>, ReadAgain)>,
+    again: Option<(Option<PathBuf>, ReadAgain<Balancer>)>,
     started: impl FnOnce(SocketAddr),
 ) -> Result<ExitCode, Failure> {
     let router = balancer.router().map_err(|error| Failure::cannot_run(error.to_string()))?;
@@ -163,8 +178,9 @@ fn run_balancer(
     let clusters = app.clusters();
     let (service, _discovery) = match again {
         Some((path, read)) => {
-            let reloading = Reloading::new((path, read), (Arc::clone(&app), first_look), balancer, discovery);
-            (service.with_reload(reloading).map_err(Failure::cannot_run)?, None)
+            let follower =
+                RunningBalancer::new((path, read), (Arc::clone(&app), first_look), balancer, discovery);
+            (service.with_reload(Reloading::new(follower)).map_err(Failure::cannot_run)?, None)
         }
         None => (service, Some(discovery)),
     };
@@ -243,7 +259,8 @@ fn print(text: &str) -> Result<(), Failure> {
     written.map_err(|error| Failure::cannot_run(format!("cannot write to stdout: {error}")))
 }
 
-fn serve(config: &Serve) -> Result<ExitCode, Failure> {
+/// Runs a file server. With certificates, it follows their files.
+fn serve(config: Serve, descriptors: usize) -> Result<ExitCode, Failure> {
     let files = config.files().map_err(|error| Failure::cannot_run(error.to_string()))?;
     let files = Arc::new(files);
     let Sockets { listeners, predecessor, .. } =
@@ -256,7 +273,7 @@ fn serve(config: &Serve) -> Result<ExitCode, Failure> {
         read_file: root(config.read_file),
         delay: config.delay,
     };
-    let options = config.common.options();
+    let options = config.options();
     let faults = config.faults.clone().map(FaultFile::open);
     let service = start(Arc::clone(&files), (switches, faults), listeners, options, &config.common)?;
     thread::spawn(move || {
@@ -265,6 +282,13 @@ fn serve(config: &Serve) -> Result<ExitCode, Failure> {
             files.refresh();
         }
     });
+    let service = match config.tls.is_some() {
+        true => {
+            let follower = RunningFileServer::new(read_file_server_again(descriptors), config);
+            service.with_reload(Reloading::new(follower)).map_err(Failure::cannot_run)?
+        }
+        false => service,
+    };
     Ok(service.supervise(predecessor))
 }
 

@@ -1,7 +1,9 @@
 //! Tests of TLS for clients: the choice of the certificate, client certificates, versions, and the reload of certificates. The
-//! module `backends` tests TLS with backends, and the module `log` what the access log tells.
+//! module `backends` tests TLS with backends, `files` the file server, and `log` what the access log tells.
 #[path = "tls/backends.rs"]
 mod backends;
+#[path = "tls/files.rs"]
+mod files;
 mod harness;
 #[path = "tls/log.rs"]
 mod log;

@@ -122,14 +122,8 @@ pub(super) struct BalanceArguments {
     /// [default: 64; no limit with --reactor smol].
     #[arg(long, value_name = "N", value_parser = number, help_heading = "Engine", display_order = LAST)]
     pub(super) max_in_flight_per_core: Option<u64>,
-    /// Where the handshakes of TLS with clients are computed: by the worker that runs the connection, or by a pool with a
-    /// thread for each worker, while the connection waits.
-    #[arg(long, value_enum, default_value_t = HandshakesName::Inline, help_heading = "TLS", display_order = LAST)]
-    pub(super) handshakes: HandshakesName,
     #[command(flatten)]
     pub(super) common: CommonArguments,
-    #[command(flatten)]
-    pub(super) tls: TlsArguments,
     #[command(flatten)]
     pub(super) backend_tls: BackendTlsArguments,
     #[command(flatten)]
@@ -205,6 +199,8 @@ pub(super) struct CommonArguments {
     pub(super) stats: Option<PathBuf>,
     #[command(flatten)]
     pub(super) access_log: AccessLogArguments,
+    #[command(flatten)]
+    pub(super) tls: TlsArguments,
     #[command(flatten)]
     pub(super) engine: EngineArguments,
     #[command(flatten)]
@@ -460,13 +456,6 @@ pub(super) enum PoolName {
 pub(super) enum ReactorName {
     Edge,
     Smol,
-}
-
-/// The name on the command line and in the file.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum HandshakesName {
-    Inline,
-    Pool,
 }
 
 impl Command {

@@ -178,6 +178,7 @@ Exit codes: 0 if the file is good, 1 if it is not, 2 if an argument is wrong.";
 pub(super) const SERVE_EXAMPLES: &str = "\
 Examples:
   neraca serve --root /srv/www
+  neraca serve --listen 0.0.0.0:443 --root /srv/www --tls-cert site.pem --tls-key site.key
   neraca serve --engine thread --listen 127.0.0.1:9001 --listen 127.0.0.1:9002 --root /srv/www
 
 The first SIGTERM or SIGINT lets running requests end, the second one ends the program at once.";
@@ -296,7 +297,7 @@ mod tests {
         let texts = [EXAMPLES, BALANCE_EXAMPLES, SERVE_EXAMPLES];
         let examples = texts.iter().flat_map(|text| text.lines()).map(str::trim);
         let examples: Vec<_> = examples.filter(|line| line.starts_with("neraca ")).collect();
-        assert!(examples.len() >= 9, "{examples:?}");
+        assert!(examples.len() >= 10, "{examples:?}");
         for line in examples.into_iter().chain(TOPIC_EXAMPLES.map(|(_, line)| line)) {
             let said = cli::parse(line.split_whitespace().map(OsString::from));
             assert!(said.is_ok() && line.len() + 2 <= COLUMNS, "{line}: {said:?}");

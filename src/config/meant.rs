@@ -10,12 +10,12 @@ use super::balancing::{checks, cluster};
 use super::check::{TIMEOUT_MS, resolve, within};
 use super::cli::{
     BackendLimitArguments, BalanceArguments, CommonArguments, EngineArguments, EngineName,
-    FilesLimitArguments, HandshakesName, LimitArguments, PoolName, ProcessLimitArguments, ReactorName,
-    ServeArguments, SimulateArguments,
+    FilesLimitArguments, LimitArguments, PoolName, ProcessLimitArguments, ReactorName, ServeArguments,
+    SimulateArguments,
 };
 use super::error::ConfigError;
 use super::operate::{AccessLogSettings, AdminSettings};
-use super::tls;
+use super::tls::{self, HandshakesName};
 use super::value::{HostPort, Scheme, WrittenBackend};
 use crate::cluster::names::NamedBackends;
 use crate::cluster::{BackendSettings, CheckSettings, ClusterSettings, Policy};
@@ -79,8 +79,6 @@ pub struct Balance {
     pub forwarded: bool,
     /// The limit on requests in flight.
     pub concurrency: ConcurrencyLimit,
-    /// Where the handshakes of clients are computed.
-    pub handshakes: Handshakes,
     /// The admin listener; None without one.
     pub admin: Option<AdminSettings>,
     /// TLS of all listeners; None without TLS.
@@ -107,6 +105,8 @@ pub struct Serve {
     pub root: PathBuf,
     /// The limits of the file server.
     pub limits: FilesLimits,
+    /// TLS of all listeners; None without TLS.
+    pub tls: Option<Tls>,
     /// The delay of every response (for experiments).
     pub delay: Duration,
     /// The file with faults on purpose (for experiments).
@@ -128,6 +128,8 @@ pub struct Common {
     pub engine: Engine,
     /// Number of worker threads; at least 1.
     pub workers: usize,
+    /// Where the handshakes of clients are computed.
+    pub handshakes: Handshakes,
     /// The limits of one exchange.
     pub limits: Limits,
     /// The limits of the process.
@@ -157,9 +159,8 @@ impl Balance {
         let cluster = cluster(&written)?;
         let checks = checks(&written.checks)?;
         let concurrency = concurrency(written.max_in_flight_per_core, common.engine)?;
-        let handshakes = handshakes(written.handshakes, common.engine)?;
         let admin = AdminSettings::new(&written.admin)?;
-        let tls = tls::tls(&written.tls)?;
+        let tls = tls::tls(&written.common.tls)?;
         let BalanceArguments { trust, proxy_protocol, forwarded, resolver, .. } = written;
         Ok(Balance {
             common,
@@ -172,7 +173,6 @@ impl Balance {
             proxy_protocol,
             forwarded,
             concurrency,
-            handshakes,
             admin,
             tls,
             backend_tls,
@@ -188,10 +188,12 @@ impl Serve {
         }
         let limits = files_limits(&written.limits)?;
         let delay = within("--delay-ms <MS>", written.experiments.delay_ms, DELAY_MS)?;
+        let tls = tls::tls(&written.common.tls)?;
         Ok(Serve {
             common,
             root: written.root,
             limits,
+            tls,
             delay: Duration::from_millis(delay),
             faults: written.experiments.faults,
             list_directory: written.experiments.experiment_list_directory,
@@ -250,6 +252,7 @@ impl Common {
             },
             engine,
             workers,
+            handshakes: handshakes(written.tls.handshakes, engine)?,
             limits: limits(&written.limits, backend_limits)?,
             engine_limits: engine_limits(&written.process_limits, backend_limits, descriptors)?,
             stats: written.stats.clone(),
@@ -312,7 +315,7 @@ pub(super) fn concurrency(written: Option<u64>, engine: Engine) -> Result<Concur
 }
 
 /// Returns where the handshakes of clients are computed. A connection of smol's reactor cannot be woken by another thread.
-pub(super) fn handshakes(written: HandshakesName, engine: Engine) -> Result<Handshakes, ConfigError> {
+fn handshakes(written: HandshakesName, engine: Engine) -> Result<Handshakes, ConfigError> {
     match (written, engine) {
         (HandshakesName::Inline, _) => Ok(Handshakes::Inline),
         (HandshakesName::Pool, Engine::Async(ReactorKind::Smol)) => Err(ConfigError::Conflict {

@@ -193,7 +193,8 @@ mod tests {
             ("--handshakes pool", Handshakes::Pool),
             ("--handshakes pool --engine thread --pool textbook", Handshakes::Pool),
         ] {
-            assert_eq!(balance(&format!("--demo {line}")).handshakes, handshakes, "{line}");
+            assert_eq!(balance(&format!("--demo {line}")).common.handshakes, handshakes, "{line}");
+            assert_eq!(serve(line).options().handshakes, handshakes, "{line}");
         }
     }
 
@@ -405,6 +406,22 @@ mod tests {
             (
                 &format!("{demo} --tls-cert a --tls-key b --tls-client-certificates required"),
                 "the following required arguments were not provided: --tls-client-ca <FILE>",
+            ),
+            (
+                "serve --root / --tls-key Cargo.toml",
+                "the following required arguments were not provided: --tls-cert <FILE>",
+            ),
+            (
+                "serve --root / --tls-cert Cargo.toml",
+                "the following required arguments were not provided: --tls-key <FILE>",
+            ),
+            (
+                "serve --root / --tls-cert no/such.pem --tls-key Cargo.toml",
+                "invalid value 'no/such.pem' for '--tls-cert <FILE>': cannot read it: ",
+            ),
+            (
+                "serve --root / --reactor smol --handshakes pool",
+                "the argument '--handshakes <HANDSHAKES>' cannot be used with '--reactor smol'",
             ),
             (
                 &format!("{demo} --backend-ca Cargo.toml"),

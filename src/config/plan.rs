@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::meant::Common;
 use super::operate::AdminSettings;
 use crate::app::ListenerSettings;
-use crate::engine::{ConcurrencyLimit, Handshakes};
+use crate::engine::ConcurrencyLimit;
 use crate::router::{ClusterPlan, ErrorPage, RouteSettings};
 use crate::tls::{BackendTls, Tls};
 
@@ -16,8 +16,6 @@ pub struct Balancer {
     pub common: Common,
     /// The limit on requests in flight.
     pub concurrency: ConcurrencyLimit,
-    /// Where the handshakes of clients are computed.
-    pub handshakes: Handshakes,
     /// The admin listener; None without one.
     pub admin: Option<AdminSettings>,
     /// The DNS server for the names of backends; None: those of the system.

@@ -10,10 +10,10 @@ use super::plan::{Balancer, Listener, Site, SiteCluster};
 use crate::app::ListenerSettings;
 use crate::cluster::BackendSettings;
 use crate::cluster::names::Name;
-use crate::engine::{ConcurrencyLimit, Handshakes, Options, TransformFactory};
+use crate::engine::{ConcurrencyLimit, Options, TransformFactory};
 use crate::files::{Files, FilesError};
 use crate::router::{ClusterPlan, RouteSettings, Router, RouterError, RouterSettings};
-use crate::tls;
+use crate::tls::{self, Tls};
 
 /// The name of the only cluster of a balancer without a file.
 const CLUSTER: &str = "default";
@@ -30,7 +30,7 @@ impl Common {
             all_awake: self.all_awake,
             receive_bytes: self.receive_bytes.unwrap_or(usize::MAX),
             client_transform: None,
-            handshakes: Handshakes::Inline,
+            handshakes: self.handshakes,
         }
     }
 }
@@ -65,8 +65,8 @@ impl Balance {
             clusters: vec![cluster],
             error_pages: Vec::new(),
         };
-        let Balance { common, concurrency, handshakes, admin, resolver, .. } = self;
-        Balancer { common, concurrency, handshakes, admin, resolver, site }
+        let Balance { common, concurrency, admin, resolver, .. } = self;
+        Balancer { common, concurrency, admin, resolver, site }
     }
 }
 
@@ -81,8 +81,7 @@ impl Balancer {
         if let Some(shortest) = times.min() {
             listener.limits.backend_idle_timeout = shortest;
         }
-        let Balancer { concurrency, handshakes, .. } = *self;
-        Options { concurrency, handshakes, listener, client_transform, ..self.common.options() }
+        Options { concurrency: self.concurrency, listener, client_transform, ..self.common.options() }
     }
 
     /// Lets a running router do what this balancer does.
@@ -96,9 +95,8 @@ impl Balancer {
 
     /// True when the settings that only a start can change are those of `other`.
     pub fn has_same_process(&self, other: &Balancer) -> bool {
-        let of_process = |one: &Balancer| {
-            format!("{:?}", (&one.common, one.concurrency, one.handshakes, &one.admin, one.resolver))
-        };
+        let of_process =
+            |one: &Balancer| format!("{:?}", (&one.common, one.concurrency, &one.admin, one.resolver));
         of_process(self) == of_process(other)
     }
 
@@ -160,8 +158,7 @@ impl Site {
     pub fn addresses(&self) -> Vec<(SocketAddr, ListenerTerms)> {
         let addresses = self.listeners.iter().flat_map(|listener| {
             let settings = ListenerSettings { name: listener.name.clone(), ..listener.settings.clone() };
-            let terms =
-                (settings, listener.tls.as_ref().map(|tls| tls::transforms(tls.config(), &tls::HANDSHAKES)));
+            let terms = (settings, client_transform(listener.tls.as_ref()));
             listener.addresses.iter().map(move |address| (*address, terms.clone()))
         });
         addresses.collect()
@@ -194,6 +191,11 @@ impl Site {
     }
 }
 
+/// Returns what makes the transforms of clients' connections; None without TLS.
+fn client_transform(tls: Option<&Tls>) -> Option<TransformFactory> {
+    tls.map(|tls| tls::transforms(tls.config(), &tls::HANDSHAKES))
+}
+
 /// Takes over the transforms of the backends that stay. Their TLS is the same.
 fn keep_transforms(new: &mut ClusterPlan, current: &ClusterPlan) {
     fn keep(new: &mut Option<TransformFactory>, old: Option<&Option<TransformFactory>>) {
@@ -221,5 +223,10 @@ impl Serve {
     /// When the directory cannot be read, or holds more files than the limit.
     pub fn files(&self) -> Result<Files, FilesError> {
         Files::open(&self.root, self.limits)
+    }
+
+    /// Returns the options of the engine. All listeners have the same TLS.
+    pub fn options(&self) -> Options {
+        Options { client_transform: client_transform(self.tls.as_ref()), ..self.common.options() }
     }
 }

@@ -36,6 +36,10 @@ pub(super) struct TlsArguments {
     /// Make every TLS handshake a full one: no client resumes an earlier session.
     #[arg(long, requires = "tls_cert")]
     pub(super) tls_no_resumption: bool,
+    /// Where the handshakes of TLS with clients are computed: by the worker that runs the connection, or by a pool with a
+    /// thread for each worker, while the connection waits.
+    #[arg(long, value_enum, default_value_t = HandshakesName::Inline)]
+    pub(super) handshakes: HandshakesName,
 }
 
 /// TLS with backends.
@@ -60,6 +64,13 @@ pub(super) enum ClientCertificatesName {
     None,
     Optional,
     Required,
+}
+
+/// The name on the command line and in the file.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum HandshakesName {
+    Inline,
+    Pool,
 }
 
 /// The name on the command line and in the file.

@@ -108,7 +108,12 @@ impl TlsClient {
 
     /// Sends a GET request, and returns the head and the body of the response.
     pub(crate) fn get(&mut self, host: &str, target: &str) -> io::Result<(String, String)> {
-        write!(self.0, "GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
+        self.exchange(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+    }
+
+    /// Sends a request, and returns the head and the body of the response.
+    pub(crate) fn exchange(&mut self, request: &str) -> io::Result<(String, String)> {
+        self.0.write_all(request.as_bytes())?;
         let (mut head, mut byte) = (Vec::new(), [0]);
         while !head.ends_with(b"\r\n\r\n") {
             self.0.read_exact(&mut byte)?;
@@ -118,7 +123,8 @@ impl TlsClient {
         let length = head
             .lines()
             .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-        let mut body = vec![0; length.unwrap_or(0)];
+        let has_body = !head.starts_with("HTTP/1.1 304 ");
+        let mut body = vec![0; length.filter(|_| has_body).unwrap_or(0)];
         self.0.read_exact(&mut body)?;
         Ok((head, String::from_utf8(body).unwrap()))
     }

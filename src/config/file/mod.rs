@@ -87,7 +87,6 @@ pub(super) fn read(
     let balancer = process.map(|process| Balancer {
         common: process.common,
         concurrency: process.concurrency,
-        handshakes: process.handshakes,
         admin: process.admin,
         resolver: process.resolver,
         site,

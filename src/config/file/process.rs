@@ -8,14 +8,13 @@ use super::super::operate::AdminSettings;
 use super::arguments::Given;
 use super::reading::Reading;
 use super::tree::Table;
-use crate::engine::{ConcurrencyLimit, Handshakes};
+use crate::engine::ConcurrencyLimit;
 
 /// The settings of the process.
 pub(super) struct Process {
     /// The addresses are not those of the file.
     pub(super) common: Common,
     pub(super) concurrency: ConcurrencyLimit,
-    pub(super) handshakes: Handshakes,
     pub(super) admin: Option<AdminSettings>,
     pub(super) resolver: Option<SocketAddr>,
 }
@@ -55,8 +54,7 @@ pub(super) fn read(
         // The file gives the addresses.
         let common = Common { listen_is_given: true, ..common };
         let concurrency = meant::concurrency(written.max_in_flight_per_core, common.engine)?;
-        let handshakes = meant::handshakes(written.handshakes, common.engine)?;
         let (admin, resolver) = (AdminSettings::new(&written.admin)?, written.resolver);
-        Ok(Process { common, concurrency, handshakes, admin, resolver })
+        Ok(Process { common, concurrency, admin, resolver })
     })
 }
