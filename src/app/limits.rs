@@ -24,9 +24,6 @@ pub struct Limits {
     pub response_timeout: Duration,
     /// Time to keep a client's connection without a request. Default: 60 s.
     pub idle_timeout: Duration,
-    /// Maximum time to keep a backend connection without a request. When a backend states a shorter time or closes
-    /// earlier, its connections are kept for less. Default: 60 s.
-    pub backend_idle_timeout: Duration,
     /// A tunnel ends when no byte moves in any direction for this time. Default: 1 h.
     pub tunnel_timeout: Duration,
     /// After the last response a client may still send. Its bytes are discarded for this time, then the connection is
@@ -46,7 +43,6 @@ impl Default for Limits {
             queue_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
-            backend_idle_timeout: Duration::from_secs(60),
             tunnel_timeout: Duration::from_secs(3600),
             linger_timeout: Duration::from_secs(2),
             continue_timeout: Duration::from_secs(1),

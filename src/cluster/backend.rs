@@ -291,6 +291,11 @@ impl Backend {
         self.idle_time.learnt()
     }
 
+    /// Returns the maximum time to keep a connection without a request, as the settings of the cluster say.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.cluster.idle_timeout()
+    }
+
     /// True when the backend has closed a connection right after a response lately.
     pub(super) fn closes_early(&self, now: Instant) -> bool {
         self.idle_time.closes_early(self.cluster.ms(now))
@@ -324,11 +329,8 @@ impl Backend {
     /// lock: only the first response of a session needs it.
     pub(crate) fn session_cookie(&self) -> Option<(String, u64)> {
         let others = self.cluster.others()?;
-        others
-            .settings()
-            .sticky
-            .as_ref()
-            .map(|sticky| (sticky.name.as_str().to_owned(), sticky.value(self.address)))
+        let sticky = others.settings().sticky.as_ref()?;
+        Some((sticky.name.as_str().to_owned(), sticky.value(self.address)))
     }
 
     pub(super) fn window(&self) -> &Window {

@@ -162,13 +162,13 @@ impl<S> IdlePool<S> {
         backend.note_idle_close(idle, Some(parked), now);
     }
 
-    /// Takes out every connection that is parked for longer than `most` or than its own time, and all connections of
-    /// removed backends.
-    pub fn expire(&mut self, now: Instant, most: Duration) -> Vec<S> {
+    /// Takes out every connection that is parked for longer than the settings of its cluster allow or than its own time, and
+    /// all connections of removed backends.
+    pub fn expire(&mut self, now: Instant) -> Vec<S> {
         let mut expired = Vec::new();
         for Kept { backend, parked } in &mut self.backends {
             backend.settle_idle_time(now);
-            let most = if backend.is_removed() { None } else { Some(most.min(most_of(backend))) };
+            let most = (!backend.is_removed()).then(|| backend.idle_timeout().min(most_of(backend)));
             let stays = |one: &Parked<S>| most.is_some_and(|most| one.idle(now) <= most.min(one.kept_for));
             if parked.iter().all(stays) {
                 continue;
@@ -205,11 +205,20 @@ impl<S> IdlePool<S> {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::settings::ClusterSettings;
+    use super::super::state::ClusterState;
     use super::*;
 
     fn backends<const N: usize>() -> [Arc<Backend>; N] {
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
         std::array::from_fn(|_| Backend::alone(address, Instant::now()))
+    }
+
+    /// Makes a backend in a cluster whose connections are kept for this time.
+    fn kept_for(idle_timeout: Duration) -> Arc<Backend> {
+        let cluster = ClusterState::new(1, Instant::now());
+        cluster.set(&ClusterSettings { idle_timeout, ..ClusterSettings::default() });
+        Arc::new(Backend::new(&SocketAddr::from(([127, 0, 0, 1], 80)).into(), &cluster))
     }
 
     fn checkout(pool: &mut IdlePool<&'static str>, backend: &Backend, now: Instant) -> Option<&'static str> {
@@ -261,17 +270,16 @@ mod tests {
     fn what_was_parked_too_long_expires() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let [first, second] = backends();
+        let [brief, long] = [100, 200].map(|ms| kept_for(Duration::from_millis(ms)));
         let mut pool = IdlePool::new(8);
-        for (backend, stream, ms) in
-            [(&first, "a", 0), (&second, "b", 5), (&first, "c", 10), (&second, "d", 15)]
+        for (backend, stream, ms) in [(&brief, "a", 0), (&long, "b", 5), (&brief, "c", 10), (&long, "d", 15)]
         {
             assert_eq!(pool.park(backend, 0, stream, None, at(ms)), None);
         }
-        let cases: [(u64, &[&str]); 4] = [(0, &[]), (6, &["a", "b"]), (10, &[]), (16, &["c", "d"])];
-        for (before, expired) in cases {
-            let now = at(100 + before);
-            assert_eq!(pool.expire(now, Duration::from_millis(100)), expired, "before {before} ms");
+        let cases: [(u64, &[&str]); 6] =
+            [(100, &[]), (106, &["a"]), (110, &[]), (205, &["c"]), (206, &["b"]), (216, &["d"])];
+        for (ms, expired) in cases {
+            assert_eq!(pool.expire(at(ms)), expired, "after {ms} ms");
         }
     }
 
@@ -284,7 +292,7 @@ mod tests {
         assert_eq!(pool.park(&stays, 2, "b", None, now), None);
         removed.remove();
         assert_eq!(pool.park(&removed, 3, "c", None, now), Some("c"));
-        assert_eq!(pool.expire(now, Duration::from_secs(60)), ["a"]);
+        assert_eq!(pool.expire(now), ["a"]);
         assert_eq!((checkout(&mut pool, &removed, now), checkout(&mut pool, &stays, now)), (None, Some("b")));
     }
 
@@ -353,16 +361,15 @@ mod tests {
     fn a_connection_expires_at_its_own_time() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let [backend] = backends();
+        let backend = kept_for(Duration::from_secs(60));
         let mut pool = IdlePool::new(8);
         for (stream, stated) in [("9 s", Some(9)), ("2 s", Some(2)), ("option", None)] {
             assert_eq!(pool.park(&backend, 0, stream, stated.map(Duration::from_secs), at(0)), None);
         }
-        let most = Duration::from_secs(60);
         let cases: [(u64, &[&str]); 4] =
             [(1000, &[]), (1001, &["2 s"]), (8001, &["9 s"]), (60_001, &["option"])];
         for (ms, expired) in cases {
-            assert_eq!(pool.expire(at(ms), most), expired, "after {ms} ms");
+            assert_eq!(pool.expire(at(ms)), expired, "after {ms} ms");
         }
     }
 
@@ -380,11 +387,7 @@ mod tests {
         let (_, idle) = pool.checkout(&backend, Freshness::Any, at(420)).unwrap();
         pool.note_dead(&backend, idle, at(420));
         assert_eq!(backend.idle_time(), None);
-        assert_eq!(
-            pool.expire(at(600), Duration::from_secs(60)),
-            ["a"],
-            "older than three quarters of 400 ms"
-        );
+        assert_eq!(pool.expire(at(600)), ["a"], "older than three quarters of 400 ms");
         assert_eq!(backend.idle_time(), Some(Duration::from_millis(400)));
     }
 }

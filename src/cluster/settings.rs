@@ -65,6 +65,9 @@ pub struct ClusterSettings {
     pub retries: RetrySettings,
     /// Maximum requests that wait until a backend has room; the next one gets a 503. Default: 1024.
     pub waiting_max: usize,
+    /// Maximum time to keep a connection to a backend without a request. When a backend states a shorter time or closes
+    /// earlier, its connections are kept for less. Default: 60 s.
+    pub idle_timeout: Duration,
     /// Sticky sessions. Default: None.
     pub sticky: Option<StickySettings>,
 }
@@ -76,6 +79,7 @@ impl Default for ClusterSettings {
             health: HealthSettings::default(),
             retries: RetrySettings::default(),
             waiting_max: 1024,
+            idle_timeout: Duration::from_secs(60),
             sticky: None,
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct ClusterState {
     /// The settings that every attempt reads: true when a latency is of use, and the time of a slow start.
     measures_latency: AtomicBool,
     slow_start_ms: AtomicU64,
+    /// The maximum time to keep a connection without a request.
+    idle_timeout_ms: AtomicU64,
     pub(super) retries: Retries,
     pub(super) picks: Picks,
     /// The start of the window in which failed responses are counted, in milliseconds since the epoch.
@@ -68,6 +70,7 @@ impl ClusterState {
             changing: Changing::default(),
             measures_latency: AtomicBool::new(false),
             slow_start_ms: AtomicU64::new(0),
+            idle_timeout_ms: AtomicU64::new(u64::MAX),
             retries: Retries::default(),
             picks: Picks::default(),
             window_since: Mutex::new(0),
@@ -85,6 +88,11 @@ impl ClusterState {
     /// Returns the time of a slow start.
     pub(super) fn slow_start(&self) -> Duration {
         Duration::from_millis(self.slow_start_ms.load(Relaxed))
+    }
+
+    /// Returns the maximum time to keep a connection without a request.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms.load(Relaxed))
     }
 
     /// Returns the number of the next random pick.
@@ -113,10 +121,16 @@ impl ClusterState {
 
     /// Takes over new members with their settings.
     pub(super) fn set_others(&self, others: Weak<dyn Others>, settings: &ClusterSettings) {
-        self.measures_latency.store(settings.policy == Policy::PeakEwma, Relaxed);
-        self.slow_start_ms.store(settings.health.slow_start.as_millis() as u64, Relaxed);
+        self.set(settings);
         *self.others.lock() = Some(others);
         self.recount();
+    }
+
+    /// Takes over the settings that are read without the members.
+    pub(super) fn set(&self, settings: &ClusterSettings) {
+        self.measures_latency.store(settings.policy == Policy::PeakEwma, Relaxed);
+        self.slow_start_ms.store(settings.health.slow_start.as_millis() as u64, Relaxed);
+        self.idle_timeout_ms.store(settings.idle_timeout.as_millis() as u64, Relaxed);
     }
 
     /// Returns the current members; None while the cluster is made or dropped.

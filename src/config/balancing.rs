@@ -39,6 +39,11 @@ pub(super) fn cluster(written: &BalanceArguments) -> Result<ClusterSettings, Con
             answers: health.retry_answers,
         },
         waiting_max: within("--queue <N>", written.backend_limits.queue, QUEUE)? as usize,
+        idle_timeout: ms(
+            "--backend-idle-timeout-ms <MS>",
+            written.backend_limits.backend_idle_timeout_ms,
+            TIMEOUT_MS,
+        )?,
         sticky: written
             .sticky
             .clone()

@@ -302,7 +302,7 @@ pub(super) struct BackendLimitArguments {
     pub(super) tunnel_timeout_ms: u64,
     /// Maximum time to keep a backend connection open without a request. When a backend states a shorter time
     /// (Keep-Alive: timeout=N) or closes earlier, its connections are kept for less.
-    #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().backend_idle_timeout),
+    #[arg(long, value_name = "MS", default_value_t = ms(ClusterSettings::default().idle_timeout),
           value_parser = number)]
     pub(super) backend_idle_timeout_ms: u64,
     /// Maximum idle connections kept per backend (async engine: per backend and worker).

@@ -353,7 +353,6 @@ pub(super) fn limits(
     Ok(Limits {
         connect_timeout: ms("--connect-timeout-ms <MS>", backend.connect_timeout_ms)?,
         response_timeout: ms("--response-timeout-ms <MS>", backend.response_timeout_ms)?,
-        backend_idle_timeout: ms("--backend-idle-timeout-ms <MS>", backend.backend_idle_timeout_ms)?,
         queue_timeout: ms("--queue-timeout-ms <MS>", backend.queue_timeout_ms)?,
         tunnel_timeout: ms("--tunnel-timeout-ms <MS>", backend.tunnel_timeout_ms)?,
         continue_timeout: ms("--continue-timeout-ms <MS>", backend.continue_timeout_ms)?,

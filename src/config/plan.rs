@@ -1,6 +1,5 @@
 //! What a balancer serves, as plain data: listeners, clusters, routes and error pages. Routes and pages are those of the router.
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use super::meant::Common;
 use super::operate::AdminSettings;
@@ -57,8 +56,6 @@ pub struct SiteCluster {
     pub name: String,
     /// What the router makes of it.
     pub plan: ClusterPlan,
-    /// Maximum time to keep a backend connection without a request; None: that of the listener.
-    pub backend_idle_timeout: Option<Duration>,
     /// TLS of the backends that have a transform; None when there are none.
     pub tls: Option<BackendTls>,
 }

@@ -57,8 +57,7 @@ impl Balance {
             checks: self.checks,
             ..ClusterPlan::default()
         };
-        let cluster =
-            SiteCluster { name: CLUSTER.to_owned(), plan, backend_idle_timeout: None, tls: self.backend_tls };
+        let cluster = SiteCluster { name: CLUSTER.to_owned(), plan, tls: self.backend_tls };
         let site = Site {
             listeners: vec![listener],
             routes: vec![RouteSettings::to(&cluster.name)],
@@ -75,12 +74,7 @@ impl Balancer {
     /// beside them gets the settings of the first listener.
     pub fn options(&self) -> Options {
         let first = self.site.addresses().into_iter().next();
-        let (mut listener, client_transform) = first.map(|(_, terms)| terms).unwrap_or_default();
-        // The time to keep a backend connection is one for all clusters. A file has no two different ones.
-        let times = self.site.clusters.iter().filter_map(|cluster| cluster.backend_idle_timeout);
-        if let Some(shortest) = times.min() {
-            listener.limits.backend_idle_timeout = shortest;
-        }
+        let (listener, client_transform) = first.map(|(_, terms)| terms).unwrap_or_default();
         Options { concurrency: self.concurrency, listener, client_transform, ..self.common.options() }
     }
 

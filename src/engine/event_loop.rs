@@ -166,7 +166,7 @@ impl EventLoop {
             .filter(|(_, slot)| all || slot.is_due(now_ms))
             .map(|(client, _)| client)
             .collect();
-        sockets.close_expired(now, shared.options.listener.limits.backend_idle_timeout);
+        sockets.close_expired(now);
         shared.app.sweep(now);
         due.into_iter().for_each(|client| rouse(sink, client));
         self.swept = now;

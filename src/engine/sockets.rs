@@ -152,8 +152,8 @@ impl<C: Default> Sockets<C> {
 
     /// Closes the kept connections that have been idle for longer than `most` or than their backend allows, and those of
     /// removed backends.
-    pub(super) fn close_expired(&self, now: Instant, most: Duration) {
-        let expired = self.kept.lock().expire(now, most);
+    pub(super) fn close_expired(&self, now: Instant) {
+        let expired = self.kept.lock().expire(now);
         expired.into_iter().for_each(|socket| self.close_unused(socket));
     }
 

@@ -166,12 +166,6 @@ pub const FILES: &[Case] = &[
         "[clusters.w]\nbackends = [\"web.example:80\", { address = \"Web.example:80\" }]\n",
         &[("2:43", "the backend web.example:80 is given twice")],
     ),
-    (
-        Top,
-        "[clusters.v]\nbackends = [\"[::1]:1\"]\nbackend_idle_timeout_ms = 5\n\
-         [clusters.w]\nbackends = [\"[::1]:2\"]\nbackend_idle_timeout_ms = 6\n",
-        &[("6:27", "expected 5: one time counts for all clusters")],
-    ),
     (Top, "resolver = \"dns.example\"\n", &[("1:12", "expected the address of a DNS server")]),
     (
         Top,

@@ -273,7 +273,7 @@ impl<A: App> Engine<A> {
         let due: Vec<_> =
             self.connections.iter().filter(|(_, held)| held.deadline <= now).map(|(fd, _)| *fd).collect();
         due.into_iter().for_each(|fd| self.schedule(fd, true));
-        self.ports.expire(now, self.listener.settings().limits.backend_idle_timeout);
+        self.ports.expire(now);
         self.app.sweep(now);
         self.swept = true;
     }

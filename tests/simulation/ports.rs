@@ -167,8 +167,8 @@ impl Ports {
     }
 
     /// Closes connections that were parked for too long, and those of removed backends.
-    pub fn expire(&self, now: Instant, kept_for: Duration) {
-        let expired = self.pool.borrow_mut().expire(now, kept_for);
+    pub fn expire(&self, now: Instant) {
+        let expired = self.pool.borrow_mut().expire(now);
         for socket in expired {
             self.trace.note("pool", "expired", socket.transport.inner().fd(), 0);
             self.close_unused(socket);
@@ -177,7 +177,7 @@ impl Ports {
 
     /// Closes all parked connections, as the end of the process does.
     pub fn close_parked(&self) {
-        self.expire(self.running.get().1 + Duration::from_secs(1 << 20), Duration::ZERO);
+        self.expire(self.running.get().1 + Duration::from_secs(1 << 20));
         assert!(self.pool.borrow().is_empty(), "a parked connection does not expire");
     }
 

@@ -1,15 +1,18 @@
 //! Tests of deadlines: every wait ends at its own deadline, with the right answer or close.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
+use neraca::cluster::ClusterSettings;
+use neraca::exchange::Limits;
+use neraca::router::{ClusterPlan, RouteSettings, Router, RouterSettings};
+
 use crate::harness::scripted::{Backend, Reserved};
 use crate::harness::wire::{End, Wire};
 use crate::harness::{PATIENCE, Server, Variant, balancer, eventually};
-use neraca::exchange::Limits;
-use neraca::router::Router;
 
 const SHORT: Duration = Duration::from_millis(200);
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -43,9 +46,7 @@ fn a_head_has_to_come_in_time_however_it_drips(variant: Variant) {
 }
 
 fn an_idle_connection_is_closed_without_a_word(variant: Variant) {
-    let (backend, server) = pair(variant, |limits| {
-        (limits.idle_timeout, limits.backend_idle_timeout) = (SHORT, SHORT);
-    });
+    let (backend, server) = pair(variant, |limits| limits.idle_timeout = SHORT);
     let mut untouched = server.client();
     let mut client = server.client();
     client.send(GET);
@@ -55,20 +56,36 @@ fn an_idle_connection_is_closed_without_a_word(variant: Variant) {
     assert_eq!(client.message().text(), "ok");
     client.ends();
     untouched.ends();
-    // The kept connection to the backend is closed too.
-    peer.ends();
 }
 
-fn a_kept_backend_connection_has_an_idle_time_of_its_own(variant: Variant) {
-    let (backend, server) = pair(variant, |limits| limits.backend_idle_timeout = SHORT);
+fn a_kept_backend_connection_has_the_idle_time_of_its_cluster(variant: Variant) {
+    let [brief, long] = [SHORT, 10 * PATIENCE].map(|idle_timeout| {
+        let backend = Backend::start(variant);
+        let settings = ClusterSettings { idle_timeout, ..ClusterSettings::default() };
+        let plan = ClusterPlan { backends: vec![backend.settings()], settings, ..ClusterPlan::default() };
+        (backend, plan)
+    });
+    let clusters = [("brief".to_owned(), brief.1), ("long".to_owned(), long.1)];
+    let mut of_long = RouteSettings::to("long");
+    of_long.hosts = vec!["long".parse().unwrap()];
+    let routes = vec![RouteSettings::to("brief"), of_long];
+    let settings = RouterSettings::new(BTreeMap::from(clusters), routes, Vec::new()).unwrap();
+    let router = Router::with_settings(&settings, 1, Instant::now()).unwrap();
+    let server = Server::start(router, variant.options());
     let mut client = server.client();
+    let mut kept: Option<Wire> = None;
     for _ in 0..2 {
-        client.send(GET);
-        let mut peer = backend.accept();
+        client.send("GET / HTTP/1.1\r\nHost: long\r\n\r\n");
+        let peer = kept.get_or_insert_with(|| long.0.accept());
         peer.head();
         peer.send(OK);
         assert_eq!(client.message().text(), "ok");
-        // The client's connection stays.
+        client.send(GET);
+        let mut peer = brief.0.accept();
+        peer.head();
+        peer.send(OK);
+        assert_eq!(client.message().text(), "ok");
+        // The client's connection stays, and so does that of the other cluster.
         peer.ends();
     }
 }
@@ -258,7 +275,7 @@ fn a_client_that_lingers_is_closed(variant: Variant) {
 each_variant! {
     a_head_has_to_come_in_time_however_it_drips
     an_idle_connection_is_closed_without_a_word
-    a_kept_backend_connection_has_an_idle_time_of_its_own
+    a_kept_backend_connection_has_the_idle_time_of_its_cluster
     a_body_that_stalls_is_given_up
     a_body_that_moves_is_not_given_up
     a_client_that_does_not_read_is_reset

@@ -15,23 +15,7 @@ use crate::tls::BackendTls;
 /// Reads all clusters, in the order of the file.
 pub(super) fn read(reading: &mut Reading<'_>, file: &Table) -> Vec<SiteCluster> {
     let entries = file.table("clusters").map_or(&[][..], |clusters| &clusters.entries);
-    check_idle_times(reading, entries);
     entries.iter().filter_map(|entry| cluster(reading, entry)).collect()
-}
-
-/// The engine has one time to keep backend connections, so no two clusters may say different times.
-fn check_idle_times(reading: &mut Reading<'_>, clusters: &[Entry]) {
-    const KEY: &str = "backend_idle_timeout_ms";
-    let mut times = clusters.iter().filter_map(|cluster| {
-        let table = cluster.value.table()?;
-        Some((table.number(KEY)?, &table.get(KEY)?.value.span))
-    });
-    let Some((first, known)) = times.next() else { return };
-    for (time, span) in times.filter(|(time, _)| *time != first) {
-        let title = format!("another `{KEY}` than that of an earlier cluster: {time}");
-        let label = format!("expected {first}: one time counts for all clusters");
-        reading.problems.push(Problem::new(span.clone(), title, label).also(known.clone(), "given here"));
-    }
 }
 
 fn cluster(reading: &mut Reading<'_>, entry: &Entry) -> Option<SiteCluster> {
@@ -54,9 +38,9 @@ fn cluster(reading: &mut Reading<'_>, entry: &Entry) -> Option<SiteCluster> {
         Ok((settings, limits, balancing::checks(&written.checks)?))
     });
     let (settings, limits, checks) = checked?;
-    let (deadlines, backend_idle_timeout) = deadlines::of(table, &limits);
+    let deadlines = deadlines::of(table, &limits);
     let plan = ClusterPlan { settings, backends, names, checks, deadlines };
-    Some(SiteCluster { name: entry.key.clone(), plan, backend_idle_timeout, tls })
+    Some(SiteCluster { name: entry.key.clone(), plan, tls })
 }
 
 /// True for a name that needs no escaping in metrics, logs and paths.

@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(plan.settings.sticky.as_ref().map(|sticky| sticky.name.as_str()), Some("sid"));
         assert_eq!((plan.settings.waiting_max, plan.settings.health.passive), (5, false));
         assert_eq!(plan.deadlines, Deadlines { queue: ms(6), ..Deadlines::default() });
-        assert_eq!(cluster.backend_idle_timeout, ms(8));
+        assert_eq!(plan.settings.idle_timeout, Duration::from_millis(8));
         assert_eq!(plan.checks.as_ref().map(|checks| checks.rise), Some(7));
         let [to, files, redirect] = site.routes.as_slice() else { panic!("{:?}", site.routes) };
         assert_eq!(to.hosts, [Host::Exact("a.example".into()), Host::Below("b.example".into())]);

@@ -181,7 +181,7 @@ fn deadlines(reading: &mut Reading<'_>, route: &Table) -> Deadlines {
     let checked = reading.checked(given, route, |written| {
         meant::limits(&written.common.limits, Some(&written.backend_limits))
     });
-    checked.map(|limits| deadlines::of(route, &limits).0).unwrap_or_default()
+    checked.map(|limits| deadlines::of(route, &limits)).unwrap_or_default()
 }
 
 /// Notes the clusters that no route uses.

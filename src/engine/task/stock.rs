@@ -186,8 +186,7 @@ async fn serve<A: App>(
         }
         acceptor.retry();
         acceptor.begin();
-        let kept_for = core.shared.options.listener.limits.backend_idle_timeout;
-        let expired = core.reactor.kept.borrow_mut().expire(core.now(), kept_for);
+        let expired = core.reactor.kept.borrow_mut().expire(core.now());
         expired.into_iter().for_each(|socket| core.reactor.close_unused(socket));
     }
 }
