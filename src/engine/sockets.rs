@@ -150,7 +150,7 @@ impl<C: Default> Sockets<C> {
         }
     }
 
-    /// Closes the kept connections that have been idle for longer than `most` or than their backend allows, and those of
+    /// Closes the kept connections that have been idle for longer than their cluster or their backend allows, and those of
     /// removed backends.
     pub(super) fn close_expired(&self, now: Instant) {
         let expired = self.kept.lock().expire(now);
