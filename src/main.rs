@@ -180,7 +180,7 @@ fn run_balancer(
         Some((path, read)) => {
             let follower =
                 RunningBalancer::new((path, read), (Arc::clone(&app), first_look), balancer, discovery);
-            (service.with_reload(Reloading::new(follower)).map_err(Failure::cannot_run)?, None)
+            (service.with_reload(Reloading::new(follower)), None)
         }
         None => (service, Some(discovery)),
     };
@@ -285,7 +285,7 @@ fn serve(config: Serve, descriptors: usize) -> Result<ExitCode, Failure> {
     let service = match config.tls.is_some() {
         true => {
             let follower = RunningFileServer::new(read_file_server_again(descriptors), config);
-            service.with_reload(Reloading::new(follower)).map_err(Failure::cannot_run)?
+            service.with_reload(Reloading::new(follower))
         }
         false => service,
     };

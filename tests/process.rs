@@ -231,6 +231,25 @@ fn a_first_signal_lets_requests_end_with_a_thousand_connections_open() {
     }
 }
 
+/// A service manager may send SIGHUP to any service, and `packaging/systemd/neraca.service` does.
+#[test]
+fn a_signal_to_load_files_again_does_nothing_without_files() {
+    let backend = automatic(CROSSBEAM, reply).to_string();
+    let site = env!("CARGO_MANIFEST_DIR").to_owned() + "/src";
+    for (command, arguments) in [("balance", ["--backend", &backend]), ("serve", ["--root", &site])] {
+        for variant in VARIANTS {
+            let mut program = Program::start(command, variant, &arguments);
+            program.signal(Signal::HUP);
+            let mut client = program.client();
+            client.send(GET);
+            client.message();
+            program.signal(Signal::TERM);
+            // A process that SIGHUP has ended has no exit code.
+            assert_eq!(program.exit().code(), Some(0), "{command} {variant:?}");
+        }
+    }
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let backend = automatic(CROSSBEAM, reply).to_string();

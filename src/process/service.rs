@@ -15,7 +15,7 @@ use neraca::app::App;
 use neraca::engine::{self, EngineHandle, Listeners, Options};
 use neraca::router::Router;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::iterator::{Handle, Signals};
+use signal_hook::iterator::Signals;
 
 use super::notify::{self as systemd, Watchdog};
 use super::reload::Reloading;
@@ -32,8 +32,6 @@ pub(crate) struct Service {
     admin: Option<EngineHandle>,
     stats: Option<File>,
     log: Option<Arc<AccessLog>>,
-    /// The signals that the process handles.
-    signals: Handle,
     /// What changes while the process runs: the configuration file and the certificates. None without them.
     reloading: Option<Reloading>,
     events: (Sender<Event>, Receiver<Event>),
@@ -60,7 +58,7 @@ enum Phase {
 }
 
 enum Event {
-    /// SIGTERM, SIGINT, SIGUSR1, SIGUSR2, or SIGHUP if there is a configuration file or a certificate.
+    /// SIGTERM, SIGINT, SIGHUP, SIGUSR1 or SIGUSR2.
     Signal(i32),
     /// The configuration file or a certificate has changed.
     Changed,
@@ -86,9 +84,8 @@ impl Service {
             format!("cannot start the engine: {error}{}", engine::more_descriptors(&error))
         };
         let program = Program::of_this_process().map_err(cannot)?;
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGUSR2]).map_err(cannot)?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]).map_err(cannot)?;
         let running = Arc::new(engine::start(app, listeners, options).map_err(cannot)?);
-        let handled = signals.handle();
         let events = mpsc::channel();
         let (of_signals, ended) = (events.0.clone(), events.0.clone());
         thread::spawn(move || {
@@ -109,7 +106,6 @@ impl Service {
             admin: None,
             stats,
             log: None,
-            signals: handled,
             reloading: None,
             events,
             ready: Arc::new(AtomicBool::new(true)),
@@ -143,18 +139,13 @@ impl Service {
     }
 
     /// Reloads the configuration file and the certificates on SIGHUP and after a change.
-    ///
-    /// # Errors
-    /// When the system refuses to handle SIGHUP.
-    pub(crate) fn with_reload(self, mut reloading: Reloading) -> Result<Self, String> {
+    pub(crate) fn with_reload(self, mut reloading: Reloading) -> Self {
         reloading.started(&self.running);
-        let cannot = |error: io::Error| format!("cannot handle SIGHUP: {error}");
-        self.signals.add_signal(SIGHUP).map_err(cannot)?;
         let events = self.events.0.clone();
         reloading.watch(move || {
             let _ = events.send(Event::Changed);
         });
-        Ok(Service { reloading: Some(reloading), ..self })
+        Service { reloading: Some(reloading), ..self }
     }
 
     /// Takes charge of the access log: SIGUSR1 opens it again, and the end waits for its last lines.
@@ -212,11 +203,16 @@ impl Service {
     fn reload(&mut self) {
         if self.phase != Phase::Serving {
             log::warn!("the configuration is not loaded: this process ends");
-        } else if let Some(reloading) = &mut self.reloading {
-            systemd::reloading();
-            reloading.reload(&self.running);
-            systemd::reloaded();
+            return;
         }
+        systemd::reloading();
+        match &mut self.reloading {
+            Some(reloading) => reloading.reload(&self.running),
+            None => log::warn!(
+                "SIGHUP changes nothing: there is no configuration file and no certificate to load"
+            ),
+        }
+        systemd::reloaded();
     }
 
     fn is_stopping(&self) -> bool {

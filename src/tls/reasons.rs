@@ -35,6 +35,10 @@ pub(super) fn in_words(error: &Error) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "the certificate is not valid yet".to_owned()
         }
+        // rustls wraps this error of its certificate library, which is no dependency of ours.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the certificate is that of an authority (CA), and not one of a server".to_owned()
+        }
         _ => error.to_string(),
     }
 }
@@ -46,7 +50,9 @@ fn bare(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use rustls::{AlertDescription, InvalidMessage};
+    use std::sync::Arc;
+
+    use rustls::{AlertDescription, InvalidMessage, OtherError};
 
     use super::*;
 
@@ -57,6 +63,7 @@ mod tests {
             expected: ServerName::try_from("a.example").unwrap(),
             presented: presented.iter().map(|&name| name.to_owned()).collect(),
         };
+        let of_an_authority = OtherError(Arc::new(std::io::Error::other("CaUsedAsEndEntity")));
         let cases = [
             (invalid(CertificateError::UnknownIssuer), "not signed by a known authority"),
             (invalid(not_for(&[])), "not valid for the name a.example: it has no name"),
@@ -68,6 +75,7 @@ mod tests {
             (invalid(CertificateError::Expired), "has expired"),
             (invalid(CertificateError::NotValidYet), "is not valid yet"),
             (invalid(CertificateError::Revoked), "Revoked"),
+            (invalid(CertificateError::Other(of_an_authority)), "that of an authority (CA)"),
             (Error::InvalidMessage(InvalidMessage::InvalidContentType), "does not speak TLS"),
             (Error::AlertReceived(AlertDescription::CertificateRequired), "refuses it: CertificateRequired"),
             (Error::NoApplicationProtocol, "protocol"),

@@ -23,6 +23,8 @@ use crate::report::{picture, why};
 
 /// Number of losses on the first screen.
 const SHOWN_LOSSES: usize = 4;
+/// Maximum number of loads that a cell of a table names. More of them are counted.
+const LISTED_LOADS: usize = 7;
 
 /// Returns the mark of a group that is not ranked, with a link to the meaning of the gates.
 fn mark(lang: Lang, group: &Group<'_>) -> String {
@@ -195,7 +197,13 @@ fn losing(study: &Study, lang: Lang, doc: &mut Doc) {
     let losses = losses::losses(study);
     let (shown, certain) = worst(lang, &losses);
     let row = |Opponent { name, compared, not_ranked, failed, .. }: Opponent| {
-        let loads = |loads: Vec<String>| dash((!loads.is_empty()).then(|| loads.join("; ")));
+        let all = compared.len() + not_ranked.len();
+        let loads = |loads: Vec<String>| match loads.len() {
+            0 => "–".into(),
+            1..=LISTED_LOADS => loads.join("; "),
+            some if some < all => say(lang, "of_loads", &[&some, &all]),
+            _ => say(lang, "all_loads", &[&all]),
+        };
         [name, grouped(failed as f64), loads(compared), loads(not_ranked)]
     };
     doc.list(&shown);
