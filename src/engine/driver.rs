@@ -319,6 +319,11 @@ impl<T: Transport> Connection<T> {
             && self.client.waits_for(Side::Client, Interest::NONE) == Interest::NONE
     }
 
+    /// True while the handshake of the client's transport is not complete.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.begins && self.client.transport.is_handshaking()
+    }
+
     /// True when the poller must watch the client's socket during a wait for `interest`. While only the backend is
     /// awaited, the client's socket is not registered at first, and the connection runs again after at most one sweep.
     /// If that run moves no byte, the socket is registered. So a reset of the client is noticed within a sweep. Most

@@ -16,7 +16,7 @@ use crate::engine::shared::Shared;
 use crate::engine::sockets::Sockets;
 
 impl<A: App> ThreadEngine<A> {
-    /// Leads until the leader shares its work out or the engine has ended.
+    /// Leads until the leader shares its work out, computes a handshake, or the engine has ended.
     pub(super) fn lead(self: &Arc<Self>, mut leader: Box<Leader>, index: usize, worker: &mut Worker<A>) {
         loop {
             let busy = !leader.yielded.is_empty();
@@ -47,7 +47,30 @@ impl<A: App> ThreadEngine<A> {
                     leader.yielded.push_back(client);
                 }
             }
+            if !leader.handshakes.is_empty() {
+                return self.hand_over(leader, index, worker);
+            }
         }
+    }
+
+    /// Gives the leadership away, and runs the connections that may compute a part of a handshake, together with other
+    /// workers. So requests do not wait behind a handshake while another worker is free.
+    fn hand_over(self: &Arc<Self>, mut leader: Box<Leader>, index: usize, worker: &mut Worker<A>) {
+        let mut handshakes = std::mem::take(&mut leader.handshakes);
+        self.submit(Job::Lead(leader));
+        for beyond in handshakes.split_off(1) {
+            self.submit(Job::Batch(vec![beyond], worker.now()));
+        }
+        handshakes.retain(|client| self.run(*client, index, worker));
+        if !handshakes.is_empty() {
+            self.submit(Job::Batch(handshakes, worker.now()));
+        }
+    }
+
+    /// True when the leader gives the leadership away before it computes a handshake. The textbook pool has one job for each
+    /// connection anyway, and a single worker has nobody to give the leadership to.
+    fn hands_over(&self) -> bool {
+        self.shared.handshakes.is_none() && self.pool != Pool::Textbook && self.workers.len() > 1
     }
 
     /// Sends the connections beyond one share as jobs, gives the leadership away, and runs the share.
@@ -59,7 +82,7 @@ impl<A: App> ThreadEngine<A> {
         worker: &mut Worker<A>,
     ) {
         let mut own = std::mem::take(&mut leader.ready);
-        own.extend(leader.yielded.drain(..));
+        own.extend(leader.yielded.drain(..).chain(leader.handshakes.drain(..)));
         let beyond = own.split_off(share);
         for job in beyond.chunks(share) {
             self.submit(Job::Batch(job.to_vec(), worker.now()));
@@ -93,8 +116,8 @@ impl Leader {
         index: usize,
         worker: &'a mut Worker<A>,
     ) -> (&'a mut EventLoop, LeaderSink<'a, A>) {
-        let Leader { event_loop, ready, yielded, awake, .. } = self;
-        (event_loop, LeaderSink { engine, index, worker, ready, yielded, awake })
+        let Leader { event_loop, ready, handshakes, yielded, awake, .. } = self;
+        (event_loop, LeaderSink { engine, index, worker, ready, handshakes, yielded, awake })
     }
 }
 
@@ -104,6 +127,7 @@ struct LeaderSink<'a, A: App> {
     index: usize,
     worker: &'a mut Worker<A>,
     ready: &'a mut Vec<usize>,
+    handshakes: &'a mut Vec<usize>,
     yielded: &'a mut VecDeque<usize>,
     awake: &'a mut Awake,
 }
@@ -134,9 +158,10 @@ impl<A: App> Sink for LeaderSink<'_, A> {
     }
 
     fn queue(&mut self, client: usize) {
-        match self.engine.sockets.table.slot(client).is_some_and(|slot| slot.has_yielded()) {
-            true => self.yielded.push_back(client),
-            false => self.ready.push(client),
+        match self.engine.sockets.table.slot(client) {
+            Some(slot) if slot.has_yielded() => self.yielded.push_back(client),
+            Some(slot) if slot.content.computes() => self.handshakes.push(client),
+            _ => self.ready.push(client),
         }
     }
 
@@ -147,7 +172,7 @@ impl<A: App> Sink for LeaderSink<'_, A> {
         match self.engine.sockets.admit(&socket) {
             Some(slot) => {
                 let connection = Connection::new(socket, origin, self.worker.now());
-                *slot.content.connection.lock() = Some(Box::new(connection));
+                slot.content.admit(connection, self.engine.hands_over());
                 if self.claim(fd) {
                     self.queue(fd);
                 }

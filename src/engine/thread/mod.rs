@@ -3,7 +3,8 @@
 //! One poller watches every socket. The worker that holds the poller is the leader; the channel passes the leadership
 //! on as a job. The leader runs the ready connections itself while one worker should be awake (`awake.rs`). When more
 //! workers should be awake, the leader keeps one share of the ready connections, sends the other shares as jobs, and
-//! gives the leadership away. A connection belongs to no worker.
+//! gives the leadership away. Before it computes a handshake, it gives the leadership away, too. A connection belongs to
+//! no worker.
 
 mod leader;
 mod place;
@@ -81,8 +82,8 @@ pub(super) fn start<A: App>(
         }
     }
     let awake = Awake::new(count.min(cores()));
-    let (ready, yielded) = (Vec::new(), VecDeque::new());
-    engine.submit(Job::Lead(Box::new(Leader { event_loop, ready, yielded, awake, ended })));
+    let (ready, handshakes, yielded) = (Vec::new(), Vec::new(), VecDeque::new());
+    engine.submit(Job::Lead(Box::new(Leader { event_loop, ready, handshakes, yielded, awake, ended })));
     Ok(Box::new(move || {
         // The leader sends once. The channel closes without a message only if a leader panics.
         if end.recv().is_err() {

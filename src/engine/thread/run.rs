@@ -18,7 +18,9 @@ impl<A: App> ThreadEngine<A> {
         loop {
             let mut held = place.connection.lock();
             if let Some(connection) = held.as_deref_mut() {
-                match self.turn(connection, index, worker) {
+                let turn = self.turn(connection, index, worker);
+                place.note_run(connection);
+                match turn {
                     Turn::Waits(interest, deadline) => self.wait(connection, interest, deadline, worker),
                     Turn::Yields => {
                         slot.note_yield();
