@@ -321,7 +321,14 @@ impl<T: Transport> Connection<T> {
 
     /// True while the handshake of the client's transport is not complete.
     pub(super) fn is_handshaking(&self) -> bool {
-        self.begins && self.client.transport.is_handshaking()
+        self.client.transport.is_handshaking()
+    }
+
+    /// Returns the first wait of a connection that was just accepted and has not run. If bytes of the client are there, the
+    /// poller reports them.
+    pub(super) fn first_wait(&mut self) -> (Interest, Instant) {
+        self.client.ready.remove(Readiness::READABLE);
+        (self.client.waits_for(Side::Client, Interest::READ_CLIENT), self.idle_until)
     }
 
     /// True when the poller must watch the client's socket during a wait for `interest`. While only the backend is

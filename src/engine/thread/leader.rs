@@ -53,8 +53,7 @@ impl<A: App> ThreadEngine<A> {
         }
     }
 
-    /// Gives the leadership away, and runs the connections that may compute a part of a handshake, together with other
-    /// workers. So requests do not wait behind a handshake while another worker is free.
+    /// Gives the leadership away, and runs the connections that compute a handshake, together with other workers. So requests do not wait behind a handshake while another worker is free.
     fn hand_over(self: &Arc<Self>, mut leader: Box<Leader>, index: usize, worker: &mut Worker<A>) {
         let mut handshakes = std::mem::take(&mut leader.handshakes);
         self.submit(Job::Lead(leader));
@@ -160,7 +159,7 @@ impl<A: App> Sink for LeaderSink<'_, A> {
     fn queue(&mut self, client: usize) {
         match self.engine.sockets.table.slot(client) {
             Some(slot) if slot.has_yielded() => self.yielded.push_back(client),
-            Some(slot) if slot.content.computes() => self.handshakes.push(client),
+            Some(slot) if slot.content.begins_to_compute() => self.handshakes.push(client),
             _ => self.ready.push(client),
         }
     }
@@ -171,9 +170,15 @@ impl<A: App> Sink for LeaderSink<'_, A> {
         let fd = socket.fd();
         match self.engine.sockets.admit(&socket) {
             Some(slot) => {
-                let connection = Connection::new(socket, origin, self.worker.now());
-                slot.content.admit(connection, self.engine.hands_over());
-                if self.claim(fd) {
+                let mut connection = Connection::new(socket, origin, self.worker.now());
+                let computes = connection.is_handshaking() && self.engine.hands_over();
+                if computes {
+                    // The connection runs when its first bytes are there, so the run will compute.
+                    let (interest, deadline) = connection.first_wait();
+                    self.engine.wait(&mut connection, interest, deadline, self.worker);
+                }
+                slot.content.admit(connection, computes);
+                if !computes && self.claim(fd) {
                     self.queue(fd);
                 }
             }

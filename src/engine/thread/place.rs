@@ -12,29 +12,21 @@ use crate::engine::transport::Tcp;
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) schedule: Schedule,
-    /// True while the next run of the connection may compute a part of a handshake.
+    /// True until the first run of a connection that computes its handshake itself.
     computes: AtomicBool,
     pub(super) connection: Mutex<Option<Box<Connection<Tcp>>>>,
 }
 
 impl Place {
-    /// Takes in a connection that was just accepted. `computes` is true when a handshake is computed by the worker that runs
-    /// the connection.
+    /// Takes in a connection that was just accepted. `computes` is true when its first run computes a handshake.
     pub(super) fn admit(&self, connection: Connection<Tcp>, computes: bool) {
-        self.computes.store(computes && connection.is_handshaking(), Relaxed);
+        self.computes.store(computes, Relaxed);
         *self.connection.lock() = Some(Box::new(connection));
     }
 
-    /// True while the next run of the connection may compute a part of a handshake.
-    pub(super) fn computes(&self) -> bool {
-        self.computes.load(Relaxed)
-    }
-
-    /// Notes after a run how far the handshake of the connection is.
-    pub(super) fn note_run(&self, connection: &Connection<Tcp>) {
-        if self.computes() && !connection.is_handshaking() {
-            self.computes.store(false, Relaxed);
-        }
+    /// True when the next run is the first one, and computes a handshake. The messages behind the first one cost little.
+    pub(super) fn begins_to_compute(&self) -> bool {
+        self.computes.load(Relaxed) && self.computes.swap(false, Relaxed)
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Leader {
     pub(super) event_loop: EventLoop,
     /// Clients whose connections are ready.
     pub(super) ready: Vec<usize>,
-    /// Clients whose connections are ready, and whose worker may compute a part of a handshake.
+    /// Clients whose connections are ready, and whose worker will compute a handshake.
     pub(super) handshakes: Vec<usize>,
     /// Clients whose connections have yielded. First in, first out.
     pub(super) yielded: VecDeque<usize>,

@@ -18,9 +18,7 @@ impl<A: App> ThreadEngine<A> {
         loop {
             let mut held = place.connection.lock();
             if let Some(connection) = held.as_deref_mut() {
-                let turn = self.turn(connection, index, worker);
-                place.note_run(connection);
-                match turn {
+                match self.turn(connection, index, worker) {
                     Turn::Waits(interest, deadline) => self.wait(connection, interest, deadline, worker),
                     Turn::Yields => {
                         slot.note_yield();
@@ -52,7 +50,7 @@ impl<A: App> ThreadEngine<A> {
         }
     }
 
-    fn wait(
+    pub(super) fn wait(
         &self,
         connection: &mut Connection<Tcp>,
         interest: Interest,
