@@ -75,11 +75,8 @@ fn assignment(study: &Study) -> Vec<Value> {
 
 fn verdicts(study: &Study) -> Vec<Value> {
     let row = |verdict: &LoadVerdict<'_>| {
-        let mut row = bounds(Some(&verdict.ratio));
+        let mut row = compared(&verdict.ratio, verdict.control.as_ref());
         row["threads"] = json!(verdict.cell.threads);
-        row["blocks"] = json!(verdict.ratio.blocks.len());
-        row["sentence"] = json!(clause(&verdict.ratio, ENGINES));
-        row["control"] = bounds(verdict.control.as_ref());
         row
     };
     by_load(study, Section::Assignment).iter().map(row).collect()
@@ -88,11 +85,15 @@ fn verdicts(study: &Study) -> Vec<Value> {
 /// The verdict over all loads of the assignment together; null without one.
 fn over_all_loads(study: &Study) -> Value {
     let over_all = |target| verdicts::over_all_loads(study, Section::Assignment, target);
-    let Some(ratio) = over_all(ASYNC) else { return Value::Null };
-    let mut row = bounds(Some(&ratio));
-    row["control"] = bounds(over_all(AGAIN).as_ref());
+    over_all(ASYNC).map_or(Value::Null, |ratio| compared(&ratio, over_all(AGAIN).as_ref()))
+}
+
+/// The engines compared, beside the thread engine against itself.
+fn compared(ratio: &Ratio, control: Option<&Ratio>) -> Value {
+    let mut row = bounds(Some(ratio));
     row["blocks"] = json!(ratio.blocks.len());
-    row["sentence"] = json!(clause(&ratio, ENGINES));
+    row["sentence"] = json!(clause(ratio, ENGINES));
+    row["control"] = bounds(control);
     row
 }
 

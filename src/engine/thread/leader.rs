@@ -60,10 +60,7 @@ impl<A: App> ThreadEngine<A> {
         for beyond in handshakes.split_off(1) {
             self.submit(Job::Batch(vec![beyond], worker.now()));
         }
-        handshakes.retain(|client| self.run(*client, index, worker));
-        if !handshakes.is_empty() {
-            self.submit(Job::Batch(handshakes, worker.now()));
-        }
+        self.run_batch(handshakes, index, worker);
     }
 
     /// True when the leader gives the leadership away before it computes a handshake. The textbook pool has one job for each
@@ -87,10 +84,7 @@ impl<A: App> ThreadEngine<A> {
             self.submit(Job::Batch(job.to_vec(), worker.now()));
         }
         self.submit(Job::Lead(leader));
-        own.retain(|client| self.run(*client, index, worker));
-        if !own.is_empty() {
-            self.submit(Job::Batch(own, worker.now()));
-        }
+        self.run_batch(own, index, worker);
     }
 }
 

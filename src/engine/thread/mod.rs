@@ -33,7 +33,7 @@ use super::shared::{AbortOnPanic, Shared};
 use super::sockets::Sockets;
 use super::worker::WorkerState;
 use crate::app::App;
-use pool::{Feed, Job, Leader, ThreadEngine};
+use pool::{Feed, Job, Leader, ThreadEngine, Worker};
 
 /// Starts the engine. Returns a function that waits for its end.
 ///
@@ -116,19 +116,24 @@ impl<A: App> ThreadEngine<A> {
         worker.run_queue.resume(now);
         match job {
             Job::Lead(leader) => self.lead(leader, index, &mut worker),
-            Job::Batch(mut batch, sent) => {
+            Job::Batch(batch, sent) => {
                 let counters = self.shared.counters(index);
                 counters.jobs.add(1);
                 let waited = worker.now().saturating_duration_since(sent);
                 counters.queue_wait_ns.add(waited.as_nanos() as u64);
-                batch.retain(|client| self.run(*client, index, &mut worker));
-                if !batch.is_empty() {
-                    self.submit(Job::Batch(batch, worker.now()));
-                }
+                self.run_batch(batch, index, &mut worker);
             }
             Job::Stop => {}
         }
         worker.run_queue.block(Instant::now());
+    }
+
+    /// Runs these connections. Those that yield become another job.
+    fn run_batch(self: &Arc<Self>, mut batch: Vec<usize>, index: usize, worker: &mut Worker<A>) {
+        batch.retain(|client| self.run(*client, index, worker));
+        if !batch.is_empty() {
+            self.submit(Job::Batch(batch, worker.now()));
+        }
     }
 
     fn submit(self: &Arc<Self>, job: Job) {
