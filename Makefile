@@ -33,7 +33,7 @@ bench_packages = wrk haproxy nginx caddy apache2 h2o lighttpd strace linux-perf 
 site = $(addprefix experiments/site/,10k.bin 75k.bin 1m.bin)
 
 .DELETE_ON_ERROR:
-.PHONY: help run-thread run-async serve site test model simulate fuzz fuzz-seeds lint peers compare compare-selftest instructions \
+.PHONY: help run-thread run-async serve site test model simulate fuzz fuzz-seeds lint peers compare engines compare-selftest instructions \
 	churn promises replace-under-load reload-under-load admin-under-load torture dist install ci clean \
 	bench bench-smoke bench-full grade capacity bench-doctor bench-selftest bench-setup bench-build report report-check
 
@@ -132,6 +132,12 @@ peers: bench-build ## compare both engines with HAProxy, nginx and other install
 compare: bench-build ## compare this build with BASE=commit or program; exit 1 when it is slower (PAIRS= SECONDS= ONLY=), or RUNS='dir dir'
 	@exec $(lab) compare $(or $(RUNS),--neraca $(neraca) --base $(BASE) --pairs $(PAIRS) --seconds $(or $(SECONDS),2) \
 		$(if $(ONLY),--only $(ONLY)))
+
+engines: ## the CPU time of a request in both engines, which run at the same time, about 4 minutes (needs wrk and python3)
+	cargo build --release --quiet
+	@for connections in 10 100 1000; do echo "$$connections connections, async / thread:"; \
+		python3 experiments/together.py --neraca $(neraca) -c $$connections \
+			"$(neraca) balance --engine thread" "$(neraca) balance --engine async" || exit 1; done
 
 compare-selftest: bench-build ## check that the comparison finds a slowed build and accepts an equal one
 	@exec $(lab) compare-selftest --neraca $(neraca)
