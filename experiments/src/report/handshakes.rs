@@ -3,6 +3,7 @@
 use itertools::Itertools;
 
 use crate::judge::handshakes::{self, Hurt, measured};
+use crate::judge::stats::Verdict;
 use crate::judge::study::{Group, Study};
 use crate::plans::model::{Handshakes, Key, REQUESTS_HZ, Section};
 use crate::plans::targets::{ASYNC, THREAD};
@@ -26,7 +27,14 @@ fn sentence(hurts: &[Hurt]) -> Option<String> {
     let doubt =
         if hurt.is_ranked { String::new() } else { english("hurt_not_ranked", &[&anchor(GATES_PART)]) };
     let said = winner(Lang::En, &hurt.ratio, [THREAD, ASYNC], VERDICT);
-    Some(english("hurt", &[&load(hurt.handshakes), &said]) + &doubt)
+    let decided =
+        |wanted: fn(Verdict) -> bool| hurts.iter().filter(|hurt| wanted(hurt.ratio.verdict())).count();
+    let [worse, better] = [
+        decided(|verdict| matches!(verdict, Verdict::Faster(..))),
+        decided(|verdict| matches!(verdict, Verdict::Slower(..))),
+    ];
+    let all = english("hurt_loads", &[&hurts.len(), &worse, &better]);
+    Some(english("hurt", &[&load(hurt.handshakes), &said]) + &doubt + &all)
 }
 
 /// A row for each program: its p99 under each load, and what failed.
