@@ -64,20 +64,21 @@ def measure(options, backends, number):
     """Measures both in one round. Returns the CPU time of a request, and the number of requests, of each."""
     order = [0, 1] if number % 2 else [1, 0]
     running = {}
-    for place in order:
-        arguments = [word for backend in backends for word in ("--backend", backend)]
-        words = [*shlex.split(options.commands[place]), "--listen", "127.0.0.1:0", *arguments]
-        running[place] = start(words, 1)
-    programs, addresses = zip(*[(running[place][0], running[place][1][0]) for place in (0, 1)])
     try:
+        for place in order:
+            arguments = [word for backend in backends for word in ("--backend", backend)]
+            words = [*shlex.split(options.commands[place]), "--listen", "127.0.0.1:0", *arguments]
+            running[place] = start(words, 1)
+        (first, [first_address]), (second, [second_address]) = running[0], running[1]
+        programs, addresses = [first, second], [first_address, second_address]
         load(options, addresses, 1)
         before = [cpu_us(program) for program in programs]
         requests = load(options, addresses, options.seconds)
         time.sleep(0.05)
         used = [cpu_us(program) - earlier for program, earlier in zip(programs, before)]
     finally:
-        stop(programs)
-    return [time / count for time, count in zip(used, requests)], requests
+        stop([program for program, _ in running.values()])
+    return [spent / count for spent, count in zip(used, requests)], requests
 
 
 def ratio(pairs):
