@@ -10,7 +10,7 @@ use std::time::Duration;
 use harness::program::Program;
 use harness::scripted::{Reply, automatic};
 use harness::wire::Wire;
-use harness::{CROSSBEAM, VARIANTS};
+use harness::{CROSSBEAM, VARIANTS, eventually};
 use serde_json::Value;
 
 fn file(path: &str) -> String {
@@ -36,7 +36,12 @@ fn every_metric_of_the_dashboard_exists() {
         client.message().text().to_owned()
     };
     assert_eq!(get(&mut program.client(), "/"), "ok");
-    let told = get(&mut Wire::connect(admin), "/metrics");
+    // A request counts a moment after its response has arrived.
+    let mut told = String::new();
+    eventually("the request is counted", || {
+        told = get(&mut Wire::connect(admin), "/metrics");
+        told.contains("neraca_request_duration_seconds_bucket")
+    });
     let told = metrics_in(&told);
     let dashboard: Value = serde_json::from_str(&file("grafana/neraca.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
