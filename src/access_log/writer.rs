@@ -114,7 +114,7 @@ impl Writer {
         let ended = if self.torn { self.write_all(b"\n") } else { Ok(()) };
         let result = ended.map_err(|(_, why)| (batch.len(), why)).and_then(|()| self.write_all(batch));
         if let Err((unwritten, why)) = result {
-            // A line of which only a part was written is not there either, and its line end is unwritten.
+            // A line that was written in part counts, too: its line end is among the unwritten bytes.
             let unwritten = &batch[batch.len() - unwritten..];
             let lines = unwritten.iter().filter(|byte| **byte == b'\n').count();
             self.queue.dropped.fetch_add(lines as u64, Relaxed);
@@ -157,6 +157,14 @@ mod tests {
         Writer::new(path, output, Format::Common, Arc::new(Queue::new(WAITING_MAX)))
     }
 
+    /// Makes an empty folder.
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("neraca-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
     /// Returns the statuses of the lines.
     fn statuses(path: &Path) -> String {
         let text = fs::read_to_string(path).unwrap();
@@ -166,9 +174,7 @@ mod tests {
 
     #[test]
     fn lines_before_a_reopening_go_into_the_old_file() {
-        let folder = std::env::temp_dir().join(format!("neraca-order-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
+        let folder = folder("order");
         let (path, old) = (folder.join("log"), folder.join("old"));
         let writer = writer(Some(&path), open(&path).unwrap());
         fs::rename(&path, &old).unwrap();
@@ -185,9 +191,7 @@ mod tests {
 
     #[test]
     fn many_lines_are_written_in_parts_and_none_twice() {
-        let folder = std::env::temp_dir().join(format!("neraca-parts-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
+        let folder = folder("parts");
         let path = folder.join("log");
         let writer = writer(Some(&path), open(&path).unwrap());
         let all = 100..5100;
@@ -226,9 +230,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_opened_again_is_used_on() {
-        let folder = std::env::temp_dir().join(format!("neraca-reopen-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
+        let folder = folder("reopen");
         let (path, old) = (folder.join("log"), folder.join("old"));
         let mut writer = writer(Some(&path), open(&path).unwrap());
         writer.write_lines(b"1\n");

@@ -3,13 +3,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::note::{Head, Note};
-use super::texts::{Lengths, keep};
+use super::texts::{Lengths, TEXT_BYTES, keep};
 use crate::http::head::Version;
 use crate::http::transform::Encryption;
 use crate::observe::requests::RequestEnd;
-
-/// Maximum bytes of a server name in the log.
-const TEXT_BYTES: usize = 256;
 
 /// A finished request, without its texts.
 #[derive(Debug, Clone, Copy)]

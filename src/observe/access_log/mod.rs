@@ -1,5 +1,5 @@
-//! The lines of the access log: one for each finished request. A worker notes what it knows of a request ([`Note`], then
-//! [`Batch::push`]), and the writer makes the lines ([`Formatter`]).
+//! The lines of the access log: one for each finished request. A worker takes a [`Note`] of a request head, and adds the finished
+//! request to a [`Batch`]. The writer makes the lines of a batch with a [`Formatter`].
 mod batch;
 mod date;
 mod line;

@@ -1,12 +1,10 @@
 //! What a request head tells the access log, and what a request ID is.
-use super::texts::{Lengths, keep};
+use super::texts::{Lengths, TEXT_BYTES, keep};
 use crate::http::head::{RequestHead, Version};
 use crate::http::rewrite::REQUEST_ID;
 
 /// Maximum bytes of a target in the log.
 const TARGET_BYTES: usize = 2048;
-/// Maximum bytes of any other text of a request in the log.
-const TEXT_BYTES: usize = 256;
 /// Maximum length of a request ID that a client may choose.
 const ID_BYTES: usize = 128;
 /// Bytes that a note keeps for the next request.

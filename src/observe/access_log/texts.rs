@@ -1,5 +1,7 @@
 //! Some texts one behind the other, in one memory.
 
+/// Maximum bytes of a text of a request in the log, except of its target.
+pub(super) const TEXT_BYTES: usize = 256;
 /// Stands at the end of a text that was cut.
 const CUT: &[u8] = b"...";
 
