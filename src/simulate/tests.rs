@@ -21,16 +21,17 @@ fn the_same_arguments_give_the_same_bytes() {
     assert_ne!(simulation.replay(4), simulation.replay(5));
 }
 
+/// This build is not optimized, so there are few seeds here. `.ci/run` runs more seeds, and also `auto-cap`, which takes half
+/// a minute.
 #[test]
-fn every_scenario_keeps_its_promise() {
+fn scenarios_keep_their_promises() {
     for (name, _) in scenarios() {
-        // These two run for a long simulated time, and one compares many caps with one policy.
-        let (policies, seeds): (&[Policy], u64) = match name {
-            "metastable" => (&Policy::ALL, 2),
-            "auto-cap" => (&[], 1),
-            _ => (&Policy::ALL, 8),
+        let seeds = match name {
+            "auto-cap" => continue,
+            "metastable" => 1,
+            _ => 2,
         };
-        let report = simulate(name, policies, seeds);
+        let report = simulate(name, &Policy::ALL, seeds);
         assert_eq!(report.broken_promises(), [] as [String; 0], "{name}\n{report}");
     }
 }

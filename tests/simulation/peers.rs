@@ -281,7 +281,13 @@ impl Conn {
             }
             return false;
         }
-        if std::mem::replace(&mut self.looked, socket.written.len()) == socket.written.len() {
+        let looked = std::mem::replace(&mut self.looked, socket.written.len());
+        if looked == socket.written.len() {
+            return false;
+        }
+        // A long head may come byte by byte: only its end is looked for, and nothing is looked at twice.
+        let new = &socket.written[looked.saturating_sub(3).max(self.read)..];
+        if self.current.is_none() && !new.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
             return false;
         }
         let Some(message) = message::request(came) else { return false };
