@@ -41,10 +41,13 @@ def stop(programs):
         program.communicate()
 
 
-def cpu_us(program):
-    """Returns the CPU time of the threads that run now."""
-    tasks = pathlib.Path(f"/proc/{program.pid}/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e3
+def cpu_us(program, apart):
+    """Returns the CPU time of the threads that run now: of all others, and of those with this name."""
+    spent = [0.0, 0.0]
+    for task in pathlib.Path(f"/proc/{program.pid}/task").iterdir():
+        is_apart = (task / "comm").read_text().strip() == apart
+        spent[is_apart] += int((task / "schedstat").read_text().split()[0]) / 1e3
+    return spent
 
 
 def load(options, addresses, seconds):
@@ -61,7 +64,7 @@ def load(options, addresses, seconds):
 
 
 def measure(options, backends, number):
-    """Measures both in one round. Returns the CPU time of a request, and the number of requests, of each."""
+    """Measures both in one round. Returns the CPU time of a request in two parts (cpu_us), and the number of requests, of each."""
     order = [0, 1] if number % 2 else [1, 0]
     running = {}
     try:
@@ -72,13 +75,14 @@ def measure(options, backends, number):
         (first, [first_address]), (second, [second_address]) = running[0], running[1]
         programs, addresses = [first, second], [first_address, second_address]
         load(options, addresses, 1)
-        before = [cpu_us(program) for program in programs]
+        before = [cpu_us(program, options.apart) for program in programs]
         requests = load(options, addresses, options.seconds)
         time.sleep(0.05)
-        used = [cpu_us(program) - earlier for program, earlier in zip(programs, before)]
+        after = [cpu_us(program, options.apart) for program in programs]
     finally:
         stop([program for program, _ in running.values()])
-    return [spent / count for spent, count in zip(used, requests)], requests
+    spent = [[late - early for early, late in zip(*times)] for times in zip(before, after)]
+    return [[part / count for part in parts] for parts, count in zip(spent, requests)], requests
 
 
 def ratio(pairs):
@@ -97,6 +101,7 @@ def main():
     parser.add_argument("--close", action="store_true", help="a connection per request")
     parser.add_argument("--rounds", type=int, default=25, help="rounds, each with new processes; at least 2 [25]")
     parser.add_argument("--seconds", type=int, default=2, help="measured seconds of a round, after one of warm-up [2]")
+    parser.add_argument("--apart", metavar="THREAD", help="tell also how much the threads with this name need, and the others")
     parser.add_argument("--neraca", default="target/release/neraca", help="program of the backends")
     options = parser.parse_args()
     if options.rounds < 2:
@@ -109,9 +114,14 @@ def main():
             rounds = [measure(options, backends, number) for number in range(options.rounds)]
         finally:
             stop([server])
-    cpu = statistics.median(times[0] for times, _ in rounds)
-    print(f"CPU time per request {ratio([times for times, _ in rounds])}, first {cpu:.1f} us; "
-          f"requests {ratio([requests for _, requests in rounds])}; {options.rounds} rounds, nothing failed")
+    totals = [[sum(parts) for parts in times] for times, _ in rounds]
+    cpu = statistics.median(first for first, _ in totals)
+    print(f"CPU time per request {ratio(totals)}, first {cpu:.1f} us; "
+          f"requests {ratio([requests for _, requests in rounds])}; {len(rounds)} rounds, nothing failed")
+    if options.apart:
+        others = ratio([[parts[0] for parts in times] for times, _ in rounds])
+        shares = [statistics.median(times[place][1] / total[0] for (times, _), total in zip(rounds, totals)) for place in (0, 1)]
+        print(f"without the threads {options.apart} {others}; these need {shares[0]:.3f} and {shares[1]:.3f} of the first's time")
 
 
 if __name__ == "__main__":
