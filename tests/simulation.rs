@@ -212,7 +212,7 @@ fn sweep(count: u64, judge: impl Fn(u64) -> Census + Sync) -> Option<Census> {
 
 #[test]
 fn in_peace_every_fragmentation_brings_the_same_bytes() {
-    sweep(1500, |seed| {
+    sweep(1000, |seed| {
         let mut rng = Rng::new(seed);
         let (plot, dues) = plots::peaceful(&mut rng);
         let heads: Vec<_> = plot.jobs.iter().map(|job| job.method == "HEAD").collect();
@@ -237,7 +237,7 @@ fn job_of(plot: &Plot, message: &Message) -> usize {
 
 #[test]
 fn in_trouble_nothing_is_repeated_invented_or_passed_off_as_whole() {
-    sweep(5000, |seed| {
+    sweep(3500, |seed| {
         let mut rng = Rng::new(seed);
         let (plot, dues) = plots::troubled(&mut rng);
         let run = run(&plot, Pace::Chance(rng));
@@ -249,7 +249,7 @@ fn in_trouble_nothing_is_repeated_invented_or_passed_off_as_whole() {
 
 #[test]
 fn mutants_of_the_corpus_end_and_what_is_sent_on_is_valid() {
-    sweep(2500, |seed| {
+    sweep(2000, |seed| {
         let mut rng = Rng::new(seed);
         let request = mutant(rng.pick(REQUESTS).bytes, &mut rng);
         let reply = mutant(rng.pick(RESPONSES).bytes, &mut rng);

@@ -7,12 +7,12 @@ use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
 use serde_json::Value;
 
-use super::harness::CROSSBEAM;
-use super::harness::certificates::Authority;
-use super::harness::folder::Folder;
-use super::harness::program::Program;
-use super::harness::scripted::automatic;
 use super::{ENGINES, ask, ok, put};
+use crate::harness::CROSSBEAM;
+use crate::harness::certificates::Authority;
+use crate::harness::folder::Folder;
+use crate::harness::program::Program;
+use crate::harness::scripted::automatic;
 
 #[test]
 fn the_access_log_tells_of_the_encryption() {

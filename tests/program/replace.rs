@@ -2,8 +2,6 @@
 //!
 //! The test is the service manager: it reads the notifications of the program from a socket, and learns from them which
 //! process is the main one.
-mod harness;
-#[path = "replace/service.rs"]
 mod service;
 
 use std::fs;
@@ -13,10 +11,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use crate::harness::scripted::{Backend, Reply, automatic};
+use crate::harness::wire::Wire;
+use crate::harness::{CROSSBEAM, VARIANTS, eventually};
 use command_fds::{CommandFdExt, FdMapping};
-use harness::scripted::{Backend, Reply, automatic};
-use harness::wire::Wire;
-use harness::{CROSSBEAM, VARIANTS, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use service::{Folder, Service};
 

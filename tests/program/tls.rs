@@ -1,11 +1,7 @@
 //! Tests of TLS for clients: the choice of the certificate, client certificates, versions, and the reload of certificates. The
 //! module `backends` tests TLS with backends, `files` the file server, and `log` what the access log tells.
-#[path = "tls/backends.rs"]
 mod backends;
-#[path = "tls/files.rs"]
 mod files;
-mod harness;
-#[path = "tls/log.rs"]
 mod log;
 
 use std::io;
@@ -13,12 +9,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::certificates::{Authority, Pair, TlsClient};
-use harness::folder::Folder;
-use harness::program::Program;
-use harness::scripted::{Backend, Reply, automatic};
-use harness::wire::Wire;
-use harness::{CROSSBEAM, EDGE, VARIANTS, Variant, eventually};
+use crate::harness::certificates::{Authority, Pair, TlsClient};
+use crate::harness::folder::Folder;
+use crate::harness::program::Program;
+use crate::harness::scripted::{Backend, Reply, automatic};
+use crate::harness::wire::Wire;
+use crate::harness::{CROSSBEAM, EDGE, VARIANTS, Variant, eventually};
 use rustix::process::Signal;
 use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};

@@ -6,11 +6,11 @@ use std::thread;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::harness::counting::{Counting, metric, metrics};
-use super::harness::program::Program;
-use super::harness::wire::Wire;
-use super::harness::{VARIANTS, eventually};
 use super::{file, get, lines, request};
+use crate::harness::counting::{Counting, metric, metrics};
+use crate::harness::program::Program;
+use crate::harness::wire::Wire;
+use crate::harness::{VARIANTS, eventually};
 
 /// Sends requests over several connections at once, as clients do. Returns their number.
 fn traffic(address: SocketAddr) -> u64 {

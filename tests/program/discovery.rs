@@ -1,6 +1,4 @@
 //! Tests of backends with DNS names: the program follows the answers of a DNS server while clients go on.
-#![cfg(feature = "discovery")]
-mod harness;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,11 +6,11 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use harness::dns::Dns;
-use harness::program::Program;
-use harness::scripted::{Reply, automatic, automatic_on};
-use harness::wire::Wire;
-use harness::{CROSSBEAM, EDGE, eventually};
+use crate::harness::dns::Dns;
+use crate::harness::program::Program;
+use crate::harness::scripted::{Reply, automatic, automatic_on};
+use crate::harness::wire::Wire;
+use crate::harness::{CROSSBEAM, EDGE, eventually};
 use rustix::process::Signal;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -1,11 +1,11 @@
 //! `neraca serve` with certificates: files over TLS, and the reload of the certificates.
 use std::fs;
 
-use super::harness::certificates::{Authority, TlsClient};
-use super::harness::eventually;
-use super::harness::folder::Folder;
-use super::harness::program::Program;
 use super::{ENGINES, put};
+use crate::harness::certificates::{Authority, TlsClient};
+use crate::harness::eventually;
+use crate::harness::folder::Folder;
+use crate::harness::program::Program;
 
 const HOST: &str = "a.example";
 

@@ -1,17 +1,16 @@
 //! Tests of the admin listener of the program: who reaches it, what changes need, and that bad clients of it touch neither
 //! the next client nor the traffic.
-mod harness;
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
 use std::time::Duration;
 
-use harness::counting::{metric, metrics};
-use harness::program::{Program, raise_descriptors};
-use harness::scripted::{Reply, automatic};
-use harness::wire::Wire;
-use harness::{CROSSBEAM, EDGE, VARIANTS};
+use crate::harness::counting::{metric, metrics};
+use crate::harness::program::{Program, raise_descriptors};
+use crate::harness::scripted::{Reply, automatic};
+use crate::harness::wire::Wire;
+use crate::harness::{CROSSBEAM, EDGE, VARIANTS};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 

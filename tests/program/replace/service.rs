@@ -9,7 +9,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::harness::{PATIENCE, Variant, eventually};
+use crate::harness::{PATIENCE, Variant, eventually};
 
 /// A folder of one test, removed on drop.
 pub(super) struct Folder(pub(super) PathBuf);

@@ -1,14 +1,13 @@
 //! Tests of the reload of the configuration file: the program follows its file while clients and tunnels go on.
-mod harness;
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use harness::folder::Folder;
-use harness::program::Program;
-use harness::scripted::{Backend, Reply, Reserved, automatic};
-use harness::wire::Wire;
-use harness::{CROSSBEAM, VARIANTS, eventually};
+use crate::harness::folder::Folder;
+use crate::harness::program::Program;
+use crate::harness::scripted::{Backend, Reply, Reserved, automatic};
+use crate::harness::wire::Wire;
+use crate::harness::{CROSSBEAM, VARIANTS, eventually};
 use rustix::process::Signal;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";

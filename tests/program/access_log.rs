@@ -1,8 +1,6 @@
 //! Tests of the access log of the program: one line for each request, whatever its end, and what happens when the log cannot
 //! be written.
-#[path = "access_log/agreement.rs"]
 mod agreement;
-mod harness;
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -12,10 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use harness::counting::{metric, metrics};
-use harness::program::Program;
-use harness::scripted::{Backend, Reply, Reserved, automatic};
-use harness::{CROSSBEAM, EDGE, VARIANTS, Variant, eventually};
+use crate::harness::counting::{metric, metrics};
+use crate::harness::program::Program;
+use crate::harness::scripted::{Backend, Reply, Reserved, automatic};
+use crate::harness::{CROSSBEAM, EDGE, VARIANTS, Variant, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 

@@ -1,5 +1,4 @@
 //! Tests of the files in `packaging/` against the program.
-mod harness;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use harness::program::Program;
-use harness::scripted::{Reply, automatic};
-use harness::wire::Wire;
-use harness::{CROSSBEAM, VARIANTS, eventually};
+use crate::harness::program::Program;
+use crate::harness::scripted::{Reply, automatic};
+use crate::harness::wire::Wire;
+use crate::harness::{CROSSBEAM, VARIANTS, eventually};
 use serde_json::Value;
 
 fn file(path: &str) -> String {
