@@ -1,18 +1,14 @@
 //! Sends the raw messages of `tests/corpus` over every variant of both engines, without TLS, with TLS on the side of the client,
 //! and with TLS on both sides. Each message must have its expected outcome. All variants must have equal outcomes, byte for byte
 //! except dates and ports. With TLS, only the protocol that the backend is told differs.
-#![allow(unreachable_pub, reason = "modules of a test are part of one crate")]
-
-mod corpus;
-mod harness;
 
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-use corpus::{Fate, REQUESTS, RESPONSES, Reply, STREAMS};
-use harness::scripted::Backend;
-use harness::wire::Wire;
-use harness::{CROSSBEAM, EDGE, Server, VARIANTS, Variant, balancer_over};
+use crate::corpus::{Fate, REQUESTS, RESPONSES, Reply, STREAMS};
+use crate::harness::scripted::Backend;
+use crate::harness::wire::Wire;
+use crate::harness::{CROSSBEAM, EDGE, Server, VARIANTS, Variant, balancer_over};
 use neraca::router::Router;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

@@ -1,5 +1,4 @@
 //! Tests of TLS at the level of records: what a client can send, when the balancer sends what, and how a connection ends.
-mod harness;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -7,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-use harness::certificates::Authority;
-use harness::folder::Folder;
-use harness::scripted::Backend;
-use harness::wire::{End, Wire};
-use harness::{CROSSBEAM, EDGE, PATIENCE, Server, Variant, balancer_over, eventually};
+use crate::harness::certificates::Authority;
+use crate::harness::folder::Folder;
+use crate::harness::scripted::Backend;
+use crate::harness::wire::{End, Wire};
+use crate::harness::{CROSSBEAM, EDGE, PATIENCE, Server, Variant, balancer_over, eventually};
 use neraca::Options;
 use neraca::router::Router;
 use neraca::tls::{self, CertificateFiles, Tls, TlsSettings};

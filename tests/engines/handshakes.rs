@@ -1,15 +1,14 @@
 //! A handshake that computes for a long time holds up no other connection: in the thread engine, whose free workers go on,
 //! and in each engine with a pool for the handshakes.
-mod harness;
 
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::scripted::{Reply, automatic};
-use harness::wire::Wire;
-use harness::{CROSSBEAM, EDGE, PATIENCE, RAYON, TEXTBOOK, balancer_over};
+use crate::harness::scripted::{Reply, automatic};
+use crate::harness::wire::Wire;
+use crate::harness::{CROSSBEAM, EDGE, PATIENCE, RAYON, TEXTBOOK, balancer_over};
 use neraca::engine::{Options, Transform, TransformFactory};
 use parking_lot::{Condvar, Mutex};
 
