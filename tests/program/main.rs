@@ -3,7 +3,6 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
-mod access_log;
 mod admin;
 #[cfg(feature = "discovery")]
 mod discovery;

@@ -1,6 +1,10 @@
 //! Tests of the access log of the program: one line for each request, whatever its end, and what happens when the log cannot
 //! be written.
+//!
+//! This is a separate test program: it kills backends, and a backend of another test could get the port of a killed one.
+#[path = "access_log/agreement.rs"]
 mod agreement;
+mod harness;
 
 use std::fs::{self, File};
 use std::io::Read;
