@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use crate::harness::counting::metrics;
 use crate::harness::program::Program;
 use crate::harness::scripted::{Reply, automatic};
-use crate::harness::wire::Wire;
 use crate::harness::{CROSSBEAM, VARIANTS, eventually};
 use serde_json::Value;
 
@@ -30,15 +30,13 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 fn every_metric_of_the_dashboard_exists() {
     let backend = automatic(CROSSBEAM, ok).to_string();
     let (program, admin) = Program::with_admin(VARIANTS[0], &["--backend", &backend]);
-    let get = |client: &mut Wire, target: &str| {
-        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
-        client.message().text().to_owned()
-    };
-    assert_eq!(get(&mut program.client(), "/"), "ok");
+    let mut client = program.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.message().text(), "ok");
     // A request counts a moment after its response has arrived.
     let mut told = String::new();
     eventually("the request is counted", || {
-        told = get(&mut Wire::connect(admin), "/metrics");
+        told = metrics(admin);
         told.contains("neraca_request_duration_seconds_bucket")
     });
     let told = metrics_in(&told);
