@@ -117,7 +117,7 @@ test: ## run every test
 model: ## the run protocol and the queue of permits under many schedules (a part of make test)
 	cargo test --test model
 
-# `make test` simulates a few thousand seeds in a build that is not optimized.
+# `make test` simulates a few thousand seeds in a build that is not optimized, and `.ci/run` 20,000.
 simulate: ## run the simulation over many seeds, for a night (SEEDS=1000000)
 	NERACA_SEEDS=$(SEEDS) cargo test --release --test simulation
 

@@ -11,7 +11,7 @@ fn simulate(scenario: &str, policies: &[Policy], seeds: u64) -> Report {
 fn the_same_arguments_give_the_same_bytes() {
     for scenario in ["one-fails-fast", "rolling-restart"] {
         let text = || {
-            let report = simulate(scenario, &Policy::ALL, 2);
+            let report = simulate(scenario, &Policy::ALL, 3);
             format!("{report}{}", report.svg())
         };
         assert_eq!(text(), text());
@@ -87,7 +87,7 @@ fn a_cap_that_does_not_fit_is_told() {
 #[test]
 fn a_failing_backend_gets_few_requests() {
     for policy in [Policy::LeastRequests, Policy::RoundRobin, Policy::Hash(HashKey::Path)] {
-        let report = simulate("one-fails-fast", std::slice::from_ref(&policy), 3);
+        let report = simulate("one-fails-fast", std::slice::from_ref(&policy), 5);
         // It works for 2 of 5 seconds, so an equal share would be a tenth of two fifths and more.
         assert!(report.rows[0].trace.shares()[0] < 0.06, "{report}");
     }
