@@ -1,5 +1,6 @@
 //! The capacities of capacity.json, and their page.
 
+use itertools::Itertools;
 use serde::{Deserialize, Serialize};
 
 use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
@@ -18,14 +19,6 @@ pub(crate) struct Results {
     pub(crate) connections: u32,
     pub(crate) seconds: u32,
     pub(crate) balancers: Vec<Found>,
-}
-
-impl Results {
-    /// True when the results of both runs may stand on one page.
-    pub(crate) fn fits(&self, other: &Results) -> bool {
-        let load = |of: &Results| (of.objective.clone(), of.connections, of.seconds);
-        load(self) == load(other) && self.setting.difference(&other.setting).is_none()
-    }
 }
 
 /// The capacity of one balancer.
@@ -70,7 +63,7 @@ pub(super) fn page(results: &Results) -> Doc {
     doc.text(format!(
         include_str!("page.md"),
         objective = results.objective,
-        rates = sorted.iter().map(told).collect::<Vec<_>>().join(", "),
+        rates = sorted.iter().map(told).join(", "),
         connections = results.connections,
         seconds = results.seconds,
         table = capacities.text.trim_end(),
@@ -89,13 +82,10 @@ fn rate(capacity_hz: Option<f64>) -> String {
     capacity_hz.map_or_else(|| "no rate".into(), grouped)
 }
 
-fn at(found: &Found) -> Option<&Step> {
-    found.ramp.iter().find(|step| Some(step.offered_hz) == found.capacity_hz)
-}
-
 fn table(sorted: &[&Found]) -> Table {
     let row = |found: &&Found| {
-        let of = |value: fn(&Step) -> f64| maybe(at(found).map(value));
+        let at = found.ramp.iter().find(|step| Some(step.offered_hz) == found.capacity_hz);
+        let of = |value: fn(&Step) -> f64| maybe(at.map(value));
         [
             plain(&found.title),
             rate(found.capacity_hz),

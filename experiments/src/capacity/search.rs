@@ -56,24 +56,17 @@ pub(crate) fn highest<E>(mut holds: impl FnMut(f64) -> Result<bool, E>) -> Resul
         }
         Ok(held == 2)
     };
-    let (mut low, mut high) = (None, None);
-    let mut rate = FIRST;
-    loop {
-        if twice(rate)? {
-            low = Some(rate);
-        } else {
-            high = Some(rate);
-        }
-        rate = match (low, high) {
-            (Some(low), _) if low >= MOST => return Ok(Some(low)),
-            (Some(low), None) => (low * 2.0).min(MOST),
-            (None, Some(high)) if high <= LEAST => return Ok(None),
-            (None, Some(high)) => (high / 2.0).max(LEAST),
-            (Some(low), Some(high)) if high / low <= 1.0 + TOLERANCE => return Ok(Some(low)),
-            (Some(low), Some(high)) => (low * high).sqrt(),
-            (None, None) => return Ok(None),
+    let (mut low, mut high) = (0.0, f64::INFINITY);
+    while low < MOST && high > LEAST && high > low * (1.0 + TOLERANCE) {
+        let rate = match (low > 0.0, high.is_finite()) {
+            (false, false) => FIRST,
+            (true, false) => (low * 2.0).min(MOST),
+            (false, true) => (high / 2.0).max(LEAST),
+            (true, true) => (low * high).sqrt(),
         };
+        *(if twice(rate)? { &mut low } else { &mut high }) = rate;
     }
+    Ok((low > 0.0).then_some(low))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::run::cell::PROBE_HZ;
 use crate::run::child::Program;
 use crate::run::doctor::{self, Diagnosis};
 use crate::run::files;
-use crate::run::lab::{self, Lab, Trouble};
+use crate::run::lab::{self, Lab, Trouble, failed};
 use crate::run::load;
 use crate::run::manifest::{Manifest, Topology};
 use crate::run::ports::Reserved;
@@ -72,9 +72,13 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
     if !diagnosis.fatal.is_empty() {
         return Err(Trouble::Broken("the machine is not ready, so no measurement was started".into()));
     }
-    let file = plan_file(&options.plan)?;
-    let minutes = options.minutes.map_or(file.minutes, |minutes| Some(f64::from(minutes)));
-    let plan = plan(file, options, &diagnosis)?;
+    let mut file = plan_file(&options.plan)?;
+    if options.disturb {
+        file.name += "-disturbed";
+    }
+    let minutes = options.minutes.map(f64::from).or(file.minutes);
+    let targets = targets::with(file.targets.drain(..).chain(options.given.targets()?))?;
+    let plan = file.plan(targets, |tool| diagnosis.setting.tools.contains_key(tool), &options.changes)?;
     enough_descriptors(&plan, diagnosis.setting.host.descriptors)?;
     let deadline = minutes.filter(|m| *m > 0.0).map(|m| Instant::now() + Duration::from_secs_f64(m * 60.0));
     let Changes { blocks, seconds, only } = &options.changes;
@@ -89,7 +93,8 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
     let _reserved =
         Reserved::new(&fixed.flat_map(|fixed| fixed.backends.iter().copied().chain(fixed.listens)).collect());
     lab::with(neraca, stop, |lab| {
-        let disturbance = options.disturb.then(|| disturb(lab)).transpose()?;
+        let disturbance = options.disturb.then(|| lab.program("disturb", &BUSY_LOOP));
+        let disturbance = disturbance.transpose().map_err(failed("the disturbance"))?;
         let lab = Lab { disturbance: disturbance.as_ref().map(Program::group), ..lab.clone() };
         println!(
             "results go to {}; the same command resumes a run that was stopped",
@@ -108,22 +113,19 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Starts a busy loop under `nice`, in a session of its own.
-fn disturb<'a>(lab: &Lab<'a>) -> Result<Program<'a>, String> {
-    let words = ["nice", "sh", "-c", "while :; do :; done"];
-    lab.program("disturb", &words).map_err(|error| format!("the disturbance: {error}"))
-}
-
+/// The program of `--disturb`.
+const BUSY_LOOP: [&str; 4] = ["nice", "sh", "-c", "while :; do :; done"];
 /// Descriptors that a cell needs in addition to two per connection.
 const SPARE_DESCRIPTORS: u64 = 400;
 
 /// Checks that the limit allows a client and a backend connection for each connection of a cell.
 fn enough_descriptors(plan: &Plan, most: u64) -> Result<(), String> {
-    let Some(cell) = plan.cells.iter().max_by_key(|cell| cell.connections) else { return Ok(()) };
-    let needed = 2 * u64::from(cell.connections) + SPARE_DESCRIPTORS;
-    if most >= needed {
+    let needs = |cell: &Cell| 2 * u64::from(cell.connections) + SPARE_DESCRIPTORS;
+    let Some(cell) = plan.cells.iter().max_by_key(|cell| needs(cell)).filter(|cell| needs(cell) > most)
+    else {
         return Ok(());
-    }
+    };
+    let needed = needs(cell);
     let remedy = format!("raise `ulimit -Hn` to {needed}, or choose other cells with --only");
     Err(format!("{} needs {needed} open files and {most} are allowed; {remedy}", cell.id))
 }
@@ -168,21 +170,12 @@ pub(super) fn measure(
 
 /// Finds a plan of the laboratory by its name, or reads a file.
 fn plan_file(name: &str) -> Result<PlanFile, String> {
-    let text = match PLANS.iter().find(|(known, _)| *known == name) {
-        Some((_, text)) => Ok((*text).to_owned()),
-        None => fs::read_to_string(name),
-    };
-    let known = PLANS.map(|(name, _)| name).join(" ");
-    let text = text.map_err(|error| format!("--plan {name}: {error}; takes a file or one of: {known}"));
-    build::parse(name, &text?)
-}
-
-fn plan(mut file: PlanFile, options: &Bench, diagnosis: &Diagnosis) -> Result<Plan, String> {
-    let all = targets::with(file.targets.drain(..).chain(options.given.targets()?))?;
-    if options.disturb {
-        file.name += "-disturbed";
+    if let Some((_, text)) = PLANS.iter().find(|(known, _)| *known == name) {
+        return build::parse(name, text);
     }
-    file.plan(all, |tool| diagnosis.setting.tools.contains_key(tool), &options.changes)
+    let known = PLANS.map(|(name, _)| name).join(" ");
+    let said = |error| format!("--plan {name}: {error}; takes a file or one of: {known}");
+    build::parse(name, &fs::read_to_string(name).map_err(said)?)
 }
 
 pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Manifest {

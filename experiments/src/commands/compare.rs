@@ -39,15 +39,8 @@ pub(crate) struct Compare {
     /// Count no instructions
     #[arg(long)]
     no_instructions: bool,
-    /// Pairs of runs for each cell; more pairs give a narrower interval
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..))]
-    pairs: u32,
-    /// Measured seconds of each run
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
-    seconds: u32,
-    /// Only cells whose names contain one of these: an engine (async), a load (c1000) or both (async-c1000)
-    #[arg(long, value_delimiter = ',', value_name = "TEXT")]
-    only: Vec<String>,
+    #[command(flatten)]
+    changes: Changes,
     /// More arguments for the newer build
     #[arg(long, value_name = "ARGUMENTS", default_value = "", allow_hyphen_values = true)]
     with: String,
@@ -74,8 +67,7 @@ fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
             false => target.command.extend(arguments.with.split_whitespace().map(Into::into)),
         }
     }
-    let (blocks, seconds) = (Some(arguments.pairs), Some(arguments.seconds));
-    file.plan(all, |_| true, &Changes { blocks, seconds, only: arguments.only.clone() })
+    file.plan(all, |_| true, &arguments.changes)
 }
 
 /// Measures and prints. Returns true when the newer build is good enough.

@@ -72,12 +72,9 @@ fn judge(fault: Fault, share: f64, raw: &Raw) -> Result<(bool, String), String> 
     let opened = u64::from(record.cell.opened());
     let counts @ (served, at_fault, _) = (counter("served"), counter("at_fault"), opened);
     let has = |gate, verdict| record.gates.iter().any(|r| r.gate == gate && r.verdict == verdict);
-    let (mut failures, errors) = (load.failures, load.probe.errors());
     // A server counts its faults from its start, so the errors of the warm-up count too.
-    if let Some(warm) = &found.warm {
-        failures = failures + warm.errors;
-    }
-    let (stalled, fresh) = (failures.stalled, &found.probe.fresh);
+    let failures = found.warm.iter().fold(load.failures, |sum, warm| sum + warm.errors);
+    let (stalled, errors, fresh) = (failures.stalled, load.probe.errors(), &found.probe.fresh);
     let (good, said) = match fault {
         Fault::None => {
             let (failed, probes) = (failures.total(), errors.total());

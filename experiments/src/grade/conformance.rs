@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::grade::cases::{Case, CaseResult, Corpus, Outcome, Received};
-use crate::run::lab::Trouble;
+use crate::grade::choice::{backend_ports, cell};
+use crate::plans::model::Target;
+use crate::run::lab::{Lab, Trouble, failed};
 use crate::run::message::Unfinished;
 use crate::run::origin::Origins;
 
@@ -16,31 +18,33 @@ const LINGER: Duration = Duration::from_millis(40);
 /// Maximum time for the plain request between two cases.
 const RECOVERY: Duration = Duration::from_millis(500);
 
-/// Runs every case. `restart` starts the balancer anew and returns its address. It is called first, after each bad
-/// response, and whenever a plain request fails: a balancer may take bad backends out of use for a while.
-pub(crate) fn run(
-    corpus: &Corpus,
-    origins: &Origins,
-    mut restart: impl FnMut() -> Result<SocketAddr, Trouble>,
-) -> Result<[Vec<CaseResult>; 2], Trouble> {
-    let mut address = restart()?;
+/// Runs every case: those of requests, then those of responses. Returns the results and the command of the balancer.
+///
+/// The balancer is started anew after each bad response, and whenever a plain request fails: a balancer may take bad
+/// backends out of use for a while.
+pub(crate) fn run(lab: &Lab<'_>, target: &Target) -> Result<([Vec<CaseResult>; 2], String), Trouble> {
+    let corpus = Corpus::load();
+    let origins = Origins::start(&backend_ports(target)?).map_err(failed("--backends"))?;
+    let mut server = lab.target(target, &cell(), &origins.ports)?;
     let mut results = [Vec::new(), Vec::new()];
-    let plain = corpus.requests.first().ok_or_else(|| Trouble::Broken("there are no cases".into()))?;
     for (cases, results) in [&corpus.requests, &corpus.responses].into_iter().zip(&mut results) {
         for case in cases {
-            let result = attempt(case, origins, address, ANSWER);
+            lab.pause(Duration::ZERO)?;
+            let result = attempt(case, &origins, server.address()?, ANSWER);
             let was_bad = case.answer().is_some() && result.outcome != Outcome::Forwarded;
             results.push(result);
-            if was_bad || !attempt(plain, origins, address, RECOVERY).passed {
-                address = restart()?;
+            if was_bad || !attempt(&corpus.requests[0], &origins, server.address()?, RECOVERY).passed {
+                // The old process must end before the new one takes its port.
+                drop(server);
+                server = lab.target(target, &cell(), &origins.ports)?;
             }
         }
     }
-    Ok(results)
+    Ok((results, lab.shorten(&server.command)))
 }
 
 fn attempt(case: &Case, origins: &Origins, address: SocketAddr, patience: Duration) -> CaseResult {
-    origins.reset(case.answer().as_deref());
+    origins.reset(case.answer());
     // Without a connection, nothing was received.
     let received = exchange(case, address, patience).unwrap_or_default();
     case.judge(&received, &origins.seen())
@@ -52,14 +56,14 @@ fn exchange(case: &Case, address: SocketAddr, patience: Duration) -> io::Result<
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(patience))?;
     // The balancer may refuse and close before it has read everything.
-    let _ = stream.write_all(&case.sent());
+    let _ = stream.write_all(&case.request);
     let mut received = Received::default();
     let deadline = Instant::now() + patience;
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let (responses, rest) = case.responses(&received);
         let complete =
-            rest.is_none() && (responses.len() >= case.count() || responses.iter().any(|r| r.status >= 400));
+            rest.is_none() && (responses.len() >= case.count || responses.iter().any(|r| r.status >= 400));
         let left = deadline.saturating_duration_since(Instant::now());
         let left = if complete { left.min(LINGER) } else { left };
         if left.is_zero() || rest == Some(Unfinished::Invalid) {
@@ -92,7 +96,7 @@ mod tests {
     /// sees how a response is broken.
     #[test]
     fn backend_and_client_read_strictly() {
-        let corpus = Corpus::load().unwrap();
+        let corpus = Corpus::load();
         for case in corpus.requests.iter().filter(|case| case.allowed == [Outcome::Forwarded]) {
             let (judged, seen) = direct(case);
             assert_eq!((judged.outcome, seen.invalid), (Outcome::Forwarded, 0), "{}: {judged:?}", case.name);

@@ -25,18 +25,16 @@ pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
         let at = |f: f64| percentile_ms(times, f).map_or("-".into(), |ms| format!("{ms:.1}"));
         format!("{rate:>8.0} {:>17} {:>7}", format!("{}/{}", at(0.5), at(0.99)), measure::failures(record))
     };
+    let number = |value: Option<f64>, what: &str| {
+        format!("{:>8} {what}", value.map_or("?".into(), |value| format!("{value:.2}")))
+    };
     let result = match &record.measured {
         Measured::Load(load) => requests(load.requests_per_second(), &load.probe.fresh.waiting_us),
         Measured::Handshakes(found) => {
             requests(found.intended as f64 / record.cell.seconds, &found.requests.total_us)
         }
-        Measured::Idle(idle) => {
-            let each = idle.per_connection_kb().map_or("?".into(), |kb| format!("{kb:.2}"));
-            format!("{each:>8} KB per idle connection")
-        }
-        Measured::Syscalls(_) => {
-            format!("{:>8.2} system calls per request", measure::calls(record).unwrap_or(0.0))
-        }
+        Measured::Idle(_) => number(measure::idle_kb(record), "KB per idle connection"),
+        Measured::Syscalls(_) => number(measure::calls(record), "system calls per request"),
         Measured::Profile(folded) => format!("{:>8} sampled stacks", folded.lines().count()),
         Measured::Failed { .. } => "NOT MEASURED".into(),
     };

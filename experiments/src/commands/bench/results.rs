@@ -49,9 +49,7 @@ impl Results {
         let done = files::parse_raw(&text)?.iter().map(|raw| raw.cell.seq).collect();
         // An incomplete last line is removed. A packed run is unpacked, so that new lines follow the old ones.
         let (path, packed) = (directory.join(RAW), directory.join(PACKED));
-        if path.exists() || packed.exists() {
-            fs::write(&path, &text).map_err(files::said(&path))?;
-        }
+        fs::write(&path, &text).map_err(files::said(&path))?;
         if packed.exists() {
             fs::remove_file(&packed).map_err(files::said(&packed))?;
         }
