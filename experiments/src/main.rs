@@ -49,7 +49,11 @@ enum Command {
     /// Find the highest rate of requests at which the latency holds an objective.
     Capacity(capacity::Capacity),
     /// Count the instructions of a request in two builds with callgrind.
-    Instructions(compare::Instructions),
+    Instructions {
+        /// The older build: a commit of this repository.
+        #[arg(long, value_name = "COMMIT")]
+        base: Option<String>,
+    },
     /// Make the summary, tables, plots and pages from the raw results.
     Report {
         /// A run's directory [default: the newest under experiments/results].
@@ -100,7 +104,7 @@ fn run(command: Command) -> Result<(), Trouble> {
         }
         Command::Grade(options) => show("scorecards", &grade::run(&options, &*stop_flag()?)?),
         Command::Capacity(options) => show("capacity", &capacity::run(&options, &*stop_flag()?)?),
-        Command::Instructions(options) => compare::instructions(&options),
+        Command::Instructions { base } => compare::instructions(base.as_deref()),
         Command::Report { directory, lang } => show("report", &report::run(directory.as_deref(), lang)?),
         Command::Check { directory } => {
             show("every number agrees with the raw files", &check::run(directory.as_deref())?)

@@ -58,7 +58,13 @@ pub(super) fn page(results: &Results) -> Doc {
     let told = |found: &&Found| format!("{} **{}**", plain(&found.title), rate(found.capacity_hz));
     let (mut capacities, mut figures, mut doc) = (Doc::default(), Doc::default(), Doc::default());
     capacities.table(&table(&sorted));
-    figures.figures(vec![latency(results, &sorted), cpu(&sorted)]);
+    let latency =
+        ["latency-by-rate", "Latency by offered rate", "latency of the objective's percentile (ms)"];
+    let cpu = ["cpu-by-rate", "CPU time by offered rate", "CPUs of the balancer"];
+    figures.figures(vec![
+        figure(&sorted, latency, |step| step.objective_ms, Some(results.limit_ms)),
+        figure(&sorted, cpu, |step| step.cpus, None),
+    ]);
     let setting = &results.setting;
     doc.text(format!(
         include_str!("page.md"),
@@ -99,34 +105,27 @@ fn table(sorted: &[&Found]) -> Table {
     words::table(Lang::En, "capacity").with(sorted.iter().map(row))
 }
 
-fn series(sorted: &[&Found], value: fn(&Step) -> f64) -> Vec<Series> {
+/// Draws a value of each run over its rate. A limit is a line of its own, and its axis is logarithmic.
+fn figure(
+    sorted: &[&Found],
+    [name, title, axis]: [&str; 3],
+    value: fn(&Step) -> f64,
+    limit: Option<f64>,
+) -> Figure {
     let point = |step: &Step| Point { invalid: !step.holds, ..Point::new(step.offered_hz, value(step)) };
     let one = |(colour, found): (usize, &&Found)| {
         let points = found.ramp.iter().map(point).collect();
         Series { name: found.title.clone(), colour: colour % 6, stroke: Stroke::Solid, points }
     };
-    sorted.iter().enumerate().map(one).collect()
-}
-
-fn latency(results: &Results, sorted: &[&Found]) -> Figure {
-    let mut series = series(sorted, |step| step.objective_ms);
-    let most = xs(&series).into_iter().fold(0.0, f64::max);
-    let ys = ys(&series).into_iter().chain([results.limit_ms]);
-    let y = Axis::log("latency of the objective's percentile (ms)", ys);
-    let x = Axis::from_zero("offered requests per second", [most]);
-    let limit = [0.0, most].map(|x| Point::new(x, results.limit_ms)).into();
-    series.push(Series { name: "limit".into(), colour: 7, stroke: Stroke::Dashed, points: limit });
-    figure("latency-by-rate", "Latency by offered rate", Chart::new(x, y, series), sorted)
-}
-
-fn cpu(sorted: &[&Found]) -> Figure {
-    let series = series(sorted, |step| step.cpus);
+    let mut series = sorted.iter().enumerate().map(one).collect_vec();
     let x = Axis::from_zero("offered requests per second", xs(&series));
-    let y = Axis::from_zero("CPUs of the balancer", ys(&series));
-    figure("cpu-by-rate", "CPU time by offered rate", Chart::new(x, y, series), sorted)
-}
-
-fn figure(name: &str, title: &str, chart: Chart, sorted: &[&Found]) -> Figure {
+    let most = xs(&series).into_iter().fold(0.0, f64::max);
+    series.extend(limit.map(|limit| {
+        let points = [0.0, most].map(|x| Point::new(x, limit)).into();
+        Series { name: "limit".into(), colour: 7, stroke: Stroke::Dashed, points }
+    }));
+    let y = if limit.is_some() { Axis::log } else { Axis::from_zero }(axis, ys(&series));
+    let chart = Chart::new(x, y, series);
     let any = sorted.iter().any(|found| !found.ramp.is_empty());
     let reading = "Each point is one run. A hollow point is a run that did not hold the objective.";
     Figure::new(name, title, reading, any.then(|| chart.draw()), "No rate held the objective.")

@@ -6,7 +6,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use std::{fs, iter};
 
+use indicatif::{ProgressBar, ProgressStyle};
+
 use crate::judge::derive::derive;
+use crate::judge::measure::{self, percentile_ms};
+use crate::judge::record::{Measured, Record, Validity};
 use crate::plans::build::{self, Changes, FILES, PLANS, PlanFile};
 use crate::plans::given::Given;
 use crate::plans::model::{Cell, Plan, SCHEMA};
@@ -16,15 +20,13 @@ use crate::run::cell::PROBE_HZ;
 use crate::run::child::Program;
 use crate::run::doctor::{self, Diagnosis};
 use crate::run::files;
+use crate::run::histogram::Histogram;
 use crate::run::lab::{self, Lab, Trouble, failed};
 use crate::run::load;
 use crate::run::manifest::{Manifest, Topology};
 use crate::run::ports::Reserved;
 use crate::run::raw::Raw;
-use progress::{describe, duration, summary};
-use results::Results;
 
-mod progress;
 mod results;
 
 /// The arguments of `neraca-lab run`.
@@ -87,8 +89,9 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
         (true, Some(12..), _) => "-long",
         _ => "-part",
     };
-    let name = (options.out.as_deref(), part);
-    let results = Results::open(name, options.resume, &plan, &manifest(&plan, &diagnosis))?;
+    let manifest = manifest(&plan, &diagnosis);
+    let directory = options.out.clone().map_or_else(|| results::choose(part, &plan, &manifest), Ok)?;
+    let done = results::open(&directory, options.resume, &plan, &manifest)?;
     let fixed = plan.targets.iter().filter_map(|target| target.fixed.as_ref());
     let _reserved =
         Reserved::new(&fixed.flat_map(|fixed| fixed.backends.iter().copied().chain(fixed.listens)).collect());
@@ -96,16 +99,16 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
         let disturbance = options.disturb.then(|| lab.program("disturb", &BUSY_LOOP));
         let disturbance = disturbance.transpose().map_err(failed("the disturbance"))?;
         let lab = Lab { disturbance: disturbance.as_ref().map(Program::group), ..lab.clone() };
-        println!(
-            "results go to {}; the same command resumes a run that was stopped",
-            results.directory.display()
-        );
-        measure(&lab, &plan, &results.done, deadline, |raw| files::append(&results.directory, &raw))
+        println!("results go to {}; the same command resumes a run that was stopped", directory.display());
+        measure(&lab, &plan, &done, deadline, |raw| files::append(&directory, &raw))
     })?;
-    let directory = results.finish()?;
+    let directory = results::finish(&directory)?;
     let page = report::run(Some(&directory), report::words::Lang::En)?;
     let study = report::load(&directory)?;
-    println!("{}", summary(&study));
+    // The report says why the others are not ranked.
+    let (all, planned) = (study.records.len(), study.plan.cells.len());
+    let not = study.records.iter().filter(|record| record.validity == Validity::Invalid).count();
+    println!("measured {all} of {planned} cells: {} ranked, {not} not ranked", all - not);
     if !study.plan.goals.is_empty() {
         println!("\n{}", report::goals::table(&study).text());
     }
@@ -120,12 +123,11 @@ const SPARE_DESCRIPTORS: u64 = 400;
 
 /// Checks that the limit allows a client and a backend connection for each connection of a cell.
 fn enough_descriptors(plan: &Plan, most: u64) -> Result<(), String> {
-    let needs = |cell: &Cell| 2 * u64::from(cell.connections) + SPARE_DESCRIPTORS;
-    let Some(cell) = plan.cells.iter().max_by_key(|cell| needs(cell)).filter(|cell| needs(cell) > most)
-    else {
+    let Some(cell) = plan.cells.iter().max_by_key(|cell| cell.connections) else { return Ok(()) };
+    let needed = 2 * u64::from(cell.connections) + SPARE_DESCRIPTORS;
+    if most >= needed {
         return Ok(());
-    };
-    let needed = needs(cell);
+    }
     let remedy = format!("raise `ulimit -Hn` to {needed}, or choose other cells with --only");
     Err(format!("{} needs {needed} open files and {most} are allowed; {remedy}", cell.id))
 }
@@ -140,12 +142,15 @@ pub(super) fn measure(
 ) -> Result<(), Trouble> {
     let remaining: Vec<&Cell> = plan.cells.iter().filter(|cell| !done.contains(&cell.seq)).collect();
     let (all, total) = (plan.cells.len(), build::seconds(remaining.iter().copied()));
-    let bar = progress::bar(total);
+    // The bar is hidden when stderr is no terminal.
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta} remaining, now {wide_msg}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(total as u64).with_style(style);
     let say = |line: String| bar.suspend(|| println!("{line}"));
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64());
     let most = left.map_or(String::new(), |left| format!(", at most {}", duration(left)));
     say(format!("{} of {all} cells to measure, about {}{most}", remaining.len(), duration(total)));
-    say(progress::heading());
+    say(heading());
     for (n, cell) in remaining.iter().enumerate() {
         let seconds = build::seconds([*cell]);
         if deadline.is_some_and(|deadline| Instant::now() + Duration::from_secs_f64(seconds) > deadline) {
@@ -166,6 +171,43 @@ pub(super) fn measure(
         bar.inc(seconds.round() as u64);
     }
     Ok(())
+}
+
+/// Returns the heading over the lines of [`describe`].
+fn heading() -> String {
+    format!(
+        "{:>7} {:<46} {:>8} {:>17} {:>7} {}",
+        "", "cell", "req/s", "wait p50/p99 ms", "failed", "not ranked"
+    )
+}
+
+/// Describes a finished cell in one line of at most 100 columns.
+fn describe(n: usize, of: usize, record: &Record) -> String {
+    let bad = record.gates.iter().filter(|result| result.verdict == Validity::Invalid);
+    let bad: Vec<String> = bad.map(|result| format!("{:?}", result.gate)).collect();
+    let requests = |rate: f64, times: &Histogram| {
+        let at = |f: f64| percentile_ms(times, f).map_or("-".into(), |ms| format!("{ms:.1}"));
+        format!("{rate:>8.0} {:>17} {:>7}", format!("{}/{}", at(0.5), at(0.99)), measure::failures(record))
+    };
+    let number = |value: Option<f64>, what: &str| {
+        format!("{:>8} {what}", value.map_or("?".into(), |value| format!("{value:.2}")))
+    };
+    let result = match &record.measured {
+        Measured::Load(load) => requests(load.requests_per_second(), &load.probe.fresh.waiting_us),
+        Measured::Handshakes(found) => {
+            requests(found.intended as f64 / record.cell.seconds, &found.requests.total_us)
+        }
+        Measured::Idle(_) => number(measure::idle_kb(record), "KB per idle connection"),
+        Measured::Syscalls(_) => number(measure::calls(record), "system calls per request"),
+        Measured::Profile(folded) => format!("{:>8} sampled stacks", folded.lines().count()),
+        Measured::Failed { .. } => "NOT MEASURED".into(),
+    };
+    let line = format!("{n:>3}/{of:<3} {:<46} {result} {}", record.cell.id, bad.join(" "));
+    line.trim_end().chars().take(100).collect()
+}
+
+fn duration(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
 }
 
 /// Finds a plan of the laboratory by its name, or reads a file.
@@ -208,6 +250,7 @@ pub(super) fn manifest(plan: &Plan, diagnosis: &Diagnosis) -> Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::synthetic::Run;
 
     #[test]
     fn a_plan_is_a_name_or_a_file() {
@@ -220,5 +263,16 @@ mod tests {
                 && said.ends_with("one of: bench smoke peers handshakes"),
             "{said}"
         );
+    }
+    #[test]
+    fn lines_of_progress_fit_100_columns_and_their_heading() {
+        let study = Run::bench();
+        let column = heading().find("req/s").unwrap() + 5;
+        for record in &study.records {
+            let line = describe(record.cell.seq + 1, study.plan.cells.len(), record);
+            assert!(line.chars().count() <= 100, "{line}");
+            assert!(line.as_bytes()[column - 1].is_ascii_digit(), "{line}");
+        }
+        assert!(heading().len() <= 100);
     }
 }

@@ -5,11 +5,11 @@
 //! one `neraca serve` of the new build. The blocks of two runs are paired by their number. Such a pair shares no noise,
 //! so the interval is wider.
 
-mod base;
 mod instructions;
 mod verdict;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -19,7 +19,9 @@ use crate::plans::build::{self, Changes};
 use crate::plans::given::arguments;
 use crate::plans::model::Plan;
 use crate::report;
+use crate::run::child::printed;
 use crate::run::doctor;
+use crate::run::files::said;
 use crate::run::lab::{self, Trouble};
 use crate::run::raw::{Found, Raw};
 use verdict::Compared;
@@ -46,14 +48,6 @@ pub(crate) struct Compare {
     with: String,
 }
 
-/// The arguments of `neraca-lab instructions`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Instructions {
-    /// The older build: a commit of this repository
-    #[arg(long, value_name = "COMMIT")]
-    base: Option<String>,
-}
-
 /// The plan of the comparison, over the targets `base-ENGINE` and `new-ENGINE`.
 const PLAN: &str = include_str!("../../plans/compare.toml");
 
@@ -70,6 +64,41 @@ fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
     file.plan(all, |_| true, &arguments.changes)
 }
 
+/// Where commits are built. Each commit has a worktree of its own, and cargo builds a commit only once.
+const COMMITS: &str = "target/compare/commits";
+
+/// The older build.
+#[derive(Debug)]
+struct Base {
+    /// The name in the report.
+    name: String,
+    neraca: PathBuf,
+    /// The source tree of a commit.
+    source: Option<PathBuf>,
+}
+
+/// Finds the older build. A commit is built on its first use.
+///
+/// # Errors
+/// When `base` is neither a program nor a commit, and when a commit does not build.
+fn find_base(base: &str) -> Result<Base, String> {
+    let absolute = |path: &Path| fs::canonicalize(path).map_err(said(path));
+    if Path::new(base).is_file() {
+        return Ok(Base { name: base.into(), neraca: absolute(Path::new(base))?, source: None });
+    }
+    let commit = format!("{base}^{{commit}}");
+    let id = printed(Path::new("."), &["git", "rev-parse", "--verify", "--quiet", &commit])
+        .map_err(|_| format!("{base:?} is neither a program nor a commit of this repository"))?;
+    let (name, source) = (format!("commit {}", &id[..12]), Path::new(COMMITS).join(&id));
+    if !source.join(".git").exists() {
+        let path = source.display().to_string();
+        printed(Path::new("."), &["git", "worktree", "add", "--force", "--detach", &path, &id])?;
+    }
+    eprintln!("building {name} in {}", source.display());
+    printed(&source, &["cargo", "build", "--release", "--quiet", "--target-dir", "target"])?;
+    Ok(Base { name, neraca: absolute(&source.join("target/release/neraca"))?, source: Some(source) })
+}
+
 /// Measures and prints. Returns true when the newer build is good enough.
 pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Trouble> {
     if let [older, newer] = &arguments.runs[..] {
@@ -82,7 +111,7 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Troubl
         return Err(Trouble::Broken(diagnosis.fatal.join("; ")));
     }
     let counts = !arguments.no_instructions && instructions::can_count();
-    let base = base::find(arguments.base.as_deref().unwrap_or("HEAD"))?;
+    let base = find_base(arguments.base.as_deref().unwrap_or("HEAD"))?;
     let plan = plan(arguments, &base.neraca)?;
     println!("base: {}", base.name);
     println!("new: commit {} {}", diagnosis.setting.commit().unwrap_or("unknown"), arguments.with);
@@ -119,12 +148,12 @@ fn tell(compared: &[Compared]) -> bool {
     complaints.is_empty() && !compared.is_empty()
 }
 
-/// Counts and prints the instructions of a request.
-pub(crate) fn instructions(arguments: &Instructions) -> Result<(), Trouble> {
+/// Counts and prints the instructions of a request. `base` is a commit of this repository.
+pub(crate) fn instructions(base: Option<&str>) -> Result<(), Trouble> {
     if !instructions::can_count() {
         return Err(Trouble::Broken("no instructions were counted".into()));
     }
-    let base = arguments.base.as_deref().map(base::find).transpose()?;
+    let base = base.map(find_base).transpose()?;
     base.iter().for_each(|base| println!("base: {}", base.name));
     Ok(instructions::report(base.and_then(|base| base.source).as_deref(), Path::new("."))?)
 }
@@ -170,5 +199,13 @@ mod tests {
         let base = command("base-async");
         assert!(base.starts_with("/older/neraca balance --engine async --listen"), "{base}");
         assert_eq!(command("new-async"), base.replace("/older/neraca", "{neraca}") + " --cores 1");
+    }
+    #[test]
+    fn a_base_is_a_program_or_a_commit() {
+        let program = std::env::current_exe().unwrap();
+        let base = find_base(program.to_str().unwrap()).unwrap();
+        assert_eq!((base.neraca, base.source), (fs::canonicalize(&program).unwrap(), None));
+        let error = find_base("no-such-commit").unwrap_err();
+        assert!(error.contains("neither a program nor a commit"), "{error}");
     }
 }

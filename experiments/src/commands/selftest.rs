@@ -34,31 +34,24 @@ pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Trouble> {
     lab::with(&this, stop, |lab| {
         let mut all_good = true;
         for (fault, every) in FAULTS {
-            let raw = lab.measure(&target(fault, every), &cell(fault))?;
+            let (name, (path, body_bytes)) = (fault.name(), FILES[1]);
+            let options = format!("--fault {name} --every {every} --body {{root}}/{path} --stats {{stats}}");
+            let server = simple(&name, &format!("{{neraca}} faulty {options}"));
+            let cell = Cell {
+                section: Section::Servers,
+                connections: CONNECTIONS,
+                path: path.into(),
+                body_bytes,
+                seconds: if fault == Fault::Pause { 4.0 } else { 3.0 },
+                ..ordinary(&name)
+            };
+            let raw = lab.measure(&Target { what: What::Server, ..server }, &cell)?;
             let (good, line) = judge(fault, 1.0 / every as f64, &raw)?;
-            println!("{:<8} {:<4} {line}", fault.name(), mark(good));
+            println!("{name:<8} {:<4} {line}", mark(good));
             all_good &= good;
         }
         Ok(all_good)
     })
-}
-
-fn target(fault: Fault, every: u64) -> Target {
-    let (name, (file, _)) = (fault.name(), FILES[1]);
-    let options = format!("--fault {name} --every {every} --body {{root}}/{file} --stats {{stats}}");
-    Target { what: What::Server, ..simple(&name, &format!("{{neraca}} faulty {options}")) }
-}
-
-fn cell(fault: Fault) -> Cell {
-    let (path, body_bytes) = FILES[1];
-    Cell {
-        section: Section::Servers,
-        connections: CONNECTIONS,
-        path: path.into(),
-        body_bytes,
-        seconds: if fault == Fault::Pause { 4.0 } else { 3.0 },
-        ..ordinary(&fault.name())
-    }
 }
 
 /// Compares the reported faults with the true ones, which are this share. Returns true when they agree, and a line about

@@ -39,11 +39,10 @@ impl Choice {
     fn balancers(&self, installed: &BTreeMap<String, String>) -> Result<Vec<Target>, String> {
         let only = &self.only;
         let user = self.given.targets()?;
-        let built_in = !only.is_empty() || user.iter().all(|target| target.what != What::Balancer);
+        let has_own = user.iter().any(|target| target.what == What::Balancer);
         let mut all = targets::with(user)?;
         all.retain(|target| {
             target.what == What::Balancer
-                && (built_in || target.kind == TargetKind::User)
                 && target.needs.as_ref().is_none_or(|tool| installed.contains_key(tool))
         });
         if let Some(wrong) = only.iter().find(|name| all.iter().all(|target| target.id != **name)) {
@@ -51,7 +50,8 @@ impl Choice {
             return Err(format!("--only {wrong:?}: expected one of {}", known.join(", ")));
         }
         all.retain(|target| match only.is_empty() {
-            true => target.kind == TargetKind::User || BUILT_IN.contains(&target.id.as_str()),
+            true if has_own => target.kind == TargetKind::User,
+            true => BUILT_IN.contains(&target.id.as_str()),
             false => only.contains(&target.id),
         });
         Ok(all)

@@ -48,9 +48,8 @@ fn points(cards: &[&Card]) -> Table {
 /// The part of one balancer.
 fn one(card: &Card, doc: &mut Doc) {
     doc.heading(3, &format!("{}: {:.1} points", plain(&card.title), card.total));
-    let item = |item: &Item| {
-        let (points, most) = (format!("{:.1}", item.points), format!("{:.0}", item.most));
-        [item.name.clone(), points, most, plain(&item.seen)]
+    let item = |Item { name, points, most, seen }: &Item| {
+        [name.clone(), format!("{points:.1}"), format!("{most:.0}"), plain(seen)]
     };
     doc.table(&words::table(Lang::En, "items").with(card.items.iter().map(item)));
     let case =

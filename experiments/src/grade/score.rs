@@ -85,8 +85,7 @@ fn passed(results: &[CaseResult]) -> (f64, String) {
 pub(crate) fn items(cases: &[Vec<CaseResult>; 2], behaviour: &Behaviour) -> Vec<Item> {
     let b = behaviour;
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
-    let share = |part: u64, of: u64| part as f64 / of.max(1) as f64;
-    let failed = share(b.dying.1, b.dying.0);
+    let failed = b.dying.1 as f64 / b.dying.0.max(1) as f64;
     let dying = if b.dying.0 > 0 && b.dying.1 == 0 { 1.0 } else { (0.8 - failed * 5.0).max(0.0) };
     let fairness = jain(&b.answers).unwrap_or(0.0);
     let never = b.answers.iter().filter(|answers| **answers == 0).count();

@@ -40,14 +40,8 @@ pub(super) fn of_runs(older: &Study, newer: &Study) -> Vec<Compared> {
 
 /// Compares every load of the newer study. `older_name` returns the target of the older study.
 fn compare(older: &Study, newer: &Study, older_name: impl Fn(&str) -> Option<String>) -> Vec<Compared> {
-    let groups = newer.groups(|cell| cell.work == Work::Load);
-    let twin =
-        |new: &Group<'_>| Some(Compared::new(&older.twin(new.cell, &older_name(&new.cell.target)?)?, new));
-    groups.iter().filter_map(twin).collect()
-}
-
-impl Compared {
-    fn new(base: &Group<'_>, new: &Group<'_>) -> Self {
+    let compared = |new: &Group<'_>| {
+        let base = older.twin(new.cell, &older_name(&new.cell.target)?)?;
         let pairs = MEASURES.map(|(_, measure, ..)| {
             let newer = by_block(new.shown(), measure);
             let pair = |(block, value)| Some([value, *newer.get(&block)?]);
@@ -55,10 +49,13 @@ impl Compared {
         });
         let (target, load) = (new.cell.target.trim_start_matches("new-"), load_name(new.cell));
         let body = if new.cell.body_bytes == 128 { String::new() } else { format!(", {}", new.cell.path) };
-        let failed = |group: &Group<'_>| group.runs.iter().map(|run| measure::failures(run)).sum();
-        Compared { name: format!("{target} {load}{body}"), pairs, failed: [failed(base), failed(new)] }
-    }
+        let failed = [&base, new].map(|group| group.runs.iter().map(|run| measure::failures(run)).sum());
+        Some(Compared { name: format!("{target} {load}{body}"), pairs, failed })
+    };
+    newer.groups(|cell| cell.work == Work::Load).iter().filter_map(compared).collect()
+}
 
+impl Compared {
     /// Returns the ratio of the newer build's value to the older build's value.
     fn ratio(&self, measure: usize) -> Option<Ratio> {
         Ratio::of_blocks(self.pairs[measure].iter().map(|[base, new]| new / base))
