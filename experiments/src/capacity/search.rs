@@ -16,16 +16,14 @@ impl FromStr for Objective {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?}: expected a percentile and a time, such as p99=20ms or p99.9=5ms");
-        let (percent, limit) =
-            text.strip_prefix('p').and_then(|rest| rest.split_once('=')).ok_or_else(wrong)?;
-        let percent: f64 = percent.parse().map_err(|_| wrong())?;
-        let limit = humantime::parse_duration(limit).map_err(|_| wrong())?;
-        if percent > 0.0 && percent < 100.0 && limit > Duration::ZERO {
-            Ok(Objective { share: percent / 100.0, limit })
-        } else {
-            Err(wrong())
-        }
+        let objective = || {
+            let (percent, limit) = text.strip_prefix('p')?.split_once('=')?;
+            let (percent, limit) = (percent.parse::<f64>().ok()?, humantime::parse_duration(limit).ok()?);
+            let is_meant = percent > 0.0 && percent < 100.0 && limit > Duration::ZERO;
+            is_meant.then_some(Objective { share: percent / 100.0, limit })
+        };
+        let form = "expected a percentile and a time, such as p99=20ms or p99.9=5ms";
+        objective().ok_or_else(|| format!("{text:?}: {form}"))
     }
 }
 

@@ -264,6 +264,7 @@ mod tests {
             "{said}"
         );
     }
+
     #[test]
     fn lines_of_progress_fit_100_columns_and_their_heading() {
         let study = Run::bench();

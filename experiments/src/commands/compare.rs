@@ -140,12 +140,12 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Troubl
 /// Prints the table and the complaints. Returns true when there is no complaint.
 fn tell(compared: &[Compared]) -> bool {
     print!("\n{}", verdict::table(compared).text());
-    let complaints: Vec<String> = compared.iter().flat_map(Compared::complaints).collect();
-    complaints.iter().for_each(|complaint| println!("WORSE: {complaint}"));
+    let complaints = compared.iter().flat_map(|compared| &compared.complaints);
+    complaints.for_each(|complaint| println!("WORSE: {complaint}"));
     if compared.is_empty() {
         println!("WORSE: no load was measured twice in both");
     }
-    complaints.is_empty() && !compared.is_empty()
+    !compared.is_empty() && compared.iter().all(|compared| compared.complaints.is_empty())
 }
 
 /// Counts and prints the instructions of a request. `base` is a commit of this repository.

@@ -72,23 +72,20 @@ fn judge(fault: Fault, share: f64, raw: &Raw) -> Result<(bool, String), String> 
         Fault::None => {
             let (failed, probes) = (failures.total(), errors.total());
             let passes = |gate| has(gate, Validity::Valid);
-            let good = failed + probes == 0 && served > 0;
-            return Ok((
-                good && [Gate::G1, Gate::G3, Gate::G4, Gate::G10].into_iter().all(passes),
-                format!("{served} answers, {failed} failures and {probes} failed probes reported"),
-            ));
+            let pass = [Gate::G1, Gate::G3, Gate::G4, Gate::G10].into_iter().all(passes);
+            let said = format!("{served} answers, {failed} failures and {probes} failed probes reported");
+            return Ok((pass && failed + probes == 0 && served > 0, said));
         }
         Fault::Pause => return Ok(pauses(&fresh.total_us)),
         Fault::Status => rate(failures.status + errors.status, share, counts),
         Fault::Truncate => rate(failures.read + errors.truncated, share, counts),
         Fault::Close => rate(failures.read + failures.write + errors.read, share, counts),
         // Every connection beyond the pool counts as failed. Probes take places of the pool too.
-        Fault::Starve => (
-            (opened - POOL as u64..=opened).contains(&stalled),
-            format!(
-                "{stalled} of {opened} connections reported as never answered; {POOL} workers hold a connection each"
-            ),
-        ),
+        Fault::Starve => {
+            let said = format!("{stalled} of {opened} connections reported as never answered");
+            let said = format!("{said}; {POOL} workers hold a connection each");
+            ((opened - POOL as u64..=opened).contains(&stalled), said)
+        }
         // A tenth of the connections and of the probes is never answered.
         Fault::Silent => {
             let (intended, kept) = (found.probe.intended, found.probe.kept.errors.timeout);
@@ -97,13 +94,11 @@ fn judge(fault: Fault, share: f64, raw: &Raw) -> Result<(bool, String), String> 
             // A tenth of the connections of the warm-up was silent too.
             let truth = at_fault.saturating_sub(opened / 10);
             let good = (stalled + probes + kept).abs_diff(truth) <= 2;
-            (
-                good && is_a_tenth(stalled, opened) && is_a_tenth(probes, intended),
-                format!(
-                    "{truth} connections never answered, reported {stalled} of {opened}, {probes} of {intended} \
-                     probes on new connections, {kept} kept connections"
-                ),
-            )
+            let said = format!(
+                "{truth} connections never answered, reported {stalled} of {opened}, {probes} of {intended} \
+                 probes on new connections, {kept} kept connections"
+            );
+            (good && is_a_tenth(stalled, opened) && is_a_tenth(probes, intended), said)
         }
         Fault::Slow => (false, "is not measured".into()),
     };
@@ -117,11 +112,8 @@ fn rate(reported: u64, rate: f64, (served, at_fault, opened): (u64, u64, u64)) -
     let is_near = |n: u64| reported.abs_diff(n) <= slack;
     let seen = reported as f64 / served.max(1) as f64;
     let has_rate = (seen / rate - 1.0).abs() < 0.1 || is_near((served as f64 * rate) as u64);
-    let percent = seen * 100.0;
-    (
-        reported > 0 && is_near(at_fault) && has_rate,
-        format!("{at_fault} of {served} answers at fault, {reported} reported ({percent:.2} %)"),
-    )
+    let (good, percent) = (reported > 0 && is_near(at_fault) && has_rate, seen * 100.0);
+    (good, format!("{at_fault} of {served} answers at fault, {reported} reported ({percent:.2} %)"))
 }
 
 /// Checks that a fifth of the probes is slow, and that the slowest probe waits for the whole pause of 500 ms. A laboratory
@@ -130,11 +122,8 @@ fn rate(reported: u64, rate: f64, (served, at_fault, opened): (u64, u64, u64)) -
 fn pauses(total_us: &Histogram) -> (bool, String) {
     let slow = total_us.count_from(100_000) as f64 / total_us.len().max(1) as f64;
     let longest = total_us.max() as f64 / 1e3;
-    (
-        (0.14..=0.4).contains(&slow) && (400.0..=2000.0).contains(&longest),
-        format!(
-            "{:.0} % of the probes took 100 ms and more (20 % are true), {longest:.0} ms the longest",
-            slow * 100.0
-        ),
-    )
+    let good = (0.14..=0.4).contains(&slow) && (400.0..=2000.0).contains(&longest);
+    let percent = slow * 100.0;
+    let said = format!("{percent:.0} % of the probes took 100 ms and more (20 % are true)");
+    (good, format!("{said}, {longest:.0} ms the longest"))
 }
