@@ -1,6 +1,5 @@
 //! What `grade` and `capacity` share: the choice of the balancers, and the results of earlier runs.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -29,21 +28,16 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// Checks the machine. Returns the chosen balancers and the setting.
+    /// Checks the machine. Returns the chosen balancers, which are those of the user or the built-in ones, and the setting.
     pub(crate) fn examine(&self) -> Result<(Vec<Target>, Setting), String> {
         let setting = doctor::examine(&self.neraca, None).setting;
-        Ok((self.balancers(&setting.tools)?, setting))
-    }
-
-    /// Returns the balancers of the user, or the built-in ones.
-    fn balancers(&self, installed: &BTreeMap<String, String>) -> Result<Vec<Target>, String> {
         let only = &self.only;
         let user = self.given.targets()?;
         let has_own = user.iter().any(|target| target.what == What::Balancer);
         let mut all = targets::with(user)?;
         all.retain(|target| {
             target.what == What::Balancer
-                && target.needs.as_ref().is_none_or(|tool| installed.contains_key(tool))
+                && target.needs.as_ref().is_none_or(|tool| setting.tools.contains_key(tool))
         });
         if let Some(wrong) = only.iter().find(|name| all.iter().all(|target| target.id != **name)) {
             let known: Vec<&str> = all.iter().map(|target| target.id.as_str()).collect();
@@ -54,7 +48,7 @@ impl Choice {
             true => BUILT_IN.contains(&target.id.as_str()),
             false => only.contains(&target.id),
         });
-        Ok(all)
+        Ok((all, setting))
     }
 }
 
