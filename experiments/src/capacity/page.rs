@@ -4,7 +4,7 @@ use itertools::Itertools;
 use serde::{Deserialize, Serialize};
 
 use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
-use crate::report::doc::{Doc, Figure, Table, plain};
+use crate::report::doc::{Doc, Figure, plain};
 use crate::report::number::{grouped, maybe};
 use crate::report::words::{self, Lang};
 use crate::run::manifest::Setting;
@@ -55,9 +55,23 @@ pub(crate) struct Step {
 pub(super) fn page(results: &Results) -> Doc {
     let mut sorted: Vec<&Found> = results.balancers.iter().collect();
     sorted.sort_by(|a, b| b.capacity_hz.unwrap_or(0.0).total_cmp(&a.capacity_hz.unwrap_or(0.0)));
+    let rate = |capacity_hz: Option<f64>| capacity_hz.map_or_else(|| "no rate".into(), grouped);
     let told = |found: &&Found| format!("{} **{}**", plain(&found.title), rate(found.capacity_hz));
     let (mut capacities, mut figures, mut doc) = (Doc::default(), Doc::default(), Doc::default());
-    capacities.table(&table(&sorted));
+    let row = |found: &&Found| {
+        let at = found.ramp.iter().find(|step| Some(step.offered_hz) == found.capacity_hz);
+        let of = |value: fn(&Step) -> f64| maybe(at.map(value));
+        [
+            plain(&found.title),
+            rate(found.capacity_hz),
+            of(|step| step.p50_ms),
+            of(|step| step.p99_ms),
+            of(|step| step.late_ms),
+            of(|step| step.cpus),
+            of(|step| step.cpus * 1e6 / step.offered_hz),
+        ]
+    };
+    capacities.table(&words::table(Lang::En, "capacity").with(sorted.iter().map(row)));
     let latency =
         ["latency-by-rate", "Latency by offered rate", "latency of the objective's percentile (ms)"];
     let cpu = ["cpu-by-rate", "CPU time by offered rate", "CPUs of the balancer"];
@@ -82,27 +96,6 @@ pub(super) fn page(results: &Results) -> Doc {
     ));
     doc.drawings = figures.drawings;
     doc.finish()
-}
-
-fn rate(capacity_hz: Option<f64>) -> String {
-    capacity_hz.map_or_else(|| "no rate".into(), grouped)
-}
-
-fn table(sorted: &[&Found]) -> Table {
-    let row = |found: &&Found| {
-        let at = found.ramp.iter().find(|step| Some(step.offered_hz) == found.capacity_hz);
-        let of = |value: fn(&Step) -> f64| maybe(at.map(value));
-        [
-            plain(&found.title),
-            rate(found.capacity_hz),
-            of(|step| step.p50_ms),
-            of(|step| step.p99_ms),
-            of(|step| step.late_ms),
-            of(|step| step.cpus),
-            of(|step| step.cpus * 1e6 / step.offered_hz),
-        ]
-    };
-    words::table(Lang::En, "capacity").with(sorted.iter().map(row))
 }
 
 /// Draws a value of each run over its rate. A limit is a line of its own, and its axis is logarithmic.

@@ -39,9 +39,8 @@ pub(crate) struct Case {
     /// Number of requests that the bytes of the client contain.
     #[serde(default = "one")]
     pub(crate) count: usize,
-    /// The body of a whole response.
-    #[serde(default = "ok")]
-    body: String,
+    /// The body of a whole response, if it is not [`BODY`].
+    body: Option<String>,
     /// Fields that a forwarded message must have and must not have: `name` or `name: value`.
     #[serde(default)]
     has: Vec<String>,
@@ -55,10 +54,6 @@ fn get() -> Vec<u8> {
 
 fn one() -> usize {
     1
-}
-
-fn ok() -> String {
-    BODY.into()
 }
 
 /// A piece of a raw message. Each character is one byte (U+0000 to U+00FF).
@@ -213,7 +208,7 @@ impl Case {
         let status = format!(" {}", message.status);
         let starts = self.response.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"HTTP/1."));
         let mut starts = starts.map(|line| String::from_utf8_lossy(line).into_owned());
-        let body = if self.to_head() { b"" } else { self.body.as_bytes() };
+        let body = if self.to_head() { b"" } else { self.body.as_deref().unwrap_or(BODY).as_bytes() };
         starts.any(|line| line.contains(&status)) && message.body == body
     }
 }
