@@ -53,6 +53,9 @@ const PLAN: &str = include_str!("../../plans/compare.toml");
 
 /// Makes the plan with both builds of each engine. The newer build gets more arguments.
 fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
+    if arguments.changes.blocks == Some(1) {
+        return Err("--pairs 1: expected at least two, because one pair has no interval".into());
+    }
     let mut file = build::parse("compare.toml", PLAN)?;
     let mut all = std::mem::take(&mut file.targets);
     for target in &mut all {
@@ -192,6 +195,7 @@ mod tests {
         assert_eq!(planned(&["--pairs", "3"]).unwrap().cells.len(), 5 * 2 * 2 * 3);
         assert_eq!([count("async"), count("c100-t2,close"), count("thread-c10")], [30, 36, 6]);
         assert!(planned(&["--only", "c11"]).unwrap_err().contains("c11"));
+        assert!(planned(&["--pairs", "1"]).unwrap_err().contains("at least two"));
         let plan = planned(&["--only", "async-c10", "--with=--cores 1"]).unwrap();
         let firsts: Vec<&str> = plan.cells.chunks(2).map(|pair| pair[0].target.as_str()).collect();
         assert_eq!(firsts[..3], ["base-async", "new-async", "base-async"]);

@@ -91,8 +91,8 @@ fn one() -> usize {
 /// Changes of a plan from the command line.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Changes {
-    /// Blocks of the part with the most blocks; the other parts change in proportion. `compare` needs at least two
-    #[arg(long, alias = "pairs", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Blocks of the part with the most blocks; the other parts change in proportion
+    #[arg(long, visible_alias = "pairs", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) blocks: Option<u32>,
     /// Measured seconds of each load
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3600))]
