@@ -111,17 +111,16 @@ impl Bench<'_, '_> {
     }
 
     /// Runs the load at a rate.
-    fn step(&self, server: &Server<'_>, rate_hz: f64) -> Result<Step, Trouble> {
+    fn step(&self, server: &Server, rate_hz: f64) -> Result<Step, Trouble> {
         let seconds = f64::from(self.arguments.seconds);
         let cell = Cell { connections: self.arguments.connections, seconds, ..self.cell.clone() };
-        let spec = self.lab.spec(&cell, server.address()?, Pace::Open(rate_hz))?;
         let cpu_s = || {
             let counters = GroupCounters::of_group(server.program.group());
             let ticks = counters.user_ticks + counters.system_ticks;
             ticks as f64 / rustix::param::clock_ticks_per_second().max(1) as f64
         };
         let (before, start) = (cpu_s(), Instant::now());
-        let tally = self.lab.generate(&spec)?;
+        let tally = self.lab.generate(&cell, server.address(), Pace::Open(rate_hz))?;
         let cpus = (cpu_s() - before) / start.elapsed().as_secs_f64();
         let objective = self.arguments.slo;
         let objective_ms = tally.latency_ms(objective.share);
@@ -131,7 +130,7 @@ impl Bench<'_, '_> {
             && tally.good > 0;
         Ok(Step {
             offered_hz: rate_hz,
-            good_hz: tally.good as f64 / spec.seconds,
+            good_hz: tally.good as f64 / seconds,
             failed: bad,
             p50_ms: tally.latency_ms(0.5),
             p99_ms: tally.latency_ms(0.99),

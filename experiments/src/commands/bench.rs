@@ -109,7 +109,7 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
 }
 
 /// Starts a busy loop under `nice`, in a session of its own.
-fn disturb<'a>(lab: &Lab<'a>) -> Result<Program<'a>, String> {
+fn disturb(lab: &Lab<'_>) -> Result<Program, String> {
     let words = ["nice", "sh", "-c", "while :; do :; done"];
     lab.program("disturb", &words).map_err(|error| format!("the disturbance: {error}"))
 }

@@ -8,7 +8,7 @@ use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Target};
 use crate::run::faulty::Fault;
 use crate::run::lab::{Lab, START, Server, Trouble, failed, free_port};
-use crate::run::load::{Pace, Spec, Tally};
+use crate::run::load::{Pace, Tally};
 
 /// GETs per second while a backend has a fault.
 const RATE_HZ: f64 = 200.0;
@@ -36,7 +36,7 @@ impl<'g> Subject<'_, 'g> {
         fixed.try_into().unwrap_or_default()
     }
 
-    pub(super) fn start(&self, ports: &[u16]) -> Result<Server<'g>, Trouble> {
+    pub(super) fn start(&self, ports: &[u16]) -> Result<Server, Trouble> {
         self.lab.target(self.target, &self.cell, ports)
     }
 
@@ -67,10 +67,15 @@ impl<'g> Subject<'_, 'g> {
         })
     }
 
-    /// Describes a load on the balancer, whose length is in seconds.
-    fn spec(&self, server: &Server<'_>, connections: u32, pace: Pace, seconds: f64) -> Result<Spec, Trouble> {
+    /// Runs a load on the balancer, whose length is in seconds.
+    fn generate(
+        &self,
+        server: &Server,
+        (connections, pace): (u32, Pace),
+        seconds: f64,
+    ) -> Result<Tally, Trouble> {
         let cell = Cell { connections, seconds, ..self.cell.clone() };
-        self.lab.spec(&cell, server.address()?, pace)
+        self.lab.generate(&cell, server.address(), pace)
     }
 
     fn backends(&self) -> Result<Backends<'_, 'g>, Trouble> {
@@ -81,9 +86,8 @@ impl<'g> Subject<'_, 'g> {
     fn dying(&self) -> Result<(Tally, Option<f64>), Trouble> {
         let mut backends = self.backends()?;
         let server = self.start(&backends.ports)?;
-        let spec = self.spec(&server, 200, Pace::Open(RATE_HZ), 5.0)?;
         let tally = thread::scope(|scope| {
-            let client = scope.spawn(|| self.lab.generate(&spec));
+            let client = scope.spawn(|| self.generate(&server, (200, Pace::Open(RATE_HZ)), 5.0));
             self.lab.pause(Duration::from_millis(1500))?;
             backends.stop(AT_FAULT);
             self.lab.pause(Duration::from_secs(2))?;
@@ -96,7 +100,7 @@ impl<'g> Subject<'_, 'g> {
             if start.elapsed() + before > RETURN {
                 return Ok((tally, None));
             }
-            self.lab.generate(&Spec { pace: Pace::Open(50.0), seconds: 0.5, ..spec.clone() })?;
+            self.generate(&server, (200, Pace::Open(50.0)), 0.5)?;
         }
         Ok((tally, Some((start.elapsed() + before).as_secs_f64())))
     }
@@ -105,14 +109,14 @@ impl<'g> Subject<'_, 'g> {
         let mut backends = self.backends()?;
         let server = self.start(&backends.ports)?;
         backends.bring(AT_FAULT, fault)?;
-        self.lab.generate(&self.spec(&server, 1000, Pace::Open(RATE_HZ), 4.0)?)
+        self.generate(&server, (1000, Pace::Open(RATE_HZ)), 4.0)
     }
 
     /// Returns the answers of each of 1000 connections over the usual backends, in ascending order.
     fn answers(&self) -> Result<Vec<u64>, Trouble> {
         let (server, _backends) = self.lab.both(self.target, &self.cell)?;
-        let spec = Spec { warm_s: 0.0, ..self.spec(&server, 1000, Pace::Closed, 5.0)? };
-        let mut answers = self.lab.generate(&spec)?.answers;
+        let cell = Cell { connections: 1000, warm_s: 0.0, seconds: 5.0, ..self.cell.clone() };
+        let mut answers = self.lab.generate(&cell, server.address(), Pace::Closed)?.answers;
         answers.sort_unstable();
         Ok(answers)
     }
@@ -120,7 +124,7 @@ impl<'g> Subject<'_, 'g> {
     /// Measures the good responses per second of a balancer over the usual backends.
     fn rate(&self, target: &Target) -> Result<f64, Trouble> {
         let (server, _backends) = self.lab.both(target, &self.cell)?;
-        let client = self.lab.load_once(&self.cell, server.address()?)?;
+        let client = self.lab.load_once(&self.cell, server.address())?;
         let good = client.requests.saturating_sub(client.errors.status);
         Ok(good as f64 / (client.duration_us as f64 / 1e6).max(1e-3))
     }
@@ -130,7 +134,7 @@ impl<'g> Subject<'_, 'g> {
 struct Backends<'l, 'g> {
     lab: &'l Lab<'g>,
     ports: [u16; BACKENDS],
-    servers: [Option<Server<'g>>; BACKENDS],
+    servers: [Option<Server>; BACKENDS],
 }
 
 impl<'l, 'g> Backends<'l, 'g> {

@@ -14,7 +14,7 @@ use crate::plans::model::{Cell, Handshakes, Target, What, Work};
 use crate::plans::targets;
 use crate::run::child::{Guard, Program};
 use crate::run::files::said;
-use crate::run::load::{self, Pace, Ports, Spec, Tally, request};
+use crate::run::load::{self, Pace, Spec, Tally, request};
 use crate::run::reply::{Verdict, ask};
 use crate::run::wrk::{self, Client};
 use crate::run::{handshakes, ports, profile, site};
@@ -61,7 +61,6 @@ pub(crate) struct Lab<'a> {
     pub(crate) neraca: PathBuf,
     /// A directory for configurations, logs and the served files (`root`). No other process deletes files in it.
     pub(crate) scratch: PathBuf,
-    pub(crate) guard: &'a Guard,
     pub(crate) stop: &'a AtomicBool,
     /// Contents of the served files by name.
     pub(crate) bodies: BTreeMap<String, Arc<[u8]>>,
@@ -78,30 +77,31 @@ pub(crate) fn with<T>(
 ) -> Result<T> {
     let scratch = std::env::temp_dir().join(format!("neraca-lab-{}", std::process::id()));
     fs::create_dir_all(&scratch).map_err(said(&scratch))?;
-    // The guard removes the directory.
-    let guard = Guard::start(&scratch).map_err(|error| format!("the guard does not start: {error}"))?;
+    let remove = ["rm", "-rf", "--", &scratch.display().to_string()];
+    let _guard = Guard::start(&remove).map_err(|error| format!("the guard does not start: {error}"))?;
     let bodies = site::make(&scratch.join("root")).map_err(said(&scratch))?;
     fs::write(scratch.join("wrk.lua"), wrk::SCRIPT).map_err(said(&scratch))?;
     let neraca = fs::canonicalize(neraca).map_err(said(neraca))?;
-    work(&Lab { neraca, scratch: scratch.clone(), guard: &guard, stop, bodies, disturbance: None })
+    work(&Lab { neraca, scratch: scratch.clone(), stop, bodies, disturbance: None })
 }
 
 /// A running program that listens.
-pub(crate) struct Server<'a> {
-    pub(crate) program: Program<'a>,
+pub(crate) struct Server {
+    pub(crate) program: Program,
     pub(crate) addresses: Vec<SocketAddr>,
     /// The file of the program's counters, if it writes one.
     pub(crate) stats: PathBuf,
     pub(crate) command: String,
 }
 
-impl Server<'_> {
-    pub(crate) fn address(&self) -> Result<SocketAddr> {
-        self.addresses.first().copied().ok_or_else(|| Trouble::Failed("it has no address".into()))
+impl Server {
+    /// Returns the first address; a server that has started has one.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
     }
 }
 
-impl<'a> Lab<'a> {
+impl Lab<'_> {
     /// The values of the placeholders that every command may have.
     pub(crate) fn values(&self) -> BTreeMap<&'static str, String> {
         BTreeMap::from([
@@ -121,7 +121,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Starts a target, and its backends if it is a balancer.
-    pub(crate) fn both(&self, target: &Target, cell: &Cell) -> Result<(Server<'a>, Option<Server<'a>>)> {
+    pub(crate) fn both(&self, target: &Target, cell: &Cell) -> Result<(Server, Option<Server>)> {
         let is_balancer = target.what == What::Balancer;
         let backends = is_balancer.then(|| self.backends(target, cell)).transpose()?;
         let addresses = backends.iter().flat_map(|backends| &backends.addresses);
@@ -130,7 +130,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Starts the backends of a target.
-    fn backends(&self, target: &Target, cell: &Cell) -> Result<Server<'a>> {
+    fn backends(&self, target: &Target, cell: &Cell) -> Result<Server> {
         let fixed = target.fixed.clone().unwrap_or_default();
         if let Some(command) = fixed.backend_command {
             let mut ports = fixed.backends;
@@ -154,7 +154,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Configures a target with the ports of its backends and with its own port, and starts it.
-    pub(crate) fn target(&self, target: &Target, cell: &Cell, backends: &[u16]) -> Result<Server<'a>> {
+    pub(crate) fn target(&self, target: &Target, cell: &Cell, backends: &[u16]) -> Result<Server> {
         let conf = self.scratch.join(format!("{}.conf", target.id));
         let fixed = target.fixed.as_ref().and_then(|fixed| fixed.listens);
         let port = fixed.map_or_else(free_port, Ok).map_err(failed("no free port"))?;
@@ -209,7 +209,7 @@ impl<'a> Lab<'a> {
         words: &[String],
         values: &BTreeMap<&str, String>,
         (ports, patience): (&[u16], Duration),
-    ) -> Result<Server<'a>> {
+    ) -> Result<Server> {
         let given: Vec<SocketAddr> = ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
         self.wait_for_ports(name, &given)?;
         let words: Vec<String> = words.iter().map(|word| fill(word, values)).collect();
@@ -240,9 +240,9 @@ impl<'a> Lab<'a> {
     }
 
     /// Starts a program, whose outputs are the files `NAME.out` and `NAME.err` in the scratch directory.
-    pub(crate) fn program<W: AsRef<OsStr>>(&self, name: &str, words: &[W]) -> io::Result<Program<'a>> {
+    pub(crate) fn program<W: AsRef<OsStr>>(&self, name: &str, words: &[W]) -> io::Result<Program> {
         let [out, err] = ["out", "err"].map(|end| self.scratch.join(format!("{name}.{end}")));
-        Program::start(words, &out, &err, self.guard)
+        Program::start(words, &out, &err)
     }
 
     /// Waits until a program can listen on fixed ports. An earlier connection may have used a port as its own, and then the
@@ -278,21 +278,20 @@ impl<'a> Lab<'a> {
         body.ok_or_else(|| Trouble::Broken(format!("there is no file {}", cell.path)))
     }
 
-    /// Describes a load of our own client: the file, the connections and the seconds of a cell, after half a second.
+    /// Describes a load of our own client.
     pub(crate) fn spec(&self, cell: &Cell, address: SocketAddr, pace: Pace) -> Result<Spec> {
-        let (path, body, seconds) = (cell.path.clone(), self.body(cell)?, cell.seconds);
-        let connections = cell.connections as usize;
-        Ok(Spec { address, path, body, connections, keep: true, pace, warm_s: 0.5, seconds })
+        Ok(Spec { cell: cell.clone(), address, body: self.body(cell)?, pace, ports: Arc::default() })
     }
 
     /// Runs a load of our own client to its end.
-    pub(crate) fn generate(&self, spec: &Spec) -> Result<Tally> {
+    pub(crate) fn generate(&self, cell: &Cell, address: SocketAddr, pace: Pace) -> Result<Tally> {
         self.pause(Duration::ZERO)?;
-        load::run(spec, &Ports::default()).map_err(failed("the load generator"))
+        let load = load::start(self.spec(cell, address, pace)?);
+        load::finish(load).map_err(failed("the load generator"))
     }
 
     /// Starts wrk.
-    pub(crate) fn wrk(&self, cell: &Cell, address: SocketAddr) -> Result<Program<'a>> {
+    pub(crate) fn wrk(&self, cell: &Cell, address: SocketAddr) -> Result<Program> {
         let json = self.scratch.join("wrk.json");
         let _ = fs::remove_file(&json);
         let report = format!("{}={}", wrk::JSON_VARIABLE, json.display());
@@ -301,7 +300,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Returns the report of a wrk that has ended.
-    pub(crate) fn wrk_report(&self, client: Program<'_>) -> Result<Client> {
+    pub(crate) fn wrk_report(&self, client: Program) -> Result<Client> {
         let code = client.stop().map_err(failed("wrk"))?;
         let Ok(json) = fs::read_to_string(self.scratch.join("wrk.json")) else {
             let said = fs::read_to_string(self.scratch.join("wrk.err")).unwrap_or_default();
@@ -331,7 +330,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Waits for the end of the client, and calls `look` while it waits.
-    pub(crate) fn wait(&self, client: &Program<'_>, seconds: f64, mut look: impl FnMut()) -> Result<()> {
+    pub(crate) fn wait(&self, client: &Program, seconds: f64, mut look: impl FnMut()) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs_f64(seconds) + START;
         while !client.has_ended() {
             if Instant::now() > deadline {

@@ -1,6 +1,7 @@
 //! A strict reader of one HTTP/1.1 message. The scripted backends read requests with it, the clients read responses.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 
 /// A complete message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,21 +73,36 @@ pub(crate) fn request(bytes: &[u8]) -> Progress {
     message.with_body(bytes, end, false)
 }
 
-/// Reads the next request of a connection. `received` keeps the bytes that follow it. None at the end of the connection.
-pub(crate) fn next_request(stream: &mut impl Read, received: &mut Vec<u8>) -> io::Result<Option<Progress>> {
-    let mut buffer = [0; 4096];
+/// Serves a connection: reads its requests, and sends the answer of each. `respond` returns an answer, and true when the
+/// connection stays open.
+pub(crate) fn serve(
+    mut stream: &TcpStream,
+    mut respond: impl FnMut(Progress) -> (Vec<u8>, bool),
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
-        match request(received) {
-            Err(Unfinished::Head | Unfinished::Body) => match stream.read(&mut buffer)? {
-                0 => return Ok(None),
+        let progress = request(&received);
+        if let Err(Unfinished::Head | Unfinished::Body) = progress {
+            match stream.read(&mut buffer)? {
+                0 => return Ok(()),
                 n => received.extend_from_slice(&buffer[..n]),
-            },
-            found => {
-                received.drain(..found.as_ref().map_or(0, |message| message.bytes));
-                return Ok(Some(found));
             }
+            continue;
+        }
+        received.drain(..progress.as_ref().map_or(0, |message| message.bytes));
+        let (answer, keep) = respond(progress);
+        stream.write_all(&answer)?;
+        if !keep {
+            return Ok(());
         }
     }
+}
+
+/// Makes a response. The connection stays open when `keep` is true.
+pub(crate) fn answer(status: &str, length: usize, body: &[u8], keep: bool) -> Vec<u8> {
+    let close = if keep { "" } else { "Connection: close\r\n" };
+    [format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{close}\r\n").as_bytes(), body].concat()
 }
 
 /// Reads a final response at the start of the bytes, and skips interim responses. `to_head` is true for the response
