@@ -7,7 +7,7 @@ use crate::grade::score::Behaviour;
 use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Target};
 use crate::run::faulty::Fault;
-use crate::run::lab::{Lab, START, Server, Trouble, failed, free_port};
+use crate::run::lab::{Lab, Server, Trouble, failed, free_port};
 use crate::run::load::{Pace, Tally};
 
 /// GETs per second while a backend has a fault.
@@ -141,7 +141,7 @@ impl<'l, 'g> Backends<'l, 'g> {
     /// Starts all backends without a fault. A port of 0 means a free port.
     fn start(lab: &'l Lab<'g>, mut ports: [u16; BACKENDS]) -> Result<Self, Trouble> {
         for port in ports.iter_mut().filter(|port| **port == 0) {
-            *port = free_port().map_err(failed("no free port"))?;
+            *port = free_port()?;
         }
         let mut backends = Backends { lab, ports, servers: [const { None }; BACKENDS] };
         (0..BACKENDS).try_for_each(|backend| backends.bring(backend, Fault::None))?;
@@ -171,7 +171,7 @@ impl<'l, 'g> Backends<'l, 'g> {
             fault.name()
         );
         let words: Vec<String> = iter::once(this).chain(options.split(' ').map(Into::into)).collect();
-        self.servers[backend] = Some(self.lab.start(&role, &words, &self.lab.values(), (&[port], START))?);
+        self.servers[backend] = Some(self.lab.start(&role, &words, &self.lab.values(), &[port])?);
         Ok(())
     }
 }

@@ -9,15 +9,20 @@ use crate::plans::model::{Cell, REQUESTS_HZ, Target, Work};
 use crate::run::child::Program;
 use crate::run::counters::RawCounters;
 use crate::run::lab::{Lab, Result, STRACE, Server, Trouble, cpus, failed};
-use crate::run::load::{Pace, request};
-use crate::run::probe::Prober;
+use crate::run::load::{self, Pace, Spec, request};
 use crate::run::proc::{GroupCounters, HostCounters};
-use crate::run::raw::{Found, IdleMemory, Raw, RawHandshakes, RawLoad, RawPrograms, RawSystem, Role};
+use crate::run::raw::{
+    Found, IdleMemory, Raw, RawHandshakes, RawLoad, RawProbe, RawPrograms, RawSystem, Role,
+};
 use crate::run::reply::{Verdict, ask};
-use crate::run::{handshakes, profile, sockets};
+use crate::run::{handshakes, profile, sockets, wrk};
 
 /// Probes per second: far below one percent of the load.
 pub(crate) const PROBE_HZ: f64 = 100.0;
+/// The two clients of the prober, which measures latency beside the load: true for kept connections, as the load has, false
+/// for new ones, and the maximum number of connections. The prober sends each request at its intended time, even when
+/// earlier responses are late (open loop), and opens as many kept connections as are in use at once.
+const PROBERS: [(bool, u32); 2] = [(false, 2000), (true, 256)];
 
 /// Time between the snapshot of the client's connections and the end of the client.
 const SNAPSHOT: Duration = Duration::from_millis(350);
@@ -51,7 +56,7 @@ impl Lab<'_> {
         self.verify(address, cell, target.fixed.is_some())?;
         match cell.work {
             Work::Load => {
-                let words = self.wrk_words(cell, address).join(" ");
+                let words = wrk::command(cell, &self.scratch, address).join(" ");
                 commands.insert("client".into(), self.shorten(&words));
                 Ok(Found::Load(Box::new(self.load(cell, server, backends)?)))
             }
@@ -85,7 +90,10 @@ impl Lab<'_> {
         let stamp = SystemTime::now();
         let client = self.wrk(cell, address)?;
         meter.groups.push((Role::Client, client.group()));
-        let prober = Prober::start(&probes);
+        let prober = PROBERS.map(|(keep_alive, connections)| {
+            let cell = Cell { keep_alive, connections, ..probed.clone() };
+            load::start(Spec { cell, ..probes.clone() })
+        });
         self.wait(&client, cell.seconds, || {
             let left = Duration::from_secs_f64(cell.seconds).saturating_sub(meter.start.elapsed());
             if left <= SNAPSHOT && connections.is_none() {
@@ -97,7 +105,9 @@ impl Lab<'_> {
         })?;
         let system = meter.end();
         let client = self.wrk_report(client)?;
-        let probe = prober.finish().map_err(failed("the prober"))?;
+        let [fresh, kept] = prober.map(|client| load::finish(client).map_err(failed("the prober")));
+        let (fresh, kept) = (fresh?, kept?);
+        let probe = RawProbe { intended: fresh.intended, fresh: fresh.times, kept: kept.times };
 
         server.program.stop().map_err(failed("the target"))?;
         let mut programs = RawPrograms { target: RawCounters::read(&server.stats, stamp), backends: None };

@@ -98,10 +98,9 @@ fn version(name: &str, arguments: &[&str]) -> Option<String> {
 }
 
 fn raise_descriptor_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let raised =
-        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_ok();
-    (if raised { limit.maximum } else { limit.current }).unwrap_or(u64::MAX)
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Time for which the noise is measured.

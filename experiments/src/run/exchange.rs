@@ -63,8 +63,6 @@ pub(crate) struct Exchange {
     /// Time of the first received byte.
     pub(crate) first: Option<Instant>,
     pub(crate) reply: Reply,
-    /// True when the server has closed the connection.
-    closed: bool,
 }
 
 impl Exchange {
@@ -94,7 +92,6 @@ impl Exchange {
             sent: None,
             first: None,
             reply: Reply::new(Arc::clone(body)),
-            closed: false,
         }
     }
 
@@ -127,10 +124,7 @@ impl Exchange {
         }
         loop {
             match self.stream.read(&mut waiter.buffer) {
-                Ok(0) => {
-                    self.closed = true;
-                    return Some(self.reply.ended());
-                }
+                Ok(0) => return Some(self.reply.ended()),
                 Ok(n) => {
                     self.first.get_or_insert_with(Instant::now);
                     if let Some(verdict) = self.reply.received(&waiter.buffer[..n]) {
@@ -146,7 +140,7 @@ impl Exchange {
 
     /// Returns the connection after a good response, if it can carry another request.
     pub(crate) fn into_kept(self) -> Option<TcpStream> {
-        (!self.closed && self.reply.keeps()).then_some(self.stream)
+        self.reply.keeps().then_some(self.stream)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use std::{fs, io, thread};
+use std::{fs, io, iter, thread};
 
 use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Handshakes, Target, What, Work};
@@ -24,12 +24,10 @@ const LOOK: Duration = Duration::from_millis(10);
 /// The file with the table of strace, in the scratch directory.
 pub(crate) const STRACE: &str = "strace.txt";
 
-/// Maximum time for a program to start listening.
-pub(crate) const START: Duration = Duration::from_secs(10);
+/// Maximum time for a program to start listening, or to end after its work.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Time for which the kernel keeps the port of a connection that has ended, and a little more.
 const TIME_WAIT: Duration = Duration::from_secs(65);
-/// Maximum time for a program of the user to start listening.
-const SLOW_START: Duration = Duration::from_secs(30);
 
 /// The reason why a measurement gave no numbers, or why a command is not complete.
 #[derive(Debug)]
@@ -80,7 +78,7 @@ pub(crate) fn with<T>(
     let remove = ["rm", "-rf", "--", &scratch.display().to_string()];
     let _guard = Guard::start(&remove).map_err(|error| format!("the guard does not start: {error}"))?;
     let bodies = site::make(&scratch.join("root")).map_err(said(&scratch))?;
-    fs::write(scratch.join("wrk.lua"), wrk::SCRIPT).map_err(said(&scratch))?;
+    fs::write(scratch.join(wrk::FILE), wrk::SCRIPT).map_err(said(&scratch))?;
     let neraca = fs::canonicalize(neraca).map_err(said(neraca))?;
     work(&Lab { neraca, scratch: scratch.clone(), stop, bodies, disturbance: None })
 }
@@ -133,15 +131,13 @@ impl Lab<'_> {
     fn backends(&self, target: &Target, cell: &Cell) -> Result<Server> {
         let fixed = target.fixed.clone().unwrap_or_default();
         if let Some(command) = fixed.backend_command {
-            let mut ports = fixed.backends;
-            while ports.len() < BACKENDS {
-                ports.push(free_port().map_err(failed("no free port"))?);
-            }
+            let ports = fixed.backends.into_iter().map(Ok).chain(iter::repeat_with(free_port)).take(BACKENDS);
+            let ports = ports.collect::<Result<Vec<u16>>>()?;
             // Each backend is a process of its own. The shell waits for all of them.
             let each =
                 ports.iter().map(|port| format!("({}) & ", command.replace("{port}", &port.to_string())));
             let words = ["/bin/sh".into(), "-c".into(), each.chain(["wait".into()]).collect()];
-            return self.start("backends", &words, &self.values(), (&ports, SLOW_START));
+            return self.start("backends", &words, &self.values(), &ports);
         }
         let mut words: Vec<String> = targets::BACKENDS.split_whitespace().map(Into::into).collect();
         for (word, port) in words.iter_mut().filter(|word| *word == "127.0.0.1:0").zip(&fixed.backends) {
@@ -150,15 +146,14 @@ impl Lab<'_> {
         if cell.delay_ms > 0 {
             words.extend(["--delay-ms".into(), cell.delay_ms.to_string()]);
         }
-        self.start("backends", &words, &self.values(), (&[], START))
+        self.start("backends", &words, &self.values(), &[])
     }
 
     /// Configures a target with the ports of its backends and with its own port, and starts it.
     pub(crate) fn target(&self, target: &Target, cell: &Cell, backends: &[u16]) -> Result<Server> {
         let conf = self.scratch.join(format!("{}.conf", target.id));
         let fixed = target.fixed.as_ref().and_then(|fixed| fixed.listens);
-        let port = fixed.map_or_else(free_port, Ok).map_err(failed("no free port"))?;
-        let (tls_port, pem) = (free_port().map_err(failed("no free port"))?, self.pem(cell)?);
+        let (port, tls_port, pem) = (fixed.map_or_else(free_port, Ok)?, free_port()?, self.pem(cell)?);
         let mut values = self.values();
         values.extend(["o1", "o2", "o3"].into_iter().zip(backends.iter().map(u16::to_string)));
         values.extend([
@@ -182,12 +177,8 @@ impl Lab<'_> {
         let texts = target.command.iter().chain(&target.config);
         let has = |name: &str| texts.clone().any(|text| text.contains(name));
         let (given, second) = (fixed.is_some() || has("{port}"), has("{tls_port}"));
-        let ports: Vec<u16> = [(port, given), (tls_port, second)]
-            .into_iter()
-            .filter_map(|(port, is)| is.then_some(port))
-            .collect();
-        let patience = if target.fixed.is_some() { SLOW_START } else { START };
-        self.start("target", &words, &values, (&ports, patience))
+        let ports: Vec<u16> = given.then_some(port).into_iter().chain(second.then_some(tls_port)).collect();
+        self.start("target", &words, &values, &ports)
     }
 
     /// Makes the certificate of a cell with handshakes, unless an earlier cell has made it. Returns the file with the
@@ -208,7 +199,7 @@ impl Lab<'_> {
         name: &str,
         words: &[String],
         values: &BTreeMap<&str, String>,
-        (ports, patience): (&[u16], Duration),
+        ports: &[u16],
     ) -> Result<Server> {
         let given: Vec<SocketAddr> = ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
         self.wait_for_ports(name, &given)?;
@@ -217,7 +208,7 @@ impl Lab<'_> {
         let _ = fs::remove_file(&stats);
         let command = words.join(" ");
         let program = self.program(name, &words).map_err(failed(&command))?;
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + PATIENCE;
         let listeners = words.iter().filter(|word| *word == "--listen").count().max(1);
         loop {
             let (addresses, ready) = if given.is_empty() {
@@ -251,7 +242,7 @@ impl Lab<'_> {
         let begun = Instant::now();
         while let Some(taken) = addresses.iter().find(|address| !ports::is_free(**address)) {
             // A program that was killed may need some time to end.
-            let patience = if TcpStream::connect(taken).is_ok() { START } else { TIME_WAIT };
+            let patience = if TcpStream::connect(taken).is_ok() { PATIENCE } else { TIME_WAIT };
             if begun.elapsed() > patience {
                 return Err(Trouble::Failed(format!("{name}: {taken} is in use by another program")));
             }
@@ -295,7 +286,7 @@ impl Lab<'_> {
         let json = self.scratch.join("wrk.json");
         let _ = fs::remove_file(&json);
         let report = format!("{}={}", wrk::JSON_VARIABLE, json.display());
-        let words = ["env".into(), report].into_iter().chain(self.wrk_words(cell, address));
+        let words = ["env".into(), report].into_iter().chain(wrk::command(cell, &self.scratch, address));
         self.program("wrk", &words.collect::<Vec<_>>()).map_err(failed("wrk"))
     }
 
@@ -316,11 +307,6 @@ impl Lab<'_> {
         self.wrk_report(client)
     }
 
-    pub(crate) fn wrk_words(&self, cell: &Cell, address: SocketAddr) -> Vec<String> {
-        let url = format!("http://{address}/{}", cell.path);
-        wrk::command(cell, &self.scratch.join("wrk.lua"), &url)
-    }
-
     pub(crate) fn pause(&self, time: Duration) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Trouble::Interrupted("interrupted".into()));
@@ -331,7 +317,7 @@ impl Lab<'_> {
 
     /// Waits for the end of the client, and calls `look` while it waits.
     pub(crate) fn wait(&self, client: &Program, seconds: f64, mut look: impl FnMut()) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs_f64(seconds) + START;
+        let deadline = Instant::now() + Duration::from_secs_f64(seconds) + PATIENCE;
         while !client.has_ended() {
             if Instant::now() > deadline {
                 return Err(Trouble::Failed("wrk did not end".into()));
@@ -349,19 +335,17 @@ pub(crate) fn cpus() -> u64 {
 
 /// Finds a free port below the range of ports that the kernel gives to connections. In that range one of thousands of
 /// connections would often take the port before the program does. Each process begins the search at another port.
-pub(crate) fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     const PORTS: std::ops::Range<u32> = 10_000..30_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let mut taken = None;
     for _ in PORTS {
         let n = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = (PORTS.start + n % (PORTS.end - PORTS.start)) as u16;
-        match TcpListener::bind(("127.0.0.1", port)) {
-            Ok(_) => return Ok(port),
-            Err(error) => taken = Some(error),
+        if ports::is_free(([127, 0, 0, 1], port).into()) {
+            return Ok(port);
         }
     }
-    Err(taken.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+    Err(Trouble::Failed(format!("no port of {PORTS:?} is free")))
 }
 
 /// Replaces each `{name}` by its value.

@@ -56,16 +56,14 @@ fn short(name: &str) -> String {
 /// Joins equal stacks, and counts rare functions as parts of their callers. The first function is the name of the
 /// thread, without its number.
 fn prune(folded: &str) -> String {
-    let mut stacks: Vec<(Vec<String>, u64)> = Vec::new();
-    for line in folded.lines() {
-        let Some((stack, count)) = line.rsplit_once(' ') else { continue };
-        let Ok(count) = count.parse::<u64>() else { continue };
+    let parse = |line: &str| {
+        let (stack, count) = line.rsplit_once(' ')?;
         let mut names: Vec<String> = stack.split(';').map(short).collect();
-        if let Some(thread) = names.first_mut() {
-            *thread = thread.trim_end_matches(|c: char| c.is_ascii_digit() || "-/:".contains(c)).to_owned();
-        }
-        stacks.push((names, count));
-    }
+        let thread = names.first_mut()?;
+        *thread = thread.trim_end_matches(|c: char| c.is_ascii_digit() || "-/:".contains(c)).to_owned();
+        Some((names, count.parse().ok()?))
+    };
+    let stacks: Vec<(Vec<String>, u64)> = folded.lines().filter_map(parse).collect();
     let total: u64 = stacks.iter().map(|(_, count)| count).sum();
     let mut below: BTreeMap<&[String], u64> = BTreeMap::new();
     for (names, count) in &stacks {
