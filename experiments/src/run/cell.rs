@@ -151,14 +151,12 @@ impl Lab<'_> {
         let body = self.body(cell)?;
         let asked = request(&cell.path, address, true);
         let memory = || GroupCounters::of_group(target.group()).pss_kb;
+        let unknown = || Trouble::Failed("the kernel does not report the memory of a process".into());
         for _ in 0..50 {
             self.verify(address, cell, false)?;
         }
-        self.pause(REST)?;
-        let unknown = || Trouble::Failed("the kernel does not report the memory of a process".into());
-        let mut points = vec![(0, memory().ok_or_else(unknown)?)];
-        let mut open = Vec::new();
-        for step in 1..=STEPS {
+        let (mut points, mut open) = (Vec::new(), Vec::new());
+        for step in 0..=STEPS {
             while open.len() < (cell.connections * step / STEPS) as usize {
                 self.pause(Duration::ZERO)?;
                 let mut stream = TcpStream::connect(address).map_err(failed("a connection"))?;

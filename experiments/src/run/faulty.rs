@@ -71,8 +71,8 @@ impl Faulty {
 pub(crate) const POOL: usize = 20;
 const QUEUE: i32 = 8;
 
-pub(crate) const PAUSE_EVERY: Duration = Duration::from_secs(2);
-pub(crate) const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_EVERY: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A running server, and what it has counted.
 struct Server {

@@ -60,8 +60,6 @@ pub(crate) struct Lab<'a> {
     /// A directory for configurations, logs and the served files (`root`). No other process deletes files in it.
     pub(crate) scratch: PathBuf,
     pub(crate) stop: &'a AtomicBool,
-    /// Contents of the served files by name.
-    pub(crate) bodies: BTreeMap<String, Arc<[u8]>>,
     /// The process group of a program that disturbs every measurement on purpose.
     pub(crate) disturbance: Option<u32>,
 }
@@ -77,11 +75,14 @@ pub(crate) fn with<T>(
     fs::create_dir_all(&scratch).map_err(said(&scratch))?;
     let remove = ["rm", "-rf", "--", &scratch.display().to_string()];
     let _guard = Guard::start(&remove).map_err(|error| format!("the guard does not start: {error}"))?;
-    let bodies = site::make(&scratch.join("root")).map_err(said(&scratch))?;
+    site::make(&scratch.join("root")).map_err(said(&scratch))?;
     fs::write(scratch.join(wrk::FILE), wrk::SCRIPT).map_err(said(&scratch))?;
     let neraca = fs::canonicalize(neraca).map_err(said(neraca))?;
-    work(&Lab { neraca, scratch: scratch.clone(), stop, bodies, disturbance: None })
+    work(&Lab { neraca, scratch: scratch.clone(), stop, disturbance: None })
 }
+
+/// The values of placeholders by name.
+type Values = BTreeMap<&'static str, String>;
 
 /// A running program that listens.
 pub(crate) struct Server {
@@ -101,7 +102,7 @@ impl Server {
 
 impl Lab<'_> {
     /// The values of the placeholders that every command may have.
-    pub(crate) fn values(&self) -> BTreeMap<&'static str, String> {
+    pub(crate) fn values(&self) -> Values {
         BTreeMap::from([
             ("neraca", self.neraca.display().to_string()),
             ("byte_pump", self.neraca.with_file_name("examples/byte_pump").display().to_string()),
@@ -198,7 +199,7 @@ impl Lab<'_> {
         &self,
         name: &str,
         words: &[String],
-        values: &BTreeMap<&str, String>,
+        values: &Values,
         ports: &[u16],
     ) -> Result<Server> {
         let given: Vec<SocketAddr> = ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
@@ -264,9 +265,10 @@ impl Lab<'_> {
         Err(Trouble::Failed(format!("the first answer is wrong ({verdict:?}): {difference}")))
     }
 
+    /// Reads the file that a cell requests.
     pub(crate) fn body(&self, cell: &Cell) -> Result<Arc<[u8]>> {
-        let body = self.bodies.get(&cell.path).cloned();
-        body.ok_or_else(|| Trouble::Broken(format!("there is no file {}", cell.path)))
+        let file = self.scratch.join("root").join(&cell.path);
+        Ok(fs::read(&file).map_err(said(&file))?.into())
     }
 
     /// Describes a load of our own client.
@@ -349,7 +351,7 @@ pub(crate) fn free_port() -> Result<u16> {
 }
 
 /// Replaces each `{name}` by its value.
-fn fill(text: &str, values: &BTreeMap<&str, String>) -> String {
+fn fill(text: &str, values: &Values) -> String {
     values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
 }
 

@@ -89,19 +89,19 @@ impl Tally {
 
     /// Counts the end of a request.
     fn count(&mut self, connection: usize, exchange: Option<&Exchange>, verdict: Verdict, now: Instant) {
-        if let (Some(exchange), Verdict::Status | Verdict::Corrupt) = (exchange, verdict) {
-            self.times.difference.get_or_insert_with(|| exchange.reply.difference());
-        }
-        if verdict != Verdict::Good {
-            return self.times.errors.count(verdict);
-        }
-        self.good += 1;
-        self.answers[connection] += 1;
-        let Some(exchange) = exchange else { return };
-        self.latency_us.saturating_record(micros(exchange.intended, now));
-        if let (Some(sent), Some(first)) = (exchange.sent, exchange.first) {
-            self.times.waiting_us.record(micros(sent, first));
-            self.times.total_us.record(micros(exchange.intended, now));
+        self.times.errors.count(verdict);
+        match (exchange, verdict) {
+            (Some(exchange), Verdict::Status | Verdict::Corrupt) => {
+                self.times.difference.get_or_insert_with(|| exchange.reply.difference());
+            }
+            (Some(Exchange { intended, sent: Some(sent), first: Some(first), .. }), Verdict::Good) => {
+                self.good += 1;
+                self.answers[connection] += 1;
+                self.latency_us.saturating_record(micros(*intended, now));
+                self.times.waiting_us.record(micros(*sent, *first));
+                self.times.total_us.record(micros(*intended, now));
+            }
+            _ => {}
         }
     }
 
