@@ -167,14 +167,13 @@ impl Lab<'_> {
         if let Some(config) = &target.config {
             fs::write(&conf, fill(config, &values)).map_err(said(&conf))?;
         }
-        let mut words = target.command.clone();
-        let output = |name| self.scratch.join(name).display().to_string();
         let observer = match cell.work {
-            Work::Syscalls => vec!["strace".into(), "-c".into(), "-f".into(), "-o".into(), output(STRACE)],
-            Work::Profile => profile::recorder(&output(profile::FILE)),
-            Work::Load | Work::Idle | Work::Handshakes => Vec::new(),
+            Work::Syscalls => "strace -c -f -o {dir}/strace.txt",
+            Work::Profile => profile::RECORDER,
+            Work::Load | Work::Idle | Work::Handshakes => "",
         };
-        words.splice(0..0, observer);
+        let observer = observer.split_whitespace().map(Into::into);
+        let words: Vec<String> = observer.chain(target.command.iter().cloned()).collect();
         let texts = target.command.iter().chain(&target.config);
         let has = |name: &str| texts.clone().any(|text| text.contains(name));
         let (given, second) = (fixed.is_some() || has("{port}"), has("{tls_port}"));

@@ -227,7 +227,7 @@ impl Generator {
     fn send(&mut self, number: usize, intended: Instant) {
         let slot = &mut self.slots[number];
         let Some(stream) = slot.idle.take() else { return self.open(number, intended) };
-        slot.exchange = Some(Exchange::on(stream, intended, &self.spec.body));
+        slot.exchange = Some(Exchange::again(stream, intended, &self.spec.body));
         self.advance(number);
     }
 
@@ -235,11 +235,13 @@ impl Generator {
         let opened = {
             // Nobody reads the ports between the begin of a connection and the note of its port.
             let mut ports = self.spec.ports.lock().unwrap_or_else(PoisonError::into_inner);
-            Exchange::open(&self.waiter, self.spec.address, number, intended, &self.spec.body)
-                .inspect(|exchange| ports.extend(exchange.port()))
+            let opened = self.waiter.connect(self.spec.address, number);
+            opened.inspect(|stream| ports.extend(stream.local_addr().map(|address| address.port())))
         };
         match opened {
-            Ok(exchange) => self.slots[number].exchange = Some(exchange),
+            Ok(stream) => {
+                self.slots[number].exchange = Some(Exchange::new(stream, intended, &self.spec.body));
+            }
             Err(_) => self.finish(number, intended, None, Verdict::Connect),
         }
     }

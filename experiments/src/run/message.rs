@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
+use httparse::{EMPTY_HEADER, Header, Status};
+
 /// A complete message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
@@ -44,10 +46,10 @@ pub(crate) enum Unfinished {
 pub(crate) type Progress = Result<Message, Unfinished>;
 
 /// Returns what was parsed, or this when bytes are missing.
-fn complete<T, E>(parsed: Result<httparse::Status<T>, E>, missing: Unfinished) -> Result<T, Unfinished> {
+fn complete<T, E>(parsed: Result<Status<T>, E>, missing: Unfinished) -> Result<T, Unfinished> {
     match parsed {
-        Ok(httparse::Status::Complete(found)) => Ok(found),
-        Ok(httparse::Status::Partial) => Err(missing),
+        Ok(Status::Complete(found)) => Ok(found),
+        Ok(Status::Partial) => Err(missing),
         Err(_) => Err(Unfinished::Invalid),
     }
 }
@@ -64,7 +66,7 @@ const FIELDS: usize = 256;
 
 /// Reads a request at the start of the bytes.
 pub(crate) fn request(bytes: &[u8]) -> Progress {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let mut fields = [EMPTY_HEADER; FIELDS];
     let mut head = httparse::Request::new(&mut fields);
     let used = complete(head.parse(bytes), Unfinished::Head)?;
     let line = format!("{} {}", head.method.unwrap_or_default(), head.path.unwrap_or_default());
@@ -110,7 +112,7 @@ pub(crate) fn answer(status: &str, length: usize, body: &[u8], keep: bool) -> Ve
 pub(crate) fn response(bytes: &[u8], to_head: bool, ended: bool) -> Progress {
     let mut start = 0;
     loop {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+        let mut fields = [EMPTY_HEADER; FIELDS];
         let mut head = httparse::Response::new(&mut fields);
         let used = start + complete(head.parse(&bytes[start..]), Unfinished::Head)?;
         let status = head.code.unwrap_or(0);
@@ -127,13 +129,7 @@ pub(crate) fn response(bytes: &[u8], to_head: bool, ended: bool) -> Progress {
 
 impl Message {
     /// Makes a message without its body. Only HTTP/1.1 keeps a connection by default.
-    fn of_head(
-        status: u16,
-        line: String,
-        fields: &[httparse::Header<'_>],
-        version: Option<u8>,
-        bytes: usize,
-    ) -> Self {
+    fn of_head(status: u16, line: String, fields: &[Header<'_>], version: Option<u8>, bytes: usize) -> Self {
         let text = |bytes: &[u8]| bytes.iter().map(|byte| char::from(*byte)).collect();
         let fields = fields.iter().map(|field| (field.name.to_owned(), text(field.value))).collect();
         Message { status, line, fields, body: Vec::new(), bytes, keep: version == Some(1) }
@@ -178,7 +174,7 @@ fn dechunk(bytes: &[u8]) -> Result<(Vec<u8>, usize), Unfinished> {
         let (used, size) = complete(httparse::parse_chunk_size(&bytes[at..]), Unfinished::Body)?;
         at += used;
         if size == 0 {
-            let mut trailers = [httparse::EMPTY_HEADER; FIELDS];
+            let mut trailers = [EMPTY_HEADER; FIELDS];
             let parsed = httparse::parse_headers(&bytes[at..], &mut trailers);
             return complete(parsed, Unfinished::Body).map(|(used, _)| (body, at + used));
         }

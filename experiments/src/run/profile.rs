@@ -13,12 +13,9 @@ pub(crate) const FILE: &str = "perf.data";
 /// Share of the samples below which a function is counted as a part of its caller.
 const LEAST: f64 = 0.005;
 
-/// Returns the words before a command that record its stacks, 499 times per second and CPU. The odd rate does not fall
-/// into step with timers.
-pub(crate) fn recorder(output: &str) -> Vec<String> {
-    let words = ["perf", "record", "-q", "-B", "-F", "499", "--call-graph", "dwarf,4096", "-o", output, "--"];
-    words.map(Into::into).into()
-}
+/// The words before a command that record its stacks, 499 times per second and CPU. The odd rate does not fall into step
+/// with timers.
+pub(crate) const RECORDER: &str = "perf record -q -B -F 499 --call-graph dwarf,4096 -o {dir}/perf.data --";
 
 /// Reads what `perf record` wrote. Returns one line for each stack: the functions, and the number of samples.
 pub(crate) fn read(file: &Path) -> Result<String, String> {
