@@ -171,7 +171,7 @@ impl<'l, 'g> Backends<'l, 'g> {
             fault.name()
         );
         let words: Vec<String> = iter::once(this).chain(options.split(' ').map(Into::into)).collect();
-        self.servers[backend] = Some(self.lab.start(&role, &words, &self.lab.values(), &[port])?);
+        self.servers[backend] = Some(self.lab.start(&role, &words, &[port])?);
         Ok(())
     }
 }

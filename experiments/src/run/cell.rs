@@ -8,7 +8,7 @@ use std::{fs, thread};
 use crate::plans::model::{Cell, REQUESTS_HZ, Target, Work};
 use crate::run::child::Program;
 use crate::run::counters::RawCounters;
-use crate::run::lab::{Lab, Result, STRACE, Server, Trouble, cpus, failed};
+use crate::run::lab::{Lab, Result, Server, Trouble, cpus, failed};
 use crate::run::load::{self, Pace, Spec, request};
 use crate::run::proc::{GroupCounters, HostCounters};
 use crate::run::raw::{
@@ -68,10 +68,10 @@ impl Lab<'_> {
                 let client = self.load_once(cell, address)?;
                 server.program.stop().map_err(failed("the observed target"))?;
                 if cell.work == Work::Profile {
-                    let folded = profile::read(&self.scratch.join(profile::FILE)).map_err(Trouble::Failed)?;
+                    let folded = profile::read(&self.scratch.join("perf.data")).map_err(Trouble::Failed)?;
                     return Ok(Found::Profile { client, folded });
                 }
-                let strace = fs::read_to_string(self.scratch.join(STRACE)).map_err(failed("strace"))?;
+                let strace = fs::read_to_string(self.scratch.join("strace.txt")).map_err(failed("strace"))?;
                 Ok(Found::Syscalls { client, strace })
             }
         }

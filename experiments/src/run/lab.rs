@@ -21,9 +21,6 @@ use crate::run::{handshakes, ports, profile, site};
 
 /// Time between two looks at files and processes during a run.
 const LOOK: Duration = Duration::from_millis(10);
-/// The file with the table of strace, in the scratch directory.
-pub(crate) const STRACE: &str = "strace.txt";
-
 /// Maximum time for a program to start listening, or to end after its work.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Time for which the kernel keeps the port of a connection that has ended, and a little more.
@@ -81,9 +78,6 @@ pub(crate) fn with<T>(
     work(&Lab { neraca, scratch: scratch.clone(), stop, disturbance: None })
 }
 
-/// The values of placeholders by name.
-type Values = BTreeMap<&'static str, String>;
-
 /// A running program that listens.
 pub(crate) struct Server {
     pub(crate) program: Program,
@@ -102,7 +96,7 @@ impl Server {
 
 impl Lab<'_> {
     /// The values of the placeholders that every command may have.
-    pub(crate) fn values(&self) -> Values {
+    fn values(&self) -> BTreeMap<&'static str, String> {
         BTreeMap::from([
             ("neraca", self.neraca.display().to_string()),
             ("byte_pump", self.neraca.with_file_name("examples/byte_pump").display().to_string()),
@@ -138,7 +132,7 @@ impl Lab<'_> {
             let each =
                 ports.iter().map(|port| format!("({}) & ", command.replace("{port}", &port.to_string())));
             let words = ["/bin/sh".into(), "-c".into(), each.chain(["wait".into()]).collect()];
-            return self.start("backends", &words, &self.values(), &ports);
+            return self.start("backends", &words, &ports);
         }
         let mut words: Vec<String> = targets::BACKENDS.split_whitespace().map(Into::into).collect();
         for (word, port) in words.iter_mut().filter(|word| *word == "127.0.0.1:0").zip(&fixed.backends) {
@@ -147,7 +141,7 @@ impl Lab<'_> {
         if cell.delay_ms > 0 {
             words.extend(["--delay-ms".into(), cell.delay_ms.to_string()]);
         }
-        self.start("backends", &words, &self.values(), &[])
+        self.start("backends", &words, &[])
     }
 
     /// Configures a target with the ports of its backends and with its own port, and starts it.
@@ -172,13 +166,13 @@ impl Lab<'_> {
             Work::Profile => profile::RECORDER,
             Work::Load | Work::Idle | Work::Handshakes => "",
         };
-        let observer = observer.split_whitespace().map(Into::into);
-        let words: Vec<String> = observer.chain(target.command.iter().cloned()).collect();
+        let words = observer.split_whitespace().chain(target.command.iter().map(String::as_str));
+        let words: Vec<String> = words.map(|word| fill(word, &values)).collect();
         let texts = target.command.iter().chain(&target.config);
         let has = |name: &str| texts.clone().any(|text| text.contains(name));
         let (given, second) = (fixed.is_some() || has("{port}"), has("{tls_port}"));
         let ports: Vec<u16> = given.then_some(port).into_iter().chain(second.then_some(tls_port)).collect();
-        self.start("target", &words, &values, &ports)
+        self.start("target", &words, &ports)
     }
 
     /// Makes the certificate of a cell with handshakes, unless an earlier cell has made it. Returns the file with the
@@ -192,18 +186,13 @@ impl Lab<'_> {
         Ok(file)
     }
 
-    /// Starts a server and waits until it listens. It listens on these ports, or else on the addresses that it prints,
-    /// one for each `--listen`.
-    pub(crate) fn start(
-        &self,
-        name: &str,
-        words: &[String],
-        values: &Values,
-        ports: &[u16],
-    ) -> Result<Server> {
+    /// Fills the placeholders that every command may have, starts a server and waits until it listens. It listens on these
+    /// ports, or else on the addresses that it prints, one for each `--listen`.
+    pub(crate) fn start(&self, name: &str, words: &[String], ports: &[u16]) -> Result<Server> {
         let given: Vec<SocketAddr> = ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
         self.wait_for_ports(name, &given)?;
-        let words: Vec<String> = words.iter().map(|word| fill(word, values)).collect();
+        let values = self.values();
+        let words: Vec<String> = words.iter().map(|word| fill(word, &values)).collect();
         let [out, err, stats] = ["out", "err", "stats"].map(|end| self.scratch.join(format!("{name}.{end}")));
         let _ = fs::remove_file(&stats);
         let command = words.join(" ");
@@ -350,7 +339,7 @@ pub(crate) fn free_port() -> Result<u16> {
 }
 
 /// Replaces each `{name}` by its value.
-fn fill(text: &str, values: &Values) -> String {
+fn fill(text: &str, values: &BTreeMap<&str, String>) -> String {
     values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
 }
 

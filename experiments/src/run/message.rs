@@ -71,7 +71,7 @@ pub(crate) fn request(bytes: &[u8]) -> Progress {
     let used = complete(head.parse(bytes), Unfinished::Head)?;
     let line = format!("{} {}", head.method.unwrap_or_default(), head.path.unwrap_or_default());
     let message = Message::of_head(0, line, head.headers, head.version, used);
-    let end = message.end()?.unwrap_or(End::Length(0));
+    let end = message.end(End::Length(0))?;
     message.with_body(bytes, end, false)
 }
 
@@ -121,9 +121,9 @@ pub(crate) fn response(bytes: &[u8], to_head: bool, ended: bool) -> Progress {
             continue;
         }
         let message = Message::of_head(status, String::new(), head.headers, head.version, used);
-        let end = message.end()?;
-        let end = if to_head || matches!(status, 101 | 204 | 304) { Some(End::Length(0)) } else { end };
-        return message.with_body(bytes, end.unwrap_or(End::Close), ended);
+        let end = message.end(End::Close)?;
+        let end = if to_head || matches!(status, 101 | 204 | 304) { End::Length(0) } else { end };
+        return message.with_body(bytes, end, ended);
     }
 }
 
@@ -135,18 +135,18 @@ impl Message {
         Message { status, line, fields, body: Vec::new(), bytes, keep: version == Some(1) }
     }
 
-    /// Finds the end of the body in the head (RFC 9112, section 6.3). None when the head says nothing.
-    fn end(&self) -> Result<Option<End>, Unfinished> {
+    /// Finds the end of the body in the head (RFC 9112, section 6.3). A head may leave it out.
+    fn end(&self, when_left_out: End) -> Result<End, Unfinished> {
         let all = |name: &str| -> Vec<&str> {
             let named = self.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
             named.map(|(_, value)| value.as_str()).collect()
         };
         match (&all("content-length")[..], &all("transfer-encoding")[..]) {
-            ([], []) => Ok(None),
+            ([], []) => Ok(when_left_out),
             ([length], []) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
-                length.parse().map(|length| Some(End::Length(length))).map_err(|_| Unfinished::Invalid)
+                length.parse().map(End::Length).map_err(|_| Unfinished::Invalid)
             }
-            ([], [coding]) if self.keep && coding.eq_ignore_ascii_case("chunked") => Ok(Some(End::Chunks)),
+            ([], [coding]) if self.keep && coding.eq_ignore_ascii_case("chunked") => Ok(End::Chunks),
             _ => Err(Unfinished::Invalid),
         }
     }

@@ -7,9 +7,6 @@ use std::process::Command;
 use inferno::collapse::Collapse;
 use inferno::collapse::perf::{Folder, Options};
 
-/// The file of `perf record`, in the scratch directory.
-pub(crate) const FILE: &str = "perf.data";
-
 /// Share of the samples below which a function is counted as a part of its caller.
 const LEAST: f64 = 0.005;
 
