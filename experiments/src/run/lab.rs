@@ -13,7 +13,7 @@ use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Handshakes, Target, What, Work};
 use crate::plans::targets;
 use crate::run::child::{Guard, Program};
-use crate::run::files::said;
+use crate::run::files::{read_json, said};
 use crate::run::load::{self, Pace, Spec, Tally, request};
 use crate::run::reply::{Verdict, ask};
 use crate::run::wrk::{self, Client};
@@ -283,11 +283,12 @@ impl Lab<'_> {
     /// Returns the report of a wrk that has ended.
     pub(crate) fn wrk_report(&self, client: Program) -> Result<Client> {
         let code = client.stop().map_err(failed("wrk"))?;
-        let Ok(json) = fs::read_to_string(self.scratch.join("wrk.json")) else {
+        let json = self.scratch.join("wrk.json");
+        if !json.exists() {
             let said = fs::read_to_string(self.scratch.join("wrk.err")).unwrap_or_default();
             return Err(Trouble::Failed(format!("wrk reported nothing ({code}): {}", said.trim())));
-        };
-        wrk::parse(&json).map_err(Trouble::Failed)
+        }
+        read_json(&json).map_err(Trouble::Failed)
     }
 
     /// Runs wrk to its end. Returns its report.

@@ -47,11 +47,6 @@ pub(crate) fn command(cell: &Cell, scratch: &Path, address: SocketAddr) -> Vec<S
     words
 }
 
-/// Parses the output of the script.
-pub(crate) fn parse(json: &str) -> Result<Client, String> {
-    serde_json::from_str(json).map_err(|error| format!("wrk's report cannot be read: {error}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,14 +57,14 @@ mod tests {
         let json = r#"{"duration_us":2000123,"requests":10,"bytes":2340,
             "errors":{"connect":1,"read":2,"write":3,"status":4,"timeout":5},
             "latency_us":{"min":null,"mean":12.500,"p99.9":7.000}}"#;
-        let client = parse(json).unwrap();
+        let client: Client = serde_json::from_str(json).unwrap();
         let e = client.errors;
         assert_eq!((client.duration_us, client.requests, client.bytes), (2_000_123, 10, 2340));
         assert_eq!((e.connect, e.read, e.write, e.status, e.timeout), (1, 2, 3, 4, 5));
         assert_eq!(client.latency_us["mean"], Some(12.5));
         assert_eq!(client.latency_us["min"], None);
         for json in ["", "{}", "{\"duration_us\":-1}", "nonsense"] {
-            assert!(parse(json).is_err(), "{json}");
+            assert!(serde_json::from_str::<Client>(json).is_err(), "{json}");
         }
     }
 
