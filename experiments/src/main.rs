@@ -12,7 +12,7 @@ use signal_hook::flag;
 use commands::{bench, check, compare, selftest};
 use report::words::Lang;
 use run::lab::Trouble;
-use run::{child, doctor, faulty};
+use run::{doctor, faulty};
 
 mod capacity;
 mod commands;
@@ -72,9 +72,6 @@ enum Command {
     /// A server with a known fault, for the self-test.
     #[command(hide = true)]
     Faulty(faulty::Faulty),
-    /// Kill the process groups named on stdin when it ends.
-    #[command(hide = true)]
-    Guard { scratch: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -111,10 +108,6 @@ fn run(command: Command) -> Result<(), Trouble> {
         }
         Command::Selftest => require(selftest::run(&*stop_flag()?)?, "a fault was not reported correctly"),
         Command::Faulty(options) => Ok(faulty::serve(options).map_err(|error| error.to_string())?),
-        Command::Guard { scratch } => {
-            child::guard(std::io::stdin().lock(), &scratch);
-            Ok(())
-        }
     }
 }
 

@@ -13,12 +13,12 @@ use itertools::Itertools;
 use serde_json::json;
 
 use crate::grade::choice::{Choice, cell, keep_earlier};
-use crate::plans::model::Target;
+use crate::plans::model::{Cell, Target};
 use crate::report;
 use crate::report::summary::{csv, number};
 use crate::run::files::{read_json, said, write_json};
 use crate::run::lab::{self, Lab, Server, Trouble};
-use crate::run::load::{Pace, Spec};
+use crate::run::load::Pace;
 use crate::run::proc::GroupCounters;
 use page::{Found, Results, Step};
 use search::{Objective, highest};
@@ -92,16 +92,15 @@ fn measure(lab: &Lab<'_>, arguments: &Capacity, target: &Target) -> Result<Found
 }
 
 /// Runs the load at a rate.
-fn step(lab: &Lab<'_>, arguments: &Capacity, server: &Server<'_>, rate_hz: f64) -> Result<Step, Trouble> {
-    let (connections, seconds) = (arguments.connections as usize, f64::from(arguments.seconds));
-    let spec = lab.spec(&cell(), server.address()?, Pace::Open(rate_hz))?;
-    let spec = Spec { connections, seconds, ..spec };
+fn step(lab: &Lab<'_>, arguments: &Capacity, server: &Server, rate_hz: f64) -> Result<Step, Trouble> {
+    let seconds = f64::from(arguments.seconds);
+    let load = Cell { connections: arguments.connections, seconds, ..cell() };
     let ticks = || {
         let used = GroupCounters::of_group(server.program.group());
         used.user_ticks + used.system_ticks
     };
     let (before, start) = (ticks(), Instant::now());
-    let tally = lab.generate(&spec)?;
+    let tally = lab.generate(&load, server.address(), Pace::Open(rate_hz))?;
     let cpu_s = ticks().saturating_sub(before) as f64 / rustix::param::clock_ticks_per_second() as f64;
     let cpus = cpu_s / start.elapsed().as_secs_f64();
     let Objective { share, limit } = arguments.slo;

@@ -5,10 +5,10 @@ use std::{fs, iter, thread};
 
 use crate::grade::choice::{backend_ports, cell};
 use crate::grade::score::Behaviour;
-use crate::plans::model::Target;
+use crate::plans::model::{Cell, Target};
 use crate::run::faulty::Fault;
-use crate::run::lab::{Lab, START, Server, Trouble, failed};
-use crate::run::load::{Pace, Spec, Tally};
+use crate::run::lab::{Lab, Server, Trouble, failed};
+use crate::run::load::{Pace, Tally};
 
 /// GETs per second while a backend has a fault.
 const RATE_HZ: f64 = 200.0;
@@ -48,88 +48,69 @@ pub(super) fn measure(lab: &Lab<'_>, target: &Target, reference: &Target) -> Res
     })
 }
 
-/// A balancer, and its backends, each a process of its own.
-struct Trial<'l, 'g> {
-    lab: &'l Lab<'g>,
-    balancer: Server<'g>,
-    ports: Vec<u16>,
-    backends: Vec<Server<'g>>,
-}
-
-impl<'l, 'g> Trial<'l, 'g> {
-    /// Starts the backends without a fault, then the balancer.
-    fn start(lab: &'l Lab<'g>, target: &Target) -> Result<Self, Trouble> {
-        let ports = backend_ports(target)?;
-        let backends = ports.iter().map(|port| backend(lab, *port, Fault::None)).collect::<Result<_, _>>()?;
-        Ok(Trial { lab, balancer: lab.target(target, &cell(), &ports)?, ports, backends })
-    }
-
-    /// Describes a load on the balancer.
-    fn spec(&self, connections: usize, seconds: f64) -> Result<Spec, Trouble> {
-        let spec = self.lab.spec(&cell(), self.balancer.address()?, Pace::Open(RATE_HZ))?;
-        Ok(Spec { connections, seconds, ..spec })
-    }
-
-    /// Starts the backend that was killed.
-    fn bring(&mut self, fault: Fault) -> Result<(), Trouble> {
-        self.backends.insert(AT_FAULT, backend(self.lab, self.ports[AT_FAULT], fault)?);
-        Ok(())
-    }
+/// Starts a balancer. Its backends are without a fault, each a process of its own.
+fn start(lab: &Lab<'_>, target: &Target) -> Result<(Server, Vec<Server>), Trouble> {
+    let ports = backend_ports(target)?;
+    let backends = ports.iter().map(|port| backend(lab, *port, Fault::None)).collect::<Result<_, _>>()?;
+    Ok((lab.target(target, &cell(), &ports)?, backends))
 }
 
 /// Starts a backend with this fault in every answer. Waits until the backend listens.
-fn backend<'g>(lab: &Lab<'g>, port: u16, fault: Fault) -> Result<Server<'g>, Trouble> {
+fn backend(lab: &Lab<'_>, port: u16, fault: Fault) -> Result<Server, Trouble> {
     let (name, fault) = (format!("backend-{port}"), fault.name());
     let this = std::env::current_exe().map_err(failed("this program"))?.display().to_string();
     let options = format!(
         "faulty --fault {fault} --listen 127.0.0.1:{port} --body {{root}}/128.html --stats {{dir}}/{name}.stats"
     );
     let words: Vec<String> = iter::once(this).chain(options.split(' ').map(Into::into)).collect();
-    lab.start(&name, &words, &lab.values(), (&[port], START))
+    lab.start(&name, &words, &[port])
 }
 
 /// Kills a backend under load, starts it again, and waits until it gets a request. Returns the seconds of the wait.
 fn dying(lab: &Lab<'_>, target: &Target) -> Result<(Tally, Option<f64>), Trouble> {
-    let mut trial = Trial::start(lab, target)?;
-    let spec = trial.spec(200, 5.0)?;
-    let tally = thread::scope(|scope| {
-        let client = scope.spawn(|| lab.generate(&spec));
+    let (balancer, mut backends) = start(lab, target)?;
+    let load = |rate_hz, seconds| {
+        let cell = Cell { connections: 200, seconds, ..cell() };
+        lab.generate(&cell, balancer.address(), Pace::Open(rate_hz))
+    };
+    let (tally, back) = thread::scope(|scope| {
+        let client = scope.spawn(|| load(RATE_HZ, 5.0));
         lab.pause(Duration::from_millis(1500))?;
-        drop(trial.backends.remove(AT_FAULT));
+        let port = backends.remove(AT_FAULT).address().port();
         lab.pause(Duration::from_secs(2))?;
-        trial.bring(Fault::None)?;
-        client.join().unwrap_or_else(|_| Err(Trouble::Broken("the load generator panicked".into())))
+        let back = backend(lab, port, Fault::None)?;
+        let panicked = |_| Err(Trouble::Broken("the load generator panicked".into()));
+        Ok::<_, Trouble>((client.join().unwrap_or_else(panicked)?, back))
     })?;
     // The backend is back for 2 s now.
     let (start, before) = (Instant::now(), Duration::from_secs(2));
     // The backend writes its counts every second.
-    let counts = &trial.backends[AT_FAULT].stats;
     let has_served = || {
-        let text = fs::read_to_string(counts).unwrap_or_default();
+        let text = fs::read_to_string(&back.stats).unwrap_or_default();
         text.lines().any(|line| !line.contains("\"served\":0,"))
     };
     while !has_served() {
         if start.elapsed() + before > RETURN {
             return Ok((tally, None));
         }
-        lab.generate(&Spec { pace: Pace::Open(50.0), seconds: 0.5, ..spec.clone() })?;
+        load(50.0, 0.5)?;
     }
     Ok((tally, Some((start.elapsed() + before).as_secs_f64())))
 }
 
 /// Runs a load while a backend has a fault in every answer.
 fn with_fault(lab: &Lab<'_>, target: &Target, fault: Fault) -> Result<Tally, Trouble> {
-    let mut trial = Trial::start(lab, target)?;
-    drop(trial.backends.remove(AT_FAULT));
-    trial.bring(fault)?;
-    lab.generate(&trial.spec(1000, 4.0)?)
+    let (balancer, mut backends) = start(lab, target)?;
+    let port = backends.remove(AT_FAULT).address().port();
+    let _faulty = backend(lab, port, fault)?;
+    lab.generate(&Cell { connections: 1000, seconds: 4.0, ..cell() }, balancer.address(), Pace::Open(RATE_HZ))
 }
 
 /// Returns the answers of each of 1000 connections over the usual backends, in ascending order.
 fn answers(lab: &Lab<'_>, target: &Target) -> Result<Vec<u64>, Trouble> {
     let (server, _backends) = lab.both(target, &cell())?;
-    let spec = lab.spec(&cell(), server.address()?, Pace::Closed)?;
-    let mut answers = lab.generate(&Spec { connections: 1000, warm_s: 0.0, seconds: 5.0, ..spec })?.answers;
+    let load = Cell { connections: 1000, warm_s: 0.0, seconds: 5.0, ..cell() };
+    let mut answers = lab.generate(&load, server.address(), Pace::Closed)?.answers;
     answers.sort_unstable();
     Ok(answers)
 }
@@ -137,7 +118,7 @@ fn answers(lab: &Lab<'_>, target: &Target) -> Result<Vec<u64>, Trouble> {
 /// Measures the good responses per second of a balancer over the usual backends.
 fn rate(lab: &Lab<'_>, target: &Target) -> Result<f64, Trouble> {
     let (server, _backends) = lab.both(target, &cell())?;
-    let client = lab.load_once(&cell(), server.address()?)?;
+    let client = lab.load_once(&cell(), server.address())?;
     let good = client.requests.saturating_sub(client.errors.status);
     Ok(good as f64 / (client.duration_us as f64 / 1e6).max(1e-3))
 }

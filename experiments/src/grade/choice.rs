@@ -1,6 +1,5 @@
 //! What `grade` and `capacity` share: the choice of the balancers, and the results of earlier runs.
 
-use std::io;
 use std::path::PathBuf;
 
 use crate::plans::build::ordinary;
@@ -8,7 +7,7 @@ use crate::plans::given::{BACKENDS, Given};
 use crate::plans::model::{Cell, Target, TargetKind, What};
 use crate::plans::targets::{self, ASYNC, THREAD};
 use crate::run::doctor;
-use crate::run::lab::{Trouble, failed, free_port};
+use crate::run::lab::{Trouble, free_port};
 use crate::run::manifest::Setting;
 
 /// The measured balancers when the user gives none.
@@ -62,10 +61,10 @@ pub(crate) fn keep_earlier<T>(results: &mut Vec<T>, mut earlier: Vec<T>, name: f
 pub(super) fn backend_ports(target: &Target) -> Result<Vec<u16>, Trouble> {
     let fixed = target.fixed.as_ref().map_or(&[][..], |fixed| &fixed.backends);
     let port = |backend| fixed.get(backend).map_or_else(free_port, |port| Ok(*port));
-    (0..BACKENDS).map(port).collect::<io::Result<_>>().map_err(failed("no free port"))
+    (0..BACKENDS).map(port).collect()
 }
 
-/// The request of every measurement: 50 connections of wrk, 128 bytes.
+/// The request of every measurement: 50 connections of wrk, 128 bytes. Our own client has half a second of warm-up.
 pub(crate) fn cell() -> Cell {
-    Cell { connections: 50, seconds: 2.0, ..ordinary("graded") }
+    Cell { connections: 50, warm_s: 0.5, seconds: 2.0, ..ordinary("graded") }
 }

@@ -6,8 +6,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 use crate::plans::model::{Cell, Work};
-use crate::run::probe::RawProbe;
-use crate::run::raw::{IdleMemory, RawHandshakes, RawSystem};
+use crate::run::raw::{IdleMemory, RawHandshakes, RawProbe, RawSystem};
 use crate::run::reply::Errors;
 use crate::run::wrk::Client;
 

@@ -11,8 +11,9 @@ use crate::run::handshakes::Shaken;
 use crate::run::histogram::Histogram;
 use crate::run::load::Times;
 use crate::run::manifest::Manifest;
-use crate::run::probe::RawProbe;
-use crate::run::raw::{Found, IdleMemory, Raw, RawHandshakes, RawLoad, RawPrograms, RawSystem, Role};
+use crate::run::raw::{
+    Found, IdleMemory, Raw, RawHandshakes, RawLoad, RawProbe, RawPrograms, RawSystem, Role,
+};
 use crate::run::reply::Errors;
 use crate::run::sockets::RawSockets;
 use crate::run::wrk::Client;

@@ -36,6 +36,15 @@ impl Waiter {
         Ok(Waiter { poll, timer, events: Events::with_capacity(1024), buffer: vec![0; 16 * 1024] })
     }
 
+    /// Begins to open a connection. [`Waiter::wait`] returns its number.
+    pub(crate) fn connect(&self, address: SocketAddr, number: usize) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(address)?;
+        let _ = stream.set_nodelay(true);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(number), interest)?;
+        Ok(stream)
+    }
+
     /// Waits until a time. Returns the numbers of the connections with events.
     pub(crate) fn wait(&mut self, until: Instant) -> io::Result<Vec<usize>> {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
@@ -63,44 +72,26 @@ pub(crate) struct Exchange {
     /// Time of the first received byte.
     pub(crate) first: Option<Instant>,
     pub(crate) reply: Reply,
-    /// True when the server has closed the connection.
-    closed: bool,
 }
 
 impl Exchange {
-    /// Opens a connection for a request. `number` names the connection in the result of [`Waiter::wait`].
-    pub(crate) fn open(
-        waiter: &Waiter,
-        address: SocketAddr,
-        number: usize,
-        intended: Instant,
-        body: &Arc<[u8]>,
-    ) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(address)?;
-        let _ = stream.set_nodelay(true);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        waiter.poll.registry().register(&mut stream, Token(number), interest)?;
-        Ok(Exchange { connected: false, reused: false, ..Self::on(stream, intended, body) })
-    }
-
-    /// Begins a request on an open connection. The connection is writable already, so no event will come.
-    pub(crate) fn on(stream: TcpStream, intended: Instant, body: &Arc<[u8]>) -> Self {
+    /// Begins a request on a new connection.
+    pub(crate) fn new(stream: TcpStream, intended: Instant, body: &Arc<[u8]>) -> Self {
         Exchange {
             stream,
             intended,
-            connected: true,
-            reused: true,
+            connected: false,
+            reused: false,
             sent_bytes: 0,
             sent: None,
             first: None,
             reply: Reply::new(Arc::clone(body)),
-            closed: false,
         }
     }
 
-    /// Returns the local port.
-    pub(crate) fn port(&self) -> Option<u16> {
-        self.stream.local_addr().ok().map(|address| address.port())
+    /// Begins a request on a kept connection. The connection is writable already, so no event will come.
+    pub(crate) fn again(stream: TcpStream, intended: Instant, body: &Arc<[u8]>) -> Self {
+        Exchange { connected: true, reused: true, ..Self::new(stream, intended, body) }
     }
 
     /// Connects, writes and reads until the socket would block. Returns the verdict when the exchange has ended.
@@ -121,16 +112,12 @@ impl Exchange {
             match self.stream.write(&request[self.sent_bytes..]) {
                 Ok(n) => self.sent_bytes += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Some(Verdict::Write),
             }
         }
         loop {
             match self.stream.read(&mut waiter.buffer) {
-                Ok(0) => {
-                    self.closed = true;
-                    return Some(self.reply.ended());
-                }
+                Ok(0) => return Some(self.reply.ended()),
                 Ok(n) => {
                     self.first.get_or_insert_with(Instant::now);
                     if let Some(verdict) = self.reply.received(&waiter.buffer[..n]) {
@@ -138,7 +125,6 @@ impl Exchange {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Some(self.reply.ended()),
             }
         }
@@ -146,7 +132,7 @@ impl Exchange {
 
     /// Returns the connection after a good response, if it can carry another request.
     pub(crate) fn into_kept(self) -> Option<TcpStream> {
-        (!self.closed && self.reply.keeps()).then_some(self.stream)
+        self.reply.keeps().then_some(self.stream)
     }
 }
 

@@ -15,7 +15,6 @@ pub(crate) mod manifest;
 pub(crate) mod message;
 pub(crate) mod origin;
 pub(crate) mod ports;
-pub(crate) mod probe;
 pub(crate) mod proc;
 pub(crate) mod profile;
 pub(crate) mod raw;

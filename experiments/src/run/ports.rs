@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 
+use itertools::Itertools;
+
 /// The kernel's list of ports that it gives to no connection.
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
@@ -34,9 +36,8 @@ impl Drop for Reserved {
 
 /// Adds ports to a list.
 fn list(before: &str, ports: &BTreeSet<u16>) -> String {
-    let known = Some(before.trim().to_owned()).filter(|before| !before.is_empty());
-    let all: Vec<String> = known.into_iter().chain(ports.iter().map(u16::to_string)).collect();
-    all.join(",") + "\n"
+    let known = before.trim().split(',').filter(|known| !known.is_empty()).map(Into::into);
+    known.chain(ports.iter().map(u16::to_string)).join(",") + "\n"
 }
 
 /// True when a program can listen on the address.

@@ -86,38 +86,34 @@ fn is_running(state: char, threads: i64) -> bool {
 impl GroupCounters {
     /// Sums the counters of the processes of a group.
     pub(crate) fn of_group(group: u32) -> Self {
-        let mut sum = GroupCounters::default();
-        members(group).iter().for_each(|(process, stat)| sum.add(process, stat));
-        sum
+        Self::sum(members(group))
     }
 
     /// Reads the counters of this process.
     pub(crate) fn of_this_process() -> Self {
-        let mut sum = GroupCounters::default();
-        if let Ok((process, stat)) = Process::myself().and_then(|p| p.stat().map(|stat| (p, stat))) {
-            sum.add(&process, &stat);
-        }
-        sum
+        Self::sum(Process::myself().and_then(|process| process.stat().map(|stat| (process, stat))))
     }
 
-    /// Adds a process. Its times include children that were waited for.
-    fn add(&mut self, process: &Process, stat: &Stat) {
-        self.user_ticks += stat.utime + stat.cutime as u64;
-        self.system_ticks += stat.stime + stat.cstime as u64;
-        self.peak_kb += process.status().ok().and_then(|status| status.vmhwm).unwrap_or(0);
-        let pss = process.smaps_rollup().ok().and_then(|maps| {
-            Some(maps.memory_map_rollup.into_iter().next()?.extension.map.get("Pss").copied()? / 1024)
-        });
-        if let Some(kb) = pss {
-            *self.pss_kb.get_or_insert(0) += kb;
-        }
-        for thread in process.tasks().into_iter().flatten().flatten() {
-            if let Ok(status) = thread.status() {
-                self.voluntary_switches += status.voluntary_ctxt_switches.unwrap_or(0);
-                self.involuntary_switches += status.nonvoluntary_ctxt_switches.unwrap_or(0);
+    /// Sums the counters of processes. Their times include children that were waited for.
+    fn sum(processes: impl IntoIterator<Item = (Process, Stat)>) -> Self {
+        let mut sum = GroupCounters::default();
+        for (process, stat) in processes {
+            sum.user_ticks += stat.utime + stat.cutime as u64;
+            sum.system_ticks += stat.stime + stat.cstime as u64;
+            sum.peak_kb += process.status().ok().and_then(|status| status.vmhwm).unwrap_or(0);
+            let maps = process.smaps_rollup().ok().and_then(|maps| maps.memory_map_rollup.into_iter().next());
+            if let Some(bytes) = maps.and_then(|map| map.extension.map.get("Pss").copied()) {
+                *sum.pss_kb.get_or_insert(0) += bytes / 1024;
             }
-            self.run_delay_ns += thread.schedstat().map_or(0, |stat| stat.run_delay);
+            for thread in process.tasks().into_iter().flatten().flatten() {
+                if let Ok(status) = thread.status() {
+                    sum.voluntary_switches += status.voluntary_ctxt_switches.unwrap_or(0);
+                    sum.involuntary_switches += status.nonvoluntary_ctxt_switches.unwrap_or(0);
+                }
+                sum.run_delay_ns += thread.schedstat().map_or(0, |stat| stat.run_delay);
+            }
         }
+        sum
     }
 
     /// Takes over the counters of the threads and the processes that have ended since an earlier reading.

@@ -1,8 +1,6 @@
 //! The served files. Their bytes are the same on every machine, and all lines differ.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::{fs, io};
 
 use crate::plans::build::FILES;
@@ -13,15 +11,10 @@ fn contents(bytes: u64) -> Vec<u8> {
     lines.take(bytes as usize).collect()
 }
 
-/// Writes the site and returns the contents by name.
-pub(crate) fn make(root: &Path) -> io::Result<BTreeMap<String, Arc<[u8]>>> {
+/// Writes the site.
+pub(crate) fn make(root: &Path) -> io::Result<()> {
     fs::create_dir_all(root)?;
-    let write = |(name, bytes): (&str, u64)| {
-        let body = contents(bytes);
-        fs::write(root.join(name), &body)?;
-        Ok((name.to_owned(), Arc::from(body)))
-    };
-    FILES.into_iter().map(write).collect()
+    FILES.into_iter().try_for_each(|(name, bytes)| fs::write(root.join(name), contents(bytes)))
 }
 
 #[cfg(test)]

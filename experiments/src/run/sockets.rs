@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,21 +23,19 @@ pub(crate) struct RawSockets {
     pub(crate) unopened: u64,
 }
 
-/// Takes a snapshot of the connections to an address, without the connections of the prober. None without `ss`.
-pub(crate) fn snapshot(to: SocketAddr, prober: impl FnOnce() -> BTreeSet<u16>) -> Option<RawSockets> {
+/// Takes a snapshot of the connections to an address, without the connections from the ports of the prober. None without
+/// `ss`.
+pub(crate) fn snapshot(to: SocketAddr, prober: &Mutex<BTreeSet<u16>>) -> Option<RawSockets> {
     let filter = format!("dst = {to}");
     let words = ["ss", "-tinH", "state", "established", "state", "syn-sent", &filter];
     of_client(|| printed(Path::new("."), &words).ok(), prober)
 }
 
-/// Parses what `ss` prints, without the connections from the ports of the prober. The ports are read after `ss` has
-/// ended, because the prober opens connections while `ss` runs.
-fn of_client(
-    ss: impl FnOnce() -> Option<String>,
-    prober: impl FnOnce() -> BTreeSet<u16>,
-) -> Option<RawSockets> {
+/// Reads the ports after `ss` has ended, because the prober opens connections while `ss` runs.
+fn of_client(ss: impl FnOnce() -> Option<String>, prober: &Mutex<BTreeSet<u16>>) -> Option<RawSockets> {
     let printed = ss()?;
-    Some(parse(&printed, &prober()))
+    let ports = prober.lock().ok()?.clone();
+    Some(parse(&printed, &ports))
 }
 
 /// Parses the output of `ss`. A connection has two lines: its state, queues and addresses, then indented words
@@ -65,8 +64,6 @@ fn parse(text: &str, not_from: &BTreeSet<u16>) -> RawSockets {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use super::*;
 
     #[test]
@@ -87,11 +84,11 @@ mod tests {
 
     #[test]
     fn a_probe_that_is_sent_during_the_snapshot_is_no_connection_of_the_client() {
-        let ports = RefCell::new(BTreeSet::new());
+        let ports = Mutex::<BTreeSet<u16>>::default();
         let ss = || {
-            ports.borrow_mut().insert(1001);
+            ports.lock().unwrap().insert(1001);
             Some("SYN-SENT 0 1 127.0.0.1:1001 127.0.0.1:80\n\t bbr retrans:1/1\n".to_owned())
         };
-        assert_eq!(of_client(ss, || ports.borrow().clone()), Some(RawSockets::default()));
+        assert_eq!(of_client(ss, &ports), Some(RawSockets::default()));
     }
 }
