@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use std::{fs, iter};
 
-use crate::judge::derive::derive;
+use crate::judge::gates;
 use crate::plans::build::{self, Changes, FILES, PLANS, PlanFile};
 use crate::plans::given::Given;
 use crate::plans::model::{Cell, Plan, SCHEMA};
@@ -159,7 +159,7 @@ pub(super) fn measure(
             }
             trouble => trouble,
         })?;
-        say(describe(cell.seq + 1, all, &derive(&raw)));
+        say(describe(cell.seq + 1, all, &gates::judge(raw.clone())));
         keep(raw)?;
         bar.inc(seconds.round() as u64);
     }

@@ -4,15 +4,16 @@
 use std::sync::atomic::AtomicBool;
 
 use crate::commands::mark;
-use crate::judge::derive::derive;
-use crate::judge::record::{Gate, Measured, Validity};
+use crate::judge::gates;
+use crate::judge::load::load;
+use crate::judge::record::{Gate, Validity};
 use crate::plans::build::{FILES, ordinary};
 use crate::plans::model::{Cell, Section, Target, What};
 use crate::plans::targets::simple;
 use crate::run::faulty::{Fault, POOL};
 use crate::run::histogram::Histogram;
 use crate::run::lab::{self, Trouble};
-use crate::run::raw::{Found, Raw};
+use crate::run::raw::Raw;
 
 const CONNECTIONS: u32 = 50;
 
@@ -35,7 +36,7 @@ pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Trouble> {
         let mut all_good = true;
         for (fault, every) in FAULTS {
             let raw = lab.measure(&target(fault, every), &cell(fault))?;
-            let (good, line) = judge(fault, 1.0 / every as f64, &raw)?;
+            let (good, line) = judge(fault, 1.0 / every as f64, raw)?;
             println!("{:<8} {:<4} {line}", fault.name(), mark(good));
             all_good &= good;
         }
@@ -63,21 +64,19 @@ fn cell(fault: Fault) -> Cell {
 
 /// Compares the reported faults with the true ones, which are this share. Returns true when they agree, and a line about
 /// both.
-fn judge(fault: Fault, share: f64, raw: &Raw) -> Result<(bool, String), String> {
-    let record = derive(raw);
-    let (Measured::Load(load), Found::Load(found)) = (&record.measured, &raw.found) else {
-        return Err(format!("{}: {:?}", fault.name(), record.measured));
-    };
-    let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
+fn judge(fault: Fault, share: f64, raw: Raw) -> Result<(bool, String), String> {
+    let record = gates::judge(raw);
+    let load = load(&record).ok_or_else(|| format!("{}: {:?}", fault.name(), record.found))?;
+    let counter = |name: &str| load.programs.target.as_ref().and_then(|t| t.total(name)).unwrap_or(0);
     let opened = u64::from(record.cell.opened());
     let counts @ (served, at_fault, _) = (counter("served"), counter("at_fault"), opened);
     let has = |gate, verdict| record.gates.iter().any(|r| r.gate == gate && r.verdict == verdict);
-    let (mut failures, errors) = (load.failures, load.probe.errors());
+    let (mut failures, errors) = (load.failures(), load.probe.errors());
     // A server counts its faults from its start, so the errors of the warm-up count too.
-    if let Some(warm) = &found.warm {
+    if let Some(warm) = &load.warm {
         failures = failures + warm.errors;
     }
-    let (stalled, fresh) = (failures.stalled, &found.probe.fresh);
+    let (stalled, fresh) = (failures.stalled, &load.probe.fresh);
     let (good, said) = match fault {
         Fault::None => {
             let (failed, probes) = (failures.total(), errors.total());
@@ -101,7 +100,7 @@ fn judge(fault: Fault, share: f64, raw: &Raw) -> Result<(bool, String), String> 
         ),
         // A tenth of the connections and of the probes is never answered.
         Fault::Silent => {
-            let (intended, kept) = (found.probe.intended, found.probe.kept.errors.timeout);
+            let (intended, kept) = (load.probe.intended, load.probe.kept.errors.timeout);
             let probes = fresh.errors.timeout;
             let is_a_tenth = |n: u64, of: u64| (0.07..=0.13).contains(&(n as f64 / of.max(1) as f64));
             // A tenth of the connections of the warm-up was silent too.

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 
 use crate::judge::measure::percentile_ms;
-use crate::judge::record::{Measured, Record};
+use crate::judge::record::Record;
 use crate::judge::stats::{ENOUGH_BLOCKS, Ratio};
 use crate::judge::study::{Group, Study};
 use crate::plans::model::{Cell, Handshakes, Key, Section};
 use crate::plans::targets::TLS_ENGINES;
-use crate::run::raw::RawHandshakes;
+use crate::run::raw::{Found, RawHandshakes};
 
 /// The rate that the verdict is about, if it was measured.
 const PER_S: u32 = 500;
 
 /// Returns what was measured beside handshakes. None for other work.
 pub(crate) fn measured(record: &Record) -> Option<&RawHandshakes> {
-    match &record.measured {
-        Measured::Handshakes(found) => Some(found),
+    match &record.found {
+        Found::Handshakes(found) => Some(found),
         _ => None,
     }
 }

@@ -1,8 +1,8 @@
 //! Judges what was measured. Pure: nothing here reads a file, a clock or a socket.
 
-pub(crate) mod derive;
 pub(crate) mod gates;
 pub(crate) mod handshakes;
+pub(crate) mod load;
 pub(crate) mod measure;
 pub(crate) mod record;
 pub(crate) mod stats;

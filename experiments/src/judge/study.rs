@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use crate::judge::derive;
 use crate::judge::gates;
+use crate::judge::load::{Load, load};
 use crate::judge::measure::Measure;
-use crate::judge::record::{Gate, GateResult, Load, Measured, Record, Validity, load};
+use crate::judge::record::{Gate, GateResult, Record, Validity};
 use crate::judge::stats::{Ratio, median};
 use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What};
 use crate::run::manifest::Manifest;
-use crate::run::raw::Raw;
+use crate::run::raw::{Found, Raw};
 
 /// All data of a run.
 #[derive(Debug, Clone)]
@@ -31,23 +31,22 @@ impl Study {
     ///
     /// # Errors
     /// When a line is of a cell that is not in the plan.
-    pub(crate) fn new(manifest: Manifest, plan: Plan, raws: &[Raw], text: &str) -> Result<Study, String> {
-        let mut measured: BTreeMap<usize, &Raw> = raws.iter().map(|raw| (raw.cell.seq, raw)).collect();
+    pub(crate) fn new(manifest: Manifest, plan: Plan, raws: Vec<Raw>, text: &str) -> Result<Study, String> {
+        let mut measured: BTreeMap<usize, Raw> = raws.into_iter().map(|raw| (raw.cell.seq, raw)).collect();
         let (mut records, mut missing) = (Vec::new(), Vec::new());
         for cell in &plan.cells {
             match measured.remove(&cell.seq) {
-                Some(raw) if raw.cell == *cell => records.push(derive::derive(raw)),
+                Some(raw) if raw.cell == *cell => records.push(gates::judge(raw)),
                 Some(raw) => return Err(format!("{}: this cell is not the one of the plan", raw.cell.id)),
                 None => missing.push(cell.clone()),
             }
         }
         let raw_sha256 = hex::encode(Sha256::digest(text));
         let mut study = Study { manifest, plan, records, missing, raw_sha256 };
-        let mut across = gates::across(&study.records, |id| study.what(id));
+        let mut across = gates::across(&study.records);
         for record in &mut study.records {
             record.gates.extend(across.remove(&record.cell.seq).unwrap_or_default());
             record.gates.sort_by_key(|result| result.gate);
-            record.validity = gates::validity(&record.gates, &record.measured);
         }
         Ok(study)
     }
@@ -122,7 +121,7 @@ impl Study {
 /// machine was busy with something else (gate G7).
 fn counts(record: &Record) -> bool {
     let busy = |result: &GateResult| result.gate == Gate::G7 && result.verdict == Validity::Invalid;
-    let is_measured = load(record).is_some() || matches!(record.measured, Measured::Handshakes(_));
+    let is_measured = matches!(record.found, Found::Load(_) | Found::Handshakes(_));
     is_measured && !record.gates.iter().any(busy)
 }
 
@@ -171,8 +170,8 @@ impl<'a> Group<'a> {
         if counted.is_empty() { self.runs.clone() } else { counted }
     }
 
-    pub(crate) fn loads(&self) -> impl Iterator<Item = &'a Load> {
-        self.shown().into_iter().filter_map(load)
+    pub(crate) fn loads(&self) -> impl Iterator<Item = Load<'a>> {
+        self.shown().into_iter().filter_map(|record| load(record))
     }
 
     /// Returns the value of each shown run.
@@ -189,15 +188,15 @@ impl<'a> Group<'a> {
     /// over all of them.
     pub(crate) fn is_ranked(&self) -> bool {
         let shown = self.shown();
-        let invalid = shown.iter().filter(|record| record.validity == Validity::Invalid).count();
-        let sum = |of: fn(&Load) -> u64| shown.iter().filter_map(|run| load(run)).map(of).sum::<u64>();
-        let (failed, requests) = (sum(|load| load.failures.total()), sum(|load| load.client.requests));
+        let invalid = shown.iter().filter(|record| record.validity() == Validity::Invalid).count();
+        let sum = |of: fn(Load<'_>) -> u64| self.loads().map(of).sum::<u64>();
+        let (failed, requests) = (sum(|load| load.failures().total()), sum(|load| load.client.requests));
         invalid * 2 < shown.len() && failed * 1000 <= requests + failed
     }
 
     /// Returns the verdict about the group: a gate that failed in a few runs is a remark.
     pub(crate) fn validity(&self) -> Validity {
-        let clean = self.shown().iter().all(|record| record.validity == Validity::Valid);
+        let clean = self.shown().iter().all(|record| record.validity() == Validity::Valid);
         match self.is_ranked() {
             false => Validity::Invalid,
             true if clean => Validity::Valid,
@@ -296,7 +295,7 @@ mod tests {
         study.records.iter_mut().for_each(|record| record.gates.clear());
         // A gate that looks at the result does not select; a gate about the machine does.
         for (record, gate) in study.records.iter_mut().zip([Gate::G8, Gate::G7]) {
-            (record.gates, record.validity) = (vec![bad(gate)], Validity::Invalid);
+            record.gates = vec![bad(gate)];
         }
         let group = &study.section(Section::Assignment)[0];
         assert_eq!((group.shown().len(), group.is_ranked(), group.validity()), (3, true, Validity::Note));

@@ -70,7 +70,7 @@ impl Run {
     }
 
     pub(crate) fn study(&self) -> Study {
-        Study::new(self.manifest.clone(), self.plan.clone(), &self.raws, "").unwrap()
+        Study::new(self.manifest.clone(), self.plan.clone(), self.raws.clone(), "").unwrap()
     }
 
     /// Returns the measurements of a load.

@@ -3,7 +3,8 @@
 use itertools::Itertools;
 use serde_json::json;
 
-use crate::judge::record::{Gate, GateResult, Measured, Record, Text, Validity, load};
+use crate::judge::load::load;
+use crate::judge::record::{Gate, GateResult, Record, Text, Validity};
 use crate::judge::study::Study;
 use crate::plans::model::Target;
 use crate::report::doc::{Doc, Table, code, plain};
@@ -11,11 +12,12 @@ use crate::report::number::dash;
 use crate::report::svg::escape;
 use crate::report::words::{self, GATES_PART, Lang, english};
 use crate::run::manifest::{Manifest, Setting};
+use crate::run::raw::Found;
 
 /// Returns the reason why a record failed, and the reasons of the gates with at least this verdict.
 pub(crate) fn reasons(record: &Record, least: Validity) -> Vec<String> {
-    let failed = match &record.measured {
-        Measured::Failed { reason } => Some(format!("not measured: {reason}")),
+    let failed = match &record.found {
+        Found::Failed(reason) => Some(format!("not measured: {reason}")),
         _ => None,
     };
     let gates = record.gates.iter().filter(|result| result.verdict >= least);
@@ -92,7 +94,7 @@ fn gates(study: &Study, doc: &mut Doc) {
 fn cells(study: &Study, verdict: Validity) -> Vec<String> {
     let common = common(study);
     let is_common = |reason: &String| common.iter().any(|gate| reason.starts_with(&format!("{gate:?} ")));
-    let with = study.records.iter().filter(|record| record.validity == verdict);
+    let with = study.records.iter().filter(|record| record.validity() == verdict);
     let lines = with.filter_map(|record| {
         let mut reasons = reasons(record, verdict);
         reasons.retain(|reason| verdict == Validity::Invalid || !is_common(reason));

@@ -5,9 +5,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::judge::measure::{self, percentile_ms};
-use crate::judge::record::{Measured, Record, Validity};
+use crate::judge::record::{Record, Validity};
 use crate::judge::study::Study;
 use crate::run::histogram::Histogram;
+use crate::run::raw::Found;
 
 /// Returns the heading over the lines of [`describe`].
 pub(super) fn heading() -> String {
@@ -25,20 +26,20 @@ pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
         let at = |f: f64| percentile_ms(times, f).map_or("-".into(), |ms| format!("{ms:.1}"));
         format!("{rate:>8.0} {:>17} {:>7}", format!("{}/{}", at(0.5), at(0.99)), measure::failures(record))
     };
-    let result = match &record.measured {
-        Measured::Load(load) => requests(load.requests_per_second(), &load.probe.fresh.waiting_us),
-        Measured::Handshakes(found) => {
+    let result = match &record.found {
+        Found::Load(load) => requests(measure::rate(record).unwrap_or(0.0), &load.probe.fresh.waiting_us),
+        Found::Handshakes(found) => {
             requests(found.intended as f64 / record.cell.seconds, &found.requests.total_us)
         }
-        Measured::Idle(idle) => {
+        Found::Idle(idle) => {
             let each = idle.per_connection_kb().map_or("?".into(), |kb| format!("{kb:.2}"));
             format!("{each:>8} KB per idle connection")
         }
-        Measured::Syscalls(_) => {
+        Found::Syscalls { .. } => {
             format!("{:>8.2} system calls per request", measure::calls(record).unwrap_or(0.0))
         }
-        Measured::Profile(folded) => format!("{:>8} sampled stacks", folded.lines().count()),
-        Measured::Failed { .. } => "NOT MEASURED".into(),
+        Found::Profile { folded, .. } => format!("{:>8} sampled stacks", folded.lines().count()),
+        Found::Failed(_) => "NOT MEASURED".into(),
     };
     let line = format!("{n:>3}/{of:<3} {:<46} {result} {}", record.cell.id, bad.join(" "));
     line.trim_end().chars().take(100).collect()
@@ -47,7 +48,7 @@ pub(super) fn describe(n: usize, of: usize, record: &Record) -> String {
 /// Returns the closing summary: how many cells are ranked. The report says why the others are not.
 pub(super) fn summary(study: &Study) -> String {
     let (all, planned) = (study.records.len(), study.plan.cells.len());
-    let not = study.records.iter().filter(|record| record.validity == Validity::Invalid).count();
+    let not = study.records.iter().filter(|record| record.validity() == Validity::Invalid).count();
     format!("measured {all} of {planned} cells: {} ranked, {not} not ranked", all - not)
 }
 
