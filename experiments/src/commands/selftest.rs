@@ -71,7 +71,7 @@ fn judge(fault: Fault, share: f64, raw: Raw) -> Result<(bool, String), String> {
     let opened = u64::from(record.cell.opened());
     let counts @ (served, at_fault, _) = (counter("served"), counter("at_fault"), opened);
     let has = |gate, verdict| record.gates.iter().any(|r| r.gate == gate && r.verdict == verdict);
-    let (mut failures, errors) = (load.failures(), load.probe.errors());
+    let (mut failures, errors) = (load.failures, load.probe.errors());
     // A server counts its faults from its start, so the errors of the warm-up count too.
     if let Some(warm) = &load.warm {
         failures = failures + warm.errors;

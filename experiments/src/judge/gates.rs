@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use itertools::Itertools;
+use statrs::statistics::Statistics;
 
-use crate::judge::load::{Load, load, parse_strace};
+use crate::judge::load::{Load, load};
 use crate::judge::record::{Gate, GateResult, Record, Validity};
-use crate::judge::stats::{Ratio, Verdict, jain, mean, variance};
+use crate::judge::stats::{Ratio, Verdict, jain};
 use crate::plans::model::{Cell, What};
 use crate::plans::targets::{AGAIN, THREAD};
 use crate::run::handshakes::Shaken;
@@ -30,11 +31,9 @@ fn above(value: f64, note: f64, invalid: f64, reason: impl FnOnce() -> String) -
 }
 
 /// Judges a cell by every gate that needs this cell only. [`across`] has the others.
-pub(crate) fn judge(mut raw: Raw) -> Record {
-    if matches!(&raw.found, Found::Syscalls { strace, .. } if parse_strace(strace).is_empty()) {
-        raw.found = Found::Failed("strace wrote no table".into());
-    }
-    let gates = match (&raw.found, load(&raw)) {
+pub(crate) fn judge(raw: Raw) -> Record {
+    let record = Record::new(raw);
+    let gates = match (&record.found, load(&record)) {
         (_, Some(load)) => results([
             (Gate::G1, Some(connections(load.cell))),
             (Gate::G2, Some(starvation(&load))),
@@ -48,7 +47,7 @@ pub(crate) fn judge(mut raw: Raw) -> Record {
         (Found::Handshakes(found), _) => handshakes(found),
         _ => Vec::new(),
     };
-    Record { raw, gates }
+    Record { gates, ..record }
 }
 
 /// Drops the gates without a verdict.
@@ -126,7 +125,7 @@ fn conservation(load: &Load<'_>) -> Judged {
 /// A connection without any answer is only one failed request, but a lost client. So such connections have their own
 /// limit.
 fn failures(load: &Load<'_>) -> Judged {
-    let (failed, stalled, opened) = (load.failures().total(), load.failures().stalled, load.cell.opened());
+    let (failed, stalled, opened) = (load.failures.total(), load.failures.stalled, load.cell.opened());
     if stalled as f64 / f64::from(opened.max(1)) > 0.001 {
         return (Invalid, format!("{stalled} of {opened} connections were never answered"));
     }
@@ -190,7 +189,7 @@ fn steady(load: &Load<'_>) -> Option<Judged> {
         return (load.cell.seconds >= STEADY_S).then(|| (Note, "nobody counted by the second".into()));
     }
     let half = rates.len() / 2;
-    let (first, second) = (mean(&rates[..half])?, mean(&rates[rates.len() - half..])?);
+    let (first, second) = (rates[..half].mean(), rates[rates.len() - half..].mean());
     let drift = (second / first).ln().abs();
     Some(above(drift, 0.05, 0.2, || format!("the halves differ: {first:.0} and {second:.0} requests/s")))
 }
@@ -208,7 +207,7 @@ fn bodies(load: &Load<'_>) -> Judged {
 
 /// Evaluates the gates that need other cells. The keys are the cells' `seq`.
 pub(crate) fn across(records: &[Record]) -> BTreeMap<usize, Vec<GateResult>> {
-    let loads = records.iter().filter_map(|record| load(record));
+    let loads = records.iter().filter_map(load);
     let direct = loads.clone().filter(|load| load.what == What::Server && load.cell.delay_ms == 0);
     let direct: Vec<Load<'_>> = direct.collect();
     let alike = loads.into_group_map_by(|load| {
@@ -251,10 +250,12 @@ fn ceiling(load: &Load<'_>, direct: &[Load<'_>]) -> Option<Judged> {
 
 /// Compares the rates of the same measurement in all blocks.
 fn repeatable(rates: &[f64]) -> Option<Judged> {
-    let variation = variance(rates)?.sqrt() / mean(rates)?;
-    Some(above(variation, 0.15, 0.3, || {
-        format!("{} repetitions vary by {:.0} %", rates.len(), variation * 100.0)
-    }))
+    let variation = rates.std_dev() / rates.mean();
+    (rates.len() > 1).then(|| {
+        above(variation, 0.15, 0.3, || {
+            format!("{} repetitions vary by {:.0} %", rates.len(), variation * 100.0)
+        })
+    })
 }
 
 /// Evaluates the control of a load: the thread engine against itself, block by block.

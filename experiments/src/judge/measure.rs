@@ -1,11 +1,12 @@
 //! The numbers of the report. Each number is a function of one cell.
 
-use crate::judge::load::{Calls, Load, load, parse_strace};
-use crate::judge::record::Record;
+use crate::judge::load::{Load, load};
+use crate::judge::record::{Calls, Record, parse_strace};
 use crate::judge::stats::jain;
 use crate::run::histogram::Histogram;
 use crate::run::proc::GroupCounters;
 use crate::run::raw::{Found, Role};
+use crate::run::wrk::Client;
 
 /// A number of one cell; None for a cell of other work.
 pub(crate) type Measure = fn(&Record) -> Option<f64>;
@@ -26,10 +27,15 @@ macro_rules! measures {
 
 measures! {
     "requests_per_second" rate = |load| Some(load.requests_per_second());
-    "success" success = |load| Some(load.success() as f64);
-    "failed" failed = |load| Some(load.failures().total() as f64);
-    /// Mean latency by Little's law, in milliseconds.
-    "latency_ms" latency_ms = |load| Some(load.latency_ms());
+    /// Good answers. wrk counts late and wrong answers too, so these are subtracted.
+    "success" success = |load| {
+        let Client { requests, errors, .. } = &load.client;
+        Some(requests.saturating_sub(errors.status + errors.timeout) as f64)
+    };
+    "failed" failed = |load| Some(load.failures.total() as f64);
+    /// Mean latency in milliseconds by Little's law: connections / rate. Independent of wrk's correction, but assumes
+    /// that no connection is idle (gate G2).
+    "latency_ms" latency_ms = |load| Some(f64::from(load.cell.opened()) / load.requests_per_second() * 1e3);
     /// Mean time to the first byte in milliseconds, from the prober on new connections.
     "waiting_ms" waiting_ms = |load| Some(load.probe.fresh.waiting_us.mean()? / 1e3);
     /// The same on kept connections, as the load has them.
@@ -44,9 +50,7 @@ measures! {
     /// The 99th percentile of the latency in milliseconds, from wrk.
     latency_p99_ms = |load| load.client.latency_us.get("p99").copied().flatten().map(|us| us / 1e3);
     "transferred_kb" transferred_kb = |load| Some(load.client.bytes as f64 / 1024.0);
-    "transfer_kb_per_second" transfer_kb_s = |load| {
-        Some(load.client.bytes as f64 / 1024.0 / load.seconds())
-    };
+    "transfer_kb_per_second" transfer_kb_s = |load| Some(load.client.bytes as f64 / 1024.0 / load.seconds());
 
     // The use of resources per request.
     "target_user_us" user_us = |load| cpu_us_of(load, Role::Target, |used| used.user_ticks);
@@ -62,33 +66,24 @@ measures! {
     "client_share" client_share = |load| share(load, load.system.cpu_s(Role::Client)?);
     /// Idle share of the CPU time of all CPUs.
     "idle_share" idle_share = |load| share(load, load.system.host_s(|host| host.idle_ticks));
-    "voluntary_switches" voluntary = |load| {
-        of_role(load, Role::Target, |used| used.voluntary_switches)
-    };
-    "involuntary_switches" involuntary = |load| {
-        of_role(load, Role::Target, |used| used.involuntary_switches)
-    };
+    "voluntary_switches" voluntary = |load| of_role(load, Role::Target, |used| used.voluntary_switches);
+    "involuntary_switches" involuntary = |load| of_role(load, Role::Target, |used| used.involuntary_switches);
     /// Context switches of both kinds.
     switches = |load| {
         of_role(load, Role::Target, |used| used.voluntary_switches + used.involuntary_switches)
     };
     "run_delay_us" run_delay_us = |load| Some(of_role(load, Role::Target, |used| used.run_delay_ns)? / 1e3);
-    "would_blocks" would_blocks = |load| load.per_served("would_blocks");
-    "wakeups" wakeups = |load| load.per_served("wakeups");
-    "jobs" jobs = |load| load.per_served("jobs");
+    "would_blocks" would_blocks = |load| quotient(load, "would_blocks", "served");
+    "wakeups" wakeups = |load| quotient(load, "wakeups", "served");
+    "jobs" jobs = |load| quotient(load, "jobs", "served");
     /// Mean time of a job in the channel, in microseconds. None when no job went through the channel.
-    "queue_wait_us" queue_wait_us = |load| {
-        let (jobs, wait_ns) = (load.added("jobs")?, load.added("queue_wait_ns")?);
-        (jobs > 0).then(|| wait_ns as f64 / jobs as f64 / 1e3)
-    };
+    "queue_wait_us" queue_wait_us = |load| Some(quotient(load, "queue_wait_ns", "jobs")? / 1e3);
     "peak_mb" peak_mb = |load| Some(load.system.roles.get(&Role::Target)?.1.peak_kb as f64 / 1024.0);
     /// Proportional set size of the target at the end.
     pss_mb = |load| Some(load.system.roles.get(&Role::Target)?.1.pss_kb? as f64 / 1024.0);
     /// Jain's index of fairness over the client's connections.
     "fairness" fairness = |load| jain(&load.per_connection()?);
-    "probes" probes = |load| {
-        Some((load.probe.fresh.total_us.len() + load.probe.kept.total_us.len()) as f64)
-    };
+    "probes" probes = |load| Some((load.probe.fresh.total_us.len() + load.probe.kept.total_us.len()) as f64);
 }
 
 /// Returns a percentile in milliseconds. None when too few probes were answered.
@@ -101,6 +96,13 @@ pub(crate) fn percentile_ms(times: &Histogram, fraction: f64) -> Option<f64> {
 fn of_role(load: &Load, role: Role, of: fn(&GroupCounters) -> u64) -> Option<f64> {
     let used = load.system.used(role, of)?;
     (load.client.requests > 0).then(|| used as f64 / load.client.requests as f64)
+}
+
+/// Divides two counters of the target, over the whole seconds within the measured time.
+fn quotient(load: &Load, counter: &str, by: &str) -> Option<f64> {
+    let target = load.programs.target.as_ref()?;
+    let [counter, by] = [counter, by].map(|name| target.added(name, load.seconds()));
+    by.filter(|by| *by > 0).and_then(|by| Some(counter? as f64 / by as f64))
 }
 
 /// Returns the CPU microseconds of a role per request, in this state.
@@ -149,7 +151,7 @@ pub(crate) fn idle_kb(record: &Record) -> Option<f64> {
 /// Returns the failures of a record. A measurement that failed counts as one failure.
 pub(crate) fn failures(record: &Record) -> u64 {
     match &record.found {
-        Found::Load(_) => load(record).map_or(0, |load| load.failures().total()),
+        Found::Load(_) => record.failures.total(),
         Found::Handshakes(found) => found.handshakes.failed + found.requests.errors.total(),
         Found::Idle(idle) => idle.tried - idle.alive,
         Found::Failed(_) => 1,

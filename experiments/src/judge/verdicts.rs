@@ -3,8 +3,10 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
+use statrs::statistics::Statistics;
+
 use crate::judge::measure;
-use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict, mean};
+use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
 use crate::judge::study::{Group, Study, by_block};
 use crate::plans::model::{Cell, Section, Target, TargetKind, Work};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
@@ -56,7 +58,7 @@ pub(crate) fn over_all_loads(study: &Study, section: Section, other: &str) -> Op
         }
     }
     of_blocks.retain(|_, logs| logs.len() == loads.len() && logs.len() > 1);
-    Ratio::of_blocks(of_blocks.values().filter_map(|logs| Some(mean(logs)?.exp())))
+    Ratio::of_blocks(of_blocks.values().map(|logs| logs.mean().exp()))
 }
 
 /// A comparison of the study of workers.
