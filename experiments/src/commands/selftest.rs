@@ -5,8 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::commands::mark;
 use crate::judge::gates;
-use crate::judge::load::load;
-use crate::judge::record::{Gate, Validity};
+use crate::judge::record::{Gate, Validity, load};
 use crate::plans::build::{FILES, ordinary};
 use crate::plans::model::{Cell, Section, Target, What};
 use crate::plans::targets::simple;

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use itertools::Itertools;
 use statrs::statistics::Statistics;
 
-use crate::judge::load::{Load, load};
-use crate::judge::record::{Gate, GateResult, Record, Validity};
+use crate::judge::record::{Gate, GateResult, Load, Record, Validity, load};
 use crate::judge::stats::{Ratio, Verdict, jain};
 use crate::plans::model::{Cell, What};
 use crate::plans::targets::{AGAIN, THREAD};
@@ -210,10 +209,7 @@ pub(crate) fn across(records: &[Record]) -> BTreeMap<usize, Vec<GateResult>> {
     let loads = records.iter().filter_map(load);
     let direct = loads.clone().filter(|load| load.what == What::Server && load.cell.delay_ms == 0);
     let direct: Vec<Load<'_>> = direct.collect();
-    let alike = loads.into_group_map_by(|load| {
-        let c = load.cell;
-        (c.section, c.connections, c.threads, c.delay_ms, c.keep_alive, c.body_bytes)
-    });
+    let alike = loads.into_group_map_by(|load| (load.cell.section, load.cell.load()));
     let mut found = BTreeMap::new();
     for alike in alike.values() {
         let control = control(alike);
@@ -356,42 +352,37 @@ mod tests {
         judged(raw)
     }
 
-    fn found(records: &[Record], seq: usize, gate: Gate) -> Option<Validity> {
-        let results = across(records);
-        results[&seq].iter().find(|result| result.gate == gate).map(|result| result.verdict)
-    }
+    /// Targets with their block and their requests per second. Expected of some of them: the verdict of one gate.
+    type Across<'a> = (Gate, &'a [(&'a str, usize, u64)], &'a [(usize, Option<Validity>)]);
 
     #[test]
-    fn a_balancer_is_held_against_the_direct_rate() {
-        for (requests, expected) in [(50_000, Valid), (90_000, Note), (99_000, Invalid)] {
-            let records = [record(0, "direct", 0, 100_000), record(1, "thread", 0, requests)];
-            assert_eq!(found(&records, 1, Gate::G6), Some(expected), "{requests}");
-            assert_eq!(found(&records, 0, Gate::G6), None);
-        }
-        assert_eq!(found(&[record(1, "thread", 0, 5)], 1, Gate::G6), None);
-    }
-
-    #[test]
-    fn repetitions_are_compared_with_their_like() {
-        let rates =
-            [("thread", 0, 100), ("thread", 1, 140), ("async", 0, 100), ("async", 1, 101), ("again", 0, 1)];
-        let record =
-            |(seq, (target, block, rate)): (usize, (&str, usize, u64))| record(seq, target, block, rate);
-        let records: Vec<Record> = rates.into_iter().enumerate().map(record).collect();
-        for (seq, expected) in [(0, Some(Note)), (1, Some(Note)), (2, Some(Valid)), (4, None)] {
-            assert_eq!(found(&records, seq, Gate::G9), expected, "{seq}");
-        }
-    }
-
-    #[test]
-    fn the_control_needs_blocks_and_must_enclose_one() {
-        let verdict = |count: usize, again: fn(usize) -> u64| {
-            let pair =
-                |b: usize| [record(2 * b, "thread", b, 1000), record(2 * b + 1, "thread-again", b, again(b))];
-            found(&(0..count).flat_map(pair).collect::<Vec<_>>(), 0, Gate::G11)
+    fn a_cell_is_held_against_the_direct_rate_its_repetitions_and_the_control() {
+        let pairs = |again: &[u64]| {
+            let pair = |(b, rate): (usize, &u64)| [("thread", b, 1000), ("thread-again", b, *rate)];
+            again.iter().enumerate().flat_map(pair).collect::<Vec<_>>()
         };
-        assert_eq!(verdict(3, |_| 1100), None);
-        assert_eq!(verdict(6, |b| 1100 + b as u64), Some(Note));
-        assert_eq!(verdict(6, |b| 990 + 5 * b as u64), Some(Valid));
+        let repeated =
+            [("thread", 0, 100), ("thread", 1, 140), ("async", 0, 100), ("async", 1, 101), ("again", 0, 1)];
+        let cases: [Across<'_>; 8] = [
+            (Gate::G6, &[("direct", 0, 100_000), ("thread", 0, 50_000)], &[(0, None), (1, Some(Valid))]),
+            (Gate::G6, &[("direct", 0, 100_000), ("thread", 0, 90_000)], &[(0, None), (1, Some(Note))]),
+            (Gate::G6, &[("direct", 0, 100_000), ("thread", 0, 99_000)], &[(0, None), (1, Some(Invalid))]),
+            (Gate::G6, &[("thread", 0, 5)], &[(0, None)]),
+            (Gate::G9, &repeated, &[(0, Some(Note)), (1, Some(Note)), (2, Some(Valid)), (4, None)]),
+            // The control needs blocks, and its interval must contain 1.
+            (Gate::G11, &pairs(&[1100; 3]), &[(0, None)]),
+            (Gate::G11, &pairs(&[1100, 1101, 1102, 1103, 1104, 1105]), &[(0, Some(Note))]),
+            (Gate::G11, &pairs(&[990, 995, 1000, 1005, 1010, 1015]), &[(0, Some(Valid))]),
+        ];
+        for (gate, rates, expected) in cases {
+            let cells = rates.iter().enumerate();
+            let records: Vec<Record> =
+                cells.map(|(seq, (target, block, rate))| record(seq, target, *block, *rate)).collect();
+            let found = across(&records);
+            for (seq, verdict) in expected {
+                let result = found[seq].iter().find(|result| result.gate == gate);
+                assert_eq!(result.map(|result| result.verdict), *verdict, "{gate:?} {seq}: {rates:?}");
+            }
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! The numbers of the report. Each number is a function of one cell.
 
-use crate::judge::load::{Load, load};
-use crate::judge::record::{Calls, Record, parse_strace};
+use crate::judge::record::{Calls, Load, Record, load, parse_strace};
 use crate::judge::stats::jain;
 use crate::run::histogram::Histogram;
 use crate::run::proc::GroupCounters;

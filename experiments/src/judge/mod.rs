@@ -2,7 +2,6 @@
 
 pub(crate) mod gates;
 pub(crate) mod handshakes;
-pub(crate) mod load;
 pub(crate) mod measure;
 pub(crate) mod record;
 pub(crate) mod stats;

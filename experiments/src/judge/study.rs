@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use itertools::Itertools;
 use sha2::{Digest, Sha256};
 
 use crate::judge::gates;
-use crate::judge::load::{Load, load};
 use crate::judge::measure::Measure;
-use crate::judge::record::{Gate, GateResult, Record, Validity};
+use crate::judge::record::{Gate, GateResult, Load, Record, Validity, load};
 use crate::judge::stats::{Ratio, median};
-use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What};
+use crate::plans::model::{Cell, Plan, Section, Target, TargetKind};
 use crate::run::manifest::Manifest;
 use crate::run::raw::{Found, Raw};
 
@@ -64,30 +64,16 @@ impl Study {
         }
     }
 
-    pub(crate) fn what(&self, id: &str) -> Option<What> {
-        self.target(id).map(|target| target.what)
-    }
-
-    pub(crate) fn kind(&self, id: &str) -> Option<TargetKind> {
-        self.target(id).map(|target| target.kind)
-    }
-
     /// Groups the repetitions of cells, in the order of the targets in the plan, then of the load. The same target
     /// under the same load is one group, also when several sections of the plan measured it.
     pub(crate) fn groups(&self, of: impl Fn(&Cell) -> bool) -> Vec<Group<'_>> {
-        let mut groups: Vec<Group<'_>> = Vec::new();
-        for cell in self.records.iter().map(|record| &record.cell).filter(|cell| of(cell)) {
-            if !groups.iter().any(|group| is_same(group.cell, cell)) {
-                groups.push(Group { cell, runs: self.runs(cell) });
-            }
-        }
+        let cells = self.records.iter().map(|record| &record.cell).filter(|cell| of(cell));
+        let cells = cells.unique_by(|cell| (&cell.target, cell.load()));
         let place = |id: &str| self.plan.targets.iter().position(|target| target.id == id);
-        groups.sort_by_key(|group| {
-            let c = group.cell;
-            let load = (c.body_bytes, !c.keep_alive, c.delay_ms, c.connections, c.threads, c.handshakes);
-            (c.section, place(&c.target), load)
-        });
-        groups
+        cells
+            .filter_map(|cell| Some(Group { cell, ..self.twin(cell, &cell.target)? }))
+            .sorted_by_key(|Group { cell, .. }| (cell.section, place(&cell.target), cell.load()))
+            .collect()
     }
 
     pub(crate) fn section(&self, section: Section) -> Vec<Group<'_>> {
@@ -106,14 +92,11 @@ impl Study {
         sections.iter().find_map(of).unwrap_or_default()
     }
 
-    /// Returns the group of another target with the same load.
-    pub(crate) fn twin(&self, cell: &Cell, target: &str) -> Option<Group<'_>> {
-        let runs = self.runs(&Cell { target: target.into(), ..cell.clone() });
-        Some(Group { cell: &runs.first()?.cell, runs })
-    }
-
-    fn runs(&self, of: &Cell) -> Vec<&Record> {
-        self.records.iter().filter(|record| is_same(&record.cell, of)).collect()
+    /// Returns the group of a target with the load of a cell.
+    pub(crate) fn twin(&self, load: &Cell, target: &str) -> Option<Group<'_>> {
+        let is_it = |record: &&Record| record.cell.target == target && record.cell.load() == load.load();
+        let runs: Vec<&Record> = self.records.iter().filter(is_it).collect();
+        Some(Group { cell: &runs.first()?.cell, target: self.target(target)?, runs })
     }
 }
 
@@ -123,11 +106,6 @@ fn counts(record: &Record) -> bool {
     let busy = |result: &GateResult| result.gate == Gate::G7 && result.verdict == Validity::Invalid;
     let is_measured = matches!(record.found, Found::Load(_) | Found::Handshakes(_));
     is_measured && !record.gates.iter().any(busy)
-}
-
-/// True for the same target under the same load, in whatever section and block.
-fn is_same(a: &Cell, b: &Cell) -> bool {
-    a.target == b.target && a.has_load_of(b)
 }
 
 /// Returns the value of each run, by its section and block.
@@ -142,8 +120,9 @@ pub(crate) fn by_block<'a>(
 /// The same measurement, once or repeated.
 #[derive(Debug, Clone)]
 pub(crate) struct Group<'a> {
-    /// The cell of the first run.
+    /// The first cell with this load, of the section that was asked for.
     pub(crate) cell: &'a Cell,
+    pub(crate) target: &'a Target,
     pub(crate) runs: Vec<&'a Record>,
 }
 

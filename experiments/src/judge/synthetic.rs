@@ -1,11 +1,15 @@
 //! Synthetic results for tests: the measurements of a whole plan, from a simple model of each target.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
+
+use fastrand::Rng;
 
 use crate::judge::study::Study;
 use crate::plans::build::{self, Changes};
 use crate::plans::model::{Cell, Plan, Target, TargetKind, What, Work};
+use crate::plans::targets;
 use crate::run::counters::RawCounters;
 use crate::run::handshakes::Shaken;
 use crate::run::histogram::Histogram;
@@ -28,10 +32,7 @@ pub(crate) struct Run {
 impl Run {
     /// Makes synthetic results for a plan of the laboratory over every target.
     pub(crate) fn new(plan: &str) -> Self {
-        let mut plan = build::tests::plan(plan, &Changes::default());
-        plan.cells.retain(|cell| cell.target != "mine");
-        plan.cells.iter_mut().enumerate().for_each(|(seq, cell)| cell.seq = seq);
-        Run::of(Plan { goals: plan.goals, ..build::of_cells(&plan.name, plan.targets, plan.cells) })
+        Run::of(build::tests::plan(plan, targets::all(), &Changes::default()))
     }
 
     pub(crate) fn of(plan: Plan) -> Self {
@@ -58,11 +59,6 @@ impl Run {
         run.study()
     }
 
-    /// Returns the lines of raw.ndjson.
-    pub(crate) fn text(&self) -> String {
-        self.raws.iter().map(|raw| serde_json::to_string(raw).unwrap() + "\n").collect()
-    }
-
     /// Returns the study of the whole plan `bench`, which is made once.
     pub(crate) fn bench() -> &'static Study {
         static BENCH: LazyLock<Study> = LazyLock::new(|| Run::new("bench").study());
@@ -85,12 +81,11 @@ fn manifest(plan: &Plan) -> Manifest {
     Manifest { plan_hash: plan.hash.clone(), ..manifest }
 }
 
-/// Returns a number between -1 and 1 that depends on the cell and on `what`.
-fn jitter(cell: &Cell, what: &str) -> f64 {
-    let text = format!("{}{what}", cell.id);
-    let hash =
-        text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-    (hash >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+/// Returns a factor between 0.98 and 1.02 that depends on the cell and on `what`.
+fn noise(cell: &Cell, what: impl Hash) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    (&cell.id, what).hash(&mut hasher);
+    0.98 + 0.04 * Rng::with_seed(hasher.finish()).f64()
 }
 
 /// Returns the CPU microseconds of the target per request.
@@ -121,7 +116,7 @@ fn rate(target: &Target, cell: &Cell) -> f64 {
     let busy = 2e6 / (client + backends + cpu_us(target) + body);
     let latency_s = 0.000_15 + cell.delay_ms as f64 / 1e3;
     let most = f64::from(cell.opened()) / latency_s;
-    busy.min(most) * (1.0 + 0.02 * jitter(cell, "rate"))
+    busy.min(most) * noise(cell, "rate")
 }
 
 fn measure(target: &Target, cell: &Cell) -> Raw {
@@ -151,7 +146,7 @@ fn measure(target: &Target, cell: &Cell) -> Raw {
 fn handshakes(target: &Target, cell: &Cell) -> RawHandshakes {
     let per_s = cell.handshakes.map_or(0, |handshakes| handshakes.per_s);
     let growth = if target.id == "async-tls" { 2.0 } else { 1.0 };
-    let most_us = 1000.0 * (1.0 + f64::from(per_s) * growth / 500.0) * (1.0 + 0.02 * jitter(cell, "p99"));
+    let most_us = 1000.0 * (1.0 + f64::from(per_s) * growth / 500.0) * noise(cell, "p99");
     let total_us = Histogram::of(&(1..=1000).map(|n| n * most_us as u64 / 1000).collect::<Vec<_>>());
     let count = (f64::from(per_s) * cell.seconds) as u64;
     let handshakes = Shaken { wanted: count, made: count, ..Shaken::default() };
@@ -219,7 +214,7 @@ fn counters(cell: &Cell, rate: f64, asked: u64) -> RawCounters {
     let (mut rows, mut served) = (Vec::new(), 0.0);
     for second in 0..cell.seconds as u32 {
         rows.push((f64::from(second) + 0.3, row(served as u64)));
-        served += rate * (1.0 + 0.02 * jitter(cell, &second.to_string()));
+        served += rate * noise(cell, second);
     }
     rows.push((cell.seconds + 0.5, row(asked)));
     RawCounters { names, rows }

@@ -164,13 +164,12 @@ impl PlanFile {
                 }
             }
         }
-        cells.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut cells: Vec<Cell> = cells.into_iter().map(|(_, cell)| cell).collect();
+        let cells = cells.into_iter().sorted_by(|a, b| a.0.total_cmp(&b.0)).enumerate();
+        let cells: Vec<Cell> = cells.map(|(seq, (_, cell))| Cell { seq, ..cell }).collect();
         if cells.is_empty() {
             let (only, name) = (changes.only.join(" "), &self.name);
             return Err(format!("--only {only}: no cell of plan {name} has this in its name"));
         }
-        cells.iter_mut().enumerate().for_each(|(seq, cell)| cell.seq = seq);
         Ok(Plan { goals, ..of_cells(&self.name, targets, cells) })
     }
 }
@@ -244,23 +243,15 @@ fn block_of(load: &Cell, ids: &[String], block: usize) -> impl Iterator<Item = C
 fn name(load: &Cell, target: &str, block: usize) -> String {
     let section = serde_json::to_value(load.section).unwrap_or_default();
     let section = section.as_str().unwrap_or_default();
-    let mut id = format!("{section}-{target}-c{}-t{}", load.connections, load.threads);
-    if load.path != FILES[0].0 {
-        id += &format!("-{}", load.path.split('.').next().unwrap_or_default());
-    }
-    if !load.keep_alive {
-        id += "-close";
-    }
-    if load.delay_ms > 0 {
-        id += &format!("-d{}", load.delay_ms);
-    }
-    if let Some(Handshakes { key, per_s }) = load.handshakes {
-        id += &format!("-h{per_s}-{}", key.names()[0]);
-    }
-    if block > 0 {
-        id += &format!("-r{block}");
-    }
-    id
+    let words = [
+        Some(format!("{section}-{target}-c{}-t{}", load.connections, load.threads)),
+        (load.path != FILES[0].0).then(|| load.path.split('.').next().unwrap_or_default().into()),
+        (!load.keep_alive).then(|| "close".into()),
+        (load.delay_ms > 0).then(|| format!("d{}", load.delay_ms)),
+        load.handshakes.map(|Handshakes { key, per_s }| format!("h{per_s}-{}", key.names()[0])),
+        (block > 0).then(|| format!("r{block}")),
+    ];
+    words.iter().flatten().join("-")
 }
 
 /// Makes a plan of exactly these cells.

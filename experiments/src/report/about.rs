@@ -3,8 +3,7 @@
 use itertools::Itertools;
 use serde_json::json;
 
-use crate::judge::load::load;
-use crate::judge::record::{Gate, GateResult, Record, Text, Validity};
+use crate::judge::record::{Gate, GateResult, Record, Text, Validity, load};
 use crate::judge::study::Study;
 use crate::plans::model::Target;
 use crate::report::doc::{Doc, Table, code, plain};

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use itertools::Itertools;
 
-use crate::judge::load::load;
 use crate::judge::measure::{self, Measure};
+use crate::judge::record::load;
 use crate::judge::stats::{jain, median, quantile};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, LoadVerdict};

@@ -4,8 +4,7 @@ use itertools::Itertools;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::judge::load::load;
-use crate::judge::record::{Record, Validity};
+use crate::judge::record::{Record, Validity, load};
 use crate::judge::stats::{Ratio, rounded};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, Cost, LoadVerdict, by_load, costs};
@@ -101,7 +100,7 @@ fn compared(ratio: &Ratio, control: Option<&Ratio>) -> Value {
 /// The overheads: one row for each change that a program of ours was measured with.
 fn overheads(study: &Study) -> Vec<Value> {
     let row = |cost: &Cost<'_>| {
-        let target = study.target(&cost.changed.cell.target)?;
+        let target = cost.changed.target;
         let engine = [THREAD, ASYNC]
             .into_iter()
             .find(|engine| target.baseline.as_deref().unwrap_or(&target.id).ends_with(engine))?;

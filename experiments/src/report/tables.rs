@@ -2,9 +2,8 @@
 
 use itertools::Itertools;
 
-use crate::judge::load::load;
 use crate::judge::measure::{self, Measure};
-use crate::judge::record::Validity;
+use crate::judge::record::{Validity, load};
 use crate::judge::stats::{Ratio, sign_test};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, Cost, LoadVerdict, Workers};

@@ -7,17 +7,21 @@ use crate::plans::given::{Given, arguments};
 use crate::plans::model::Quantity;
 use crate::plans::targets;
 
-/// Makes a plan of the laboratory over all its targets and one of a user.
-pub(crate) fn plan(name: &str, changes: &Changes) -> Plan {
-    let given: Given = arguments(&["--target", "mine=x {port}"]).unwrap();
-    let targets = targets::with(given.targets().unwrap()).unwrap();
+/// Makes a plan of the laboratory over these targets.
+pub(crate) fn plan(name: &str, targets: Vec<Target>, changes: &Changes) -> Plan {
     let (_, text) = PLANS.iter().find(|(known, _)| *known == name).unwrap();
     parse(name, text).unwrap().plan(targets, |_| true, changes).unwrap()
 }
 
+/// The targets of the laboratory and one of a user.
+fn all() -> Vec<Target> {
+    let given: Given = arguments(&["--target", "mine=x {port}"]).unwrap();
+    targets::with(given.targets().unwrap()).unwrap()
+}
+
 #[test]
 fn every_plan_keeps_its_promises() {
-    let [bench, smoke, peers, handshakes] = PLANS.map(|(name, _)| plan(name, &Changes::default()));
+    let [bench, smoke, peers, handshakes] = PLANS.map(|(name, _)| plan(name, all(), &Changes::default()));
     for plan in [&smoke, &bench, &peers, &handshakes] {
         let ids: BTreeSet<&str> = plan.cells.iter().map(|cell| cell.id.as_str()).collect();
         assert_eq!(ids.len(), plan.cells.len(), "{}", plan.name);
@@ -49,7 +53,7 @@ fn every_plan_keeps_its_promises() {
 /// Each target of a part is at every place of the order equally often.
 #[test]
 fn the_order_rotates_from_block_to_block() {
-    let plan = plan("bench", &Changes::default());
+    let plan = plan("bench", all(), &Changes::default());
     let mut places: BTreeMap<(&str, usize), usize> = BTreeMap::new();
     let engines = ["thread", "async", "thread-again"];
     let of = |cell: &&Cell| {
@@ -67,7 +71,7 @@ fn the_order_rotates_from_block_to_block() {
 /// After any share of the run, each repeated part has this share of its blocks, to within one of five blocks.
 #[test]
 fn an_interrupted_run_is_a_smaller_study() {
-    let plan = plan("bench", &Changes::default());
+    let plan = plan("bench", all(), &Changes::default());
     let repeated = plan.cells.iter().rposition(|cell| cell.block > 0).unwrap();
     for share in [0.25, 0.5, 0.75] {
         let cut = &plan.cells[..(repeated as f64 * share) as usize];
@@ -85,7 +89,7 @@ fn an_interrupted_run_is_a_smaller_study() {
 #[test]
 fn blocks_seconds_and_cells_can_be_changed() {
     let count = |changes: &Changes, section| {
-        let plan = plan("bench", changes);
+        let plan = plan("bench", all(), changes);
         plan.cells.iter().filter(|cell| cell.section == section).map(|cell| cell.block + 1).max()
     };
     let more = Changes { blocks: Some(24), ..Changes::default() };
@@ -93,9 +97,13 @@ fn blocks_seconds_and_cells_can_be_changed() {
     assert_eq!(count(&more, Section::Ablations), Some(16));
     assert_eq!(count(&more, Section::Memory), Some(1));
     let some = Changes { seconds: Some(5), only: vec!["servers".into()], ..Changes::default() };
-    let servers = plan("bench", &some);
+    let servers = plan("bench", all(), &some);
     assert!(servers.cells.iter().all(|cell| cell.section == Section::Servers && cell.seconds == 5.0));
-    let few = plan("peers", &Changes { only: vec!["c10".into(), "thread-c50".into()], ..Changes::default() });
+    let few = plan(
+        "peers",
+        all(),
+        &Changes { only: vec!["c10".into(), "thread-c50".into()], ..Changes::default() },
+    );
     assert!(few.cells.iter().any(|cell| cell.connections == 50 && cell.target == "thread"));
     assert!(few.cells.iter().all(|cell| cell.connections == 10 || cell.connections == 50));
     assert!(few.goals.iter().all(|(load, _)| [10, 50].contains(&load.connections)), "{:?}", few.goals);
