@@ -21,10 +21,10 @@ type Judged = (Validity, String);
 const VALID: Judged = (Valid, String::new());
 
 /// Returns invalid above `invalid`, a note above `note`, else valid.
-fn above(value: f64, note: f64, invalid: f64, reason: impl FnOnce() -> String) -> Judged {
+fn above(value: f64, note: f64, invalid: f64, reason: String) -> Judged {
     match value {
-        v if v > invalid => (Invalid, reason()),
-        v if v > note => (Note, reason()),
+        v if v > invalid => (Invalid, reason),
+        v if v > note => (Note, reason),
         _ => VALID,
     }
 }
@@ -129,20 +129,19 @@ fn failures(load: &Load<'_>) -> Judged {
         return (Invalid, format!("{stalled} of {opened} connections were never answered"));
     }
     let share = failed as f64 / (load.client.requests + failed).max(1) as f64;
-    above(share, 0.0, 0.001, || format!("{failed} failed ({:.2} %)", share * 100.0))
+    above(share, 0.0, 0.001, format!("{failed} failed ({:.2} %)", share * 100.0))
 }
 
 /// Judges requests beside handshakes.
 fn handshakes(found: &RawHandshakes) -> Vec<GateResult> {
     let Shaken { wanted, made, failed, ref reason } = found.handshakes;
-    let requests = found.requests.errors.total();
-    let share = (failed + requests) as f64 / (wanted + found.intended).max(1) as f64;
+    let (requests, intended) = (found.requests.errors.total(), found.intended);
+    let share = (failed + requests) as f64 / (wanted + intended).max(1) as f64;
     let why = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
-    let failures = above(share, 0.0, 0.001, || {
-        format!("{failed} of {wanted} handshakes and {requests} of {} requests failed{why}", found.intended)
-    });
+    let said = format!("{failed} of {wanted} handshakes and {requests} of {intended} requests failed{why}");
+    let failures = above(share, 0.0, 0.001, said);
     let missed = wanted.saturating_sub(made) as f64 / wanted.max(1) as f64;
-    let rate = above(missed, 0.01, 0.1, || format!("only {made} of {wanted} handshakes were made in time"));
+    let rate = above(missed, 0.01, 0.1, format!("only {made} of {wanted} handshakes were made in time"));
     results([(Gate::G4, Some(failures)), (Gate::G5, Some(rate)), (Gate::G7, Some(host(&found.system)))])
 }
 
@@ -150,9 +149,8 @@ fn generator(load: &Load<'_>) -> Judged {
     let system = &load.system;
     let client = system.cpu_s(Role::Client).unwrap_or(0.0);
     let share = client / (system.seconds * f64::from(load.cell.threads).min(system.cpus as f64));
-    above(share, f64::INFINITY, 0.85, || {
-        format!("wrk used {:.0} % of the CPU that its threads can have", share * 100.0)
-    })
+    let said = format!("wrk used {:.0} % of the CPU that its threads can have", share * 100.0);
+    above(share, f64::INFINITY, 0.85, said)
 }
 
 fn host(system: &RawSystem) -> Judged {
@@ -160,13 +158,12 @@ fn host(system: &RawSystem) -> Judged {
     let (steal, foreign) = (percent(system.host_s(|host| host.steal_ticks)), percent(system.foreign_s()));
     let swapped = system.host(|host| host.swapped_pages);
     let dropped = system.host(|host| host.listen_overflows).max(system.host(|host| host.listen_drops));
+    let full = format!("a full listen queue dropped {dropped} connections");
     let checks = [
-        above(steal, 1.0, 5.0, || format!("{steal:.1} % of the CPU was stolen by other machines")),
-        above(foreign, 5.0, 10.0, || format!("other programs used {foreign:.1} % of the CPU")),
-        above(swapped as f64, 0.0, 1000.0, || format!("{swapped} pages were swapped")),
-        above(dropped as f64, 0.0, f64::INFINITY, || {
-            format!("a full listen queue dropped {dropped} connections")
-        }),
+        above(steal, 1.0, 5.0, format!("{steal:.1} % of the CPU was stolen by other machines")),
+        above(foreign, 5.0, 10.0, format!("other programs used {foreign:.1} % of the CPU")),
+        above(swapped as f64, 0.0, 1000.0, format!("{swapped} pages were swapped")),
+        above(dropped as f64, 0.0, f64::INFINITY, full),
     ];
     let worst = checks.iter().map(|(verdict, _)| *verdict).max().unwrap_or(Valid);
     let reasons = checks.into_iter().map(|(_, reason)| reason).filter(|reason| !reason.is_empty());
@@ -190,7 +187,7 @@ fn steady(load: &Load<'_>) -> Option<Judged> {
     let half = rates.len() / 2;
     let (first, second) = (rates[..half].mean(), rates[rates.len() - half..].mean());
     let drift = (second / first).ln().abs();
-    Some(above(drift, 0.05, 0.2, || format!("the halves differ: {first:.0} and {second:.0} requests/s")))
+    Some(above(drift, 0.05, 0.2, format!("the halves differ: {first:.0} and {second:.0} requests/s")))
 }
 
 fn bodies(load: &Load<'_>) -> Judged {
@@ -201,7 +198,7 @@ fn bodies(load: &Load<'_>) -> Judged {
         let difference = fresh.or(kept).map_or_else(String::new, |said| format!(": {said}"));
         return (Invalid, format!("{wrong} of {probes} probes got a wrong body{difference}"));
     }
-    above(failed as f64 / probes.max(1) as f64, 0.0, 0.01, || format!("{failed} of {probes} probes failed"))
+    above(failed as f64 / probes.max(1) as f64, 0.0, 0.01, format!("{failed} of {probes} probes failed"))
 }
 
 /// Evaluates the gates that need other cells. The keys are the cells' `seq`.
@@ -239,19 +236,15 @@ fn ceiling(load: &Load<'_>, direct: &[Load<'_>]) -> Option<Judged> {
     let of = |direct: &Load<'_>| (direct.cell.connections == cell.connections, direct.requests_per_second());
     let (_, most) = alike.map(of).max_by(|(a, x), (b, y)| a.cmp(b).then(x.total_cmp(y)))?;
     let share = load.requests_per_second() / most;
-    Some(above(share, 0.8, 0.95, || {
-        format!("{:.0} % of the direct rate: client or servers are the limit", share * 100.0)
-    }))
+    let said = format!("{:.0} % of the direct rate: client or servers are the limit", share * 100.0);
+    Some(above(share, 0.8, 0.95, said))
 }
 
 /// Compares the rates of the same measurement in all blocks.
 fn repeatable(rates: &[f64]) -> Option<Judged> {
     let variation = rates.std_dev() / rates.mean();
-    (rates.len() > 1).then(|| {
-        above(variation, 0.15, 0.3, || {
-            format!("{} repetitions vary by {:.0} %", rates.len(), variation * 100.0)
-        })
-    })
+    let said = format!("{} repetitions vary by {:.0} %", rates.len(), variation * 100.0);
+    (rates.len() > 1).then(|| above(variation, 0.15, 0.3, said))
 }
 
 /// Evaluates the control of a load: the thread engine against itself, block by block.

@@ -35,11 +35,8 @@ impl Ratio {
     /// Computes the ratio; None without blocks. A block whose ratio is not a positive number is left out.
     pub(crate) fn of_blocks(ratios: impl IntoIterator<Item = f64>) -> Option<Ratio> {
         let blocks: Vec<f64> = ratios.into_iter().filter(|r| r.is_finite() && *r > 0.0).collect();
-        if blocks.is_empty() {
-            return None;
-        }
         let logs: Vec<f64> = blocks.iter().map(|r| r.ln()).collect();
-        let mean = logs.as_slice().mean();
+        let mean = Some(logs.as_slice().mean()).filter(|mean| mean.is_finite())?;
         let interval = student_half_width(&logs).map(|half| ((mean - half).exp(), (mean + half).exp()));
         Some(Ratio { ratio: mean.exp(), interval, blocks })
     }

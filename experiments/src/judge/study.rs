@@ -1,6 +1,6 @@
 //! A run for the report: every record, derived from what was measured, with all gates.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use itertools::Itertools;
 use sha2::{Digest, Sha256};
@@ -173,31 +173,21 @@ impl<'a> Group<'a> {
         invalid * 2 < shown.len() && failed * 1000 <= requests + failed
     }
 
-    /// Returns the verdict about the group: a gate that failed in a few runs is a remark.
-    pub(crate) fn validity(&self) -> Validity {
-        let clean = self.shown().iter().all(|record| record.validity() == Validity::Valid);
-        match self.is_ranked() {
-            false => Validity::Invalid,
-            true if clean => Validity::Valid,
-            true => Validity::Note,
-        }
-    }
-
-    /// Returns the mark for the table: `yes`, `yes, see G1 G5` or `NO: G4`, and the number of repetitions left out. A
+    /// Returns the mark for the table: `yes`, `yes, see G1 G5` (also of a gate that failed in a few runs) or `NO: G4`, and the number of repetitions left out. A
     /// remark of a `common` gate is not mentioned.
     pub(crate) fn mark(&self, common: &[Gate]) -> String {
-        let (shown, validity) = (self.shown(), self.validity());
-        let is_invalid = validity == Validity::Invalid;
-        let least = if is_invalid { Validity::Invalid } else { Validity::Note };
-        let results = shown.iter().flat_map(|run| &run.gates).filter(|result| result.verdict >= least);
-        let bad: BTreeSet<Gate> = results.map(|result| result.gate).collect();
-        let told = bad.iter().filter(|gate| is_invalid || !common.contains(gate));
-        let names = told.map(|gate| format!("{gate:?}")).collect::<Vec<_>>().join(" ");
-        let mut text = match (is_invalid, names.as_str()) {
-            (true, "") => "NO: not measured".to_owned(),
-            (true, names) => format!("NO: {names}"),
-            (false, "") => "yes".to_owned(),
-            (false, names) => format!("yes, see {names}"),
+        let (shown, is_ranked) = (self.shown(), self.is_ranked());
+        let least = if is_ranked { Validity::Note } else { Validity::Invalid };
+        let is_told =
+            |result: &&GateResult| result.verdict >= least && !(is_ranked && common.contains(&result.gate));
+        let results = shown.iter().flat_map(|run| &run.gates).filter(is_told);
+        let gates = results.map(|result| result.gate).sorted().dedup();
+        let names = gates.map(|gate| format!("{gate:?}")).join(" ");
+        let mut text = match (is_ranked, names.as_str()) {
+            (false, "") => "NO: not measured".to_owned(),
+            (false, names) => format!("NO: {names}"),
+            (true, "") => "yes".to_owned(),
+            (true, names) => format!("yes, see {names}"),
         };
         if shown.len() < self.runs.len() {
             text += &format!(" ({} of {} runs)", shown.len(), self.runs.len());
@@ -277,7 +267,7 @@ mod tests {
             record.gates = vec![bad(gate)];
         }
         let group = &study.section(Section::Assignment)[0];
-        assert_eq!((group.shown().len(), group.is_ranked(), group.validity()), (3, true, Validity::Note));
+        assert_eq!((group.shown().len(), group.is_ranked()), (3, true));
         assert_eq!(group.mark(&[]), "yes, see G8 (3 of 4 runs)");
     }
 }

@@ -200,7 +200,6 @@ impl Part {
         let delays_ms = self.delays_ms.as_deref().unwrap_or(&[0]);
         iproduct!(&self.threads, &self.connections, delays_ms, files, self.handshakes())
             .map(|(&threads, &connections, &delay_ms, (path, body_bytes), handshakes)| Cell {
-                id: String::new(),
                 section: self.section,
                 work: self.work,
                 connections,
@@ -212,7 +211,7 @@ impl Part {
                 handshakes,
                 warm_s,
                 seconds,
-                ..ordinary("")
+                ..Cell::default()
             })
             .collect()
     }
@@ -264,21 +263,16 @@ pub(crate) fn of_cells(name: &str, targets: Vec<Target>, cells: Vec<Cell>) -> Pl
 /// Makes an ordinary cell: 100 kept connections on 2 threads of wrk, 128 bytes, 4 s.
 pub(crate) fn ordinary(target: &str) -> Cell {
     Cell {
-        seq: 0,
         id: format!("x-{target}"),
-        section: Section::Concurrency,
-        block: 0,
         target: target.into(),
-        work: Work::Load,
         connections: 100,
         threads: 2,
         path: FILES[0].0.into(),
         body_bytes: FILES[0].1,
         keep_alive: true,
-        delay_ms: 0,
-        handshakes: None,
         warm_s: 1.0,
         seconds: 4.0,
+        ..Cell::default()
     }
 }
 

@@ -145,7 +145,7 @@ pub(crate) enum TargetKind {
 }
 
 /// One measurement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cell {
     pub(crate) seq: usize,
     /// Unique in the plan and valid as a directory name, such as `assignment-thread-c1000-t150`.
@@ -217,7 +217,7 @@ impl Cell {
 }
 
 /// The question that a cell answers. The report has a part for each section.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Section {
     /// Thread against async: `-c 1000`, `-t` 10 to 200.
@@ -231,6 +231,7 @@ pub(crate) enum Section {
     /// Other balancers.
     Peers,
     /// Few threads, connections from 10 to 1000.
+    #[default]
     Concurrency,
     /// 10 KB to 1 MB.
     Bodies,
