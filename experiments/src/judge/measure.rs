@@ -133,18 +133,14 @@ pub(crate) fn calls_in_vain(record: &Record) -> Option<f64> {
 
 /// Returns the number of requests under strace, and the system calls by name.
 pub(crate) fn syscalls(record: &Record) -> Option<(f64, Vec<Calls<'_>>)> {
-    match &record.found {
-        Found::Syscalls { client, strace } => Some((client.requests.max(1) as f64, parse_strace(strace))),
-        _ => None,
-    }
+    let Found::Syscalls { client, strace } = &record.found else { return None };
+    Some((client.requests.max(1) as f64, parse_strace(strace)))
 }
 
 /// Returns the KB per idle connection.
 pub(crate) fn idle_kb(record: &Record) -> Option<f64> {
-    match &record.found {
-        Found::Idle(idle) => idle.per_connection_kb(),
-        _ => None,
-    }
+    let Found::Idle(idle) = &record.found else { return None };
+    idle.per_connection_kb()
 }
 
 /// Returns the failures of a record. A measurement that failed counts as one failure.

@@ -108,13 +108,18 @@ fn counts(record: &Record) -> bool {
     is_measured && !record.gates.iter().any(busy)
 }
 
-/// Returns the value of each run, by its section and block.
-pub(crate) fn by_block<'a>(
-    runs: impl IntoIterator<Item = &'a Record>,
-    measure: Measure,
-) -> BTreeMap<(Section, usize), f64> {
+/// The values of a measure by section and block.
+pub(crate) type Blocks = BTreeMap<(Section, usize), f64>;
+
+/// Returns the value of each run.
+pub(crate) fn by_block<'a>(runs: impl IntoIterator<Item = &'a Record>, measure: Measure) -> Blocks {
     let value = |run: &Record| Some(((run.cell.section, run.cell.block), measure(run)?));
     runs.into_iter().filter_map(value).collect()
+}
+
+/// Divides values, in each block that has both.
+pub(crate) fn quotients(values: Blocks, by: &Blocks) -> Blocks {
+    values.into_iter().filter_map(|(block, value)| Some((block, value / by.get(&block)?))).collect()
 }
 
 /// The same measurement, once or repeated.
@@ -133,9 +138,8 @@ impl<'a> Group<'a> {
     }
 
     /// Returns the ratio of a measure to that of another group, in each block of a section in which both count.
-    pub(crate) fn ratios(&self, other: &Group<'_>, measure: Measure) -> BTreeMap<(Section, usize), f64> {
-        let [ours, others] = [self, other].map(|group| by_block(group.counted(), measure));
-        ours.into_iter().filter_map(|(block, value)| Some((block, value / others.get(&block)?))).collect()
+    pub(crate) fn ratios(&self, other: &Group<'_>, measure: Measure) -> Blocks {
+        quotients(by_block(self.counted(), measure), &by_block(other.counted(), measure))
     }
 
     /// Returns the ratio of a measure to that of another group, over these blocks.
@@ -173,8 +177,8 @@ impl<'a> Group<'a> {
         invalid * 2 < shown.len() && failed * 1000 <= requests + failed
     }
 
-    /// Returns the mark for the table: `yes`, `yes, see G1 G5` (also of a gate that failed in a few runs) or `NO: G4`, and the number of repetitions left out. A
-    /// remark of a `common` gate is not mentioned.
+    /// Returns the mark for the table: `yes`, `yes, see G1 G5` or `NO: G4`, and the number of repetitions left out. A
+    /// gate that failed in a few runs is a remark. A remark of a `common` gate is not mentioned.
     pub(crate) fn mark(&self, common: &[Gate]) -> String {
         let (shown, is_ranked) = (self.shown(), self.is_ranked());
         let least = if is_ranked { Validity::Note } else { Validity::Invalid };
@@ -201,44 +205,12 @@ mod tests {
     use super::*;
     use crate::judge::measure;
     use crate::judge::synthetic::Run;
-    use crate::plans::build;
-    use crate::plans::model::Work;
-    use crate::run::counters::RawCounters;
-    use crate::run::raw::Found;
-
-    /// A file server has no backends, whatever the reason to measure it.
-    #[test]
-    fn requests_are_conserved_in_every_ablation_of_the_file_server() {
-        let is_meant = |cell: &Cell| cell.target.ends_with("read-file");
-        let mut run = Run::new("smoke");
-        for raw in run.raws.iter_mut().filter(|raw| is_meant(&raw.cell)) {
-            let Found::Load(load) = &mut raw.found else { continue };
-            // The backends of an earlier program that counts nothing.
-            let idle = RawCounters { names: vec!["served".into()], rows: vec![(0.5, vec![0])] };
-            load.programs.backends.get_or_insert(idle);
-        }
-        let study = run.study();
-        let ablations: Vec<_> = study.records.iter().filter(|record| is_meant(&record.cell)).collect();
-        assert_eq!(ablations.len(), 2);
-        for record in ablations {
-            let conserved = record.gates.iter().find(|result| result.gate == Gate::G3).unwrap();
-            assert_eq!(conserved.verdict, Validity::Valid, "{}: {}", record.cell.id, conserved.reason);
-        }
-    }
+    use crate::plans::{build, targets};
 
     fn study_of(cells: &[(Section, &str, usize)]) -> Study {
-        let whole = Run::new("bench");
-        let base = whole.plan.cells.iter().find(|c| c.work == Work::Load && c.keep_alive).unwrap();
-        let cells = cells.iter().enumerate().map(|(seq, (section, target, block))| Cell {
-            seq,
-            id: format!("{seq}"),
-            section: *section,
-            target: (*target).into(),
-            block: *block,
-            ..base.clone()
-        });
-        let plan = build::of_cells("part", whole.plan.targets.clone(), cells.collect());
-        Run::of(plan).study()
+        let cells = cells.iter().enumerate();
+        let cell = |(seq, &(section, target, block))| Cell { seq, section, block, ..build::ordinary(target) };
+        Run::of(build::of_cells("part", targets::all(), cells.map(cell).collect())).study()
     }
 
     #[test]

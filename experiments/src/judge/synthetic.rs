@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
 use fastrand::Rng;
+use itertools::Itertools;
 
 use crate::judge::study::Study;
 use crate::plans::build::{self, Changes};
@@ -38,7 +39,9 @@ impl Run {
     pub(crate) fn of(plan: Plan) -> Self {
         let target = |cell: &Cell| plan.targets.iter().find(|target| target.id == cell.target).unwrap();
         let raws = plan.cells.iter().map(|cell| measure(target(cell), cell)).collect();
-        Run { manifest: manifest(&plan), raws, plan }
+        let mut manifest: Manifest = serde_json::from_str(include_str!("synthetic_manifest.json")).unwrap();
+        manifest.plan_hash.clone_from(&plan.hash);
+        Run { manifest, raws, plan }
     }
 
     /// Makes a study in which the targets have these requests per second, one number for each block.
@@ -74,11 +77,6 @@ impl Run {
         let is_load = |raw: &&mut Raw| matches!(raw.found, Found::Load(_)) && of(&raw.cell);
         self.raws.iter_mut().find(is_load).unwrap()
     }
-}
-
-fn manifest(plan: &Plan) -> Manifest {
-    let manifest: Manifest = serde_json::from_str(include_str!("synthetic_manifest.json")).unwrap();
-    Manifest { plan_hash: plan.hash.clone(), ..manifest }
 }
 
 /// Returns a factor between 0.98 and 1.02 that depends on the cell and on `what`.
@@ -198,13 +196,10 @@ fn load(target: &Target, cell: &Cell) -> RawLoad {
 fn probe(cell: &Cell, mean_us: f64) -> RawProbe {
     let count = (100.0 * cell.seconds) as u64;
     let rest = |i: u64| 1.0 - (i as f64 + 0.5) / count as f64;
-    let wait_us = |i: u64| (mean_us * (0.3 - rest(i).ln() * 0.7)) as u64 + 40;
-    let histogram = |of: &dyn Fn(u64) -> u64| Histogram::of(&(0..count).map(of).collect::<Vec<_>>());
-    let times = Times {
-        waiting_us: histogram(&wait_us),
-        total_us: histogram(&|i| wait_us(i) + 60),
-        ..Times::default()
-    };
+    let waiting = (0..count).map(|i| (mean_us * (0.3 - rest(i).ln() * 0.7)) as u64 + 40);
+    let [waiting_us, total_us] =
+        [0, 60].map(|more| Histogram::of(&waiting.clone().map(|us| us + more).collect_vec()));
+    let times = Times { waiting_us, total_us, ..Times::default() };
     RawProbe { intended: count, fresh: times.clone(), kept: times }
 }
 

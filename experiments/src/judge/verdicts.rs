@@ -50,15 +50,13 @@ pub(crate) fn over_all_loads(study: &Study, section: Section, other: &str) -> Op
     let loads = thread_loads(study, section);
     let mut of_blocks: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for thread in &loads {
-        let rates = |group: &Group<'_>| by_block(group.counted(), measure::rate);
-        let others = rates(&study.twin(thread.cell, other)?);
-        let rates = rates(thread).into_iter().filter(|((of, _), _)| *of == section);
-        for (place, rate) in rates {
-            of_blocks.entry(place.1).or_default().extend(others.get(&place).map(|other| (other / rate).ln()));
+        let ratios = study.twin(thread.cell, other)?.ratios(thread, measure::rate);
+        for ((_, block), ratio) in ratios.into_iter().filter(|((of, _), _)| *of == section) {
+            of_blocks.entry(block).or_default().push(ratio);
         }
     }
-    of_blocks.retain(|_, logs| logs.len() == loads.len() && logs.len() > 1);
-    Ratio::of_blocks(of_blocks.values().map(|logs| logs.mean().exp()))
+    of_blocks.retain(|_, ratios| ratios.len() == loads.len() && ratios.len() > 1);
+    Ratio::of_blocks(of_blocks.values().map(Statistics::geometric_mean))
 }
 
 /// A comparison of the study of workers.
