@@ -8,9 +8,9 @@ use std::{fs, iter};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::judge::derive::derive;
+use crate::judge::gates;
 use crate::judge::measure::{self, percentile_ms};
-use crate::judge::record::{Measured, Record, Validity};
+use crate::judge::record::{Record, Validity};
 use crate::plans::build::{self, Changes, FILES, PLANS, PlanFile};
 use crate::plans::given::Given;
 use crate::plans::model::{Cell, Plan, SCHEMA};
@@ -25,7 +25,7 @@ use crate::run::lab::{self, Lab, Trouble, failed};
 use crate::run::load;
 use crate::run::manifest::{Manifest, Topology};
 use crate::run::ports::Reserved;
-use crate::run::raw::Raw;
+use crate::run::raw::{Found, Raw};
 
 mod results;
 
@@ -107,7 +107,7 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
     let study = report::load(&directory)?;
     // The report says why the others are not ranked.
     let (all, planned) = (study.records.len(), study.plan.cells.len());
-    let not = study.records.iter().filter(|record| record.validity == Validity::Invalid).count();
+    let not = study.records.iter().filter(|record| record.validity() == Validity::Invalid).count();
     println!("measured {all} of {planned} cells: {} ranked, {not} not ranked", all - not);
     if !study.plan.goals.is_empty() {
         println!("\n{}", report::goals::table(&study).text());
@@ -166,7 +166,7 @@ pub(super) fn measure(
             }
             trouble => trouble,
         })?;
-        say(describe(cell.seq + 1, all, &derive(&raw)));
+        say(describe(cell.seq + 1, all, &gates::judge(raw.clone())));
         keep(raw)?;
         bar.inc(seconds.round() as u64);
     }
@@ -192,15 +192,15 @@ fn describe(n: usize, of: usize, record: &Record) -> String {
     let number = |value: Option<f64>, what: &str| {
         format!("{:>8} {what}", value.map_or("?".into(), |value| format!("{value:.2}")))
     };
-    let result = match &record.measured {
-        Measured::Load(load) => requests(load.requests_per_second(), &load.probe.fresh.waiting_us),
-        Measured::Handshakes(found) => {
+    let result = match &record.found {
+        Found::Load(load) => requests(measure::rate(record).unwrap_or(0.0), &load.probe.fresh.waiting_us),
+        Found::Handshakes(found) => {
             requests(found.intended as f64 / record.cell.seconds, &found.requests.total_us)
         }
-        Measured::Idle(_) => number(measure::idle_kb(record), "KB per idle connection"),
-        Measured::Syscalls(_) => number(measure::calls(record), "system calls per request"),
-        Measured::Profile(folded) => format!("{:>8} sampled stacks", folded.lines().count()),
-        Measured::Failed { .. } => "NOT MEASURED".into(),
+        Found::Idle(_) => number(measure::idle_kb(record), "KB per idle connection"),
+        Found::Syscalls { .. } => number(measure::calls(record), "system calls per request"),
+        Found::Profile { folded, .. } => format!("{:>8} sampled stacks", folded.lines().count()),
+        Found::Failed(_) => "NOT MEASURED".into(),
     };
     let line = format!("{n:>3}/{of:<3} {:<46} {result} {}", record.cell.id, bad.join(" "));
     line.trim_end().chars().take(100).collect()

@@ -132,7 +132,7 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Troubl
             }
         })
     })?;
-    let good = tell(&verdict::of_builds(&Study::new(manifest, plan, &raws, "")?));
+    let good = tell(&verdict::of_builds(&Study::new(manifest, plan, raws, "")?));
     if counts {
         println!();
         instructions::report(base.source.as_deref(), Path::new("."))?;

@@ -4,15 +4,15 @@
 use std::sync::atomic::AtomicBool;
 
 use crate::commands::mark;
-use crate::judge::derive::derive;
-use crate::judge::record::{Gate, Measured, Validity};
+use crate::judge::gates;
+use crate::judge::record::{Gate, Validity, load};
 use crate::plans::build::{FILES, ordinary};
 use crate::plans::model::{Cell, Section, Target, What};
 use crate::plans::targets::simple;
 use crate::run::faulty::{Fault, POOL};
 use crate::run::histogram::Histogram;
 use crate::run::lab::{self, Trouble};
-use crate::run::raw::{Found, Raw};
+use crate::run::raw::Raw;
 
 const CONNECTIONS: u32 = 50;
 
@@ -46,7 +46,7 @@ pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Trouble> {
                 ..ordinary(&name)
             };
             let raw = lab.measure(&Target { what: What::Server, ..server }, &cell)?;
-            let (good, line) = judge(fault, 1.0 / every as f64, &raw)?;
+            let (good, line) = judge(fault, 1.0 / every as f64, raw)?;
             println!("{name:<8} {:<4} {line}", mark(good));
             all_good &= good;
         }
@@ -56,18 +56,16 @@ pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Trouble> {
 
 /// Compares the reported faults with the true ones, which are this share. Returns true when they agree, and a line about
 /// both.
-fn judge(fault: Fault, share: f64, raw: &Raw) -> Result<(bool, String), String> {
-    let record = derive(raw);
-    let (Measured::Load(load), Found::Load(found)) = (&record.measured, &raw.found) else {
-        return Err(format!("{}: {:?}", fault.name(), record.measured));
-    };
-    let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
+fn judge(fault: Fault, share: f64, raw: Raw) -> Result<(bool, String), String> {
+    let record = gates::judge(raw);
+    let load = load(&record).ok_or_else(|| format!("{}: {:?}", fault.name(), record.found))?;
+    let counter = |name: &str| load.programs.target.as_ref().and_then(|t| t.total(name)).unwrap_or(0);
     let opened = u64::from(record.cell.opened());
     let counts @ (served, at_fault, _) = (counter("served"), counter("at_fault"), opened);
     let has = |gate, verdict| record.gates.iter().any(|r| r.gate == gate && r.verdict == verdict);
     // A server counts its faults from its start, so the errors of the warm-up count too.
-    let failures = found.warm.iter().fold(load.failures, |sum, warm| sum + warm.errors);
-    let (stalled, errors, fresh) = (failures.stalled, load.probe.errors(), &found.probe.fresh);
+    let failures = load.warm.iter().fold(record.failures, |sum, warm| sum + warm.errors);
+    let (stalled, errors, fresh) = (failures.stalled, load.probe.errors(), &load.probe.fresh);
     let (good, said) = match fault {
         Fault::None => {
             let (failed, probes) = (failures.total(), errors.total());
@@ -88,7 +86,7 @@ fn judge(fault: Fault, share: f64, raw: &Raw) -> Result<(bool, String), String> 
         }
         // A tenth of the connections and of the probes is never answered.
         Fault::Silent => {
-            let (intended, kept) = (found.probe.intended, found.probe.kept.errors.timeout);
+            let (intended, kept) = (load.probe.intended, load.probe.kept.errors.timeout);
             let probes = fresh.errors.timeout;
             let is_a_tenth = |n: u64, of: u64| (0.07..=0.13).contains(&(n as f64 / of.max(1) as f64));
             // A tenth of the connections of the warm-up was silent too.

@@ -1,24 +1,20 @@
 //! What new TLS handshakes do to the requests of other clients.
 
-use std::collections::BTreeMap;
-
 use crate::judge::measure::percentile_ms;
-use crate::judge::record::{Measured, Record};
+use crate::judge::record::Record;
 use crate::judge::stats::{ENOUGH_BLOCKS, Ratio};
-use crate::judge::study::{Group, Study};
+use crate::judge::study::{Blocks, Group, Study, quotients};
 use crate::plans::model::{Cell, Handshakes, Key, Section};
 use crate::plans::targets::TLS_ENGINES;
-use crate::run::raw::RawHandshakes;
+use crate::run::raw::{Found, RawHandshakes};
 
 /// The rate that the verdict is about, if it was measured.
 const PER_S: u32 = 500;
 
 /// Returns what was measured beside handshakes. None for other work.
 pub(crate) fn measured(record: &Record) -> Option<&RawHandshakes> {
-    match &record.measured {
-        Measured::Handshakes(found) => Some(found),
-        _ => None,
-    }
+    let Found::Handshakes(found) = &record.found else { return None };
+    Some(found)
 }
 
 /// Returns the 99th percentile in milliseconds from the intended time of a request to its last byte.
@@ -27,7 +23,7 @@ pub(crate) fn p99_ms(record: &Record) -> Option<f64> {
 }
 
 /// Returns the factor by which handshakes multiply the p99 of a group, in each block that has both cells.
-fn growths(study: &Study, group: &Group<'_>) -> BTreeMap<(Section, usize), f64> {
+fn growths(study: &Study, group: &Group<'_>) -> Blocks {
     let none = Some(Handshakes { key: Key::ALL[0], per_s: 0 });
     let quiet = study.twin(&Cell { handshakes: none, ..group.cell.clone() }, &group.cell.target);
     quiet.map(|quiet| group.ratios(&quiet, p99_ms)).unwrap_or_default()
@@ -55,11 +51,9 @@ pub(crate) fn hurts(study: &Study) -> Vec<Hurt> {
     let hurt = |thread: Group<'_>| {
         let handshakes = thread.cell.handshakes.filter(|handshakes| handshakes.per_s > 0)?;
         let other = study.twin(thread.cell, other)?;
-        let others = growths(study, &other);
-        let ratio = |(block, growth)| Some(others.get(&block)? / growth);
-        let blocks = growths(study, &thread).into_iter().filter_map(ratio);
-        let is_ranked = thread.is_ranked() && other.is_ranked();
-        Some(Hurt { handshakes, ratio: Ratio::of_blocks(blocks)?, is_ranked })
+        let ratio =
+            Ratio::of_blocks(quotients(growths(study, &other), &growths(study, &thread)).into_values())?;
+        Some(Hurt { handshakes, ratio, is_ranked: thread.is_ranked() && other.is_ranked() })
     };
     groups.into_iter().filter_map(hurt).collect()
 }

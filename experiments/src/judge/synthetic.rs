@@ -1,11 +1,16 @@
 //! Synthetic results for tests: the measurements of a whole plan, from a simple model of each target.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
+
+use fastrand::Rng;
+use itertools::Itertools;
 
 use crate::judge::study::Study;
 use crate::plans::build::{self, Changes};
 use crate::plans::model::{Cell, Plan, Target, TargetKind, What, Work};
+use crate::plans::targets;
 use crate::run::counters::RawCounters;
 use crate::run::handshakes::Shaken;
 use crate::run::histogram::Histogram;
@@ -29,16 +34,15 @@ pub(crate) struct Run {
 impl Run {
     /// Makes synthetic results for a plan of the laboratory over every target.
     pub(crate) fn new(plan: &str) -> Self {
-        let mut plan = build::tests::plan(plan, &Changes::default());
-        plan.cells.retain(|cell| cell.target != "mine");
-        plan.cells.iter_mut().enumerate().for_each(|(seq, cell)| cell.seq = seq);
-        Run::of(Plan { goals: plan.goals, ..build::of_cells(&plan.name, plan.targets, plan.cells) })
+        Run::of(build::tests::plan(plan, targets::all(), &Changes::default()))
     }
 
     pub(crate) fn of(plan: Plan) -> Self {
         let target = |cell: &Cell| plan.targets.iter().find(|target| target.id == cell.target).unwrap();
         let raws = plan.cells.iter().map(|cell| measure(target(cell), cell)).collect();
-        Run { manifest: manifest(&plan), raws, plan }
+        let mut manifest: Manifest = serde_json::from_str(include_str!("synthetic_manifest.json")).unwrap();
+        manifest.plan_hash.clone_from(&plan.hash);
+        Run { manifest, raws, plan }
     }
 
     /// Makes a study in which the targets have these requests per second, one number for each block.
@@ -59,11 +63,6 @@ impl Run {
         run.study()
     }
 
-    /// Returns the lines of raw.ndjson.
-    pub(crate) fn text(&self) -> String {
-        self.raws.iter().map(|raw| serde_json::to_string(raw).unwrap() + "\n").collect()
-    }
-
     /// Returns the study of the whole plan `bench`, which is made once.
     pub(crate) fn bench() -> &'static Study {
         static BENCH: LazyLock<Study> = LazyLock::new(|| Run::new("bench").study());
@@ -71,7 +70,7 @@ impl Run {
     }
 
     pub(crate) fn study(&self) -> Study {
-        Study::new(self.manifest.clone(), self.plan.clone(), &self.raws, "").unwrap()
+        Study::new(self.manifest.clone(), self.plan.clone(), self.raws.clone(), "").unwrap()
     }
 
     /// Returns the measurements of a load.
@@ -81,17 +80,11 @@ impl Run {
     }
 }
 
-fn manifest(plan: &Plan) -> Manifest {
-    let manifest: Manifest = serde_json::from_str(include_str!("synthetic_manifest.json")).unwrap();
-    Manifest { plan_hash: plan.hash.clone(), ..manifest }
-}
-
-/// Returns a number between -1 and 1 that depends on the cell and on `what`.
-fn jitter(cell: &Cell, what: &str) -> f64 {
-    let text = format!("{}{what}", cell.id);
-    let hash =
-        text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-    (hash >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+/// Returns a factor between 0.98 and 1.02 that depends on the cell and on `what`.
+fn noise(cell: &Cell, what: impl Hash) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    (&cell.id, what).hash(&mut hasher);
+    0.98 + 0.04 * Rng::with_seed(hasher.finish()).f64()
 }
 
 /// Returns the CPU microseconds of the target per request.
@@ -122,7 +115,7 @@ fn rate(target: &Target, cell: &Cell) -> f64 {
     let busy = 2e6 / (client + backends + cpu_us(target) + body);
     let latency_s = 0.000_15 + cell.delay_ms as f64 / 1e3;
     let most = f64::from(cell.opened()) / latency_s;
-    busy.min(most) * (1.0 + 0.02 * jitter(cell, "rate"))
+    busy.min(most) * noise(cell, "rate")
 }
 
 fn measure(target: &Target, cell: &Cell) -> Raw {
@@ -152,7 +145,7 @@ fn measure(target: &Target, cell: &Cell) -> Raw {
 fn handshakes(target: &Target, cell: &Cell) -> RawHandshakes {
     let per_s = cell.handshakes.map_or(0, |handshakes| handshakes.per_s);
     let growth = if target.id == "async-tls" { 2.0 } else { 1.0 };
-    let most_us = 1000.0 * (1.0 + f64::from(per_s) * growth / 500.0) * (1.0 + 0.02 * jitter(cell, "p99"));
+    let most_us = 1000.0 * (1.0 + f64::from(per_s) * growth / 500.0) * noise(cell, "p99");
     let total_us = Histogram::of(&(1..=1000).map(|n| n * most_us as u64 / 1000).collect::<Vec<_>>());
     let count = (f64::from(per_s) * cell.seconds) as u64;
     let handshakes = Shaken { wanted: count, made: count, ..Shaken::default() };
@@ -204,13 +197,10 @@ fn load(target: &Target, cell: &Cell) -> RawLoad {
 fn probe(cell: &Cell, mean_us: f64) -> RawProbe {
     let count = (100.0 * cell.seconds) as u64;
     let rest = |i: u64| 1.0 - (i as f64 + 0.5) / count as f64;
-    let wait_us = |i: u64| (mean_us * (0.3 - rest(i).ln() * 0.7)) as u64 + 40;
-    let histogram = |of: &dyn Fn(u64) -> u64| Histogram::of(&(0..count).map(of).collect::<Vec<_>>());
-    let times = Times {
-        waiting_us: histogram(&wait_us),
-        total_us: histogram(&|i| wait_us(i) + 60),
-        ..Times::default()
-    };
+    let waiting = (0..count).map(|i| (mean_us * (0.3 - rest(i).ln() * 0.7)) as u64 + 40);
+    let [waiting_us, total_us] =
+        [0, 60].map(|more| Histogram::of(&waiting.clone().map(|us| us + more).collect_vec()));
+    let times = Times { waiting_us, total_us, ..Times::default() };
     RawProbe { intended: count, fresh: times.clone(), kept: times }
 }
 
@@ -220,7 +210,7 @@ fn counters(cell: &Cell, rate: f64, asked: u64) -> RawCounters {
     let (mut rows, mut served) = (Vec::new(), 0.0);
     for second in 0..cell.seconds as u32 {
         rows.push((f64::from(second) + 0.3, row(served as u64)));
-        served += rate * (1.0 + 0.02 * jitter(cell, &second.to_string()));
+        served += rate * noise(cell, second);
     }
     rows.push((cell.seconds + 0.5, row(asked)));
     RawCounters { names, rows }

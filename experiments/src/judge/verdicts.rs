@@ -3,8 +3,10 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
+use statrs::statistics::Statistics;
+
 use crate::judge::measure;
-use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict, mean};
+use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
 use crate::judge::study::{Group, Study, by_block};
 use crate::plans::model::{Cell, Section, Target, TargetKind, Work};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
@@ -48,15 +50,13 @@ pub(crate) fn over_all_loads(study: &Study, section: Section, other: &str) -> Op
     let loads = thread_loads(study, section);
     let mut of_blocks: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for thread in &loads {
-        let rates = |group: &Group<'_>| by_block(group.counted(), measure::rate);
-        let others = rates(&study.twin(thread.cell, other)?);
-        let rates = rates(thread).into_iter().filter(|((of, _), _)| *of == section);
-        for (place, rate) in rates {
-            of_blocks.entry(place.1).or_default().extend(others.get(&place).map(|other| (other / rate).ln()));
+        let ratios = study.twin(thread.cell, other)?.ratios(thread, measure::rate);
+        for ((_, block), ratio) in ratios.into_iter().filter(|((of, _), _)| *of == section) {
+            of_blocks.entry(block).or_default().push(ratio);
         }
     }
-    of_blocks.retain(|_, logs| logs.len() == loads.len() && logs.len() > 1);
-    Ratio::of_blocks(of_blocks.values().filter_map(|logs| Some(mean(logs)?.exp())))
+    of_blocks.retain(|_, ratios| ratios.len() == loads.len() && ratios.len() > 1);
+    Ratio::of_blocks(of_blocks.values().map(Statistics::geometric_mean))
 }
 
 /// A comparison of the study of workers.
@@ -64,8 +64,8 @@ pub(crate) fn over_all_loads(study: &Study, section: Section, other: &str) -> Op
 pub(crate) struct Workers<'a> {
     pub(crate) cell: &'a Cell,
     /// The two targets of the ratio `a / b`.
-    pub(crate) a: String,
-    pub(crate) b: String,
+    pub(crate) a: &'a str,
+    pub(crate) b: &'a str,
     pub(crate) ratio: Ratio,
     /// True when both engines have the same number of workers: the difference is the architecture's.
     pub(crate) is_architecture: bool,
@@ -75,20 +75,18 @@ pub(crate) struct Workers<'a> {
 pub(crate) fn workers(study: &Study) -> Vec<Workers<'_>> {
     let mut found = Vec::new();
     for group in study.section(Section::Workers) {
-        let Some(ours) = study.target(&group.cell.target).filter(|target| target.workers.is_some()) else {
-            continue;
-        };
-        let engine = ours.baseline.as_deref();
+        let (Some(engine), Some(_)) = (&group.target.baseline, group.target.workers) else { continue };
         let is_equal = |other: &&Target| {
-            engine == Some(ASYNC)
+            engine == ASYNC
                 && other.baseline.as_deref() == Some(THREAD)
-                && other.workers == ours.workers
+                && other.workers == group.target.workers
         };
-        let equal = study.plan.targets.iter().filter(is_equal).map(|other| (other.id.as_str(), true));
-        for (b, is_architecture) in equal.chain(engine.map(|engine| (engine, false))) {
+        let equal = study.plan.targets.iter().filter(is_equal).map(|other| (&other.id, true));
+        for (b, is_architecture) in equal.chain([(engine, false)]) {
             let other = study.twin(group.cell, b);
-            let Some(ratio) = other.and_then(|other| group.against(&other, measure::rate)) else { continue };
-            found.push(Workers { cell: group.cell, a: ours.id.clone(), b: b.into(), ratio, is_architecture });
+            let ratio = other.and_then(|other| group.against(&other, measure::rate));
+            let [a, b] = [&group.target.id, b];
+            found.extend(ratio.map(|ratio| Workers { cell: group.cell, a, b, ratio, is_architecture }));
         }
     }
     found
@@ -119,10 +117,10 @@ pub(crate) fn servers(study: &Study) -> Vec<Servers<'_>> {
     for group in study.section(Section::Servers) {
         loads.entry((group.cell.connections, group.cell.threads)).or_default().push(group);
     }
-    loads.into_values().map(|groups| of_servers(study, groups)).collect()
+    loads.into_values().map(of_servers).collect()
 }
 
-fn of_servers<'a>(study: &Study, groups: Vec<Group<'a>>) -> Servers<'a> {
+fn of_servers(groups: Vec<Group<'_>>) -> Servers<'_> {
     let by_block = |group: &Group<'_>| by_block(group.counted(), measure::rate);
     let is_compared = |group: &&Group<'_>| group.is_ranked() && by_block(group).len() >= ENOUGH_BLOCKS;
     let all: Vec<_> = groups.iter().filter(is_compared).map(by_block).collect();
@@ -150,7 +148,7 @@ fn of_servers<'a>(study: &Study, groups: Vec<Group<'a>>) -> Servers<'a> {
     let (leaders, others): (Vec<_>, Vec<_>) =
         order.iter().filter(|_| is_verdict).cloned().partition(|group| lead(&order[0], group).is_none());
     let reaches = leaders.iter().flat_map(|a| leaders.iter().filter_map(|b| ratio(a, b))).map(|r| r.reach());
-    let is_ours = |group: &Group<'_>| study.kind(&group.cell.target) == Some(TargetKind::Engine);
+    let is_ours = |group: &Group<'_>| group.target.kind == TargetKind::Engine;
     let is_other = |group: &&Group<'_>| !(is_ours(group) && leaders.iter().all(is_ours));
     let beaten = others.iter().filter(is_other).find_map(|other| {
         let leads: Option<Vec<_>> = leaders.iter().map(|leader| lead(leader, other)).collect();
@@ -178,23 +176,21 @@ pub(crate) struct Cost<'a> {
 
 /// Returns all changes of the run: extra overheads, other design choices, and a connection per request.
 pub(crate) fn costs(study: &Study) -> Vec<Cost<'_>> {
-    let changed = study.groups(|cell| {
-        let kind = study.kind(&cell.target);
-        cell.section == Section::Ablations && matches!(kind, Some(TargetKind::Ablation | TargetKind::Variant))
-    });
-    let with_baseline = changed.into_iter().map(|group| {
-        let baseline = study.target(&group.cell.target).and_then(|target| target.baseline.clone());
-        let baseline = baseline.and_then(|id| study.twin(group.cell, &id));
-        cost(study.title(&group.cell.target), group, baseline)
-    });
-    let reuse = study.section(Section::Reuse).into_iter().map(|group| {
-        let kept = study.twin(&Cell { keep_alive: true, ..group.cell.clone() }, &group.cell.target);
-        cost(format!("{}: a connection per request", study.title(&group.cell.target)), group, kept)
-    });
-    with_baseline.chain(reuse).collect()
+    use TargetKind::{Ablation, Variant};
+    let ablations = study.section(Section::Ablations).into_iter();
+    let changed = ablations.filter(|group| matches!(group.target.kind, Ablation | Variant));
+    changed.chain(study.section(Section::Reuse)).map(|changed| cost(study, changed)).collect()
 }
 
-fn cost<'a>(name: String, changed: Group<'a>, baseline: Option<Group<'a>>) -> Cost<'a> {
+fn cost<'a>(study: &'a Study, changed: Group<'a>) -> Cost<'a> {
+    let (cell, title) = (changed.cell, study.title(&changed.cell.target));
+    let (name, baseline) = match (cell.section, &changed.target.baseline) {
+        (Section::Reuse, _) => {
+            let kept = Cell { keep_alive: true, ..cell.clone() };
+            (title + ": a connection per request", study.twin(&kept, &cell.target))
+        }
+        (_, baseline) => (title, baseline.as_ref().and_then(|id| study.twin(cell, id))),
+    };
     let ratio = baseline.as_ref().and_then(|baseline| changed.against(baseline, measure::rate));
     Cost { name, changed, baseline, ratio }
 }

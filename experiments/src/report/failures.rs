@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::fmt::Display;
 
-use crate::judge::record::{Record, load};
+use crate::judge::record::Record;
 use crate::judge::study::{Group, Study};
 use crate::report::doc::Figure;
 use crate::report::number::{grouped, load_name, short};
@@ -23,7 +23,7 @@ pub(crate) const CLASSES: [(&str, &str); 6] = [
 
 /// Sums the failures of each class over the runs.
 fn by_class<'a>(runs: impl IntoIterator<Item = &'a &'a Record>) -> [u64; 6] {
-    let sum: Errors = runs.into_iter().filter_map(|run| load(run)).map(|load| load.failures).sum();
+    let sum: Errors = runs.into_iter().map(|run| run.failures).sum();
     [sum.connect, sum.read, sum.write, sum.status, sum.timeout, sum.stalled]
 }
 

@@ -131,7 +131,7 @@ type Overhead<'a> = (&'a Target, [Option<Cost<'a>>; 2]);
 /// Returns the overheads; the one with the largest certain cost first.
 fn overheads(study: &Study) -> Vec<Overhead<'_>> {
     let costs = verdicts::costs(study).into_iter();
-    let costs = costs.filter_map(|cost| Some((study.target(&cost.changed.cell.target)?, cost))).collect_vec();
+    let costs = costs.map(|cost| (cost.changed.target, cost)).collect_vec();
     let all = costs.iter().map(|(target, _)| *target).filter(|target| target.kind == TargetKind::Ablation);
     let row = |overhead: &'_ Target| {
         let is_it = |target: &Target, engine| {

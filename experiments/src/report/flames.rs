@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::judge::record::Measured;
 use crate::judge::study::Study;
 use crate::plans::model::{Section, Target};
 use crate::plans::targets::{ASYNC, THREAD};
@@ -10,6 +9,7 @@ use crate::report::doc::{Doc, Figure, plain};
 use crate::report::number::load_name;
 use crate::report::svg::{Svg, text_width};
 use crate::report::words::{self, Lang, english};
+use crate::run::raw::Found;
 
 /// Narrower functions are not drawn, in per cent.
 const LEAST: f64 = 0.5;
@@ -21,8 +21,8 @@ const ROW: f64 = 16.0;
 fn profiles(study: &Study) -> Vec<(&str, String, &str)> {
     let profile = |target: &'_ Target| {
         let mut records = study.records.iter().filter(|record| record.cell.target == target.id);
-        records.find_map(|record| match &record.measured {
-            Measured::Profile(folded) => {
+        records.find_map(|record| match &record.found {
+            Found::Profile { folded, .. } => {
                 Some((record.cell.target.as_str(), load_name(&record.cell), folded.as_str()))
             }
             _ => None,

@@ -5,7 +5,7 @@ use itertools::Itertools;
 use crate::judge::measure::{self, Measure};
 use crate::judge::stats::{Ratio, Verdict};
 use crate::judge::study::{Group, Study};
-use crate::plans::model::{Section, TargetKind, What};
+use crate::plans::model::{Section, Target, TargetKind, What};
 use crate::report::doc::{Doc, Table};
 use crate::report::failures::failed;
 use crate::report::number::{bytes, interval, load_cell, name, short};
@@ -40,14 +40,14 @@ const COMPARED: [(&str, Measure, bool); 3] = [
     ("CPU (µs/request)", measure::cpu_us, false),
 ];
 
-fn is_other(study: &Study, id: &str) -> bool {
-    matches!(study.kind(id), Some(TargetKind::Peer | TargetKind::User))
+fn is_other(target: &Target) -> bool {
+    matches!(target.kind, TargetKind::Peer | TargetKind::User)
 }
 
 /// True when another balancer was measured.
 fn has_peers(study: &Study) -> bool {
-    let is_peer = |id: &str| is_other(study, id) && study.what(id) == Some(What::Balancer);
-    study.records.iter().any(|record| is_peer(&record.cell.target))
+    let mut peers = study.plan.targets.iter().filter(|t| is_other(t) && t.what == What::Balancer);
+    peers.any(|peer| study.records.iter().any(|record| record.cell.target == peer.id))
 }
 
 /// Describes a load and, if it is not the usual one, the size of the body.
@@ -61,9 +61,7 @@ fn groups(study: &Study) -> Vec<Group<'_>> {
     use Section::{Assignment, Bodies, Concurrency, Peers, Reuse, Servers};
     let sections = [Assignment, Bodies, Concurrency, Peers, Reuse, Servers];
     let mut groups = study.groups(|cell| sections.contains(&cell.section));
-    groups.retain(|Group { cell, .. }| {
-        is_other(study, &cell.target) || study.kind(&cell.target) == Some(TargetKind::Engine)
-    });
+    groups.retain(|Group { target, .. }| is_other(target) || target.kind == TargetKind::Engine);
     groups
 }
 
@@ -75,7 +73,7 @@ pub(crate) fn opponents(study: &Study) -> Vec<Opponent> {
         let (ranked, others): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group.is_ranked());
         let [compared, not_ranked] = [ranked, others].map(|groups| groups.into_iter().map(load).collect());
         let failed = groups.iter().map(failed).sum();
-        let (name, is_ours) = (name(study, &groups[0]), !is_other(study, target));
+        let (name, is_ours) = (name(study, &groups[0]), !is_other(groups[0].target));
         Some(Opponent { name, is_ours, compared, not_ranked, failed })
     };
     study.plan.targets.iter().filter_map(|target| of(&target.id)).collect()
@@ -86,11 +84,9 @@ pub(crate) fn opponents(study: &Study) -> Vec<Opponent> {
 fn compare(study: &Study) -> Vec<Comparison> {
     let mut groups = groups(study);
     groups.retain(Group::is_ranked);
-    let (theirs, ours): (Vec<_>, Vec<_>) =
-        groups.iter().partition(|group| is_other(study, &group.cell.target));
+    let (theirs, ours): (Vec<_>, Vec<_>) = groups.iter().partition(|group| is_other(group.target));
     let is_twin = |(ours, theirs): &(&Group<'_>, &Group<'_>)| {
-        let what = |group: &Group<'_>| study.what(&group.cell.target);
-        ours.cell.has_load_of(theirs.cell) && what(ours) == what(theirs)
+        ours.cell.load() == theirs.cell.load() && ours.target.what == theirs.target.what
     };
     let pairs = ours.into_iter().cartesian_product(theirs).filter(is_twin);
     let of = |((ours, theirs), compared): ((&Group<'_>, &Group<'_>), (&str, Measure, bool))| {
@@ -108,7 +104,7 @@ fn compare_memory(study: &Study) -> Vec<Comparison> {
     let known = groups
         .iter()
         .filter_map(|group| Some((group, group.median(measure::idle_kb).filter(|kb| *kb > 0.0)?)));
-    let (theirs, ours): (Vec<_>, Vec<_>) = known.partition(|(group, _)| is_other(study, &group.cell.target));
+    let (theirs, ours): (Vec<_>, Vec<_>) = known.partition(|(group, _)| is_other(group.target));
     let of = |((group, ours), (other, theirs)): ((&Group<'_>, f64), (&Group<'_>, f64))| {
         let load = format!("{} idle connections", group.cell.connections);
         let words = [name(study, group), name(study, other), load, "memory (KB/connection)".into()];

@@ -92,7 +92,7 @@ pub(crate) fn load(results: &Path) -> Result<Study, String> {
             manifest.schema
         ));
     }
-    Study::new(manifest, files::read_json(&results.join(PLAN))?, &raws, &text)
+    Study::new(manifest, files::read_json(&results.join(PLAN))?, raws, &text)
 }
 
 fn write(directory: &Path, files: impl IntoIterator<Item = (String, String)>) -> Result<(), String> {

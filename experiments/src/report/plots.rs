@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
-use crate::judge::record::{Measured, load};
+use crate::judge::record::load;
 use crate::judge::stats::{jain, median, quantile};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, LoadVerdict};
@@ -17,6 +17,7 @@ use crate::report::number::{bytes, load_name, short};
 use crate::report::shapes::{Bar, Line, bars, ratios};
 use crate::report::svg::Svg;
 use crate::report::{failures, words};
+use crate::run::raw::Found;
 
 /// Makes the curve of a target. A target has the same colour in every plot.
 pub(crate) fn curve(study: &Study, target: &str, points: Vec<Point>) -> Series {
@@ -173,16 +174,16 @@ fn rate_over_time(study: &Study) -> Figure {
 
 /// Returns the rates per second of each shown run with at least two rates.
 fn series_of(group: &Group<'_>) -> Vec<Vec<(f64, f64)>> {
-    let counted = group.loads().filter_map(|load| load.target.as_ref());
-    counted.map(|counted| counted.series.clone()).filter(|series| series.len() > 1).collect()
+    let rates = group.loads().filter_map(|load| Some(load.programs.target.as_ref()?.rates(load.seconds())));
+    rates.filter(|rates| rates.len() > 1).collect()
 }
 
 /// Draws the fairness among the client's connections.
 fn per_connection(study: &Study) -> Figure {
     let of = |group: &Group<'_>| {
-        let known = group.loads().find_map(|load| load.per_connection.as_ref());
+        let known = group.loads().find_map(|load| load.per_connection());
         let counts = known.filter(|counts| counts.len() > 1)?;
-        let fair = jain(counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
+        let fair = jain(&counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
         let values = counts.iter().map(|n| *n as f64);
         let at =
             |i: u32| Some(Point::new(quantile(values.clone(), f64::from(i) / 40.0)?, f64::from(i) * 2.5));
@@ -200,8 +201,8 @@ fn per_connection(study: &Study) -> Figure {
 
 fn memory(study: &Study) -> Figure {
     let of = |group: &Group<'_>| {
-        let idle = group.runs.iter().find_map(|record| match &record.measured {
-            Measured::Idle(idle) => Some(idle),
+        let idle = group.runs.iter().find_map(|record| match &record.found {
+            Found::Idle(idle) => Some(idle),
             _ => None,
         })?;
         let slope = idle.per_connection_kb().map_or(String::new(), |kb| format!(" ({kb:.2} KB each)"));

@@ -4,7 +4,7 @@ use itertools::Itertools;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::judge::record::{Measured, Record, Validity, load};
+use crate::judge::record::{Record, Validity, load};
 use crate::judge::stats::{Ratio, rounded};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, Cost, LoadVerdict, by_load, costs};
@@ -14,7 +14,7 @@ use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 use crate::report::about::reasons;
 use crate::report::failures::{CLASSES, failed};
 use crate::report::words::{ENGINES, clause};
-use crate::run::raw::Role;
+use crate::run::raw::{Found, Role};
 
 /// Returns a number with six digits; null when it is unknown.
 pub(crate) fn number(value: Option<f64>) -> Value {
@@ -29,15 +29,15 @@ fn of_record(record: &Record) -> Value {
     let cell = &record.cell;
     let mut row = json!(cell);
     (row["cell"], row["opened"]) = (json!(cell.id), json!(cell.opened()));
-    row["validity"] = json!(record.validity);
+    row["validity"] = json!(record.validity());
     let mut row = Value::from_iter(FACTS.split(' ').map(|fact| (fact, row[fact].take())));
     row["reasons"] = json!(reasons(record, Validity::Note).join("; ").replace("**", ""));
-    match &record.measured {
-        Measured::Load(load) => {
+    match &record.found {
+        Found::Load(_) => {
             measure::COLUMNS.iter().for_each(|(name, of)| row[*name] = number(of(record)));
-            row["failures"] = json!(load.failures);
+            row["failures"] = json!(record.failures);
         }
-        Measured::Handshakes(found) => {
+        Found::Handshakes(found) => {
             let counts = &found.handshakes;
             row["handshakes"] = json!(cell.handshakes);
             row["handshakes"]["made"] = json!(counts.made);
@@ -47,9 +47,9 @@ fn of_record(record: &Record) -> Value {
             row["p99_ms"] = number(handshakes::p99_ms(record));
             row["target_cpus"] = number(found.system.cpu_s(Role::Target).map(|s| s / found.system.seconds));
         }
-        Measured::Idle(_) => row["idle_kb_per_connection"] = number(measure::idle_kb(record)),
-        Measured::Syscalls(_) => row["syscalls_per_request"] = number(measure::calls(record)),
-        Measured::Profile(_) | Measured::Failed { .. } => {}
+        Found::Idle(_) => row["idle_kb_per_connection"] = number(measure::idle_kb(record)),
+        Found::Syscalls { .. } => row["syscalls_per_request"] = number(measure::calls(record)),
+        Found::Profile { .. } | Found::Failed(_) => {}
     }
     row
 }
@@ -100,7 +100,7 @@ fn compared(ratio: &Ratio, control: Option<&Ratio>) -> Value {
 /// The overheads: one row for each change that a program of ours was measured with.
 fn overheads(study: &Study) -> Vec<Value> {
     let row = |cost: &Cost<'_>| {
-        let target = study.target(&cost.changed.cell.target)?;
+        let target = cost.changed.target;
         let engine = [THREAD, ASYNC]
             .into_iter()
             .find(|engine| target.baseline.as_deref().unwrap_or(&target.id).ends_with(engine))?;

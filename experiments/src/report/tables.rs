@@ -38,7 +38,7 @@ pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, d
             whole(measure::transfer_kb_s),
             group.mark(&common),
         ];
-        table.push_marked(group.validity() == Validity::Invalid, row);
+        table.push_marked(!group.is_ranked(), row);
     }
     doc.table(&table);
     doc.text(sentence(groups));

@@ -125,10 +125,10 @@ fn explanation(groups: &[Group<'_>; 2], doc: &mut Doc) {
 fn calls_table(study: &Study, doc: &mut Doc) {
     let row = |group: &Group<'_>| {
         let run = group.runs.first()?;
-        let calls = measure::syscalls(run)?;
-        let names = calls.calls.iter().sorted_by_key(|(name, n)| (Reverse(**n), *name)).take(6);
-        let most =
-            names.map(|(name, n)| format!("{} {}", plain(name), short(calls.per_request(*n)))).join(", ");
+        let (requests, rows) = measure::syscalls(run)?;
+        let rows = rows.into_iter().sorted_by_key(|(name, calls, _)| (Reverse(*calls), *name)).take(6);
+        let each = |(name, calls, _)| format!("{} {}", plain(name), short(calls as f64 / requests));
+        let most = rows.map(each).join(", ");
         Some([name(study, group), most, short(measure::calls(run)?)])
     };
     let table = words::table(Lang::En, "calls").with(study.section(Section::Syscalls).iter().filter_map(row));

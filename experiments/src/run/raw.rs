@@ -1,4 +1,4 @@
-//! Everything that was measured in one cell. A record is a pure function of it ([`crate::judge::derive`]).
+//! Everything that was measured in one cell. Everything else about a cell follows from it ([`crate::judge`]).
 
 use std::collections::BTreeMap;
 
