@@ -67,7 +67,7 @@ fn connections(cell: &Cell) -> Judged {
 /// Compares the connections with each other. A connection is starved when others get more than ten times as much.
 /// Little's law alone does not show it: wrk's mean misses the answers that wrk corrects away, and the time to connect.
 fn starvation(load: &Load<'_>) -> Judged {
-    let Some(answers) = load.per_connection().filter(|answers| answers.len() > 10) else {
+    let Some(answers) = load.per_connection.filter(|answers| answers.len() > 10) else {
         return if load.cell.keep_alive {
             (Note, "the answers per connection are not known".into())
         } else {
@@ -76,7 +76,7 @@ fn starvation(load: &Load<'_>) -> Judged {
     };
     let at = |fraction: f64| answers[(fraction * (answers.len() - 1) as f64).round() as usize];
     let (tenth, median) = (at(0.1), at(0.5));
-    let jain = jain(&answers).unwrap_or(0.0);
+    let jain = jain(answers).unwrap_or(0.0);
     let is_severe = tenth * 10 < median || jain < 0.5;
     let verdict = match (is_severe, median < FEW_ANSWERS) {
         (true, true) => Note,

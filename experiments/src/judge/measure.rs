@@ -81,7 +81,7 @@ measures! {
     /// Proportional set size of the target at the end.
     pss_mb = |load| Some(load.system.roles.get(&Role::Target)?.1.pss_kb? as f64 / 1024.0);
     /// Jain's index of fairness over the client's connections.
-    "fairness" fairness = |load| jain(&load.per_connection()?);
+    "fairness" fairness = |load| jain(load.per_connection?);
     "probes" probes = |load| Some((load.probe.fresh.total_us.len() + load.probe.kept.total_us.len()) as f64);
 }
 

@@ -17,25 +17,29 @@ pub(crate) struct Record {
     pub(crate) raw: Raw,
     /// The failures of a load. The sum is the column *failed* of the tables.
     pub(crate) failures: Errors,
+    /// Answered requests per connection of a load's client: minimum, 99 percentiles, maximum. Only with keep-alive; the
+    /// error is at most 1.6 %.
+    pub(crate) per_connection: Option<Vec<u64>>,
     pub(crate) gates: Vec<GateResult>,
 }
 
 impl Record {
     /// Makes the record of a cell, still without gates.
     pub(crate) fn new(mut raw: Raw) -> Self {
-        let mut failures = Errors::default();
+        let (mut failures, mut answers) = (Errors::default(), None);
         match &raw.found {
             Found::Load(load) => {
                 let silent_ms = (raw.cell.seconds * 500.0) as u64;
                 let stalled = load.sockets.as_ref().map(|s| s.silent_ms.count_from(silent_ms) + s.unopened);
                 failures = Errors { stalled: stalled.unwrap_or(0), ..load.client.errors };
+                answers = per_connection(load);
             }
             Found::Syscalls { strace, .. } if parse_strace(strace).is_empty() => {
                 raw.found = Found::Failed("strace wrote no table".into());
             }
             _ => {}
         }
-        Record { raw, failures, gates: Vec::new() }
+        Record { raw, failures, per_connection: answers, gates: Vec::new() }
     }
 
     /// Returns the worst verdict of the gates. A cell without numbers is invalid.
@@ -51,6 +55,7 @@ pub(crate) struct Load<'a> {
     pub(crate) cell: &'a Cell,
     pub(crate) what: What,
     pub(crate) failures: Errors,
+    pub(crate) per_connection: Option<&'a [u64]>,
     #[deref(forward)]
     raw: &'a RawLoad,
 }
@@ -58,7 +63,8 @@ pub(crate) struct Load<'a> {
 /// Returns a load. None for other work, and for a cell that could not be measured.
 pub(crate) fn load(record: &Record) -> Option<Load<'_>> {
     let Found::Load(raw) = &record.found else { return None };
-    Some(Load { cell: &record.cell, what: record.what, failures: record.failures, raw })
+    let per_connection = record.per_connection.as_deref();
+    Some(Load { cell: &record.cell, what: record.what, failures: record.failures, per_connection, raw })
 }
 
 impl Load<'_> {
@@ -69,18 +75,17 @@ impl Load<'_> {
     pub(crate) fn requests_per_second(&self) -> f64 {
         self.client.requests as f64 / self.seconds()
     }
+}
 
-    /// Returns the answers per connection of the client: minimum, 99 percentiles, maximum. They are estimated from the
-    /// received bytes and the mean length of an answer; the error is at most 1.6 %. None when the target closes each
-    /// connection after its answer: then a connection is not a client.
-    pub(crate) fn per_connection(&self) -> Option<Vec<u64>> {
-        let received = &self.sockets.as_ref()?.received;
-        let answer = self.client.bytes as f64 / self.client.requests.max(1) as f64;
-        let answers = |bytes: &u64| (*bytes as f64 / answer.max(1.0)).round() as u64;
-        let answers: Vec<u64> = received.quantiles(100).iter().map(answers).collect();
-        let closes = answers.last() <= Some(&1) && self.client.requests > 2 * received.len();
-        (!closes).then_some(answers)
-    }
+/// Returns the answers per connection, estimated from the received bytes and the mean length of an answer. None when the
+/// target closes each connection after its answer: then a connection is not a client.
+fn per_connection(RawLoad { client, sockets, .. }: &RawLoad) -> Option<Vec<u64>> {
+    let received = &sockets.as_ref()?.received;
+    let answer = client.bytes as f64 / client.requests.max(1) as f64;
+    let answers = |bytes: &u64| (*bytes as f64 / answer.max(1.0)).round() as u64;
+    let answers: Vec<u64> = received.quantiles(100).iter().map(answers).collect();
+    let closes = answers.last() <= Some(&1) && client.requests > 2 * received.len();
+    (!closes).then_some(answers)
 }
 
 /// A row of the table of `strace -c`: a system call, how often it was called, and how often it returned an error (mostly
@@ -185,7 +190,7 @@ mod tests {
         });
         let record = Record::new(raw.clone());
         assert_eq!((record.failures.stalled, record.failures.total()), (9, 12));
-        let quantiles = load(&record).unwrap().per_connection().unwrap();
+        let quantiles = record.per_connection.unwrap();
         assert_eq!((quantiles.len(), quantiles[0], quantiles[50], quantiles[100]), (101, 0, 10, 30));
     }
 
