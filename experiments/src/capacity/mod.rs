@@ -165,5 +165,5 @@ fn write(arguments: &Capacity, mut results: Results) -> Result<PathBuf, String> 
         results.balancers.iter().flat_map(|found| found.ramp.iter().map(|step| row(&found.name, step)));
     let path = directory.join("ramp.csv");
     fs::write(&path, csv(&COLUMNS, ramps)).map_err(said(&path))?;
-    report::write_page(directory, &page::page(results))
+    report::write_page(directory, page::page(results))
 }

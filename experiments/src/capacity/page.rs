@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
+use crate::report::chart::{Axis, Chart, Point, Scale, Series, Stroke};
 use crate::report::doc::{Doc, Figure, Table, plain};
 use crate::report::number::{grouped, maybe};
 use crate::report::words::{self, Lang};
@@ -118,22 +118,21 @@ fn series(sorted: &[&Found], value: fn(&Step) -> f64) -> Vec<Series> {
     sorted.iter().enumerate().map(one).collect()
 }
 
+const RATE: Scale = ("offered requests per second", Axis::from_zero);
+
 fn latency(results: &Results, sorted: &[&Found]) -> Figure {
     let mut series = series(sorted, |step| step.objective_ms);
-    let most = xs(&series).into_iter().fold(0.0, f64::max);
-    let ys = ys(&series).into_iter().chain([results.limit_ms]);
-    let y = Axis::log("latency of the objective's percentile (ms)", ys);
-    let x = Axis::from_zero("offered requests per second", [most]);
-    let limit = [0.0, most].map(|x| Point::new(x, results.limit_ms)).into();
+    let offered = sorted.iter().flat_map(|found| &found.ramp).map(|step| step.offered_hz);
+    let limit = [0.0, offered.fold(0.0, f64::max)].map(|x| Point::new(x, results.limit_ms)).into();
     series.push(Series { name: "limit".into(), colour: 7, stroke: Stroke::Dashed, points: limit });
-    figure("latency-by-rate", "Latency by offered rate", Chart::new(x, y, series), sorted)
+    let y: Scale = ("latency of the objective's percentile (ms)", Axis::log);
+    figure("latency-by-rate", "Latency by offered rate", Chart::new(RATE, y, series), sorted)
 }
 
 fn cpu(sorted: &[&Found]) -> Figure {
     let series = series(sorted, |step| step.cpus);
-    let x = Axis::from_zero("offered requests per second", xs(&series));
-    let y = Axis::from_zero("CPUs of the balancer", ys(&series));
-    figure("cpu-by-rate", "CPU time by offered rate", Chart::new(x, y, series), sorted)
+    let chart = Chart::new(RATE, ("CPUs of the balancer", Axis::from_zero), series);
+    figure("cpu-by-rate", "CPU time by offered rate", chart, sorted)
 }
 
 fn figure(name: &str, title: &str, chart: Chart, sorted: &[&Found]) -> Figure {

@@ -168,11 +168,6 @@ impl Doc {
         self.text("</details>");
     }
 
-    /// Returns the drawings as files with these names.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        self.drawings.iter().map(|(name, svg)| (name.clone(), svg.standalone(name)))
-    }
-
     /// Ends the text with one line feed.
     pub(crate) fn finish(mut self) -> Doc {
         self.text.truncate(self.text.trim_end().len());

@@ -48,13 +48,12 @@ pub(crate) fn figure(study: &Study) -> Option<Figure> {
     let mut groups = study.groups(|_| true);
     groups.retain(|group| failed(group) > 0);
     groups.sort_by_key(|group| Reverse(failed(group)));
-    groups.truncate(12);
     let bar = |group: &Group<'_>| Bar {
         label: format!("{}, {}", study.title(&group.cell.target), load_name(group.cell)),
         values: by_class(&group.runs).map(|count| count as f64).into(),
         said: short(failed(group) as f64),
     };
-    let rows: Vec<Bar> = groups.iter().map(bar).collect();
+    let rows: Vec<Bar> = groups.iter().take(12).map(bar).collect();
     let draw = || bars("failed, over all repetitions", &CLASSES, &rows);
     (!rows.is_empty()).then(|| words::figure(study, "failures", &[], Some(draw())))
 }

@@ -7,11 +7,10 @@ use crate::judge::stats::Verdict;
 use crate::judge::study::{Group, Study};
 use crate::plans::model::{Handshakes, Key, REQUESTS_HZ, Section};
 use crate::plans::targets::{ASYNC, THREAD};
-use crate::report::chart::{Axis, Chart, Series, xs, ys};
+use crate::report::chart::{Axis, Chart, Scale, Series};
 use crate::report::doc::{Doc, Figure, Table, anchor};
 use crate::report::number::{interval, maybe, name, ratio, short};
 use crate::report::plots::{curves, targets};
-use crate::report::svg::Svg;
 use crate::report::words::{self, GATES_PART, Lang, english, winner};
 use crate::run::raw::RawHandshakes;
 
@@ -90,19 +89,18 @@ fn figure(study: &Study, groups: &[Group<'_>]) -> Figure {
         series.iter_mut().flat_map(|series| &mut series.points).for_each(|point| point.spread = None);
         series
     };
-    let parts = Key::ALL.map(|key| (key, of(key)));
-    let drawn = parts.iter().filter(|(_, series)| !series.is_empty()).collect_vec();
-    let all = drawn.iter().flat_map(|(_, series)| series.clone()).collect_vec();
-    let chart = |(n, (key, series)): (usize, &&(Key, Vec<Series>))| {
-        let x = Axis::from_zero("new handshakes per second", xs(&all)).at(xs(&all));
-        let y = Axis::log("p99 of the requests in ms (logarithmic)", ys(&all));
-        let mut series = series.clone();
-        // The first chart has the legend.
-        series.iter_mut().filter(|_| n > 0).for_each(|series| series.name.clear());
-        Chart { heading: key.names()[1].into(), ..Chart::new(x, y, series) }.draw()
+    let mut parts = Key::ALL.map(|key| (key, of(key))).to_vec();
+    parts.retain(|(_, series)| !series.is_empty());
+    let x: Scale = ("new handshakes per second", Axis::from_zero_at);
+    let y: Scale = ("p99 of the requests in ms (logarithmic)", Axis::log);
+    let whole = Chart::new(x, y, parts.iter().flat_map(|(_, series)| series.clone()).collect());
+    let chart = |(key, series): &(Key, Vec<Series>)| Chart {
+        heading: key.names()[1].into(),
+        series: series.clone(),
+        ..whole.clone()
     };
-    let draw = || Svg::stacked(&drawn.iter().enumerate().map(chart).collect_vec());
-    words::figure(study, "handshakes", &[], (!drawn.is_empty()).then(draw))
+    let draw = || Chart::stacked(parts.iter().map(chart).collect());
+    words::figure(study, "handshakes", &[], (!parts.is_empty()).then(draw))
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {

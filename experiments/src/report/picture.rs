@@ -7,7 +7,7 @@ use itertools::Itertools;
 
 use crate::judge::study::Study;
 use crate::plans::model::{Section, TargetKind, What};
-use crate::report::doc::{Doc, Figure};
+use crate::report::doc::Doc;
 use crate::report::number::bytes;
 use crate::report::svg::{Svg, escape, text_width};
 use crate::report::words;
@@ -109,14 +109,9 @@ pub(crate) fn draw(study: &Study) -> Svg {
     Svg { width: SIZE.0, height: SIZE.1, body }
 }
 
-/// Returns the picture with its title.
-pub(crate) fn figure(study: &Study) -> Figure {
-    words::figure(study, "experiment", &[], Some(draw(study)))
-}
-
-pub(crate) fn part(study: &Study, doc: &mut Doc) {
-    doc.heading(2, "8. The experiment");
-    doc.figure(figure(study), " class=\"wide\"");
+/// Writes the picture with its title.
+pub(crate) fn figure(study: &Study, doc: &mut Doc) {
+    doc.figure(words::figure(study, "experiment", &[], Some(draw(study))), " class=\"wide\"");
 }
 
 #[cfg(test)]
@@ -129,10 +124,8 @@ mod tests {
         for width in [60.0, 120.0, 200.0] {
             let lines = wrap(text, width, 11.0);
             assert_eq!(lines.join(" "), text);
-            assert!(
-                lines.iter().all(|line| text_width(line, 11.0) <= width || !line.contains(' ')),
-                "{lines:?}"
-            );
+            let fits = |line: &String| text_width(line, 11.0) <= width || !line.contains(' ');
+            assert!(lines.iter().all(fits), "{lines:?}");
         }
     }
 }

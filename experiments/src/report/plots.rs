@@ -1,6 +1,7 @@
 //! Item 7 of the report. A plot whose cells are not in the run is replaced by a sentence.
 
 use std::cmp::Reverse;
+use std::fmt::Display;
 
 use itertools::Itertools;
 
@@ -11,11 +12,10 @@ use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, LoadVerdict};
 use crate::plans::model::{Section, Work};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
-use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
+use crate::report::chart::{Axis, Chart, Point, Scale, Series, Stroke};
 use crate::report::doc::{Doc, Figure};
 use crate::report::number::{bytes, load_name, short};
-use crate::report::shapes::{Bar, Line, bars, ratios};
-use crate::report::svg::Svg;
+use crate::report::shapes::{Bar, bars, ratios};
 use crate::report::{failures, words};
 
 /// Makes the curve of a target. A target has the same colour in every plot.
@@ -57,30 +57,22 @@ pub(crate) fn curves(
     targets(groups).into_iter().map(of).filter(|series| !series.points.is_empty()).collect()
 }
 
-/// Makes the figure of one chart of curves.
-fn figure(study: &Study, name: &str, x: Axis, y: Axis, series: Vec<Series>) -> Figure {
-    words::figure(study, name, &[], chart(x, y, series).map(|chart| chart.draw()))
+/// Makes the figure of a chart.
+fn figure(study: &Study, name: &str, values: &[&dyn Display], chart: Option<Chart>) -> Figure {
+    words::figure(study, name, values, chart.map(|chart| chart.draw()))
 }
 
-/// Makes a chart of curves. None when all points have the same x.
-fn chart(x: Axis, y: Axis, series: Vec<Series>) -> Option<Chart> {
-    let xs = xs(&series);
-    xs.iter().any(|x| *x != xs[0]).then(|| Chart::new(x, y, series))
-}
+const CONNECTIONS: Scale = ("connections (logarithmic)", Axis::log_at);
+const RATE: Scale = ("requests/s", Axis::from_zero);
 
 fn concurrency(study: &Study, measure: Measure) -> Vec<Series> {
     let connections = |group: &Group<'_>| Some(group.cell.connections.into());
     curves(study, &study.section(Section::Concurrency), connections, measure)
 }
 
-fn connections(series: &[Series]) -> Axis {
-    Axis::log("connections (logarithmic)", xs(series)).at(xs(series))
-}
-
 fn rate_by_concurrency(study: &Study) -> Figure {
-    let series = concurrency(study, measure::rate);
-    let y = Axis::from_zero("requests/s", ys(&series));
-    figure(study, "rate-by-concurrency", connections(&series), y, series)
+    let chart = Chart::new(CONNECTIONS, RATE, concurrency(study, measure::rate)).varied();
+    figure(study, "rate-by-concurrency", &[], chart)
 }
 
 fn latency_by_concurrency(study: &Study) -> Figure {
@@ -93,9 +85,9 @@ fn latency_by_concurrency(study: &Study) -> Figure {
     };
     let measures: [(Measure, _, _); 2] =
         [(measure::latency_ms, "mean", Stroke::Solid), (measure::waiting_p99_ms, "p99", Stroke::Dashed)];
-    let series = measures.into_iter().flat_map(engines).collect_vec();
-    let y = Axis::log("milliseconds (logarithmic)", ys(&series));
-    figure(study, "latency-by-concurrency", connections(&series), y, series)
+    let y: Scale = ("milliseconds (logarithmic)", Axis::log);
+    let chart = Chart::new(CONNECTIONS, y, measures.into_iter().flat_map(engines).collect()).varied();
+    figure(study, "latency-by-concurrency", &[], chart)
 }
 
 /// Returns the groups of the heaviest load of the assignment, or the best replacement if it was not measured.
@@ -120,34 +112,31 @@ fn percentile_curve(study: &Study) -> Figure {
         let points = points.filter_map(|f| Some(Point::new(1.0 / (1.0 - f), percentile(group, f)?)));
         curve(study, &group.cell.target, points.collect())
     };
-    let series: Vec<Series> = groups.iter().map(of).filter(|series| series.points.len() > 1).collect();
-    let most = xs(&series).into_iter().fold(2.0, f64::max);
-    let ticks =
-        [(1.0, "0"), (2.0, "50 %"), (10.0, "90 %"), (20.0, "95 %"), (100.0, "99 %"), (1000.0, "99.9 %")];
-    let title = "share of requests answered within this time";
-    let x = Axis::log(title, xs(&series)).labelled(&ticks, (1.0, most));
-    let y = Axis::log("ms from intended time to last byte", ys(&series));
-    let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
-    words::figure(study, "percentiles", &[&load], chart(x, y, series).map(|chart| chart.draw()))
+    let series = groups.iter().map(of).filter(|series| series.points.len() > 1).collect();
+    let y: Scale = ("ms from intended time to last byte", Axis::log);
+    let x: Scale = ("share of requests answered within this time", Axis::percentiles);
+    let chart = Chart::new(x, y, series).varied();
+    figure(study, "percentiles", &[&load_of(&groups)], chart)
+}
+
+/// Names the load of the groups.
+fn load_of(groups: &[Group<'_>]) -> String {
+    groups.first().map_or(String::new(), |group| load_name(group.cell))
 }
 
 /// Draws the rate by the client's threads (`-t`), for the balancers and for the client itself.
 fn threads_sweep(study: &Study) -> Figure {
-    let of = |title, measure, inside| {
+    let of = |y, measure, inside| {
         let threads = |group: &Group<'_>| Some(group.cell.threads.into());
         let series = curves(study, &study.section(Section::Assignment), threads, measure);
-        let x = Axis::from_zero("threads of wrk (-t)", xs(&series)).at(xs(&series));
-        let chart = chart(x, Axis::from_zero(title, ys(&series)), series)?;
+        let chart = Chart::new(("threads of wrk (-t)", Axis::from_zero_at), y, series).varied()?;
         Some(Chart { inside, ..chart })
     };
     let percent: Measure = |record| Some(measure::client_share(record)? * 100.0);
-    let draw = |(rates, mut shares): (Chart, Chart)| {
-        shares.series.iter_mut().for_each(|series| series.name.clear());
-        Svg::stacked(&[rates.draw(), shares.draw()])
-    };
-    let rates = of("requests/s", measure::rate, 150.0);
-    let charts = rates.zip(of("% of all CPUs that wrk used", percent, 110.0));
-    words::figure(study, "threads-sweep", &[], charts.map(draw))
+    let shares = of(("% of all CPUs that wrk used", Axis::from_zero), percent, 110.0);
+    let charts = of(RATE, measure::rate, 150.0).zip(shares);
+    let drawing = charts.map(|(rates, shares)| Chart::stacked(vec![rates, shares]));
+    words::figure(study, "threads-sweep", &[], drawing)
 }
 
 fn rate_over_time(study: &Study) -> Figure {
@@ -155,19 +144,21 @@ fn rate_over_time(study: &Study) -> Figure {
     groups.retain(|group| !series_of(group).is_empty());
     groups.sort_by_key(|group| Reverse(group.cell.opened()));
     let groups = groups.into_iter().unique_by(|group| &group.cell.target).take(4).collect_vec();
-    let all = groups.iter().flat_map(series_of).flatten().collect_vec();
-    let part = |group: &Group<'_>| {
-        let series = series_of(group).into_iter().map(|points| Series {
-            name: String::new(),
-            stroke: Stroke::Thin,
-            ..curve(study, &group.cell.target, points.into_iter().map(|(x, y)| Point::new(x, y)).collect())
+    let series = |group: &Group<'_>| {
+        let series = series_of(group).into_iter().map(|points| {
+            let points = points.into_iter().map(|(x, y)| Point::new(x, y)).collect();
+            let stroke = Stroke::Thin;
+            Series { name: String::new(), stroke, ..curve(study, &group.cell.target, points) }
         });
-        let x = Axis::from_zero("seconds since the start", all.iter().map(|p| p.0));
-        let y = Axis::from_zero("requests/s", all.iter().map(|p| p.1));
-        let heading = study.title(&group.cell.target);
-        Chart { heading, inside: 70.0, ..Chart::new(x, y, series.collect()) }.draw()
+        series.collect_vec()
     };
-    let draw = || Svg::stacked(&groups.iter().map(part).collect_vec());
+    let all = groups.iter().flat_map(series).collect();
+    let whole = Chart::new(("seconds since the start", Axis::from_zero), RATE, all);
+    let part = |group: &Group<'_>| {
+        let heading = study.title(&group.cell.target);
+        Chart { heading, inside: 70.0, series: series(group), ..whole.clone() }
+    };
+    let draw = || Chart::stacked(groups.iter().map(part).collect());
     words::figure(study, "rate-over-time", &[], (!groups.is_empty()).then(draw))
 }
 
@@ -192,10 +183,10 @@ fn per_connection(study: &Study) -> Figure {
     let mut groups = best_groups(study);
     groups.retain(|group| group.cell.target != AGAIN);
     let series = groups.iter().filter_map(of).collect_vec();
-    let x = Axis::from_zero("requests answered on a connection", xs(&series));
-    let y = Axis::from_zero("% of connections with at most so many", [100.0]);
-    let drawing = (!series.is_empty()).then(|| Chart::new(x, y, series).draw());
-    words::figure(study, "per-connection", &[], drawing)
+    let x: Scale = ("requests answered on a connection", Axis::from_zero);
+    let y: Scale = ("% of connections with at most so many", Axis::from_zero);
+    let chart = (!series.is_empty()).then(|| Chart::new(x, y, series));
+    figure(study, "per-connection", &[], chart)
 }
 
 fn memory(study: &Study) -> Figure {
@@ -209,13 +200,14 @@ fn memory(study: &Study) -> Figure {
         let one = curve(study, &group.cell.target, points.collect());
         Some(Series { name: one.name + &slope, stroke: Stroke::Solid, ..one })
     };
-    let series: Vec<Series> = study.section(Section::Memory).iter().filter_map(of).collect();
-    let x = Axis::from_zero("idle connections, each after one answer", xs(&series));
-    let y = Axis::from_zero("memory of the balancer (MB)", ys(&series));
-    figure(study, "memory", x, y, series)
+    let series = study.section(Section::Memory).iter().filter_map(of).collect();
+    let y: Scale = ("memory of the balancer (MB)", Axis::from_zero);
+    let x: Scale = ("idle connections, each after one answer", Axis::from_zero);
+    let chart = Chart::new(x, y, series).varied();
+    figure(study, "memory", &[], chart)
 }
 
-/// The names and the CSS classes of the parts of a bar.
+/// The parts of a bar.
 const PARTS: [(&str, &str); 4] = [
     ("balancer, user", "bar s0"),
     ("balancer, system", "bar light s0"),
@@ -223,40 +215,39 @@ const PARTS: [(&str, &str); 4] = [
     ("client", "bar light s4"),
 ];
 
-/// The values of the parts.
-const VALUES: [Measure; 4] =
-    [measure::user_us, measure::system_us, measure::backends_cpu_us, measure::client_cpu_us];
-
 fn cpu_by_role(study: &Study) -> Figure {
     // The load with which most balancers were measured.
     let mut groups = study.heaviest(&[Section::Peers, Section::Assignment]);
     groups.retain(|group| group.median(measure::cpu_us).is_some());
     let bar = |group: &Group<'_>| {
-        let values = VALUES.map(|of| group.median(of).unwrap_or(0.0));
+        let of = |measure| group.median(measure).unwrap_or(0.0);
+        let values = [
+            of(measure::user_us),
+            of(measure::system_us),
+            of(measure::backends_cpu_us),
+            of(measure::client_cpu_us),
+        ];
         let mark = if group.is_ranked() { "" } else { " (not ranked)" };
         let said = format!("{} + {} µs", short(values[0] + values[1]), short(values[2] + values[3]));
         Bar { label: study.title(&group.cell.target) + mark, values: values.into(), said }
     };
-    let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
     let draw = || bars("CPU microseconds per request", &PARTS, &groups.iter().map(bar).collect_vec());
-    words::figure(study, "cpu-by-role", &[&load], (!groups.is_empty()).then(draw))
+    words::figure(study, "cpu-by-role", &[&load_of(&groups)], (!groups.is_empty()).then(draw))
 }
 
 fn ratio_plot(study: &Study) -> Figure {
     let verdicts = verdicts::by_load(study, Section::Assignment);
     let noise = verdicts.iter().map(LoadVerdict::noise).fold(1.0, f64::max);
     let band = (noise > 1.0).then_some((1.0 / noise, noise));
-    let assignment =
-        verdicts.into_iter().map(|v| Line { label: load_name(v.cell), colour: 1, ratio: v.ratio });
+    let assignment = verdicts.into_iter().map(|v| (load_name(v.cell), 1, v.ratio));
     let shown = [Section::Peers, Section::Concurrency, Section::Bodies, Section::Reuse, Section::Crossover];
     let others = study.groups(|cell| cell.target == ASYNC && shown.contains(&cell.section));
     let others = others.into_iter().filter_map(|group| {
         let label = format!("{}, {}", load_name(group.cell), bytes(group.cell.body_bytes));
-        let ratio = group.against(&study.twin(group.cell, THREAD)?, measure::rate)?;
-        Some(Line { label, colour: 9, ratio })
+        Some((label, 9, group.against(&study.twin(group.cell, THREAD)?, measure::rate)?))
     });
-    let lines = assignment.chain(others).collect_vec();
     let title = "async / thread in requests/s (logarithmic; right: async is faster)";
+    let lines = assignment.chain(others).collect_vec();
     words::figure(study, "ratios", &[], (!lines.is_empty()).then(|| ratios(title, &lines, band)))
 }
 

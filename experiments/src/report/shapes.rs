@@ -44,19 +44,12 @@ pub(crate) fn bars(title: &str, parts: &[(&str, &str)], bars: &[Bar]) -> Svg {
     svg
 }
 
-/// A ratio with its own line.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Line {
-    pub(crate) label: String,
-    pub(crate) colour: usize,
-    pub(crate) ratio: Ratio,
-}
-
-/// Draws ratios around 1 on a logarithmic scale, with the band of the noise floor.
-pub(crate) fn ratios(title: &str, lines: &[Line], band: Option<(f64, f64)>) -> Svg {
+/// Draws ratios around 1 on a logarithmic scale, with the band of the noise floor. A line has its label, its colour and
+/// its ratio.
+pub(crate) fn ratios(title: &str, lines: &[(String, usize, Ratio)], band: Option<(f64, f64)>) -> Svg {
     const ROW: f64 = 36.0;
     const TOP: f64 = 24.0;
-    let values = lines.iter().flat_map(|Line { ratio: Ratio { ratio, interval, blocks }, .. }| {
+    let values = lines.iter().flat_map(|(.., Ratio { ratio, interval, blocks })| {
         let (low, high) = interval.unwrap_or((*ratio, *ratio));
         blocks.iter().copied().chain([*ratio, low, high])
     });
@@ -75,7 +68,7 @@ pub(crate) fn ratios(title: &str, lines: &[Line], band: Option<(f64, f64)>) -> S
         svg.line(class, (x(tick), TOP), (x(tick), bottom));
         svg.text("muted middle", (x(tick), bottom + 16.0), &format!("{tick}×"));
     }
-    for (i, Line { label, colour, ratio: Ratio { ratio, interval, blocks } }) in lines.iter().enumerate() {
+    for (i, (label, colour, Ratio { ratio, interval, blocks })) in lines.iter().enumerate() {
         let y = TOP + i as f64 * ROW;
         svg.text("small halo", (4.0, y + 13.0), label);
         let y = y + 25.0;

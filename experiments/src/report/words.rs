@@ -38,8 +38,8 @@ impl Lang {
         ["index", "index.id"][self as usize]
     }
 
-    pub(crate) fn readme(self) -> &'static str {
-        ["README.md", "README.id.md"][self as usize]
+    pub(crate) fn readme(self) -> String {
+        self.page().replace("index", "README") + ".md"
     }
 
     /// Writes a number as the language does. Indonesian has a comma before the decimals.
