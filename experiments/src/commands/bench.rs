@@ -102,7 +102,7 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
     let study = report::load(&directory)?;
     println!("{}", summary(&study));
     if !study.plan.goals.is_empty() {
-        println!("\n{}", report::goals::table(&study).text());
+        println!("\n{}", report::losses::goals(&study).text());
     }
     println!("report: {}", page.display());
     Ok(())

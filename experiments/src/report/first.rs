@@ -11,10 +11,10 @@ use crate::judge::verdicts::{self, Cost, LoadVerdict, Servers};
 use crate::plans::model::{Section, Target, TargetKind};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 use crate::report::doc::{Doc, anchor, plain};
-use crate::report::failures::failed;
 use crate::report::losses::{self, Opponent};
 use crate::report::number::{dash, grouped, maybe, maybe_grouped, name};
 use crate::report::plots::targets;
+use crate::report::tables::failed;
 use crate::report::words::{
     self, ENGINES, GATES_PART, LOSSES_PART, Lang, PEERS_PART, SENTENCES, SHORT, certain, cost, percent, say,
     winner,

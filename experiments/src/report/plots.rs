@@ -16,7 +16,7 @@ use crate::report::chart::{Axis, Chart, Point, Scale, Series, Stroke};
 use crate::report::doc::{Doc, Figure};
 use crate::report::number::{bytes, load_name, short};
 use crate::report::shapes::{Bar, bars, ratios};
-use crate::report::{failures, words};
+use crate::report::{tables, words};
 
 /// Makes the curve of a target. A target has the same colour in every plot.
 pub(crate) fn curve(study: &Study, target: &str, points: Vec<Point>) -> Series {
@@ -263,7 +263,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
         per_connection(study),
         memory(study),
     ];
-    figures.extend(failures::figure(study));
+    figures.extend(tables::failures(study));
     doc.heading(2, "7. Plots");
     doc.figures(figures);
 }

@@ -12,7 +12,7 @@ use crate::judge::{handshakes, measure};
 use crate::plans::model::{SCHEMA, Section};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 use crate::report::about::reasons;
-use crate::report::failures::{CLASSES, failed};
+use crate::report::tables::{CLASSES, failed};
 use crate::report::words::{ENGINES, clause};
 use crate::run::raw::Role;
 

@@ -5,7 +5,6 @@ use std::fs;
 use std::sync::LazyLock;
 
 use roxmltree::Document;
-use tempfile::TempDir;
 
 use super::render;
 use super::words::Lang;
@@ -143,21 +142,14 @@ fn a_cell_that_failed_is_shown_marked_and_not_ranked() {
     }
 }
 
-/// Stores a run in a directory of its own.
-fn stored() -> TempDir {
-    let (run, directory) = (Run::new("smoke"), tempfile::tempdir().unwrap());
-    let path = directory.path();
-    files::write_compact(&path.join(PLAN), &run.plan).unwrap();
-    files::write_json(&path.join(MANIFEST), &run.manifest).unwrap();
-    fs::write(path.join(RAW), run.text()).unwrap();
-    super::run(Some(path), Lang::En).unwrap();
-    directory
-}
-
 #[test]
 fn an_edited_number_fails_the_check() {
-    let directory = stored();
+    let (made, directory) = (Run::new("smoke"), tempfile::tempdir().unwrap());
     let run = directory.path();
+    files::write_compact(&run.join(PLAN), &made.plan).unwrap();
+    files::write_json(&run.join(MANIFEST), &made.manifest).unwrap();
+    fs::write(run.join(RAW), made.text()).unwrap();
+    super::run(Some(run), Lang::En).unwrap();
     check::run(Some(run)).unwrap();
     files::pack(run).unwrap();
     check::run(Some(run)).unwrap();
