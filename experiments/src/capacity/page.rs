@@ -137,6 +137,7 @@ fn cpu(sorted: &[&Found]) -> Figure {
 
 fn figure(name: &str, title: &str, chart: Chart, sorted: &[&Found]) -> Figure {
     let any = sorted.iter().any(|found| !found.ramp.is_empty());
-    let reading = "Each point is one run. A hollow point is a run that did not hold the objective.";
-    Figure::new(name, title, reading, any.then(|| chart.draw()), "No rate held the objective.")
+    let reading = "Each point is one run. A hollow point is a run that did not hold the objective.".into();
+    let drawing = any.then(|| chart.draw()).ok_or_else(|| "No rate held the objective.".into());
+    Figure { name: name.into(), title: title.into(), reading, drawing }
 }

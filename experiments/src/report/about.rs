@@ -81,7 +81,7 @@ fn gates(study: &Study, doc: &mut Doc) {
             [Validity::Note, Validity::Invalid].map(|verdict| count(study, gate, verdict).to_string());
         [format!("{gate:?}"), title.into(), note.into(), invalid.into(), dash(value), notes, failures]
     };
-    doc.table(&words::table(Lang::En, "gates").with(Gate::ALL.map(row)));
+    doc.table(&words::table(Lang::En, "gates").with(Gate::ALL.into_iter().map(row)));
     let common = common(study).iter().map(|gate| format!("{gate:?}")).join(", ");
     if !common.is_empty() {
         doc.text(english("common_gates", &[&common]));

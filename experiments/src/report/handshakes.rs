@@ -5,7 +5,7 @@ use itertools::Itertools;
 use crate::judge::handshakes::{self, Hurt, measured};
 use crate::judge::stats::Verdict;
 use crate::judge::study::{Group, Study};
-use crate::plans::model::{Handshakes, Key, REQUESTS_HZ, Section};
+use crate::plans::model::{Cell, Handshakes, Key, REQUESTS_HZ, Section};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::chart::{Axis, Chart, Scale, Series};
 use crate::report::doc::{Doc, Figure, Table, anchor};
@@ -26,12 +26,9 @@ fn sentence(hurts: &[Hurt]) -> Option<String> {
     let doubt =
         if hurt.is_ranked { String::new() } else { english("hurt_not_ranked", &[&anchor(GATES_PART)]) };
     let said = winner(Lang::En, &hurt.ratio, [THREAD, ASYNC], VERDICT);
-    let decided =
-        |wanted: fn(Verdict) -> bool| hurts.iter().filter(|hurt| wanted(hurt.ratio.verdict())).count();
-    let [worse, better] = [
-        decided(|verdict| matches!(verdict, Verdict::Faster(..))),
-        decided(|verdict| matches!(verdict, Verdict::Slower(..))),
-    ];
+    let verdicts = || hurts.iter().map(|hurt| hurt.ratio.verdict());
+    let worse = verdicts().filter(|verdict| matches!(verdict, Verdict::Faster(..))).count();
+    let better = verdicts().filter(|verdict| matches!(verdict, Verdict::Slower(..))).count();
     let all = english("hurt_loads", &[&hurts.len(), &worse, &better]);
     Some(english("hurt", &[&load(hurt.handshakes), &said]) + &doubt + &all)
 }
@@ -53,7 +50,12 @@ fn table(study: &Study, groups: &[Group<'_>], hurts: &[Hurt]) -> Table {
         };
         let runs = ours.iter().flat_map(|group| &group.runs).filter_map(|run| measured(run)).collect_vec();
         let sum = |of: fn(&RawHandshakes) -> u64| runs.iter().map(|run| of(run)).sum::<u64>().to_string();
-        let least = runs.iter().map(|run| reached(run)).fold(f64::INFINITY, f64::min);
+        // The share of the wanted handshakes that were made.
+        let reached = runs.iter().map(|run| match run.handshakes.wanted {
+            0 => 1.0,
+            wanted => run.handshakes.made as f64 / wanted as f64,
+        });
+        let least = reached.fold(f64::INFINITY, f64::min);
         let mut row = vec![name(study, ours[0])];
         row.extend(loads.iter().map(value));
         row.extend([
@@ -72,15 +74,9 @@ fn table(study: &Study, groups: &[Group<'_>], hurts: &[Hurt]) -> Table {
     table
 }
 
-/// Returns the share of the wanted handshakes that were made.
-fn reached(run: &RawHandshakes) -> f64 {
-    let (made, wanted) = (run.handshakes.made, run.handshakes.wanted);
-    if wanted == 0 { 1.0 } else { made as f64 / wanted as f64 }
-}
-
 /// Draws the p99 by the rate of the handshakes, a chart for each key.
 fn figure(study: &Study, groups: &[Group<'_>]) -> Figure {
-    let per_s = |group: &Group<'_>| Some(group.cell.handshakes?.per_s.into());
+    let per_s = |cell: &Cell| cell.handshakes.map_or(0, |handshakes| handshakes.per_s);
     let of = |key: Key| {
         let mut groups = groups.to_vec();
         groups.retain(|group| group.cell.handshakes.is_some_and(|h| h.key == key || h.per_s == 0));

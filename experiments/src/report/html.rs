@@ -190,11 +190,6 @@ mod tests {
     use super::*;
     use crate::report::doc::Table;
 
-    fn doc(text: &str) -> Doc {
-        let drawings = BTreeMap::from([("x.svg".to_owned(), Svg::new(1.0, 1.0))]);
-        Doc { text: text.into(), drawings }
-    }
-
     #[test]
     fn markdown_becomes_html() {
         let cases = [
@@ -211,7 +206,8 @@ mod tests {
             ("![alt](gone.svg)", "alt"),
         ];
         for (text, expected) in cases {
-            let html = render(&doc(text), "en");
+            let drawings = BTreeMap::from([("x.svg".to_owned(), Svg::new(1.0, 1.0))]);
+            let html = render(&Doc { text: text.into(), drawings }, "en");
             assert!(html.contains(expected), "{text}: {html}");
             assert!(!html.contains("<script") && !html.contains("<b>"), "{text}");
         }
@@ -219,9 +215,9 @@ mod tests {
 
     #[test]
     fn a_table_has_a_caption_and_names_its_cells() {
-        let (head, rows) =
-            (["a", "b"].map(String::from).into(), vec![vec!["~~\\<z\\>~~".into(), "2".into()]]);
-        let table = Table { caption: "of **b**".into(), head, words: 1, rows };
+        let head = ["a", "b"].map(String::from).into();
+        let table = Table { caption: "of **b**".into(), head, words: 1, rows: Vec::new() };
+        let table = table.with([["~~\\<z\\>~~", "2"]].into_iter());
         let mut written = Doc::default();
         written.table(&table);
         let html = render(&written, "en");

@@ -147,9 +147,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     let commit = study.manifest.setting.commit().unwrap_or("unknown");
     doc.text(english("peers", &[&study.manifest.topology.backends, &commit]));
     if certain.is_empty() {
-        doc.text(
-            "In no comparison with an interval is Neraca worse. The first screen names who was compared.",
-        );
+        doc.text(english("no_losses", &[]));
     }
     doc.table(&table(&certain));
     if !single.is_empty() {

@@ -6,11 +6,11 @@ use std::fmt::Display;
 use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
-use crate::judge::record::{Measured, load};
+use crate::judge::record::{Measured, Record, load};
 use crate::judge::stats::{jain, median, quantile};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, LoadVerdict};
-use crate::plans::model::{Section, Work};
+use crate::plans::model::{Cell, Section, Work};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
 use crate::report::chart::{Axis, Chart, Point, Scale, Series, Stroke};
 use crate::report::doc::{Doc, Figure};
@@ -37,16 +37,15 @@ pub(crate) fn targets<'a>(groups: &[Group<'a>]) -> Vec<&'a str> {
     groups.iter().map(|group| group.cell.target.as_str()).unique().collect()
 }
 
-/// Makes a curve for each target over a property of its groups.
-pub(crate) fn curves(
-    study: &Study,
-    groups: &[Group<'_>],
-    x: fn(&Group<'_>) -> Option<f64>,
-    y: Measure,
-) -> Vec<Series> {
+/// Makes a curve for each target over a property of its cells.
+pub(crate) fn curves(study: &Study, groups: &[Group<'_>], x: fn(&Cell) -> u32, y: Measure) -> Vec<Series> {
     let point = |group: &Group<'_>| {
         let spread = group.values(y).into_iter().minmax().into_option().filter(|(low, high)| low < high);
-        Some(Point { spread, invalid: !group.is_ranked(), ..Point::new(x(group)?, group.median(y)?) })
+        Some(Point {
+            spread,
+            invalid: !group.is_ranked(),
+            ..Point::new(x(group.cell).into(), group.median(y)?)
+        })
     };
     let of = |target: &str| {
         let groups = groups.iter().filter(|group| group.cell.target == target);
@@ -66,8 +65,7 @@ const CONNECTIONS: Scale = ("connections (logarithmic)", Axis::log_at);
 const RATE: Scale = ("requests/s", Axis::from_zero);
 
 fn concurrency(study: &Study, measure: Measure) -> Vec<Series> {
-    let connections = |group: &Group<'_>| Some(group.cell.connections.into());
-    curves(study, &study.section(Section::Concurrency), connections, measure)
+    curves(study, &study.section(Section::Concurrency), |cell| cell.connections, measure)
 }
 
 fn rate_by_concurrency(study: &Study) -> Figure {
@@ -98,24 +96,21 @@ fn best_groups(study: &Study) -> Vec<Group<'_>> {
 /// The drawn percentiles, if most runs of a group have enough probes.
 const FRACTIONS: [f64; 13] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999];
 
-/// Returns the median of a percentile over the runs of a group, if most of them have it.
-fn percentile(group: &Group<'_>, fraction: f64) -> Option<f64> {
-    let values = group.values(|record| measure::percentile_ms(&load(record)?.probe.fresh.total_us, fraction));
-    let is_usual = values.len() * 2 > group.loads().count();
-    median(values).filter(|ms| is_usual && *ms > 0.0)
-}
-
 fn percentile_curve(study: &Study) -> Figure {
     let groups = best_groups(study);
     let of = |group: &Group<'_>| {
-        let points = FRACTIONS.into_iter();
-        let points = points.filter_map(|f| Some(Point::new(1.0 / (1.0 - f), percentile(group, f)?)));
-        curve(study, &group.cell.target, points.collect())
+        let point = |fraction: f64| {
+            let of = |record: &Record| measure::percentile_ms(&load(record)?.probe.fresh.total_us, fraction);
+            let values = group.values(of);
+            let is_usual = values.len() * 2 > group.loads().count();
+            let ms = median(values).filter(|ms| is_usual && *ms > 0.0)?;
+            Some(Point::new(1.0 / (1.0 - fraction), ms))
+        };
+        curve(study, &group.cell.target, FRACTIONS.into_iter().filter_map(point).collect())
     };
     let series = groups.iter().map(of).filter(|series| series.points.len() > 1).collect();
-    let y: Scale = ("ms from intended time to last byte", Axis::log);
     let x: Scale = ("share of requests answered within this time", Axis::percentiles);
-    let chart = Chart::new(x, y, series).varied();
+    let chart = Chart::new(x, ("ms from intended time to last byte", Axis::log), series).varied();
     figure(study, "percentiles", &[&load_of(&groups)], chart)
 }
 
@@ -127,8 +122,7 @@ fn load_of(groups: &[Group<'_>]) -> String {
 /// Draws the rate by the client's threads (`-t`), for the balancers and for the client itself.
 fn threads_sweep(study: &Study) -> Figure {
     let of = |y, measure, inside| {
-        let threads = |group: &Group<'_>| Some(group.cell.threads.into());
-        let series = curves(study, &study.section(Section::Assignment), threads, measure);
+        let series = curves(study, &study.section(Section::Assignment), |cell| cell.threads, measure);
         let chart = Chart::new(("threads of wrk (-t)", Axis::from_zero_at), y, series).varied()?;
         Some(Chart { inside, ..chart })
     };

@@ -1,6 +1,6 @@
 //! The tables of items 1, 2, 3 and 6 of the report, and the failures of the loads by class.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::fmt::Display;
 
 use itertools::Itertools;
@@ -40,18 +40,6 @@ fn by_class<'a>(runs: impl IntoIterator<Item = &'a &'a Record>) -> [u64; 6] {
 
 pub(crate) fn failed(group: &Group<'_>) -> u64 {
     by_class(&group.runs).iter().sum()
-}
-
-/// Describes the failures of all runs by class, in one sentence.
-fn sentence(groups: &[Group<'_>]) -> String {
-    let counts = by_class(groups.iter().flat_map(|group| &group.runs));
-    let total: u64 = counts.iter().sum();
-    if total == 0 {
-        return "Nothing failed in any run of this table.".into();
-    }
-    let total = grouped(total as f64);
-    let counts = counts.iter().map(|count| count as &dyn Display);
-    english("failures", &[&total as &dyn Display].into_iter().chain(counts).collect::<Vec<_>>())
 }
 
 /// Draws the failures; None without failures.
@@ -94,7 +82,13 @@ pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, d
         table.push_marked(group.validity() == Validity::Invalid, row);
     }
     doc.table(&table);
-    doc.text(sentence(groups));
+    let counts = by_class(groups.iter().flat_map(|group| &group.runs));
+    let total = grouped(counts.iter().sum::<u64>() as f64);
+    let values = counts.iter().map(|count| count as &dyn Display);
+    doc.text(match counts {
+        [0, 0, 0, 0, 0, 0] => "Nothing failed in any run of this table.".to_owned(),
+        _ => english("failures", &[&total as &dyn Display].into_iter().chain(values).collect_vec()),
+    });
     let line = |group: &Group<'_>| {
         let found = group.runs.iter().flat_map(|record| reasons(record, Validity::Invalid));
         let found = found.sorted().dedup().join("; ");
@@ -202,9 +196,8 @@ pub(crate) fn ablations(study: &Study, doc: &mut Doc) {
         doc.text(words::absent(study, Lang::En, &[Section::Ablations], english("no_costs", &[])));
         return;
     }
-    let ratio = |cost: &Cost<'_>| cost.ratio.as_ref().map_or(f64::INFINITY, |ratio| ratio.ratio);
-    let certain = |cost: &Cost<'_>| cost.ratio.as_ref().map_or(1.0, certain);
-    costs.sort_by(|a, b| certain(a).total_cmp(&certain(b)).then(ratio(a).total_cmp(&ratio(b))));
+    let order = |cost: &Cost<'_>| cost.ratio.as_ref().map_or([1.0, f64::INFINITY], |r| [certain(r), r.ratio]);
+    costs.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal));
     doc.text(english("costs", &[]));
     let mut table = words::table(Lang::En, "choices");
     let common = common(study);
