@@ -85,15 +85,12 @@ impl<'a> Page<'a> {
                 Event::Start(Tag::Paragraph) => {
                     let inside = until(events.by_ref(), TagEnd::Paragraph);
                     let table = events.next_if(|event| matches!(event, Event::Start(Tag::Table(_))));
-                    match table {
-                        Some(Event::Start(Tag::Table(alignments))) => {
-                            self.table(inside, &alignments, &until(events.by_ref(), TagEnd::Table));
-                        }
-                        _ => {
-                            self.out.push(Event::Start(Tag::Paragraph));
-                            self.all(inside);
-                            self.out.push(Event::End(TagEnd::Paragraph));
-                        }
+                    if let Some(Event::Start(Tag::Table(alignments))) = table {
+                        self.table(inside, &alignments, &until(events.by_ref(), TagEnd::Table));
+                    } else {
+                        self.out.push(event);
+                        self.all(inside);
+                        self.out.push(Event::End(TagEnd::Paragraph));
                     }
                 }
                 Event::Start(Tag::Image { dest_url, .. }) => {

@@ -24,7 +24,6 @@ pub(crate) mod losses;
 pub(crate) mod number;
 mod picture;
 mod plots;
-mod shapes;
 pub(crate) mod summary;
 pub(crate) mod svg;
 mod tables;

@@ -12,10 +12,9 @@ use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, LoadVerdict};
 use crate::plans::model::{Cell, Section, Work};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
-use crate::report::chart::{Axis, Chart, Point, Scale, Series, Stroke};
+use crate::report::chart::{Axis, Bar, Chart, Point, Scale, Series, Stroke, bars, ratios};
 use crate::report::doc::{Doc, Figure};
 use crate::report::number::{bytes, load_name, short};
-use crate::report::shapes::{Bar, bars, ratios};
 use crate::report::{tables, words};
 
 /// Makes the curve of a target. A target has the same colour in every plot.

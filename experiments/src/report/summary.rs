@@ -187,12 +187,9 @@ mod tests {
         let summary: Value = serde_json::from_str(&json_text(study)).unwrap();
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(summary["commit"], "abc+");
+        let load = "failed kept_waiting_ms latency_ms opened ranked requests_per_s target threads waiting_ms";
         let cases = [
-            (
-                "assignment",
-                15,
-                "failed kept_waiting_ms latency_ms opened ranked requests_per_s target threads waiting_ms",
-            ),
+            ("assignment", 15, load),
             ("verdicts", 5, "blocks control high low ratio sentence threads"),
             ("overheads", 14, "change engine high low ranked ratio what"),
         ];

@@ -13,11 +13,11 @@ use crate::judge::verdicts::{self, Cost, LoadVerdict, Workers};
 use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;
 use crate::report::about::{common, reasons};
+use crate::report::chart::{Bar, bars};
 use crate::report::doc::{Doc, Figure, anchor, plain};
 use crate::report::number::{
     dash, grouped, interval, load_cell, load_name, maybe, maybe_grouped, name, ratio, short,
 };
-use crate::report::shapes::{Bar, bars};
 use crate::report::why;
 use crate::report::words::{self, ENGINES, GATES_PART, Lang, certain, clause, cost, english};
 use crate::run::reply::Errors;

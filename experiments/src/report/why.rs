@@ -52,16 +52,6 @@ pub(crate) fn added_calls(study: &Study, changed: &str) -> Option<f64> {
     Some(calls_of(study, changed)? - calls_of(study, baseline)?)
 }
 
-/// Returns the groups of thread and async to explain: the heaviest load of the assignment if measured, else of another
-/// section.
-fn pair(study: &Study) -> Option<[Group<'_>; 2]> {
-    [Section::Assignment, Section::Peers, Section::Concurrency].into_iter().find_map(|section| {
-        let thread = study.section(section).into_iter().rfind(|group| group.cell.target == THREAD)?;
-        let asynchronous = study.twin(thread.cell, ASYNC)?;
-        Some([thread, asynchronous])
-    })
-}
-
 fn cost_table(study: &Study, groups: &[Group<'_>; 2]) -> Table {
     let mut table = words::table(Lang::En, "request");
     table.caption = table.caption.replace("{}", &load_name(groups[0].cell));
@@ -139,7 +129,14 @@ fn calls_table(study: &Study, doc: &mut Doc) {
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.heading(2, "5. Why");
-    match pair(study) {
+    // The heaviest load of the assignment, if it was measured, or else of another section.
+    let mut sections = [Section::Assignment, Section::Peers, Section::Concurrency].into_iter();
+    let pair = sections.find_map(|section| {
+        let thread = study.section(section).into_iter().rfind(|group| group.cell.target == THREAD)?;
+        let asynchronous = study.twin(thread.cell, ASYNC)?;
+        Some([thread, asynchronous])
+    });
+    match pair {
         Some(groups) => {
             doc.text(english("why", &[]));
             doc.table(&cost_table(study, &groups));
