@@ -134,12 +134,10 @@ fn overheads(study: &Study) -> Vec<Overhead<'_>> {
     let costs = costs.filter_map(|cost| Some((study.target(&cost.changed.cell.target)?, cost))).collect_vec();
     let all = costs.iter().map(|(target, _)| *target).filter(|target| target.kind == TargetKind::Ablation);
     let row = |overhead: &'_ Target| {
-        let is_it = |target: &Target, engine| {
-            target.title == overhead.title
-                && target.baseline.as_deref().is_some_and(|id| id.ends_with(engine))
-        };
-        [THREAD, ASYNC]
-            .map(|engine| costs.iter().find(|(target, _)| is_it(target, engine)).map(|c| c.1.clone()))
+        let alike = || costs.iter().filter(|(target, _)| target.title == overhead.title);
+        let is_of =
+            |target: &Target, engine| target.baseline.as_deref().is_some_and(|id| id.ends_with(engine));
+        [THREAD, ASYNC].map(|engine| Some(alike().find(|(target, _)| is_of(target, engine))?.1.clone()))
     };
     let certain = |(_, row): &Overhead<'_>| -> f64 {
         row.iter().flatten().filter_map(|cost| cost.ratio.as_ref()).map(certain).product()

@@ -14,9 +14,6 @@ use crate::report::plots::{curves, targets};
 use crate::report::words::{self, GATES_PART, Lang, english, winner};
 use crate::run::raw::RawHandshakes;
 
-/// The texts of the verdict: one engine is hurt less, not decided, too few blocks.
-const VERDICT: [&str; 3] = ["hurt_less", "hurt_undecided", "hurt_too_few"];
-
 fn load(Handshakes { key, per_s }: Handshakes) -> String {
     if per_s == 0 { "no handshakes".into() } else { format!("{per_s}/s, {}", key.names()[1]) }
 }
@@ -25,7 +22,8 @@ fn sentence(hurts: &[Hurt]) -> Option<String> {
     let hurt = handshakes::verdict(hurts)?;
     let doubt =
         if hurt.is_ranked { String::new() } else { english("hurt_not_ranked", &[&anchor(GATES_PART)]) };
-    let said = winner(Lang::En, &hurt.ratio, [THREAD, ASYNC], VERDICT);
+    let texts = ["hurt_less", "hurt_undecided", "hurt_too_few"];
+    let said = winner(Lang::En, &hurt.ratio, [THREAD, ASYNC], texts);
     let verdicts = || hurts.iter().map(|hurt| hurt.ratio.verdict());
     let worse = verdicts().filter(|verdict| matches!(verdict, Verdict::Faster(..))).count();
     let better = verdicts().filter(|verdict| matches!(verdict, Verdict::Slower(..))).count();
