@@ -143,5 +143,5 @@ fn write(arguments: &Capacity, mut results: Results) -> Result<PathBuf, String> 
     let steps = results.balancers.iter().flat_map(|found| found.ramp.iter().map(|step| (&found.name, step)));
     let path = directory.join("ramp.csv");
     fs::write(&path, csv(&COLUMNS.split(' ').collect_vec(), steps.map(row))).map_err(said(&path))?;
-    report::write_page(directory, &page::page(&results))
+    report::write_page(directory, page::page(&results))
 }

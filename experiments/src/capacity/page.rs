@@ -3,7 +3,7 @@
 use itertools::Itertools;
 use serde::{Deserialize, Serialize};
 
-use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
+use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
 use crate::report::doc::{Doc, Figure, plain};
 use crate::report::number::{grouped, maybe};
 use crate::report::words::{self, Lang};
@@ -101,7 +101,7 @@ pub(super) fn page(results: &Results) -> Doc {
 /// Draws a value of each run over its rate. A limit is a line of its own, and its axis is logarithmic.
 fn figure(
     sorted: &[&Found],
-    [name, title, axis]: [&str; 3],
+    [name, title, axis]: [&'static str; 3],
     value: fn(&Step) -> f64,
     limit: Option<f64>,
 ) -> Figure {
@@ -111,15 +111,16 @@ fn figure(
         Series { name: found.title.clone(), colour: colour % 6, stroke: Stroke::Solid, points }
     };
     let mut series = sorted.iter().enumerate().map(one).collect_vec();
-    let x = Axis::from_zero("offered requests per second", xs(&series));
-    let most = xs(&series).into_iter().fold(0.0, f64::max);
+    let offered = sorted.iter().flat_map(|found| &found.ramp).map(|step| step.offered_hz);
+    let most = offered.fold(0.0, f64::max);
     series.extend(limit.map(|limit| {
         let points = [0.0, most].map(|x| Point::new(x, limit)).into();
         Series { name: "limit".into(), colour: 7, stroke: Stroke::Dashed, points }
     }));
-    let y = if limit.is_some() { Axis::log } else { Axis::from_zero }(axis, ys(&series));
-    let chart = Chart::new(x, y, series);
+    let y = (axis, if limit.is_some() { Axis::log } else { Axis::from_zero });
+    let chart = Chart::new(("offered requests per second", Axis::from_zero), y, series);
     let any = sorted.iter().any(|found| !found.ramp.is_empty());
-    let reading = "Each point is one run. A hollow point is a run that did not hold the objective.";
-    Figure::new(name, title, reading, any.then(|| chart.draw()), "No rate held the objective.")
+    let reading = "Each point is one run. A hollow point is a run that did not hold the objective.".into();
+    let drawing = any.then(|| chart.draw()).ok_or_else(|| "No rate held the objective.".into());
+    Figure { name: name.into(), title: title.into(), reading, drawing }
 }

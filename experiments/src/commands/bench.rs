@@ -110,7 +110,7 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
     let not = study.records.iter().filter(|record| record.validity() == Validity::Invalid).count();
     println!("measured {all} of {planned} cells: {} ranked, {not} not ranked", all - not);
     if !study.plan.goals.is_empty() {
-        println!("\n{}", report::goals::table(&study).text());
+        println!("\n{}", report::losses::goals(&study).text());
     }
     println!("report: {}", page.display());
     Ok(())

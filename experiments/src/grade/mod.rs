@@ -94,5 +94,5 @@ fn write(directory: &Path, mut cards: Cards) -> Result<PathBuf, String> {
         keep_earlier(&mut cards.cards, earlier.cards, |card| &card.name);
     }
     write_json(&path, &cards)?;
-    report::write_page(directory, &page::page(&cards))
+    report::write_page(directory, page::page(&cards))
 }

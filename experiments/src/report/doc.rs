@@ -24,13 +24,6 @@ pub(crate) struct Figure {
     pub(crate) drawing: Result<Svg, String>,
 }
 
-impl Figure {
-    pub(crate) fn new(name: &str, title: &str, reading: &str, svg: Option<Svg>, missing: &str) -> Figure {
-        let drawing = svg.ok_or_else(|| missing.to_owned());
-        Figure { name: name.into(), title: title.into(), reading: reading.into(), drawing }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Table {
     /// The title of the table, one line.
@@ -43,11 +36,8 @@ pub(crate) struct Table {
 
 impl Table {
     /// Returns the table with these rows.
-    pub(crate) fn with<R>(mut self, rows: impl IntoIterator<Item = R>) -> Self
-    where
-        R: IntoIterator<Item: Into<String>>,
-    {
-        rows.into_iter().for_each(|row| self.push(row));
+    pub(crate) fn with<R: IntoIterator<Item: Into<String>>>(mut self, rows: impl Iterator<Item = R>) -> Self {
+        rows.for_each(|row| self.push(row));
         self
     }
 
@@ -166,11 +156,6 @@ impl Doc {
         self.text(format!("<details><summary>{summary}</summary>"));
         inside(self);
         self.text("</details>");
-    }
-
-    /// Returns the drawings as files with these names.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        self.drawings.iter().map(|(name, svg)| (name.clone(), svg.standalone(name)))
     }
 
     /// Ends the text with one line feed.

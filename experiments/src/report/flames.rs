@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use itertools::Itertools;
+
+use crate::judge::record::Record;
 use crate::judge::study::Study;
 use crate::plans::model::{Section, Target};
 use crate::plans::targets::{ASYNC, THREAD};
@@ -18,30 +21,17 @@ const WIDTH: f64 = 1180.0;
 const ROW: f64 = 16.0;
 
 /// Returns the profile of each target: its id, the load and its folded stacks.
-fn profiles(study: &Study) -> Vec<(&str, String, &str)> {
-    let profile = |target: &'_ Target| {
-        let mut records = study.records.iter().filter(|record| record.cell.target == target.id);
-        records.find_map(|record| match &record.found {
-            Found::Profile { folded, .. } => {
-                Some((record.cell.target.as_str(), load_name(&record.cell), folded.as_str()))
-            }
-            _ => None,
-        })
+fn profiles<'a>(study: &'a Study) -> Vec<(&'a str, String, &'a str)> {
+    let profile = |record: &'a Record| match &record.found {
+        Found::Profile { folded, .. } => {
+            Some((record.cell.target.as_str(), load_name(&record.cell), folded.as_str()))
+        }
+        _ => None,
     };
-    study.plan.targets.iter().filter_map(profile).collect()
-}
-
-/// The samples of each stack, in per cent of all samples: of the drawn profile, and of the profile before it.
-type Stacks<'a> = BTreeMap<Vec<&'a str>, [f64; 2]>;
-
-/// Adds the stacks of one profile.
-fn add<'a>(stacks: &mut Stacks<'a>, folded: &'a str, profile: usize) {
-    let lines = || folded.lines().filter_map(|line| line.rsplit_once(' '));
-    let samples = |count: &str| count.parse::<f64>().unwrap_or(0.0);
-    let all: f64 = lines().map(|(_, count)| samples(count)).sum();
-    for (stack, count) in lines() {
-        stacks.entry(stack.split(';').collect()).or_default()[profile] += samples(count) / all * 100.0;
-    }
+    let of = |target: &'a Target| {
+        study.records.iter().filter(|record| record.cell.target == target.id).find_map(profile)
+    };
+    study.plan.targets.iter().filter_map(of).collect()
 }
 
 /// What is drawn: a profile, or the difference of two profiles.
@@ -85,10 +75,20 @@ impl Flames {
     }
 }
 
-/// Draws the stacks, the callers at the bottom.
-fn draw(stacks: &Stacks<'_>, is_difference: bool) -> Svg {
-    let mut flames = Flames { svg: Svg::new(WIDTH, 0.0), is_difference };
-    flames.functions(&stacks.iter().collect::<Vec<_>>(), 0, 0.0);
+/// Draws the stacks of a profile, the callers at the bottom; or its difference to the profile `before`.
+fn draw(folded: &str, before: Option<&str>) -> Svg {
+    // The samples of each stack, in per cent of all samples: of the drawn profile, and of the profile before it.
+    let mut stacks: BTreeMap<Vec<&str>, [f64; 2]> = BTreeMap::new();
+    for (profile, folded) in [folded].into_iter().chain(before).enumerate() {
+        let lines = folded.lines().filter_map(|line| line.rsplit_once(' '));
+        let lines = lines.map(|(stack, count)| (stack, count.parse().unwrap_or(0.0))).collect_vec();
+        let all: f64 = lines.iter().map(|(_, count)| count).sum();
+        for (stack, count) in lines {
+            stacks.entry(stack.split(';').collect()).or_default()[profile] += count / all * 100.0;
+        }
+    }
+    let mut flames = Flames { svg: Svg::new(WIDTH, 0.0), is_difference: before.is_some() };
+    flames.functions(&stacks.iter().collect_vec(), 0, 0.0);
     let Svg { width, height, body } = flames.svg;
     Svg { width, height, body: format!("<g transform=\"translate(0 {height})\">\n{body}</g>\n") }
 }
@@ -116,14 +116,6 @@ fn aligned(folded: &str) -> String {
     folded.lines().filter_map(line).collect()
 }
 
-fn difference(thread: &str, asynchronous: &str) -> Svg {
-    let [after, before] = [asynchronous, thread].map(aligned);
-    let mut stacks = Stacks::new();
-    add(&mut stacks, &after, 0);
-    add(&mut stacks, &before, 1);
-    draw(&stacks, true)
-}
-
 /// Writes the flame graphs of the engines and their difference, then those of the other programs.
 pub(crate) fn write(study: &Study, doc: &mut Doc) {
     doc.heading(3, "Flame graphs");
@@ -135,23 +127,22 @@ pub(crate) fn write(study: &Study, doc: &mut Doc) {
         return;
     }
     doc.text(english("flames", &[&LEAST]));
-    let wide = |doc: &mut Doc, name: &str, title: &str, reading: &str, svg| {
-        doc.figure(Figure::new(name, title, reading, Some(svg), ""), " class=\"wide\"");
+    let wide = |doc: &mut Doc, name: String, title: String, reading: String, svg| {
+        doc.figure(Figure { name, title, reading, drawing: Ok(svg) }, " class=\"wide\"");
     };
     let one = |doc: &mut Doc, (id, load, folded): &(&str, String, &str)| {
-        let mut stacks = Stacks::new();
-        add(&mut stacks, folded, 0);
         let (title, reading) = (plain(&study.title(id)), format!("Under `{load}`."));
-        wide(doc, &format!("flame-{id}"), &title, &reading, draw(&stacks, false));
+        wide(doc, format!("flame-{id}"), title, reading, draw(folded, None));
     };
     let (engines, others): (Vec<_>, Vec<_>) =
         profiles.iter().partition(|(id, ..)| [THREAD, ASYNC].contains(id));
     engines.iter().for_each(|profile| one(doc, profile));
-    let of = |wanted: &str| profiles.iter().find(|(id, ..)| *id == wanted).map(|(.., folded)| *folded);
+    let of =
+        |wanted: &str| profiles.iter().find(|(id, ..)| *id == wanted).map(|(.., folded)| aligned(folded));
     if let Some((thread, asynchronous)) = of(THREAD).zip(of(ASYNC)) {
-        let reading = english("flame_difference", &[]);
-        let svg = difference(thread, asynchronous);
-        wide(doc, "flame-difference", "The difference between the engines", &reading, svg);
+        let (title, reading) = ("The difference between the engines", english("flame_difference", &[]));
+        let svg = draw(&asynchronous, Some(&thread));
+        wide(doc, "flame-difference".into(), title.into(), reading, svg);
     }
     if !others.is_empty() {
         doc.folded("Flame graphs of the other programs", |doc| {
@@ -168,7 +159,8 @@ mod tests {
     fn stacks_of_both_engines_begin_at_the_system_call() {
         let folded = "worker;run;write;entry_SYSCALL_64_[k];tcp_sendmsg_[k] 7\nworker;run;parse 3\nx;asm_sysvec_[k] 1\n";
         assert_eq!(aligned(folded), "kernel;tcp_sendmsg_[k] 7\nprogram;parse 3\nkernel 1\n");
-        let svg = difference(folded, &folded.replace(" 7", " 20")).inline("id", "x");
+        let after = aligned(&folded.replace(" 7", " 20"));
+        let svg = draw(&after, Some(&aligned(folded))).inline("id", "x");
         for said in ["tcp_sendmsg: 83.3 % (+19.7)", "parse: 12.5 % (-14.8)", "class=\"bar s5 k4\""] {
             assert!(svg.contains(said), "{said} in {svg}");
         }
@@ -176,9 +168,8 @@ mod tests {
 
     #[test]
     fn a_frame_is_as_wide_as_its_share_and_stands_on_its_caller() {
-        let mut stacks = Stacks::new();
-        add(&mut stacks, "main;run;read_[k] 60\nmain;run 20\nmain 19.8\nmain;rare 0.2\n", 0);
-        let svg = draw(&stacks, false).inline("id", "x");
+        let folded = "main;run;read_[k] 60\nmain;run 20\nmain 19.8\nmain;rare 0.2\n";
+        let svg = draw(folded, None).inline("id", "x");
         for drawn in [
             "translate(0 48)",
             "x=\"0\" y=\"-16\" width=\"1179.5\" height=\"15\"><title>main: 100.0 %",

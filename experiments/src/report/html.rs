@@ -85,15 +85,12 @@ impl<'a> Page<'a> {
                 Event::Start(Tag::Paragraph) => {
                     let inside = until(events.by_ref(), TagEnd::Paragraph);
                     let table = events.next_if(|event| matches!(event, Event::Start(Tag::Table(_))));
-                    match table {
-                        Some(Event::Start(Tag::Table(alignments))) => {
-                            self.table(inside, &alignments, &until(events.by_ref(), TagEnd::Table));
-                        }
-                        _ => {
-                            self.out.push(Event::Start(Tag::Paragraph));
-                            self.all(inside);
-                            self.out.push(Event::End(TagEnd::Paragraph));
-                        }
+                    if let Some(Event::Start(Tag::Table(alignments))) = table {
+                        self.table(inside, &alignments, &until(events.by_ref(), TagEnd::Table));
+                    } else {
+                        self.out.push(event);
+                        self.all(inside);
+                        self.out.push(Event::End(TagEnd::Paragraph));
                     }
                 }
                 Event::Start(Tag::Image { dest_url, .. }) => {
@@ -190,11 +187,6 @@ mod tests {
     use super::*;
     use crate::report::doc::Table;
 
-    fn doc(text: &str) -> Doc {
-        let drawings = BTreeMap::from([("x.svg".to_owned(), Svg::new(1.0, 1.0))]);
-        Doc { text: text.into(), drawings }
-    }
-
     #[test]
     fn markdown_becomes_html() {
         let cases = [
@@ -211,7 +203,8 @@ mod tests {
             ("![alt](gone.svg)", "alt"),
         ];
         for (text, expected) in cases {
-            let html = render(&doc(text), "en");
+            let drawings = BTreeMap::from([("x.svg".to_owned(), Svg::new(1.0, 1.0))]);
+            let html = render(&Doc { text: text.into(), drawings }, "en");
             assert!(html.contains(expected), "{text}: {html}");
             assert!(!html.contains("<script") && !html.contains("<b>"), "{text}");
         }
@@ -219,9 +212,9 @@ mod tests {
 
     #[test]
     fn a_table_has_a_caption_and_names_its_cells() {
-        let (head, rows) =
-            (["a", "b"].map(String::from).into(), vec![vec!["~~\\<z\\>~~".into(), "2".into()]]);
-        let table = Table { caption: "of **b**".into(), head, words: 1, rows };
+        let head = ["a", "b"].map(String::from).into();
+        let table = Table { caption: "of **b**".into(), head, words: 1, rows: Vec::new() };
+        let table = table.with([["~~\\<z\\>~~", "2"]].into_iter());
         let mut written = Doc::default();
         written.table(&table);
         let html = render(&written, "en");

@@ -138,9 +138,7 @@ mod tests {
         }
         assert_eq!(ratio(0.000_02), "2.0e-5×");
         assert_eq!([ratio(1.2345), ratio(12.0), ratio(0.05)], ["1.234×", "12.0×", "0.0500×"]);
-        assert_eq!(
-            [bytes(128), bytes(10_240), bytes(76_800), bytes(1 << 20)],
-            ["128 B", "10 KB", "75 KB", "1 MB"]
-        );
+        let sizes = [128, 10_240, 76_800, 1 << 20].map(bytes);
+        assert_eq!(sizes, ["128 B", "10 KB", "75 KB", "1 MB"]);
     }
 }

@@ -1,22 +1,21 @@
 //! Item 7 of the report. A plot whose cells are not in the run is replaced by a sentence.
 
 use std::cmp::Reverse;
+use std::fmt::Display;
 
 use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
-use crate::judge::record::load;
+use crate::judge::record::{Record, load};
 use crate::judge::stats::{jain, median, quantile};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, LoadVerdict};
-use crate::plans::model::{Section, Work};
+use crate::plans::model::{Cell, Section, Work};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
-use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
+use crate::report::chart::{Axis, Bar, Chart, Point, Scale, Series, Stroke, bars, ratios};
 use crate::report::doc::{Doc, Figure};
 use crate::report::number::{bytes, load_name, short};
-use crate::report::shapes::{Bar, Line, bars, ratios};
-use crate::report::svg::Svg;
-use crate::report::{failures, words};
+use crate::report::{tables, words};
 use crate::run::raw::Found;
 
 /// Makes the curve of a target. A target has the same colour in every plot.
@@ -38,16 +37,15 @@ pub(crate) fn targets<'a>(groups: &[Group<'a>]) -> Vec<&'a str> {
     groups.iter().map(|group| group.cell.target.as_str()).unique().collect()
 }
 
-/// Makes a curve for each target over a property of its groups.
-pub(crate) fn curves(
-    study: &Study,
-    groups: &[Group<'_>],
-    x: fn(&Group<'_>) -> Option<f64>,
-    y: Measure,
-) -> Vec<Series> {
+/// Makes a curve for each target over a property of its cells.
+pub(crate) fn curves(study: &Study, groups: &[Group<'_>], x: fn(&Cell) -> u32, y: Measure) -> Vec<Series> {
     let point = |group: &Group<'_>| {
         let spread = group.values(y).into_iter().minmax().into_option().filter(|(low, high)| low < high);
-        Some(Point { spread, invalid: !group.is_ranked(), ..Point::new(x(group)?, group.median(y)?) })
+        Some(Point {
+            spread,
+            invalid: !group.is_ranked(),
+            ..Point::new(x(group.cell).into(), group.median(y)?)
+        })
     };
     let of = |target: &str| {
         let groups = groups.iter().filter(|group| group.cell.target == target);
@@ -58,30 +56,21 @@ pub(crate) fn curves(
     targets(groups).into_iter().map(of).filter(|series| !series.points.is_empty()).collect()
 }
 
-/// Makes the figure of one chart of curves.
-fn figure(study: &Study, name: &str, x: Axis, y: Axis, series: Vec<Series>) -> Figure {
-    words::figure(study, name, &[], chart(x, y, series).map(|chart| chart.draw()))
+/// Makes the figure of a chart.
+fn figure(study: &Study, name: &str, values: &[&dyn Display], chart: Option<Chart>) -> Figure {
+    words::figure(study, name, values, chart.map(|chart| chart.draw()))
 }
 
-/// Makes a chart of curves. None when all points have the same x.
-fn chart(x: Axis, y: Axis, series: Vec<Series>) -> Option<Chart> {
-    let xs = xs(&series);
-    xs.iter().any(|x| *x != xs[0]).then(|| Chart::new(x, y, series))
-}
+const CONNECTIONS: Scale = ("connections (logarithmic)", Axis::log_at);
+const RATE: Scale = ("requests/s", Axis::from_zero);
 
 fn concurrency(study: &Study, measure: Measure) -> Vec<Series> {
-    let connections = |group: &Group<'_>| Some(group.cell.connections.into());
-    curves(study, &study.section(Section::Concurrency), connections, measure)
-}
-
-fn connections(series: &[Series]) -> Axis {
-    Axis::log("connections (logarithmic)", xs(series)).at(xs(series))
+    curves(study, &study.section(Section::Concurrency), |cell| cell.connections, measure)
 }
 
 fn rate_by_concurrency(study: &Study) -> Figure {
-    let series = concurrency(study, measure::rate);
-    let y = Axis::from_zero("requests/s", ys(&series));
-    figure(study, "rate-by-concurrency", connections(&series), y, series)
+    let chart = Chart::new(CONNECTIONS, RATE, concurrency(study, measure::rate)).varied();
+    figure(study, "rate-by-concurrency", &[], chart)
 }
 
 fn latency_by_concurrency(study: &Study) -> Figure {
@@ -94,9 +83,9 @@ fn latency_by_concurrency(study: &Study) -> Figure {
     };
     let measures: [(Measure, _, _); 2] =
         [(measure::latency_ms, "mean", Stroke::Solid), (measure::waiting_p99_ms, "p99", Stroke::Dashed)];
-    let series = measures.into_iter().flat_map(engines).collect_vec();
-    let y = Axis::log("milliseconds (logarithmic)", ys(&series));
-    figure(study, "latency-by-concurrency", connections(&series), y, series)
+    let y: Scale = ("milliseconds (logarithmic)", Axis::log);
+    let chart = Chart::new(CONNECTIONS, y, measures.into_iter().flat_map(engines).collect()).varied();
+    figure(study, "latency-by-concurrency", &[], chart)
 }
 
 /// Returns the groups of the heaviest load of the assignment, or the best replacement if it was not measured.
@@ -107,48 +96,41 @@ fn best_groups(study: &Study) -> Vec<Group<'_>> {
 /// The drawn percentiles, if most runs of a group have enough probes.
 const FRACTIONS: [f64; 13] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999];
 
-/// Returns the median of a percentile over the runs of a group, if most of them have it.
-fn percentile(group: &Group<'_>, fraction: f64) -> Option<f64> {
-    let values = group.values(|record| measure::percentile_ms(&load(record)?.probe.fresh.total_us, fraction));
-    let is_usual = values.len() * 2 > group.loads().count();
-    median(values).filter(|ms| is_usual && *ms > 0.0)
-}
-
 fn percentile_curve(study: &Study) -> Figure {
     let groups = best_groups(study);
     let of = |group: &Group<'_>| {
-        let points = FRACTIONS.into_iter();
-        let points = points.filter_map(|f| Some(Point::new(1.0 / (1.0 - f), percentile(group, f)?)));
-        curve(study, &group.cell.target, points.collect())
+        let point = |fraction: f64| {
+            let of = |record: &Record| measure::percentile_ms(&load(record)?.probe.fresh.total_us, fraction);
+            let values = group.values(of);
+            let is_usual = values.len() * 2 > group.loads().count();
+            let ms = median(values).filter(|ms| is_usual && *ms > 0.0)?;
+            Some(Point::new(1.0 / (1.0 - fraction), ms))
+        };
+        curve(study, &group.cell.target, FRACTIONS.into_iter().filter_map(point).collect())
     };
-    let series: Vec<Series> = groups.iter().map(of).filter(|series| series.points.len() > 1).collect();
-    let most = xs(&series).into_iter().fold(2.0, f64::max);
-    let ticks =
-        [(1.0, "0"), (2.0, "50 %"), (10.0, "90 %"), (20.0, "95 %"), (100.0, "99 %"), (1000.0, "99.9 %")];
-    let title = "share of requests answered within this time";
-    let x = Axis::log(title, xs(&series)).labelled(&ticks, (1.0, most));
-    let y = Axis::log("ms from intended time to last byte", ys(&series));
-    let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
-    words::figure(study, "percentiles", &[&load], chart(x, y, series).map(|chart| chart.draw()))
+    let series = groups.iter().map(of).filter(|series| series.points.len() > 1).collect();
+    let x: Scale = ("share of requests answered within this time", Axis::percentiles);
+    let chart = Chart::new(x, ("ms from intended time to last byte", Axis::log), series).varied();
+    figure(study, "percentiles", &[&load_of(&groups)], chart)
+}
+
+/// Names the load of the groups.
+fn load_of(groups: &[Group<'_>]) -> String {
+    groups.first().map_or(String::new(), |group| load_name(group.cell))
 }
 
 /// Draws the rate by the client's threads (`-t`), for the balancers and for the client itself.
 fn threads_sweep(study: &Study) -> Figure {
-    let of = |title, measure, inside| {
-        let threads = |group: &Group<'_>| Some(group.cell.threads.into());
-        let series = curves(study, &study.section(Section::Assignment), threads, measure);
-        let x = Axis::from_zero("threads of wrk (-t)", xs(&series)).at(xs(&series));
-        let chart = chart(x, Axis::from_zero(title, ys(&series)), series)?;
+    let of = |y, measure, inside| {
+        let series = curves(study, &study.section(Section::Assignment), |cell| cell.threads, measure);
+        let chart = Chart::new(("threads of wrk (-t)", Axis::from_zero_at), y, series).varied()?;
         Some(Chart { inside, ..chart })
     };
     let percent: Measure = |record| Some(measure::client_share(record)? * 100.0);
-    let draw = |(rates, mut shares): (Chart, Chart)| {
-        shares.series.iter_mut().for_each(|series| series.name.clear());
-        Svg::stacked(&[rates.draw(), shares.draw()])
-    };
-    let rates = of("requests/s", measure::rate, 150.0);
-    let charts = rates.zip(of("% of all CPUs that wrk used", percent, 110.0));
-    words::figure(study, "threads-sweep", &[], charts.map(draw))
+    let shares = of(("% of all CPUs that wrk used", Axis::from_zero), percent, 110.0);
+    let charts = of(RATE, measure::rate, 150.0).zip(shares);
+    let drawing = charts.map(|(rates, shares)| Chart::stacked(vec![rates, shares]));
+    words::figure(study, "threads-sweep", &[], drawing)
 }
 
 fn rate_over_time(study: &Study) -> Figure {
@@ -156,19 +138,21 @@ fn rate_over_time(study: &Study) -> Figure {
     groups.retain(|group| !series_of(group).is_empty());
     groups.sort_by_key(|group| Reverse(group.cell.opened()));
     let groups = groups.into_iter().unique_by(|group| &group.cell.target).take(4).collect_vec();
-    let all = groups.iter().flat_map(series_of).flatten().collect_vec();
-    let part = |group: &Group<'_>| {
-        let series = series_of(group).into_iter().map(|points| Series {
-            name: String::new(),
-            stroke: Stroke::Thin,
-            ..curve(study, &group.cell.target, points.into_iter().map(|(x, y)| Point::new(x, y)).collect())
+    let series = |group: &Group<'_>| {
+        let series = series_of(group).into_iter().map(|points| {
+            let points = points.into_iter().map(|(x, y)| Point::new(x, y)).collect();
+            let stroke = Stroke::Thin;
+            Series { name: String::new(), stroke, ..curve(study, &group.cell.target, points) }
         });
-        let x = Axis::from_zero("seconds since the start", all.iter().map(|p| p.0));
-        let y = Axis::from_zero("requests/s", all.iter().map(|p| p.1));
-        let heading = study.title(&group.cell.target);
-        Chart { heading, inside: 70.0, ..Chart::new(x, y, series.collect()) }.draw()
+        series.collect_vec()
     };
-    let draw = || Svg::stacked(&groups.iter().map(part).collect_vec());
+    let all = groups.iter().flat_map(series).collect();
+    let whole = Chart::new(("seconds since the start", Axis::from_zero), RATE, all);
+    let part = |group: &Group<'_>| {
+        let heading = study.title(&group.cell.target);
+        Chart { heading, inside: 70.0, series: series(group), ..whole.clone() }
+    };
+    let draw = || Chart::stacked(groups.iter().map(part).collect());
     words::figure(study, "rate-over-time", &[], (!groups.is_empty()).then(draw))
 }
 
@@ -193,10 +177,10 @@ fn per_connection(study: &Study) -> Figure {
     let mut groups = best_groups(study);
     groups.retain(|group| group.cell.target != AGAIN);
     let series = groups.iter().filter_map(of).collect_vec();
-    let x = Axis::from_zero("requests answered on a connection", xs(&series));
-    let y = Axis::from_zero("% of connections with at most so many", [100.0]);
-    let drawing = (!series.is_empty()).then(|| Chart::new(x, y, series).draw());
-    words::figure(study, "per-connection", &[], drawing)
+    let x: Scale = ("requests answered on a connection", Axis::from_zero);
+    let y: Scale = ("% of connections with at most so many", Axis::from_zero);
+    let chart = (!series.is_empty()).then(|| Chart::new(x, y, series));
+    figure(study, "per-connection", &[], chart)
 }
 
 fn memory(study: &Study) -> Figure {
@@ -210,13 +194,14 @@ fn memory(study: &Study) -> Figure {
         let one = curve(study, &group.cell.target, points.collect());
         Some(Series { name: one.name + &slope, stroke: Stroke::Solid, ..one })
     };
-    let series: Vec<Series> = study.section(Section::Memory).iter().filter_map(of).collect();
-    let x = Axis::from_zero("idle connections, each after one answer", xs(&series));
-    let y = Axis::from_zero("memory of the balancer (MB)", ys(&series));
-    figure(study, "memory", x, y, series)
+    let series = study.section(Section::Memory).iter().filter_map(of).collect();
+    let y: Scale = ("memory of the balancer (MB)", Axis::from_zero);
+    let x: Scale = ("idle connections, each after one answer", Axis::from_zero);
+    let chart = Chart::new(x, y, series).varied();
+    figure(study, "memory", &[], chart)
 }
 
-/// The names and the CSS classes of the parts of a bar.
+/// The parts of a bar.
 const PARTS: [(&str, &str); 4] = [
     ("balancer, user", "bar s0"),
     ("balancer, system", "bar light s0"),
@@ -224,40 +209,39 @@ const PARTS: [(&str, &str); 4] = [
     ("client", "bar light s4"),
 ];
 
-/// The values of the parts.
-const VALUES: [Measure; 4] =
-    [measure::user_us, measure::system_us, measure::backends_cpu_us, measure::client_cpu_us];
-
 fn cpu_by_role(study: &Study) -> Figure {
     // The load with which most balancers were measured.
     let mut groups = study.heaviest(&[Section::Peers, Section::Assignment]);
     groups.retain(|group| group.median(measure::cpu_us).is_some());
     let bar = |group: &Group<'_>| {
-        let values = VALUES.map(|of| group.median(of).unwrap_or(0.0));
+        let of = |measure| group.median(measure).unwrap_or(0.0);
+        let values = [
+            of(measure::user_us),
+            of(measure::system_us),
+            of(measure::backends_cpu_us),
+            of(measure::client_cpu_us),
+        ];
         let mark = if group.is_ranked() { "" } else { " (not ranked)" };
         let said = format!("{} + {} µs", short(values[0] + values[1]), short(values[2] + values[3]));
         Bar { label: study.title(&group.cell.target) + mark, values: values.into(), said }
     };
-    let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
     let draw = || bars("CPU microseconds per request", &PARTS, &groups.iter().map(bar).collect_vec());
-    words::figure(study, "cpu-by-role", &[&load], (!groups.is_empty()).then(draw))
+    words::figure(study, "cpu-by-role", &[&load_of(&groups)], (!groups.is_empty()).then(draw))
 }
 
 fn ratio_plot(study: &Study) -> Figure {
     let verdicts = verdicts::by_load(study, Section::Assignment);
     let noise = verdicts.iter().map(LoadVerdict::noise).fold(1.0, f64::max);
     let band = (noise > 1.0).then_some((1.0 / noise, noise));
-    let assignment =
-        verdicts.into_iter().map(|v| Line { label: load_name(v.cell), colour: 1, ratio: v.ratio });
+    let assignment = verdicts.into_iter().map(|v| (load_name(v.cell), 1, v.ratio));
     let shown = [Section::Peers, Section::Concurrency, Section::Bodies, Section::Reuse, Section::Crossover];
     let others = study.groups(|cell| cell.target == ASYNC && shown.contains(&cell.section));
     let others = others.into_iter().filter_map(|group| {
         let label = format!("{}, {}", load_name(group.cell), bytes(group.cell.body_bytes));
-        let ratio = group.against(&study.twin(group.cell, THREAD)?, measure::rate)?;
-        Some(Line { label, colour: 9, ratio })
+        Some((label, 9, group.against(&study.twin(group.cell, THREAD)?, measure::rate)?))
     });
-    let lines = assignment.chain(others).collect_vec();
     let title = "async / thread in requests/s (logarithmic; right: async is faster)";
+    let lines = assignment.chain(others).collect_vec();
     words::figure(study, "ratios", &[], (!lines.is_empty()).then(|| ratios(title, &lines, band)))
 }
 
@@ -273,7 +257,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
         per_connection(study),
         memory(study),
     ];
-    figures.extend(failures::figure(study));
+    figures.extend(tables::failures(study));
     doc.heading(2, "7. Plots");
     doc.figures(figures);
 }

@@ -7,12 +7,12 @@ use sha2::{Digest, Sha256};
 use crate::judge::record::{Record, Validity, load};
 use crate::judge::stats::{Ratio, rounded};
 use crate::judge::study::{Group, Study};
-use crate::judge::verdicts::{self, Cost, LoadVerdict, by_load, costs};
+use crate::judge::verdicts::{self, Cost, LoadVerdict, costs};
 use crate::judge::{handshakes, measure};
 use crate::plans::model::{SCHEMA, Section};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 use crate::report::about::reasons;
-use crate::report::failures::{CLASSES, failed};
+use crate::report::tables::{CLASSES, failed};
 use crate::report::words::{ENGINES, clause};
 use crate::run::raw::{Found, Role};
 
@@ -73,19 +73,13 @@ fn assignment(study: &Study) -> Vec<Value> {
     study.section(Section::Assignment).iter().map(row).collect()
 }
 
-fn verdicts(study: &Study) -> Vec<Value> {
+fn by_load(study: &Study) -> Vec<Value> {
     let row = |verdict: &LoadVerdict<'_>| {
         let mut row = compared(&verdict.ratio, verdict.control.as_ref());
         row["threads"] = json!(verdict.cell.threads);
         row
     };
-    by_load(study, Section::Assignment).iter().map(row).collect()
-}
-
-/// The verdict over all loads of the assignment together; null without one.
-fn over_all_loads(study: &Study) -> Value {
-    let over_all = |target| verdicts::over_all_loads(study, Section::Assignment, target);
-    over_all(ASYNC).map_or(Value::Null, |ratio| compared(&ratio, over_all(AGAIN).as_ref()))
+    verdicts::by_load(study, Section::Assignment).iter().map(row).collect()
 }
 
 /// The engines compared, beside the thread engine against itself.
@@ -126,6 +120,8 @@ fn bounds(ratio: Option<&Ratio>) -> Value {
 /// documents its fields.
 pub(crate) fn json_text(study: &Study) -> String {
     let lines = |rows: Vec<Value>| rows.iter().join(",\n");
+    let over_all = |target| verdicts::over_all_loads(study, Section::Assignment, target);
+    let together = over_all(ASYNC).map(|ratio| compared(&ratio, over_all(AGAIN).as_ref()));
     let manifest = serde_json::to_string(&study.manifest).unwrap_or_default();
     format!(
         "{{\"schema\":{SCHEMA},\n\"commit\":{},\n\"plan\":{},\n\"manifest_sha256\":\"{}\",\n\"raw_sha256\":\"{}\",\n\
@@ -136,8 +132,8 @@ pub(crate) fn json_text(study: &Study) -> String {
         study.raw_sha256,
         study.missing.len(),
         lines(assignment(study)),
-        lines(verdicts(study)),
-        over_all_loads(study),
+        lines(by_load(study)),
+        json!(together),
         lines(overheads(study)),
         lines(study.records.iter().map(of_record).collect())
     )
@@ -187,12 +183,9 @@ mod tests {
         let summary: Value = serde_json::from_str(&json_text(study)).unwrap();
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(summary["commit"], "abc+");
+        let load = "failed kept_waiting_ms latency_ms opened ranked requests_per_s target threads waiting_ms";
         let cases = [
-            (
-                "assignment",
-                15,
-                "failed kept_waiting_ms latency_ms opened ranked requests_per_s target threads waiting_ms",
-            ),
+            ("assignment", 15, load),
             ("verdicts", 5, "blocks control high low ratio sentence threads"),
             ("overheads", 14, "change engine high low ranked ratio what"),
         ];

@@ -1,20 +1,61 @@
-//! The tables of items 1, 2, 3 and 6 of the report.
+//! The tables of items 1, 2, 3 and 6 of the report, and the failures of the loads by class.
+
+use std::cmp::{Ordering, Reverse};
+use std::fmt::Display;
 
 use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
-use crate::judge::record::{Validity, load};
+use crate::judge::record::{Record, Validity, load};
 use crate::judge::stats::{Ratio, sign_test};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, Cost, LoadVerdict, Workers};
 use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;
 use crate::report::about::{common, reasons};
-use crate::report::doc::{Doc, anchor, plain};
-use crate::report::failures::{failed, sentence};
-use crate::report::number::{dash, grouped, interval, load_cell, maybe, maybe_grouped, name, ratio};
+use crate::report::chart::{Bar, bars};
+use crate::report::doc::{Doc, Figure, anchor, plain};
+use crate::report::number::{
+    dash, grouped, interval, load_cell, load_name, maybe, maybe_grouped, name, ratio, short,
+};
 use crate::report::why;
 use crate::report::words::{self, ENGINES, GATES_PART, Lang, certain, clause, cost, english};
+use crate::run::reply::Errors;
+
+/// The classes with the CSS classes of their bars.
+pub(crate) const CLASSES: [(&str, &str); 6] = [
+    ("connect", "bar s0"),
+    ("read", "bar s1"),
+    ("write", "bar s2"),
+    ("status", "bar s3"),
+    ("timeout", "bar s5"),
+    ("stalled", "bar s7"),
+];
+
+/// Sums the failures of each class over the runs.
+fn by_class<'a>(runs: impl IntoIterator<Item = &'a &'a Record>) -> [u64; 6] {
+    let sum: Errors = runs.into_iter().map(|run| run.failures).sum();
+    [sum.connect, sum.read, sum.write, sum.status, sum.timeout, sum.stalled]
+}
+
+pub(crate) fn failed(group: &Group<'_>) -> u64 {
+    by_class(&group.runs).iter().sum()
+}
+
+/// Draws the failures; None without failures.
+pub(crate) fn failures(study: &Study) -> Option<Figure> {
+    let mut groups = study.groups(|_| true);
+    groups.retain(|group| failed(group) > 0);
+    groups.sort_by_key(|group| Reverse(failed(group)));
+    let bar = |group: &Group<'_>| Bar {
+        label: format!("{}, {}", study.title(&group.cell.target), load_name(group.cell)),
+        values: by_class(&group.runs).map(|count| count as f64).into(),
+        said: short(failed(group) as f64),
+    };
+    let rows: Vec<Bar> = groups.iter().take(12).map(bar).collect();
+    let draw = || bars("failed, over all repetitions", &CLASSES, &rows);
+    (!rows.is_empty()).then(|| words::figure(study, "failures", &[], Some(draw())))
+}
 
 /// Writes a table of loads in the given order, its failures, and why groups are not ranked.
 pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, doc: &mut Doc) {
@@ -41,7 +82,13 @@ pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, d
         table.push_marked(!group.is_ranked(), row);
     }
     doc.table(&table);
-    doc.text(sentence(groups));
+    let counts = by_class(groups.iter().flat_map(|group| &group.runs));
+    let total = grouped(counts.iter().sum::<u64>() as f64);
+    let values = counts.iter().map(|count| count as &dyn Display);
+    doc.text(match counts {
+        [0, 0, 0, 0, 0, 0] => "Nothing failed in any run of this table.".to_owned(),
+        _ => english("failures", &[&total as &dyn Display].into_iter().chain(values).collect_vec()),
+    });
     let line = |group: &Group<'_>| {
         let found = group.runs.iter().flat_map(|record| reasons(record, Validity::Invalid));
         let found = found.sorted().dedup().join("; ");
@@ -149,9 +196,8 @@ pub(crate) fn ablations(study: &Study, doc: &mut Doc) {
         doc.text(words::absent(study, Lang::En, &[Section::Ablations], english("no_costs", &[])));
         return;
     }
-    let ratio = |cost: &Cost<'_>| cost.ratio.as_ref().map_or(f64::INFINITY, |ratio| ratio.ratio);
-    let certain = |cost: &Cost<'_>| cost.ratio.as_ref().map_or(1.0, certain);
-    costs.sort_by(|a, b| certain(a).total_cmp(&certain(b)).then(ratio(a).total_cmp(&ratio(b))));
+    let order = |cost: &Cost<'_>| cost.ratio.as_ref().map_or([1.0, f64::INFINITY], |r| [certain(r), r.ratio]);
+    costs.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal));
     doc.text(english("costs", &[]));
     let mut table = words::table(Lang::En, "choices");
     let common = common(study);

@@ -52,16 +52,6 @@ pub(crate) fn added_calls(study: &Study, changed: &str) -> Option<f64> {
     Some(calls_of(study, changed)? - calls_of(study, baseline)?)
 }
 
-/// Returns the groups of thread and async to explain: the heaviest load of the assignment if measured, else of another
-/// section.
-fn pair(study: &Study) -> Option<[Group<'_>; 2]> {
-    [Section::Assignment, Section::Peers, Section::Concurrency].into_iter().find_map(|section| {
-        let thread = study.section(section).into_iter().rfind(|group| group.cell.target == THREAD)?;
-        let asynchronous = study.twin(thread.cell, ASYNC)?;
-        Some([thread, asynchronous])
-    })
-}
-
 fn cost_table(study: &Study, groups: &[Group<'_>; 2]) -> Table {
     let mut table = words::table(Lang::En, "request");
     table.caption = table.caption.replace("{}", &load_name(groups[0].cell));
@@ -93,30 +83,27 @@ fn agreement(predicted: f64, measured: &Ratio) -> &'static str {
 /// Predicts the ratio with two budgets. If the balancer has its CPUs for itself, its rate is inverse to its CPU time
 /// per request. If all roles share the CPUs, the rate is inverse to the sum of all CPU times. The CPU time of the other
 /// roles is assumed equal for both engines (the mean). Otherwise the prediction would only restate the measured rate.
-fn predictions([thread, asynchronous]: &[Group<'_>; 2]) -> Vec<(&'static str, &'static str, f64)> {
-    let both = |measure: Measure| thread.median(measure).zip(asynchronous.median(measure));
-    let Some((t, a)) = both(measure::cpu_us).filter(|(t, a)| *t > 0.0 && *a > 0.0) else { return Vec::new() };
-    let own = ("the balancer's own CPU time", "the balancer has CPUs of its own, and they are busy", t / a);
-    let chain = both(measure::others_cpu_us).map(|(x, y)| {
-        let others = f64::midpoint(x, y);
-        let supposes =
-            "client, balancer and backends share CPUs that are all busy, and only the balancer differs";
-        ("its share of the whole chain", supposes, (others + t) / (others + a))
-    });
-    std::iter::once(own).chain(chain).collect()
-}
-
-fn explanation(groups: &[Group<'_>; 2], doc: &mut Doc) {
-    let [thread, asynchronous] = groups;
+fn explanation([thread, asynchronous]: &[Group<'_>; 2], doc: &mut Doc) {
     let Some(measured) = asynchronous.against(thread, measure::rate) else {
         doc.text("No pair counts, so there is no ratio to explain.");
         return;
     };
     let found = format!("{} ({})", ratio(measured.ratio), interval(&measured));
-    let row = |(name, supposes, predicted): (&str, &str, f64)| {
+    let row = |name: &str, supposes: &str, predicted: f64| {
         [name, supposes, &ratio(predicted), &found, agreement(predicted, &measured)].map(str::to_owned)
     };
-    doc.table(&words::table(Lang::En, "predictions").with(predictions(groups).into_iter().map(row)));
+    let both = |measure: Measure| thread.median(measure).zip(asynchronous.median(measure));
+    let mut table = words::table(Lang::En, "predictions");
+    if let Some((t, a)) = both(measure::cpu_us).filter(|(t, a)| *t > 0.0 && *a > 0.0) {
+        let supposes = "the balancer has CPUs of its own, and they are busy";
+        table.push(row("the balancer's own CPU time", supposes, t / a));
+        let others = both(measure::others_cpu_us).map(|(x, y)| f64::midpoint(x, y));
+        let supposes =
+            "client, balancer and backends share CPUs that are all busy, and only the balancer differs";
+        let chain = |others| row("its share of the whole chain", supposes, (others + t) / (others + a));
+        table.rows.extend(others.map(|others| chain(others).into()));
+    }
+    doc.table(&table);
     let idle = |group: &Group<'_>| short(group.median(measure::idle_share).unwrap_or(0.0) * 100.0);
     doc.text(english("predictions", &[&idle(thread), &idle(asynchronous)]));
 }
@@ -134,9 +121,7 @@ fn calls_table(study: &Study, doc: &mut Doc) {
     let table = words::table(Lang::En, "calls").with(study.section(Section::Syscalls).iter().filter_map(row));
     if !table.rows.is_empty() {
         doc.folded("System calls by name", |doc| {
-            doc.text(
-                "From short runs of their own, never the timed ones: strace slows a program many times.",
-            );
+            doc.text(english("calls", &[]));
             doc.table(&table);
         });
     }
@@ -144,7 +129,14 @@ fn calls_table(study: &Study, doc: &mut Doc) {
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.heading(2, "5. Why");
-    match pair(study) {
+    // The heaviest load of the assignment, if it was measured, or else of another section.
+    let mut sections = [Section::Assignment, Section::Peers, Section::Concurrency].into_iter();
+    let pair = sections.find_map(|section| {
+        let thread = study.section(section).into_iter().rfind(|group| group.cell.target == THREAD)?;
+        let asynchronous = study.twin(thread.cell, ASYNC)?;
+        Some([thread, asynchronous])
+    });
+    match pair {
         Some(groups) => {
             doc.text(english("why", &[]));
             doc.table(&cost_table(study, &groups));
