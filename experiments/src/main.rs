@@ -107,7 +107,9 @@ fn run(command: Command) -> Result<(), Trouble> {
             show("every number agrees with the raw files", &check::run(directory.as_deref())?)
         }
         Command::Selftest => require(selftest::run(&*stop_flag()?)?, "a fault was not reported correctly"),
-        Command::Faulty(options) => Ok(faulty::serve(options).map_err(|error| error.to_string())?),
+        Command::Faulty(options) => {
+            Ok(faulty::serve(options, &*stop_flag()?).map_err(|error| error.to_string())?)
+        }
     }
 }
 

@@ -75,23 +75,20 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Begins a request on a new connection.
-    pub(crate) fn new(stream: TcpStream, intended: Instant, body: &Arc<[u8]>) -> Self {
+    /// Begins a request on a new connection, or on a `reused` one. A reused connection is writable already, so no event
+    /// will come.
+    pub(crate) fn new(stream: TcpStream, reused: bool, intended: Instant, body: &Arc<[u8]>) -> Self {
+        let reply = Reply::new(Arc::clone(body));
         Exchange {
             stream,
             intended,
-            connected: false,
-            reused: false,
+            connected: reused,
+            reused,
             sent_bytes: 0,
             sent: None,
             first: None,
-            reply: Reply::new(Arc::clone(body)),
+            reply,
         }
-    }
-
-    /// Begins a request on a kept connection. The connection is writable already, so no event will come.
-    pub(crate) fn again(stream: TcpStream, intended: Instant, body: &Arc<[u8]>) -> Self {
-        Exchange { connected: true, reused: true, ..Self::new(stream, intended, body) }
     }
 
     /// Connects, writes and reads until the socket would block. Returns the verdict when the exchange has ended.
@@ -117,15 +114,14 @@ impl Exchange {
         }
         loop {
             match self.stream.read(&mut waiter.buffer) {
-                Ok(0) => return Some(self.reply.ended()),
-                Ok(n) => {
+                Ok(n @ 1..) => {
                     self.first.get_or_insert_with(Instant::now);
                     if let Some(verdict) = self.reply.received(&waiter.buffer[..n]) {
                         return Some(verdict);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(_) => return Some(self.reply.ended()),
+                Ok(_) | Err(_) => return self.reply.received(&[]),
             }
         }
     }

@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use signal_hook::consts::SIGTERM;
 
 use crate::run::message::{self, Progress, answer};
 
@@ -85,9 +84,7 @@ struct Server {
 }
 
 /// Serves until a signal ends the process. Writes the counts to `stats` every second and at the end.
-pub(crate) fn serve(options: Faulty) -> io::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(SIGTERM, Arc::clone(&stop))?;
+pub(crate) fn serve(options: Faulty, stop: &AtomicBool) -> io::Result<()> {
     let listener = TcpListener::bind(options.listen)?;
     let starves = options.fault == Fault::Starve;
     if starves {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, io, iter, thread};
 
+use crate::plans::build::FILES;
 use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Handshakes, Target, What, Work};
 use crate::plans::targets;
@@ -17,7 +18,7 @@ use crate::run::files::{read_json, said};
 use crate::run::load::{self, Pace, Spec, Tally, request};
 use crate::run::reply::{Verdict, ask};
 use crate::run::wrk::{self, Client};
-use crate::run::{handshakes, ports, profile, site};
+use crate::run::{handshakes, ports, profile};
 
 /// Time between two looks at files and processes during a run.
 const LOOK: Duration = Duration::from_millis(10);
@@ -69,13 +70,22 @@ pub(crate) fn with<T>(
     work: impl FnOnce(&Lab<'_>) -> Result<T>,
 ) -> Result<T> {
     let scratch = std::env::temp_dir().join(format!("neraca-lab-{}", std::process::id()));
-    fs::create_dir_all(&scratch).map_err(said(&scratch))?;
+    let root = scratch.join("root");
+    fs::create_dir_all(&root).map_err(said(&root))?;
     let remove = ["rm", "-rf", "--", &scratch.display().to_string()];
     let _guard = Guard::start(&remove).map_err(|error| format!("the guard does not start: {error}"))?;
-    site::make(&scratch.join("root")).map_err(said(&scratch))?;
+    for (name, bytes) in FILES {
+        fs::write(root.join(name), contents(bytes)).map_err(said(&root))?;
+    }
     fs::write(scratch.join(wrk::FILE), wrk::SCRIPT).map_err(said(&scratch))?;
     let neraca = fs::canonicalize(neraca).map_err(said(neraca))?;
     work(&Lab { neraca, scratch: scratch.clone(), stop, disturbance: None })
+}
+
+/// Returns numbered lines of 16 bytes, which are the same on every machine and all differ.
+fn contents(bytes: u64) -> Vec<u8> {
+    let lines = (0..bytes.div_ceil(16)).flat_map(|n| format!("{n:015}\n").into_bytes());
+    lines.take(bytes as usize).collect()
 }
 
 /// A running program that listens.
@@ -353,6 +363,14 @@ fn listening(text: &str) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn contents_have_their_length_and_differ_from_line_to_line() {
+        for bytes in [0, 1, 16, 128, 10_240] {
+            assert_eq!(contents(bytes).len() as u64, bytes);
+        }
+        assert_eq!(contents(33), b"000000000000000\n000000000000001\n0");
+    }
 
     #[test]
     fn placeholders_are_filled_and_others_left() {

@@ -19,6 +19,5 @@ pub(crate) mod proc;
 pub(crate) mod profile;
 pub(crate) mod raw;
 pub(crate) mod reply;
-mod site;
 pub(crate) mod sockets;
 pub(crate) mod wrk;

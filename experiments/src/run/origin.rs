@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -29,6 +28,7 @@ struct State {
     seen: Seen,
     /// The raw answer to every request, after which the backend closes. None for a good answer.
     answer: Option<Arc<[u8]>>,
+    ends: bool,
 }
 
 /// The backends. They end on drop.
@@ -36,7 +36,6 @@ struct State {
 pub(crate) struct Origins {
     pub(crate) ports: Vec<u16>,
     state: Arc<Mutex<State>>,
-    stop: Arc<AtomicBool>,
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -46,17 +45,14 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 impl Origins {
     /// Listens on these ports; the kernel chooses where a port is 0.
     pub(crate) fn start(ports: &[u16]) -> io::Result<Self> {
-        let mut origins = Origins { ports: Vec::new(), state: Arc::default(), stop: Arc::default() };
+        let mut origins = Origins { ports: Vec::new(), state: Arc::default() };
         for port in ports {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, *port))
                 .map_err(|error| io::Error::new(error.kind(), format!("port {port}: {error}")))?;
             origins.ports.push(listener.local_addr()?.port());
-            let (state, stop) = (Arc::clone(&origins.state), Arc::clone(&origins.stop));
+            let state = Arc::clone(&origins.state);
             thread::spawn(move || {
-                for stream in listener.incoming().flatten() {
-                    if stop.load(Ordering::Relaxed) {
-                        return;
-                    }
+                for stream in listener.incoming().flatten().take_while(|_| !lock(&state).ends) {
                     let state = Arc::clone(&state);
                     thread::spawn(move || drop(converse(stream, &state)));
                 }
@@ -67,7 +63,7 @@ impl Origins {
 
     /// Forgets everything, and sets the answer to the next requests.
     pub(crate) fn reset(&self, answer: Option<&[u8]>) {
-        *lock(&self.state) = State { seen: Seen::default(), answer: answer.map(Arc::from) };
+        *lock(&self.state) = State { answer: answer.map(Arc::from), ..State::default() };
     }
 
     pub(crate) fn seen(&self) -> Seen {
@@ -77,7 +73,7 @@ impl Origins {
 
 impl Drop for Origins {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        lock(&self.state).ends = true;
         for port in &self.ports {
             // Wakes the thread that accepts.
             drop(TcpStream::connect((Ipv4Addr::LOCALHOST, *port)));
