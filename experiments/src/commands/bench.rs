@@ -24,7 +24,7 @@ use crate::run::histogram::Histogram;
 use crate::run::lab::{self, Lab, Trouble, failed};
 use crate::run::load;
 use crate::run::manifest::{Manifest, Topology};
-use crate::run::ports::Reserved;
+use crate::run::ports::reserve;
 use crate::run::raw::{Found, Raw};
 
 mod results;
@@ -94,7 +94,7 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
     let done = results::open(&directory, options.resume, &plan, &manifest)?;
     let fixed = plan.targets.iter().filter_map(|target| target.fixed.as_ref());
     let _reserved =
-        Reserved::new(&fixed.flat_map(|fixed| fixed.backends.iter().copied().chain(fixed.listens)).collect());
+        reserve(&fixed.flat_map(|fixed| fixed.backends.iter().copied().chain(fixed.listens)).collect());
     lab::with(neraca, stop, |lab| {
         let disturbance = options.disturb.then(|| lab.program("disturb", &BUSY_LOOP));
         let disturbance = disturbance.transpose().map_err(failed("the disturbance"))?;

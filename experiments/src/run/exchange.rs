@@ -1,6 +1,6 @@
 //! Requests on non-blocking connections, for a client that runs on one thread.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ impl Waiter {
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         match self.poll.poll(&mut self.events, None) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Vec::new()),
             result => result?,
         }
         let tokens = self.events.iter().map(mio::event::Event::token);
@@ -64,7 +64,6 @@ impl Waiter {
 pub(crate) struct Exchange {
     stream: TcpStream,
     pub(crate) intended: Instant,
-    connected: bool,
     /// True when the connection has served a request before.
     pub(crate) reused: bool,
     sent_bytes: usize,
@@ -79,37 +78,22 @@ impl Exchange {
     /// will come.
     pub(crate) fn new(stream: TcpStream, reused: bool, intended: Instant, body: &Arc<[u8]>) -> Self {
         let reply = Reply::new(Arc::clone(body));
-        Exchange {
-            stream,
-            intended,
-            connected: reused,
-            reused,
-            sent_bytes: 0,
-            sent: None,
-            first: None,
-            reply,
-        }
+        Exchange { stream, intended, reused, sent_bytes: 0, sent: None, first: None, reply }
     }
 
     /// Connects, writes and reads until the socket would block. Returns the verdict when the exchange has ended.
     pub(crate) fn advance(&mut self, request: &[u8], waiter: &mut Waiter) -> Option<Verdict> {
-        if !self.connected {
-            if !matches!(self.stream.take_error(), Ok(None)) {
-                return Some(Verdict::Connect);
-            }
-            match self.stream.peer_addr() {
-                Ok(_) => self.connected = true,
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => return None,
-                Err(_) => return Some(Verdict::Connect),
-            }
-        }
         while self.sent_bytes < request.len() {
             // The clock is read before the write, because the response may have arrived when the write returns.
             self.sent = Some(Instant::now());
             match self.stream.write(&request[self.sent_bytes..]) {
                 Ok(n) => self.sent_bytes += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(_) => return Some(Verdict::Write),
+                // The socket would block until it is connected.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                    return Some(Verdict::Write);
+                }
+                Err(_) => return Some(Verdict::Connect),
             }
         }
         loop {
@@ -120,7 +104,7 @@ impl Exchange {
                         return Some(verdict);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Ok(_) | Err(_) => return self.reply.received(&[]),
             }
         }
@@ -134,7 +118,7 @@ impl Exchange {
 
 /// True when an idle connection is open and has no bytes.
 pub(crate) fn is_silent(stream: &TcpStream) -> bool {
-    stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// Returns the microseconds between two times; 0 when the second is the earlier one.

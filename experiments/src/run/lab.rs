@@ -132,7 +132,6 @@ impl Lab<'_> {
         Ok((self.target(target, cell, &ports)?, backends))
     }
 
-    /// Starts the backends of a target.
     fn backends(&self, target: &Target, cell: &Cell) -> Result<Server> {
         let fixed = target.fixed.clone().unwrap_or_default();
         if let Some(command) = fixed.backend_command {
@@ -269,7 +268,6 @@ impl Lab<'_> {
         Ok(fs::read(&file).map_err(said(&file))?.into())
     }
 
-    /// Describes a load of our own client.
     pub(crate) fn spec(&self, cell: &Cell, address: SocketAddr, pace: Pace) -> Result<Spec> {
         Ok(Spec { cell: cell.clone(), address, body: self.body(cell)?, pace, ports: Arc::default() })
     }
@@ -281,7 +279,6 @@ impl Lab<'_> {
         load::finish(load).map_err(failed("the load generator"))
     }
 
-    /// Starts wrk.
     pub(crate) fn wrk(&self, cell: &Cell, address: SocketAddr) -> Result<Program> {
         let json = self.scratch.join("wrk.json");
         let _ = fs::remove_file(&json);
@@ -339,14 +336,12 @@ pub(crate) fn cpus() -> u64 {
 pub(crate) fn free_port() -> Result<u16> {
     const PORTS: std::ops::Range<u32> = 10_000..30_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    for _ in PORTS {
+    let mut ports = PORTS.map(|_| {
         let n = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = (PORTS.start + n % (PORTS.end - PORTS.start)) as u16;
-        if ports::is_free(([127, 0, 0, 1], port).into()) {
-            return Ok(port);
-        }
-    }
-    Err(Trouble::Failed(format!("no port of {PORTS:?} is free")))
+        (PORTS.start + n % (PORTS.end - PORTS.start)) as u16
+    });
+    let free = ports.find(|port| ports::is_free(([127, 0, 0, 1], *port).into()));
+    free.ok_or_else(|| Trouble::Failed(format!("no port of {PORTS:?} is free")))
 }
 
 /// Replaces each `{name}` by its value.

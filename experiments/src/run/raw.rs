@@ -47,7 +47,6 @@ pub(crate) enum Found {
     Failed(String),
 }
 
-/// The measurements of a load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RawLoad {
     pub(crate) client: Client,
