@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::grade::cases::{Case, CaseResult, Corpus, Outcome, Received};
-use crate::grade::choice::{backend_ports, cell};
+use crate::grade::choice::cell;
 use crate::plans::model::Target;
-use crate::run::lab::{Lab, Trouble, failed};
+use crate::run::lab::{Lab, Trouble, backend_ports, failed};
 use crate::run::message::Unfinished;
 use crate::run::origin::Origins;
 

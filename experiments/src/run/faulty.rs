@@ -5,7 +5,6 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -93,13 +92,13 @@ pub(crate) fn serve(options: Faulty, stop: &AtomicBool) -> io::Result<()> {
     let (body, start) = (fs::read(&options.body)?, Instant::now());
     let mut stats = OpenOptions::new().create(true).append(true).open(&options.stats)?;
     let [accepted, served, at_fault] = [const { AtomicU64::new(0) }; 3];
-    let server = Arc::new(Server { options, body, start, accepted, served, at_fault });
+    let server: &Server = Box::leak(Box::new(Server { options, body, start, accepted, served, at_fault }));
     println!("listening on http://{}", listener.local_addr()?);
     for _ in 0..if starves { POOL } else { 1 } {
-        let (listener, server) = (listener.try_clone()?, Arc::clone(&server));
+        let listener = listener.try_clone()?;
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (number, server) = (server.accepted.fetch_add(1, Relaxed), Arc::clone(&server));
+                let number = server.accepted.fetch_add(1, Relaxed);
                 let talk = move || message::serve(&stream, |request| server.respond(number, request));
                 if starves { drop(talk()) } else { drop(thread::spawn(talk)) }
             }
@@ -110,7 +109,7 @@ pub(crate) fn serve(options: Faulty, stop: &AtomicBool) -> io::Result<()> {
         let ends = stop.load(Relaxed);
         if ends || tenth % 10 == 0 {
             let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-            let Server { accepted, served, at_fault, .. } = &*server;
+            let Server { accepted, served, at_fault, .. } = server;
             let row =
                 json!({"unix_ms": unix_ms, "accepted": accepted, "served": served, "at_fault": at_fault});
             writeln!(stats, "{row}")?;

@@ -135,8 +135,7 @@ impl Lab<'_> {
     fn backends(&self, target: &Target, cell: &Cell) -> Result<Server> {
         let fixed = target.fixed.clone().unwrap_or_default();
         if let Some(command) = fixed.backend_command {
-            let ports = fixed.backends.into_iter().map(Ok).chain(iter::repeat_with(free_port)).take(BACKENDS);
-            let ports = ports.collect::<Result<Vec<u16>>>()?;
+            let ports = backend_ports(target)?;
             // Each backend is a process of its own. The shell waits for all of them.
             let each =
                 ports.iter().map(|port| format!("({}) & ", command.replace("{port}", &port.to_string())));
@@ -333,7 +332,7 @@ pub(crate) fn cpus() -> u64 {
 
 /// Finds a free port below the range of ports that the kernel gives to connections. In that range one of thousands of
 /// connections would often take the port before the program does. Each process begins the search at another port.
-pub(crate) fn free_port() -> Result<u16> {
+fn free_port() -> Result<u16> {
     const PORTS: std::ops::Range<u32> = 10_000..30_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let mut ports = PORTS.map(|_| {
@@ -342,6 +341,12 @@ pub(crate) fn free_port() -> Result<u16> {
     });
     let free = ports.find(|port| ports::is_free(([127, 0, 0, 1], *port).into()));
     free.ok_or_else(|| Trouble::Failed(format!("no port of {PORTS:?} is free")))
+}
+
+/// Returns the ports of a balancer's backends: the fixed ports, or free ones.
+pub(crate) fn backend_ports(target: &Target) -> Result<Vec<u16>> {
+    let fixed = target.fixed.iter().flat_map(|fixed| &fixed.backends).copied().map(Ok);
+    fixed.chain(iter::repeat_with(free_port)).take(BACKENDS).collect()
 }
 
 /// Replaces each `{name}` by its value.

@@ -154,16 +154,9 @@ mod tests {
 
     #[test]
     fn a_process_runs_until_its_last_thread_has_ended() {
-        for (state, threads, running) in [
-            ('S', 1, true),
-            ('R', 9, true),
-            ('Z', 1, false),
-            ('Z', 0, false),
-            ('Z', 2, true),
-            ('X', 0, false),
-        ] {
-            assert_eq!(is_running(state, threads), running, "{state} with {threads} threads");
-        }
+        let cases = [('S', 1), ('R', 9), ('Z', 2), ('Z', 1), ('Z', 0), ('X', 0)];
+        let running = cases.map(|(state, threads)| is_running(state, threads));
+        assert_eq!(running, [true, true, true, false, false, false], "{cases:?}");
     }
 
     #[test]
