@@ -54,14 +54,6 @@ fn complete<T, E>(parsed: Result<Status<T>, E>, missing: Unfinished) -> Result<T
     }
 }
 
-/// The end of a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Length(usize),
-    Chunks,
-    Close,
-}
-
 const FIELDS: usize = 256;
 
 /// Reads a request at the start of the bytes.
@@ -70,9 +62,7 @@ pub(crate) fn request(bytes: &[u8]) -> Progress {
     let mut head = httparse::Request::new(&mut fields);
     let used = complete(head.parse(bytes), Unfinished::Head)?;
     let line = format!("{} {}", head.method.unwrap_or_default(), head.path.unwrap_or_default());
-    let message = Message::of_head(0, line, head.headers, head.version, used);
-    let end = message.end(End::Length(0))?;
-    message.with_body(bytes, end, false)
+    Message::of_head(0, line, head.headers, head.version, used).with_body(bytes, false, false)
 }
 
 /// Serves a connection: reads its requests, and sends the answer of each. `respond` returns an answer, and true when the
@@ -121,9 +111,7 @@ pub(crate) fn response(bytes: &[u8], to_head: bool, ended: bool) -> Progress {
             continue;
         }
         let message = Message::of_head(status, String::new(), head.headers, head.version, used);
-        let end = message.end(End::Close)?;
-        let end = if to_head || matches!(status, 101 | 204 | 304) { End::Length(0) } else { end };
-        return message.with_body(bytes, end, ended);
+        return message.with_body(bytes, to_head || matches!(status, 101 | 204 | 304), ended);
     }
 }
 
@@ -135,33 +123,32 @@ impl Message {
         Message { status, line, fields, body: Vec::new(), bytes, keep: version == Some(1) }
     }
 
-    /// Finds the end of the body in the head (RFC 9112, section 6.3). A head may leave it out.
-    fn end(&self, when_left_out: End) -> Result<End, Unfinished> {
+    /// Reads the body, which follows the head (RFC 9112, section 6.3), unless the message `has_none`. A response without a
+    /// length has a body that ends with the connection.
+    fn with_body(mut self, bytes: &[u8], has_none: bool, ended: bool) -> Progress {
+        let rest = &bytes[self.bytes..];
         let all = |name: &str| -> Vec<&str> {
             let named = self.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
             named.map(|(_, value)| value.as_str()).collect()
         };
-        match (&all("content-length")[..], &all("transfer-encoding")[..]) {
-            ([], []) => Ok(when_left_out),
+        let framed = match (&all("content-length")[..], &all("transfer-encoding")[..]) {
+            ([], []) => None,
             ([length], []) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
-                length.parse().map(End::Length).map_err(|_| Unfinished::Invalid)
+                let length = length.parse().map_err(|_| Unfinished::Invalid)?;
+                Some(rest.get(..length).map(|body| (body.to_vec(), length)).ok_or(Unfinished::Body))
             }
-            ([], [coding]) if self.keep && coding.eq_ignore_ascii_case("chunked") => Ok(End::Chunks),
-            _ => Err(Unfinished::Invalid),
-        }
-    }
-
-    /// Reads the body, which follows the head.
-    fn with_body(mut self, bytes: &[u8], end: End, ended: bool) -> Progress {
-        let rest = &bytes[self.bytes..];
-        let (body, length) = match end {
-            End::Length(length) => (rest.get(..length).ok_or(Unfinished::Body)?.to_vec(), length),
-            End::Chunks => dechunk(rest)?,
-            End::Close if ended => (rest.to_vec(), rest.len()),
-            End::Close => return Err(Unfinished::Body),
+            ([], [coding]) if self.keep && coding.eq_ignore_ascii_case("chunked") => Some(dechunk(rest)),
+            _ => return Err(Unfinished::Invalid),
         };
-        (self.body, self.bytes) = (body, self.bytes + length);
-        let keep = self.keep && end != End::Close || self.has("connection: keep-alive");
+        let has_none = has_none || self.status == 0 && framed.is_none();
+        let is_delimited = has_none || framed.is_some();
+        (self.body, self.bytes) = match framed.filter(|_| !has_none) {
+            Some(framed) => framed.map(|(body, length)| (body, self.bytes + length))?,
+            None if has_none => (Vec::new(), self.bytes),
+            None if ended => (rest.to_vec(), bytes.len()),
+            None => return Err(Unfinished::Body),
+        };
+        let keep = self.keep && is_delimited || self.has("connection: keep-alive");
         self.keep = keep && !self.has("connection: close");
         Ok(self)
     }
