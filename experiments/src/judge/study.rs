@@ -13,7 +13,6 @@ use crate::plans::model::{Cell, Plan, Section, Target, TargetKind};
 use crate::run::manifest::Manifest;
 use crate::run::raw::{Found, Raw};
 
-/// All data of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Study {
     pub(crate) manifest: Manifest,
@@ -109,7 +108,6 @@ fn counts(record: &Record) -> bool {
 /// The values of a measure by section and block.
 pub(crate) type Blocks = BTreeMap<(Section, usize), f64>;
 
-/// Returns the value of each run.
 pub(crate) fn by_block<'a>(runs: impl IntoIterator<Item = &'a Record>, measure: Measure) -> Blocks {
     let value = |run: &Record| Some(((run.cell.section, run.cell.block), measure(run)?));
     runs.into_iter().filter_map(value).collect()
@@ -130,7 +128,6 @@ pub(crate) struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// Returns the runs that count.
     pub(crate) fn counted(&self) -> impl Iterator<Item = &'a Record> {
         self.runs.iter().copied().filter(|run| counts(run))
     }
