@@ -8,9 +8,6 @@ use crate::plans::model::{Cell, Handshakes, Key, Section};
 use crate::plans::targets::TLS_ENGINES;
 use crate::run::raw::{Found, RawHandshakes};
 
-/// The rate that the verdict is about, if it was measured.
-const PER_S: u32 = 500;
-
 /// Returns what was measured beside handshakes. None for other work.
 pub(crate) fn measured(record: &Record) -> Option<&RawHandshakes> {
     let Found::Handshakes(found) = &record.found else { return None };
@@ -58,7 +55,7 @@ pub(crate) fn hurts(study: &Study) -> Vec<Hurt> {
 pub(crate) fn verdict(hurts: &[Hurt]) -> Option<&Hurt> {
     hurts.iter().max_by_key(|Hurt { handshakes: Handshakes { key, per_s }, ratio, is_ranked }| {
         let is_known = *is_ranked && ratio.blocks.len() >= ENOUGH_BLOCKS;
-        (is_known, *key == Key::ALL[0], *per_s == PER_S, *per_s)
+        (is_known, *key == Key::ALL[0], *per_s == 500, *per_s)
     })
 }
 

@@ -19,9 +19,6 @@ pub(crate) mod tests;
 pub(crate) const FILES: [(&str, u64); 4] =
     [("128.html", 128), ("10k.bin", 10 * 1024), ("75k.bin", 75 * 1024), ("1m.bin", 1024 * 1024)];
 
-/// Seconds of a cell without its warm-up and its measurement, for the estimate of the remaining time.
-pub(crate) const AROUND_S: f64 = 0.7;
-
 /// The plans of the laboratory: name and file.
 pub(crate) const PLANS: [(&str, &str); 4] = [
     ("bench", include_str!("../../plans/bench.toml")),
@@ -254,7 +251,7 @@ pub(crate) fn ordinary(target: &str) -> Cell {
     }
 }
 
-/// Estimates the duration of cells in seconds.
+/// Estimates the duration of cells in seconds. Each needs 0.7 s around its warm-up and its measurement.
 pub(crate) fn seconds<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> f64 {
-    cells.into_iter().map(|cell| cell.warm_s + cell.seconds + AROUND_S).sum()
+    cells.into_iter().map(|cell| cell.warm_s + cell.seconds + 0.7).sum()
 }
