@@ -183,8 +183,8 @@ fn heading() -> String {
 
 /// Describes a finished cell in one line of at most 100 columns.
 fn describe(n: usize, of: usize, record: &Record) -> String {
-    let bad = record.gates.iter().filter(|result| result.verdict == Validity::Invalid);
-    let bad: Vec<String> = bad.map(|result| format!("{:?}", result.gate)).collect();
+    let bad = record.gates.iter().filter(|(_, (verdict, _))| *verdict == Validity::Invalid);
+    let bad: Vec<String> = bad.map(|(gate, _)| format!("{gate:?}")).collect();
     let requests = |rate: f64, times: &Histogram| {
         let at = |f: f64| percentile_ms(times, f).map_or("-".into(), |ms| format!("{ms:.1}"));
         format!("{rate:>8.0} {:>17} {:>7}", format!("{}/{}", at(0.5), at(0.99)), measure::failures(record))

@@ -62,7 +62,7 @@ fn judge(fault: Fault, share: f64, raw: Raw) -> Result<(bool, String), String> {
     let counter = |name: &str| load.programs.target.as_ref().and_then(|t| t.total(name)).unwrap_or(0);
     let opened = u64::from(record.cell.opened());
     let counts @ (served, at_fault, _) = (counter("served"), counter("at_fault"), opened);
-    let has = |gate, verdict| record.gates.iter().any(|r| r.gate == gate && r.verdict == verdict);
+    let has = |gate, verdict| record.gates.get(&gate).is_some_and(|(found, _)| *found == verdict);
     // A server counts its faults from its start, so the errors of the warm-up count too.
     let failures = load.warm.iter().fold(record.failures, |sum, warm| sum + warm.errors);
     let (stalled, errors, fresh) = (failures.stalled, load.probe.errors(), &load.probe.fresh);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use itertools::Itertools;
 use statrs::statistics::Statistics;
 
-use crate::judge::record::{Gate, GateResult, Load, Record, Validity, load};
+use crate::judge::record::{Gate, Judged, Load, Record, Validity, load};
 use crate::judge::stats::{Ratio, Verdict, jain};
 use crate::plans::model::{Cell, What};
 use crate::plans::targets::{AGAIN, THREAD};
@@ -14,9 +14,6 @@ use crate::run::handshakes::Shaken;
 use crate::run::raw::{Found, Raw, RawHandshakes, RawSystem, Role};
 
 use Validity::{Invalid, Note, Valid};
-
-/// Verdict and reason, still without the gate's name.
-type Judged = (Validity, String);
 
 const VALID: Judged = (Valid, String::new());
 
@@ -44,24 +41,21 @@ pub(crate) fn judge(raw: Raw) -> Record {
             (Gate::G10, Some(bodies(&load))),
         ]),
         (Found::Handshakes(found), _) => handshakes(found),
-        _ => Vec::new(),
+        _ => BTreeMap::new(),
     };
     Record { gates, ..record }
 }
 
 /// Drops the gates without a verdict.
-fn results<const N: usize>(judged: [(Gate, Option<Judged>); N]) -> Vec<GateResult> {
-    let known = judged.into_iter().filter_map(|(gate, judged)| Some((gate, judged?)));
-    known.map(|(gate, (verdict, reason))| GateResult { gate, verdict, reason }).collect()
+fn results<const N: usize>(judged: [(Gate, Option<Judged>); N]) -> BTreeMap<Gate, Judged> {
+    judged.into_iter().filter_map(|(gate, judged)| Some((gate, judged?))).collect()
 }
 
 fn connections(cell: &Cell) -> Judged {
     let (asked, opened, threads) = (cell.connections, cell.opened(), cell.threads);
-    if opened == asked {
-        return VALID;
-    }
     let each = opened / threads;
-    (Note, format!("wrk opened {opened} connections, not {asked}: {each} on each of {threads} threads"))
+    let said = format!("wrk opened {opened} connections, not {asked}: {each} on each of {threads} threads");
+    above(f64::from(asked - opened), 0.0, f64::INFINITY, said)
 }
 
 /// Compares the connections with each other. A connection is starved when others get more than ten times as much.
@@ -133,7 +127,7 @@ fn failures(load: &Load<'_>) -> Judged {
 }
 
 /// Judges requests beside handshakes.
-fn handshakes(found: &RawHandshakes) -> Vec<GateResult> {
+fn handshakes(found: &RawHandshakes) -> BTreeMap<Gate, Judged> {
     let Shaken { wanted, made, failed, ref reason } = found.handshakes;
     let (requests, intended) = (found.requests.errors.total(), found.intended);
     let share = (failed + requests) as f64 / (wanted + intended).max(1) as f64;
@@ -202,7 +196,7 @@ fn bodies(load: &Load<'_>) -> Judged {
 }
 
 /// Evaluates the gates that need other cells. The keys are the cells' `seq`.
-pub(crate) fn across(records: &[Record]) -> BTreeMap<usize, Vec<GateResult>> {
+pub(crate) fn across(records: &[Record]) -> BTreeMap<usize, BTreeMap<Gate, Judged>> {
     let loads = records.iter().filter_map(load);
     let direct = loads.clone().filter(|load| load.what == What::Server && load.cell.delay_ms == 0);
     let direct: Vec<Load<'_>> = direct.collect();
@@ -255,13 +249,11 @@ fn control(alike: &[Load<'_>]) -> Option<Judged> {
         Some(again.requests_per_second() / thread.requests_per_second())
     };
     let ratio = Ratio::of_blocks(of(AGAIN).filter_map(ratio))?;
+    let (low, high) = ratio.interval?;
     match ratio.verdict() {
         Verdict::TooFew => None,
         Verdict::Within(_) => Some(VALID),
-        Verdict::Faster(..) | Verdict::Slower(..) => {
-            let (low, high) = ratio.interval?;
-            Some((Note, format!("the same engine twice differs: {low:.3} to {high:.3}")))
-        }
+        _ => Some((Note, format!("the same engine twice differs: {low:.3} to {high:.3}"))),
     }
 }
 
@@ -325,11 +317,11 @@ mod tests {
                 changed["found"]["load"]["sockets"]["received"] = json!(Histogram::of(&received));
             }
             let gates = judged(changed).gates;
-            let result = gates.iter().find(|result| result.gate == case.gate);
-            assert_eq!(result.map(|result| result.verdict), case.verdict, "{case:?}: {gates:?}");
-            assert!(result.is_none_or(|result| result.reason.contains(&case.reason)), "{case:?}: {gates:?}");
+            let result = gates.get(&case.gate);
+            assert_eq!(result.map(|(verdict, _)| *verdict), case.verdict, "{case:?}: {gates:?}");
+            assert!(result.is_none_or(|(_, said)| said.contains(&case.reason)), "{case:?}: {gates:?}");
             // A shorter cell without a verdict about its steadiness has no other fault.
-            assert!(result.is_some() || gates.iter().all(|result| result.verdict == Valid), "{gates:?}");
+            assert!(result.is_some() || gates.values().all(|judged| *judged == VALID), "{gates:?}");
         }
         let mut record = judged(good());
         assert_eq!(record.validity(), Valid, "{record:?}");
@@ -373,8 +365,8 @@ mod tests {
                 cells.map(|(seq, (target, block, rate))| record(seq, target, *block, *rate)).collect();
             let found = across(&records);
             for (seq, verdict) in expected {
-                let result = found[seq].iter().find(|result| result.gate == gate);
-                assert_eq!(result.map(|result| result.verdict), *verdict, "{gate:?} {seq}: {rates:?}");
+                let result = found[seq].get(&gate).map(|(verdict, _)| *verdict);
+                assert_eq!(result, *verdict, "{gate:?} {seq}: {rates:?}");
             }
         }
     }

@@ -67,7 +67,6 @@ measures! {
     "idle_share" idle_share = |load| share(load, load.system.host_s(|host| host.idle_ticks));
     "voluntary_switches" voluntary = |load| of_role(load, Role::Target, |used| used.voluntary_switches);
     "involuntary_switches" involuntary = |load| of_role(load, Role::Target, |used| used.involuntary_switches);
-    /// Context switches of both kinds.
     switches = |load| {
         of_role(load, Role::Target, |used| used.voluntary_switches + used.involuntary_switches)
     };
@@ -104,12 +103,11 @@ fn quotient(load: &Load, counter: &str, by: &str) -> Option<f64> {
     by.filter(|by| *by > 0).and_then(|by| Some(counter? as f64 / by as f64))
 }
 
-/// Returns the CPU microseconds of a role per request, in this state.
+/// Returns the CPU microseconds of a role per request.
 fn cpu_us_of(load: &Load, role: Role, ticks: fn(&GroupCounters) -> u64) -> Option<f64> {
     Some(of_role(load, role, ticks)? * load.system.seconds_of(1) * 1e6)
 }
 
-/// Returns the CPU microseconds of a role per request.
 fn role_cpu_us(load: &Load, role: Role) -> Option<f64> {
     cpu_us_of(load, role, |used| used.user_ticks + used.system_ticks)
 }
@@ -137,7 +135,6 @@ pub(crate) fn syscalls(record: &Record) -> Option<(f64, Vec<Calls<'_>>)> {
     Some((client.requests.max(1) as f64, parse_strace(strace)))
 }
 
-/// Returns the KB per idle connection.
 pub(crate) fn idle_kb(record: &Record) -> Option<f64> {
     let Found::Idle(idle) = &record.found else { return None };
     idle.per_connection_kb()

@@ -20,7 +20,7 @@ pub(crate) struct Record {
     /// Answered requests per connection of a load's client: minimum, 99 percentiles, maximum. Only with keep-alive; the
     /// error is at most 1.6 %.
     pub(crate) per_connection: Option<Vec<u64>>,
-    pub(crate) gates: Vec<GateResult>,
+    pub(crate) gates: BTreeMap<Gate, Judged>,
 }
 
 impl Record {
@@ -39,12 +39,12 @@ impl Record {
             }
             _ => {}
         }
-        Record { raw, failures, per_connection: answers, gates: Vec::new() }
+        Record { raw, failures, per_connection: answers, gates: BTreeMap::new() }
     }
 
     /// Returns the worst verdict of the gates. A cell without numbers is invalid.
     pub(crate) fn validity(&self) -> Validity {
-        let worst = self.gates.iter().map(|gate| gate.verdict).max().unwrap_or(Validity::Valid);
+        let worst = self.gates.values().map(|(verdict, _)| *verdict).max().unwrap_or(Validity::Valid);
         if matches!(self.found, Found::Failed(_)) { Validity::Invalid } else { worst }
     }
 }
@@ -148,13 +148,8 @@ pub(crate) enum Validity {
     Invalid,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct GateResult {
-    pub(crate) gate: Gate,
-    pub(crate) verdict: Validity,
-    /// One sentence with the numbers; empty when the verdict is valid.
-    pub(crate) reason: String,
-}
+/// What a gate says of a cell, and one sentence with the numbers, which is empty when the verdict is valid.
+pub(crate) type Judged = (Validity, String);
 
 #[cfg(test)]
 mod tests {

@@ -94,9 +94,6 @@ pub(crate) fn jain(values: &[u64]) -> Option<f64> {
 
 /// Rounds to six significant digits. So stored numbers do not depend on the last bit of a logarithm.
 pub(crate) fn rounded(value: f64) -> f64 {
-    if value == 0.0 || !value.is_finite() {
-        return value;
-    }
     format!("{value:.5e}").parse().unwrap_or(value)
 }
 
@@ -151,7 +148,7 @@ mod tests {
 
     #[test]
     fn rounding_keeps_six_digits() {
-        let values = [123_456.789, 0.001_234_567_8, 0.0, -2.5];
-        assert_eq!(values.map(rounded), [123_457.0, 0.001_234_57, 0.0, -2.5]);
+        let values = [123_456.789, 0.001_234_567_8, 0.0, -2.5, f64::INFINITY];
+        assert_eq!(values.map(rounded), [123_457.0, 0.001_234_57, 0.0, -2.5, f64::INFINITY]);
     }
 }

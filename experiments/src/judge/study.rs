@@ -7,13 +7,12 @@ use sha2::{Digest, Sha256};
 
 use crate::judge::gates;
 use crate::judge::measure::Measure;
-use crate::judge::record::{Gate, GateResult, Load, Record, Validity, load};
+use crate::judge::record::{Gate, Judged, Load, Record, Validity, load};
 use crate::judge::stats::{Ratio, median};
 use crate::plans::model::{Cell, Plan, Section, Target, TargetKind};
 use crate::run::manifest::Manifest;
 use crate::run::raw::{Found, Raw};
 
-/// All data of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Study {
     pub(crate) manifest: Manifest,
@@ -46,7 +45,6 @@ impl Study {
         let mut across = gates::across(&study.records);
         for record in &mut study.records {
             record.gates.extend(across.remove(&record.cell.seq).unwrap_or_default());
-            record.gates.sort_by_key(|result| result.gate);
         }
         Ok(study)
     }
@@ -103,15 +101,13 @@ impl Study {
 /// True when a run counts. The rule does not look at the result: a run counts unless it could not be measured, or the
 /// machine was busy with something else (gate G7).
 fn counts(record: &Record) -> bool {
-    let busy = |result: &GateResult| result.gate == Gate::G7 && result.verdict == Validity::Invalid;
-    let is_measured = matches!(record.found, Found::Load(_) | Found::Handshakes(_));
-    is_measured && !record.gates.iter().any(busy)
+    let is_busy = record.gates.get(&Gate::G7).is_some_and(|(verdict, _)| *verdict == Validity::Invalid);
+    matches!(record.found, Found::Load(_) | Found::Handshakes(_)) && !is_busy
 }
 
 /// The values of a measure by section and block.
 pub(crate) type Blocks = BTreeMap<(Section, usize), f64>;
 
-/// Returns the value of each run.
 pub(crate) fn by_block<'a>(runs: impl IntoIterator<Item = &'a Record>, measure: Measure) -> Blocks {
     let value = |run: &Record| Some(((run.cell.section, run.cell.block), measure(run)?));
     runs.into_iter().filter_map(value).collect()
@@ -132,7 +128,6 @@ pub(crate) struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// Returns the runs that count.
     pub(crate) fn counted(&self) -> impl Iterator<Item = &'a Record> {
         self.runs.iter().copied().filter(|run| counts(run))
     }
@@ -182,11 +177,11 @@ impl<'a> Group<'a> {
     pub(crate) fn mark(&self, common: &[Gate]) -> String {
         let (shown, is_ranked) = (self.shown(), self.is_ranked());
         let least = if is_ranked { Validity::Note } else { Validity::Invalid };
-        let is_told =
-            |result: &&GateResult| result.verdict >= least && !(is_ranked && common.contains(&result.gate));
-        let results = shown.iter().flat_map(|run| &run.gates).filter(is_told);
-        let gates = results.map(|result| result.gate).sorted().dedup();
-        let names = gates.map(|gate| format!("{gate:?}")).join(" ");
+        let is_told = |(gate, (verdict, _)): &(&Gate, &Judged)| {
+            *verdict >= least && !(is_ranked && common.contains(gate))
+        };
+        let told: BTreeMap<_, _> = shown.iter().flat_map(|run| &run.gates).filter(is_told).collect();
+        let names = told.keys().map(|gate| format!("{gate:?}")).join(" ");
         let mut text = match (is_ranked, names.as_str()) {
             (false, "") => "NO: not measured".to_owned(),
             (false, names) => format!("NO: {names}"),
@@ -232,11 +227,10 @@ mod tests {
     fn every_run_counts_unless_the_machine_was_busy() {
         let cells: Vec<_> = (0..4).map(|block| (Section::Assignment, "thread", block)).collect();
         let mut study = study_of(&cells);
-        let bad = |gate| GateResult { gate, verdict: Validity::Invalid, reason: "x".into() };
         study.records.iter_mut().for_each(|record| record.gates.clear());
         // A gate that looks at the result does not select; a gate about the machine does.
         for (record, gate) in study.records.iter_mut().zip([Gate::G8, Gate::G7]) {
-            record.gates = vec![bad(gate)];
+            record.gates.insert(gate, (Validity::Invalid, "x".into()));
         }
         let group = &study.section(Section::Assignment)[0];
         assert_eq!((group.shown().len(), group.is_ranked()), (3, true));

@@ -73,7 +73,6 @@ impl Run {
         Study::new(self.manifest.clone(), self.plan.clone(), self.raws.clone(), "").unwrap()
     }
 
-    /// Returns the measurements of a load.
     pub(crate) fn load_of(&mut self, of: impl Fn(&Cell) -> bool) -> &mut Raw {
         let is_load = |raw: &&mut Raw| matches!(raw.found, Found::Load(_)) && of(&raw.cell);
         self.raws.iter_mut().find(is_load).unwrap()
@@ -126,7 +125,11 @@ fn measure(target: &Target, cell: &Cell) -> Raw {
     let found = match cell.work {
         Work::Load => Found::Load(Box::new(load(target, cell))),
         Work::Handshakes => Found::Handshakes(Box::new(handshakes(target, cell))),
-        Work::Idle => Found::Idle(idle(target, cell)),
+        Work::Idle => {
+            let all = u64::from(cell.connections);
+            let point = |n: u64| (n, 2000 + (n as f64 * cpu_us(target) / 20.0) as u64);
+            Found::Idle(IdleMemory { points: [0, all / 2, all].map(point).into(), alive: 10, tried: 10 })
+        }
         Work::Syscalls => Found::Syscalls {
             client: client(1000, cell),
             strace: format!("50.0 0.1 1 {} 5 recvfrom\n50.0 0.1 1 2000 writev\n", 2000 + cell.id.len()),
@@ -151,13 +154,6 @@ fn handshakes(target: &Target, cell: &Cell) -> RawHandshakes {
     let handshakes = Shaken { wanted: count, made: count, ..Shaken::default() };
     let requests = Times { total_us, ..Times::default() };
     RawHandshakes { intended: 1000, requests, handshakes, system: system(target) }
-}
-
-fn idle(target: &Target, cell: &Cell) -> IdleMemory {
-    let each_kb = cpu_us(target) / 20.0;
-    let point = |n: u64| (n, 2000 + (n as f64 * each_kb) as u64);
-    let all = u64::from(cell.connections);
-    IdleMemory { points: vec![point(0), point(all / 2), point(all)], alive: 10, tried: 10 }
 }
 
 fn client(requests: u64, cell: &Cell) -> Client {

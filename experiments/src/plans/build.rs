@@ -19,9 +19,6 @@ pub(crate) mod tests;
 pub(crate) const FILES: [(&str, u64); 4] =
     [("128.html", 128), ("10k.bin", 10 * 1024), ("75k.bin", 75 * 1024), ("1m.bin", 1024 * 1024)];
 
-/// Seconds of a cell without its warm-up and its measurement, for the estimate of the remaining time.
-pub(crate) const AROUND_S: f64 = 0.7;
-
 /// The plans of the laboratory: name and file.
 pub(crate) const PLANS: [(&str, &str); 4] = [
     ("bench", include_str!("../../plans/bench.toml")),
@@ -169,8 +166,12 @@ impl Part {
         let warm_s = if warms { self.warm_s.unwrap_or(plan.warm_s) } else { 0.0 };
         let files = self.files.as_ref().map(|names| names.iter().map(|name| known_file(name)).collect());
         let files: Vec<(&str, u64)> = files.unwrap_or_else(|| Ok(vec![FILES[0]]))?;
-        let has_handshakes = !self.handshakes_per_s.is_empty() && !self.keys.is_empty();
-        if has_handshakes != (self.work == Work::Handshakes) {
+        // Without handshakes the key does not matter, so it is always the first.
+        let key = |per_s, key| if per_s == 0 { Key::ALL[0] } else { key };
+        let pairs = iproduct!(&self.handshakes_per_s, &self.keys);
+        let pairs = pairs.map(|(&per_s, &k)| Some(Handshakes { key: key(per_s, k), per_s }));
+        let handshakes = pairs.unique().pad_using(1, |_| None).collect_vec();
+        if handshakes[0].is_some() != (self.work == Work::Handshakes) {
             let said = "expects handshakes_per_s and keys with work = \"handshakes\", and only with it";
             return Err(said.into());
         }
@@ -181,7 +182,7 @@ impl Part {
             return Err("expects a block, a thread, and a connection for each thread of wrk".into());
         }
         let delays_ms = self.delays_ms.as_deref().unwrap_or(&[0]);
-        let all = iproduct!(threads, &self.connections, delays_ms, files, self.handshakes());
+        let all = iproduct!(threads, &self.connections, delays_ms, files, handshakes);
         Ok(all
             .map(|(&threads, &connections, &delay_ms, (path, body_bytes), handshakes)| Cell {
                 section: self.section,
@@ -199,16 +200,6 @@ impl Part {
             })
             .collect())
     }
-
-    /// Returns the handshakes beside each load. Without handshakes the key does not matter, so it is always the first.
-    fn handshakes(&self) -> Vec<Option<Handshakes>> {
-        if self.work != Work::Handshakes {
-            return vec![None];
-        }
-        let key = |rate, key| if rate == 0 { Key::ALL[0] } else { key };
-        let all = iproduct!(&self.handshakes_per_s, &self.keys);
-        all.map(|(&per_s, &k)| Some(Handshakes { key: key(per_s, k), per_s })).unique().collect()
-    }
 }
 
 fn known_file(wanted: &str) -> Result<(&'static str, u64), String> {
@@ -220,9 +211,7 @@ fn known_file(wanted: &str) -> Result<(&'static str, u64), String> {
 /// Makes the cells of a block from a cell without a target, in the order of this block.
 fn block_of(load: &Cell, ids: &[String], block: usize) -> impl Iterator<Item = Cell> {
     let rotated = ids.iter().cycle().skip(block % ids.len().max(1)).take(ids.len());
-    let cell =
-        move |id: &String| Cell { id: name(load, id, block), target: id.clone(), block, ..load.clone() };
-    rotated.map(cell)
+    rotated.map(move |id| Cell { id: name(load, id, block), target: id.clone(), block, ..load.clone() })
 }
 
 fn name(load: &Cell, target: &str, block: usize) -> String {
@@ -262,7 +251,7 @@ pub(crate) fn ordinary(target: &str) -> Cell {
     }
 }
 
-/// Estimates the duration of cells in seconds.
+/// Estimates the duration of cells in seconds. Each needs 0.7 s around its warm-up and its measurement.
 pub(crate) fn seconds<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> f64 {
-    cells.into_iter().map(|cell| cell.warm_s + cell.seconds + AROUND_S).sum()
+    cells.into_iter().map(|cell| cell.warm_s + cell.seconds + 0.7).sum()
 }

@@ -2,7 +2,9 @@
 
 use std::hash::Hash;
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// The version of the layout of plans and results.
 pub(crate) const SCHEMA: u32 = 2;
@@ -36,7 +38,6 @@ pub(crate) struct Goal {
     pub(crate) asynchronous: f64,
 }
 
-/// The quantity of a goal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Quantity {
@@ -89,16 +90,10 @@ pub(crate) struct Target {
 
 /// Reads a command: one line in a file for people, a list of words in plan.json.
 fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Command {
-        Line(String),
-        Words(Vec<String>),
+    match Value::deserialize(from)? {
+        Value::String(line) => Ok(line.split_whitespace().map(Into::into).collect()),
+        words => Vec::deserialize(words).map_err(Error::custom),
     }
-    Ok(match Command::deserialize(from)? {
-        Command::Line(line) => line.split_whitespace().map(Into::into).collect(),
-        Command::Words(words) => words,
-    })
 }
 
 /// Fixed ports of a program, and the command of its backends.

@@ -3,7 +3,7 @@
 use itertools::Itertools;
 use serde_json::json;
 
-use crate::judge::record::{GATES, Gate, GateResult, Record, Text, Validity, load};
+use crate::judge::record::{GATES, Gate, Record, Text, Validity, load};
 use crate::judge::study::Study;
 use crate::plans::model::Target;
 use crate::report::doc::{Doc, Table, code, plain};
@@ -19,15 +19,15 @@ pub(crate) fn reasons(record: &Record, least: Validity) -> Vec<String> {
         Found::Failed(reason) => Some(format!("not measured: {reason}")),
         _ => None,
     };
-    let gates = record.gates.iter().filter(|result| result.verdict >= least);
-    let said = gates.map(|result| format!("{:?} {}", result.gate, result.reason));
+    let gates = record.gates.iter().filter(|(_, (verdict, _))| *verdict >= least);
+    let said = gates.map(|(gate, (_, reason))| format!("{gate:?} {reason}"));
     failed.into_iter().chain(said).collect()
 }
 
 /// Counts the records about which a gate has this verdict.
 fn count(study: &Study, gate: Gate, verdict: Validity) -> usize {
-    let is_it = |result: &GateResult| result.gate == gate && result.verdict == verdict;
-    study.records.iter().filter(|record| record.gates.iter().any(is_it)).count()
+    let judged = study.records.iter().filter_map(|record| record.gates.get(&gate));
+    judged.filter(|(found, _)| *found == verdict).count()
 }
 
 /// Returns the gates with a remark about more than half of the loads. Such a remark is a fact about the run and tells
@@ -72,11 +72,10 @@ fn gates(study: &Study, doc: &mut Doc) {
     doc.text(english("gates", &[&study.records.len(), &invalid, &noted]));
     let row = |(&gate, Text { title, note, invalid }): (&Gate, &Text)| {
         // Of the worst results the first of the run.
-        let all =
-            study.records.iter().flat_map(|record| record.gates.iter().map(move |result| (record, result)));
-        let found = all.filter(|(_, result)| result.gate == gate && result.verdict != Validity::Valid);
-        let worst = found.rev().max_by_key(|(_, result)| result.verdict);
-        let value = worst.map(|(record, result)| plain(&format!("{} ({})", result.reason, record.cell.id)));
+        let all = study.records.iter().filter_map(|record| Some((record, record.gates.get(&gate)?)));
+        let found = all.filter(|(_, (verdict, _))| *verdict != Validity::Valid);
+        let worst = found.rev().max_by_key(|(_, (verdict, _))| *verdict);
+        let value = worst.map(|(record, (_, reason))| plain(&format!("{reason} ({})", record.cell.id)));
         let [notes, failures] =
             [Validity::Note, Validity::Invalid].map(|verdict| count(study, gate, verdict).to_string());
         [format!("{gate:?}"), title.clone(), note.clone(), invalid.clone(), dash(value), notes, failures]

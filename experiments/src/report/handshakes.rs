@@ -3,7 +3,7 @@
 use itertools::Itertools;
 
 use crate::judge::handshakes::{self, Hurt, measured};
-use crate::judge::stats::Verdict;
+use crate::judge::stats::{Ratio, Verdict};
 use crate::judge::study::{Group, Study};
 use crate::plans::model::{Cell, Handshakes, Key, REQUESTS_HZ, Section};
 use crate::plans::targets::{ASYNC, THREAD};
@@ -42,7 +42,8 @@ fn table(study: &Study, groups: &[Group<'_>], hurts: &[Hurt]) -> Table {
             let group = ours.iter().find(|group| group.cell.handshakes == Some(*wanted));
             let Some(group) = group else { return "–".to_owned() };
             let p99 = maybe(group.median(handshakes::p99_ms));
-            let growth = handshakes::growth(study, group).filter(|_| wanted.per_s > 0);
+            let growth = handshakes::growths(study, group).into_values();
+            let growth = Ratio::of_blocks(growth).filter(|_| wanted.per_s > 0);
             let growth = growth.map_or(String::new(), |growth| format!(" ({})", ratio(growth.ratio)));
             if group.is_ranked() { p99 + &growth } else { format!("~~{p99}~~{growth}") }
         };

@@ -7,9 +7,9 @@ use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
 use crate::judge::record::{Record, load};
-use crate::judge::stats::{jain, median, quantile};
+use crate::judge::stats::{Ratio, jain, median, quantile};
 use crate::judge::study::{Group, Study};
-use crate::judge::verdicts::{self, LoadVerdict};
+use crate::judge::verdicts;
 use crate::plans::model::{Cell, Section, Work};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
 use crate::report::chart::{Axis, Bar, Chart, Point, Scale, Series, Stroke, bars, ratios};
@@ -231,7 +231,8 @@ fn cpu_by_role(study: &Study) -> Figure {
 
 fn ratio_plot(study: &Study) -> Figure {
     let verdicts = verdicts::by_load(study, Section::Assignment);
-    let noise = verdicts.iter().map(LoadVerdict::noise).fold(1.0, f64::max);
+    let controls = verdicts.iter().filter_map(|verdict| verdict.control.as_ref());
+    let noise = controls.map(Ratio::reach).fold(1.0, f64::max);
     let band = (noise > 1.0).then_some((1.0 / noise, noise));
     let assignment = verdicts.into_iter().map(|v| (load_name(v.cell), 1, v.ratio));
     let shown = [Section::Peers, Section::Concurrency, Section::Bodies, Section::Reuse, Section::Crossover];

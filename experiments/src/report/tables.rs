@@ -9,7 +9,7 @@ use crate::judge::measure::{self, Measure};
 use crate::judge::record::{Record, Validity, load};
 use crate::judge::stats::{Ratio, sign_test};
 use crate::judge::study::{Group, Study};
-use crate::judge::verdicts::{self, Cost, LoadVerdict, Workers};
+use crate::judge::verdicts::{self, Cost, LoadVerdict, Pair};
 use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;
 use crate::report::about::{common, reasons};
@@ -160,12 +160,14 @@ fn workers(study: &Study, doc: &mut Doc) {
     }
     doc.heading(3, "The number of workers");
     doc.text(english("workers", &[]));
-    let row = |Workers { cell, a, b, ratio, .. }: &Workers<'_>| {
-        let (a, b) = (plain(a), plain(b));
+    let row = |Pair { a, b, ratio }: &Pair<'_>| {
+        let load = load_cell(a.cell);
+        let [a, b] = [a, b].map(|group| plain(&group.target.id));
         let sentence = clause(ratio, [&a, &b]);
-        [load_cell(cell), a, b, sentence].into_iter().chain(cells(ratio))
+        [load, a, b, sentence].into_iter().chain(cells(ratio))
     };
-    let (architecture, default): (Vec<_>, Vec<_>) = found.iter().partition(|found| found.is_architecture);
+    let is_equal = |Pair { a, b, .. }: &&Pair<'_>| a.target.workers == b.target.workers;
+    let (architecture, default): (Vec<_>, Vec<_>) = found.iter().partition(is_equal);
     doc.table(&words::table(Lang::En, "architecture").with(architecture.into_iter().map(row)));
     doc.table(&words::table(Lang::En, "workers").with(default.into_iter().map(row)));
     doc.folded("The rates of both tables", |doc| {
@@ -201,7 +203,7 @@ pub(crate) fn ablations(study: &Study, doc: &mut Doc) {
     doc.text(english("costs", &[]));
     let mut table = words::table(Lang::En, "choices");
     let common = common(study);
-    for Cost { name, changed, baseline, ratio } in &costs {
+    for Cost { changed, baseline, ratio } in &costs {
         // Each number without the change and with it.
         let both = [baseline.as_ref(), Some(changed)];
         let median = |measure: Measure| both.map(|group| group?.median(measure));
@@ -211,8 +213,10 @@ pub(crate) fn ablations(study: &Study, doc: &mut Doc) {
         });
         let ratio = ratio.as_ref();
         let pairs = ratio.map_or(0, |ratio| ratio.blocks.len()).to_string();
+        let what = if changed.cell.keep_alive { "" } else { ": a connection per request" };
+        let name = plain(&(study.title(&changed.target.id) + what));
         let mut row =
-            vec![plain(name), load_cell(changed.cell), dash(ratio.map(|ratio| cost(Lang::En, ratio))), pairs];
+            vec![name, load_cell(changed.cell), dash(ratio.map(|ratio| cost(Lang::En, ratio))), pairs];
         row.extend(median(measure::rate).map(maybe_grouped));
         row.extend(median(measure::cpu_us).map(maybe));
         row.extend(calls.map(maybe));
