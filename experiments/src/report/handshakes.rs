@@ -83,8 +83,7 @@ fn figure(study: &Study, groups: &[Group<'_>]) -> Figure {
         series.iter_mut().flat_map(|series| &mut series.points).for_each(|point| point.spread = None);
         series
     };
-    let mut parts = Key::ALL.map(|key| (key, of(key))).to_vec();
-    parts.retain(|(_, series)| !series.is_empty());
+    let parts = Key::ALL.map(|key| (key, of(key)));
     let x: Scale = ("new handshakes per second", Axis::from_zero_at);
     let y: Scale = ("p99 of the requests in ms (logarithmic)", Axis::log);
     let whole = Chart::new(x, y, parts.iter().flat_map(|(_, series)| series.clone()).collect());
@@ -93,8 +92,7 @@ fn figure(study: &Study, groups: &[Group<'_>]) -> Figure {
         series: series.clone(),
         ..whole.clone()
     };
-    let draw = || Chart::stacked(parts.iter().map(chart).collect());
-    words::figure(study, "handshakes", &[], (!parts.is_empty()).then(draw))
+    words::figure(study, "handshakes", &[], Chart::stacked(parts.iter().map(chart)))
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {

@@ -12,7 +12,6 @@ use crate::report::number::bytes;
 use crate::report::svg::{Svg, escape, in_rows, text_width};
 use crate::report::words;
 
-/// Width and height of the picture.
 const SIZE: (f64, f64) = (980.0, 797.0);
 
 /// Breaks a small text into lines that fit a width.
@@ -71,8 +70,7 @@ fn others(study: &Study) -> [Vec<String>; 2] {
     })
 }
 
-/// Draws the picture.
-pub(crate) fn draw(study: &Study) -> Svg {
+fn draw(study: &Study) -> Svg {
     let (topology, host) = (&study.manifest.topology, &study.manifest.setting.host);
     let placement = match topology.placement.as_str() {
         "shared" => "client, prober, balancer and backends share all CPUs: no process is bound to one",

@@ -53,8 +53,8 @@ pub(crate) fn failures(study: &Study) -> Option<Figure> {
         said: short(failed(group) as f64),
     };
     let rows: Vec<Bar> = groups.iter().take(12).map(bar).collect();
-    let draw = || bars("failed, over all repetitions", &CLASSES, &rows);
-    (!rows.is_empty()).then(|| words::figure(study, "failures", &[], Some(draw())))
+    let drawing = bars("failed, over all repetitions", &CLASSES, &rows)?;
+    Some(words::figure(study, "failures", &[], Some(drawing)))
 }
 
 /// Writes a table of loads in the given order, its failures, and why groups are not ranked.
