@@ -99,8 +99,12 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.heading(3, "Handshakes and architecture");
     let groups = study.section(Section::Handshakes);
     if groups.is_empty() {
-        doc.text(words::absent(study, Lang::En, &[Section::Handshakes], english("no_handshakes", &[])));
-        return;
+        return doc.text(words::absent(
+            study,
+            Lang::En,
+            &[Section::Handshakes],
+            english("no_handshakes", &[]),
+        ));
     }
     let hurts = handshakes::hurts(study);
     doc.text(sentence(&hurts).unwrap_or_else(|| english("hurt_unknown", &[])));
