@@ -95,7 +95,7 @@ pub(super) fn page(results: &Results) -> Doc {
         commit = setting.commit().unwrap_or("of an unknown commit"),
     ));
     doc.drawings = figures.drawings;
-    doc.finish()
+    doc
 }
 
 /// Draws a value of each run over its rate. A limit is a line of its own, and its axis is logarithmic.

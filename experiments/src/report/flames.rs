@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use itertools::Itertools;
 
-use crate::judge::record::Record;
 use crate::judge::study::Study;
-use crate::plans::model::{Section, Target};
+use crate::plans::model::Section;
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Figure, plain};
 use crate::report::number::load_name;
@@ -24,17 +23,15 @@ const ROW: f64 = 16.0;
 type Stack<'a> = (&'a Vec<&'a str>, &'a [f64; 2]);
 
 /// Returns the profile of each target: its id, the load and its folded stacks.
-fn profiles<'a>(study: &'a Study) -> Vec<(&'a str, String, &'a str)> {
-    let profile = |record: &'a Record| match &record.found {
+fn profiles(study: &Study) -> Vec<(&str, String, &str)> {
+    let runs = study.section(Section::Profile).into_iter().flat_map(|group| group.runs);
+    let profiles = runs.filter_map(|run| match &run.found {
         Found::Profile { folded, .. } => {
-            Some((record.cell.target.as_str(), load_name(&record.cell), folded.as_str()))
+            Some((run.cell.target.as_str(), load_name(&run.cell), folded.as_str()))
         }
         _ => None,
-    };
-    let of = |target: &'a Target| {
-        study.records.iter().filter(|record| record.cell.target == target.id).find_map(profile)
-    };
-    study.plan.targets.iter().filter_map(of).collect()
+    });
+    profiles.unique_by(|(target, ..)| *target).collect()
 }
 
 /// Draws the functions from this depth on, upwards from y = 0. `left` is the place of the first stack, in per cent.

@@ -155,15 +155,10 @@ pub(crate) fn csv_text(study: &Study) -> String {
 /// Returns these columns of rows as CSV. A value that is unknown is empty.
 pub(crate) fn csv(columns: &[&str], rows: impl IntoIterator<Item = Value>) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let text = |value: &Value| match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
     // A writer into memory does not fail.
     let _ = writer.write_record(columns);
     for row in rows {
-        let _ = writer.write_record(columns.iter().map(|column| text(&row[*column])));
+        let _ = writer.serialize(columns.iter().map(|column| &row[*column]).collect_vec());
     }
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }
