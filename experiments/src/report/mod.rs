@@ -84,7 +84,6 @@ fn page(study: &Study, lang: Lang) -> Doc {
     doc
 }
 
-/// Reads a run.
 pub(crate) fn load(results: &Path) -> Result<Study, String> {
     let text = files::raw_text(results)?;
     let raws = files::parse_raw(&text).map_err(|error| format!("{}: {error}", results.display()))?;

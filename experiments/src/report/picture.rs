@@ -99,7 +99,6 @@ fn draw(study: &Study) -> Svg {
     Svg { width: SIZE.0, height: SIZE.1, body }
 }
 
-/// Writes the picture with its title.
 pub(crate) fn figure(study: &Study, doc: &mut Doc) {
     doc.figure(words::figure(study, "experiment", &[], Some(draw(study))), " class=\"wide\"");
 }

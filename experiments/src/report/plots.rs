@@ -126,30 +126,22 @@ fn threads_sweep(study: &Study) -> Figure {
 
 fn rate_over_time(study: &Study) -> Figure {
     let mut groups = study.groups(|cell| cell.work == Work::Load && cell.delay_ms == 0);
-    groups.retain(|group| !series_of(group).is_empty());
+    groups.retain(|group| !by_second(study, group).is_empty());
     groups.sort_by_key(|group| Reverse(group.cell.opened()));
-    let groups = groups.into_iter().unique_by(|group| &group.cell.target).take(4).collect_vec();
-    let series = |group: &Group<'_>| {
-        let series = series_of(group).into_iter().map(|points| {
-            let points = points.into_iter().map(|(x, y)| Point::new(x, y)).collect();
-            let stroke = Stroke::Thin;
-            Series { name: String::new(), stroke, ..curve(study, &group.cell.target, points) }
-        });
-        series.collect_vec()
-    };
-    let all = groups.iter().flat_map(series).collect();
-    let whole = Chart::new(("seconds since the start", Axis::from_zero), RATE, all);
-    let part = |group: &Group<'_>| {
-        let heading = study.title(&group.cell.target);
-        Chart { heading, inside: 70.0, series: series(group), ..whole.clone() }
-    };
-    words::figure(study, "rate-over-time", &[], Chart::stacked(groups.iter().map(part)))
+    let groups = groups.into_iter().unique_by(|group| &group.cell.target).take(4);
+    let parts = groups.map(|group| (study.title(&group.cell.target), by_second(study, &group)));
+    let x: Scale = ("seconds since the start", Axis::from_zero);
+    words::figure(study, "rate-over-time", &[], Chart::alike(x, RATE, 70.0, parts.collect()))
 }
 
 /// Returns the rates per second of each shown run with at least two rates.
-fn series_of(group: &Group<'_>) -> Vec<Vec<(f64, f64)>> {
+fn by_second(study: &Study, group: &Group<'_>) -> Vec<Series> {
     let rates = group.loads().filter_map(|load| Some(load.programs.target.as_ref()?.rates(load.seconds())));
-    rates.filter(|rates| rates.len() > 1).collect()
+    let series = rates.filter(|rates| rates.len() > 1).map(|rates| {
+        let points = rates.into_iter().map(|(x, y)| Point::new(x, y)).collect();
+        Series { name: String::new(), stroke: Stroke::Thin, ..curve(study, &group.cell.target, points) }
+    });
+    series.collect()
 }
 
 /// Draws the fairness among the client's connections.

@@ -87,7 +87,6 @@ fn links_have_targets() {
     }
 }
 
-/// A run with only one section must give a page.
 #[test]
 fn each_section_alone_is_a_page() {
     let whole = Run::new("bench").plan;

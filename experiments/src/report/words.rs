@@ -234,7 +234,6 @@ mod tests {
         }
     }
 
-    /// The README has the same quick start in each language.
     #[test]
     fn the_readme_has_the_quick_start_in_each_language() {
         let readme = include_str!("../../../README.md");
