@@ -95,7 +95,7 @@ pub(super) fn page(results: &Results) -> Doc {
         commit = setting.commit().unwrap_or("of an unknown commit"),
     ));
     doc.drawings = figures.drawings;
-    doc.finish()
+    doc
 }
 
 /// Draws a value of each run over its rate. A limit is a line of its own, and its axis is logarithmic.
@@ -119,8 +119,7 @@ fn figure(
     }));
     let y = (axis, if limit.is_some() { Axis::log } else { Axis::from_zero });
     let chart = Chart::new(("offered requests per second", Axis::from_zero), y, series);
-    let any = sorted.iter().any(|found| !found.ramp.is_empty());
     let reading = "Each point is one run. A hollow point is a run that did not hold the objective.".into();
-    let drawing = any.then(|| chart.draw()).ok_or_else(|| "No rate held the objective.".into());
+    let drawing = chart.draw().filter(|_| most > 0.0).ok_or_else(|| "No rate held the objective.".into());
     Figure { name: name.into(), title: title.into(), reading, drawing }
 }

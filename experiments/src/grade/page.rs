@@ -19,9 +19,9 @@ pub(crate) fn page(cards: &Cards) -> Doc {
     doc.text(format!(
         include_str!("page.md"),
         totals = sorted.iter().map(total).join(", "),
-        points = table.finish().text.trim_end(),
+        points = table.text.trim_end(),
         rules = rules().into_iter().map(rule).join("\n"),
-        balancers = balancers.finish().text.trim_end(),
+        balancers = balancers.text.trim_end(),
         reference = plain(&cards.reference),
         cpu = cards.setting.host.cpu,
         cpus = cards.setting.host.cpus,
@@ -29,7 +29,7 @@ pub(crate) fn page(cards: &Cards) -> Doc {
         started = cards.setting.started,
         versions = plain(&versions(cards)),
     ));
-    doc.finish()
+    doc
 }
 
 fn points(cards: &[&Card]) -> Table {

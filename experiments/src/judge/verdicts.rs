@@ -153,6 +153,14 @@ pub(crate) struct Cost<'a> {
     pub(crate) ratio: Option<Ratio>,
 }
 
+impl Cost<'_> {
+    /// Returns the engine that is changed; None for another program.
+    pub(crate) fn engine(&self) -> Option<&'static str> {
+        let Target { id, baseline, .. } = self.changed.target;
+        [THREAD, ASYNC].into_iter().find(|engine| baseline.as_ref().unwrap_or(id).ends_with(engine))
+    }
+}
+
 /// Returns all changes of the run: extra overheads, other design choices, and a connection per request.
 pub(crate) fn costs<'a>(study: &'a Study) -> Vec<Cost<'a>> {
     use TargetKind::{Ablation, Variant};

@@ -157,13 +157,6 @@ impl Doc {
         inside(self);
         self.text("</details>");
     }
-
-    /// Ends the text with one line feed.
-    pub(crate) fn finish(mut self) -> Doc {
-        self.text.truncate(self.text.trim_end().len());
-        self.text.push('\n');
-        self
-    }
 }
 
 #[cfg(test)]
@@ -180,8 +173,8 @@ mod tests {
         let mut doc = Doc::default();
         doc.table(&table);
         doc.block("text", "```\nx");
-        let expected = "*what*\n\n| a | b |\n| --- | ---: |\n| x\\|y | 1 |\n| ~~\\<z\\>~~ | 2 |\n\n````text\n```\nx\n````\n";
-        assert_eq!(doc.finish().text, expected);
+        let expected = "*what*\n\n| a | b |\n| --- | ---: |\n| x\\|y | 1 |\n| ~~\\<z\\>~~ | 2 |\n\n````text\n```\nx\n````\n\n";
+        assert_eq!(doc.text, expected);
         assert_eq!(anchor("9. Where we lose (3 of 7)"), "9-where-we-lose-3-of-7");
     }
 }

@@ -15,11 +15,11 @@ use crate::report::losses::{self, Opponent};
 use crate::report::number::{dash, grouped, maybe, maybe_grouped, name};
 use crate::report::plots::targets;
 use crate::report::tables::failed;
+use crate::report::why;
 use crate::report::words::{
     self, ENGINES, GATES_PART, LOSSES_PART, Lang, PEERS_PART, SENTENCES, SHORT, certain, cost, percent, say,
     winner,
 };
-use crate::report::{picture, why};
 
 /// Number of losses on the first screen.
 const SHOWN_LOSSES: usize = 4;
@@ -130,20 +130,17 @@ type Overhead<'a> = (&'a Target, [Option<Cost<'a>>; 2]);
 
 /// Returns the overheads; the one with the largest certain cost first.
 fn overheads(study: &Study) -> Vec<Overhead<'_>> {
-    let costs = verdicts::costs(study).into_iter();
-    let costs = costs.map(|cost| (cost.changed.target, cost)).collect_vec();
-    let all = costs.iter().map(|(target, _)| *target).filter(|target| target.kind == TargetKind::Ablation);
-    let row = |overhead: &'_ Target| {
-        let alike = || costs.iter().filter(|(target, _)| target.title == overhead.title);
-        let is_of =
-            |target: &Target, engine| target.baseline.as_deref().is_some_and(|id| id.ends_with(engine));
-        [THREAD, ASYNC].map(|engine| Some(alike().find(|(target, _)| is_of(target, engine))?.1.clone()))
+    let mut costs = verdicts::costs(study);
+    costs.retain(|cost| cost.changed.target.kind == TargetKind::Ablation);
+    let row = |overhead: &Target| {
+        let alike = costs.iter().filter(|cost| cost.changed.target.title == overhead.title);
+        [THREAD, ASYNC].map(|engine| alike.clone().find(|cost| cost.engine() == Some(engine)).cloned())
     };
     let certain = |(_, row): &Overhead<'_>| -> f64 {
         row.iter().flatten().filter_map(|cost| cost.ratio.as_ref()).map(certain).product()
     };
-    let rows = all.unique_by(|target| &target.title).map(|target| (target, row(target)));
-    rows.sorted_by(|a, b| certain(a).total_cmp(&certain(b))).collect()
+    let all = costs.iter().map(|cost| cost.changed.target).unique_by(|target| &target.title);
+    all.map(|target| (target, row(target))).sorted_by(|a, b| certain(a).total_cmp(&certain(b))).collect()
 }
 
 /// Returns the cost of an overhead in each engine.
@@ -239,7 +236,6 @@ fn answers(study: &Study, lang: Lang) -> Vec<String> {
     engines.chain(printing).chain(losing).collect()
 }
 
-/// Writes the first screen.
 pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
     let setting = &study.manifest.setting;
     doc.heading(1, &say(lang, "title", &[]));
@@ -259,10 +255,8 @@ pub(crate) fn write(study: &Study, lang: Lang, doc: &mut Doc) {
     doc.heading(3, &say(lang, "picture", &[]));
     let caption = say(lang, "picture_caption", &[]);
     doc.text(format!("[![{caption}](experiment.svg)](experiment.svg)"));
-    doc.drawings.insert("experiment.svg".into(), picture::draw(study));
 }
 
-/// Writes the glossary.
 pub(crate) fn glossary(lang: Lang, doc: &mut Doc) {
     doc.heading(2, &say(lang, "glossary", &[]));
     doc.table(&words::table(lang, "glossary"));

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use itertools::Itertools;
 
-use crate::judge::record::Record;
 use crate::judge::study::Study;
-use crate::plans::model::{Section, Target};
+use crate::plans::model::Section;
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Figure, plain};
 use crate::report::number::load_name;
@@ -20,64 +19,56 @@ const LEAST: f64 = 0.5;
 const WIDTH: f64 = 1180.0;
 const ROW: f64 = 16.0;
 
+/// The functions of a stack, and its samples in the drawn profile and in the profile before it, in per cent.
+type Stack<'a> = (&'a Vec<&'a str>, &'a [f64; 2]);
+
 /// Returns the profile of each target: its id, the load and its folded stacks.
-fn profiles<'a>(study: &'a Study) -> Vec<(&'a str, String, &'a str)> {
-    let profile = |record: &'a Record| match &record.found {
+fn profiles(study: &Study) -> Vec<(&str, String, &str)> {
+    let runs = study.section(Section::Profile).into_iter().flat_map(|group| group.runs);
+    let profiles = runs.filter_map(|run| match &run.found {
         Found::Profile { folded, .. } => {
-            Some((record.cell.target.as_str(), load_name(&record.cell), folded.as_str()))
+            Some((run.cell.target.as_str(), load_name(&run.cell), folded.as_str()))
         }
         _ => None,
-    };
-    let of = |target: &'a Target| {
-        study.records.iter().filter(|record| record.cell.target == target.id).find_map(profile)
-    };
-    study.plan.targets.iter().filter_map(of).collect()
+    });
+    profiles.unique_by(|(target, ..)| *target).collect()
 }
 
-/// What is drawn: a profile, or the difference of two profiles.
-struct Flames {
-    svg: Svg,
-    is_difference: bool,
-}
-
-impl Flames {
-    /// Draws the functions from this depth on, upwards from y = 0. `left` is the place of the first stack, in per cent.
-    fn functions(&mut self, stacks: &[(&Vec<&str>, &[f64; 2])], depth: usize, mut left: f64) {
-        for alike in stacks.chunk_by(|(a, _), (b, _)| a.get(depth) == b.get(depth)) {
-            let [width, before] =
-                [0, 1].map(|profile| alike.iter().map(|(_, samples)| samples[profile]).sum::<f64>());
-            if let Some(name) = alike[0].0.get(depth).filter(|_| width >= LEAST) {
-                self.function(name, depth, left, width, width - before);
-                self.functions(alike, depth + 1, left);
-            }
-            left += width;
+/// Draws the functions from this depth on, upwards from y = 0. `left` is the place of the first stack, in per cent.
+fn functions(svg: &mut Svg, is_difference: bool, stacks: &[Stack<'_>], depth: usize, mut left: f64) {
+    for alike in stacks.chunk_by(|(a, _), (b, _)| a.get(depth) == b.get(depth)) {
+        let [width, before] =
+            [0, 1].map(|profile| alike.iter().map(|(_, samples)| samples[profile]).sum::<f64>());
+        if let Some(name) = alike[0].0.get(depth).filter(|_| width >= LEAST) {
+            function(svg, name, depth, (left, width), is_difference.then_some(width - before));
+            functions(svg, is_difference, alike, depth + 1, left);
         }
+        left += width;
     }
+}
 
-    /// Draws a function. With two profiles its colour shows the difference, otherwise program or kernel.
-    fn function(&mut self, name: &str, depth: usize, left: f64, width: f64, more: f64) {
-        let in_kernel = name.ends_with("_[k]");
-        let name = name.trim_end_matches("_[k]");
-        let (class, said) = if self.is_difference {
-            (class(more), format!("{name}: {width:.1} % ({more:+.1})"))
-        } else {
-            (format!("bar {} k3", if in_kernel { "s1" } else { "s2" }), format!("{name}: {width:.1} %"))
-        };
-        let top = (depth + 1) as f64 * ROW;
-        let (x, room) = (left / 100.0 * WIDTH, width / 100.0 * WIDTH);
-        self.svg.height = self.svg.height.max(top);
-        self.svg.rect(&class, (x, -top), (room - 0.5, ROW - 1.0), &said);
-        let shorter = (4..name.len()).rev().filter_map(|length| Some(format!("{}…", name.get(..length)?)));
-        let fits = |text: &String| text_width(text, 11.0) <= room - 4.0;
-        if let Some(text) = std::iter::once(name.to_owned()).chain(shorter).find(fits) {
-            self.svg.text("small", (x + 2.0, 11.5 - top), &text);
-        }
+/// Draws a function. Its colour shows how much more it has than before, or else program or kernel.
+fn function(svg: &mut Svg, name: &str, depth: usize, (left, width): (f64, f64), more: Option<f64>) {
+    let in_kernel = name.ends_with("_[k]");
+    let name = name.trim_end_matches("_[k]");
+    let said = format!("{name}: {width:.1} %");
+    let (class, said) = match more {
+        Some(more) => (class(more), format!("{said} ({more:+.1})")),
+        None => (format!("bar {} k3", if in_kernel { "s1" } else { "s2" }), said),
+    };
+    let top = (depth + 1) as f64 * ROW;
+    let (x, room) = (left / 100.0 * WIDTH, width / 100.0 * WIDTH);
+    svg.height = svg.height.max(top);
+    svg.rect(&class, (x, -top), (room - 0.5, ROW - 1.0), &said);
+    let shorter = (4..name.len()).rev().filter_map(|length| Some(format!("{}…", name.get(..length)?)));
+    let fits = |text: &String| text_width(text, 11.0) <= room - 4.0;
+    if let Some(text) = std::iter::once(name.to_owned()).chain(shorter).find(fits) {
+        svg.text("small", (x + 2.0, 11.5 - top), &text);
     }
 }
 
 /// Draws the stacks of a profile, the callers at the bottom; or its difference to the profile `before`.
 fn draw(folded: &str, before: Option<&str>) -> Svg {
-    // The samples of each stack, in per cent of all samples: of the drawn profile, and of the profile before it.
     let mut stacks: BTreeMap<Vec<&str>, [f64; 2]> = BTreeMap::new();
     for (profile, folded) in [folded].into_iter().chain(before).enumerate() {
         let lines = folded.lines().filter_map(|line| line.rsplit_once(' '));
@@ -87,10 +78,10 @@ fn draw(folded: &str, before: Option<&str>) -> Svg {
             stacks.entry(stack.split(';').collect()).or_default()[profile] += count / all * 100.0;
         }
     }
-    let mut flames = Flames { svg: Svg::new(WIDTH, 0.0), is_difference: before.is_some() };
-    flames.functions(&stacks.iter().collect_vec(), 0, 0.0);
-    let Svg { width, height, body } = flames.svg;
-    Svg { width, height, body: format!("<g transform=\"translate(0 {height})\">\n{body}</g>\n") }
+    let mut svg = Svg::new(WIDTH, 0.0);
+    functions(&mut svg, before.is_some(), &stacks.iter().collect_vec(), 0, 0.0);
+    svg.body = format!("<g transform=\"translate(0 {})\">\n{}</g>\n", svg.height, svg.body);
+    svg
 }
 
 /// Returns the CSS classes of a difference in per cent: the colour, and its strength from 0 to 4.
@@ -123,16 +114,15 @@ pub(crate) fn write(study: &Study, doc: &mut Doc) {
     if profiles.is_empty() {
         let has_perf = study.manifest.setting.tools.contains_key("perf");
         let why = english(if has_perf { "no_profile" } else { "no_perf" }, &[]);
-        doc.text(words::absent(study, Lang::En, &[Section::Profile], why));
-        return;
+        return doc.text(words::absent(study, Lang::En, &[Section::Profile], why));
     }
     doc.text(english("flames", &[&LEAST]));
-    let wide = |doc: &mut Doc, name: String, title: String, reading: String, svg| {
+    let wide = |doc: &mut Doc, id: &str, title: &str, reading: String, svg| {
+        let (name, title) = (format!("flame-{id}"), title.to_owned());
         doc.figure(Figure { name, title, reading, drawing: Ok(svg) }, " class=\"wide\"");
     };
     let one = |doc: &mut Doc, (id, load, folded): &(&str, String, &str)| {
-        let (title, reading) = (plain(&study.title(id)), format!("Under `{load}`."));
-        wide(doc, format!("flame-{id}"), title, reading, draw(folded, None));
+        wide(doc, id, &plain(&study.title(id)), format!("Under `{load}`."), draw(folded, None));
     };
     let (engines, others): (Vec<_>, Vec<_>) =
         profiles.iter().partition(|(id, ..)| [THREAD, ASYNC].contains(id));
@@ -141,8 +131,7 @@ pub(crate) fn write(study: &Study, doc: &mut Doc) {
         |wanted: &str| profiles.iter().find(|(id, ..)| *id == wanted).map(|(.., folded)| aligned(folded));
     if let Some((thread, asynchronous)) = of(THREAD).zip(of(ASYNC)) {
         let (title, reading) = ("The difference between the engines", english("flame_difference", &[]));
-        let svg = draw(&asynchronous, Some(&thread));
-        wide(doc, "flame-difference".into(), title.into(), reading, svg);
+        wide(doc, "difference", title, reading, draw(&asynchronous, Some(&thread)));
     }
     if !others.is_empty() {
         doc.folded("Flame graphs of the other programs", |doc| {

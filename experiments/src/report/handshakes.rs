@@ -7,7 +7,7 @@ use crate::judge::stats::{Ratio, Verdict};
 use crate::judge::study::{Group, Study};
 use crate::plans::model::{Cell, Handshakes, Key, REQUESTS_HZ, Section};
 use crate::plans::targets::{ASYNC, THREAD};
-use crate::report::chart::{Axis, Chart, Scale, Series};
+use crate::report::chart::{Axis, Chart, Scale};
 use crate::report::doc::{Doc, Figure, Table, anchor};
 use crate::report::number::{interval, maybe, name, ratio, short};
 use crate::report::plots::{curves, targets};
@@ -84,26 +84,22 @@ fn figure(study: &Study, groups: &[Group<'_>]) -> Figure {
         series.iter_mut().flat_map(|series| &mut series.points).for_each(|point| point.spread = None);
         series
     };
-    let mut parts = Key::ALL.map(|key| (key, of(key))).to_vec();
-    parts.retain(|(_, series)| !series.is_empty());
+    let parts = Key::ALL.map(|key| (key.names()[1].to_owned(), of(key))).into();
     let x: Scale = ("new handshakes per second", Axis::from_zero_at);
     let y: Scale = ("p99 of the requests in ms (logarithmic)", Axis::log);
-    let whole = Chart::new(x, y, parts.iter().flat_map(|(_, series)| series.clone()).collect());
-    let chart = |(key, series): &(Key, Vec<Series>)| Chart {
-        heading: key.names()[1].into(),
-        series: series.clone(),
-        ..whole.clone()
-    };
-    let draw = || Chart::stacked(parts.iter().map(chart).collect());
-    words::figure(study, "handshakes", &[], (!parts.is_empty()).then(draw))
+    words::figure(study, "handshakes", &[], Chart::alike(x, y, 200.0, parts))
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.heading(3, "Handshakes and architecture");
     let groups = study.section(Section::Handshakes);
     if groups.is_empty() {
-        doc.text(words::absent(study, Lang::En, &[Section::Handshakes], english("no_handshakes", &[])));
-        return;
+        return doc.text(words::absent(
+            study,
+            Lang::En,
+            &[Section::Handshakes],
+            english("no_handshakes", &[]),
+        ));
     }
     let hurts = handshakes::hurts(study);
     doc.text(sentence(&hurts).unwrap_or_else(|| english("hurt_unknown", &[])));

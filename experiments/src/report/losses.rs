@@ -133,8 +133,12 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.heading(2, PEERS_PART);
     let mut peers = study.plan.targets.iter().filter(|t| is_other(t) && t.what == What::Balancer);
     if !peers.any(|peer| study.records.iter().any(|record| record.cell.target == peer.id)) {
-        doc.text(words::absent(study, Lang::En, &[Section::Peers], english("no_other_balancer", &[])));
-        return;
+        return doc.text(words::absent(
+            study,
+            Lang::En,
+            &[Section::Peers],
+            english("no_other_balancer", &[]),
+        ));
     }
     let losses = losses(study);
     let (single, certain): (Vec<&Comparison>, Vec<&Comparison>) =

@@ -54,7 +54,7 @@ fn page_files(doc: Doc, lang: Lang) -> BTreeMap<String, String> {
     let mut files: BTreeMap<String, String> = drawings.collect();
     files.insert(format!("{}.html", lang.page()), html::render(&doc, lang.code()));
     // The Markdown is read beside its translation, so a link to a page is a link to its Markdown.
-    let text = Lang::ALL.iter().fold(doc.text, |text, lang| {
+    let text = Lang::ALL.iter().fold(doc.text.trim_end().to_owned() + "\n", |text, lang| {
         text.replace(&format!("({}.html", lang.page()), &format!("({}", lang.readme()))
     });
     files.insert(lang.readme(), text);
@@ -81,10 +81,9 @@ fn page(study: &Study, lang: Lang) -> Doc {
         picture::figure(study, &mut doc);
     }
     first::glossary(lang, &mut doc);
-    doc.finish()
+    doc
 }
 
-/// Reads a run.
 pub(crate) fn load(results: &Path) -> Result<Study, String> {
     let text = files::raw_text(results)?;
     let raws = files::parse_raw(&text).map_err(|error| format!("{}: {error}", results.display()))?;

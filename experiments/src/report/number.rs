@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers() {
+    fn numbers_factors_and_sizes() {
         let cases = [
             (0.0, "0"),
             (0.000_01, "1.0e-5"),
@@ -129,10 +129,6 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(short(value), expected, "{value}");
         }
-    }
-
-    #[test]
-    fn factors_and_sizes() {
         for (factor, expected) in [(1.0, "0"), (1.1234, "+12.3"), (0.5, "−50.0"), (21.0, "+2000")] {
             assert_eq!(signed(factor), expected);
         }

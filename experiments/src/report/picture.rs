@@ -1,18 +1,15 @@
 //! Item 8 of the report: the picture of the experiment. A template has the fixed parts; the manifest and the plan have
 //! the numbers and names of the real run.
 
-use std::collections::BTreeSet;
-
 use itertools::Itertools;
 
 use crate::judge::study::Study;
-use crate::plans::model::{Section, TargetKind, What};
+use crate::plans::model::{Section, Target, TargetKind, What};
 use crate::report::doc::Doc;
 use crate::report::number::bytes;
 use crate::report::svg::{Svg, escape, in_rows, text_width};
 use crate::report::words;
 
-/// Width and height of the picture.
 const SIZE: (f64, f64) = (980.0, 797.0);
 
 /// Breaks a small text into lines that fit a width.
@@ -57,22 +54,19 @@ fn loads(study: &Study) -> String {
     }
 }
 
-/// Returns the titles of the measured programs: the other balancers, and the servers that are asked directly.
-fn others(study: &Study) -> [Vec<String>; 2] {
-    use TargetKind::{Engine, Peer, User};
-    let measured: BTreeSet<&str> = study.plan.cells.iter().map(|cell| cell.target.as_str()).collect();
-    let kinds: [(What, &[TargetKind]); 2] =
-        [(What::Balancer, &[Peer, User]), (What::Server, &[Engine, Peer, User])];
-    kinds.map(|(what, kinds)| {
-        let targets = study.plan.targets.iter().filter(|target| measured.contains(target.id.as_str()));
-        let fits = targets.filter(|target| target.what == what && kinds.contains(&target.kind));
-        let titles: Vec<String> = fits.map(|target| target.title.clone()).collect();
-        if titles.is_empty() { vec!["none was measured".to_owned()] } else { titles }
-    })
+/// Returns the titles of the measured programs: the other balancers, or the servers that are asked directly.
+fn others(study: &Study, what: What) -> Vec<String> {
+    let is_shown = |target: &&Target| match target.kind {
+        TargetKind::Peer | TargetKind::User => true,
+        kind => kind == TargetKind::Engine && what == What::Server,
+    };
+    let is_measured = |target: &&Target| study.plan.cells.iter().any(|cell| cell.target == target.id);
+    let all = study.plan.targets.iter().filter(|target| target.what == what);
+    let titles = all.filter(is_shown).filter(is_measured).map(|target| target.title.clone()).collect_vec();
+    if titles.is_empty() { vec!["none was measured".to_owned()] } else { titles }
 }
 
-/// Draws the picture.
-pub(crate) fn draw(study: &Study) -> Svg {
+fn draw(study: &Study) -> Svg {
     let (topology, host) = (&study.manifest.topology, &study.manifest.setting.host);
     let placement = match topology.placement.as_str() {
         "shared" => "client, prober, balancer and backends share all CPUs: no process is bound to one",
@@ -80,8 +74,8 @@ pub(crate) fn draw(study: &Study) -> Svg {
     };
     let files = topology.files.iter().map(|(name, size)| format!("{name} ({})", bytes(*size)));
     let files = format!("files: {}", files.format(", "));
-    let [peers, direct] = others(study);
-    let peers = format!("in the same place, one at a time: {}", peers.join(", "));
+    let peers = others(study, What::Balancer).join(", ");
+    let peers = format!("in the same place, one at a time: {peers}");
     let body = format!(
         include_str!("picture.svg"),
         rate = topology.probe_rate_hz,
@@ -94,14 +88,13 @@ pub(crate) fn draw(study: &Study) -> Svg {
         placement = escape(placement),
         loads = lines((23.0, 150.0), 188.0, &[loads(study)]),
         files = lines((785.0, 105.0), 172.0, &[files]),
-        direct = lines((785.0, 240.0), 172.0, &direct),
+        direct = lines((785.0, 240.0), 172.0, &others(study, What::Server)),
         peers = lines((288.0, 473.0), 420.0, &[peers]),
         lanes = lanes(host.cpus),
     );
     Svg { width: SIZE.0, height: SIZE.1, body }
 }
 
-/// Writes the picture with its title.
 pub(crate) fn figure(study: &Study, doc: &mut Doc) {
     doc.figure(words::figure(study, "experiment", &[], Some(draw(study))), " class=\"wide\"");
 }

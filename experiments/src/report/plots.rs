@@ -1,7 +1,6 @@
 //! Item 7 of the report. A plot whose cells are not in the run is replaced by a sentence.
 
 use std::cmp::Reverse;
-use std::fmt::Display;
 
 use itertools::Itertools;
 
@@ -56,11 +55,6 @@ pub(crate) fn curves(study: &Study, groups: &[Group<'_>], x: fn(&Cell) -> u32, y
     targets(groups).into_iter().map(of).filter(|series| !series.points.is_empty()).collect()
 }
 
-/// Makes the figure of a chart.
-fn figure(study: &Study, name: &str, values: &[&dyn Display], chart: Option<Chart>) -> Figure {
-    words::figure(study, name, values, chart.map(|chart| chart.draw()))
-}
-
 const CONNECTIONS: Scale = ("connections (logarithmic)", Axis::log_at);
 const RATE: Scale = ("requests/s", Axis::from_zero);
 
@@ -69,8 +63,8 @@ fn concurrency(study: &Study, measure: Measure) -> Vec<Series> {
 }
 
 fn rate_by_concurrency(study: &Study) -> Figure {
-    let chart = Chart::new(CONNECTIONS, RATE, concurrency(study, measure::rate)).varied();
-    figure(study, "rate-by-concurrency", &[], chart)
+    let chart = Chart::new(CONNECTIONS, RATE, concurrency(study, measure::rate));
+    words::figure(study, "rate-by-concurrency", &[], chart.draw())
 }
 
 fn latency_by_concurrency(study: &Study) -> Figure {
@@ -84,8 +78,8 @@ fn latency_by_concurrency(study: &Study) -> Figure {
     let measures: [(Measure, _, _); 2] =
         [(measure::latency_ms, "mean", Stroke::Solid), (measure::waiting_p99_ms, "p99", Stroke::Dashed)];
     let y: Scale = ("milliseconds (logarithmic)", Axis::log);
-    let chart = Chart::new(CONNECTIONS, y, measures.into_iter().flat_map(engines).collect()).varied();
-    figure(study, "latency-by-concurrency", &[], chart)
+    let chart = Chart::new(CONNECTIONS, y, measures.into_iter().flat_map(engines).collect());
+    words::figure(study, "latency-by-concurrency", &[], chart.draw())
 }
 
 /// Returns the groups of the heaviest load of the assignment, or the best replacement if it was not measured.
@@ -110,11 +104,10 @@ fn percentile_curve(study: &Study) -> Figure {
     };
     let series = groups.iter().map(of).filter(|series| series.points.len() > 1).collect();
     let x: Scale = ("share of requests answered within this time", Axis::percentiles);
-    let chart = Chart::new(x, ("ms from intended time to last byte", Axis::log), series).varied();
-    figure(study, "percentiles", &[&load_of(&groups)], chart)
+    let chart = Chart::new(x, ("ms from intended time to last byte", Axis::log), series);
+    words::figure(study, "percentiles", &[&load_of(&groups)], chart.draw())
 }
 
-/// Names the load of the groups.
 fn load_of(groups: &[Group<'_>]) -> String {
     groups.first().map_or(String::new(), |group| load_name(group.cell))
 }
@@ -123,43 +116,32 @@ fn load_of(groups: &[Group<'_>]) -> String {
 fn threads_sweep(study: &Study) -> Figure {
     let of = |y, measure, inside| {
         let series = curves(study, &study.section(Section::Assignment), |cell| cell.threads, measure);
-        let chart = Chart::new(("threads of wrk (-t)", Axis::from_zero_at), y, series).varied()?;
-        Some(Chart { inside, ..chart })
+        Chart { inside, ..Chart::new(("threads of wrk (-t)", Axis::from_zero_at), y, series) }
     };
     let percent: Measure = |record| Some(measure::client_share(record)? * 100.0);
     let shares = of(("% of all CPUs that wrk used", Axis::from_zero), percent, 110.0);
-    let charts = of(RATE, measure::rate, 150.0).zip(shares);
-    let drawing = charts.map(|(rates, shares)| Chart::stacked(vec![rates, shares]));
+    let drawing = Chart::stacked([of(RATE, measure::rate, 150.0), shares]);
     words::figure(study, "threads-sweep", &[], drawing)
 }
 
 fn rate_over_time(study: &Study) -> Figure {
     let mut groups = study.groups(|cell| cell.work == Work::Load && cell.delay_ms == 0);
-    groups.retain(|group| !series_of(group).is_empty());
+    groups.retain(|group| !by_second(study, group).is_empty());
     groups.sort_by_key(|group| Reverse(group.cell.opened()));
-    let groups = groups.into_iter().unique_by(|group| &group.cell.target).take(4).collect_vec();
-    let series = |group: &Group<'_>| {
-        let series = series_of(group).into_iter().map(|points| {
-            let points = points.into_iter().map(|(x, y)| Point::new(x, y)).collect();
-            let stroke = Stroke::Thin;
-            Series { name: String::new(), stroke, ..curve(study, &group.cell.target, points) }
-        });
-        series.collect_vec()
-    };
-    let all = groups.iter().flat_map(series).collect();
-    let whole = Chart::new(("seconds since the start", Axis::from_zero), RATE, all);
-    let part = |group: &Group<'_>| {
-        let heading = study.title(&group.cell.target);
-        Chart { heading, inside: 70.0, series: series(group), ..whole.clone() }
-    };
-    let draw = || Chart::stacked(groups.iter().map(part).collect());
-    words::figure(study, "rate-over-time", &[], (!groups.is_empty()).then(draw))
+    let groups = groups.into_iter().unique_by(|group| &group.cell.target).take(4);
+    let parts = groups.map(|group| (study.title(&group.cell.target), by_second(study, &group)));
+    let x: Scale = ("seconds since the start", Axis::from_zero);
+    words::figure(study, "rate-over-time", &[], Chart::alike(x, RATE, 70.0, parts.collect()))
 }
 
 /// Returns the rates per second of each shown run with at least two rates.
-fn series_of(group: &Group<'_>) -> Vec<Vec<(f64, f64)>> {
+fn by_second(study: &Study, group: &Group<'_>) -> Vec<Series> {
     let rates = group.loads().filter_map(|load| Some(load.programs.target.as_ref()?.rates(load.seconds())));
-    rates.filter(|rates| rates.len() > 1).collect()
+    let series = rates.filter(|rates| rates.len() > 1).map(|rates| {
+        let points = rates.into_iter().map(|(x, y)| Point::new(x, y)).collect();
+        Series { name: String::new(), stroke: Stroke::Thin, ..curve(study, &group.cell.target, points) }
+    });
+    series.collect()
 }
 
 /// Draws the fairness among the client's connections.
@@ -176,11 +158,10 @@ fn per_connection(study: &Study) -> Figure {
     };
     let mut groups = best_groups(study);
     groups.retain(|group| group.cell.target != AGAIN);
-    let series = groups.iter().filter_map(of).collect_vec();
+    let series = groups.iter().filter_map(of).collect();
     let x: Scale = ("requests answered on a connection", Axis::from_zero);
     let y: Scale = ("% of connections with at most so many", Axis::from_zero);
-    let chart = (!series.is_empty()).then(|| Chart::new(x, y, series));
-    figure(study, "per-connection", &[], chart)
+    words::figure(study, "per-connection", &[], Chart::new(x, y, series).draw())
 }
 
 fn memory(study: &Study) -> Figure {
@@ -197,16 +178,15 @@ fn memory(study: &Study) -> Figure {
     let series = study.section(Section::Memory).iter().filter_map(of).collect();
     let y: Scale = ("memory of the balancer (MB)", Axis::from_zero);
     let x: Scale = ("idle connections, each after one answer", Axis::from_zero);
-    let chart = Chart::new(x, y, series).varied();
-    figure(study, "memory", &[], chart)
+    words::figure(study, "memory", &[], Chart::new(x, y, series).draw())
 }
 
-/// The parts of a bar.
-const PARTS: [(&str, &str); 4] = [
-    ("balancer, user", "bar s0"),
-    ("balancer, system", "bar light s0"),
-    ("backends", "bar light s2"),
-    ("client", "bar light s4"),
+/// The parts of a bar, with their CSS classes and measures.
+const PARTS: [(&str, &str, Measure); 4] = [
+    ("balancer, user", "bar s0", measure::user_us),
+    ("balancer, system", "bar light s0", measure::system_us),
+    ("backends", "bar light s2", measure::backends_cpu_us),
+    ("client", "bar light s4", measure::client_cpu_us),
 ];
 
 fn cpu_by_role(study: &Study) -> Figure {
@@ -214,19 +194,14 @@ fn cpu_by_role(study: &Study) -> Figure {
     let mut groups = study.heaviest(&[Section::Peers, Section::Assignment]);
     groups.retain(|group| group.median(measure::cpu_us).is_some());
     let bar = |group: &Group<'_>| {
-        let of = |measure| group.median(measure).unwrap_or(0.0);
-        let values = [
-            of(measure::user_us),
-            of(measure::system_us),
-            of(measure::backends_cpu_us),
-            of(measure::client_cpu_us),
-        ];
+        let values = PARTS.map(|(.., measure)| group.median(measure).unwrap_or(0.0));
         let mark = if group.is_ranked() { "" } else { " (not ranked)" };
         let said = format!("{} + {} µs", short(values[0] + values[1]), short(values[2] + values[3]));
         Bar { label: study.title(&group.cell.target) + mark, values: values.into(), said }
     };
-    let draw = || bars("CPU microseconds per request", &PARTS, &groups.iter().map(bar).collect_vec());
-    words::figure(study, "cpu-by-role", &[&load_of(&groups)], (!groups.is_empty()).then(draw))
+    let parts = PARTS.map(|(name, class, _)| (name, class));
+    let drawing = bars("CPU microseconds per request", &parts, &groups.iter().map(bar).collect_vec());
+    words::figure(study, "cpu-by-role", &[&load_of(&groups)], drawing)
 }
 
 fn ratio_plot(study: &Study) -> Figure {
@@ -243,7 +218,7 @@ fn ratio_plot(study: &Study) -> Figure {
     });
     let title = "async / thread in requests/s (logarithmic; right: async is faster)";
     let lines = assignment.chain(others).collect_vec();
-    words::figure(study, "ratios", &[], (!lines.is_empty()).then(|| ratios(title, &lines, band)))
+    words::figure(study, "ratios", &[], ratios(title, &lines, band))
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {

@@ -10,7 +10,7 @@ use crate::judge::study::{Group, Study};
 use crate::judge::verdicts::{self, Cost, LoadVerdict, costs};
 use crate::judge::{handshakes, measure};
 use crate::plans::model::{SCHEMA, Section};
-use crate::plans::targets::{AGAIN, ASYNC, THREAD};
+use crate::plans::targets::{AGAIN, ASYNC};
 use crate::report::about::reasons;
 use crate::report::tables::{CLASSES, failed};
 use crate::report::words::{ENGINES, clause};
@@ -95,11 +95,8 @@ fn compared(ratio: &Ratio, control: Option<&Ratio>) -> Value {
 fn overheads(study: &Study) -> Vec<Value> {
     let row = |cost: &Cost<'_>| {
         let target = cost.changed.target;
-        let engine = [THREAD, ASYNC]
-            .into_iter()
-            .find(|engine| target.baseline.as_deref().unwrap_or(&target.id).ends_with(engine))?;
-        let change =
-            target.id.strip_prefix(engine).map_or(target.id.as_str(), |rest| rest.trim_start_matches('-'));
+        let engine = cost.engine()?;
+        let change = target.id.trim_start_matches(engine).trim_start_matches('-');
         let mut row = bounds(cost.ratio.as_ref());
         row["change"] = json!(if cost.changed.cell.keep_alive { change } else { "close" });
         row["engine"] = json!(engine);
@@ -119,24 +116,24 @@ fn bounds(ratio: Option<&Ratio>) -> Value {
 /// Returns the summary as JSON, with one line per row, so that differences are easy to see. experiments/README.md
 /// documents its fields.
 pub(crate) fn json_text(study: &Study) -> String {
-    let lines = |rows: Vec<Value>| rows.iter().join(",\n");
+    let lines = |rows: Vec<Value>| format!("[\n{}\n]", rows.iter().format(",\n"));
     let over_all = |target| verdicts::over_all_loads(study, Section::Assignment, target);
     let together = over_all(ASYNC).map(|ratio| compared(&ratio, over_all(AGAIN).as_ref()));
     let manifest = serde_json::to_string(&study.manifest).unwrap_or_default();
-    format!(
-        "{{\"schema\":{SCHEMA},\n\"commit\":{},\n\"plan\":{},\n\"manifest_sha256\":\"{}\",\n\"raw_sha256\":\"{}\",\n\
-         \"missing\":{},\n\"assignment\":[\n{}\n],\n\"verdicts\":[\n{}\n],\n\"over_all_loads\":{},\n\"overheads\":[\n{}\n],\n\"cells\":[\n{}\n]}}\n",
-        json!(study.manifest.setting.commit()),
-        json!(study.plan.hash),
-        hex::encode(Sha256::digest(&manifest)),
-        study.raw_sha256,
-        study.missing.len(),
-        lines(assignment(study)),
-        lines(by_load(study)),
-        json!(together),
-        lines(overheads(study)),
-        lines(study.records.iter().map(of_record).collect())
-    )
+    let fields = [
+        ("schema", json!(SCHEMA).to_string()),
+        ("commit", json!(study.manifest.setting.commit()).to_string()),
+        ("plan", json!(study.plan.hash).to_string()),
+        ("manifest_sha256", json!(hex::encode(Sha256::digest(&manifest))).to_string()),
+        ("raw_sha256", json!(study.raw_sha256).to_string()),
+        ("missing", json!(study.missing.len()).to_string()),
+        ("assignment", lines(assignment(study))),
+        ("verdicts", lines(by_load(study))),
+        ("over_all_loads", json!(together).to_string()),
+        ("overheads", lines(overheads(study))),
+        ("cells", lines(study.records.iter().map(of_record).collect())),
+    ];
+    format!("{{{}}}\n", fields.map(|(name, value)| format!("\"{name}\":{value}")).join(",\n"))
 }
 
 /// Returns the loads as CSV, one per row.
@@ -158,15 +155,10 @@ pub(crate) fn csv_text(study: &Study) -> String {
 /// Returns these columns of rows as CSV. A value that is unknown is empty.
 pub(crate) fn csv(columns: &[&str], rows: impl IntoIterator<Item = Value>) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let text = |value: &Value| match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
     // A writer into memory does not fail.
     let _ = writer.write_record(columns);
     for row in rows {
-        let _ = writer.write_record(columns.iter().map(|column| text(&row[*column])));
+        let _ = writer.serialize(columns.iter().map(|column| &row[*column]).collect_vec());
     }
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }

@@ -9,7 +9,6 @@ pub(crate) const RULES: &str = include_str!("plot.css");
 /// The colours of the light and the dark theme.
 pub(crate) const COLOURS: &str = include_str!("colours.css");
 
-/// A drawing that is being made.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Svg {
     pub(crate) width: f64,

@@ -53,8 +53,8 @@ pub(crate) fn failures(study: &Study) -> Option<Figure> {
         said: short(failed(group) as f64),
     };
     let rows: Vec<Bar> = groups.iter().take(12).map(bar).collect();
-    let draw = || bars("failed, over all repetitions", &CLASSES, &rows);
-    (!rows.is_empty()).then(|| words::figure(study, "failures", &[], Some(draw())))
+    let drawing = bars("failed, over all repetitions", &CLASSES, &rows)?;
+    Some(words::figure(study, "failures", &[], Some(drawing)))
 }
 
 /// Writes a table of loads in the given order, its failures, and why groups are not ranked.
@@ -107,8 +107,12 @@ pub(crate) fn assignment(study: &Study, doc: &mut Doc) {
     doc.text(english("ranked", &[&anchor(GATES_PART)]));
     let groups = study.section(Section::Assignment);
     if groups.is_empty() {
-        doc.text(words::absent(study, Lang::En, &[Section::Assignment], english("no_assignment", &[])));
-        return;
+        return doc.text(words::absent(
+            study,
+            Lang::En,
+            &[Section::Assignment],
+            english("no_assignment", &[]),
+        ));
     }
     if groups.iter().any(|group| group.cell.opened() != group.cell.connections) {
         doc.text(english("opened", &[]));
@@ -139,8 +143,7 @@ pub(crate) fn servers(study: &Study, doc: &mut Doc) {
     doc.heading(2, "3. The web servers");
     let mut groups = study.section(Section::Servers);
     if groups.is_empty() {
-        doc.text(words::absent(study, Lang::En, &[Section::Servers], english("no_servers", &[])));
-        return;
+        return doc.text(words::absent(study, Lang::En, &[Section::Servers], english("no_servers", &[])));
     }
     rank(&mut groups);
     doc.text(english("servers", &[]));
@@ -195,8 +198,7 @@ pub(crate) fn ablations(study: &Study, doc: &mut Doc) {
     doc.heading(2, "6. What each choice costs");
     let mut costs = verdicts::costs(study);
     if costs.is_empty() {
-        doc.text(words::absent(study, Lang::En, &[Section::Ablations], english("no_costs", &[])));
-        return;
+        return doc.text(words::absent(study, Lang::En, &[Section::Ablations], english("no_costs", &[])));
     }
     let order = |cost: &Cost<'_>| cost.ratio.as_ref().map_or([1.0, f64::INFINITY], |r| [certain(r), r.ratio]);
     costs.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal));

@@ -85,8 +85,7 @@ fn agreement(predicted: f64, measured: &Ratio) -> &'static str {
 /// roles is assumed equal for both engines (the mean). Otherwise the prediction would only restate the measured rate.
 fn explanation([thread, asynchronous]: &[Group<'_>; 2], doc: &mut Doc) {
     let Some(measured) = asynchronous.against(thread, measure::rate) else {
-        doc.text("No pair counts, so there is no ratio to explain.");
-        return;
+        return doc.text("No pair counts, so there is no ratio to explain.");
     };
     let found = format!("{} ({})", ratio(measured.ratio), interval(&measured));
     let row = |name: &str, supposes: &str, predicted: f64| {

@@ -19,7 +19,6 @@ pub(crate) const PEERS_PART: &str = "4. The other load balancers";
 pub(crate) const LOSSES_PART: &str = "Where we lose";
 pub(crate) const GATES_PART: &str = "The gates: which numbers cannot be trusted";
 
-/// The language of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Lang {
     En,
@@ -74,7 +73,6 @@ struct Titled {
     rows: Vec<Vec<Text>>,
 }
 
-/// The words of a figure.
 #[derive(Debug, Deserialize)]
 struct Caption {
     title: String,
@@ -236,7 +234,6 @@ mod tests {
         }
     }
 
-    /// The README has the same quick start in each language.
     #[test]
     fn the_readme_has_the_quick_start_in_each_language() {
         let readme = include_str!("../../../README.md");
