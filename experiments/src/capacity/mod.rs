@@ -6,7 +6,6 @@ mod search;
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use itertools::Itertools;
@@ -51,7 +50,7 @@ pub(crate) struct Capacity {
 }
 
 /// Measures the chosen balancers and writes the page. Returns its path.
-pub(crate) fn run(arguments: &Capacity, stop: &AtomicBool) -> Result<PathBuf, Trouble> {
+pub(crate) fn run(arguments: &Capacity) -> Result<PathBuf, Trouble> {
     let (chosen, setting) = arguments.choice.examine()?;
     let mut results = Results {
         setting,
@@ -61,7 +60,7 @@ pub(crate) fn run(arguments: &Capacity, stop: &AtomicBool) -> Result<PathBuf, Tr
         seconds: arguments.seconds,
         balancers: Vec::new(),
     };
-    lab::with(&arguments.choice.neraca, stop, |lab| {
+    lab::with(&arguments.choice.neraca, |lab| {
         for target in &chosen {
             let found = measure(lab, arguments, target)?;
             let rate =
@@ -75,7 +74,7 @@ pub(crate) fn run(arguments: &Capacity, stop: &AtomicBool) -> Result<PathBuf, Tr
 }
 
 /// Measures one balancer: the search, then the ramp.
-fn measure(lab: &Lab<'_>, arguments: &Capacity, target: &Target) -> Result<Found, Trouble> {
+fn measure(lab: &Lab, arguments: &Capacity, target: &Target) -> Result<Found, Trouble> {
     let (server, _backends) = lab.both(target, &cell())?;
     let mut search = Vec::new();
     let capacity_hz = highest(|rate| {
@@ -92,7 +91,7 @@ fn measure(lab: &Lab<'_>, arguments: &Capacity, target: &Target) -> Result<Found
 }
 
 /// Runs the load at a rate.
-fn step(lab: &Lab<'_>, arguments: &Capacity, server: &Server, rate_hz: f64) -> Result<Step, Trouble> {
+fn step(lab: &Lab, arguments: &Capacity, server: &Server, rate_hz: f64) -> Result<Step, Trouble> {
     let seconds = f64::from(arguments.seconds);
     let load = Cell { connections: arguments.connections, seconds, ..cell() };
     let ticks = || {

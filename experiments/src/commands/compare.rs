@@ -11,7 +11,6 @@ mod verdict;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use crate::commands::{bench, mark};
 use crate::judge::study::Study;
@@ -103,7 +102,7 @@ fn find_base(base: &str) -> Result<Base, String> {
 }
 
 /// Measures and prints. Returns true when the newer build is good enough.
-pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Trouble> {
+pub(crate) fn run(arguments: &Compare) -> Result<bool, Trouble> {
     if let [older, newer] = &arguments.runs[..] {
         let [old, new] = [older, newer].map(|run| report::load(run));
         println!("base: {}\nnew: {}", older.display(), newer.display());
@@ -122,7 +121,7 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Troubl
     loads.for_each(|warning| println!("warning: {warning}"));
     let manifest = bench::manifest(&plan, &diagnosis);
     let mut raws: Vec<Raw> = Vec::new();
-    lab::with(&arguments.neraca, stop, |lab| {
+    lab::with(&arguments.neraca, |lab| {
         bench::measure(lab, &plan, &BTreeSet::new(), None, |raw| match &raw.found {
             // A build that fails in its first block ends the comparison.
             Found::Failed(reason) if raw.cell.block == 0 => Err(format!("{}: {reason}", raw.cell.id)),
@@ -163,7 +162,7 @@ pub(crate) fn instructions(base: Option<&str>) -> Result<(), Trouble> {
 
 /// Checks the comparison itself: a build equals itself, and a build with a receive buffer of 64 bytes is worse. Returns
 /// true when both verdicts are right.
-pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Trouble> {
+pub(crate) fn selftest(neraca: &Path) -> Result<bool, Trouble> {
     let builds = ["base-thread", "new-thread", "base-async", "new-async"];
     let (path, only) =
         (&*neraca.display().to_string(), builds.map(|build| format!("concurrency-{build}-c100")).join(","));
@@ -172,7 +171,7 @@ pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Trouble
     for (with, expected) in [("", true), ("--experiment-receive-bytes 64", false)] {
         let words = ["--base", path, "--neraca", path, "--no-instructions", "--pairs", "6", "--seconds", "1"];
         let more = ["--only", &only, "--with", with];
-        let found = run(&arguments(&[&words[..], &more].concat())?, stop)?;
+        let found = run(&arguments(&[&words[..], &more].concat())?)?;
         let said = if found { "not worse" } else { "worse" };
         println!("{}: a build is {said} than itself {with}\n", mark(found == expected));
         good &= found == expected;

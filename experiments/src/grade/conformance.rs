@@ -22,7 +22,7 @@ const RECOVERY: Duration = Duration::from_millis(500);
 ///
 /// The balancer is started anew after each bad response, and whenever a plain request fails: a balancer may take bad
 /// backends out of use for a while.
-pub(crate) fn run(lab: &Lab<'_>, target: &Target) -> Result<([Vec<CaseResult>; 2], String), Trouble> {
+pub(crate) fn run(lab: &Lab, target: &Target) -> Result<([Vec<CaseResult>; 2], String), Trouble> {
     let corpus = Corpus::load();
     let origins = Origins::start(&backend_ports(target)?).map_err(failed("--backends"))?;
     let mut server = lab.target(target, &cell(), &origins.ports)?;
