@@ -45,9 +45,6 @@ pub(crate) struct Bench {
     /// Directory for the results [default: a new directory in experiments/results]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Only resume an existing run
-    #[arg(long)]
-    resume: bool,
     #[command(flatten)]
     given: Given,
     #[command(flatten)]
@@ -90,7 +87,7 @@ pub(crate) fn run(options: &Bench) -> Result<(), Trouble> {
     };
     let manifest = manifest(&plan, &diagnosis);
     let directory = options.out.clone().map_or_else(|| results::choose(part, &plan, &manifest), Ok)?;
-    let done = results::open(&directory, options.resume, &plan, &manifest)?;
+    let done = results::open(&directory, &plan, &manifest)?;
     lab::with(neraca, |lab| {
         let fixed = plan.targets.iter().filter_map(|target| target.fixed.as_ref());
         let ports = fixed.flat_map(|fixed| fixed.backends.iter().copied().chain(fixed.listens));

@@ -23,7 +23,6 @@ use crate::run::doctor;
 use crate::run::files::said;
 use crate::run::lab::{self, Trouble};
 use crate::run::raw::{Found, Raw};
-use verdict::Compared;
 
 /// The arguments of `neraca-lab compare`.
 #[derive(Debug, clap::Args)]
@@ -106,7 +105,7 @@ pub(crate) fn run(arguments: &Compare) -> Result<bool, Trouble> {
     if let [older, newer] = &arguments.runs[..] {
         let [old, new] = [older, newer].map(|run| report::load(run));
         println!("base: {}\nnew: {}", older.display(), newer.display());
-        return Ok(tell(&verdict::of_runs(&old?, &new?)));
+        return Ok(verdict::tell(&old?, &new?, 2, |target| Some(target.to_owned())));
     }
     let diagnosis = doctor::examine(&arguments.neraca, None);
     if !diagnosis.fatal.is_empty() {
@@ -131,23 +130,14 @@ pub(crate) fn run(arguments: &Compare) -> Result<bool, Trouble> {
             }
         })
     })?;
-    let good = tell(&verdict::of_builds(&Study::new(manifest, plan, raws, "")?));
+    let study = Study::new(manifest, plan, raws, "")?;
+    let base_name = |new: &str| Some(format!("base-{}", new.strip_prefix("new-")?));
+    let good = verdict::tell(&study, &study, 0, base_name);
     if counts {
         println!();
         instructions::report(base.source.as_deref(), Path::new("."))?;
     }
     Ok(good)
-}
-
-/// Prints the table and the complaints. Returns true when there is no complaint.
-fn tell(compared: &[Compared]) -> bool {
-    print!("\n{}", verdict::table(compared).text());
-    let complaints = compared.iter().flat_map(|compared| &compared.complaints);
-    complaints.for_each(|complaint| println!("WORSE: {complaint}"));
-    if compared.is_empty() {
-        println!("WORSE: no load was measured twice in both");
-    }
-    !compared.is_empty() && compared.iter().all(|compared| compared.complaints.is_empty())
 }
 
 /// Counts and prints the instructions of a request. `base` is a commit of this repository.
