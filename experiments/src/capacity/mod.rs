@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Capacity) -> Result<PathBuf, Trouble> {
     let (chosen, setting) = arguments.choice.examine()?;
     let mut results = Results {
         setting,
-        objective: arguments.slo.to_string(),
+        objective: arguments.slo.text.clone(),
         limit_ms: arguments.slo.limit.as_secs_f64() * 1e3,
         connections: arguments.connections,
         seconds: arguments.seconds,
@@ -102,7 +102,7 @@ fn step(lab: &Lab, arguments: &Capacity, server: &Server, rate_hz: f64) -> Resul
     let tally = lab.generate(&load, server.address(), Pace::Open(rate_hz))?;
     let cpu_s = ticks().saturating_sub(before) as f64 / rustix::param::clock_ticks_per_second() as f64;
     let cpus = cpu_s / start.elapsed().as_secs_f64();
-    let Objective { share, limit } = arguments.slo;
+    let Objective { share, limit, .. } = arguments.slo;
     let (objective_ms, failed) = (tally.latency_ms(share), tally.intended - tally.good);
     let few_failed = tally.good > 0 && failed as f64 <= FAILED * tally.intended as f64;
     Ok(Step {
