@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 use std::{fs, iter, thread};
 
-use crate::grade::choice::{backend_ports, cell};
+use crate::grade::choice::cell;
 use crate::grade::score::Behaviour;
 use crate::plans::model::{Cell, Target};
 use crate::run::faulty::Fault;
-use crate::run::lab::{Lab, Server, Trouble, failed};
+use crate::run::lab::{Lab, Server, Trouble, backend_ports, failed};
 use crate::run::load::{Pace, Tally};
 
 /// GETs per second while a backend has a fault.

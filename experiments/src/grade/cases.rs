@@ -1,20 +1,19 @@
 //! The cases of `experiments/grade/cases.json`, and the judgement about what was seen. README.md beside the file explains
 //! the format.
 
+use std::collections::BTreeMap;
+
 use itertools::Itertools;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::run::message::{Message, Unfinished, response};
 use crate::run::origin::{BODY, Seen};
 
-const FILE: &str = include_str!("../../grade/cases.json");
-
-/// The whole file.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Corpus {
-    pub(crate) requests: Vec<Case>,
-    pub(crate) responses: Vec<Case>,
+/// Reads the file that this program was built with: the cases of requests, then those of responses.
+pub(crate) fn all() -> Vec<Case> {
+    let file = serde_json::from_str(include_str!("../../grade/cases.json"));
+    let file: BTreeMap<String, Vec<Case>> = file.expect("cases.json is checked by a test");
+    file.into_values().flatten().collect()
 }
 
 /// One case: a raw message and the allowed outcomes.
@@ -29,9 +28,9 @@ pub(crate) struct Case {
     /// The request that the client sends.
     #[serde(default = "get", deserialize_with = "bytes")]
     pub(crate) request: Vec<u8>,
-    /// The raw response of the backend; empty for a case of requests.
+    /// The raw response of the backend; None for a case of requests.
     #[serde(default, deserialize_with = "bytes")]
-    response: Vec<u8>,
+    pub(crate) response: Option<Vec<u8>>,
     pub(crate) allowed: Vec<Outcome>,
     /// The allowed status codes of a refusal; empty for every status from 400.
     #[serde(default)]
@@ -105,29 +104,17 @@ pub(crate) struct CaseResult {
     pub(crate) seen: String,
 }
 
-fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+fn bytes<'de, T: From<Vec<u8>>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     let byte = |c: char| u8::try_from(u32::from(c)).unwrap_or(b'?');
     let latin = |text: &str| text.chars().map(byte).collect::<Vec<u8>>();
     let part = |part: &Part| match part {
         Part::Text(text) => latin(text),
         Part::Repeat { repeat, times } => latin(repeat).repeat(*times),
     };
-    Ok(Vec::deserialize(from)?.iter().flat_map(part).collect())
-}
-
-impl Corpus {
-    /// Reads the file that this program was built with.
-    pub(crate) fn load() -> Self {
-        serde_json::from_str(FILE).expect("cases.json is checked by a test")
-    }
+    Ok(Vec::deserialize(from)?.iter().flat_map(part).collect::<Vec<u8>>().into())
 }
 
 impl Case {
-    /// Returns the raw response of the backend; None for a case of requests.
-    pub(crate) fn answer(&self) -> Option<&[u8]> {
-        Some(&*self.response).filter(|response| !response.is_empty())
-    }
-
     /// True when the client asked with HEAD.
     fn to_head(&self) -> bool {
         self.request.starts_with(b"HEAD ")
@@ -153,7 +140,7 @@ impl Case {
         let (responses, rest) = self.responses(received);
         let outcome = self.outcome(&responses, rest, received.ended, seen);
         let is_allowed = |r: &Message| self.status.is_empty() || self.status.contains(&r.status);
-        let forwarded = if self.response.is_empty() { &seen.requests } else { &responses };
+        let forwarded = if self.response.is_none() { &seen.requests } else { &responses };
         let wrong = match outcome {
             Outcome::Forwarded => self.wrong_field(forwarded),
             Outcome::Refused | Outcome::Error if !responses.iter().all(is_allowed) => {
@@ -187,7 +174,7 @@ impl Case {
     }
 
     fn outcome(&self, responses: &[Message], rest: Option<Unfinished>, ended: bool, seen: &Seen) -> Outcome {
-        let (is_request, reached) = (self.response.is_empty(), seen.requests.len());
+        let (is_request, reached) = (self.response.is_none(), seen.requests.len());
         let all_good = responses.len() == reached && responses.iter().all(|r| r.status == 200);
         match (responses, rest) {
             _ if is_request && seen.invalid > 0 => Outcome::Other,
@@ -206,7 +193,8 @@ impl Case {
     /// True when a response is the one that the backend sent: it has the wanted body, and the backend's status.
     fn is_own(&self, message: &Message) -> bool {
         let status = format!(" {}", message.status);
-        let starts = self.response.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"HTTP/1."));
+        let sent = self.response.as_deref().unwrap_or_default();
+        let starts = sent.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"HTTP/1."));
         let mut starts = starts.map(|line| String::from_utf8_lossy(line).into_owned());
         let body = if self.to_head() { b"" } else { self.body.as_deref().unwrap_or(BODY).as_bytes() };
         starts.any(|line| line.contains(&status)) && message.body == body
@@ -220,14 +208,14 @@ mod tests {
 
     #[test]
     fn every_case_has_a_name_a_rule_and_an_outcome() {
-        let Corpus { requests, responses } = Corpus::load();
-        assert!(requests.iter().chain(&responses).map(|case| &case.name).all_unique());
-        for case in requests.iter().chain(&responses) {
+        let cases = all();
+        assert!(cases.iter().map(|case| &case.name).all_unique());
+        for case in &cases {
             assert!(case.rule.starts_with("RFC 911") && case.why.ends_with('.'), "{}", case.name);
             assert!(!case.allowed.is_empty() && !case.allowed.contains(&Outcome::Other), "{}", case.name);
         }
-        assert!(responses.iter().all(|case| case.answer().is_some()));
-        assert!(requests.iter().all(|case| case.answer().is_none()));
+        // The plain request between two cases is the first one.
+        assert!(cases[0].response.is_none() && cases.is_sorted_by_key(|case| case.response.is_some()));
     }
 
     /// Without a backend's response, the case is one of requests, which both ends judge. Otherwise the client judges.
@@ -239,7 +227,7 @@ mod tests {
         let forward = &case(r#""allowed":["forwarded"],"lacks":["te"]"#);
         let refuse = &case(r#""allowed":["refused"],"status":[400]"#);
         let part = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
-        let cut = &Case { response: part.into(), ..case(r#""allowed":["broken","error"]"#) };
+        let cut = &Case { response: Some(part.into()), ..case(r#""allowed":["broken","error"]"#) };
         let good = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
         let [refused, other, bad] =
             ["400", "501", "502"].map(|status| format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n"));

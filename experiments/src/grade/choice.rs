@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use crate::plans::build::ordinary;
-use crate::plans::given::{BACKENDS, Given};
+use crate::plans::given::Given;
 use crate::plans::model::{Cell, Target, TargetKind, What};
 use crate::plans::targets::{self, ASYNC, THREAD};
 use crate::run::doctor;
-use crate::run::lab::{Trouble, free_port};
 use crate::run::manifest::Setting;
 
 /// The measured balancers when the user gives none.
@@ -55,13 +54,6 @@ impl Choice {
 pub(crate) fn keep_earlier<T>(results: &mut Vec<T>, mut earlier: Vec<T>, name: fn(&T) -> &str) {
     earlier.retain(|old| results.iter().all(|new| name(new) != name(old)));
     results.splice(0..0, earlier);
-}
-
-/// Returns the ports of a balancer's backends: the fixed ports, or free ones.
-pub(super) fn backend_ports(target: &Target) -> Result<Vec<u16>, Trouble> {
-    let fixed = target.fixed.as_ref().map_or(&[][..], |fixed| &fixed.backends);
-    let port = |backend| fixed.get(backend).map_or_else(free_port, |port| Ok(*port));
-    (0..BACKENDS).map(port).collect()
 }
 
 /// The request of every measurement: 50 connections of wrk, 128 bytes. Our own client has half a second of warm-up.

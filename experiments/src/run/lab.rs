@@ -132,8 +132,7 @@ impl Lab {
     fn backends(&self, target: &Target, cell: &Cell) -> Result<Server> {
         let fixed = target.fixed.clone().unwrap_or_default();
         if let Some(command) = fixed.backend_command {
-            let ports = fixed.backends.into_iter().map(Ok).chain(iter::repeat_with(free_port)).take(BACKENDS);
-            let ports = ports.collect::<Result<Vec<u16>>>()?;
+            let ports = backend_ports(target)?;
             // Each backend is a process of its own. The shell waits for all of them.
             let each =
                 ports.iter().map(|port| format!("({}) & ", command.replace("{port}", &port.to_string())));
@@ -324,6 +323,12 @@ impl Lab {
         }
         Ok(())
     }
+}
+
+/// Returns the ports of a balancer's backends: the fixed ports, or free ones.
+pub(crate) fn backend_ports(target: &Target) -> Result<Vec<u16>> {
+    let fixed = target.fixed.iter().flat_map(|fixed| &fixed.backends);
+    fixed.map(|port| Ok(*port)).chain(iter::repeat_with(free_port)).take(BACKENDS).collect()
 }
 
 pub(crate) fn cpus() -> u64 {
