@@ -73,29 +73,27 @@ fn dying(lab: &Lab, target: &Target) -> Result<(Tally, Option<f64>), Trouble> {
         let cell = Cell { connections: 200, seconds, ..cell() };
         lab.generate(&cell, balancer.address(), Pace::Open(rate_hz))
     };
-    let (tally, back) = thread::scope(|scope| {
+    let (tally, back, since) = thread::scope(|scope| {
         let client = scope.spawn(|| load(RATE_HZ, 5.0));
         lab.pause(Duration::from_millis(1500))?;
         let port = backends.remove(AT_FAULT).address().port();
         lab.pause(Duration::from_secs(2))?;
-        let back = backend(lab, port, Fault::None)?;
-        let panicked = |_| Err(Trouble::Broken("the load generator panicked".into()));
-        Ok::<_, Trouble>((client.join().unwrap_or_else(panicked)?, back))
+        let (back, since) = (backend(lab, port, Fault::None)?, Instant::now());
+        let panicked = |_| Trouble::Broken("the load generator panicked".into());
+        Ok::<_, Trouble>((client.join().map_err(panicked)??, back, since))
     })?;
-    // The backend is back for 2 s now.
-    let (start, before) = (Instant::now(), Duration::from_secs(2));
     // The backend writes its counts every second.
     let has_served = || {
         let text = fs::read_to_string(&back.stats).unwrap_or_default();
         text.lines().any(|line| !line.contains("\"served\":0,"))
     };
     while !has_served() {
-        if start.elapsed() + before > RETURN {
+        if since.elapsed() > RETURN {
             return Ok((tally, None));
         }
         load(50.0, 0.5)?;
     }
-    Ok((tally, Some((start.elapsed() + before).as_secs_f64())))
+    Ok((tally, Some(since.elapsed().as_secs_f64())))
 }
 
 /// Runs a load while a backend has a fault in every answer.

@@ -84,14 +84,6 @@ pub(crate) enum Outcome {
     Other,
 }
 
-/// What the client received.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Received {
-    pub(crate) bytes: Vec<u8>,
-    /// True when the balancer closed the connection.
-    pub(crate) ended: bool,
-}
-
 /// The result of one case.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CaseResult {
@@ -120,11 +112,12 @@ impl Case {
         self.request.starts_with(b"HEAD ")
     }
 
-    /// Returns the received complete responses, and the state of the rest.
-    pub(crate) fn responses(&self, received: &Received) -> (Vec<Message>, Option<Unfinished>) {
-        let (mut rest, mut found) = (&received.bytes[..], Vec::new());
+    /// Returns the complete responses among received bytes, and the state of the rest. `ended` is true when the balancer
+    /// closed the connection.
+    pub(crate) fn responses(&self, received: &[u8], ended: bool) -> (Vec<Message>, Option<Unfinished>) {
+        let (mut rest, mut found) = (received, Vec::new());
         while !rest.is_empty() {
-            match response(rest, self.to_head(), received.ended) {
+            match response(rest, self.to_head(), ended) {
                 Ok(message) => {
                     rest = &rest[message.bytes..];
                     found.push(message);
@@ -136,9 +129,9 @@ impl Case {
     }
 
     /// Judges what client and backends have seen.
-    pub(crate) fn judge(&self, received: &Received, seen: &Seen) -> CaseResult {
-        let (responses, rest) = self.responses(received);
-        let outcome = self.outcome(&responses, rest, received.ended, seen);
+    pub(crate) fn judge(&self, received: &[u8], ended: bool, seen: &Seen) -> CaseResult {
+        let (responses, rest) = self.responses(received, ended);
+        let outcome = self.outcome(&responses, rest, ended, seen);
         let is_allowed = |r: &Message| self.status.is_empty() || self.status.contains(&r.status);
         let forwarded = if self.response.is_none() { &seen.requests } else { &responses };
         let wrong = match outcome {
@@ -255,7 +248,7 @@ mod tests {
         for (case, received, ended, reached, invalid, outcome, passed) in cases {
             let requests = reached.iter().map(|text| request(text.as_bytes()).unwrap());
             let seen = Seen { requests: requests.collect(), invalid };
-            let judged = case.judge(&Received { bytes: received.into(), ended }, &seen);
+            let judged = case.judge(received.as_bytes(), ended, &seen);
             assert_eq!((judged.outcome, judged.passed), (outcome, passed), "{judged:?}");
         }
     }

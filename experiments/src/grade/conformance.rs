@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::grade::cases::{self, Case, CaseResult, Outcome, Received};
+use crate::grade::cases::{self, Case, CaseResult, Outcome};
 use crate::grade::choice::cell;
 use crate::plans::model::Target;
 use crate::run::lab::{Lab, Trouble, backend_ports, failed};
@@ -44,36 +44,37 @@ pub(crate) fn run(lab: &Lab, target: &Target) -> Result<([Vec<CaseResult>; 2], S
 fn attempt(case: &Case, origins: &Origins, address: SocketAddr, patience: Duration) -> CaseResult {
     origins.reset(case.response.as_deref());
     // Without a connection, nothing was received.
-    let received = exchange(case, address, patience).unwrap_or_default();
-    case.judge(&received, &origins.seen())
+    let (received, ended) = exchange(case, address, patience).unwrap_or_default();
+    case.judge(&received, ended, &origins.seen())
 }
 
 /// Sends the request of a case, and reads until every response is complete, the connection ends, or the time is over.
-fn exchange(case: &Case, address: SocketAddr, patience: Duration) -> io::Result<Received> {
+/// Returns the received bytes, and true when the balancer closed the connection.
+fn exchange(case: &Case, address: SocketAddr, patience: Duration) -> io::Result<(Vec<u8>, bool)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(patience))?;
     // The balancer may refuse and close before it has read everything.
     let _ = stream.write_all(&case.request);
-    let mut received = Received::default();
+    let mut received = Vec::new();
     let deadline = Instant::now() + patience;
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let (responses, rest) = case.responses(&received);
+        let (responses, rest) = case.responses(&received, false);
         let complete =
             rest.is_none() && (responses.len() >= case.count || responses.iter().any(|r| r.status >= 400));
         let left = deadline.saturating_duration_since(Instant::now());
         let left = if complete { left.min(LINGER) } else { left };
         if left.is_zero() || rest == Some(Unfinished::Invalid) {
-            return Ok(received);
+            return Ok((received, false));
         }
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         match stream.read(&mut buffer) {
-            Ok(n @ 1..) => received.bytes.extend_from_slice(&buffer[..n]),
+            Ok(n @ 1..) => received.extend_from_slice(&buffer[..n]),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                return Ok(received);
+                return Ok((received, false));
             }
-            Ok(_) | Err(_) => return Ok(Received { ended: true, ..received }),
+            Ok(_) | Err(_) => return Ok((received, true)),
         }
     }
 }
