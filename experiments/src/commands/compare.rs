@@ -111,7 +111,8 @@ pub(crate) fn run(arguments: &Compare) -> Result<bool, Trouble> {
     if !diagnosis.fatal.is_empty() {
         return Err(Trouble::Broken(diagnosis.fatal.join("; ")));
     }
-    let counts = !arguments.no_instructions && instructions::can_count();
+    let can_count = || instructions::can_count().inspect_err(|said| eprintln!("{said}")).is_ok();
+    let counts = !arguments.no_instructions && can_count();
     let base = find_base(arguments.base.as_deref().unwrap_or("HEAD"))?;
     let plan = plan(arguments, &base.neraca)?;
     println!("base: {}", base.name);
@@ -142,9 +143,7 @@ pub(crate) fn run(arguments: &Compare) -> Result<bool, Trouble> {
 
 /// Counts and prints the instructions of a request. `base` is a commit of this repository.
 pub(crate) fn instructions(base: Option<&str>) -> Result<(), Trouble> {
-    if !instructions::can_count() {
-        return Err(Trouble::Broken("no instructions were counted".into()));
-    }
+    instructions::can_count()?;
     let base = base.map(find_base).transpose()?;
     base.iter().for_each(|base| println!("base: {}", base.name));
     Ok(instructions::report(base.and_then(|base| base.source).as_deref(), Path::new("."))?)

@@ -40,9 +40,9 @@ pub(super) fn finish(directory: &Path) -> Result<PathBuf, String> {
     let name = directory.display().to_string();
     let Some(name) = name.strip_suffix(PARTIAL) else { return Ok(directory.into()) };
     // The name, then the name with 2, 3, ...
-    let names = iter::once(name.to_owned()).chain((2..).map(|n| format!("{name}-{n}")));
-    let mut free = names.map(PathBuf::from).filter(|directory| !directory.exists());
-    let complete = free.next().ok_or("no free name")?;
+    let mut names =
+        iter::once(name.to_owned()).chain((2..).map(|n| format!("{name}-{n}"))).map(PathBuf::from);
+    let complete = names.find(|directory| !directory.exists()).ok_or("no free name")?;
     fs::rename(directory, &complete).map_err(files::said(directory))?;
     Ok(complete)
 }
