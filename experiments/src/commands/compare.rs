@@ -68,24 +68,16 @@ fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
 /// Where commits are built. Each commit has a worktree of its own, and cargo builds a commit only once.
 const COMMITS: &str = "target/compare/commits";
 
-/// The older build.
-#[derive(Debug)]
-struct Base {
-    /// The name in the report.
-    name: String,
-    neraca: PathBuf,
-    /// The source tree of a commit.
-    source: Option<PathBuf>,
-}
-
-/// Finds the older build. A commit is built on its first use.
+/// Finds the older build and prints its name. A commit is built on its first use. Returns the program, and the source
+/// tree of a commit.
 ///
 /// # Errors
 /// When `base` is neither a program nor a commit, and when a commit does not build.
-fn find_base(base: &str) -> Result<Base, String> {
+fn find_base(base: &str) -> Result<(PathBuf, Option<PathBuf>), String> {
     let absolute = |path: &Path| fs::canonicalize(path).map_err(said(path));
     if Path::new(base).is_file() {
-        return Ok(Base { name: base.into(), neraca: absolute(Path::new(base))?, source: None });
+        println!("base: {base}");
+        return Ok((absolute(Path::new(base))?, None));
     }
     let commit = format!("{base}^{{commit}}");
     let id = printed(Path::new("."), &["git", "rev-parse", "--verify", "--quiet", &commit])
@@ -97,7 +89,8 @@ fn find_base(base: &str) -> Result<Base, String> {
     }
     eprintln!("building {name} in {}", source.display());
     printed(&source, &["cargo", "build", "--release", "--quiet", "--target-dir", "target"])?;
-    Ok(Base { name, neraca: absolute(&source.join("target/release/neraca"))?, source: Some(source) })
+    println!("base: {name}");
+    Ok((absolute(&source.join("target/release/neraca"))?, Some(source)))
 }
 
 /// Measures and prints. Returns true when the newer build is good enough.
@@ -113,9 +106,8 @@ pub(crate) fn run(arguments: &Compare) -> Result<bool, Trouble> {
     }
     let can_count = || instructions::can_count().inspect_err(|said| eprintln!("{said}")).is_ok();
     let counts = !arguments.no_instructions && can_count();
-    let base = find_base(arguments.base.as_deref().unwrap_or("HEAD"))?;
-    let plan = plan(arguments, &base.neraca)?;
-    println!("base: {}", base.name);
+    let (base, source) = find_base(arguments.base.as_deref().unwrap_or("HEAD"))?;
+    let plan = plan(arguments, &base)?;
     println!("new: commit {} {}", diagnosis.setting.commit().unwrap_or("unknown"), arguments.with);
     let loads = diagnosis.warnings.iter().filter(|line| line.contains('%'));
     loads.for_each(|warning| println!("warning: {warning}"));
@@ -136,7 +128,7 @@ pub(crate) fn run(arguments: &Compare) -> Result<bool, Trouble> {
     let good = verdict::tell(&study, &study, 0, base_name);
     if counts {
         println!();
-        instructions::report(base.source.as_deref(), Path::new("."))?;
+        instructions::report(source.as_deref(), Path::new("."))?;
     }
     Ok(good)
 }
@@ -144,9 +136,8 @@ pub(crate) fn run(arguments: &Compare) -> Result<bool, Trouble> {
 /// Counts and prints the instructions of a request. `base` is a commit of this repository.
 pub(crate) fn instructions(base: Option<&str>) -> Result<(), Trouble> {
     instructions::can_count()?;
-    let base = base.map(find_base).transpose()?;
-    base.iter().for_each(|base| println!("base: {}", base.name));
-    Ok(instructions::report(base.and_then(|base| base.source).as_deref(), Path::new("."))?)
+    let source = base.map(find_base).transpose()?.and_then(|(_, source)| source);
+    Ok(instructions::report(source.as_deref(), Path::new("."))?)
 }
 
 /// Checks the comparison itself: a build equals itself, and a build with a receive buffer of 64 bytes is worse. Returns
@@ -196,7 +187,7 @@ mod tests {
     fn a_base_is_a_program_or_a_commit() {
         let program = std::env::current_exe().unwrap();
         let base = find_base(program.to_str().unwrap()).unwrap();
-        assert_eq!((base.neraca, base.source), (fs::canonicalize(&program).unwrap(), None));
+        assert_eq!(base, (fs::canonicalize(&program).unwrap(), None));
         let error = find_base("no-such-commit").unwrap_err();
         assert!(error.contains("neither a program nor a commit"), "{error}");
     }

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_and_a_ratio_that_is_worse_beyond_its_interval_are_complaints() {
+    fn builds_are_judged_by_failures_and_by_ratios_beyond_their_interval() {
         // Ratios of requests per second and of CPU time, failures of each build, parts of the complaints.
         type Case = (&'static [(f64, f64)], [u64; 2], &'static [&'static str]);
         let equal: &[(f64, f64)] = &[(1.0, 1.0), (1.01, 0.99), (0.99, 1.01)];
@@ -110,10 +110,6 @@ mod tests {
                 assert!(complaint.starts_with("async c10: ") && complaint.contains(part), "{complaint}");
             }
         }
-    }
-
-    #[test]
-    fn the_table_says_ratio_interval_and_verdict() {
         let line = judged(&[(0.5, 2.0), (0.5, 2.0)], [0, 0]).0.join(" ");
         let expected =
             "async c10 1000 500 0.500× 0.500× to 0.500× 10.0 20.0 2.000× 2.000× to 2.000× 0 + 0 WORSE";
