@@ -61,8 +61,8 @@ fn exchange(case: &Case, address: SocketAddr, patience: Duration) -> io::Result<
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let (responses, rest) = case.responses(&received, false);
-        let complete =
-            rest.is_none() && (responses.len() >= case.count || responses.iter().any(|r| r.status >= 400));
+        let complete = rest.is_none()
+            && (responses.len() >= case.count.unwrap_or(1) || responses.iter().any(|r| r.status >= 400));
         let left = deadline.saturating_duration_since(Instant::now());
         let left = if complete { left.min(LINGER) } else { left };
         if left.is_zero() || rest == Some(Unfinished::Invalid) {
@@ -71,9 +71,8 @@ fn exchange(case: &Case, address: SocketAddr, patience: Duration) -> io::Result<
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         match stream.read(&mut buffer) {
             Ok(n @ 1..) => received.extend_from_slice(&buffer[..n]),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                return Ok((received, false));
-            }
+            // The time is over.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((received, false)),
             Ok(_) | Err(_) => return Ok((received, true)),
         }
     }
