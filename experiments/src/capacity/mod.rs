@@ -20,7 +20,7 @@ use crate::run::lab::{self, Lab, Server, Trouble};
 use crate::run::load::Pace;
 use crate::run::proc::GroupCounters;
 use page::{Found, Results, Step};
-use search::{Objective, highest};
+use search::{Objective, highest, objective};
 
 /// The rates of the ramp, as shares of the capacity.
 const RAMP: [f64; 9] = [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25];
@@ -34,7 +34,7 @@ const FAILED: f64 = 0.001;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Capacity {
     /// The objective: a percentile of the latency and its limit
-    #[arg(long, value_name = "pN=TIME", default_value = "p99=20ms")]
+    #[arg(long, value_name = "pN=TIME", default_value = "p99=20ms", value_parser = objective)]
     slo: Objective,
     #[command(flatten)]
     choice: Choice,
@@ -83,7 +83,7 @@ fn measure(lab: &Lab, arguments: &Capacity, target: &Target) -> Result<Found, Tr
         let said = if holds { "holds" } else { "fails" };
         println!("  {rate:>7.0} requests/s  p99 {p99_ms:>8.2} ms  {cpus:.2} CPUs  {said}");
         search.push(step);
-        Ok::<_, Trouble>(holds)
+        Ok(holds)
     })?;
     let rates = capacity_hz.into_iter().flat_map(|rate| RAMP.map(|share| share * rate));
     let ramp = rates.map(|rate| step(lab, arguments, &server, rate)).collect::<Result<_, _>>()?;

@@ -46,15 +46,12 @@ pub(crate) struct Compare {
     with: String,
 }
 
-/// The plan of the comparison, over the targets `base-ENGINE` and `new-ENGINE`.
-const PLAN: &str = include_str!("../../plans/compare.toml");
-
-/// Makes the plan with both builds of each engine. The newer build gets more arguments.
+/// Makes the plan over the targets `base-ENGINE` and `new-ENGINE`. The newer build gets more arguments.
 fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
     if arguments.changes.blocks == Some(1) {
         return Err("--pairs 1: expected at least two, because one pair has no interval".into());
     }
-    let mut file = build::parse("compare.toml", PLAN)?;
+    let mut file = build::parse("compare.toml", include_str!("../../plans/compare.toml"))?;
     let mut all = std::mem::take(&mut file.targets);
     for target in &mut all {
         match target.id.starts_with("base-") {
