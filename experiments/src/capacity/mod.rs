@@ -6,7 +6,6 @@ mod search;
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use itertools::Itertools;
@@ -21,7 +20,7 @@ use crate::run::lab::{self, Lab, Server, Trouble};
 use crate::run::load::Pace;
 use crate::run::proc::GroupCounters;
 use page::{Found, Results, Step};
-use search::{Objective, highest};
+use search::{Objective, highest, objective};
 
 /// The rates of the ramp, as shares of the capacity.
 const RAMP: [f64; 9] = [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25];
@@ -35,7 +34,7 @@ const FAILED: f64 = 0.001;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Capacity {
     /// The objective: a percentile of the latency and its limit
-    #[arg(long, value_name = "pN=TIME", default_value = "p99=20ms")]
+    #[arg(long, value_name = "pN=TIME", default_value = "p99=20ms", value_parser = objective)]
     slo: Objective,
     #[command(flatten)]
     choice: Choice,
@@ -51,17 +50,17 @@ pub(crate) struct Capacity {
 }
 
 /// Measures the chosen balancers and writes the page. Returns its path.
-pub(crate) fn run(arguments: &Capacity, stop: &AtomicBool) -> Result<PathBuf, Trouble> {
+pub(crate) fn run(arguments: &Capacity) -> Result<PathBuf, Trouble> {
     let (chosen, setting) = arguments.choice.examine()?;
     let mut results = Results {
         setting,
-        objective: arguments.slo.to_string(),
+        objective: arguments.slo.text.clone(),
         limit_ms: arguments.slo.limit.as_secs_f64() * 1e3,
         connections: arguments.connections,
         seconds: arguments.seconds,
         balancers: Vec::new(),
     };
-    lab::with(&arguments.choice.neraca, stop, |lab| {
+    lab::with(&arguments.choice.neraca, |lab| {
         for target in &chosen {
             let found = measure(lab, arguments, target)?;
             let rate =
@@ -75,7 +74,7 @@ pub(crate) fn run(arguments: &Capacity, stop: &AtomicBool) -> Result<PathBuf, Tr
 }
 
 /// Measures one balancer: the search, then the ramp.
-fn measure(lab: &Lab<'_>, arguments: &Capacity, target: &Target) -> Result<Found, Trouble> {
+fn measure(lab: &Lab, arguments: &Capacity, target: &Target) -> Result<Found, Trouble> {
     let (server, _backends) = lab.both(target, &cell())?;
     let mut search = Vec::new();
     let capacity_hz = highest(|rate| {
@@ -84,7 +83,7 @@ fn measure(lab: &Lab<'_>, arguments: &Capacity, target: &Target) -> Result<Found
         let said = if holds { "holds" } else { "fails" };
         println!("  {rate:>7.0} requests/s  p99 {p99_ms:>8.2} ms  {cpus:.2} CPUs  {said}");
         search.push(step);
-        Ok::<_, Trouble>(holds)
+        Ok(holds)
     })?;
     let rates = capacity_hz.into_iter().flat_map(|rate| RAMP.map(|share| share * rate));
     let ramp = rates.map(|rate| step(lab, arguments, &server, rate)).collect::<Result<_, _>>()?;
@@ -92,7 +91,7 @@ fn measure(lab: &Lab<'_>, arguments: &Capacity, target: &Target) -> Result<Found
 }
 
 /// Runs the load at a rate.
-fn step(lab: &Lab<'_>, arguments: &Capacity, server: &Server, rate_hz: f64) -> Result<Step, Trouble> {
+fn step(lab: &Lab, arguments: &Capacity, server: &Server, rate_hz: f64) -> Result<Step, Trouble> {
     let seconds = f64::from(arguments.seconds);
     let load = Cell { connections: arguments.connections, seconds, ..cell() };
     let ticks = || {
@@ -103,7 +102,7 @@ fn step(lab: &Lab<'_>, arguments: &Capacity, server: &Server, rate_hz: f64) -> R
     let tally = lab.generate(&load, server.address(), Pace::Open(rate_hz))?;
     let cpu_s = ticks().saturating_sub(before) as f64 / rustix::param::clock_ticks_per_second() as f64;
     let cpus = cpu_s / start.elapsed().as_secs_f64();
-    let Objective { share, limit } = arguments.slo;
+    let Objective { share, limit, .. } = arguments.slo;
     let (objective_ms, failed) = (tally.latency_ms(share), tally.intended - tally.good);
     let few_failed = tally.good > 0 && failed as f64 <= FAILED * tally.intended as f64;
     Ok(Step {

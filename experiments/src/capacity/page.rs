@@ -57,7 +57,7 @@ pub(super) fn page(results: &Results) -> Doc {
     sorted.sort_by(|a, b| b.capacity_hz.unwrap_or(0.0).total_cmp(&a.capacity_hz.unwrap_or(0.0)));
     let rate = |capacity_hz: Option<f64>| capacity_hz.map_or_else(|| "no rate".into(), grouped);
     let told = |found: &&Found| format!("{} **{}**", plain(&found.title), rate(found.capacity_hz));
-    let (mut capacities, mut figures, mut doc) = (Doc::default(), Doc::default(), Doc::default());
+    let (mut capacities, mut doc) = (Doc::default(), Doc::default());
     let row = |found: &&Found| {
         let at = found.ramp.iter().find(|step| Some(step.offered_hz) == found.capacity_hz);
         let of = |value: fn(&Step) -> f64| maybe(at.map(value));
@@ -75,26 +75,25 @@ pub(super) fn page(results: &Results) -> Doc {
     let latency =
         ["latency-by-rate", "Latency by offered rate", "latency of the objective's percentile (ms)"];
     let cpu = ["cpu-by-rate", "CPU time by offered rate", "CPUs of the balancer"];
-    figures.figures(vec![
+    doc.figures(vec![
         figure(&sorted, latency, |step| step.objective_ms, Some(results.limit_ms)),
         figure(&sorted, cpu, |step| step.cpus, None),
     ]);
     let setting = &results.setting;
-    doc.text(format!(
+    doc.text = format!(
         include_str!("page.md"),
         objective = results.objective,
         rates = sorted.iter().map(told).join(", "),
         connections = results.connections,
         seconds = results.seconds,
         table = capacities.text.trim_end(),
-        figures = figures.text.trim_end(),
+        figures = doc.text.trim_end(),
         cpu = setting.host.cpu,
         cpus = setting.host.cpus,
         kernel = setting.host.kernel,
         started = setting.started,
         commit = setting.commit().unwrap_or("of an unknown commit"),
-    ));
-    doc.drawings = figures.drawings;
+    );
     doc
 }
 

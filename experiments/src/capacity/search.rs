@@ -1,38 +1,30 @@
 //! The search for the highest rate that holds an objective. The search is pure: it asks a function whether a rate holds.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-/// A limit for the latency of a share of the requests, such as `p99=20ms`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+use crate::run::lab::Trouble;
+
+/// A limit for the latency of a share of the requests.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Objective {
+    /// The objective in words, such as `p99 ≤ 20ms`.
+    pub(crate) text: String,
     /// Between 0 and 1.
     pub(crate) share: f64,
     pub(crate) limit: Duration,
 }
 
-impl FromStr for Objective {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let objective = || {
-            let (percent, limit) = text.strip_prefix('p')?.split_once('=')?;
-            let (percent, limit) = (percent.parse::<f64>().ok()?, humantime::parse_duration(limit).ok()?);
-            let is_meant = percent > 0.0 && percent < 100.0 && limit > Duration::ZERO;
-            is_meant.then_some(Objective { share: percent / 100.0, limit })
-        };
-        let form = "expected a percentile and a time, such as p99=20ms or p99.9=5ms";
-        objective().ok_or_else(|| format!("{text:?}: {form}"))
-    }
-}
-
-impl fmt::Display for Objective {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Rounded, because 0.999 x 100 is not 99.9 in binary.
-        let percent = (self.share * 1e8).round() / 1e6;
-        write!(f, "p{percent} ≤ {}", humantime::format_duration(self.limit))
-    }
+/// Reads an objective such as `p99=20ms`.
+pub(crate) fn objective(given: &str) -> Result<Objective, String> {
+    let parsed = || {
+        let (percent, limit) = given.strip_prefix('p')?.split_once('=')?;
+        let (percent, limit) = (percent.parse::<f64>().ok()?, humantime::parse_duration(limit).ok()?);
+        let is_meant = percent > 0.0 && percent < 100.0 && limit > Duration::ZERO;
+        let text = given.replacen('=', " ≤ ", 1);
+        is_meant.then_some(Objective { text, share: percent / 100.0, limit })
+    };
+    let form = "expected a percentile and a time, such as p99=20ms or p99.9=5ms";
+    parsed().ok_or_else(|| format!("{given:?}: {form}"))
 }
 
 /// The first rate of a search in requests per second, and the range of the search.
@@ -46,13 +38,10 @@ const TOLERANCE: f64 = 0.05;
 ///
 /// The rate is doubled until it fails, and then the middle between the last two rates is tried. A rate fails if two
 /// runs fail before two runs hold, so one disturbed run decides nothing.
-pub(crate) fn highest<E>(mut holds: impl FnMut(f64) -> Result<bool, E>) -> Result<Option<f64>, E> {
-    let mut twice = |rate: f64| -> Result<bool, E> {
-        let (mut held, mut failed) = (0, 0);
-        while held < 2 && failed < 2 {
-            *(if holds(rate)? { &mut held } else { &mut failed }) += 1;
-        }
-        Ok(held == 2)
+pub(crate) fn highest(mut holds: impl FnMut(f64) -> Result<bool, Trouble>) -> Result<Option<f64>, Trouble> {
+    let mut twice = |rate: f64| {
+        let [first, second] = [holds(rate)?, holds(rate)?];
+        if first == second { Ok(first) } else { holds(rate) }
     };
     let (mut low, mut high) = (0.0, f64::INFINITY);
     while low < MOST && high > LEAST && high > low * (1.0 + TOLERANCE) {
@@ -69,8 +58,6 @@ pub(crate) fn highest<E>(mut holds: impl FnMut(f64) -> Result<bool, E>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use super::*;
 
     #[test]
@@ -87,8 +74,8 @@ mod tests {
             ("p99", None),
         ];
         for (text, expected) in cases {
-            let read = text.parse::<Objective>();
-            assert_eq!(read.as_ref().map(ToString::to_string).ok().as_deref(), expected, "{text}");
+            let read = objective(text);
+            assert_eq!(read.as_ref().ok().map(|objective| objective.text.as_str()), expected, "{text}");
             assert!(read.is_ok() || read.unwrap_err().contains("such as p99=20ms"), "{text}");
         }
     }
@@ -99,7 +86,7 @@ mod tests {
             let mut runs = 0;
             let holds = |rate| {
                 runs += 1;
-                Ok::<_, Infallible>(rate <= threshold)
+                Ok(rate <= threshold)
             };
             let (found, most) = (highest(holds).unwrap(), threshold.min(MOST));
             let is_close = |found: f64| (most / (1.0 + TOLERANCE)..=most).contains(&found);
@@ -113,9 +100,10 @@ mod tests {
         let mut run = 0;
         let found = highest(|rate| {
             run += 1;
-            Ok::<_, Infallible>(rate <= 5000.0 && run % 5 != 0)
+            Ok(rate <= 5000.0 && run % 5 != 0)
         });
-        assert!((4700.0..=5000.0).contains(&found.unwrap().unwrap()), "{found:?}");
-        assert_eq!(highest(|_| Err("broken")), Err("broken"));
+        let found = found.unwrap();
+        assert!((4700.0..=5000.0).contains(&found.unwrap()), "{found:?}");
+        assert!(matches!(highest(|_| Err(Trouble::Failed(String::new()))), Err(Trouble::Failed(_))));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use std::{fs, iter};
 
@@ -46,9 +45,6 @@ pub(crate) struct Bench {
     /// Directory for the results [default: a new directory in experiments/results]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Only resume an existing run
-    #[arg(long)]
-    resume: bool,
     #[command(flatten)]
     given: Given,
     #[command(flatten)]
@@ -67,7 +63,7 @@ pub(crate) struct Common {
 }
 
 /// Measures every cell of the plan that is not yet measured, within the plan's time. Prints a summary.
-pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
+pub(crate) fn run(options: &Bench) -> Result<(), Trouble> {
     let Common { neraca, host } = &options.common;
     let diagnosis = doctor::examine(neraca, host.as_deref());
     diagnosis.lines().iter().for_each(|line| eprintln!("{line}"));
@@ -91,11 +87,11 @@ pub(crate) fn run(options: &Bench, stop: &AtomicBool) -> Result<(), Trouble> {
     };
     let manifest = manifest(&plan, &diagnosis);
     let directory = options.out.clone().map_or_else(|| results::choose(part, &plan, &manifest), Ok)?;
-    let done = results::open(&directory, options.resume, &plan, &manifest)?;
-    let fixed = plan.targets.iter().filter_map(|target| target.fixed.as_ref());
-    let _reserved =
-        reserve(&fixed.flat_map(|fixed| fixed.backends.iter().copied().chain(fixed.listens)).collect());
-    lab::with(neraca, stop, |lab| {
+    let done = results::open(&directory, &plan, &manifest)?;
+    lab::with(neraca, |lab| {
+        let fixed = plan.targets.iter().filter_map(|target| target.fixed.as_ref());
+        let ports = fixed.flat_map(|fixed| fixed.backends.iter().copied().chain(fixed.listens));
+        let _reserved = reserve(&ports.collect());
         let disturbance = options.disturb.then(|| lab.program("disturb", &BUSY_LOOP));
         let disturbance = disturbance.transpose().map_err(failed("the disturbance"))?;
         let lab = Lab { disturbance: disturbance.as_ref().map(Program::group), ..lab.clone() };
@@ -134,7 +130,7 @@ fn enough_descriptors(plan: &Plan, most: u64) -> Result<(), String> {
 
 /// Measures the cells of a plan that are not `done`, until the deadline. Prints a line for each and passes it to `keep`.
 pub(super) fn measure(
-    lab: &Lab<'_>,
+    lab: &Lab,
     plan: &Plan,
     done: &BTreeSet<usize>,
     deadline: Option<Instant>,

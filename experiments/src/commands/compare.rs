@@ -11,7 +11,6 @@ mod verdict;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use crate::commands::{bench, mark};
 use crate::judge::study::Study;
@@ -24,7 +23,6 @@ use crate::run::doctor;
 use crate::run::files::said;
 use crate::run::lab::{self, Trouble};
 use crate::run::raw::{Found, Raw};
-use verdict::Compared;
 
 /// The arguments of `neraca-lab compare`.
 #[derive(Debug, clap::Args)]
@@ -48,15 +46,12 @@ pub(crate) struct Compare {
     with: String,
 }
 
-/// The plan of the comparison, over the targets `base-ENGINE` and `new-ENGINE`.
-const PLAN: &str = include_str!("../../plans/compare.toml");
-
-/// Makes the plan with both builds of each engine. The newer build gets more arguments.
+/// Makes the plan over the targets `base-ENGINE` and `new-ENGINE`. The newer build gets more arguments.
 fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
     if arguments.changes.blocks == Some(1) {
         return Err("--pairs 1: expected at least two, because one pair has no interval".into());
     }
-    let mut file = build::parse("compare.toml", PLAN)?;
+    let mut file = build::parse("compare.toml", include_str!("../../plans/compare.toml"))?;
     let mut all = std::mem::take(&mut file.targets);
     for target in &mut all {
         match target.id.starts_with("base-") {
@@ -70,24 +65,16 @@ fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
 /// Where commits are built. Each commit has a worktree of its own, and cargo builds a commit only once.
 const COMMITS: &str = "target/compare/commits";
 
-/// The older build.
-#[derive(Debug)]
-struct Base {
-    /// The name in the report.
-    name: String,
-    neraca: PathBuf,
-    /// The source tree of a commit.
-    source: Option<PathBuf>,
-}
-
-/// Finds the older build. A commit is built on its first use.
+/// Finds the older build and prints its name. A commit is built on its first use. Returns the program, and the source
+/// tree of a commit.
 ///
 /// # Errors
 /// When `base` is neither a program nor a commit, and when a commit does not build.
-fn find_base(base: &str) -> Result<Base, String> {
+fn find_base(base: &str) -> Result<(PathBuf, Option<PathBuf>), String> {
     let absolute = |path: &Path| fs::canonicalize(path).map_err(said(path));
     if Path::new(base).is_file() {
-        return Ok(Base { name: base.into(), neraca: absolute(Path::new(base))?, source: None });
+        println!("base: {base}");
+        return Ok((absolute(Path::new(base))?, None));
     }
     let commit = format!("{base}^{{commit}}");
     let id = printed(Path::new("."), &["git", "rev-parse", "--verify", "--quiet", &commit])
@@ -99,30 +86,31 @@ fn find_base(base: &str) -> Result<Base, String> {
     }
     eprintln!("building {name} in {}", source.display());
     printed(&source, &["cargo", "build", "--release", "--quiet", "--target-dir", "target"])?;
-    Ok(Base { name, neraca: absolute(&source.join("target/release/neraca"))?, source: Some(source) })
+    println!("base: {name}");
+    Ok((absolute(&source.join("target/release/neraca"))?, Some(source)))
 }
 
 /// Measures and prints. Returns true when the newer build is good enough.
-pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Trouble> {
+pub(crate) fn run(arguments: &Compare) -> Result<bool, Trouble> {
     if let [older, newer] = &arguments.runs[..] {
         let [old, new] = [older, newer].map(|run| report::load(run));
         println!("base: {}\nnew: {}", older.display(), newer.display());
-        return Ok(tell(&verdict::of_runs(&old?, &new?)));
+        return Ok(verdict::tell(&old?, &new?, 2, |target| Some(target.to_owned())));
     }
     let diagnosis = doctor::examine(&arguments.neraca, None);
     if !diagnosis.fatal.is_empty() {
         return Err(Trouble::Broken(diagnosis.fatal.join("; ")));
     }
-    let counts = !arguments.no_instructions && instructions::can_count();
-    let base = find_base(arguments.base.as_deref().unwrap_or("HEAD"))?;
-    let plan = plan(arguments, &base.neraca)?;
-    println!("base: {}", base.name);
+    let can_count = || instructions::can_count().inspect_err(|said| eprintln!("{said}")).is_ok();
+    let counts = !arguments.no_instructions && can_count();
+    let (base, source) = find_base(arguments.base.as_deref().unwrap_or("HEAD"))?;
+    let plan = plan(arguments, &base)?;
     println!("new: commit {} {}", diagnosis.setting.commit().unwrap_or("unknown"), arguments.with);
     let loads = diagnosis.warnings.iter().filter(|line| line.contains('%'));
     loads.for_each(|warning| println!("warning: {warning}"));
     let manifest = bench::manifest(&plan, &diagnosis);
     let mut raws: Vec<Raw> = Vec::new();
-    lab::with(&arguments.neraca, stop, |lab| {
+    lab::with(&arguments.neraca, |lab| {
         bench::measure(lab, &plan, &BTreeSet::new(), None, |raw| match &raw.found {
             // A build that fails in its first block ends the comparison.
             Found::Failed(reason) if raw.cell.block == 0 => Err(format!("{}: {reason}", raw.cell.id)),
@@ -132,38 +120,26 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Troubl
             }
         })
     })?;
-    let good = tell(&verdict::of_builds(&Study::new(manifest, plan, raws, "")?));
+    let study = Study::new(manifest, plan, raws, "")?;
+    let base_name = |new: &str| Some(format!("base-{}", new.strip_prefix("new-")?));
+    let good = verdict::tell(&study, &study, 0, base_name);
     if counts {
         println!();
-        instructions::report(base.source.as_deref(), Path::new("."))?;
+        instructions::report(source.as_deref(), Path::new("."))?;
     }
     Ok(good)
 }
 
-/// Prints the table and the complaints. Returns true when there is no complaint.
-fn tell(compared: &[Compared]) -> bool {
-    print!("\n{}", verdict::table(compared).text());
-    let complaints = compared.iter().flat_map(|compared| &compared.complaints);
-    complaints.for_each(|complaint| println!("WORSE: {complaint}"));
-    if compared.is_empty() {
-        println!("WORSE: no load was measured twice in both");
-    }
-    !compared.is_empty() && compared.iter().all(|compared| compared.complaints.is_empty())
-}
-
 /// Counts and prints the instructions of a request. `base` is a commit of this repository.
 pub(crate) fn instructions(base: Option<&str>) -> Result<(), Trouble> {
-    if !instructions::can_count() {
-        return Err(Trouble::Broken("no instructions were counted".into()));
-    }
-    let base = base.map(find_base).transpose()?;
-    base.iter().for_each(|base| println!("base: {}", base.name));
-    Ok(instructions::report(base.and_then(|base| base.source).as_deref(), Path::new("."))?)
+    instructions::can_count()?;
+    let source = base.map(find_base).transpose()?.and_then(|(_, source)| source);
+    Ok(instructions::report(source.as_deref(), Path::new("."))?)
 }
 
 /// Checks the comparison itself: a build equals itself, and a build with a receive buffer of 64 bytes is worse. Returns
 /// true when both verdicts are right.
-pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Trouble> {
+pub(crate) fn selftest(neraca: &Path) -> Result<bool, Trouble> {
     let builds = ["base-thread", "new-thread", "base-async", "new-async"];
     let (path, only) =
         (&*neraca.display().to_string(), builds.map(|build| format!("concurrency-{build}-c100")).join(","));
@@ -172,7 +148,7 @@ pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Trouble
     for (with, expected) in [("", true), ("--experiment-receive-bytes 64", false)] {
         let words = ["--base", path, "--neraca", path, "--no-instructions", "--pairs", "6", "--seconds", "1"];
         let more = ["--only", &only, "--with", with];
-        let found = run(&arguments(&[&words[..], &more].concat())?, stop)?;
+        let found = run(&arguments(&[&words[..], &more].concat())?)?;
         let said = if found { "not worse" } else { "worse" };
         println!("{}: a build is {said} than itself {with}\n", mark(found == expected));
         good &= found == expected;
@@ -208,7 +184,7 @@ mod tests {
     fn a_base_is_a_program_or_a_commit() {
         let program = std::env::current_exe().unwrap();
         let base = find_base(program.to_str().unwrap()).unwrap();
-        assert_eq!((base.neraca, base.source), (fs::canonicalize(&program).unwrap(), None));
+        assert_eq!(base, (fs::canonicalize(&program).unwrap(), None));
         let error = find_base("no-such-commit").unwrap_err();
         assert!(error.contains("neither a program nor a commit"), "{error}");
     }

@@ -1,8 +1,6 @@
 //! The self-test of the laboratory. It measures servers with a known fault, and the laboratory must report the true
 //! rate of each fault. For a server without a fault the laboratory must report nothing.
 
-use std::sync::atomic::AtomicBool;
-
 use crate::commands::mark;
 use crate::judge::gates;
 use crate::judge::record::{Gate, Validity, load};
@@ -28,10 +26,10 @@ const FAULTS: [(Fault, u64); 7] = [
 ];
 
 /// Measures every fault. Returns true when all were reported correctly.
-pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Trouble> {
+pub(crate) fn run() -> Result<bool, Trouble> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     // This program is the server, so it takes the place of the balancer.
-    lab::with(&this, stop, |lab| {
+    lab::with(&this, |lab| {
         let mut all_good = true;
         for (fault, every) in FAULTS {
             let (name, (path, body_bytes)) = (fault.name(), FILES[1]);

@@ -21,7 +21,7 @@ const LATE: Duration = Duration::from_millis(250);
 const VERY_LATE: Duration = Duration::from_secs(1);
 
 /// Measures a balancer. The reference is the balancer whose rate is the measure.
-pub(super) fn measure(lab: &Lab<'_>, target: &Target, reference: &Target) -> Result<Behaviour, Trouble> {
+pub(super) fn measure(lab: &Lab, target: &Target, reference: &Target) -> Result<Behaviour, Trouble> {
     let (dying, return_s) = dying(lab, target)?;
     let slow = with_fault(lab, target, Fault::Slow)?;
     let hanging = with_fault(lab, target, Fault::Silent)?;
@@ -49,14 +49,14 @@ pub(super) fn measure(lab: &Lab<'_>, target: &Target, reference: &Target) -> Res
 }
 
 /// Starts a balancer. Its backends are without a fault, each a process of its own.
-fn start(lab: &Lab<'_>, target: &Target) -> Result<(Server, Vec<Server>), Trouble> {
+fn start(lab: &Lab, target: &Target) -> Result<(Server, Vec<Server>), Trouble> {
     let ports = backend_ports(target)?;
     let backends = ports.iter().map(|port| backend(lab, *port, Fault::None)).collect::<Result<_, _>>()?;
     Ok((lab.target(target, &cell(), &ports)?, backends))
 }
 
 /// Starts a backend with this fault in every answer. Waits until the backend listens.
-fn backend(lab: &Lab<'_>, port: u16, fault: Fault) -> Result<Server, Trouble> {
+fn backend(lab: &Lab, port: u16, fault: Fault) -> Result<Server, Trouble> {
     let (name, fault) = (format!("backend-{port}"), fault.name());
     let this = std::env::current_exe().map_err(failed("this program"))?.display().to_string();
     let options = format!(
@@ -67,39 +67,37 @@ fn backend(lab: &Lab<'_>, port: u16, fault: Fault) -> Result<Server, Trouble> {
 }
 
 /// Kills a backend under load, starts it again, and waits until it gets a request. Returns the seconds of the wait.
-fn dying(lab: &Lab<'_>, target: &Target) -> Result<(Tally, Option<f64>), Trouble> {
+fn dying(lab: &Lab, target: &Target) -> Result<(Tally, Option<f64>), Trouble> {
     let (balancer, mut backends) = start(lab, target)?;
     let load = |rate_hz, seconds| {
         let cell = Cell { connections: 200, seconds, ..cell() };
         lab.generate(&cell, balancer.address(), Pace::Open(rate_hz))
     };
-    let (tally, back) = thread::scope(|scope| {
+    let (tally, back, since) = thread::scope(|scope| {
         let client = scope.spawn(|| load(RATE_HZ, 5.0));
         lab.pause(Duration::from_millis(1500))?;
         let port = backends.remove(AT_FAULT).address().port();
         lab.pause(Duration::from_secs(2))?;
-        let back = backend(lab, port, Fault::None)?;
-        let panicked = |_| Err(Trouble::Broken("the load generator panicked".into()));
-        Ok::<_, Trouble>((client.join().unwrap_or_else(panicked)?, back))
+        let (back, since) = (backend(lab, port, Fault::None)?, Instant::now());
+        let panicked = |_| Trouble::Broken("the load generator panicked".into());
+        Ok::<_, Trouble>((client.join().map_err(panicked)??, back, since))
     })?;
-    // The backend is back for 2 s now.
-    let (start, before) = (Instant::now(), Duration::from_secs(2));
     // The backend writes its counts every second.
     let has_served = || {
         let text = fs::read_to_string(&back.stats).unwrap_or_default();
         text.lines().any(|line| !line.contains("\"served\":0,"))
     };
     while !has_served() {
-        if start.elapsed() + before > RETURN {
+        if since.elapsed() > RETURN {
             return Ok((tally, None));
         }
         load(50.0, 0.5)?;
     }
-    Ok((tally, Some((start.elapsed() + before).as_secs_f64())))
+    Ok((tally, Some(since.elapsed().as_secs_f64())))
 }
 
 /// Runs a load while a backend has a fault in every answer.
-fn with_fault(lab: &Lab<'_>, target: &Target, fault: Fault) -> Result<Tally, Trouble> {
+fn with_fault(lab: &Lab, target: &Target, fault: Fault) -> Result<Tally, Trouble> {
     let (balancer, mut backends) = start(lab, target)?;
     let port = backends.remove(AT_FAULT).address().port();
     let _faulty = backend(lab, port, fault)?;
@@ -107,7 +105,7 @@ fn with_fault(lab: &Lab<'_>, target: &Target, fault: Fault) -> Result<Tally, Tro
 }
 
 /// Returns the answers of each of 1000 connections over the usual backends, in ascending order.
-fn answers(lab: &Lab<'_>, target: &Target) -> Result<Vec<u64>, Trouble> {
+fn answers(lab: &Lab, target: &Target) -> Result<Vec<u64>, Trouble> {
     let (server, _backends) = lab.both(target, &cell())?;
     let load = Cell { connections: 1000, warm_s: 0.0, seconds: 5.0, ..cell() };
     let mut answers = lab.generate(&load, server.address(), Pace::Closed)?.answers;
@@ -116,7 +114,7 @@ fn answers(lab: &Lab<'_>, target: &Target) -> Result<Vec<u64>, Trouble> {
 }
 
 /// Measures the good responses per second of a balancer over the usual backends.
-fn rate(lab: &Lab<'_>, target: &Target) -> Result<f64, Trouble> {
+fn rate(lab: &Lab, target: &Target) -> Result<f64, Trouble> {
     let (server, _backends) = lab.both(target, &cell())?;
     let client = lab.load_once(&cell(), server.address())?;
     let good = client.requests.saturating_sub(client.errors.status);

@@ -1,20 +1,19 @@
 //! The cases of `experiments/grade/cases.json`, and the judgement about what was seen. README.md beside the file explains
 //! the format.
 
+use std::collections::BTreeMap;
+
 use itertools::Itertools;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::run::message::{Message, Unfinished, response};
 use crate::run::origin::{BODY, Seen};
 
-const FILE: &str = include_str!("../../grade/cases.json");
-
-/// The whole file.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Corpus {
-    pub(crate) requests: Vec<Case>,
-    pub(crate) responses: Vec<Case>,
+/// Reads the file that this program was built with: the cases of requests, then those of responses.
+pub(crate) fn all() -> Vec<Case> {
+    let file = serde_json::from_str(include_str!("../../grade/cases.json"));
+    let file: BTreeMap<String, Vec<Case>> = file.expect("cases.json is checked by a test");
+    file.into_values().flatten().collect()
 }
 
 /// One case: a raw message and the allowed outcomes.
@@ -29,16 +28,15 @@ pub(crate) struct Case {
     /// The request that the client sends.
     #[serde(default = "get", deserialize_with = "bytes")]
     pub(crate) request: Vec<u8>,
-    /// The raw response of the backend; empty for a case of requests.
+    /// The raw response of the backend; None for a case of requests.
     #[serde(default, deserialize_with = "bytes")]
-    response: Vec<u8>,
+    pub(crate) response: Option<Vec<u8>>,
     pub(crate) allowed: Vec<Outcome>,
     /// The allowed status codes of a refusal; empty for every status from 400.
     #[serde(default)]
     pub(crate) status: Vec<u16>,
-    /// Number of requests that the bytes of the client contain.
-    #[serde(default = "one")]
-    pub(crate) count: usize,
+    /// Number of requests that the bytes of the client contain, if it is not 1.
+    pub(crate) count: Option<usize>,
     /// The body of a whole response, if it is not [`BODY`].
     body: Option<String>,
     /// Fields that a forwarded message must have and must not have: `name` or `name: value`.
@@ -50,10 +48,6 @@ pub(crate) struct Case {
 
 fn get() -> Vec<u8> {
     b"GET / HTTP/1.1\r\nHost: test\r\n\r\n".to_vec()
-}
-
-fn one() -> usize {
-    1
 }
 
 /// A piece of a raw message. Each character is one byte (U+0000 to U+00FF).
@@ -85,14 +79,6 @@ pub(crate) enum Outcome {
     Other,
 }
 
-/// What the client received.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Received {
-    pub(crate) bytes: Vec<u8>,
-    /// True when the balancer closed the connection.
-    pub(crate) ended: bool,
-}
-
 /// The result of one case.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CaseResult {
@@ -105,39 +91,28 @@ pub(crate) struct CaseResult {
     pub(crate) seen: String,
 }
 
-fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+fn bytes<'de, T: From<Vec<u8>>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     let byte = |c: char| u8::try_from(u32::from(c)).unwrap_or(b'?');
     let latin = |text: &str| text.chars().map(byte).collect::<Vec<u8>>();
     let part = |part: &Part| match part {
         Part::Text(text) => latin(text),
         Part::Repeat { repeat, times } => latin(repeat).repeat(*times),
     };
-    Ok(Vec::deserialize(from)?.iter().flat_map(part).collect())
-}
-
-impl Corpus {
-    /// Reads the file that this program was built with.
-    pub(crate) fn load() -> Self {
-        serde_json::from_str(FILE).expect("cases.json is checked by a test")
-    }
+    Ok(Vec::deserialize(from)?.iter().flat_map(part).collect::<Vec<u8>>().into())
 }
 
 impl Case {
-    /// Returns the raw response of the backend; None for a case of requests.
-    pub(crate) fn answer(&self) -> Option<&[u8]> {
-        Some(&*self.response).filter(|response| !response.is_empty())
-    }
-
     /// True when the client asked with HEAD.
     fn to_head(&self) -> bool {
         self.request.starts_with(b"HEAD ")
     }
 
-    /// Returns the received complete responses, and the state of the rest.
-    pub(crate) fn responses(&self, received: &Received) -> (Vec<Message>, Option<Unfinished>) {
-        let (mut rest, mut found) = (&received.bytes[..], Vec::new());
+    /// Returns the complete responses among received bytes, and the state of the rest. `ended` is true when the balancer
+    /// closed the connection.
+    pub(crate) fn responses(&self, received: &[u8], ended: bool) -> (Vec<Message>, Option<Unfinished>) {
+        let (mut rest, mut found) = (received, Vec::new());
         while !rest.is_empty() {
-            match response(rest, self.to_head(), received.ended) {
+            match response(rest, self.to_head(), ended) {
                 Ok(message) => {
                     rest = &rest[message.bytes..];
                     found.push(message);
@@ -149,11 +124,11 @@ impl Case {
     }
 
     /// Judges what client and backends have seen.
-    pub(crate) fn judge(&self, received: &Received, seen: &Seen) -> CaseResult {
-        let (responses, rest) = self.responses(received);
-        let outcome = self.outcome(&responses, rest, received.ended, seen);
+    pub(crate) fn judge(&self, received: &[u8], ended: bool, seen: &Seen) -> CaseResult {
+        let (responses, rest) = self.responses(received, ended);
+        let outcome = self.outcome(&responses, rest, ended, seen);
         let is_allowed = |r: &Message| self.status.is_empty() || self.status.contains(&r.status);
-        let forwarded = if self.response.is_empty() { &seen.requests } else { &responses };
+        let forwarded = if self.response.is_none() { &seen.requests } else { &responses };
         let wrong = match outcome {
             Outcome::Forwarded => self.wrong_field(forwarded),
             Outcome::Refused | Outcome::Error if !responses.iter().all(is_allowed) => {
@@ -187,11 +162,11 @@ impl Case {
     }
 
     fn outcome(&self, responses: &[Message], rest: Option<Unfinished>, ended: bool, seen: &Seen) -> Outcome {
-        let (is_request, reached) = (self.response.is_empty(), seen.requests.len());
+        let (is_request, reached) = (self.response.is_none(), seen.requests.len());
         let all_good = responses.len() == reached && responses.iter().all(|r| r.status == 200);
         match (responses, rest) {
             _ if is_request && seen.invalid > 0 => Outcome::Other,
-            (_, None) if is_request && reached == self.count && all_good => Outcome::Forwarded,
+            (_, None) if is_request && reached == self.count.unwrap_or(1) && all_good => Outcome::Forwarded,
             ([one], None) if is_request && reached == 0 && one.status >= 400 => Outcome::Refused,
             ([_], None) if is_request && reached == 0 => Outcome::Answered,
             ([], None) if ended && (!is_request || reached == 0) => Outcome::Closed,
@@ -206,7 +181,8 @@ impl Case {
     /// True when a response is the one that the backend sent: it has the wanted body, and the backend's status.
     fn is_own(&self, message: &Message) -> bool {
         let status = format!(" {}", message.status);
-        let starts = self.response.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"HTTP/1."));
+        let sent = self.response.as_deref().unwrap_or_default();
+        let starts = sent.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"HTTP/1."));
         let mut starts = starts.map(|line| String::from_utf8_lossy(line).into_owned());
         let body = if self.to_head() { b"" } else { self.body.as_deref().unwrap_or(BODY).as_bytes() };
         starts.any(|line| line.contains(&status)) && message.body == body
@@ -220,14 +196,14 @@ mod tests {
 
     #[test]
     fn every_case_has_a_name_a_rule_and_an_outcome() {
-        let Corpus { requests, responses } = Corpus::load();
-        assert!(requests.iter().chain(&responses).map(|case| &case.name).all_unique());
-        for case in requests.iter().chain(&responses) {
+        let cases = all();
+        assert!(cases.iter().map(|case| &case.name).all_unique());
+        for case in &cases {
             assert!(case.rule.starts_with("RFC 911") && case.why.ends_with('.'), "{}", case.name);
             assert!(!case.allowed.is_empty() && !case.allowed.contains(&Outcome::Other), "{}", case.name);
         }
-        assert!(responses.iter().all(|case| case.answer().is_some()));
-        assert!(requests.iter().all(|case| case.answer().is_none()));
+        // The plain request between two cases is the first one.
+        assert!(cases[0].response.is_none() && cases.is_sorted_by_key(|case| case.response.is_some()));
     }
 
     /// Without a backend's response, the case is one of requests, which both ends judge. Otherwise the client judges.
@@ -239,7 +215,7 @@ mod tests {
         let forward = &case(r#""allowed":["forwarded"],"lacks":["te"]"#);
         let refuse = &case(r#""allowed":["refused"],"status":[400]"#);
         let part = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
-        let cut = &Case { response: part.into(), ..case(r#""allowed":["broken","error"]"#) };
+        let cut = &Case { response: Some(part.into()), ..case(r#""allowed":["broken","error"]"#) };
         let good = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
         let [refused, other, bad] =
             ["400", "501", "502"].map(|status| format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n"));
@@ -267,7 +243,7 @@ mod tests {
         for (case, received, ended, reached, invalid, outcome, passed) in cases {
             let requests = reached.iter().map(|text| request(text.as_bytes()).unwrap());
             let seen = Seen { requests: requests.collect(), invalid };
-            let judged = case.judge(&Received { bytes: received.into(), ended }, &seen);
+            let judged = case.judge(received.as_bytes(), ended, &seen);
             assert_eq!((judged.outcome, judged.passed), (outcome, passed), "{judged:?}");
         }
     }

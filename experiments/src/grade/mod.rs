@@ -10,7 +10,6 @@ mod score;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use crate::plans::model::{Target, What};
 use crate::plans::targets::{self, ASYNC};
@@ -43,7 +42,7 @@ fn fit(mut target: Target) -> Target {
 }
 
 /// Grades the chosen balancers and writes the page. Returns its path.
-pub(crate) fn run(arguments: &Grade, stop: &AtomicBool) -> Result<PathBuf, Trouble> {
+pub(crate) fn run(arguments: &Grade) -> Result<PathBuf, Trouble> {
     let (chosen, setting) = arguments.choice.examine()?;
     let mut candidates = targets::all().into_iter().chain(chosen.iter().cloned());
     let wanted = |target: &Target| target.what == What::Balancer && target.id == arguments.reference;
@@ -51,7 +50,7 @@ pub(crate) fn run(arguments: &Grade, stop: &AtomicBool) -> Result<PathBuf, Troub
         format!("--reference {:?}: expected thread, async or a --target", arguments.reference)
     })?;
     let mut cards = Cards { setting, reference: reference.title.clone(), cards: Vec::new() };
-    lab::with(&arguments.choice.neraca, stop, |lab| {
+    lab::with(&arguments.choice.neraca, |lab| {
         for target in chosen.into_iter().map(fit) {
             println!("{}: about a minute and a half", target.title);
             let card = card(lab, &target, &reference)?;
@@ -66,7 +65,7 @@ pub(crate) fn run(arguments: &Grade, stop: &AtomicBool) -> Result<PathBuf, Troub
     Ok(write(&arguments.out, cards)?)
 }
 
-fn card(lab: &Lab<'_>, target: &Target, reference: &Target) -> Result<Card, Trouble> {
+fn card(lab: &Lab, target: &Target, reference: &Target) -> Result<Card, Trouble> {
     let (cases, command) = conformance::run(lab, target)?;
     let behaviour = behaviour::measure(lab, target, reference)?;
     let items = score::items(&cases, &behaviour);

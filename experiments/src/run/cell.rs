@@ -30,7 +30,7 @@ const SNAPSHOT: Duration = Duration::from_millis(350);
 /// connection loses these processes when the client ends.
 const LAST_READING: Duration = Duration::from_millis(100);
 
-impl Lab<'_> {
+impl Lab {
     /// Measures a cell. A cell that fails is a measurement too, with the reason.
     pub(crate) fn measure(&self, target: &Target, cell: &Cell) -> Result<Raw> {
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();

@@ -5,11 +5,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
+use signal_hook::consts::SIGTERM;
 
 use crate::run::message::{self, Progress, answer};
 
@@ -83,7 +85,9 @@ struct Server {
 }
 
 /// Serves until a signal ends the process. Writes the counts to `stats` every second and at the end.
-pub(crate) fn serve(options: Faulty, stop: &AtomicBool) -> io::Result<()> {
+pub(crate) fn serve(options: Faulty) -> io::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGTERM, Arc::clone(&stop))?;
     let listener = TcpListener::bind(options.listen)?;
     let starves = options.fault == Fault::Starve;
     if starves {

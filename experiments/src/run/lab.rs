@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, io, iter, thread};
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
 use crate::plans::build::FILES;
 use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Handshakes, Target, What, Work};
@@ -53,22 +56,25 @@ pub(crate) fn failed(what: &str) -> impl Fn(io::Error) -> Trouble + '_ {
 
 /// The data that all cells share.
 #[derive(Debug, Clone)]
-pub(crate) struct Lab<'a> {
+pub(crate) struct Lab {
     pub(crate) neraca: PathBuf,
     /// A directory for configurations, logs and the served files (`root`). No other process deletes files in it.
     pub(crate) scratch: PathBuf,
-    pub(crate) stop: &'a AtomicBool,
+    /// Set by the first SIGINT or SIGTERM. The second signal ends the process.
+    pub(crate) stop: Arc<AtomicBool>,
     /// The process group of a program that disturbs every measurement on purpose.
     pub(crate) disturbance: Option<u32>,
 }
 
 /// Makes the laboratory in a temporary directory, and runs work in it. Afterwards no program runs and the directory is
 /// removed.
-pub(crate) fn with<T>(
-    neraca: &Path,
-    stop: &AtomicBool,
-    work: impl FnOnce(&Lab<'_>) -> Result<T>,
-) -> Result<T> {
+pub(crate) fn with<T>(neraca: &Path, work: impl FnOnce(&Lab) -> Result<T>) -> Result<T> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| error.to_string())?;
+    }
     let scratch = std::env::temp_dir().join(format!("neraca-lab-{}", std::process::id()));
     let root = scratch.join("root");
     fs::create_dir_all(&root).map_err(said(&root))?;
@@ -104,7 +110,7 @@ impl Server {
     }
 }
 
-impl Lab<'_> {
+impl Lab {
     /// The values of the placeholders that every command may have.
     fn values(&self) -> BTreeMap<&'static str, String> {
         BTreeMap::from([

@@ -12,19 +12,11 @@ use crate::run::manifest::Manifest;
 /// The end of the name of a run that is not complete. Git ignores such a directory.
 const PARTIAL: &str = "-partial";
 
-/// Opens the directory of a run, or makes it unless it `must_exist`. Returns the cells that are already measured.
+/// Opens or makes the directory of a run. Returns the cells that are already measured.
 /// Plan, binary and machine must be those of the earlier run.
-pub(super) fn open(
-    directory: &Path,
-    must_exist: bool,
-    plan: &Plan,
-    manifest: &Manifest,
-) -> Result<BTreeSet<usize>, String> {
+pub(super) fn open(directory: &Path, plan: &Plan, manifest: &Manifest) -> Result<BTreeSet<usize>, String> {
     let (path, shown) = (directory.join(MANIFEST), directory.display());
     if !path.exists() {
-        if must_exist {
-            return Err(format!("--resume: there is no run in {shown}"));
-        }
         fs::create_dir_all(directory).map_err(files::said(directory))?;
         files::write_compact(&directory.join(PLAN), plan)?;
         files::write_json(&path, manifest)?;
@@ -48,9 +40,9 @@ pub(super) fn finish(directory: &Path) -> Result<PathBuf, String> {
     let name = directory.display().to_string();
     let Some(name) = name.strip_suffix(PARTIAL) else { return Ok(directory.into()) };
     // The name, then the name with 2, 3, ...
-    let names = iter::once(name.to_owned()).chain((2..).map(|n| format!("{name}-{n}")));
-    let mut free = names.map(PathBuf::from).filter(|directory| !directory.exists());
-    let complete = free.next().ok_or("no free name")?;
+    let mut names =
+        iter::once(name.to_owned()).chain((2..).map(|n| format!("{name}-{n}"))).map(PathBuf::from);
+    let complete = names.find(|directory| !directory.exists()).ok_or("no free name")?;
     fs::rename(directory, &complete).map_err(files::said(directory))?;
     Ok(complete)
 }
@@ -91,7 +83,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         for (n, raw) in raws.iter().take(4).enumerate() {
-            let done = open(path, n > 0, &plan, &manifest).unwrap();
+            let done = open(path, &plan, &manifest).unwrap();
             assert_eq!(done, raws.iter().take(n).map(|raw| raw.cell.seq).collect());
             files::append(path, raw).unwrap();
             assert_eq!(finish(path).unwrap(), path);

@@ -4,7 +4,6 @@ use crate::judge::measure::{self, Measure};
 use crate::judge::stats::{Ratio, median};
 use crate::judge::study::{Group, Study, by_block};
 use crate::plans::model::Work;
-use crate::report::doc::Table;
 use crate::report::number::{dash, interval, load_name, maybe, ratio};
 use crate::report::words::{self, Lang};
 
@@ -15,33 +14,14 @@ const ALLOWED: f64 = 0.03;
 const MEASURES: [(&str, Measure, bool); 2] =
     [("requests per second", measure::rate, true), ("CPU time per request", measure::cpu_us, false)];
 
-/// One load with both builds.
-#[derive(Debug)]
-pub(super) struct Compared {
-    /// The row of the table.
-    row: Vec<String>,
-    /// The reasons why the newer build is not good enough; empty when it is.
-    pub(super) complaints: Vec<String>,
-}
-
-/// Compares the targets `base-ENGINE` and `new-ENGINE` of a study.
-pub(super) fn of_builds(study: &Study) -> Vec<Compared> {
-    compare(study, study, 0, |new| Some(format!("base-{}", new.strip_prefix("new-")?)))
-}
-
-/// Compares the loads that two runs measured at least twice.
-pub(super) fn of_runs(older: &Study, newer: &Study) -> Vec<Compared> {
-    compare(older, newer, 2, |target| Some(target.to_owned()))
-}
-
 /// Compares every load of the newer study that has this number of pairs. `older_name` returns the target of the older
-/// study.
-fn compare(
+/// study. Prints the table and the complaints. Returns true when there is no complaint.
+pub(super) fn tell(
     older: &Study,
     newer: &Study,
     least: usize,
     older_name: impl Fn(&str) -> Option<String>,
-) -> Vec<Compared> {
+) -> bool {
     let compared = |new: &Group<'_>| {
         let base = older.twin(new.cell, &older_name(&new.cell.target)?)?;
         let pairs = MEASURES.map(|(_, measure, ..)| {
@@ -54,12 +34,20 @@ fn compare(
         let failed = [&base, new].map(|group| group.runs.iter().map(|run| measure::failures(run)).sum());
         (pairs[0].len() >= least).then(|| judge(&format!("{target} {load}{body}"), &pairs, failed))
     };
-    newer.groups(|cell| cell.work == Work::Load).iter().filter_map(compared).collect()
+    let loads = newer.groups(|cell| cell.work == Work::Load);
+    let (rows, complaints): (Vec<_>, Vec<_>) = loads.iter().filter_map(compared).unzip();
+    let mut complaints = complaints.concat();
+    if rows.is_empty() {
+        complaints.push("no load was measured twice in both".into());
+    }
+    print!("\n{}", words::table(Lang::En, "builds").with(rows.into_iter()).text());
+    complaints.iter().for_each(|complaint| println!("WORSE: {complaint}"));
+    complaints.is_empty()
 }
 
 /// Judges a load. A pair of a measure has the value of the older build, then the value of the newer build in the same
-/// block.
-fn judge(name: &str, pairs: &[Vec<[f64; 2]>; 2], failed: [u64; 2]) -> Compared {
+/// block. Returns the row of the table, and the reasons why the newer build is not good enough.
+fn judge(name: &str, pairs: &[Vec<[f64; 2]>; 2], failed: [u64; 2]) -> (Vec<String>, Vec<String>) {
     let some_failed = failed.into_iter().zip(["base", "new"]).filter(|(n, _)| *n > 0);
     let said = some_failed.map(|(n, build)| format!("{n} requests or connections of {build} failed"));
     let (mut complaints, mut row) = (said.collect::<Vec<_>>(), vec![name.to_owned()]);
@@ -72,7 +60,7 @@ fn judge(name: &str, pairs: &[Vec<[f64; 2]>; 2], failed: [u64; 2]) -> Compared {
     let verdict = if complaints.is_empty() { "ok" } else { "WORSE" };
     row.extend([format!("{} + {}", failed[0], failed[1]), verdict.into()]);
     complaints.iter_mut().for_each(|complaint| *complaint = format!("{name}: {complaint}"));
-    Compared { row, complaints }
+    (row, complaints)
 }
 
 /// Returns the complaint about a measure: the newer build is worse beyond the interval, or nobody knows.
@@ -85,24 +73,19 @@ fn worse(title: &str, more: bool, of: Option<&Ratio>) -> Option<String> {
     is_worse.then(|| format!("{title} {of:.3}, 95 % interval {low:.3} to {high:.3}, bound {bound}"))
 }
 
-/// Makes the table, with one line per load.
-pub(super) fn table(compared: &[Compared]) -> Table {
-    words::table(Lang::En, "builds").with(compared.iter().map(|compared| compared.row.clone()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Judges an older build (1000 requests per second, 10 us) and a newer build with these ratios.
-    fn judged(ratios: &[(f64, f64)], failed: [u64; 2]) -> Compared {
+    fn judged(ratios: &[(f64, f64)], failed: [u64; 2]) -> (Vec<String>, Vec<String>) {
         let rates = ratios.iter().map(|(rate, _)| [1000.0, 1000.0 * rate]).collect();
         let cpu = ratios.iter().map(|(_, cpu)| [10.0, 10.0 * cpu]).collect();
         judge("async c10", &[rates, cpu], failed)
     }
 
     #[test]
-    fn a_failure_and_a_ratio_that_is_worse_beyond_its_interval_are_complaints() {
+    fn builds_are_judged_by_failures_and_by_ratios_beyond_their_interval() {
         // Ratios of requests per second and of CPU time, failures of each build, parts of the complaints.
         type Case = (&'static [(f64, f64)], [u64; 2], &'static [&'static str]);
         let equal: &[(f64, f64)] = &[(1.0, 1.0), (1.01, 0.99), (0.99, 1.01)];
@@ -121,17 +104,13 @@ mod tests {
             (&[(1.0, 1.0)], [0, 0], &["fewer than two pairs", "fewer than two pairs"]),
         ];
         for (ratios, failed, expected) in cases {
-            let found = judged(ratios, failed).complaints;
+            let found = judged(ratios, failed).1;
             assert_eq!(found.len(), expected.len(), "{ratios:?}: {found:?}");
             for (complaint, part) in found.iter().zip(expected) {
                 assert!(complaint.starts_with("async c10: ") && complaint.contains(part), "{complaint}");
             }
         }
-    }
-
-    #[test]
-    fn the_table_says_ratio_interval_and_verdict() {
-        let line = judged(&[(0.5, 2.0), (0.5, 2.0)], [0, 0]).row.join(" ");
+        let line = judged(&[(0.5, 2.0), (0.5, 2.0)], [0, 0]).0.join(" ");
         let expected =
             "async c10 1000 500 0.500× 0.500× to 0.500× 10.0 20.0 2.000× 2.000× to 2.000× 0 + 0 WORSE";
         assert_eq!(line, expected);
