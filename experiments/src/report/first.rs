@@ -11,7 +11,7 @@ use crate::judge::verdicts::{self, Cost, LoadVerdict, Servers};
 use crate::plans::model::{Section, Target, TargetKind};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 use crate::report::doc::{Doc, anchor, plain};
-use crate::report::losses::{self, Opponent};
+use crate::report::losses::{self, Comparison, Opponent};
 use crate::report::number::{dash, grouped, maybe, maybe_grouped, name};
 use crate::report::plots::targets;
 use crate::report::tables::failed;
@@ -171,26 +171,20 @@ fn costs(study: &Study, lang: Lang, doc: &mut Doc) {
     }
 }
 
-/// Returns the worst losses beyond the interval, one of each other program and measure, and their number.
-fn worst(lang: Lang, losses: &[losses::Comparison]) -> (Vec<String>, usize) {
-    let certain = losses.iter().filter_map(|loss| match loss.gain.verdict() {
-        Verdict::Slower(low, high) => Some((loss, [1.0 / loss.gain.ratio, low, high])),
-        _ => None,
-    });
-    let certain = certain.collect_vec();
-    let kinds = certain.iter().unique_by(|(loss, _)| (&loss.words[1], &loss.words[3]));
-    let said = |(loss, factors): &(&losses::Comparison, [f64; 3])| {
-        let ([ours, theirs, load, name], [by, low, high]) =
-            (&loss.words, factors.map(|factor| percent(lang, factor)));
-        say(lang, "loss", &[ours, theirs, load, name, &by, &low, &high])
+/// Returns the worst of the losses, one of each other program and measure.
+fn worst(lang: Lang, losses: &[Comparison]) -> Vec<String> {
+    let kinds = losses.iter().unique_by(|loss| (&loss.words[1], &loss.words[3]));
+    let said = |Comparison { words: [ours, theirs, load, name], gain, .. }: &Comparison| {
+        let Verdict::Slower(low, high) = gain.verdict() else { return None };
+        let [by, low, high] = [1.0 / gain.ratio, low, high].map(|factor| percent(lang, factor));
+        Some(say(lang, "loss", &[ours, theirs, load, name, &by, &low, &high]))
     };
-    (kinds.take(SHOWN_LOSSES).map(said).collect(), certain.len())
+    kinds.take(SHOWN_LOSSES).filter_map(said).collect()
 }
 
 fn losing(study: &Study, lang: Lang, doc: &mut Doc) {
     doc.heading(3, &say(lang, "loses", &[]));
-    let losses = losses::losses(study);
-    let (shown, certain) = worst(lang, &losses);
+    let (certain, single) = losses::losses(study);
     let row = |Opponent { name, compared, not_ranked, failed, .. }: Opponent| {
         let all = compared.len() + not_ranked.len();
         let loads = |loads: Vec<String>| match loads.len() {
@@ -201,11 +195,11 @@ fn losing(study: &Study, lang: Lang, doc: &mut Doc) {
         };
         [name, grouped(failed as f64), loads(compared), loads(not_ranked)]
     };
-    doc.list(&shown);
-    if certain > 0 {
-        doc.text(say(lang, "all_losses", &[&certain, &anchor(LOSSES_PART)]));
+    doc.list(&worst(lang, &certain));
+    if !certain.is_empty() {
+        doc.text(say(lang, "all_losses", &[&certain.len(), &anchor(LOSSES_PART)]));
     }
-    if losses.len() > certain {
+    if !single.is_empty() {
         doc.text(say(lang, "suspected", &[&anchor(PEERS_PART)]));
     }
     let opponents = losses::opponents(study);
@@ -222,14 +216,14 @@ fn answers(study: &Study, lang: Lang) -> Vec<String> {
         let [thread, other] = both_costs(lang, &row);
         say(lang, "printing", &[&thread, &other])
     });
-    let (shown, certain) = worst(lang, &losses::losses(study));
+    let (certain, _) = losses::losses(study);
     let opponents = losses::opponents(study);
     let names =
         |of: fn(&&Opponent) -> bool| opponents.iter().filter(of).map(|opponent| &opponent.name).join("; ");
     let against = names(|opponent| !opponent.is_ours && !opponent.compared.is_empty());
     let failing = Some(names(|opponent| opponent.failed > 0)).filter(|names| !names.is_empty());
-    let losing = match shown.first() {
-        Some(worst) => Some(say(lang, "losing", &[&certain, worst])),
+    let losing = match worst(lang, &certain).first() {
+        Some(worst) => Some(say(lang, "losing", &[&certain.len(), worst])),
         None => (!against.is_empty()).then(|| say(lang, "no_loss", &[&against, &dash(failing)])),
     };
     let engines = together(study, lang).into_iter().chain(verdicts(study, lang).pop());

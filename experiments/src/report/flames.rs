@@ -10,7 +10,7 @@ use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Figure, plain};
 use crate::report::number::load_name;
 use crate::report::svg::{Svg, text_width};
-use crate::report::words::{self, Lang, english};
+use crate::report::words::{self, english};
 use crate::run::raw::Found;
 
 /// Narrower functions are not drawn, in per cent.
@@ -113,8 +113,8 @@ pub(crate) fn write(study: &Study, doc: &mut Doc) {
     let profiles = profiles(study);
     if profiles.is_empty() {
         let has_perf = study.manifest.setting.tools.contains_key("perf");
-        let why = english(if has_perf { "no_profile" } else { "no_perf" }, &[]);
-        return doc.text(words::absent(study, Lang::En, &[Section::Profile], why));
+        let why = if has_perf { "no_profile" } else { "no_perf" };
+        return doc.text(words::no_part(why, study, Section::Profile));
     }
     doc.text(english("flames", &[&LEAST]));
     let wide = |doc: &mut Doc, id: &str, title: &str, reading: String, svg| {

@@ -94,12 +94,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.heading(3, "Handshakes and architecture");
     let groups = study.section(Section::Handshakes);
     if groups.is_empty() {
-        return doc.text(words::absent(
-            study,
-            Lang::En,
-            &[Section::Handshakes],
-            english("no_handshakes", &[]),
-        ));
+        return doc.text(words::no_part("no_handshakes", study, Section::Handshakes));
     }
     let hurts = handshakes::hurts(study);
     doc.text(sentence(&hurts).unwrap_or_else(|| english("hurt_unknown", &[])));

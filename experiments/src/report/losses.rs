@@ -76,7 +76,9 @@ pub(crate) fn opponents(study: &Study) -> Vec<Opponent> {
 
 /// Compares each of our programs with each other program under each load that both had. Servers are compared with
 /// servers, and only ranked groups with each other. Idle connections have no blocks, so their medians are compared.
-fn compare(study: &Study) -> Vec<Comparison> {
+/// Returns what we lose, the worst first: beyond the interval, and in too few measurements for a verdict. A difference
+/// within the interval is no loss.
+pub(crate) fn losses(study: &Study) -> (Vec<Comparison>, Vec<Comparison>) {
     let mut groups = groups(study);
     groups.retain(Group::is_ranked);
     groups.extend(study.section(Section::Memory));
@@ -101,25 +103,19 @@ fn compare(study: &Study) -> Vec<Comparison> {
             gain,
         })
     };
-    pairs.cartesian_product(COMPARED).filter_map(of).collect()
-}
-
-/// Returns what we lose, the worst first: beyond the interval, or in a single measurement. A difference within the
-/// interval is no loss.
-pub(crate) fn losses(study: &Study) -> Vec<Comparison> {
-    let mut all = compare(study);
-    all.retain(|c| match c.gain.verdict() {
+    let compared = pairs.cartesian_product(COMPARED).filter_map(of);
+    let is_loss = |c: &Comparison| match c.gain.verdict() {
         Verdict::Slower(..) => true,
         Verdict::TooFew => c.gain.ratio < 1.0,
         Verdict::Faster(..) | Verdict::Within(_) => false,
-    });
-    all.sort_by(|a, b| a.gain.ratio.total_cmp(&b.gain.ratio));
-    all
+    };
+    let losses = compared.filter(is_loss).sorted_by(|a, b| a.gain.ratio.total_cmp(&b.gain.ratio));
+    losses.partition(|loss| loss.gain.verdict() != Verdict::TooFew)
 }
 
-fn table(comparisons: &[&Comparison]) -> Table {
+fn table(comparisons: &[Comparison]) -> Table {
     let worse = |gain: f64| format!("{} %", short((1.0 / gain - 1.0) * 100.0));
-    let row = |Comparison { words, values, gain }: &&Comparison| {
+    let row = |Comparison { words, values, gain }: &Comparison| {
         let by = match gain.interval {
             Some((low, high)) => [worse(gain.ratio), format!("{} to {}", worse(high), worse(low))],
             None => ["–".into(), interval(gain)],
@@ -133,16 +129,9 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.heading(2, PEERS_PART);
     let mut peers = study.plan.targets.iter().filter(|t| is_other(t) && t.what == What::Balancer);
     if !peers.any(|peer| study.records.iter().any(|record| record.cell.target == peer.id)) {
-        return doc.text(words::absent(
-            study,
-            Lang::En,
-            &[Section::Peers],
-            english("no_other_balancer", &[]),
-        ));
+        return doc.text(words::no_part("no_other_balancer", study, Section::Peers));
     }
-    let losses = losses(study);
-    let (single, certain): (Vec<&Comparison>, Vec<&Comparison>) =
-        losses.iter().partition(|loss| loss.gain.verdict() == Verdict::TooFew);
+    let (certain, single) = losses(study);
     doc.heading(3, LOSSES_PART);
     let commit = study.manifest.setting.commit().unwrap_or("unknown");
     doc.text(english("peers", &[&study.manifest.topology.backends, &commit]));

@@ -107,12 +107,7 @@ pub(crate) fn assignment(study: &Study, doc: &mut Doc) {
     doc.text(english("ranked", &[&anchor(GATES_PART)]));
     let groups = study.section(Section::Assignment);
     if groups.is_empty() {
-        return doc.text(words::absent(
-            study,
-            Lang::En,
-            &[Section::Assignment],
-            english("no_assignment", &[]),
-        ));
+        return doc.text(words::no_part("no_assignment", study, Section::Assignment));
     }
     if groups.iter().any(|group| group.cell.opened() != group.cell.connections) {
         doc.text(english("opened", &[]));
@@ -143,7 +138,7 @@ pub(crate) fn servers(study: &Study, doc: &mut Doc) {
     doc.heading(2, "3. The web servers");
     let mut groups = study.section(Section::Servers);
     if groups.is_empty() {
-        return doc.text(words::absent(study, Lang::En, &[Section::Servers], english("no_servers", &[])));
+        return doc.text(words::no_part("no_servers", study, Section::Servers));
     }
     rank(&mut groups);
     doc.text(english("servers", &[]));
@@ -198,7 +193,7 @@ pub(crate) fn ablations(study: &Study, doc: &mut Doc) {
     doc.heading(2, "6. What each choice costs");
     let mut costs = verdicts::costs(study);
     if costs.is_empty() {
-        return doc.text(words::absent(study, Lang::En, &[Section::Ablations], english("no_costs", &[])));
+        return doc.text(words::no_part("no_costs", study, Section::Ablations));
     }
     let order = |cost: &Cost<'_>| cost.ratio.as_ref().map_or([1.0, f64::INFINITY], |r| [certain(r), r.ratio]);
     costs.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal));

@@ -175,6 +175,11 @@ pub(crate) fn absent(study: &Study, lang: Lang, sections: &[Section], otherwise:
     }
 }
 
+/// Says with this text why a part has no cells, or that they were not reached.
+pub(crate) fn no_part(name: &str, study: &Study, section: Section) -> String {
+    absent(study, Lang::En, &[section], english(name, &[]))
+}
+
 /// Returns a table with the rows that words.toml has.
 pub(crate) fn table(lang: Lang, name: &str) -> Table {
     let Titled { caption, words, head, rows } = &WORDS.tables[name];
@@ -220,7 +225,7 @@ mod tests {
         let source: String = rust.map(|path| fs::read_to_string(path).unwrap()).collect();
         let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
         let known: [(&[&str], Vec<&String>); 3] = [
-            (&["say(lang, \"", "english(\""], WORDS.texts.keys().collect()),
+            (&["say(lang, \"", "english(\"", "no_part(\""], WORDS.texts.keys().collect()),
             (&["table(lang, \"", "table(Lang::En, \""], WORDS.tables.keys().collect()),
             (&["words::figure(study, \""], WORDS.figures.keys().collect()),
         ];
