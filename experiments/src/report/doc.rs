@@ -45,14 +45,6 @@ impl Table {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
-    /// Adds a row that failed a gate. The mark in the first cell shows it.
-    pub(crate) fn push_marked(&mut self, is_invalid: bool, mut cells: Vec<String>) {
-        if is_invalid {
-            cells[0] = format!("~~{}~~", cells[0]);
-        }
-        self.rows.push(cells);
-    }
-
     /// Formats the table for a terminal. Words are aligned to the left, numbers to the right.
     pub(crate) fn text(&self) -> String {
         let lines = || std::iter::once(&self.head).chain(&self.rows);
@@ -168,7 +160,7 @@ mod tests {
         let head = ["a", "b"].map(String::from).into();
         let mut table = Table { caption: "what".into(), head, words: 1, rows: Vec::new() };
         table.push(["x|y", "1"]);
-        table.push_marked(true, vec![plain("<z>"), "2".into()]);
+        table.push([format!("~~{}~~", plain("<z>")), "2".into()]);
         assert_eq!(table.text(), "a          b\nx|y        1\n~~\\<z\\>~~  2\n");
         let mut doc = Doc::default();
         doc.table(&table);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use itertools::Itertools;
 
 use crate::judge::study::Study;
-use crate::plans::model::Section;
+use crate::plans::model::{Cell, Section};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Figure, plain};
 use crate::report::number::load_name;
@@ -22,48 +22,43 @@ const ROW: f64 = 16.0;
 /// The functions of a stack, and its samples in the drawn profile and in the profile before it, in per cent.
 type Stack<'a> = (&'a Vec<&'a str>, &'a [f64; 2]);
 
-/// Returns the profile of each target: its id, the load and its folded stacks.
-fn profiles(study: &Study) -> Vec<(&str, String, &str)> {
+/// Returns the profile of each target: its cell and its folded stacks.
+fn profiles(study: &Study) -> Vec<(&Cell, &str)> {
     let runs = study.section(Section::Profile).into_iter().flat_map(|group| group.runs);
-    let profiles = runs.filter_map(|run| match &run.found {
-        Found::Profile { folded, .. } => {
-            Some((run.cell.target.as_str(), load_name(&run.cell), folded.as_str()))
-        }
-        _ => None,
+    let profiles = runs.filter_map(|run| {
+        let Found::Profile { folded, .. } = &run.found else { return None };
+        Some((&run.cell, folded.as_str()))
     });
-    profiles.unique_by(|(target, ..)| *target).collect()
+    profiles.unique_by(|(cell, _)| &cell.target).collect()
 }
 
 /// Draws the functions from this depth on, upwards from y = 0. `left` is the place of the first stack, in per cent.
 fn functions(svg: &mut Svg, is_difference: bool, stacks: &[Stack<'_>], depth: usize, mut left: f64) {
+    let top = (depth + 1) as f64 * ROW;
     for alike in stacks.chunk_by(|(a, _), (b, _)| a.get(depth) == b.get(depth)) {
         let [width, before] =
             [0, 1].map(|profile| alike.iter().map(|(_, samples)| samples[profile]).sum::<f64>());
         if let Some(name) = alike[0].0.get(depth).filter(|_| width >= LEAST) {
-            function(svg, name, depth, (left, width), is_difference.then_some(width - before));
+            // The colour shows how much more the function has than before, or else program or kernel.
+            let (in_kernel, more) = (name.ends_with("_[k]"), width - before);
+            let name = name.trim_end_matches("_[k]");
+            let said = format!("{name}: {width:.1} %");
+            let (class, said) = match is_difference {
+                true => (class(more), format!("{said} ({more:+.1})")),
+                false => (format!("bar {} k3", if in_kernel { "s1" } else { "s2" }), said),
+            };
+            let (x, room) = (left / 100.0 * WIDTH, width / 100.0 * WIDTH);
+            svg.height = svg.height.max(top);
+            svg.rect(&class, (x, -top), (room - 0.5, ROW - 1.0), &said);
+            let cut = |length| Some(format!("{}…", name.get(..length)?));
+            let shorter = (4..name.len()).rev().filter_map(cut);
+            let fits = |text: &String| text_width(text, 11.0) <= room - 4.0;
+            if let Some(text) = std::iter::once(name.to_owned()).chain(shorter).find(fits) {
+                svg.text("small", (x + 2.0, 11.5 - top), &text);
+            }
             functions(svg, is_difference, alike, depth + 1, left);
         }
         left += width;
-    }
-}
-
-/// Draws a function. Its colour shows how much more it has than before, or else program or kernel.
-fn function(svg: &mut Svg, name: &str, depth: usize, (left, width): (f64, f64), more: Option<f64>) {
-    let in_kernel = name.ends_with("_[k]");
-    let name = name.trim_end_matches("_[k]");
-    let said = format!("{name}: {width:.1} %");
-    let (class, said) = match more {
-        Some(more) => (class(more), format!("{said} ({more:+.1})")),
-        None => (format!("bar {} k3", if in_kernel { "s1" } else { "s2" }), said),
-    };
-    let top = (depth + 1) as f64 * ROW;
-    let (x, room) = (left / 100.0 * WIDTH, width / 100.0 * WIDTH);
-    svg.height = svg.height.max(top);
-    svg.rect(&class, (x, -top), (room - 0.5, ROW - 1.0), &said);
-    let shorter = (4..name.len()).rev().filter_map(|length| Some(format!("{}…", name.get(..length)?)));
-    let fits = |text: &String| text_width(text, 11.0) <= room - 4.0;
-    if let Some(text) = std::iter::once(name.to_owned()).chain(shorter).find(fits) {
-        svg.text("small", (x + 2.0, 11.5 - top), &text);
     }
 }
 
@@ -121,14 +116,14 @@ pub(crate) fn write(study: &Study, doc: &mut Doc) {
         let (name, title) = (format!("flame-{id}"), title.to_owned());
         doc.figure(Figure { name, title, reading, drawing: Ok(svg) }, " class=\"wide\"");
     };
-    let one = |doc: &mut Doc, (id, load, folded): &(&str, String, &str)| {
-        wide(doc, id, &plain(&study.title(id)), format!("Under `{load}`."), draw(folded, None));
+    let one = |doc: &mut Doc, (cell, folded): &(&Cell, &str)| {
+        let (id, reading) = (&cell.target, format!("Under `{}`.", load_name(cell)));
+        wide(doc, id, &plain(&study.title(id)), reading, draw(folded, None));
     };
-    let (engines, others): (Vec<_>, Vec<_>) =
-        profiles.iter().partition(|(id, ..)| [THREAD, ASYNC].contains(id));
+    let is_engine = |(cell, _): &&(&Cell, &str)| [THREAD, ASYNC].contains(&cell.target.as_str());
+    let (engines, others): (Vec<_>, Vec<_>) = profiles.iter().partition(is_engine);
     engines.iter().for_each(|profile| one(doc, profile));
-    let of =
-        |wanted: &str| profiles.iter().find(|(id, ..)| *id == wanted).map(|(.., folded)| aligned(folded));
+    let of = |id| engines.iter().find(|(cell, _)| cell.target == id).map(|(_, folded)| aligned(folded));
     if let Some((thread, asynchronous)) = of(THREAD).zip(of(ASYNC)) {
         let (title, reading) = ("The difference between the engines", english("flame_difference", &[]));
         wide(doc, "difference", title, reading, draw(&asynchronous, Some(&thread)));

@@ -9,7 +9,7 @@ use crate::plans::model::{Cell, Handshakes, Key, REQUESTS_HZ, Section};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::chart::{Axis, Chart, Scale};
 use crate::report::doc::{Doc, Figure, Table, anchor};
-use crate::report::number::{interval, maybe, name, ratio, short};
+use crate::report::number::{interval, maybe, name, ratio, short, struck};
 use crate::report::plots::{curves, targets};
 use crate::report::words::{self, GATES_PART, Lang, english, winner};
 use crate::run::raw::RawHandshakes;
@@ -45,16 +45,13 @@ fn table(study: &Study, groups: &[Group<'_>], hurts: &[Hurt]) -> Table {
             let growth = handshakes::growths(study, group).into_values();
             let growth = Ratio::of_blocks(growth).filter(|_| wanted.per_s > 0);
             let growth = growth.map_or(String::new(), |growth| format!(" ({})", ratio(growth.ratio)));
-            if group.is_ranked() { p99 + &growth } else { format!("~~{p99}~~{growth}") }
+            struck(group, p99) + &growth
         };
         let runs = ours.iter().flat_map(|group| &group.runs).filter_map(|run| measured(run)).collect_vec();
         let sum = |of: fn(&RawHandshakes) -> u64| runs.iter().map(|run| of(run)).sum::<u64>().to_string();
-        // The share of the wanted handshakes that were made.
-        let reached = runs.iter().map(|run| match run.handshakes.wanted {
-            0 => 1.0,
-            wanted => run.handshakes.made as f64 / wanted as f64,
-        });
-        let least = reached.fold(f64::INFINITY, f64::min);
+        // The least share of the wanted handshakes that were made.
+        let wanted = runs.iter().map(|run| &run.handshakes).filter(|counts| counts.wanted > 0);
+        let least = wanted.map(|counts| counts.made as f64 / counts.wanted as f64).fold(1.0, f64::min);
         let mut row = vec![name(study, ours[0])];
         row.extend(loads.iter().map(value));
         row.extend([

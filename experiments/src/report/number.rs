@@ -102,6 +102,11 @@ pub(crate) fn load_cell(cell: &Cell) -> String {
     text
 }
 
+/// Strikes the text of a group that failed a gate.
+pub(crate) fn struck(group: &Group<'_>, text: String) -> String {
+    if group.is_ranked() { text } else { format!("~~{text}~~") }
+}
+
 /// Returns the title of the program of a group, escaped.
 pub(crate) fn name(study: &Study, group: &Group<'_>) -> String {
     plain(&study.title(&group.cell.target))

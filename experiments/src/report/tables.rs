@@ -14,9 +14,9 @@ use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;
 use crate::report::about::{common, reasons};
 use crate::report::chart::{Bar, bars};
-use crate::report::doc::{Doc, Figure, anchor, plain};
+use crate::report::doc::{Doc, Figure, Table, anchor, plain};
 use crate::report::number::{
-    dash, grouped, interval, load_cell, load_name, maybe, maybe_grouped, name, ratio, short,
+    dash, grouped, interval, load_cell, load_name, maybe, maybe_grouped, name, ratio, short, struck,
 };
 use crate::report::why;
 use crate::report::words::{self, ENGINES, GATES_PART, Lang, certain, clause, cost, english};
@@ -59,15 +59,13 @@ pub(crate) fn failures(study: &Study) -> Option<Figure> {
 
 /// Writes a table of loads in the given order, its failures, and why groups are not ranked.
 pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, doc: &mut Doc) {
-    let mut table = words::table(Lang::En, "loads");
-    table.caption = caption.into();
     let common = common(study);
-    for group in groups {
+    let row = |group: &Group<'_>| {
         let short = |measure: Measure| maybe(group.median(measure));
         let whole = |measure: Measure| maybe_grouped(group.median(measure));
         let measured = group.runs.iter().any(|record| load(record).is_some());
-        let row = vec![
-            name(study, group),
+        [
+            struck(group, name(study, group)),
             load_cell(group.cell),
             whole(measure::success),
             if measured { grouped(failed(group) as f64) } else { "–".into() },
@@ -78,10 +76,10 @@ pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, d
             whole(measure::rate),
             whole(measure::transfer_kb_s),
             group.mark(&common),
-        ];
-        table.push_marked(!group.is_ranked(), row);
-    }
-    doc.table(&table);
+        ]
+    };
+    let table = words::table(Lang::En, "loads").with(groups.iter().map(row));
+    doc.table(&Table { caption: caption.into(), ..table });
     let counts = by_class(groups.iter().flat_map(|group| &group.runs));
     let total = grouped(counts.iter().sum::<u64>() as f64);
     let values = counts.iter().map(|count| count as &dyn Display);
@@ -198,9 +196,8 @@ pub(crate) fn ablations(study: &Study, doc: &mut Doc) {
     let order = |cost: &Cost<'_>| cost.ratio.as_ref().map_or([1.0, f64::INFINITY], |r| [certain(r), r.ratio]);
     costs.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal));
     doc.text(english("costs", &[]));
-    let mut table = words::table(Lang::En, "choices");
     let common = common(study);
-    for Cost { changed, baseline, ratio } in &costs {
+    let row = |Cost { changed, baseline, ratio }: &Cost<'_>| {
         // Each number without the change and with it.
         let both = [baseline.as_ref(), Some(changed)];
         let median = |measure: Measure| both.map(|group| group?.median(measure));
@@ -211,16 +208,16 @@ pub(crate) fn ablations(study: &Study, doc: &mut Doc) {
         let ratio = ratio.as_ref();
         let pairs = ratio.map_or(0, |ratio| ratio.blocks.len()).to_string();
         let what = if changed.cell.keep_alive { "" } else { ": a connection per request" };
-        let name = plain(&(study.title(&changed.target.id) + what));
-        let mut row =
-            vec![name, load_cell(changed.cell), dash(ratio.map(|ratio| cost(Lang::En, ratio))), pairs];
-        row.extend(median(measure::rate).map(maybe_grouped));
-        row.extend(median(measure::cpu_us).map(maybe));
-        row.extend(calls.map(maybe));
-        row.push(changed.mark(&common));
-        table.push_marked(!changed.is_ranked(), row);
-    }
-    doc.table(&table);
+        let name = struck(changed, plain(&(study.title(&changed.target.id) + what)));
+        let change = dash(ratio.map(|ratio| cost(Lang::En, ratio)));
+        let [rates, cpu] = [median(measure::rate).map(maybe_grouped), median(measure::cpu_us).map(maybe)];
+        let numbers = [rates, cpu, calls.map(maybe)].into_iter().flatten();
+        [name, load_cell(changed.cell), change, pairs]
+            .into_iter()
+            .chain(numbers)
+            .chain([changed.mark(&common)])
+    };
+    doc.table(&words::table(Lang::En, "choices").with(costs.iter().map(row)));
     let alone = costs.iter().filter(|cost| cost.ratio.is_none()).count();
     if alone > 0 {
         doc.text(english("costs_alone", &[&alone, &costs.len()]));

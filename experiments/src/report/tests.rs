@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::LazyLock;
 
+use itertools::Itertools;
 use roxmltree::Document;
 
 use super::render;
@@ -86,10 +87,7 @@ fn the_first_screen_answers_the_questions() {
 #[test]
 fn each_section_alone_is_a_page() {
     let whole = Run::new("bench").plan;
-    let mut sections: BTreeMap<Section, Vec<Cell>> = BTreeMap::new();
-    for cell in &whole.cells {
-        sections.entry(cell.section).or_default().push(cell.clone());
-    }
+    let mut sections = whole.cells.into_iter().into_group_map_by(|cell| cell.section);
     sections.insert(Section::Assignment, Vec::new());
     for (section, mut cells) in sections {
         for (seq, cell) in cells.iter_mut().enumerate() {
