@@ -203,7 +203,7 @@ pub(crate) fn ablations(study: &Study, doc: &mut Doc) {
         let median = |measure: Measure| both.map(|group| group?.median(measure));
         let calls = both.map(|group| {
             let group: &Group<'_> = group.filter(|group| group.cell.keep_alive)?;
-            why::calls_of(study, &group.cell.target)
+            why::of_target(study, &group.cell.target, measure::calls)
         });
         let ratio = ratio.as_ref();
         let pairs = ratio.map_or(0, |ratio| ratio.blocks.len()).to_string();

@@ -5,7 +5,6 @@ use std::cmp::Reverse;
 use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
-use crate::judge::record::Record;
 use crate::judge::stats::{Ratio, median};
 use crate::judge::study::{Group, Study};
 use crate::plans::model::Section;
@@ -15,51 +14,47 @@ use crate::report::flames;
 use crate::report::number::{dash, interval, load_name, maybe, name, ratio, short};
 use crate::report::words::{self, Lang, english};
 
-/// The shown costs of each target, one per line. With a section, the cost is of the runs of this section.
-const COSTS: [(&str, Option<Section>, Measure); 16] = [
-    ("**CPU of the balancer (µs)**", None, measure::cpu_us),
-    ("of it in the program, user (µs)", None, measure::user_us),
-    ("of it in the kernel, system (µs)", None, measure::system_us),
-    ("CPU of the client (µs)", None, measure::client_cpu_us),
-    ("CPU of the backends (µs)", None, measure::backends_cpu_us),
-    ("context switches, voluntary", None, measure::voluntary),
-    ("context switches, involuntary", None, measure::involuntary),
-    ("ready, but waiting for a CPU (µs)", None, measure::run_delay_us),
-    ("calls that would have blocked", None, measure::would_blocks),
-    ("wake-ups", None, measure::wakeups),
-    ("jobs through the channel", None, measure::jobs),
-    ("time of a job in the channel (µs per job)", None, measure::queue_wait_us),
-    ("peak memory (MB, whole process)", None, measure::peak_mb),
-    ("system calls (under strace)", Some(Section::Syscalls), measure::calls),
-    ("of these, in vain", Some(Section::Syscalls), measure::calls_in_vain),
-    ("memory (KB per idle connection)", Some(Section::Memory), measure::idle_kb),
+/// The shown costs of a request under the load, one per line.
+const COSTS: [(&str, Measure); 13] = [
+    ("**CPU of the balancer (µs)**", measure::cpu_us),
+    ("of it in the program, user (µs)", measure::user_us),
+    ("of it in the kernel, system (µs)", measure::system_us),
+    ("CPU of the client (µs)", measure::client_cpu_us),
+    ("CPU of the backends (µs)", measure::backends_cpu_us),
+    ("context switches, voluntary", measure::voluntary),
+    ("context switches, involuntary", measure::involuntary),
+    ("ready, but waiting for a CPU (µs)", measure::run_delay_us),
+    ("calls that would have blocked", measure::would_blocks),
+    ("wake-ups", measure::wakeups),
+    ("jobs through the channel", measure::jobs),
+    ("time of a job in the channel (µs per job)", measure::queue_wait_us),
+    ("peak memory (MB, whole process)", measure::peak_mb),
 ];
 
-/// Returns the median of a value over a target's runs in a section without load.
-fn other(study: &Study, section: Section, target: &str, measure: Measure) -> Option<f64> {
-    let of = |record: &&Record| record.cell.section == section && record.cell.target == target;
-    median(study.records.iter().filter(of).filter_map(measure))
-}
+/// The costs that only the runs of one section have, each under the load of that section.
+const OTHER_COSTS: [(&str, Measure); 3] = [
+    ("system calls (under strace)", measure::calls),
+    ("of these, in vain", measure::calls_in_vain),
+    ("memory (KB per idle connection)", measure::idle_kb),
+];
 
-/// Returns the system calls of a target per request.
-pub(crate) fn calls_of(study: &Study, target: &str) -> Option<f64> {
-    other(study, Section::Syscalls, target, measure::calls)
+/// Returns the median of a value over all runs of a target that have this value.
+pub(crate) fn of_target(study: &Study, target: &str, measure: Measure) -> Option<f64> {
+    median(study.records.iter().filter(|record| record.cell.target == target).filter_map(measure))
 }
 
 /// Returns the system calls that a change adds to a request.
 pub(crate) fn added_calls(study: &Study, changed: &str) -> Option<f64> {
     let baseline = study.target(changed)?.baseline.as_deref()?;
-    Some(calls_of(study, changed)? - calls_of(study, baseline)?)
+    Some(of_target(study, changed, measure::calls)? - of_target(study, baseline, measure::calls)?)
 }
 
 fn cost_table(study: &Study, groups: &[Group<'_>; 2]) -> Table {
     let mut table = words::table(Lang::En, "request");
     table.caption = table.caption.replace("{}", &load_name(groups[0].cell));
-    for (name, section, measure) in COSTS {
-        let [a, b] = match section {
-            None => groups.each_ref().map(|group| group.median(measure)),
-            Some(section) => [THREAD, ASYNC].map(|target| other(study, section, target, measure)),
-        };
+    let costs = COSTS.map(|(name, of)| (name, groups.each_ref().map(|group| group.median(of))));
+    let others = OTHER_COSTS.map(|(name, of)| (name, [THREAD, ASYNC].map(|id| of_target(study, id, of))));
+    for (name, [a, b]) in costs.into_iter().chain(others) {
         if a.or(b).is_some() {
             let quotient = a.zip(b).filter(|(a, _)| *a > 0.0).map(|(a, b)| ratio(b / a));
             table.push([name.into(), maybe(a), maybe(b), dash(quotient)]);
