@@ -62,7 +62,7 @@ impl Waiter {
 
 /// One request in flight, with the times of its steps.
 pub(crate) struct Exchange {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
     pub(crate) intended: Instant,
     /// True when the connection has served a request before.
     pub(crate) reused: bool,
@@ -108,11 +108,6 @@ impl Exchange {
                 Ok(_) | Err(_) => return self.reply.received(&[]),
             }
         }
-    }
-
-    /// Returns the connection after a good response, if it can carry another request.
-    pub(crate) fn into_kept(self) -> Option<TcpStream> {
-        self.reply.keeps().then_some(self.stream)
     }
 }
 

@@ -266,8 +266,8 @@ impl Generator {
         if intended >= self.counted_from {
             self.tally.count(number, exchange.as_ref(), verdict, now);
         }
-        let kept = exchange.and_then(Exchange::into_kept);
-        self.slots[number].idle = kept.filter(|_| self.spec.cell.keep_alive);
+        let kept = exchange.filter(|exchange| self.spec.cell.keep_alive && exchange.reply.keeps());
+        self.slots[number].idle = kept.map(|exchange| exchange.stream);
         match (self.spec.pace, verdict) {
             // The connection that has been idle for the longest time is used first, so all are used.
             (Pace::Open(_), _) => self.free.push_back((intended, number)),

@@ -4,8 +4,8 @@
 //! descendants. When a thread ends, its switches and its run-queue delay are lost; its CPU time stays with the process.
 //! When a process ends that its parent does not wait for, all its counters are lost.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::BTreeMap;
+use std::{fs, iter};
 
 use procfs::process::{Process, Stat, all_processes};
 use procfs::{CpuTime, CurrentSI, KernelStats};
@@ -54,23 +54,14 @@ fn parse_netstat(text: &str, name: &str) -> Option<u64> {
 fn members(group: u32) -> Vec<(Process, Stat)> {
     let all = all_processes().into_iter().flatten().flatten();
     let mut all: Vec<_> = all.filter_map(|process| process.stat().ok().map(|stat| (process, stat))).collect();
-    let places: Vec<_> = all.iter().map(|(_, stat)| (stat.pid, stat.ppid, stat.pgrp)).collect();
-    let family = family(group as i32, &places);
-    all.retain(|(_, stat)| family.contains(&stat.pid));
+    let places = all.iter().map(|(_, stat)| (stat.pid, (stat.ppid, stat.pgrp))).collect();
+    all.retain(|(_, stat)| belongs(stat.pid, group as i32, &places));
     all
 }
 
-/// Finds the processes of a group and their descendants among (process, parent, group).
-fn family(group: i32, all: &[(i32, i32, i32)]) -> BTreeSet<i32> {
-    let mut found = BTreeSet::new();
-    loop {
-        let before = found.len();
-        let is_member = |(_, parent, its): &&(i32, i32, i32)| *its == group || found.contains(parent);
-        found = all.iter().filter(is_member).map(|(process, ..)| *process).collect();
-        if found.len() == before {
-            return found;
-        }
-    }
+/// True when a process or one of its ancestors is in a group. Each process has its (parent, group).
+fn belongs(process: i32, group: i32, all: &BTreeMap<i32, (i32, i32)>) -> bool {
+    iter::successors(all.get(&process), |(parent, _)| all.get(parent)).any(|(_, its)| *its == group)
 }
 
 /// True when a process of the group still runs. The first thread of a killed process is a zombie at once, but the process
@@ -162,9 +153,11 @@ mod tests {
     #[test]
     fn a_descendant_belongs_to_the_program_that_started_it() {
         // 10 has a child in its group and a grandchild in a group of its own. 20 is another program of 1.
-        let all = [(13, 12, 13), (1, 0, 1), (10, 1, 10), (12, 11, 12), (11, 10, 10), (20, 1, 20)];
+        let all = [(13, (12, 13)), (1, (0, 1)), (10, (1, 10)), (12, (11, 12)), (11, (10, 10)), (20, (1, 20))];
+        let all = BTreeMap::from(all);
         for (group, expected) in [(10, [10, 11, 12, 13].as_slice()), (12, &[12, 13]), (20, &[20]), (9, &[])] {
-            assert_eq!(family(group, &all), expected.iter().copied().collect(), "{group}");
+            let family: Vec<_> = all.keys().copied().filter(|id| belongs(*id, group, &all)).collect();
+            assert_eq!(family, expected, "{group}");
         }
     }
 
