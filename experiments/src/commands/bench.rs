@@ -92,7 +92,8 @@ pub(crate) fn run(options: &Bench) -> Result<(), Trouble> {
         let fixed = plan.targets.iter().filter_map(|target| target.fixed.as_ref());
         let ports = fixed.flat_map(|fixed| fixed.backends.iter().copied().chain(fixed.listens));
         let _reserved = reserve(&ports.collect());
-        let disturbance = options.disturb.then(|| lab.program("disturb", &BUSY_LOOP));
+        let busy_loop = ["nice", "sh", "-c", "while :; do :; done"];
+        let disturbance = options.disturb.then(|| lab.program("disturb", &busy_loop));
         let disturbance = disturbance.transpose().map_err(failed("the disturbance"))?;
         let lab = Lab { disturbance: disturbance.as_ref().map(Program::group), ..lab.clone() };
         println!("results go to {}; the same command resumes a run that was stopped", directory.display());
@@ -112,8 +113,6 @@ pub(crate) fn run(options: &Bench) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The program of `--disturb`.
-const BUSY_LOOP: [&str; 4] = ["nice", "sh", "-c", "while :; do :; done"];
 /// Descriptors that a cell needs in addition to two per connection.
 const SPARE_DESCRIPTORS: u64 = 400;
 
@@ -146,7 +145,7 @@ pub(super) fn measure(
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64());
     let most = left.map_or(String::new(), |left| format!(", at most {}", duration(left)));
     say(format!("{} of {all} cells to measure, about {}{most}", remaining.len(), duration(total)));
-    say(heading());
+    say(HEADING.into());
     for (n, cell) in remaining.iter().enumerate() {
         let seconds = build::seconds([*cell]);
         if deadline.is_some_and(|deadline| Instant::now() + Duration::from_secs_f64(seconds) > deadline) {
@@ -169,13 +168,9 @@ pub(super) fn measure(
     Ok(())
 }
 
-/// Returns the heading over the lines of [`describe`].
-fn heading() -> String {
-    format!(
-        "{:>7} {:<46} {:>8} {:>17} {:>7} {}",
-        "", "cell", "req/s", "wait p50/p99 ms", "failed", "not ranked"
-    )
-}
+/// The heading over the lines of [`describe`].
+const HEADING: &str =
+    "        cell                                              req/s   wait p50/p99 ms  failed not ranked";
 
 /// Describes a finished cell in one line of at most 100 columns.
 fn describe(n: usize, of: usize, record: &Record) -> String {
@@ -264,12 +259,12 @@ mod tests {
     #[test]
     fn lines_of_progress_fit_100_columns_and_their_heading() {
         let study = Run::bench();
-        let column = heading().find("req/s").unwrap() + 5;
+        let column = HEADING.find("req/s").unwrap() + 5;
         for record in &study.records {
             let line = describe(record.cell.seq + 1, study.plan.cells.len(), record);
             assert!(line.chars().count() <= 100, "{line}");
             assert!(line.as_bytes()[column - 1].is_ascii_digit(), "{line}");
         }
-        assert!(heading().len() <= 100);
+        assert!(HEADING.len() <= 100);
     }
 }

@@ -181,9 +181,8 @@ impl Case {
     /// True when a response is the one that the backend sent: it has the wanted body, and the backend's status.
     fn is_own(&self, message: &Message) -> bool {
         let status = format!(" {}", message.status);
-        let sent = self.response.as_deref().unwrap_or_default();
-        let starts = sent.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"HTTP/1."));
-        let mut starts = starts.map(|line| String::from_utf8_lossy(line).into_owned());
+        let sent = String::from_utf8_lossy(self.response.as_deref().unwrap_or_default());
+        let mut starts = sent.split('\n').filter(|line| line.starts_with("HTTP/1."));
         let body = if self.to_head() { b"" } else { self.body.as_deref().unwrap_or(BODY).as_bytes() };
         starts.any(|line| line.contains(&status)) && message.body == body
     }

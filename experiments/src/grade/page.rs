@@ -3,7 +3,7 @@
 use itertools::Itertools;
 
 use crate::grade::cases::CaseResult;
-use crate::grade::score::{Card, Cards, Item, Rule, rules};
+use crate::grade::score::{Card, Cards, Item};
 use crate::report::doc::{Doc, Table, plain};
 use crate::report::words::{self, Lang};
 
@@ -12,7 +12,6 @@ pub(crate) fn page(cards: &Cards) -> Doc {
     let mut sorted: Vec<&Card> = cards.cards.iter().collect();
     sorted.sort_by(|a, b| b.total.total_cmp(&a.total));
     let total = |card: &&Card| format!("{} **{:.1}**", plain(&card.title), card.total);
-    let rule = |Rule { name, most, rule }: Rule| format!("- **{name}** ({most:.0}): {rule}");
     let (mut table, mut balancers, mut doc) = (Doc::default(), Doc::default(), Doc::default());
     table.table(&points(&sorted));
     sorted.iter().for_each(|card| one(card, &mut balancers));
@@ -20,7 +19,6 @@ pub(crate) fn page(cards: &Cards) -> Doc {
         include_str!("page.md"),
         totals = sorted.iter().map(total).join(", "),
         points = table.text.trim_end(),
-        rules = rules().into_iter().map(rule).join("\n"),
         balancers = balancers.text.trim_end(),
         reference = plain(&cards.reference),
         cpu = cards.setting.host.cpu,
@@ -35,10 +33,10 @@ pub(crate) fn page(cards: &Cards) -> Doc {
 fn points(cards: &[&Card]) -> Table {
     let mut table = words::table(Lang::En, "points");
     table.head.extend(cards.iter().map(|card| plain(&card.title)));
-    for (i, Rule { name, most, .. }) in rules().into_iter().enumerate() {
+    for (i, Item { name, most, .. }) in cards.iter().take(1).flat_map(|card| &card.items).enumerate() {
         let of =
             |card: &&Card| card.items.get(i).map_or_else(|| "–".into(), |item| format!("{:.1}", item.points));
-        table.push([name, format!("{most:.0}")].into_iter().chain(cards.iter().map(of)));
+        table.push([name.clone(), format!("{most:.0}")].into_iter().chain(cards.iter().map(of)));
     }
     let totals = cards.iter().map(|card| format!("**{:.1}**", card.total));
     table.push(["**total**".to_owned(), "100".into()].into_iter().chain(totals));
