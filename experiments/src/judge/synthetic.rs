@@ -88,7 +88,7 @@ fn noise(cell: &Cell, what: impl Hash) -> f64 {
 
 /// Returns the CPU microseconds of the target per request.
 fn cpu_us(target: &Target) -> f64 {
-    let of_id = |id: &str| match id {
+    let base = match target.baseline.as_deref().unwrap_or(&target.id) {
         "async" => 13.0,
         "nginx-direct" => 6.0,
         "serve-thread" | "serve-async" => 9.0,
@@ -98,11 +98,10 @@ fn cpu_us(target: &Target) -> f64 {
         "apache" => 120.0,
         _ => 14.0,
     };
-    let base = of_id(target.baseline.as_deref().unwrap_or(&target.id));
     match target.kind {
         TargetKind::Variant => base * 1.6,
         TargetKind::Ablation => base * 2.1,
-        _ => of_id(&target.id),
+        _ => base,
     }
 }
 
@@ -180,11 +179,8 @@ fn load(target: &Target, cell: &Cell) -> RawLoad {
     };
     let sockets = cell.keep_alive.then(|| {
         let each = requests * (cell.body_bytes + 150) / u64::from(cell.opened());
-        let spread = if target.id == "thread-textbook" { 0.9 } else { 0.1 };
-        let bytes = |i: u32| (each as f64 * (1.0 + spread * f64::from(i % 21).mul_add(0.1, -1.0))) as u64;
-        let received = Histogram::of(&(0..cell.opened()).map(bytes).collect::<Vec<_>>());
-        let silent_ms = Histogram::of(&(0..cell.opened()).map(|i| u64::from(i % 10)).collect::<Vec<_>>());
-        RawSockets { received, silent_ms, unopened: 0 }
+        let received = (0..u64::from(cell.opened())).map(|i| each * (90 + i % 21) / 100).collect_vec();
+        RawSockets { received: Histogram::of(&received), silent_ms: Histogram::default(), unopened: 0 }
     });
     let client = client(requests, cell);
     RawLoad { client, warm: None, probe, system: system(target), programs, sockets }
@@ -203,11 +199,8 @@ fn probe(cell: &Cell, mean_us: f64) -> RawProbe {
 fn counters(cell: &Cell, rate: f64, asked: u64) -> RawCounters {
     let names = ["jobs", "queue_wait_ns", "served", "wakeups", "would_blocks"].map(Into::into).to_vec();
     let row = |served: u64| vec![served / 20, served * 3000, served, served / 12, served / 50];
-    let (mut rows, mut served) = (Vec::new(), 0.0);
-    for second in 0..cell.seconds as u32 {
-        rows.push((f64::from(second) + 0.3, row(served as u64)));
-        served += rate * noise(cell, second);
-    }
+    let seconds = (0..cell.seconds as u32).map(f64::from);
+    let mut rows = seconds.map(|second| (second + 0.3, row((rate * second) as u64))).collect_vec();
     rows.push((cell.seconds + 0.5, row(asked)));
     RawCounters { names, rows }
 }
