@@ -2,17 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 use commands::{bench, check, compare, selftest};
 use report::words::Lang;
 use run::lab::Trouble;
-use run::{child, doctor, faulty};
+use run::{doctor, faulty};
 
 mod capacity;
 mod commands;
@@ -49,7 +45,11 @@ enum Command {
     /// Find the highest rate of requests at which the latency holds an objective.
     Capacity(capacity::Capacity),
     /// Count the instructions of a request in two builds with callgrind.
-    Instructions(compare::Instructions),
+    Instructions {
+        /// The older build: a commit of this repository.
+        #[arg(long, value_name = "COMMIT")]
+        base: Option<String>,
+    },
     /// Make the summary, tables, plots and pages from the raw results.
     Report {
         /// A run's directory [default: the newest under experiments/results].
@@ -68,9 +68,6 @@ enum Command {
     /// A server with a known fault, for the self-test.
     #[command(hide = true)]
     Faulty(faulty::Faulty),
-    /// Kill the process groups named on stdin when it ends.
-    #[command(hide = true)]
-    Guard { scratch: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -90,27 +87,23 @@ fn run(command: Command) -> Result<(), Trouble> {
             diagnosis.lines().iter().for_each(|line| println!("{line}"));
             require(diagnosis.fatal.is_empty(), "the machine is not ready")
         }
-        Command::Run(options) => bench::run(&options, &*stop_flag()?),
+        Command::Run(options) => bench::run(&options),
         Command::Compare(options) => require(
-            compare::run(&options, &*stop_flag()?)?,
+            compare::run(&options)?,
             "the newer build is worse beyond the interval, or something failed",
         ),
         Command::CompareSelftest { neraca } => {
-            require(compare::selftest(&neraca, &*stop_flag()?)?, "the comparison gave a wrong verdict")
+            require(compare::selftest(&neraca)?, "the comparison gave a wrong verdict")
         }
-        Command::Grade(options) => show("scorecards", &grade::run(&options, &*stop_flag()?)?),
-        Command::Capacity(options) => show("capacity", &capacity::run(&options, &*stop_flag()?)?),
-        Command::Instructions(options) => compare::instructions(&options),
+        Command::Grade(options) => show("scorecards", &grade::run(&options)?),
+        Command::Capacity(options) => show("capacity", &capacity::run(&options)?),
+        Command::Instructions { base } => compare::instructions(base.as_deref()),
         Command::Report { directory, lang } => show("report", &report::run(directory.as_deref(), lang)?),
         Command::Check { directory } => {
             show("every number agrees with the raw files", &check::run(directory.as_deref())?)
         }
-        Command::Selftest => require(selftest::run(&*stop_flag()?)?, "a fault was not reported correctly"),
+        Command::Selftest => require(selftest::run()?, "a fault was not reported correctly"),
         Command::Faulty(options) => Ok(faulty::serve(options).map_err(|error| error.to_string())?),
-        Command::Guard { scratch } => {
-            child::guard(std::io::stdin().lock(), &scratch);
-            Ok(())
-        }
     }
 }
 
@@ -122,15 +115,4 @@ fn require(good: bool, no: &str) -> Result<(), Trouble> {
 fn show(what: &str, path: &Path) -> Result<(), Trouble> {
     println!("{what}: {}", path.display());
     Ok(())
-}
-
-/// Returns a flag that the first SIGINT or SIGTERM sets. The second signal ends the process.
-fn stop_flag() -> Result<Arc<AtomicBool>, Trouble> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
-            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| error.to_string())?;
-    }
-    Ok(stop)
 }

@@ -1,9 +1,10 @@
 //! The capacities of capacity.json, and their page.
 
+use itertools::Itertools;
 use serde::{Deserialize, Serialize};
 
-use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
-use crate::report::doc::{Doc, Figure, Table, plain};
+use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
+use crate::report::doc::{Doc, Figure, plain};
 use crate::report::number::{grouped, maybe};
 use crate::report::words::{self, Lang};
 use crate::run::manifest::Setting;
@@ -18,14 +19,6 @@ pub(crate) struct Results {
     pub(crate) connections: u32,
     pub(crate) seconds: u32,
     pub(crate) balancers: Vec<Found>,
-}
-
-impl Results {
-    /// True when the results of both runs may stand on one page.
-    pub(crate) fn fits(&self, other: &Results) -> bool {
-        let load = |of: &Results| (of.objective.clone(), of.connections, of.seconds);
-        load(self) == load(other) && self.setting.difference(&other.setting).is_none()
-    }
 }
 
 /// The capacity of one balancer.
@@ -62,40 +55,12 @@ pub(crate) struct Step {
 pub(super) fn page(results: &Results) -> Doc {
     let mut sorted: Vec<&Found> = results.balancers.iter().collect();
     sorted.sort_by(|a, b| b.capacity_hz.unwrap_or(0.0).total_cmp(&a.capacity_hz.unwrap_or(0.0)));
+    let rate = |capacity_hz: Option<f64>| capacity_hz.map_or_else(|| "no rate".into(), grouped);
     let told = |found: &&Found| format!("{} **{}**", plain(&found.title), rate(found.capacity_hz));
-    let (mut capacities, mut figures, mut doc) = (Doc::default(), Doc::default(), Doc::default());
-    capacities.table(&table(&sorted));
-    figures.figures(vec![latency(results, &sorted), cpu(&sorted)]);
-    let setting = &results.setting;
-    doc.text(format!(
-        include_str!("page.md"),
-        objective = results.objective,
-        rates = sorted.iter().map(told).collect::<Vec<_>>().join(", "),
-        connections = results.connections,
-        seconds = results.seconds,
-        table = capacities.text.trim_end(),
-        figures = figures.text.trim_end(),
-        cpu = setting.host.cpu,
-        cpus = setting.host.cpus,
-        kernel = setting.host.kernel,
-        started = setting.started,
-        commit = setting.commit().unwrap_or("of an unknown commit"),
-    ));
-    doc.drawings = figures.drawings;
-    doc.finish()
-}
-
-fn rate(capacity_hz: Option<f64>) -> String {
-    capacity_hz.map_or_else(|| "no rate".into(), grouped)
-}
-
-fn at(found: &Found) -> Option<&Step> {
-    found.ramp.iter().find(|step| Some(step.offered_hz) == found.capacity_hz)
-}
-
-fn table(sorted: &[&Found]) -> Table {
+    let (mut capacities, mut doc) = (Doc::default(), Doc::default());
     let row = |found: &&Found| {
-        let of = |value: fn(&Step) -> f64| maybe(at(found).map(value));
+        let at = found.ramp.iter().find(|step| Some(step.offered_hz) == found.capacity_hz);
+        let of = |value: fn(&Step) -> f64| maybe(at.map(value));
         [
             plain(&found.title),
             rate(found.capacity_hz),
@@ -106,38 +71,54 @@ fn table(sorted: &[&Found]) -> Table {
             of(|step| step.cpus * 1e6 / step.offered_hz),
         ]
     };
-    words::table(Lang::En, "capacity").with(sorted.iter().map(row))
+    capacities.table(&words::table(Lang::En, "capacity").with(sorted.iter().map(row)));
+    let latency =
+        ["latency-by-rate", "Latency by offered rate", "latency of the objective's percentile (ms)"];
+    let cpu = ["cpu-by-rate", "CPU time by offered rate", "CPUs of the balancer"];
+    doc.figures(vec![
+        figure(&sorted, latency, |step| step.objective_ms, Some(results.limit_ms)),
+        figure(&sorted, cpu, |step| step.cpus, None),
+    ]);
+    let setting = &results.setting;
+    doc.text = format!(
+        include_str!("page.md"),
+        objective = results.objective,
+        rates = sorted.iter().map(told).join(", "),
+        connections = results.connections,
+        seconds = results.seconds,
+        table = capacities.text.trim_end(),
+        figures = doc.text.trim_end(),
+        cpu = setting.host.cpu,
+        cpus = setting.host.cpus,
+        kernel = setting.host.kernel,
+        started = setting.started,
+        commit = setting.commit().unwrap_or("of an unknown commit"),
+    );
+    doc
 }
 
-fn series(sorted: &[&Found], value: fn(&Step) -> f64) -> Vec<Series> {
+/// Draws a value of each run over its rate. A limit is a line of its own, and its axis is logarithmic.
+fn figure(
+    sorted: &[&Found],
+    [name, title, axis]: [&'static str; 3],
+    value: fn(&Step) -> f64,
+    limit: Option<f64>,
+) -> Figure {
     let point = |step: &Step| Point { invalid: !step.holds, ..Point::new(step.offered_hz, value(step)) };
     let one = |(colour, found): (usize, &&Found)| {
         let points = found.ramp.iter().map(point).collect();
         Series { name: found.title.clone(), colour: colour % 6, stroke: Stroke::Solid, points }
     };
-    sorted.iter().enumerate().map(one).collect()
-}
-
-fn latency(results: &Results, sorted: &[&Found]) -> Figure {
-    let mut series = series(sorted, |step| step.objective_ms);
-    let most = xs(&series).into_iter().fold(0.0, f64::max);
-    let ys = ys(&series).into_iter().chain([results.limit_ms]);
-    let y = Axis::log("latency of the objective's percentile (ms)", ys);
-    let x = Axis::from_zero("offered requests per second", [most]);
-    let limit = [0.0, most].map(|x| Point::new(x, results.limit_ms)).into();
-    series.push(Series { name: "limit".into(), colour: 7, stroke: Stroke::Dashed, points: limit });
-    figure("latency-by-rate", "Latency by offered rate", Chart::new(x, y, series), sorted)
-}
-
-fn cpu(sorted: &[&Found]) -> Figure {
-    let series = series(sorted, |step| step.cpus);
-    let x = Axis::from_zero("offered requests per second", xs(&series));
-    let y = Axis::from_zero("CPUs of the balancer", ys(&series));
-    figure("cpu-by-rate", "CPU time by offered rate", Chart::new(x, y, series), sorted)
-}
-
-fn figure(name: &str, title: &str, chart: Chart, sorted: &[&Found]) -> Figure {
-    let any = sorted.iter().any(|found| !found.ramp.is_empty());
-    let reading = "Each point is one run. A hollow point is a run that did not hold the objective.";
-    Figure::new(name, title, reading, any.then(|| chart.draw()), "No rate held the objective.")
+    let mut series = sorted.iter().enumerate().map(one).collect_vec();
+    let offered = sorted.iter().flat_map(|found| &found.ramp).map(|step| step.offered_hz);
+    let most = offered.fold(0.0, f64::max);
+    series.extend(limit.map(|limit| {
+        let points = [0.0, most].map(|x| Point::new(x, limit)).into();
+        Series { name: "limit".into(), colour: 7, stroke: Stroke::Dashed, points }
+    }));
+    let y = (axis, if limit.is_some() { Axis::log } else { Axis::from_zero });
+    let chart = Chart::new(("offered requests per second", Axis::from_zero), y, series);
+    let reading = "Each point is one run. A hollow point is a run that did not hold the objective.".into();
+    let drawing = chart.draw().filter(|_| most > 0.0).ok_or_else(|| "No rate held the objective.".into());
+    Figure { name: name.into(), title: title.into(), reading, drawing }
 }

@@ -1,40 +1,30 @@
 //! The search for the highest rate that holds an objective. The search is pure: it asks a function whether a rate holds.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-/// A limit for the latency of a share of the requests, such as `p99=20ms`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+use crate::run::lab::Trouble;
+
+/// A limit for the latency of a share of the requests.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Objective {
+    /// The objective in words, such as `p99 ≤ 20ms`.
+    pub(crate) text: String,
     /// Between 0 and 1.
     pub(crate) share: f64,
     pub(crate) limit: Duration,
 }
 
-impl FromStr for Objective {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?}: expected a percentile and a time, such as p99=20ms or p99.9=5ms");
-        let (percent, limit) =
-            text.strip_prefix('p').and_then(|rest| rest.split_once('=')).ok_or_else(wrong)?;
-        let percent: f64 = percent.parse().map_err(|_| wrong())?;
-        let limit = humantime::parse_duration(limit).map_err(|_| wrong())?;
-        if percent > 0.0 && percent < 100.0 && limit > Duration::ZERO {
-            Ok(Objective { share: percent / 100.0, limit })
-        } else {
-            Err(wrong())
-        }
-    }
-}
-
-impl fmt::Display for Objective {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Rounded, because 0.999 x 100 is not 99.9 in binary.
-        let percent = (self.share * 1e8).round() / 1e6;
-        write!(f, "p{percent} ≤ {}", humantime::format_duration(self.limit))
-    }
+/// Reads an objective such as `p99=20ms`.
+pub(crate) fn objective(given: &str) -> Result<Objective, String> {
+    let parsed = || {
+        let (percent, limit) = given.strip_prefix('p')?.split_once('=')?;
+        let (percent, limit) = (percent.parse::<f64>().ok()?, humantime::parse_duration(limit).ok()?);
+        let is_meant = percent > 0.0 && percent < 100.0 && limit > Duration::ZERO;
+        let text = given.replacen('=', " ≤ ", 1);
+        is_meant.then_some(Objective { text, share: percent / 100.0, limit })
+    };
+    let form = "expected a percentile and a time, such as p99=20ms or p99.9=5ms";
+    parsed().ok_or_else(|| format!("{given:?}: {form}"))
 }
 
 /// The first rate of a search in requests per second, and the range of the search.
@@ -48,38 +38,26 @@ const TOLERANCE: f64 = 0.05;
 ///
 /// The rate is doubled until it fails, and then the middle between the last two rates is tried. A rate fails if two
 /// runs fail before two runs hold, so one disturbed run decides nothing.
-pub(crate) fn highest<E>(mut holds: impl FnMut(f64) -> Result<bool, E>) -> Result<Option<f64>, E> {
-    let mut twice = |rate: f64| -> Result<bool, E> {
-        let (mut held, mut failed) = (0, 0);
-        while held < 2 && failed < 2 {
-            *(if holds(rate)? { &mut held } else { &mut failed }) += 1;
-        }
-        Ok(held == 2)
+pub(crate) fn highest(mut holds: impl FnMut(f64) -> Result<bool, Trouble>) -> Result<Option<f64>, Trouble> {
+    let mut twice = |rate: f64| {
+        let [first, second] = [holds(rate)?, holds(rate)?];
+        if first == second { Ok(first) } else { holds(rate) }
     };
-    let (mut low, mut high) = (None, None);
-    let mut rate = FIRST;
-    loop {
-        if twice(rate)? {
-            low = Some(rate);
-        } else {
-            high = Some(rate);
-        }
-        rate = match (low, high) {
-            (Some(low), _) if low >= MOST => return Ok(Some(low)),
-            (Some(low), None) => (low * 2.0).min(MOST),
-            (None, Some(high)) if high <= LEAST => return Ok(None),
-            (None, Some(high)) => (high / 2.0).max(LEAST),
-            (Some(low), Some(high)) if high / low <= 1.0 + TOLERANCE => return Ok(Some(low)),
-            (Some(low), Some(high)) => (low * high).sqrt(),
-            (None, None) => return Ok(None),
+    let (mut low, mut high) = (0.0, f64::INFINITY);
+    while low < MOST && high > LEAST && high > low * (1.0 + TOLERANCE) {
+        let rate = match (low > 0.0, high.is_finite()) {
+            (false, false) => FIRST,
+            (true, false) => (low * 2.0).min(MOST),
+            (false, true) => (high / 2.0).max(LEAST),
+            (true, true) => (low * high).sqrt(),
         };
+        *(if twice(rate)? { &mut low } else { &mut high }) = rate;
     }
+    Ok((low > 0.0).then_some(low))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use super::*;
 
     #[test]
@@ -96,47 +74,27 @@ mod tests {
             ("p99", None),
         ];
         for (text, expected) in cases {
-            let read = text.parse::<Objective>();
-            assert_eq!(read.as_ref().map(ToString::to_string).ok().as_deref(), expected, "{text}");
+            let read = objective(text);
+            assert_eq!(read.as_ref().ok().map(|objective| objective.text.as_str()), expected, "{text}");
             assert!(read.is_ok() || read.unwrap_err().contains("such as p99=20ms"), "{text}");
         }
     }
 
     #[test]
-    fn a_threshold_is_found() {
-        let cases = [
-            (0.0, None),
-            (9.0, None),
-            (11.0, Some(11.0)),
-            (950.0, Some(950.0)),
-            (1000.0, Some(1000.0)),
-            (12_345.0, Some(12_345.0)),
-            (1e9, Some(MOST)),
-        ];
-        for (threshold, expected) in cases {
+    fn a_threshold_is_found_one_disturbed_run_decides_nothing_and_an_error_ends_the_search() {
+        // Every so many runs, one is disturbed.
+        let quiet = [0.0, 9.0, 11.0, 950.0, 1000.0, 12_345.0, 1e9].map(|threshold| (threshold, usize::MAX));
+        for (threshold, every) in quiet.into_iter().chain([(5000.0, 5)]) {
             let mut runs = 0;
-            let found = highest(|rate| {
+            let holds = |rate| {
                 runs += 1;
-                Ok::<_, Infallible>(rate <= threshold)
-            });
-            let close =
-                |found: f64, expected: f64| found <= expected && found >= expected / (1.0 + TOLERANCE);
-            match (found.unwrap(), expected) {
-                (Some(found), Some(expected)) => assert!(close(found, expected), "{threshold}: {found}"),
-                (found, expected) => assert_eq!(found, expected, "{threshold}"),
-            }
-            assert!(runs <= 30, "{threshold}: {runs} runs");
+                Ok(rate <= threshold && runs % every != 0)
+            };
+            let (found, most) = (highest(holds).unwrap(), threshold.min(MOST));
+            let is_close = |found: f64| (most / (1.0 + TOLERANCE)..=most).contains(&found);
+            assert_eq!(found.is_some(), threshold >= LEAST, "{threshold}: {found:?}");
+            assert!(found.is_none_or(is_close) && runs <= 30, "{threshold}: {found:?}, {runs} runs");
         }
-    }
-
-    #[test]
-    fn one_disturbed_run_decides_nothing_and_an_error_ends_the_search() {
-        let mut run = 0;
-        let found = highest(|rate| {
-            run += 1;
-            Ok::<_, Infallible>(rate <= 5000.0 && run % 5 != 0)
-        });
-        assert!((4700.0..=5000.0).contains(&found.unwrap().unwrap()), "{found:?}");
-        assert_eq!(highest(|_| Err("broken")), Err("broken"));
+        assert!(matches!(highest(|_| Err(Trouble::Failed(String::new()))), Err(Trouble::Failed(_))));
     }
 }

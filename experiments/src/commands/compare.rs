@@ -5,13 +5,12 @@
 //! one `neraca serve` of the new build. The blocks of two runs are paired by their number. Such a pair shares no noise,
 //! so the interval is wider.
 
-mod base;
 mod instructions;
 mod verdict;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use crate::commands::{bench, mark};
 use crate::judge::study::Study;
@@ -19,10 +18,11 @@ use crate::plans::build::{self, Changes};
 use crate::plans::given::arguments;
 use crate::plans::model::Plan;
 use crate::report;
+use crate::run::child::printed;
 use crate::run::doctor;
+use crate::run::files::said;
 use crate::run::lab::{self, Trouble};
 use crate::run::raw::{Found, Raw};
-use verdict::Compared;
 
 /// The arguments of `neraca-lab compare`.
 #[derive(Debug, clap::Args)]
@@ -39,34 +39,19 @@ pub(crate) struct Compare {
     /// Count no instructions
     #[arg(long)]
     no_instructions: bool,
-    /// Pairs of runs for each cell; more pairs give a narrower interval
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..))]
-    pairs: u32,
-    /// Measured seconds of each run
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
-    seconds: u32,
-    /// Only cells whose names contain one of these: an engine (async), a load (c1000) or both (async-c1000)
-    #[arg(long, value_delimiter = ',', value_name = "TEXT")]
-    only: Vec<String>,
+    #[command(flatten)]
+    changes: Changes,
     /// More arguments for the newer build
     #[arg(long, value_name = "ARGUMENTS", default_value = "", allow_hyphen_values = true)]
     with: String,
 }
 
-/// The arguments of `neraca-lab instructions`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Instructions {
-    /// The older build: a commit of this repository
-    #[arg(long, value_name = "COMMIT")]
-    base: Option<String>,
-}
-
-/// The plan of the comparison, over the targets `base-ENGINE` and `new-ENGINE`.
-const PLAN: &str = include_str!("../../plans/compare.toml");
-
-/// Makes the plan with both builds of each engine. The newer build gets more arguments.
+/// Makes the plan over the targets `base-ENGINE` and `new-ENGINE`. The newer build gets more arguments.
 fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
-    let mut file = build::parse("compare.toml", PLAN)?;
+    if arguments.changes.blocks == Some(1) {
+        return Err("--pairs 1: expected at least two, because one pair has no interval".into());
+    }
+    let mut file = build::parse("compare.toml", include_str!("../../plans/compare.toml"))?;
     let mut all = std::mem::take(&mut file.targets);
     for target in &mut all {
         match target.id.starts_with("base-") {
@@ -74,31 +59,58 @@ fn plan(arguments: &Compare, base: &Path) -> Result<Plan, String> {
             false => target.command.extend(arguments.with.split_whitespace().map(Into::into)),
         }
     }
-    let (blocks, seconds) = (Some(arguments.pairs), Some(arguments.seconds));
-    file.plan(all, |_| true, &Changes { blocks, seconds, only: arguments.only.clone() })
+    file.plan(all, |_| true, &arguments.changes)
+}
+
+/// Where commits are built. Each commit has a worktree of its own, and cargo builds a commit only once.
+const COMMITS: &str = "target/compare/commits";
+
+/// Finds the older build and prints its name. A commit is built on its first use. Returns the program, and the source
+/// tree of a commit.
+///
+/// # Errors
+/// When `base` is neither a program nor a commit, and when a commit does not build.
+fn find_base(base: &str) -> Result<(PathBuf, Option<PathBuf>), String> {
+    let absolute = |path: &Path| fs::canonicalize(path).map_err(said(path));
+    if Path::new(base).is_file() {
+        println!("base: {base}");
+        return Ok((absolute(Path::new(base))?, None));
+    }
+    let commit = format!("{base}^{{commit}}");
+    let id = printed(Path::new("."), &["git", "rev-parse", "--verify", "--quiet", &commit])
+        .map_err(|_| format!("{base:?} is neither a program nor a commit of this repository"))?;
+    let (name, source) = (format!("commit {}", &id[..12]), Path::new(COMMITS).join(&id));
+    if !source.join(".git").exists() {
+        let path = source.display().to_string();
+        printed(Path::new("."), &["git", "worktree", "add", "--force", "--detach", &path, &id])?;
+    }
+    eprintln!("building {name} in {}", source.display());
+    printed(&source, &["cargo", "build", "--release", "--quiet", "--target-dir", "target"])?;
+    println!("base: {name}");
+    Ok((absolute(&source.join("target/release/neraca"))?, Some(source)))
 }
 
 /// Measures and prints. Returns true when the newer build is good enough.
-pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Trouble> {
+pub(crate) fn run(arguments: &Compare) -> Result<bool, Trouble> {
     if let [older, newer] = &arguments.runs[..] {
         let [old, new] = [older, newer].map(|run| report::load(run));
         println!("base: {}\nnew: {}", older.display(), newer.display());
-        return Ok(tell(&verdict::of_runs(&old?, &new?)));
+        return Ok(verdict::tell(&old?, &new?, 2, |target| Some(target.to_owned())));
     }
     let diagnosis = doctor::examine(&arguments.neraca, None);
     if !diagnosis.fatal.is_empty() {
         return Err(Trouble::Broken(diagnosis.fatal.join("; ")));
     }
-    let counts = !arguments.no_instructions && instructions::can_count();
-    let base = base::find(arguments.base.as_deref().unwrap_or("HEAD"))?;
-    let plan = plan(arguments, &base.neraca)?;
-    println!("base: {}", base.name);
+    let can_count = || instructions::can_count().inspect_err(|said| eprintln!("{said}")).is_ok();
+    let counts = !arguments.no_instructions && can_count();
+    let (base, source) = find_base(arguments.base.as_deref().unwrap_or("HEAD"))?;
+    let plan = plan(arguments, &base)?;
     println!("new: commit {} {}", diagnosis.setting.commit().unwrap_or("unknown"), arguments.with);
     let loads = diagnosis.warnings.iter().filter(|line| line.contains('%'));
     loads.for_each(|warning| println!("warning: {warning}"));
     let manifest = bench::manifest(&plan, &diagnosis);
     let mut raws: Vec<Raw> = Vec::new();
-    lab::with(&arguments.neraca, stop, |lab| {
+    lab::with(&arguments.neraca, |lab| {
         bench::measure(lab, &plan, &BTreeSet::new(), None, |raw| match &raw.found {
             // A build that fails in its first block ends the comparison.
             Found::Failed(reason) if raw.cell.block == 0 => Err(format!("{}: {reason}", raw.cell.id)),
@@ -108,38 +120,26 @@ pub(crate) fn run(arguments: &Compare, stop: &AtomicBool) -> Result<bool, Troubl
             }
         })
     })?;
-    let good = tell(&verdict::of_builds(&Study::new(manifest, plan, &raws, "")?));
+    let study = Study::new(manifest, plan, raws, "")?;
+    let base_name = |new: &str| Some(format!("base-{}", new.strip_prefix("new-")?));
+    let good = verdict::tell(&study, &study, 0, base_name);
     if counts {
         println!();
-        instructions::report(base.source.as_deref(), Path::new("."))?;
+        instructions::report(source.as_deref(), Path::new("."))?;
     }
     Ok(good)
 }
 
-/// Prints the table and the complaints. Returns true when there is no complaint.
-fn tell(compared: &[Compared]) -> bool {
-    print!("\n{}", verdict::table(compared).text());
-    let complaints: Vec<String> = compared.iter().flat_map(Compared::complaints).collect();
-    complaints.iter().for_each(|complaint| println!("WORSE: {complaint}"));
-    if compared.is_empty() {
-        println!("WORSE: no load was measured twice in both");
-    }
-    complaints.is_empty() && !compared.is_empty()
-}
-
-/// Counts and prints the instructions of a request.
-pub(crate) fn instructions(arguments: &Instructions) -> Result<(), Trouble> {
-    if !instructions::can_count() {
-        return Err(Trouble::Broken("no instructions were counted".into()));
-    }
-    let base = arguments.base.as_deref().map(base::find).transpose()?;
-    base.iter().for_each(|base| println!("base: {}", base.name));
-    Ok(instructions::report(base.and_then(|base| base.source).as_deref(), Path::new("."))?)
+/// Counts and prints the instructions of a request. `base` is a commit of this repository.
+pub(crate) fn instructions(base: Option<&str>) -> Result<(), Trouble> {
+    instructions::can_count()?;
+    let source = base.map(find_base).transpose()?.and_then(|(_, source)| source);
+    Ok(instructions::report(source.as_deref(), Path::new("."))?)
 }
 
 /// Checks the comparison itself: a build equals itself, and a build with a receive buffer of 64 bytes is worse. Returns
 /// true when both verdicts are right.
-pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Trouble> {
+pub(crate) fn selftest(neraca: &Path) -> Result<bool, Trouble> {
     let builds = ["base-thread", "new-thread", "base-async", "new-async"];
     let (path, only) =
         (&*neraca.display().to_string(), builds.map(|build| format!("concurrency-{build}-c100")).join(","));
@@ -148,7 +148,7 @@ pub(crate) fn selftest(neraca: &Path, stop: &AtomicBool) -> Result<bool, Trouble
     for (with, expected) in [("", true), ("--experiment-receive-bytes 64", false)] {
         let words = ["--base", path, "--neraca", path, "--no-instructions", "--pairs", "6", "--seconds", "1"];
         let more = ["--only", &only, "--with", with];
-        let found = run(&arguments(&[&words[..], &more].concat())?, stop)?;
+        let found = run(&arguments(&[&words[..], &more].concat())?)?;
         let said = if found { "not worse" } else { "worse" };
         println!("{}: a build is {said} than itself {with}\n", mark(found == expected));
         good &= found == expected;
@@ -171,6 +171,7 @@ mod tests {
         assert_eq!(planned(&["--pairs", "3"]).unwrap().cells.len(), 5 * 2 * 2 * 3);
         assert_eq!([count("async"), count("c100-t2,close"), count("thread-c10")], [30, 36, 6]);
         assert!(planned(&["--only", "c11"]).unwrap_err().contains("c11"));
+        assert!(planned(&["--pairs", "1"]).unwrap_err().contains("at least two"));
         let plan = planned(&["--only", "async-c10", "--with=--cores 1"]).unwrap();
         let firsts: Vec<&str> = plan.cells.chunks(2).map(|pair| pair[0].target.as_str()).collect();
         assert_eq!(firsts[..3], ["base-async", "new-async", "base-async"]);
@@ -178,5 +179,13 @@ mod tests {
         let base = command("base-async");
         assert!(base.starts_with("/older/neraca balance --engine async --listen"), "{base}");
         assert_eq!(command("new-async"), base.replace("/older/neraca", "{neraca}") + " --cores 1");
+    }
+    #[test]
+    fn a_base_is_a_program_or_a_commit() {
+        let program = std::env::current_exe().unwrap();
+        let base = find_base(program.to_str().unwrap()).unwrap();
+        assert_eq!(base, (fs::canonicalize(&program).unwrap(), None));
+        let error = find_base("no-such-commit").unwrap_err();
+        assert!(error.contains("neither a program nor a commit"), "{error}");
     }
 }

@@ -1,18 +1,16 @@
 //! The self-test of the laboratory. It measures servers with a known fault, and the laboratory must report the true
 //! rate of each fault. For a server without a fault the laboratory must report nothing.
 
-use std::sync::atomic::AtomicBool;
-
 use crate::commands::mark;
-use crate::judge::derive::derive;
-use crate::judge::record::{Gate, Measured, Validity};
+use crate::judge::gates;
+use crate::judge::record::{Gate, Validity, load};
 use crate::plans::build::{FILES, ordinary};
 use crate::plans::model::{Cell, Section, Target, What};
 use crate::plans::targets::simple;
 use crate::run::faulty::{Fault, POOL};
 use crate::run::histogram::Histogram;
 use crate::run::lab::{self, Trouble};
-use crate::run::raw::{Found, Raw};
+use crate::run::raw::Raw;
 
 const CONNECTIONS: u32 = 50;
 
@@ -28,92 +26,75 @@ const FAULTS: [(Fault, u64); 7] = [
 ];
 
 /// Measures every fault. Returns true when all were reported correctly.
-pub(crate) fn run(stop: &AtomicBool) -> Result<bool, Trouble> {
+pub(crate) fn run() -> Result<bool, Trouble> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     // This program is the server, so it takes the place of the balancer.
-    lab::with(&this, stop, |lab| {
+    lab::with(&this, |lab| {
         let mut all_good = true;
         for (fault, every) in FAULTS {
-            let raw = lab.measure(&target(fault, every), &cell(fault))?;
-            let (good, line) = judge(fault, 1.0 / every as f64, &raw)?;
-            println!("{:<8} {:<4} {line}", fault.name(), mark(good));
+            let (name, (path, body_bytes)) = (fault.name(), FILES[1]);
+            let options = format!("--fault {name} --every {every} --body {{root}}/{path} --stats {{stats}}");
+            let server = simple(&name, &format!("{{neraca}} faulty {options}"));
+            let cell = Cell {
+                section: Section::Servers,
+                connections: CONNECTIONS,
+                path: path.into(),
+                body_bytes,
+                seconds: if fault == Fault::Pause { 4.0 } else { 3.0 },
+                ..ordinary(&name)
+            };
+            let raw = lab.measure(&Target { what: What::Server, ..server }, &cell)?;
+            let (good, line) = judge(fault, 1.0 / every as f64, raw)?;
+            println!("{name:<8} {:<4} {line}", mark(good));
             all_good &= good;
         }
         Ok(all_good)
     })
 }
 
-fn target(fault: Fault, every: u64) -> Target {
-    let (name, (file, _)) = (fault.name(), FILES[1]);
-    let options = format!("--fault {name} --every {every} --body {{root}}/{file} --stats {{stats}}");
-    Target { what: What::Server, ..simple(&name, &format!("{{neraca}} faulty {options}")) }
-}
-
-fn cell(fault: Fault) -> Cell {
-    let (path, body_bytes) = FILES[1];
-    Cell {
-        section: Section::Servers,
-        connections: CONNECTIONS,
-        path: path.into(),
-        body_bytes,
-        seconds: if fault == Fault::Pause { 4.0 } else { 3.0 },
-        ..ordinary(&fault.name())
-    }
-}
-
 /// Compares the reported faults with the true ones, which are this share. Returns true when they agree, and a line about
 /// both.
-fn judge(fault: Fault, share: f64, raw: &Raw) -> Result<(bool, String), String> {
-    let record = derive(raw);
-    let (Measured::Load(load), Found::Load(found)) = (&record.measured, &raw.found) else {
-        return Err(format!("{}: {:?}", fault.name(), record.measured));
-    };
-    let counter = |name: &str| load.target.as_ref().and_then(|t| t.whole.get(name)).copied().unwrap_or(0);
+fn judge(fault: Fault, share: f64, raw: Raw) -> Result<(bool, String), String> {
+    let record = gates::judge(raw);
+    let load = load(&record).ok_or_else(|| format!("{}: {:?}", fault.name(), record.found))?;
+    let counter = |name: &str| load.programs.target.as_ref().and_then(|t| t.total(name)).unwrap_or(0);
     let opened = u64::from(record.cell.opened());
     let counts @ (served, at_fault, _) = (counter("served"), counter("at_fault"), opened);
-    let has = |gate, verdict| record.gates.iter().any(|r| r.gate == gate && r.verdict == verdict);
-    let (mut failures, errors) = (load.failures, load.probe.errors());
+    let has = |gate, verdict| record.gates.get(&gate).is_some_and(|(found, _)| *found == verdict);
     // A server counts its faults from its start, so the errors of the warm-up count too.
-    if let Some(warm) = &found.warm {
-        failures = failures + warm.errors;
-    }
-    let (stalled, fresh) = (failures.stalled, &found.probe.fresh);
+    let failures = load.warm.iter().fold(record.failures, |sum, warm| sum + warm.errors);
+    let (stalled, errors, fresh) = (failures.stalled, load.probe.errors(), &load.probe.fresh);
     let (good, said) = match fault {
         Fault::None => {
             let (failed, probes) = (failures.total(), errors.total());
             let passes = |gate| has(gate, Validity::Valid);
-            let good = failed + probes == 0 && served > 0;
-            return Ok((
-                good && [Gate::G1, Gate::G3, Gate::G4, Gate::G10].into_iter().all(passes),
-                format!("{served} answers, {failed} failures and {probes} failed probes reported"),
-            ));
+            let pass = [Gate::G1, Gate::G3, Gate::G4, Gate::G10].into_iter().all(passes);
+            let said = format!("{served} answers, {failed} failures and {probes} failed probes reported");
+            return Ok((pass && failed + probes == 0 && served > 0, said));
         }
         Fault::Pause => return Ok(pauses(&fresh.total_us)),
         Fault::Status => rate(failures.status + errors.status, share, counts),
         Fault::Truncate => rate(failures.read + errors.truncated, share, counts),
         Fault::Close => rate(failures.read + failures.write + errors.read, share, counts),
         // Every connection beyond the pool counts as failed. Probes take places of the pool too.
-        Fault::Starve => (
-            (opened - POOL as u64..=opened).contains(&stalled),
-            format!(
-                "{stalled} of {opened} connections reported as never answered; {POOL} workers hold a connection each"
-            ),
-        ),
+        Fault::Starve => {
+            let said = format!("{stalled} of {opened} connections reported as never answered");
+            let said = format!("{said}; {POOL} workers hold a connection each");
+            ((opened - POOL as u64..=opened).contains(&stalled), said)
+        }
         // A tenth of the connections and of the probes is never answered.
         Fault::Silent => {
-            let (intended, kept) = (found.probe.intended, found.probe.kept.errors.timeout);
+            let (intended, kept) = (load.probe.intended, load.probe.kept.errors.timeout);
             let probes = fresh.errors.timeout;
             let is_a_tenth = |n: u64, of: u64| (0.07..=0.13).contains(&(n as f64 / of.max(1) as f64));
             // A tenth of the connections of the warm-up was silent too.
             let truth = at_fault.saturating_sub(opened / 10);
             let good = (stalled + probes + kept).abs_diff(truth) <= 2;
-            (
-                good && is_a_tenth(stalled, opened) && is_a_tenth(probes, intended),
-                format!(
-                    "{truth} connections never answered, reported {stalled} of {opened}, {probes} of {intended} \
-                     probes on new connections, {kept} kept connections"
-                ),
-            )
+            let said = format!(
+                "{truth} connections never answered, reported {stalled} of {opened}, {probes} of {intended} \
+                 probes on new connections, {kept} kept connections"
+            );
+            (good && is_a_tenth(stalled, opened) && is_a_tenth(probes, intended), said)
         }
         Fault::Slow => (false, "is not measured".into()),
     };
@@ -127,11 +108,8 @@ fn rate(reported: u64, rate: f64, (served, at_fault, opened): (u64, u64, u64)) -
     let is_near = |n: u64| reported.abs_diff(n) <= slack;
     let seen = reported as f64 / served.max(1) as f64;
     let has_rate = (seen / rate - 1.0).abs() < 0.1 || is_near((served as f64 * rate) as u64);
-    let percent = seen * 100.0;
-    (
-        reported > 0 && is_near(at_fault) && has_rate,
-        format!("{at_fault} of {served} answers at fault, {reported} reported ({percent:.2} %)"),
-    )
+    let (good, percent) = (reported > 0 && is_near(at_fault) && has_rate, seen * 100.0);
+    (good, format!("{at_fault} of {served} answers at fault, {reported} reported ({percent:.2} %)"))
 }
 
 /// Checks that a fifth of the probes is slow, and that the slowest probe waits for the whole pause of 500 ms. A laboratory
@@ -140,11 +118,8 @@ fn rate(reported: u64, rate: f64, (served, at_fault, opened): (u64, u64, u64)) -
 fn pauses(total_us: &Histogram) -> (bool, String) {
     let slow = total_us.count_from(100_000) as f64 / total_us.len().max(1) as f64;
     let longest = total_us.max() as f64 / 1e3;
-    (
-        (0.14..=0.4).contains(&slow) && (400.0..=2000.0).contains(&longest),
-        format!(
-            "{:.0} % of the probes took 100 ms and more (20 % are true), {longest:.0} ms the longest",
-            slow * 100.0
-        ),
-    )
+    let good = (0.14..=0.4).contains(&slow) && (400.0..=2000.0).contains(&longest);
+    let percent = slow * 100.0;
+    let said = format!("{percent:.0} % of the probes took 100 ms and more (20 % are true)");
+    (good, format!("{said}, {longest:.0} ms the longest"))
 }

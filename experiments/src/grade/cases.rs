@@ -1,20 +1,19 @@
 //! The cases of `experiments/grade/cases.json`, and the judgement about what was seen. README.md beside the file explains
 //! the format.
 
+use std::collections::BTreeMap;
+
 use itertools::Itertools;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::run::message::{Message, Unfinished, response};
 use crate::run::origin::{BODY, Seen};
 
-const FILE: &str = include_str!("../../grade/cases.json");
-
-/// The whole file.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Corpus {
-    pub(crate) requests: Vec<Case>,
-    pub(crate) responses: Vec<Case>,
+/// Reads the file that this program was built with: the cases of requests, then those of responses.
+pub(crate) fn all() -> Vec<Case> {
+    let file = serde_json::from_str(include_str!("../../grade/cases.json"));
+    let file: BTreeMap<String, Vec<Case>> = file.expect("cases.json is checked by a test");
+    file.into_values().flatten().collect()
 }
 
 /// One case: a raw message and the allowed outcomes.
@@ -27,17 +26,17 @@ pub(crate) struct Case {
     /// One sentence.
     pub(crate) why: String,
     /// The request that the client sends.
-    #[serde(default)]
-    request: Vec<Part>,
-    /// The raw response of the backend (cases of responses).
-    #[serde(default)]
-    response: Vec<Part>,
+    #[serde(default = "get", deserialize_with = "bytes")]
+    pub(crate) request: Vec<u8>,
+    /// The raw response of the backend; None for a case of requests.
+    #[serde(default, deserialize_with = "bytes")]
+    pub(crate) response: Option<Vec<u8>>,
     pub(crate) allowed: Vec<Outcome>,
     /// The allowed status codes of a refusal; empty for every status from 400.
     #[serde(default)]
     pub(crate) status: Vec<u16>,
     /// Number of requests that the bytes of the client contain, if it is not 1.
-    count: Option<usize>,
+    pub(crate) count: Option<usize>,
     /// The body of a whole response, if it is not [`BODY`].
     body: Option<String>,
     /// Fields that a forwarded message must have and must not have: `name` or `name: value`.
@@ -45,6 +44,10 @@ pub(crate) struct Case {
     has: Vec<String>,
     #[serde(default)]
     lacks: Vec<String>,
+}
+
+fn get() -> Vec<u8> {
+    b"GET / HTTP/1.1\r\nHost: test\r\n\r\n".to_vec()
 }
 
 /// A piece of a raw message. Each character is one byte (U+0000 to U+00FF).
@@ -76,14 +79,6 @@ pub(crate) enum Outcome {
     Other,
 }
 
-/// What the client received.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Received {
-    pub(crate) bytes: Vec<u8>,
-    /// True when the balancer closed the connection.
-    pub(crate) ended: bool,
-}
-
 /// The result of one case.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CaseResult {
@@ -96,52 +91,28 @@ pub(crate) struct CaseResult {
     pub(crate) seen: String,
 }
 
-fn bytes(parts: &[Part]) -> Vec<u8> {
+fn bytes<'de, T: From<Vec<u8>>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     let byte = |c: char| u8::try_from(u32::from(c)).unwrap_or(b'?');
     let latin = |text: &str| text.chars().map(byte).collect::<Vec<u8>>();
     let part = |part: &Part| match part {
         Part::Text(text) => latin(text),
         Part::Repeat { repeat, times } => latin(repeat).repeat(*times),
     };
-    parts.iter().flat_map(part).collect()
-}
-
-impl Corpus {
-    /// Reads the file that this program was built with.
-    pub(crate) fn load() -> Result<Self, String> {
-        serde_json::from_str(FILE).map_err(|error| format!("experiments/grade/cases.json: {error}"))
-    }
+    Ok(Vec::deserialize(from)?.iter().flat_map(part).collect::<Vec<u8>>().into())
 }
 
 impl Case {
-    /// Returns the bytes that the client sends.
-    pub(crate) fn sent(&self) -> Vec<u8> {
-        match self.request.is_empty() {
-            true => b"GET / HTTP/1.1\r\nHost: test\r\n\r\n".to_vec(),
-            false => bytes(&self.request),
-        }
-    }
-
-    /// Returns the raw response of the backend; None for a case of requests.
-    pub(crate) fn answer(&self) -> Option<Vec<u8>> {
-        (!self.response.is_empty()).then(|| bytes(&self.response))
-    }
-
-    /// Returns the number of requests of the client.
-    pub(crate) fn count(&self) -> usize {
-        self.count.unwrap_or(1)
-    }
-
     /// True when the client asked with HEAD.
     fn to_head(&self) -> bool {
-        self.sent().starts_with(b"HEAD ")
+        self.request.starts_with(b"HEAD ")
     }
 
-    /// Returns the received complete responses, and the state of the rest.
-    pub(crate) fn responses(&self, received: &Received) -> (Vec<Message>, Option<Unfinished>) {
-        let (mut rest, mut found) = (&received.bytes[..], Vec::new());
+    /// Returns the complete responses among received bytes, and the state of the rest. `ended` is true when the balancer
+    /// closed the connection.
+    pub(crate) fn responses(&self, received: &[u8], ended: bool) -> (Vec<Message>, Option<Unfinished>) {
+        let (mut rest, mut found) = (received, Vec::new());
         while !rest.is_empty() {
-            match response(rest, self.to_head(), received.ended) {
+            match response(rest, self.to_head(), ended) {
                 Ok(message) => {
                     rest = &rest[message.bytes..];
                     found.push(message);
@@ -153,11 +124,11 @@ impl Case {
     }
 
     /// Judges what client and backends have seen.
-    pub(crate) fn judge(&self, received: &Received, seen: &Seen) -> CaseResult {
-        let (responses, rest) = self.responses(received);
-        let outcome = self.outcome(&responses, rest, received.ended, seen);
+    pub(crate) fn judge(&self, received: &[u8], ended: bool, seen: &Seen) -> CaseResult {
+        let (responses, rest) = self.responses(received, ended);
+        let outcome = self.outcome(&responses, rest, ended, seen);
         let is_allowed = |r: &Message| self.status.is_empty() || self.status.contains(&r.status);
-        let forwarded = if self.response.is_empty() { &seen.requests } else { &responses };
+        let forwarded = if self.response.is_none() { &seen.requests } else { &responses };
         let wrong = match outcome {
             Outcome::Forwarded => self.wrong_field(forwarded),
             Outcome::Refused | Outcome::Error if !responses.iter().all(is_allowed) => {
@@ -184,18 +155,18 @@ impl Case {
     }
 
     fn wrong_field(&self, messages: &[Message]) -> Option<String> {
-        let missing = self.has.iter().find(|name| messages.iter().any(|message| !message.has(name)));
-        let extra = self.lacks.iter().find(|name| messages.iter().any(|message| message.has(name)));
-        let missing = missing.map(|name| format!("`{name}` is missing in the forwarded message"));
-        missing.or(extra.map(|name| format!("`{name}` is in the forwarded message")))
+        let has = self.has.iter().map(|field| (field, true, "is missing"));
+        let mut wanted = has.chain(self.lacks.iter().map(|field| (field, false, "is")));
+        let wrong = wanted.find(|(field, has, _)| messages.iter().any(|message| message.has(field) != *has));
+        wrong.map(|(field, _, said)| format!("`{field}` {said} in the forwarded message"))
     }
 
     fn outcome(&self, responses: &[Message], rest: Option<Unfinished>, ended: bool, seen: &Seen) -> Outcome {
-        let (is_request, reached) = (self.response.is_empty(), seen.requests.len());
+        let (is_request, reached) = (self.response.is_none(), seen.requests.len());
         let all_good = responses.len() == reached && responses.iter().all(|r| r.status == 200);
         match (responses, rest) {
             _ if is_request && seen.invalid > 0 => Outcome::Other,
-            (_, None) if is_request && reached == self.count() && all_good => Outcome::Forwarded,
+            (_, None) if is_request && reached == self.count.unwrap_or(1) && all_good => Outcome::Forwarded,
             ([one], None) if is_request && reached == 0 && one.status >= 400 => Outcome::Refused,
             ([_], None) if is_request && reached == 0 => Outcome::Answered,
             ([], None) if ended && (!is_request || reached == 0) => Outcome::Closed,
@@ -209,10 +180,9 @@ impl Case {
 
     /// True when a response is the one that the backend sent: it has the wanted body, and the backend's status.
     fn is_own(&self, message: &Message) -> bool {
-        let raw = self.answer().unwrap_or_default();
         let status = format!(" {}", message.status);
-        let starts = raw.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"HTTP/1."));
-        let mut starts = starts.map(|line| String::from_utf8_lossy(line).into_owned());
+        let sent = String::from_utf8_lossy(self.response.as_deref().unwrap_or_default());
+        let mut starts = sent.split('\n').filter(|line| line.starts_with("HTTP/1."));
         let body = if self.to_head() { b"" } else { self.body.as_deref().unwrap_or(BODY).as_bytes() };
         starts.any(|line| line.contains(&status)) && message.body == body
     }
@@ -223,24 +193,16 @@ mod tests {
     use super::*;
     use crate::run::message::request;
 
-    /// A request that must be forwarded is valid for the backends' own strict reader.
     #[test]
     fn every_case_has_a_name_a_rule_and_an_outcome() {
-        let Corpus { requests, responses } = Corpus::load().unwrap();
-        assert!(requests.iter().chain(&responses).map(|case| &case.name).all_unique());
-        for case in requests.iter().chain(&responses) {
+        let cases = all();
+        assert!(cases.iter().map(|case| &case.name).all_unique());
+        for case in &cases {
             assert!(case.rule.starts_with("RFC 911") && case.why.ends_with('.'), "{}", case.name);
             assert!(!case.allowed.is_empty() && !case.allowed.contains(&Outcome::Other), "{}", case.name);
         }
-        assert!(responses.iter().all(|case| case.answer().is_some()));
-        for case in &requests {
-            let sent = case.sent();
-            assert!(case.answer().is_none() && !sent.is_empty(), "{}", case.name);
-            if case.allowed == [Outcome::Forwarded] {
-                let start = sent.iter().position(|byte| !b"\r\n".contains(byte)).unwrap();
-                assert!(request(&sent[start..]).is_ok(), "{}", case.name);
-            }
-        }
+        // The plain request between two cases is the first one.
+        assert!(cases[0].response.is_none() && cases.is_sorted_by_key(|case| case.response.is_some()));
     }
 
     /// Without a backend's response, the case is one of requests, which both ends judge. Otherwise the client judges.
@@ -252,8 +214,7 @@ mod tests {
         let forward = &case(r#""allowed":["forwarded"],"lacks":["te"]"#);
         let refuse = &case(r#""allowed":["refused"],"status":[400]"#);
         let part = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
-        let cut =
-            &Case { response: vec![Part::Text(part.into())], ..case(r#""allowed":["broken","error"]"#) };
+        let cut = &Case { response: Some(part.into()), ..case(r#""allowed":["broken","error"]"#) };
         let good = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
         let [refused, other, bad] =
             ["400", "501", "502"].map(|status| format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n"));
@@ -281,7 +242,7 @@ mod tests {
         for (case, received, ended, reached, invalid, outcome, passed) in cases {
             let requests = reached.iter().map(|text| request(text.as_bytes()).unwrap());
             let seen = Seen { requests: requests.collect(), invalid };
-            let judged = case.judge(&Received { bytes: received.into(), ended }, &seen);
+            let judged = case.judge(received.as_bytes(), ended, &seen);
             assert_eq!((judged.outcome, judged.passed), (outcome, passed), "{judged:?}");
         }
     }

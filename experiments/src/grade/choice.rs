@@ -1,6 +1,5 @@
 //! What `grade` and `capacity` share: the choice of the balancers, and the results of earlier runs.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::plans::build::ordinary;
@@ -27,32 +26,27 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// Checks the machine. Returns the chosen balancers and the setting.
+    /// Checks the machine. Returns the chosen balancers, which are those of the user or the built-in ones, and the setting.
     pub(crate) fn examine(&self) -> Result<(Vec<Target>, Setting), String> {
         let setting = doctor::examine(&self.neraca, None).setting;
-        Ok((self.balancers(&setting.tools)?, setting))
-    }
-
-    /// Returns the balancers of the user, or the built-in ones.
-    fn balancers(&self, installed: &BTreeMap<String, String>) -> Result<Vec<Target>, String> {
         let only = &self.only;
         let user = self.given.targets()?;
-        let built_in = !only.is_empty() || user.iter().all(|target| target.what != What::Balancer);
+        let has_own = user.iter().any(|target| target.what == What::Balancer);
         let mut all = targets::with(user)?;
         all.retain(|target| {
             target.what == What::Balancer
-                && (built_in || target.kind == TargetKind::User)
-                && target.needs.as_ref().is_none_or(|tool| installed.contains_key(tool))
+                && target.needs.as_ref().is_none_or(|tool| setting.tools.contains_key(tool))
         });
         if let Some(wrong) = only.iter().find(|name| all.iter().all(|target| target.id != **name)) {
             let known: Vec<&str> = all.iter().map(|target| target.id.as_str()).collect();
             return Err(format!("--only {wrong:?}: expected one of {}", known.join(", ")));
         }
         all.retain(|target| match only.is_empty() {
-            true => target.kind == TargetKind::User || BUILT_IN.contains(&target.id.as_str()),
+            true if has_own => target.kind == TargetKind::User,
+            true => BUILT_IN.contains(&target.id.as_str()),
             false => only.contains(&target.id),
         });
-        Ok(all)
+        Ok((all, setting))
     }
 }
 
@@ -62,7 +56,7 @@ pub(crate) fn keep_earlier<T>(results: &mut Vec<T>, mut earlier: Vec<T>, name: f
     results.splice(0..0, earlier);
 }
 
-/// The request of every measurement: 50 connections of wrk, 128 bytes.
+/// The request of every measurement: 50 connections of wrk, 128 bytes. Our own client has half a second of warm-up.
 pub(crate) fn cell() -> Cell {
-    Cell { connections: 50, seconds: 2.0, ..ordinary("graded") }
+    Cell { connections: 50, warm_s: 0.5, seconds: 2.0, ..ordinary("graded") }
 }

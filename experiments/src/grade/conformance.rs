@@ -4,8 +4,10 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::grade::cases::{Case, CaseResult, Corpus, Outcome, Received};
-use crate::run::lab::Trouble;
+use crate::grade::cases::{self, Case, CaseResult, Outcome};
+use crate::grade::choice::cell;
+use crate::plans::model::Target;
+use crate::run::lab::{Lab, Trouble, backend_ports, failed};
 use crate::run::message::Unfinished;
 use crate::run::origin::Origins;
 
@@ -16,62 +18,62 @@ const LINGER: Duration = Duration::from_millis(40);
 /// Maximum time for the plain request between two cases.
 const RECOVERY: Duration = Duration::from_millis(500);
 
-/// Runs every case. `restart` starts the balancer anew and returns its address. It is called first, after each bad
-/// response, and whenever a plain request fails: a balancer may take bad backends out of use for a while.
-pub(crate) fn run(
-    corpus: &Corpus,
-    origins: &Origins,
-    mut restart: impl FnMut() -> Result<SocketAddr, Trouble>,
-) -> Result<[Vec<CaseResult>; 2], Trouble> {
-    let mut address = restart()?;
+/// Runs every case: those of requests, then those of responses. Returns the results and the command of the balancer.
+///
+/// The balancer is started anew after each bad response, and whenever a plain request fails: a balancer may take bad
+/// backends out of use for a while.
+pub(crate) fn run(lab: &Lab, target: &Target) -> Result<([Vec<CaseResult>; 2], String), Trouble> {
+    let all = cases::all();
+    let origins = Origins::start(&backend_ports(target)?).map_err(failed("--backends"))?;
+    let mut server = lab.target(target, &cell(), &origins.ports)?;
     let mut results = [Vec::new(), Vec::new()];
-    let plain = corpus.requests.first().ok_or_else(|| Trouble::Broken("there are no cases".into()))?;
-    for (cases, results) in [&corpus.requests, &corpus.responses].into_iter().zip(&mut results) {
-        for case in cases {
-            let result = attempt(case, origins, address, ANSWER);
-            let was_bad = case.answer().is_some() && result.outcome != Outcome::Forwarded;
-            results.push(result);
-            if was_bad || !attempt(plain, origins, address, RECOVERY).passed {
-                address = restart()?;
-            }
+    for case in &all {
+        lab.pause(Duration::ZERO)?;
+        let result = attempt(case, &origins, server.address(), ANSWER);
+        let was_bad = case.response.is_some() && result.outcome != Outcome::Forwarded;
+        results[usize::from(case.response.is_some())].push(result);
+        if was_bad || !attempt(&all[0], &origins, server.address(), RECOVERY).passed {
+            // The old process must end before the new one takes its port.
+            drop(server);
+            server = lab.target(target, &cell(), &origins.ports)?;
         }
     }
-    Ok(results)
+    Ok((results, lab.shorten(&server.command)))
 }
 
 fn attempt(case: &Case, origins: &Origins, address: SocketAddr, patience: Duration) -> CaseResult {
-    origins.reset(case.answer().as_deref());
+    origins.reset(case.response.as_deref());
     // Without a connection, nothing was received.
-    let received = exchange(case, address, patience).unwrap_or_default();
-    case.judge(&received, &origins.seen())
+    let (received, ended) = exchange(case, address, patience).unwrap_or_default();
+    case.judge(&received, ended, &origins.seen())
 }
 
 /// Sends the request of a case, and reads until every response is complete, the connection ends, or the time is over.
-fn exchange(case: &Case, address: SocketAddr, patience: Duration) -> io::Result<Received> {
+/// Returns the received bytes, and true when the balancer closed the connection.
+fn exchange(case: &Case, address: SocketAddr, patience: Duration) -> io::Result<(Vec<u8>, bool)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(patience))?;
     // The balancer may refuse and close before it has read everything.
-    let _ = stream.write_all(&case.sent());
-    let mut received = Received::default();
+    let _ = stream.write_all(&case.request);
+    let mut received = Vec::new();
     let deadline = Instant::now() + patience;
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let (responses, rest) = case.responses(&received);
-        let complete =
-            rest.is_none() && (responses.len() >= case.count() || responses.iter().any(|r| r.status >= 400));
+        let (responses, rest) = case.responses(&received, false);
+        let complete = rest.is_none()
+            && (responses.len() >= case.count.unwrap_or(1) || responses.iter().any(|r| r.status >= 400));
         let left = deadline.saturating_duration_since(Instant::now());
         let left = if complete { left.min(LINGER) } else { left };
         if left.is_zero() || rest == Some(Unfinished::Invalid) {
-            return Ok(received);
+            return Ok((received, false));
         }
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         match stream.read(&mut buffer) {
-            Ok(n @ 1..) => received.bytes.extend_from_slice(&buffer[..n]),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                return Ok(received);
-            }
-            Ok(_) | Err(_) => return Ok(Received { ended: true, ..received }),
+            Ok(n @ 1..) => received.extend_from_slice(&buffer[..n]),
+            // The time is over.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((received, false)),
+            Ok(_) | Err(_) => return Ok((received, true)),
         }
     }
 }
@@ -92,8 +94,9 @@ mod tests {
     /// sees how a response is broken.
     #[test]
     fn backend_and_client_read_strictly() {
-        let corpus = Corpus::load().unwrap();
-        for case in corpus.requests.iter().filter(|case| case.allowed == [Outcome::Forwarded]) {
+        let all = cases::all();
+        let forwarded = |case: &&Case| case.response.is_none() && case.allowed == [Outcome::Forwarded];
+        for case in all.iter().filter(forwarded) {
             let (judged, seen) = direct(case);
             assert_eq!((judged.outcome, seen.invalid), (Outcome::Forwarded, 0), "{}: {judged:?}", case.name);
         }
@@ -109,11 +112,10 @@ mod tests {
             ("no HTTP", Outcome::Other),
         ];
         for (name, expected) in cases {
-            let case =
-                corpus.requests.iter().chain(&corpus.responses).find(|case| case.name == name).unwrap();
+            let case = all.iter().find(|case| case.name == name).unwrap();
             let (judged, seen) = direct(case);
             assert_eq!(judged.outcome, expected, "{name}: {judged:?}");
-            assert!(case.answer().is_some() || seen.requests.is_empty(), "{name}: {judged:?}");
+            assert!(case.response.is_some() || seen.requests.is_empty(), "{name}: {judged:?}");
         }
     }
 }

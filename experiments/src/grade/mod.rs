@@ -10,18 +10,13 @@ mod score;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use crate::plans::model::{Target, What};
 use crate::plans::targets::{self, ASYNC};
 use crate::report;
 use crate::run::files::{read_json, said, write_json};
-use crate::run::lab::{self, Lab, Trouble, failed};
-use crate::run::origin::Origins;
-use behaviour::Subject;
-use cases::Corpus;
-use choice::{Choice, cell, keep_earlier};
+use crate::run::lab::{self, Lab, Trouble};
+use choice::{Choice, keep_earlier};
 use score::{Card, Cards};
 
 /// The arguments of `neraca-lab grade`.
@@ -47,19 +42,18 @@ fn fit(mut target: Target) -> Target {
 }
 
 /// Grades the chosen balancers and writes the page. Returns its path.
-pub(crate) fn run(arguments: &Grade, stop: &AtomicBool) -> Result<PathBuf, Trouble> {
-    let corpus = Corpus::load()?;
+pub(crate) fn run(arguments: &Grade) -> Result<PathBuf, Trouble> {
     let (chosen, setting) = arguments.choice.examine()?;
     let mut candidates = targets::all().into_iter().chain(chosen.iter().cloned());
-    let reference = candidates.find(|target| target.id == arguments.reference);
-    let reference = reference.filter(|target| target.what == What::Balancer).ok_or_else(|| {
+    let wanted = |target: &Target| target.what == What::Balancer && target.id == arguments.reference;
+    let reference = candidates.find(wanted).ok_or_else(|| {
         format!("--reference {:?}: expected thread, async or a --target", arguments.reference)
     })?;
     let mut cards = Cards { setting, reference: reference.title.clone(), cards: Vec::new() };
-    lab::with(&arguments.choice.neraca, stop, |lab| {
+    lab::with(&arguments.choice.neraca, |lab| {
         for target in chosen.into_iter().map(fit) {
             println!("{}: about a minute and a half", target.title);
-            let card = card(lab, &corpus, &target, &reference)?;
+            let card = card(lab, &target, &reference)?;
             for item in &card.items {
                 println!("  {:<22} {:>4.1} of {:>2.0}  {}", item.name, item.points, item.most, item.seen);
             }
@@ -71,23 +65,9 @@ pub(crate) fn run(arguments: &Grade, stop: &AtomicBool) -> Result<PathBuf, Troub
     Ok(write(&arguments.out, cards)?)
 }
 
-fn card(lab: &Lab<'_>, corpus: &Corpus, target: &Target, reference: &Target) -> Result<Card, Trouble> {
-    let subject = Subject { lab, target, reference, cell: cell() };
-    let (cases, command) = {
-        let origins = Origins::start(&subject.backend_ports()).map_err(failed("--backends"))?;
-        let mut server = None;
-        let cases = conformance::run(corpus, &origins, || {
-            // The old process must end before the new one takes its port.
-            drop(server.take());
-            let started = subject.start(&origins.ports)?;
-            let address = started.address()?;
-            server = Some(started);
-            lab.pause(Duration::ZERO)?;
-            Ok(address)
-        })?;
-        (cases, server.map_or_else(String::new, |server| lab.shorten(&server.command)))
-    };
-    let behaviour = subject.measure()?;
+fn card(lab: &Lab, target: &Target, reference: &Target) -> Result<Card, Trouble> {
+    let (cases, command) = conformance::run(lab, target)?;
+    let behaviour = behaviour::measure(lab, target, reference)?;
     let items = score::items(&cases, &behaviour);
     let total = items.iter().map(|item| item.points).sum::<f64>();
     Ok(Card {
@@ -113,5 +93,5 @@ fn write(directory: &Path, mut cards: Cards) -> Result<PathBuf, String> {
         keep_earlier(&mut cards.cards, earlier.cards, |card| &card.name);
     }
     write_json(&path, &cards)?;
-    report::write_page(directory, &page::page(&cards))
+    report::write_page(directory, page::page(&cards))
 }

@@ -3,7 +3,7 @@
 use itertools::Itertools;
 
 use crate::grade::cases::CaseResult;
-use crate::grade::score::{Card, Cards, Item, Rule, rules};
+use crate::grade::score::{Card, Cards, Item};
 use crate::report::doc::{Doc, Table, plain};
 use crate::report::words::{self, Lang};
 
@@ -12,16 +12,14 @@ pub(crate) fn page(cards: &Cards) -> Doc {
     let mut sorted: Vec<&Card> = cards.cards.iter().collect();
     sorted.sort_by(|a, b| b.total.total_cmp(&a.total));
     let total = |card: &&Card| format!("{} **{:.1}**", plain(&card.title), card.total);
-    let rule = |Rule { name, most, rule }: Rule| format!("- **{name}** ({most:.0}): {rule}");
     let (mut table, mut balancers, mut doc) = (Doc::default(), Doc::default(), Doc::default());
     table.table(&points(&sorted));
     sorted.iter().for_each(|card| one(card, &mut balancers));
     doc.text(format!(
         include_str!("page.md"),
         totals = sorted.iter().map(total).join(", "),
-        points = table.finish().text.trim_end(),
-        rules = rules().into_iter().map(rule).join("\n"),
-        balancers = balancers.finish().text.trim_end(),
+        points = table.text.trim_end(),
+        balancers = balancers.text.trim_end(),
         reference = plain(&cards.reference),
         cpu = cards.setting.host.cpu,
         cpus = cards.setting.host.cpus,
@@ -29,16 +27,16 @@ pub(crate) fn page(cards: &Cards) -> Doc {
         started = cards.setting.started,
         versions = plain(&versions(cards)),
     ));
-    doc.finish()
+    doc
 }
 
 fn points(cards: &[&Card]) -> Table {
     let mut table = words::table(Lang::En, "points");
     table.head.extend(cards.iter().map(|card| plain(&card.title)));
-    for (i, Rule { name, most, .. }) in rules().into_iter().enumerate() {
+    for (i, Item { name, most, .. }) in cards.iter().take(1).flat_map(|card| &card.items).enumerate() {
         let of =
             |card: &&Card| card.items.get(i).map_or_else(|| "–".into(), |item| format!("{:.1}", item.points));
-        table.push([name, format!("{most:.0}")].into_iter().chain(cards.iter().map(of)));
+        table.push([name.clone(), format!("{most:.0}")].into_iter().chain(cards.iter().map(of)));
     }
     let totals = cards.iter().map(|card| format!("**{:.1}**", card.total));
     table.push(["**total**".to_owned(), "100".into()].into_iter().chain(totals));
@@ -48,9 +46,8 @@ fn points(cards: &[&Card]) -> Table {
 /// The part of one balancer.
 fn one(card: &Card, doc: &mut Doc) {
     doc.heading(3, &format!("{}: {:.1} points", plain(&card.title), card.total));
-    let item = |item: &Item| {
-        let (points, most) = (format!("{:.1}", item.points), format!("{:.0}", item.most));
-        [item.name.clone(), points, most, plain(&item.seen)]
+    let item = |Item { name, points, most, seen }: &Item| {
+        [name.clone(), format!("{points:.1}"), format!("{most:.0}"), plain(seen)]
     };
     doc.table(&words::table(Lang::En, "items").with(card.items.iter().map(item)));
     let case =

@@ -41,19 +41,6 @@ pub(crate) struct Item {
     pub(crate) seen: String,
 }
 
-/// The name of an item, its most points, and the rule for the points.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(crate) struct Rule {
-    pub(crate) name: String,
-    pub(crate) most: f64,
-    pub(crate) rule: String,
-}
-
-/// Returns the rules of all items, in order.
-pub(crate) fn rules() -> Vec<Rule> {
-    serde_json::from_str(include_str!("../../grade/rules.json")).expect("rules.json is checked by a test")
-}
-
 /// The measured behaviour of a balancer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Behaviour {
@@ -81,54 +68,46 @@ fn passed(results: &[CaseResult]) -> (f64, String) {
     (passed as f64 / results.len().max(1) as f64, format!("{passed} of {} cases passed", results.len()))
 }
 
-/// Gives the points for every item.
+/// Gives the points for every item, by the rules in page.md.
 pub(crate) fn items(cases: &[Vec<CaseResult>; 2], behaviour: &Behaviour) -> Vec<Item> {
     let b = behaviour;
-    let percent = |share: f64| format!("{:.1} %", share * 100.0);
-    let share = |part: u64, of: u64| part as f64 / of.max(1) as f64;
-    let failed = share(b.dying.1, b.dying.0);
+    let failed = b.dying.1 as f64 / b.dying.0.max(1) as f64;
     let dying = if b.dying.0 > 0 && b.dying.1 == 0 { 1.0 } else { (0.8 - failed * 5.0).max(0.0) };
     let fairness = jain(&b.answers).unwrap_or(0.0);
     let never = b.answers.iter().filter(|answers| **answers == 0).count();
+    let (gets, failed, wrong) = b.lying;
+    let lying =
+        format!("{wrong} of {gets} responses were wrong and looked complete; {failed} GETs failed visibly");
     let ratio = b.rate / b.reference_rate.max(1.0);
-    let measured = [
-        passed(&cases[0]),
-        passed(&cases[1]),
-        (dying, format!("{} of {} GETs failed", b.dying.1, b.dying.0)),
-        match b.return_s {
-            Some(seconds) => (1.0, format!("it got requests again after {seconds:.1} s")),
-            None => (0.0, "it got no request within 15 s".into()),
-        },
-        (b.slow / 0.6, format!("{} of the GETs were answered within 250 ms", percent(b.slow))),
-        (
-            if b.lying.2 == 0 { 1.0 } else { 0.0 },
-            format!(
-                "{} of {} responses were wrong and looked complete; {} GETs failed visibly",
-                b.lying.2, b.lying.0, b.lying.1
-            ),
-        ),
-        (b.hanging / 0.6, format!("{} of the GETs were answered within 1 s", percent(b.hanging))),
-        (
-            fairness / 0.95,
-            format!("index {fairness:.3}; {never} of {} connections got no answer", b.answers.len()),
-        ),
-        (ratio, format!("{:.0} requests per second, {ratio:.2} of the reference", b.rate)),
-    ];
-    let item = |(Rule { name, most, .. }, (part, seen)): (Rule, (f64, String))| {
-        let points = (part.clamp(0.0, 1.0) * most * 10.0).round() / 10.0;
-        Item { name, points, most, seen }
+    let returned = match b.return_s {
+        Some(seconds) => (1.0, format!("it got requests again after {seconds:.1} s")),
+        None => (0.0, "it got no request within 15 s".into()),
     };
-    rules().into_iter().zip(measured).map(item).collect()
+    let fair = format!("index {fairness:.3}; {never} of {} connections got no answer", b.answers.len());
+    let slow = format!("{:.1} % of the GETs were answered within 250 ms", b.slow * 100.0);
+    let hanging = format!("{:.1} % of the GETs were answered within 1 s", b.hanging * 100.0);
+    let rate = format!("{:.0} requests per second, {ratio:.2} of the reference", b.rate);
+    let measured = [
+        ("requests", 30.0, passed(&cases[0])),
+        ("responses", 15.0, passed(&cases[1])),
+        ("dying backend", 10.0, (dying, format!("{} of {} GETs failed", b.dying.1, b.dying.0))),
+        ("return of the backend", 5.0, returned),
+        ("slow backend", 5.0, (b.slow / 0.6, slow)),
+        ("lying backend", 5.0, (f64::from(wrong == 0), lying)),
+        ("hanging backend", 5.0, (b.hanging / 0.6, hanging)),
+        ("fairness", 12.0, (fairness / 0.95, fair)),
+        ("throughput", 13.0, (ratio, rate)),
+    ];
+    let item = |(name, most, (part, seen)): (&str, f64, (f64, String))| {
+        let points = (part.clamp(0.0, 1.0) * most * 10.0).round() / 10.0;
+        Item { name: name.into(), points, most, seen }
+    };
+    measured.map(item).into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn all_points_are_100() {
-        assert_eq!(rules().iter().map(|rule| rule.most).sum::<f64>(), 100.0);
-    }
 
     #[test]
     fn points_follow_from_what_was_measured() {
@@ -143,30 +122,31 @@ mod tests {
             reference_rate: 100.0,
             ..Behaviour::default()
         };
-        let worse = |change: fn(&mut Behaviour)| {
-            let mut behaviour = best.clone();
-            change(&mut behaviour);
-            behaviour
-        };
-        let cases = [
-            (best.clone(), "dying backend", 10.0),
-            (worse(|b| b.dying.1 = 10), "dying backend", 7.5),
-            (worse(|b| b.dying.1 = 160), "dying backend", 0.0),
-            (worse(|b| b.return_s = None), "return of the backend", 0.0),
-            (worse(|b| b.slow = 0.3), "slow backend", 2.5),
-            (worse(|b| b.lying.2 = 1), "lying backend", 0.0),
-            (worse(|b| b.hanging = 0.0), "hanging backend", 0.0),
-            (worse(|b| b.answers[..500].fill(0)), "fairness", 6.3),
-            (worse(|b| b.rate = 50.0), "throughput", 6.5),
-            (best.clone(), "throughput", 13.0),
+        type Change = fn(&mut Behaviour);
+        let cases: [(Change, &str, f64); 10] = [
+            (|_| (), "dying backend", 10.0),
+            (|b| b.dying.1 = 10, "dying backend", 7.5),
+            (|b| b.dying.1 = 160, "dying backend", 0.0),
+            (|b| b.return_s = None, "return of the backend", 0.0),
+            (|b| b.slow = 0.3, "slow backend", 2.5),
+            (|b| b.lying.2 = 1, "lying backend", 0.0),
+            (|b| b.hanging = 0.0, "hanging backend", 0.0),
+            (|b| b.answers[..500].fill(0), "fairness", 6.3),
+            (|b| b.rate = 50.0, "throughput", 6.5),
+            (|_| (), "throughput", 13.0),
         ];
         let result = |passed| CaseResult { passed, ..CaseResult::default() };
         let results = [vec![result(true), result(false)], vec![result(true)]];
-        for (behaviour, name, points) in cases {
+        for (change, name, points) in cases {
+            let mut behaviour = best.clone();
+            change(&mut behaviour);
             let items = items(&results, &behaviour);
             let item = items.iter().find(|item| item.name == name).unwrap();
             assert_eq!(item.points, points, "{item:?}");
             assert_eq!((items[0].points, items[1].points), (15.0, 15.0));
+            assert_eq!(items.iter().map(|item| item.most).sum::<f64>(), 100.0);
+            let rule = |item: &Item| format!("\n- **{}** ({}): ", item.name, item.most);
+            assert!(items.iter().all(|item| include_str!("page.md").contains(&rule(item))), "{items:?}");
         }
     }
 }

@@ -1,24 +1,17 @@
 //! What new TLS handshakes do to the requests of other clients.
 
-use std::collections::BTreeMap;
-
 use crate::judge::measure::percentile_ms;
-use crate::judge::record::{Measured, Record};
+use crate::judge::record::Record;
 use crate::judge::stats::{ENOUGH_BLOCKS, Ratio};
-use crate::judge::study::{Group, Study};
+use crate::judge::study::{Blocks, Group, Study, quotients};
 use crate::plans::model::{Cell, Handshakes, Key, Section};
 use crate::plans::targets::TLS_ENGINES;
-use crate::run::raw::RawHandshakes;
-
-/// The rate that the verdict is about, if it was measured.
-const PER_S: u32 = 500;
+use crate::run::raw::{Found, RawHandshakes};
 
 /// Returns what was measured beside handshakes. None for other work.
 pub(crate) fn measured(record: &Record) -> Option<&RawHandshakes> {
-    match &record.measured {
-        Measured::Handshakes(found) => Some(found),
-        _ => None,
-    }
+    let Found::Handshakes(found) = &record.found else { return None };
+    Some(found)
 }
 
 /// Returns the 99th percentile in milliseconds from the intended time of a request to its last byte.
@@ -27,15 +20,10 @@ pub(crate) fn p99_ms(record: &Record) -> Option<f64> {
 }
 
 /// Returns the factor by which handshakes multiply the p99 of a group, in each block that has both cells.
-fn growths(study: &Study, group: &Group<'_>) -> BTreeMap<(Section, usize), f64> {
+pub(crate) fn growths(study: &Study, group: &Group<'_>) -> Blocks {
     let none = Some(Handshakes { key: Key::ALL[0], per_s: 0 });
     let quiet = study.twin(&Cell { handshakes: none, ..group.cell.clone() }, &group.cell.target);
     quiet.map(|quiet| group.ratios(&quiet, p99_ms)).unwrap_or_default()
-}
-
-/// Returns the factor by which handshakes multiply the p99 of a group.
-pub(crate) fn growth(study: &Study, group: &Group<'_>) -> Option<Ratio> {
-    Ratio::of_blocks(growths(study, group).into_values())
 }
 
 /// The engines beside the same handshakes.
@@ -55,11 +43,9 @@ pub(crate) fn hurts(study: &Study) -> Vec<Hurt> {
     let hurt = |thread: Group<'_>| {
         let handshakes = thread.cell.handshakes.filter(|handshakes| handshakes.per_s > 0)?;
         let other = study.twin(thread.cell, other)?;
-        let others = growths(study, &other);
-        let ratio = |(block, growth)| Some(others.get(&block)? / growth);
-        let blocks = growths(study, &thread).into_iter().filter_map(ratio);
+        let ratios = quotients(growths(study, &other), &growths(study, &thread));
         let is_ranked = thread.is_ranked() && other.is_ranked();
-        Some(Hurt { handshakes, ratio: Ratio::of_blocks(blocks)?, is_ranked })
+        Some(Hurt { handshakes, ratio: Ratio::of_blocks(ratios.into_values())?, is_ranked })
     };
     groups.into_iter().filter_map(hurt).collect()
 }
@@ -69,7 +55,7 @@ pub(crate) fn hurts(study: &Study) -> Vec<Hurt> {
 pub(crate) fn verdict(hurts: &[Hurt]) -> Option<&Hurt> {
     hurts.iter().max_by_key(|Hurt { handshakes: Handshakes { key, per_s }, ratio, is_ranked }| {
         let is_known = *is_ranked && ratio.blocks.len() >= ENOUGH_BLOCKS;
-        (is_known, *key == Key::ALL[0], *per_s == PER_S, *per_s)
+        (is_known, *key == Key::ALL[0], *per_s == 500, *per_s)
     })
 }
 
@@ -82,14 +68,11 @@ mod tests {
     #[test]
     fn the_growth_that_was_made_is_found() {
         let hurts = hurts(Run::bench());
-        let loads = hurts
-            .iter()
-            .map(|hurt| (hurt.handshakes.key.names()[0], hurt.handshakes.per_s, hurt.ratio.blocks.len()));
-        let all = [("ecdsa", 500, 6), ("ecdsa", 100, 1), ("ecdsa", 1000, 1)];
-        let rsa = all.map(|(_, per_s, blocks)| ("rsa", per_s, blocks));
-        let mut expected = [all, rsa].concat();
-        expected.sort();
-        assert_eq!(loads.collect::<Vec<_>>(), expected);
+        let load = |Hurt { handshakes: Handshakes { key, per_s }, ratio, .. }: &Hurt| {
+            (*key, *per_s, ratio.blocks.len())
+        };
+        let expected = Key::ALL.map(|key| [(key, 100, 1), (key, 500, 6), (key, 1000, 1)]).concat();
+        assert_eq!(hurts.iter().map(load).collect::<Vec<_>>(), expected);
         let hurt = verdict(&hurts).unwrap();
         assert_eq!(hurt.handshakes, Handshakes { key: Key::EcdsaP256, per_s: 500 });
         assert!(matches!(hurt.ratio.verdict(), Verdict::Faster(..)) && hurt.is_ranked);

@@ -1,6 +1,5 @@
 //! Judges what was measured. Pure: nothing here reads a file, a clock or a socket.
 
-pub(crate) mod derive;
 pub(crate) mod gates;
 pub(crate) mod handshakes;
 pub(crate) mod measure;

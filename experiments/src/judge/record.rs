@@ -3,75 +3,71 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use derive_more::Deref;
 use serde::{Deserialize, Serialize};
 
-use crate::plans::model::{Cell, Work};
-use crate::run::probe::RawProbe;
-use crate::run::raw::{IdleMemory, RawHandshakes, RawSystem};
+use crate::plans::model::{Cell, What};
+use crate::run::raw::{Found, Raw, RawLoad};
 use crate::run::reply::Errors;
-use crate::run::wrk::Client;
 
-/// The result of a cell.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A measured cell, and what the gates say about it.
+#[derive(Debug, Clone, PartialEq, Deref)]
 pub(crate) struct Record {
-    pub(crate) cell: Cell,
-    /// The commands by role: `client`, `target`, `backends`. Scratch paths are shortened to `{dir}`.
-    pub(crate) commands: BTreeMap<String, String>,
-    pub(crate) measured: Measured,
-    /// The gates that need this cell only. G6, G9 and G11 need other cells: [`crate::judge::gates::across`].
-    pub(crate) gates: Vec<GateResult>,
-    pub(crate) validity: Validity,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub(crate) enum Measured {
-    Load(Box<Load>),
-    Idle(IdleMemory),
-    Syscalls(Syscalls),
-    /// The sampled stacks, a line for each.
-    Profile(String),
-    Handshakes(Box<RawHandshakes>),
-    /// The cell could not be measured.
-    Failed {
-        reason: String,
-    },
-}
-
-/// Returns the results of a load. None for other work, and for a cell that could not be measured.
-pub(crate) fn load(record: &Record) -> Option<&Load> {
-    match &record.measured {
-        Measured::Load(load) if record.cell.work == Work::Load => Some(load),
-        _ => None,
-    }
-}
-
-/// The results of a load cell.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Load {
-    pub(crate) client: Client,
-    pub(crate) probe: RawProbe,
-    /// The sum is the column *failed* of the tables.
+    #[deref]
+    pub(crate) raw: Raw,
+    /// The failures of a load. The sum is the column *failed* of the tables.
     pub(crate) failures: Errors,
-    /// The use of resources during the measured seconds.
-    pub(crate) system: RawSystem,
-    /// Counters of a target of ours, over the whole seconds within the measured time. A counter divided by `served` is
-    /// per request.
-    pub(crate) target: Option<Counted>,
-    /// The sums of the backends' counters.
-    pub(crate) backends: Option<Counted>,
-    pub(crate) conservation: Option<Conservation>,
-    /// Answered requests per connection of the client: minimum, 99 percentiles, maximum. Only with keep-alive; the
+    /// Answered requests per connection of a load's client: minimum, 99 percentiles, maximum. Only with keep-alive; the
     /// error is at most 1.6 %.
     pub(crate) per_connection: Option<Vec<u64>>,
+    pub(crate) gates: BTreeMap<Gate, Judged>,
 }
 
-impl Load {
-    /// Returns the number of good answers. wrk counts late and wrong answers too, so these are subtracted.
-    pub(crate) fn success(&self) -> u64 {
-        self.client.requests.saturating_sub(self.client.errors.status + self.client.errors.timeout)
+impl Record {
+    /// Makes the record of a cell, still without gates.
+    pub(crate) fn new(mut raw: Raw) -> Self {
+        let (mut failures, mut answers) = (Errors::default(), None);
+        match &raw.found {
+            Found::Load(load) => {
+                let silent_ms = (raw.cell.seconds * 500.0) as u64;
+                let stalled = load.sockets.as_ref().map(|s| s.silent_ms.count_from(silent_ms) + s.unopened);
+                failures = Errors { stalled: stalled.unwrap_or(0), ..load.client.errors };
+                answers = per_connection(load);
+            }
+            Found::Syscalls { strace, .. } if parse_strace(strace).is_empty() => {
+                raw.found = Found::Failed("strace wrote no table".into());
+            }
+            _ => {}
+        }
+        Record { raw, failures, per_connection: answers, gates: BTreeMap::new() }
     }
 
+    /// Returns the worst verdict of the gates. A cell without numbers is invalid.
+    pub(crate) fn validity(&self) -> Validity {
+        let worst = self.gates.values().map(|(verdict, _)| *verdict).max().unwrap_or(Validity::Valid);
+        if matches!(self.found, Found::Failed(_)) { Validity::Invalid } else { worst }
+    }
+}
+
+/// A measured load.
+#[derive(Debug, Clone, Copy, Deref)]
+pub(crate) struct Load<'a> {
+    pub(crate) cell: &'a Cell,
+    pub(crate) what: What,
+    pub(crate) failures: Errors,
+    pub(crate) per_connection: Option<&'a [u64]>,
+    #[deref(forward)]
+    raw: &'a RawLoad,
+}
+
+/// Returns a load. None for other work, and for a cell that could not be measured.
+pub(crate) fn load(record: &Record) -> Option<Load<'_>> {
+    let Found::Load(raw) = &record.found else { return None };
+    let per_connection = record.per_connection.as_deref();
+    Some(Load { cell: &record.cell, what: record.what, failures: record.failures, per_connection, raw })
+}
+
+impl Load<'_> {
     pub(crate) fn seconds(&self) -> f64 {
         self.client.duration_us as f64 / 1e6
     }
@@ -79,58 +75,34 @@ impl Load {
     pub(crate) fn requests_per_second(&self) -> f64 {
         self.client.requests as f64 / self.seconds()
     }
-
-    /// Returns the mean latency by Little's law: connections / rate. Independent of wrk's correction, but assumes that
-    /// no connection is idle (gate G2).
-    pub(crate) fn latency_ms(&self, opened: u32) -> f64 {
-        f64::from(opened) / self.requests_per_second() * 1e3
-    }
 }
 
-/// Counters of one of our programs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Counted {
-    /// The counters by the program's names: `served`, `would_blocks`, `wakeups`, `jobs`, `queue_wait_ns`, ... ...
-    pub(crate) during: BTreeMap<String, u64>,
-    /// From the program's start to its end.
-    pub(crate) whole: BTreeMap<String, u64>,
-    /// Requests per second in each measured second, as (seconds since the start, rate).
-    pub(crate) series: Vec<(f64, f64)>,
+/// Returns the answers per connection, estimated from the received bytes and the mean length of an answer. None when the
+/// target closes each connection after its answer: then a connection is not a client.
+fn per_connection(RawLoad { client, sockets, .. }: &RawLoad) -> Option<Vec<u64>> {
+    let received = &sockets.as_ref()?.received;
+    let answer = client.bytes as f64 / client.requests.max(1) as f64;
+    let answers = |bytes: &u64| (*bytes as f64 / answer.max(1.0)).round() as u64;
+    let answers: Vec<u64> = received.quantiles(100).iter().map(answers).collect();
+    let closes = answers.last() <= Some(&1) && client.requests > 2 * received.len();
+    (!closes).then_some(answers)
 }
 
-impl Counted {
-    pub(crate) fn per_request(&self, counter: &str) -> Option<f64> {
-        let served = *self.during.get("served")?;
-        let n = *self.during.get(counter)?;
-        (served > 0).then(|| n as f64 / served as f64)
-    }
-}
+/// A row of the table of `strace -c`: a system call, how often it was called, and how often it returned an error (mostly
+/// `WouldBlock`).
+pub(crate) type Calls<'a> = (&'a str, u64, u64);
 
-/// Requests over the whole life of the target, warm-up and probes included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Conservation {
-    /// Answers to wrk (including the warm-up) and to the prober.
-    pub(crate) client: u64,
-    pub(crate) target: Option<u64>,
-    pub(crate) backends: Option<u64>,
-    /// Answers that may have been in flight when wrk stopped, and errors.
-    pub(crate) slack: u64,
-}
-
-/// System calls of the target in a short run under strace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Syscalls {
-    pub(crate) requests: u64,
-    /// By name.
-    pub(crate) calls: BTreeMap<String, u64>,
-    /// System calls that returned an error (mostly `WouldBlock`).
-    pub(crate) errors: u64,
-}
-
-impl Syscalls {
-    pub(crate) fn per_request(&self, calls: u64) -> f64 {
-        calls as f64 / self.requests.max(1) as f64
-    }
+/// Parses the table of `strace -c`: % time, seconds, usecs/call, calls, errors (may be empty), name.
+pub(crate) fn parse_strace(text: &str) -> Vec<Calls<'_>> {
+    let row = |line| {
+        let (calls, errors, name) = match str::split_whitespace(line).collect::<Vec<_>>()[..] {
+            [_, _, _, calls, name] => (calls, "0", name),
+            [_, _, _, calls, errors, name] => (calls, errors, name),
+            _ => return None,
+        };
+        Some((name, calls.parse().ok()?, errors.parse().ok()?)).filter(|_| name != "total")
+    };
+    text.lines().filter_map(row).collect()
 }
 
 /// A condition that a cell must meet to be ranked. gates.toml describes the gates.
@@ -149,8 +121,6 @@ pub(crate) enum Gate {
     G11,
 }
 
-use Gate::{G1, G2, G3, G4, G5, G6, G7, G8, G9, G10, G11};
-
 /// The description of a gate.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,16 +133,9 @@ pub(crate) struct Text {
     pub(crate) invalid: String,
 }
 
-static TEXTS: LazyLock<BTreeMap<Gate, Text>> =
+/// Every gate with its description.
+pub(crate) static GATES: LazyLock<BTreeMap<Gate, Text>> =
     LazyLock::new(|| toml::from_str(include_str!("gates.toml")).expect("gates.toml is checked by a test"));
-
-impl Gate {
-    pub(crate) const ALL: [Gate; 11] = [G1, G2, G3, G4, G5, G6, G7, G8, G9, G10, G11];
-
-    pub(crate) fn text(self) -> &'static Text {
-        &TEXTS[&self]
-    }
-}
 
 /// Ordered from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -185,20 +148,49 @@ pub(crate) enum Validity {
     Invalid,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct GateResult {
-    pub(crate) gate: Gate,
-    pub(crate) verdict: Validity,
-    /// One sentence with the numbers; empty when the verdict is valid.
-    pub(crate) reason: String,
-}
+/// What a gate says of a cell, and one sentence with the numbers, which is empty when the verdict is valid.
+pub(crate) type Judged = (Validity, String);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::synthetic::Run;
+    use crate::run::histogram::Histogram;
+    use crate::run::sockets::RawSockets;
+
+    #[test]
+    fn the_table_of_strace() {
+        let text = "% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 46.38    0.061000           1     40000         5 recvfrom
+ 30.00    0.040000           1     20000           writev
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.131000           1     60000         5 total
+";
+        assert_eq!(parse_strace(text), [("recvfrom", 40000, 5), ("writev", 20000, 0)]);
+    }
+
+    #[test]
+    fn a_silent_connection_is_stalled() {
+        let mut run = Run::new("smoke");
+        let raw = run.load_of(|_| true);
+        raw.cell.seconds = 4.0;
+        let Found::Load(found) = &mut raw.found else { panic!("it is no load") };
+        (found.client.requests, found.client.bytes) = (100, 1000);
+        found.client.errors = Errors { connect: 1, status: 2, ..Errors::default() };
+        found.sockets = Some(RawSockets {
+            received: Histogram::of(&[0, 100, 206, 300]),
+            silent_ms: Histogram::of(&[0, 1900, 2000, 3000]),
+            unopened: 7,
+        });
+        let record = Record::new(raw.clone());
+        assert_eq!((record.failures.stalled, record.failures.total()), (9, 12));
+        let quantiles = record.per_connection.unwrap();
+        assert_eq!((quantiles.len(), quantiles[0], quantiles[50], quantiles[100]), (101, 0, 10, 30));
+    }
 
     #[test]
     fn every_gate_is_described() {
-        assert!(TEXTS.keys().eq(&Gate::ALL));
+        assert_eq!(GATES.len(), Gate::G11 as usize + 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use itertools::Itertools;
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, StudentsT};
+use statrs::statistics::Statistics;
 
 /// A ratio from paired blocks. With more than one block it has a 95 % interval.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +36,7 @@ impl Ratio {
     pub(crate) fn of_blocks(ratios: impl IntoIterator<Item = f64>) -> Option<Ratio> {
         let blocks: Vec<f64> = ratios.into_iter().filter(|r| r.is_finite() && *r > 0.0).collect();
         let logs: Vec<f64> = blocks.iter().map(|r| r.ln()).collect();
-        let mean = mean(&logs)?;
+        let mean = Some(logs.as_slice().mean()).filter(|mean| mean.is_finite())?;
         let interval = student_half_width(&logs).map(|half| ((mean - half).exp(), (mean + half).exp()));
         Some(Ratio { ratio: mean.exp(), interval, blocks })
     }
@@ -56,17 +57,6 @@ impl Ratio {
     }
 }
 
-pub(crate) fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-/// Returns the variance of a sample. None for fewer than two values.
-pub(crate) fn variance(values: &[f64]) -> Option<f64> {
-    let freedom = values.len().checked_sub(1).filter(|freedom| *freedom > 0)?;
-    let mean = mean(values)?;
-    Some(values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / freedom as f64)
-}
-
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     quantile(values, 0.5)
 }
@@ -82,9 +72,8 @@ pub(crate) fn quantile(values: impl IntoIterator<Item = f64>, fraction: f64) -> 
 
 /// Returns half of the 95 % interval of the mean, by Student's t. None for fewer than two values.
 fn student_half_width(values: &[f64]) -> Option<f64> {
-    let variance = variance(values)?;
-    let student = StudentsT::new(0.0, 1.0, (values.len() - 1) as f64).ok()?;
-    Some(student.inverse_cdf(0.975) * (variance / values.len() as f64).sqrt())
+    let student = StudentsT::new(0.0, 1.0, values.len() as f64 - 1.0).ok()?;
+    Some(student.inverse_cdf(0.975) * (values.variance() / values.len() as f64).sqrt())
 }
 
 /// Computes the two-sided sign test: the probability that at least this number of blocks lies on one side of 1 by
@@ -105,14 +94,13 @@ pub(crate) fn jain(values: &[u64]) -> Option<f64> {
 
 /// Rounds to six significant digits. So stored numbers do not depend on the last bit of a logarithm.
 pub(crate) fn rounded(value: f64) -> f64 {
-    if value == 0.0 || !value.is_finite() {
-        return value;
-    }
     format!("{value:.5e}").parse().unwrap_or(value)
 }
 
 #[cfg(test)]
 mod tests {
+    use fastrand::Rng;
+
     use super::*;
 
     fn near(a: f64, b: f64) -> bool {
@@ -135,19 +123,15 @@ mod tests {
     #[test]
     fn the_interval_of_six_blocks_covers_95_of_100_studies() {
         const STUDIES: usize = 4000;
-        let mut state = 7u64;
-        let mut uniform = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as f64 / f64::from(1u32 << 31)
-        };
+        let mut rng = Rng::with_seed(7);
         // The sum of twelve uniform numbers is nearly normal.
-        let mut normal = || (0..12).map(|_| uniform()).sum::<f64>() - 6.0;
-        let covers = |normal: &mut dyn FnMut() -> f64| {
+        let mut normal = || (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0;
+        let mut covers = || {
             let blocks = (0..6).map(|_| 1.1 * (0.05 * normal()).exp());
             let (low, high) = Ratio::of_blocks(blocks).unwrap().interval.unwrap();
             (low..high).contains(&1.1)
         };
-        let covered = (0..STUDIES).filter(|_| covers(&mut normal)).count() as f64 / STUDIES as f64;
+        let covered = (0..STUDIES).filter(|_| covers()).count() as f64 / STUDIES as f64;
         assert!((0.94..0.96).contains(&covered), "{covered}");
     }
 
@@ -164,7 +148,7 @@ mod tests {
 
     #[test]
     fn rounding_keeps_six_digits() {
-        let values = [123_456.789, 0.001_234_567_8, 0.0, -2.5];
-        assert_eq!(values.map(rounded), [123_457.0, 0.001_234_57, 0.0, -2.5]);
+        let values = [123_456.789, 0.001_234_567_8, 0.0, -2.5, f64::INFINITY];
+        assert_eq!(values.map(rounded), [123_457.0, 0.001_234_57, 0.0, -2.5, f64::INFINITY]);
     }
 }

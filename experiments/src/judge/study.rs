@@ -1,19 +1,18 @@
 //! A run for the report: every record, derived from what was measured, with all gates.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use itertools::Itertools;
 use sha2::{Digest, Sha256};
 
-use crate::judge::derive;
 use crate::judge::gates;
 use crate::judge::measure::Measure;
-use crate::judge::record::{Gate, GateResult, Load, Measured, Record, Validity, load};
+use crate::judge::record::{Gate, Judged, Load, Record, Validity, load};
 use crate::judge::stats::{Ratio, median};
-use crate::plans::model::{Cell, Plan, Section, Target, TargetKind, What};
+use crate::plans::model::{Cell, Plan, Section, Target, TargetKind};
 use crate::run::manifest::Manifest;
-use crate::run::raw::Raw;
+use crate::run::raw::{Found, Raw};
 
-/// All data of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Study {
     pub(crate) manifest: Manifest,
@@ -31,23 +30,21 @@ impl Study {
     ///
     /// # Errors
     /// When a line is of a cell that is not in the plan.
-    pub(crate) fn new(manifest: Manifest, plan: Plan, raws: &[Raw], text: &str) -> Result<Study, String> {
-        let mut measured: BTreeMap<usize, &Raw> = raws.iter().map(|raw| (raw.cell.seq, raw)).collect();
+    pub(crate) fn new(manifest: Manifest, plan: Plan, raws: Vec<Raw>, text: &str) -> Result<Study, String> {
+        let mut measured: BTreeMap<usize, Raw> = raws.into_iter().map(|raw| (raw.cell.seq, raw)).collect();
         let (mut records, mut missing) = (Vec::new(), Vec::new());
         for cell in &plan.cells {
             match measured.remove(&cell.seq) {
-                Some(raw) if raw.cell == *cell => records.push(derive::derive(raw)),
+                Some(raw) if raw.cell == *cell => records.push(gates::judge(raw)),
                 Some(raw) => return Err(format!("{}: this cell is not the one of the plan", raw.cell.id)),
                 None => missing.push(cell.clone()),
             }
         }
         let raw_sha256 = hex::encode(Sha256::digest(text));
         let mut study = Study { manifest, plan, records, missing, raw_sha256 };
-        let mut across = gates::across(&study.records, |id| study.what(id));
+        let mut across = gates::across(&study.records);
         for record in &mut study.records {
             record.gates.extend(across.remove(&record.cell.seq).unwrap_or_default());
-            record.gates.sort_by_key(|result| result.gate);
-            record.validity = gates::validity(&record.gates, &record.measured);
         }
         Ok(study)
     }
@@ -65,30 +62,16 @@ impl Study {
         }
     }
 
-    pub(crate) fn what(&self, id: &str) -> Option<What> {
-        self.target(id).map(|target| target.what)
-    }
-
-    pub(crate) fn kind(&self, id: &str) -> Option<TargetKind> {
-        self.target(id).map(|target| target.kind)
-    }
-
     /// Groups the repetitions of cells, in the order of the targets in the plan, then of the load. The same target
     /// under the same load is one group, also when several sections of the plan measured it.
     pub(crate) fn groups(&self, of: impl Fn(&Cell) -> bool) -> Vec<Group<'_>> {
-        let mut groups: Vec<Group<'_>> = Vec::new();
-        for cell in self.records.iter().map(|record| &record.cell).filter(|cell| of(cell)) {
-            if !groups.iter().any(|group| is_same(group.cell, cell)) {
-                groups.push(Group { cell, runs: self.runs(cell) });
-            }
-        }
+        let cells = self.records.iter().map(|record| &record.cell).filter(|cell| of(cell));
+        let cells = cells.unique_by(|cell| (&cell.target, cell.load()));
         let place = |id: &str| self.plan.targets.iter().position(|target| target.id == id);
-        groups.sort_by_key(|group| {
-            let c = group.cell;
-            let load = (c.body_bytes, !c.keep_alive, c.delay_ms, c.connections, c.threads, c.handshakes);
-            (c.section, place(&c.target), load)
-        });
-        groups
+        cells
+            .filter_map(|cell| Some(Group { cell, ..self.twin(cell, &cell.target)? }))
+            .sorted_by_key(|Group { cell, .. }| (cell.section, place(&cell.target), cell.load()))
+            .collect()
     }
 
     pub(crate) fn section(&self, section: Section) -> Vec<Group<'_>> {
@@ -107,57 +90,51 @@ impl Study {
         sections.iter().find_map(of).unwrap_or_default()
     }
 
-    /// Returns the group of another target with the same load.
-    pub(crate) fn twin(&self, cell: &Cell, target: &str) -> Option<Group<'_>> {
-        let runs = self.runs(&Cell { target: target.into(), ..cell.clone() });
-        Some(Group { cell: &runs.first()?.cell, runs })
-    }
-
-    fn runs(&self, of: &Cell) -> Vec<&Record> {
-        self.records.iter().filter(|record| is_same(&record.cell, of)).collect()
+    /// Returns the group of a target with the load of a cell.
+    pub(crate) fn twin(&self, load: &Cell, target: &str) -> Option<Group<'_>> {
+        let is_it = |record: &&Record| record.cell.target == target && record.cell.load() == load.load();
+        let runs: Vec<&Record> = self.records.iter().filter(is_it).collect();
+        Some(Group { cell: &runs.first()?.cell, target: self.target(target)?, runs })
     }
 }
 
 /// True when a run counts. The rule does not look at the result: a run counts unless it could not be measured, or the
 /// machine was busy with something else (gate G7).
 fn counts(record: &Record) -> bool {
-    let busy = |result: &GateResult| result.gate == Gate::G7 && result.verdict == Validity::Invalid;
-    let is_measured = load(record).is_some() || matches!(record.measured, Measured::Handshakes(_));
-    is_measured && !record.gates.iter().any(busy)
+    let is_busy = record.gates.get(&Gate::G7).is_some_and(|(verdict, _)| *verdict == Validity::Invalid);
+    matches!(record.found, Found::Load(_) | Found::Handshakes(_)) && !is_busy
 }
 
-/// True for the same target under the same load, in whatever section and block.
-fn is_same(a: &Cell, b: &Cell) -> bool {
-    a.target == b.target && a.has_load_of(b)
-}
+/// The values of a measure by section and block.
+pub(crate) type Blocks = BTreeMap<(Section, usize), f64>;
 
-/// Returns the value of each run, by its section and block.
-pub(crate) fn by_block<'a>(
-    runs: impl IntoIterator<Item = &'a Record>,
-    measure: Measure,
-) -> BTreeMap<(Section, usize), f64> {
+pub(crate) fn by_block<'a>(runs: impl IntoIterator<Item = &'a Record>, measure: Measure) -> Blocks {
     let value = |run: &Record| Some(((run.cell.section, run.cell.block), measure(run)?));
     runs.into_iter().filter_map(value).collect()
+}
+
+/// Divides values, in each block that has both.
+pub(crate) fn quotients(values: Blocks, by: &Blocks) -> Blocks {
+    values.into_iter().filter_map(|(block, value)| Some((block, value / by.get(&block)?))).collect()
 }
 
 /// The same measurement, once or repeated.
 #[derive(Debug, Clone)]
 pub(crate) struct Group<'a> {
-    /// The cell of the first run.
+    /// The first cell with this load, of the section that was asked for.
     pub(crate) cell: &'a Cell,
+    pub(crate) target: &'a Target,
     pub(crate) runs: Vec<&'a Record>,
 }
 
 impl<'a> Group<'a> {
-    /// Returns the runs that count.
     pub(crate) fn counted(&self) -> impl Iterator<Item = &'a Record> {
         self.runs.iter().copied().filter(|run| counts(run))
     }
 
     /// Returns the ratio of a measure to that of another group, in each block of a section in which both count.
-    pub(crate) fn ratios(&self, other: &Group<'_>, measure: Measure) -> BTreeMap<(Section, usize), f64> {
-        let [ours, others] = [self, other].map(|group| by_block(group.counted(), measure));
-        ours.into_iter().filter_map(|(block, value)| Some((block, value / others.get(&block)?))).collect()
+    pub(crate) fn ratios(&self, other: &Group<'_>, measure: Measure) -> Blocks {
+        quotients(by_block(self.counted(), measure), &by_block(other.counted(), measure))
     }
 
     /// Returns the ratio of a measure to that of another group, over these blocks.
@@ -171,7 +148,7 @@ impl<'a> Group<'a> {
         if counted.is_empty() { self.runs.clone() } else { counted }
     }
 
-    pub(crate) fn loads(&self) -> impl Iterator<Item = &'a Load> {
+    pub(crate) fn loads(&self) -> impl Iterator<Item = Load<'a>> {
         self.shown().into_iter().filter_map(load)
     }
 
@@ -189,37 +166,27 @@ impl<'a> Group<'a> {
     /// over all of them.
     pub(crate) fn is_ranked(&self) -> bool {
         let shown = self.shown();
-        let invalid = shown.iter().filter(|record| record.validity == Validity::Invalid).count();
-        let sum = |of: fn(&Load) -> u64| shown.iter().filter_map(|run| load(run)).map(of).sum::<u64>();
+        let invalid = shown.iter().filter(|record| record.validity() == Validity::Invalid).count();
+        let sum = |of: fn(Load<'_>) -> u64| self.loads().map(of).sum::<u64>();
         let (failed, requests) = (sum(|load| load.failures.total()), sum(|load| load.client.requests));
         invalid * 2 < shown.len() && failed * 1000 <= requests + failed
     }
 
-    /// Returns the verdict about the group: a gate that failed in a few runs is a remark.
-    pub(crate) fn validity(&self) -> Validity {
-        let clean = self.shown().iter().all(|record| record.validity == Validity::Valid);
-        match self.is_ranked() {
-            false => Validity::Invalid,
-            true if clean => Validity::Valid,
-            true => Validity::Note,
-        }
-    }
-
     /// Returns the mark for the table: `yes`, `yes, see G1 G5` or `NO: G4`, and the number of repetitions left out. A
-    /// remark of a `common` gate is not mentioned.
+    /// gate that failed in a few runs is a remark. A remark of a `common` gate is not mentioned.
     pub(crate) fn mark(&self, common: &[Gate]) -> String {
-        let (shown, validity) = (self.shown(), self.validity());
-        let is_invalid = validity == Validity::Invalid;
-        let least = if is_invalid { Validity::Invalid } else { Validity::Note };
-        let results = shown.iter().flat_map(|run| &run.gates).filter(|result| result.verdict >= least);
-        let bad: BTreeSet<Gate> = results.map(|result| result.gate).collect();
-        let told = bad.iter().filter(|gate| is_invalid || !common.contains(gate));
-        let names = told.map(|gate| format!("{gate:?}")).collect::<Vec<_>>().join(" ");
-        let mut text = match (is_invalid, names.as_str()) {
-            (true, "") => "NO: not measured".to_owned(),
-            (true, names) => format!("NO: {names}"),
-            (false, "") => "yes".to_owned(),
-            (false, names) => format!("yes, see {names}"),
+        let (shown, is_ranked) = (self.shown(), self.is_ranked());
+        let least = if is_ranked { Validity::Note } else { Validity::Invalid };
+        let is_told = |(gate, (verdict, _)): &(&Gate, &Judged)| {
+            *verdict >= least && !(is_ranked && common.contains(gate))
+        };
+        let told: BTreeMap<_, _> = shown.iter().flat_map(|run| &run.gates).filter(is_told).collect();
+        let names = told.keys().map(|gate| format!("{gate:?}")).join(" ");
+        let mut text = match (is_ranked, names.as_str()) {
+            (false, "") => "NO: not measured".to_owned(),
+            (false, names) => format!("NO: {names}"),
+            (true, "") => "yes".to_owned(),
+            (true, names) => format!("yes, see {names}"),
         };
         if shown.len() < self.runs.len() {
             text += &format!(" ({} of {} runs)", shown.len(), self.runs.len());
@@ -233,44 +200,12 @@ mod tests {
     use super::*;
     use crate::judge::measure;
     use crate::judge::synthetic::Run;
-    use crate::plans::build;
-    use crate::plans::model::Work;
-    use crate::run::counters::RawCounters;
-    use crate::run::raw::Found;
-
-    /// A file server has no backends, whatever the reason to measure it.
-    #[test]
-    fn requests_are_conserved_in_every_ablation_of_the_file_server() {
-        let is_meant = |cell: &Cell| cell.target.ends_with("read-file");
-        let mut run = Run::new("smoke");
-        for raw in run.raws.iter_mut().filter(|raw| is_meant(&raw.cell)) {
-            let Found::Load(load) = &mut raw.found else { continue };
-            // The backends of an earlier program that counts nothing.
-            let idle = RawCounters { names: vec!["served".into()], rows: vec![(0.5, vec![0])] };
-            load.programs.backends.get_or_insert(idle);
-        }
-        let study = run.study();
-        let ablations: Vec<_> = study.records.iter().filter(|record| is_meant(&record.cell)).collect();
-        assert_eq!(ablations.len(), 2);
-        for record in ablations {
-            let conserved = record.gates.iter().find(|result| result.gate == Gate::G3).unwrap();
-            assert_eq!(conserved.verdict, Validity::Valid, "{}: {}", record.cell.id, conserved.reason);
-        }
-    }
+    use crate::plans::{build, targets};
 
     fn study_of(cells: &[(Section, &str, usize)]) -> Study {
-        let whole = Run::new("bench");
-        let base = whole.plan.cells.iter().find(|c| c.work == Work::Load && c.keep_alive).unwrap();
-        let cells = cells.iter().enumerate().map(|(seq, (section, target, block))| Cell {
-            seq,
-            id: format!("{seq}"),
-            section: *section,
-            target: (*target).into(),
-            block: *block,
-            ..base.clone()
-        });
-        let plan = build::of_cells("part", whole.plan.targets.clone(), cells.collect());
-        Run::of(plan).study()
+        let cells = cells.iter().enumerate();
+        let cell = |(seq, &(section, target, block))| Cell { seq, section, block, ..build::ordinary(target) };
+        Run::of(build::of_cells("part", targets::all(), cells.map(cell).collect())).study()
     }
 
     #[test]
@@ -292,14 +227,13 @@ mod tests {
     fn every_run_counts_unless_the_machine_was_busy() {
         let cells: Vec<_> = (0..4).map(|block| (Section::Assignment, "thread", block)).collect();
         let mut study = study_of(&cells);
-        let bad = |gate| GateResult { gate, verdict: Validity::Invalid, reason: "x".into() };
         study.records.iter_mut().for_each(|record| record.gates.clear());
         // A gate that looks at the result does not select; a gate about the machine does.
         for (record, gate) in study.records.iter_mut().zip([Gate::G8, Gate::G7]) {
-            (record.gates, record.validity) = (vec![bad(gate)], Validity::Invalid);
+            record.gates.insert(gate, (Validity::Invalid, "x".into()));
         }
         let group = &study.section(Section::Assignment)[0];
-        assert_eq!((group.shown().len(), group.is_ranked(), group.validity()), (3, true, Validity::Note));
+        assert_eq!((group.shown().len(), group.is_ranked()), (3, true));
         assert_eq!(group.mark(&[]), "yes, see G8 (3 of 4 runs)");
     }
 }

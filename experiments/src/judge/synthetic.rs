@@ -1,18 +1,24 @@
 //! Synthetic results for tests: the measurements of a whole plan, from a simple model of each target.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
+
+use fastrand::Rng;
+use itertools::Itertools;
 
 use crate::judge::study::Study;
 use crate::plans::build::{self, Changes};
 use crate::plans::model::{Cell, Plan, Target, TargetKind, What, Work};
+use crate::plans::targets;
 use crate::run::counters::RawCounters;
 use crate::run::handshakes::Shaken;
 use crate::run::histogram::Histogram;
 use crate::run::load::Times;
 use crate::run::manifest::Manifest;
-use crate::run::probe::RawProbe;
-use crate::run::raw::{Found, IdleMemory, Raw, RawHandshakes, RawLoad, RawPrograms, RawSystem, Role};
+use crate::run::raw::{
+    Found, IdleMemory, Raw, RawHandshakes, RawLoad, RawProbe, RawPrograms, RawSystem, Role,
+};
 use crate::run::reply::Errors;
 use crate::run::sockets::RawSockets;
 use crate::run::wrk::Client;
@@ -28,16 +34,15 @@ pub(crate) struct Run {
 impl Run {
     /// Makes synthetic results for a plan of the laboratory over every target.
     pub(crate) fn new(plan: &str) -> Self {
-        let mut plan = build::tests::plan(plan, &Changes::default());
-        plan.cells.retain(|cell| cell.target != "mine");
-        plan.cells.iter_mut().enumerate().for_each(|(seq, cell)| cell.seq = seq);
-        Run::of(Plan { goals: plan.goals, ..build::of_cells(&plan.name, plan.targets, plan.cells) })
+        Run::of(build::tests::plan(plan, targets::all(), &Changes::default()))
     }
 
     pub(crate) fn of(plan: Plan) -> Self {
         let target = |cell: &Cell| plan.targets.iter().find(|target| target.id == cell.target).unwrap();
         let raws = plan.cells.iter().map(|cell| measure(target(cell), cell)).collect();
-        Run { manifest: manifest(&plan), raws, plan }
+        let mut manifest: Manifest = serde_json::from_str(include_str!("synthetic_manifest.json")).unwrap();
+        manifest.plan_hash.clone_from(&plan.hash);
+        Run { manifest, raws, plan }
     }
 
     /// Makes a study in which the targets have these requests per second, one number for each block.
@@ -58,11 +63,6 @@ impl Run {
         run.study()
     }
 
-    /// Returns the lines of raw.ndjson.
-    pub(crate) fn text(&self) -> String {
-        self.raws.iter().map(|raw| serde_json::to_string(raw).unwrap() + "\n").collect()
-    }
-
     /// Returns the study of the whole plan `bench`, which is made once.
     pub(crate) fn bench() -> &'static Study {
         static BENCH: LazyLock<Study> = LazyLock::new(|| Run::new("bench").study());
@@ -70,32 +70,25 @@ impl Run {
     }
 
     pub(crate) fn study(&self) -> Study {
-        Study::new(self.manifest.clone(), self.plan.clone(), &self.raws, "").unwrap()
+        Study::new(self.manifest.clone(), self.plan.clone(), self.raws.clone(), "").unwrap()
     }
 
-    /// Returns the measurements of a load.
     pub(crate) fn load_of(&mut self, of: impl Fn(&Cell) -> bool) -> &mut Raw {
         let is_load = |raw: &&mut Raw| matches!(raw.found, Found::Load(_)) && of(&raw.cell);
         self.raws.iter_mut().find(is_load).unwrap()
     }
 }
 
-fn manifest(plan: &Plan) -> Manifest {
-    let manifest: Manifest = serde_json::from_str(include_str!("synthetic_manifest.json")).unwrap();
-    Manifest { plan_hash: plan.hash.clone(), ..manifest }
-}
-
-/// Returns a number between -1 and 1 that depends on the cell and on `what`.
-fn jitter(cell: &Cell, what: &str) -> f64 {
-    let text = format!("{}{what}", cell.id);
-    let hash =
-        text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-    (hash >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+/// Returns a factor between 0.98 and 1.02 that depends on the cell and on `what`.
+fn noise(cell: &Cell, what: impl Hash) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    (&cell.id, what).hash(&mut hasher);
+    0.98 + 0.04 * Rng::with_seed(hasher.finish()).f64()
 }
 
 /// Returns the CPU microseconds of the target per request.
 fn cpu_us(target: &Target) -> f64 {
-    let of_id = |id: &str| match id {
+    let base = match target.baseline.as_deref().unwrap_or(&target.id) {
         "async" => 13.0,
         "nginx-direct" => 6.0,
         "serve-thread" | "serve-async" => 9.0,
@@ -105,11 +98,10 @@ fn cpu_us(target: &Target) -> f64 {
         "apache" => 120.0,
         _ => 14.0,
     };
-    let base = of_id(target.baseline.as_deref().unwrap_or(&target.id));
     match target.kind {
         TargetKind::Variant => base * 1.6,
         TargetKind::Ablation => base * 2.1,
-        _ => of_id(&target.id),
+        _ => base,
     }
 }
 
@@ -121,7 +113,7 @@ fn rate(target: &Target, cell: &Cell) -> f64 {
     let busy = 2e6 / (client + backends + cpu_us(target) + body);
     let latency_s = 0.000_15 + cell.delay_ms as f64 / 1e3;
     let most = f64::from(cell.opened()) / latency_s;
-    busy.min(most) * (1.0 + 0.02 * jitter(cell, "rate"))
+    busy.min(most) * noise(cell, "rate")
 }
 
 fn measure(target: &Target, cell: &Cell) -> Raw {
@@ -132,7 +124,11 @@ fn measure(target: &Target, cell: &Cell) -> Raw {
     let found = match cell.work {
         Work::Load => Found::Load(Box::new(load(target, cell))),
         Work::Handshakes => Found::Handshakes(Box::new(handshakes(target, cell))),
-        Work::Idle => Found::Idle(idle(target, cell)),
+        Work::Idle => {
+            let all = u64::from(cell.connections);
+            let point = |n: u64| (n, 2000 + (n as f64 * cpu_us(target) / 20.0) as u64);
+            Found::Idle(IdleMemory { points: [0, all / 2, all].map(point).into(), alive: 10, tried: 10 })
+        }
         Work::Syscalls => Found::Syscalls {
             client: client(1000, cell),
             strace: format!("50.0 0.1 1 {} 5 recvfrom\n50.0 0.1 1 2000 writev\n", 2000 + cell.id.len()),
@@ -151,19 +147,12 @@ fn measure(target: &Target, cell: &Cell) -> Raw {
 fn handshakes(target: &Target, cell: &Cell) -> RawHandshakes {
     let per_s = cell.handshakes.map_or(0, |handshakes| handshakes.per_s);
     let growth = if target.id == "async-tls" { 2.0 } else { 1.0 };
-    let most_us = 1000.0 * (1.0 + f64::from(per_s) * growth / 500.0) * (1.0 + 0.02 * jitter(cell, "p99"));
+    let most_us = 1000.0 * (1.0 + f64::from(per_s) * growth / 500.0) * noise(cell, "p99");
     let total_us = Histogram::of(&(1..=1000).map(|n| n * most_us as u64 / 1000).collect::<Vec<_>>());
     let count = (f64::from(per_s) * cell.seconds) as u64;
     let handshakes = Shaken { wanted: count, made: count, ..Shaken::default() };
     let requests = Times { total_us, ..Times::default() };
     RawHandshakes { intended: 1000, requests, handshakes, system: system(target) }
-}
-
-fn idle(target: &Target, cell: &Cell) -> IdleMemory {
-    let each_kb = cpu_us(target) / 20.0;
-    let point = |n: u64| (n, 2000 + (n as f64 * each_kb) as u64);
-    let all = u64::from(cell.connections);
-    IdleMemory { points: vec![point(0), point(all / 2), point(all)], alive: 10, tried: 10 }
 }
 
 fn client(requests: u64, cell: &Cell) -> Client {
@@ -190,11 +179,8 @@ fn load(target: &Target, cell: &Cell) -> RawLoad {
     };
     let sockets = cell.keep_alive.then(|| {
         let each = requests * (cell.body_bytes + 150) / u64::from(cell.opened());
-        let spread = if target.id == "thread-textbook" { 0.9 } else { 0.1 };
-        let bytes = |i: u32| (each as f64 * (1.0 + spread * f64::from(i % 21).mul_add(0.1, -1.0))) as u64;
-        let received = Histogram::of(&(0..cell.opened()).map(bytes).collect::<Vec<_>>());
-        let silent_ms = Histogram::of(&(0..cell.opened()).map(|i| u64::from(i % 10)).collect::<Vec<_>>());
-        RawSockets { received, silent_ms, unopened: 0 }
+        let received = (0..u64::from(cell.opened())).map(|i| each * (90 + i % 21) / 100).collect_vec();
+        RawSockets { received: Histogram::of(&received), silent_ms: Histogram::default(), unopened: 0 }
     });
     let client = client(requests, cell);
     RawLoad { client, warm: None, probe, system: system(target), programs, sockets }
@@ -203,24 +189,18 @@ fn load(target: &Target, cell: &Cell) -> RawLoad {
 fn probe(cell: &Cell, mean_us: f64) -> RawProbe {
     let count = (100.0 * cell.seconds) as u64;
     let rest = |i: u64| 1.0 - (i as f64 + 0.5) / count as f64;
-    let wait_us = |i: u64| (mean_us * (0.3 - rest(i).ln() * 0.7)) as u64 + 40;
-    let histogram = |of: &dyn Fn(u64) -> u64| Histogram::of(&(0..count).map(of).collect::<Vec<_>>());
-    let times = Times {
-        waiting_us: histogram(&wait_us),
-        total_us: histogram(&|i| wait_us(i) + 60),
-        ..Times::default()
-    };
+    let waiting = (0..count).map(|i| (mean_us * (0.3 - rest(i).ln() * 0.7)) as u64 + 40);
+    let [waiting_us, total_us] =
+        [0, 60].map(|more| Histogram::of(&waiting.clone().map(|us| us + more).collect_vec()));
+    let times = Times { waiting_us, total_us, ..Times::default() };
     RawProbe { intended: count, fresh: times.clone(), kept: times }
 }
 
 fn counters(cell: &Cell, rate: f64, asked: u64) -> RawCounters {
     let names = ["jobs", "queue_wait_ns", "served", "wakeups", "would_blocks"].map(Into::into).to_vec();
     let row = |served: u64| vec![served / 20, served * 3000, served, served / 12, served / 50];
-    let (mut rows, mut served) = (Vec::new(), 0.0);
-    for second in 0..cell.seconds as u32 {
-        rows.push((f64::from(second) + 0.3, row(served as u64)));
-        served += rate * (1.0 + 0.02 * jitter(cell, &second.to_string()));
-    }
+    let seconds = (0..cell.seconds as u32).map(f64::from);
+    let mut rows = seconds.map(|second| (second + 0.3, row((rate * second) as u64))).collect_vec();
     rows.push((cell.seconds + 0.5, row(asked)));
     RawCounters { names, rows }
 }

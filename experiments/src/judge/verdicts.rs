@@ -1,11 +1,14 @@
 //! What the run says: which engine is faster under each load, what the number of workers does, what each change costs.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use itertools::Itertools;
+use statrs::statistics::Statistics;
+
 use crate::judge::measure;
-use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict, mean};
-use crate::judge::study::{Group, Study, by_block};
+use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
+use crate::judge::study::{Blocks, Group, Study, by_block, quotients};
 use crate::plans::model::{Cell, Section, Target, TargetKind, Work};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 
@@ -18,13 +21,6 @@ pub(crate) struct LoadVerdict<'a> {
     pub(crate) ratio: Ratio,
     /// thread again / thread: the same program against itself.
     pub(crate) control: Option<Ratio>,
-}
-
-impl LoadVerdict<'_> {
-    /// Returns the factor up to which the same program differs from itself; 1 without a control.
-    pub(crate) fn noise(&self) -> f64 {
-        self.control.as_ref().map_or(1.0, Ratio::reach)
-    }
 }
 
 /// Returns the thread engine under each load of a section.
@@ -48,50 +44,35 @@ pub(crate) fn over_all_loads(study: &Study, section: Section, other: &str) -> Op
     let loads = thread_loads(study, section);
     let mut of_blocks: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for thread in &loads {
-        let rates = |group: &Group<'_>| by_block(group.counted(), measure::rate);
-        let others = rates(&study.twin(thread.cell, other)?);
-        let rates = rates(thread).into_iter().filter(|((of, _), _)| *of == section);
-        for (place, rate) in rates {
-            of_blocks.entry(place.1).or_default().extend(others.get(&place).map(|other| (other / rate).ln()));
+        let ratios = study.twin(thread.cell, other)?.ratios(thread, measure::rate);
+        for ((_, block), ratio) in ratios.into_iter().filter(|((of, _), _)| *of == section) {
+            of_blocks.entry(block).or_default().push(ratio);
         }
     }
-    of_blocks.retain(|_, logs| logs.len() == loads.len() && logs.len() > 1);
-    Ratio::of_blocks(of_blocks.values().filter_map(|logs| Some(mean(logs)?.exp())))
+    of_blocks.retain(|_, ratios| ratios.len() == loads.len() && ratios.len() > 1);
+    Ratio::of_blocks(of_blocks.values().map(Statistics::geometric_mean))
 }
 
-/// A comparison of the study of workers.
+/// Two targets under the same load.
 #[derive(Debug, Clone)]
-pub(crate) struct Workers<'a> {
-    pub(crate) cell: &'a Cell,
-    /// The two targets of the ratio `a / b`.
-    pub(crate) a: String,
-    pub(crate) b: String,
+pub(crate) struct Pair<'a> {
+    pub(crate) a: Group<'a>,
+    pub(crate) b: Group<'a>,
+    /// `a / b` in requests per second.
     pub(crate) ratio: Ratio,
-    /// True when both engines have the same number of workers: the difference is the architecture's.
-    pub(crate) is_architecture: bool,
 }
 
 /// Compares the engines at equal numbers of workers, and each number with the default of its engine.
-pub(crate) fn workers(study: &Study) -> Vec<Workers<'_>> {
-    let mut found = Vec::new();
-    for group in study.section(Section::Workers) {
-        let Some(ours) = study.target(&group.cell.target).filter(|target| target.workers.is_some()) else {
-            continue;
-        };
-        let engine = ours.baseline.as_deref();
-        let is_equal = |other: &&Target| {
-            engine == Some(ASYNC)
-                && other.baseline.as_deref() == Some(THREAD)
-                && other.workers == ours.workers
-        };
-        let equal = study.plan.targets.iter().filter(is_equal).map(|other| (other.id.as_str(), true));
-        for (b, is_architecture) in equal.chain(engine.map(|engine| (engine, false))) {
-            let other = study.twin(group.cell, b);
-            let Some(ratio) = other.and_then(|other| group.against(&other, measure::rate)) else { continue };
-            found.push(Workers { cell: group.cell, a: ours.id.clone(), b: b.into(), ratio, is_architecture });
-        }
-    }
-    found
+pub(crate) fn workers<'a>(study: &'a Study) -> Vec<Pair<'a>> {
+    let is_of = |target: &Target, engine: &str| target.baseline.as_deref() == Some(engine);
+    let is_equal = |a: &Target, b: &Target| a.workers == b.workers && is_of(a, ASYNC) && is_of(b, THREAD);
+    let numbers = study.section(Section::Workers).into_iter().filter(|a| a.target.workers.is_some());
+    let pair = |(a, b): (Group<'a>, &Target)| {
+        let is_meant = is_of(a.target, &b.id) || is_equal(a.target, b);
+        let b = study.twin(a.cell, &b.id).filter(|_| is_meant)?;
+        Some(Pair { ratio: a.against(&b, measure::rate)?, a, b })
+    };
+    numbers.cartesian_product(&study.plan.targets).filter_map(pair).collect()
 }
 
 /// The web servers under one load.
@@ -119,56 +100,52 @@ pub(crate) fn servers(study: &Study) -> Vec<Servers<'_>> {
     for group in study.section(Section::Servers) {
         loads.entry((group.cell.connections, group.cell.threads)).or_default().push(group);
     }
-    loads.into_values().map(|groups| of_servers(study, groups)).collect()
+    loads.into_values().map(of_servers).collect()
 }
 
-fn of_servers<'a>(study: &Study, groups: Vec<Group<'a>>) -> Servers<'a> {
-    let by_block = |group: &Group<'_>| by_block(group.counted(), measure::rate);
-    let is_compared = |group: &&Group<'_>| group.is_ranked() && by_block(group).len() >= ENOUGH_BLOCKS;
-    let all: Vec<_> = groups.iter().filter(is_compared).map(by_block).collect();
-    let in_common = |group: &Group<'_>| {
-        let mut rates = by_block(group);
-        rates.retain(|block, _| !is_compared(&group) || all.iter().all(|other| other.contains_key(block)));
-        rates.into_values().collect::<Vec<f64>>()
-    };
-    let ratio = |a: &Group<'_>, b: &Group<'_>| {
-        Ratio::of_blocks(in_common(a).into_iter().zip(in_common(b)).map(|(a, b)| a / b))
-    };
-    let lead = |a: &Group<'_>, b: &Group<'_>| match ratio(a, b)?.verdict() {
+fn of_servers(groups: Vec<Group<'_>>) -> Servers<'_> {
+    type Server<'a> = (Group<'a>, Blocks);
+    let cell = groups[0].cell;
+    let servers = groups.into_iter().map(|group| (group.clone(), by_block(group.counted(), measure::rate)));
+    let is_compared = |(group, rates): &Server<'_>| group.is_ranked() && rates.len() >= ENOUGH_BLOCKS;
+    let (mut compared, rest): (Vec<_>, Vec<_>) = servers.partition(is_compared);
+    let all: Vec<Blocks> = compared.iter().map(|(_, rates)| rates.clone()).collect();
+    for (_, rates) in &mut compared {
+        rates.retain(|block, _| all.iter().all(|other| other.contains_key(block)));
+    }
+    let rate = |(_, rates): &Server<'_>| Some(Ratio::of_blocks(rates.values().copied())?.ratio);
+    compared.sort_by(|a, b| rate(b).partial_cmp(&rate(a)).unwrap_or(Ordering::Equal));
+    // A pair has as many blocks as the server with fewer of them.
+    let ranked = compared.iter().chain(&rest).filter(|(group, _)| group.is_ranked());
+    let second = ranked.map(|(_, rates)| rates.len()).sorted().rev().nth(1).unwrap_or(0);
+    let blocks = if compared.len() > 1 { compared[0].1.len() } else { second };
+    let ratio =
+        |(_, a): &Server<'_>, (_, b): &Server<'_>| Ratio::of_blocks(quotients(a.clone(), b).into_values());
+    let lead = |a: &Server<'_>, b: &Server<'_>| match ratio(a, b)?.verdict() {
         Verdict::Faster(low, high) => Some((low, high)),
         _ => None,
     };
-    let rate = |group: &Group<'_>| Some(Ratio::of_blocks(in_common(group))?.ratio);
-    let mut order: Vec<_> = groups.iter().filter(is_compared).cloned().collect();
-    order.sort_by(|a, b| rate(b).partial_cmp(&rate(a)).unwrap_or(Ordering::Equal));
-    let mut counts: Vec<usize> = groups.iter().filter(|g| g.is_ranked()).map(|g| by_block(g).len()).collect();
-    counts.sort_by_key(|count| Reverse(*count));
-    // A pair has as many blocks as the server with fewer of them.
-    let common = order.first().filter(|_| order.len() > 1).map(|best| in_common(best).len());
-    let blocks = common.or(counts.get(1).copied()).unwrap_or(0);
-    let is_verdict = common.is_some_and(|blocks| blocks >= ENOUGH_BLOCKS);
-    let (leaders, others): (Vec<_>, Vec<_>) =
-        order.iter().filter(|_| is_verdict).cloned().partition(|group| lead(&order[0], group).is_none());
+    let best = compared.first().filter(|_| blocks >= ENOUGH_BLOCKS).cloned();
+    let is_leader = |server: &Server<'_>| best.as_ref().is_some_and(|best| lead(best, server).is_none());
+    let (leaders, others): (Vec<_>, Vec<_>) = compared.into_iter().partition(is_leader);
     let reaches = leaders.iter().flat_map(|a| leaders.iter().filter_map(|b| ratio(a, b))).map(|r| r.reach());
-    let is_ours = |group: &Group<'_>| study.kind(&group.cell.target) == Some(TargetKind::Engine);
-    let is_other = |group: &&Group<'_>| !(is_ours(group) && leaders.iter().all(is_ours));
+    let is_ours = |(group, _): &Server<'_>| group.target.kind == TargetKind::Engine;
+    let is_other = |server: &&Server<'_>| !(is_ours(server) && leaders.iter().all(is_ours));
     let beaten = others.iter().filter(is_other).find_map(|other| {
         let leads: Option<Vec<_>> = leaders.iter().map(|leader| lead(leader, other)).collect();
         let ends = |(low, high): (f64, f64), (a, b)| (low.min(a), high.max(b));
         let (low, high) = leads?.into_iter().reduce(ends)?;
-        Some((other.clone(), low, high))
+        Some((other.0.clone(), low, high))
     });
     let within = reaches.fold(1.0, f64::max);
-    let (cell, count) = (groups[0].cell, leaders.len());
-    let rest = groups.iter().filter(|group| !is_verdict || !is_compared(group)).cloned();
-    let rates = leaders.into_iter().chain(others).chain(rest).map(|group| (group.clone(), rate(&group)));
+    let count = leaders.len();
+    let rates = leaders.iter().chain(&others).chain(&rest).map(|server| (server.0.clone(), rate(server)));
     Servers { cell, rates: rates.collect(), leaders: count, within, beaten, blocks }
 }
 
 /// A change and its baseline.
 #[derive(Debug, Clone)]
 pub(crate) struct Cost<'a> {
-    pub(crate) name: String,
     pub(crate) changed: Group<'a>,
     /// None when the plan has no such cell.
     pub(crate) baseline: Option<Group<'a>>,
@@ -176,27 +153,27 @@ pub(crate) struct Cost<'a> {
     pub(crate) ratio: Option<Ratio>,
 }
 
-/// Returns all changes of the run: extra overheads, other design choices, and a connection per request.
-pub(crate) fn costs(study: &Study) -> Vec<Cost<'_>> {
-    let changed = study.groups(|cell| {
-        let kind = study.kind(&cell.target);
-        cell.section == Section::Ablations && matches!(kind, Some(TargetKind::Ablation | TargetKind::Variant))
-    });
-    let with_baseline = changed.into_iter().map(|group| {
-        let baseline = study.target(&group.cell.target).and_then(|target| target.baseline.clone());
-        let baseline = baseline.and_then(|id| study.twin(group.cell, &id));
-        cost(study.title(&group.cell.target), group, baseline)
-    });
-    let reuse = study.section(Section::Reuse).into_iter().map(|group| {
-        let kept = study.twin(&Cell { keep_alive: true, ..group.cell.clone() }, &group.cell.target);
-        cost(format!("{}: a connection per request", study.title(&group.cell.target)), group, kept)
-    });
-    with_baseline.chain(reuse).collect()
+impl Cost<'_> {
+    /// Returns the engine that is changed; None for another program.
+    pub(crate) fn engine(&self) -> Option<&'static str> {
+        let Target { id, baseline, .. } = self.changed.target;
+        [THREAD, ASYNC].into_iter().find(|engine| baseline.as_ref().unwrap_or(id).ends_with(engine))
+    }
 }
 
-fn cost<'a>(name: String, changed: Group<'a>, baseline: Option<Group<'a>>) -> Cost<'a> {
-    let ratio = baseline.as_ref().and_then(|baseline| changed.against(baseline, measure::rate));
-    Cost { name, changed, baseline, ratio }
+/// Returns all changes of the run: extra overheads, other design choices, and a connection per request.
+pub(crate) fn costs<'a>(study: &'a Study) -> Vec<Cost<'a>> {
+    use TargetKind::{Ablation, Variant};
+    let ablations = study.section(Section::Ablations).into_iter();
+    let changed = ablations.filter(|group| matches!(group.target.kind, Ablation | Variant));
+    let cost = |changed: Group<'a>| {
+        let kept = Cell { keep_alive: true, ..changed.cell.clone() };
+        let id = if changed.cell.keep_alive { changed.target.baseline.as_ref() } else { Some(&kept.target) };
+        let baseline = id.and_then(|id| study.twin(&kept, id));
+        let ratio = baseline.as_ref().and_then(|baseline| changed.against(baseline, measure::rate));
+        Cost { changed, baseline, ratio }
+    };
+    changed.chain(study.section(Section::Reuse)).map(cost).collect()
 }
 
 #[cfg(test)]
@@ -211,11 +188,10 @@ mod tests {
         let verdicts = by_load(study, Section::Assignment);
         assert_eq!(verdicts.iter().map(|v| v.cell.threads).collect::<Vec<_>>(), [10, 50, 100, 150, 200]);
         let made = (9.4 + 7.0 + 14.0) / (9.4 + 7.0 + 13.0);
-        for verdict in &verdicts[..1] {
-            assert!(matches!(verdict.ratio.verdict(), Verdict::Faster(..)), "{verdict:?}");
-            assert!((verdict.ratio.ratio / made - 1.0).abs() < 0.02, "{verdict:?}");
-            assert!(verdict.ratio.blocks.len() == 12 && verdict.noise() < 1.02, "{verdict:?}");
-        }
+        let LoadVerdict { ratio, control, .. } = &verdicts[0];
+        assert!(matches!(ratio.verdict(), Verdict::Faster(..)) && ratio.blocks.len() == 12, "{ratio:?}");
+        assert!((ratio.ratio / made - 1.0).abs() < 0.02, "{ratio:?}");
+        assert!(control.as_ref().unwrap().reach() < 1.02, "{control:?}");
     }
 
     #[test]
@@ -252,19 +228,14 @@ mod tests {
         let cases: [ServerCase<'_>; 5] = [
             // The engines are level: the verdict is about both against nginx.
             (
-                [&[90, 97, 92, 95, 91, 95], &[92, 94, 95, 93, 94, 92], &[50, 54, 53, 51, 52, 50]],
+                [&[90, 97, 92, 95, 91], &[92, 94, 95, 93, 94], &[50; 5]],
                 &[asynchronous, thread],
                 Some(nginx),
                 5,
             ),
             // The slower engine is no other program.
-            (
-                [&[200, 201, 202, 203, 204, 205], &[180, 181, 182, 183, 184, 185], &[51, 52, 53, 54, 55, 56]],
-                &[thread],
-                Some(nginx),
-                5,
-            ),
-            ([&[100; 6], &[101; 6], &[150; 6]], &[nginx], Some(asynchronous), 5),
+            ([&[200, 201, 202, 203, 204], &[180; 5], &[51; 5]], &[thread], Some(nginx), 5),
+            ([&[100; 5], &[101; 5], &[150; 5]], &[nginx], Some(asynchronous), 5),
             // A mean over a block that another server does not have would be compared with nothing.
             ([&[100, 101, 100, 102, 160], &[103, 104, 103, 105], &[50; 6]], &[asynchronous], Some(nginx), 4),
             ([&[100; 3], &[50; 3], &[20; 3]], &[], None, 3),
@@ -274,17 +245,16 @@ mod tests {
             let named = [thread, asynchronous, nginx].into_iter().zip(rates.iter().map(Vec::as_slice));
             let study = Run::with_rates("bench", &named.collect::<Vec<_>>());
             let found = &servers(&study)[0];
-            let first = found.rates[..found.leaders].iter();
-            let names: Vec<&str> = first.map(|(group, _)| group.cell.target.as_str()).collect();
-            let against = found.beaten.as_ref().map(|(group, ..)| group.cell.target.as_str());
+            let shown = found.rates.iter().map(|(group, rate)| (group.target.id.as_str(), rate.unwrap()));
+            let shown: Vec<(&str, f64)> = shown.collect();
+            let names: Vec<&str> = shown[..found.leaders].iter().map(|(name, _)| *name).collect();
+            let against = found.beaten.as_ref().map(|(group, ..)| group.target.id.as_str());
             assert_eq!((names.as_slice(), against, found.blocks), (leaders, beaten, blocks));
             if let Some((other, low, high)) = &found.beaten {
-                let shown =
-                    found.rates.iter().find(|(group, _)| group.cell == other.cell).unwrap().1.unwrap();
-                let most = found.rates[0].1;
-                let ratio = most.unwrap() / shown;
+                let (_, rate) = shown.iter().find(|(name, _)| *name == other.target.id).unwrap();
+                let ratio = shown[0].1 / rate;
                 assert!(*low <= ratio + 1e-9 && ratio <= high + 1e-9, "{low} {ratio} {high}");
-                assert!(found.rates.iter().all(|(_, rate)| *rate <= most));
+                assert!(shown.iter().all(|(_, rate)| *rate <= shown[0].1));
             }
         }
     }
@@ -294,9 +264,9 @@ mod tests {
         let study = Run::bench();
         let found = workers(study);
         // Two loads, three numbers: the engines at equal numbers, and each engine against its default.
-        assert_eq!(found.iter().filter(|workers| workers.is_architecture).count(), 2 * 3);
-        assert_eq!(found.iter().filter(|workers| !workers.is_architecture).count(), 2 * 2 * 3);
-        assert!(found.iter().all(|workers| workers.ratio.blocks.len() == 4), "{found:?}");
+        let equal = found.iter().filter(|Pair { a, b, .. }| a.target.workers == b.target.workers).count();
+        assert_eq!((equal, found.len()), (2 * 3, 2 * 3 + 2 * 2 * 3));
+        assert!(found.iter().all(|pair| pair.ratio.blocks.len() == 4), "{found:?}");
     }
 
     #[test]

@@ -19,9 +19,6 @@ pub(crate) mod tests;
 pub(crate) const FILES: [(&str, u64); 4] =
     [("128.html", 128), ("10k.bin", 10 * 1024), ("75k.bin", 75 * 1024), ("1m.bin", 1024 * 1024)];
 
-/// Seconds of a cell without its warm-up and its measurement, for the estimate of the remaining time.
-pub(crate) const AROUND_S: f64 = 0.7;
-
 /// The plans of the laboratory: name and file.
 pub(crate) const PLANS: [(&str, &str); 4] = [
     ("bench", include_str!("../../plans/bench.toml")),
@@ -56,10 +53,8 @@ struct Part {
     section: Section,
     targets: Vec<String>,
     connections: Vec<u32>,
-    #[serde(default = "two_threads")]
-    threads: Vec<u32>,
-    #[serde(default = "smallest_file")]
-    files: Vec<String>,
+    threads: Option<Vec<u32>>,
+    files: Option<Vec<String>>,
     delays_ms: Option<Vec<u64>>,
     #[serde(default)]
     handshakes_per_s: Vec<u32>,
@@ -68,31 +63,18 @@ struct Part {
     keep_alive: Option<bool>,
     #[serde(default)]
     work: Work,
-    #[serde(default = "one")]
-    blocks: usize,
+    blocks: Option<usize>,
     warm_s: Option<f64>,
     seconds: Option<f64>,
     #[serde(default)]
     goals: Vec<Goal>,
 }
 
-fn two_threads() -> Vec<u32> {
-    vec![2]
-}
-
-fn smallest_file() -> Vec<String> {
-    vec![FILES[0].0.into()]
-}
-
-fn one() -> usize {
-    1
-}
-
 /// Changes of a plan from the command line.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Changes {
     /// Blocks of the part with the most blocks; the other parts change in proportion
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, visible_alias = "pairs", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) blocks: Option<u32>,
     /// Measured seconds of each load
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3600))]
@@ -107,21 +89,8 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<PlanFile, String> {
     let written: PlanFile =
         toml::from_str(text).map_err(|error| format!("{file}: {}", error.to_string().trim_end()))?;
     for part in &written.parts {
-        let wrong = |said: String| Err(format!("{file}: a part of section {:?} {said}", part.section));
-        if let Some(file) = part.files.iter().find(|file| known_file(file).is_none()) {
-            let all = FILES.map(|(name, _)| name).join(" ");
-            return wrong(format!("has the file {file:?}; the files are {all}"));
-        }
-        let has_handshakes = !part.handshakes_per_s.is_empty() && !part.keys.is_empty();
-        if has_handshakes != (part.work == Work::Handshakes) {
-            return wrong(
-                "expects handshakes_per_s and keys with work = \"handshakes\", and only with it".into(),
-            );
-        }
-        let (connections, threads) = (part.connections.iter(), part.threads.iter());
-        if part.blocks == 0 || threads.clone().min() < Some(&1) || connections.min() < threads.max() {
-            return wrong("expects a block, a thread, and a connection for each thread of wrk".into());
-        }
+        let wrong = |said| format!("{file}: a part of section {:?} {said}", part.section);
+        part.loads(&written, &Changes::default()).map_err(wrong)?;
     }
     Ok(written)
 }
@@ -139,7 +108,7 @@ impl PlanFile {
     ) -> Result<Plan, String> {
         let known: Vec<String> = targets.iter().map(|target| target.id.clone()).collect();
         targets.retain(|target| target.needs.as_deref().is_none_or(&installed));
-        let most = self.parts.iter().map(|part| part.blocks).max().unwrap_or(1);
+        let most = self.parts.iter().filter_map(|part| part.blocks).max().unwrap_or(1);
         // Whole words of the name, so that `c10` is not `c100`.
         let is_meant = |cell: &Cell| {
             let id = format!("-{}-", cell.id);
@@ -148,15 +117,16 @@ impl PlanFile {
         let (mut cells, mut goals) = (Vec::new(), Vec::new());
         for part in self.parts.iter().filter(|part| part.work.needs().is_none_or(&installed)) {
             let ids = part.ids(&targets, &known)?;
+            let blocks = part.blocks.unwrap_or(1);
             let blocks = match changes.blocks {
-                Some(wanted) if part.blocks > 1 => (part.blocks * wanted as usize).div_ceil(most),
-                _ => part.blocks,
+                Some(wanted) if blocks > 1 => (blocks * wanted as usize).div_ceil(most),
+                _ => blocks,
             };
-            for load in part.loads(self, changes) {
+            for load in part.loads(self, changes)? {
                 let before = cells.len();
                 for block in 0..blocks {
                     // A part with one block describes, and runs in the middle: a time limit costs the others a block.
-                    let at = if blocks == 1 { 0.5 } else { (block as f64 + 0.5) / blocks as f64 };
+                    let at = (block as f64 + 0.5) / blocks as f64;
                     cells.extend(block_of(&load, &ids, block).filter(is_meant).map(|cell| (at, cell)));
                 }
                 if cells.len() > before && !part.goals.is_empty() {
@@ -164,13 +134,12 @@ impl PlanFile {
                 }
             }
         }
-        cells.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut cells: Vec<Cell> = cells.into_iter().map(|(_, cell)| cell).collect();
+        let cells = cells.into_iter().sorted_by(|a, b| a.0.total_cmp(&b.0)).enumerate();
+        let cells: Vec<Cell> = cells.map(|(seq, (_, cell))| Cell { seq, ..cell }).collect();
         if cells.is_empty() {
             let (only, name) = (changes.only.join(" "), &self.name);
             return Err(format!("--only {only}: no cell of plan {name} has this in its name"));
         }
-        cells.iter_mut().enumerate().for_each(|(seq, cell)| cell.seq = seq);
         Ok(Plan { goals, ..of_cells(&self.name, targets, cells) })
     }
 }
@@ -182,26 +151,40 @@ impl Part {
         if let Some(id) = self.targets.iter().find(|id| *id != USER && !known.contains(id)) {
             return Err(format!("there is no target {id:?}; the targets are {}", known.join(" ")));
         }
+        let is_user = |target: &Target| target.kind == TargetKind::User && target.what == what;
         let of = |id: &'_ String| {
-            let is_meant = |target: &&Target| match id == USER {
-                true => target.kind == TargetKind::User && target.what == what,
-                false => target.id == *id,
-            };
-            targets.iter().filter(is_meant).map(|target| target.id.clone()).collect::<Vec<_>>()
+            let meant = targets.iter().filter(|target| target.id == *id || id == USER && is_user(target));
+            meant.map(|target| target.id.clone()).collect_vec()
         };
         Ok(self.targets.iter().flat_map(of).collect())
     }
 
-    /// Returns a cell without a target for each load.
-    fn loads(&self, plan: &PlanFile, changes: &Changes) -> Vec<Cell> {
+    /// Returns a cell without a target for each load. The error says what is wrong with the part.
+    fn loads(&self, plan: &PlanFile, changes: &Changes) -> Result<Vec<Cell>, String> {
         let seconds = changes.seconds.map(f64::from).or(self.seconds).unwrap_or(plan.seconds);
         let warms = matches!(self.work, Work::Load | Work::Handshakes);
         let warm_s = if warms { self.warm_s.unwrap_or(plan.warm_s) } else { 0.0 };
-        let files: Vec<_> = self.files.iter().filter_map(|file| known_file(file)).collect();
+        let files = self.files.as_ref().map(|names| names.iter().map(|name| known_file(name)).collect());
+        let files: Vec<(&str, u64)> = files.unwrap_or_else(|| Ok(vec![FILES[0]]))?;
+        // Without handshakes the key does not matter, so it is always the first.
+        let key = |per_s, key| if per_s == 0 { Key::ALL[0] } else { key };
+        let pairs = iproduct!(&self.handshakes_per_s, &self.keys);
+        let pairs = pairs.map(|(&per_s, &k)| Some(Handshakes { key: key(per_s, k), per_s }));
+        let handshakes = pairs.unique().pad_using(1, |_| None).collect_vec();
+        if handshakes[0].is_some() != (self.work == Work::Handshakes) {
+            let said = "expects handshakes_per_s and keys with work = \"handshakes\", and only with it";
+            return Err(said.into());
+        }
+        let threads = self.threads.as_deref().unwrap_or(&[2]);
+        let has_threads =
+            threads.iter().min() >= Some(&1) && self.connections.iter().min() >= threads.iter().max();
+        if self.blocks == Some(0) || !has_threads {
+            return Err("expects a block, a thread, and a connection for each thread of wrk".into());
+        }
         let delays_ms = self.delays_ms.as_deref().unwrap_or(&[0]);
-        iproduct!(&self.threads, &self.connections, delays_ms, files, self.handshakes())
+        let all = iproduct!(threads, &self.connections, delays_ms, files, handshakes);
+        Ok(all
             .map(|(&threads, &connections, &delay_ms, (path, body_bytes), handshakes)| Cell {
-                id: String::new(),
                 section: self.section,
                 work: self.work,
                 connections,
@@ -213,54 +196,36 @@ impl Part {
                 handshakes,
                 warm_s,
                 seconds,
-                ..ordinary("")
+                ..Cell::default()
             })
-            .collect()
-    }
-
-    /// Returns the handshakes beside each load. Without handshakes the key does not matter, so it is always the first.
-    fn handshakes(&self) -> Vec<Option<Handshakes>> {
-        if self.work != Work::Handshakes {
-            return vec![None];
-        }
-        let key = |rate, key| if rate == 0 { Key::ALL[0] } else { key };
-        let all = iproduct!(&self.handshakes_per_s, &self.keys);
-        all.map(|(&per_s, &k)| Some(Handshakes { key: key(per_s, k), per_s })).unique().collect()
+            .collect())
     }
 }
 
-fn known_file(wanted: &str) -> Option<(&'static str, u64)> {
-    FILES.into_iter().find(|(name, _)| *name == wanted)
+fn known_file(wanted: &str) -> Result<(&'static str, u64), String> {
+    let all = FILES.map(|(name, _)| name).join(" ");
+    let found = FILES.into_iter().find(|(name, _)| *name == wanted);
+    found.ok_or_else(|| format!("has the file {wanted:?}; the files are {all}"))
 }
 
 /// Makes the cells of a block from a cell without a target, in the order of this block.
 fn block_of(load: &Cell, ids: &[String], block: usize) -> impl Iterator<Item = Cell> {
     let rotated = ids.iter().cycle().skip(block % ids.len().max(1)).take(ids.len());
-    let cell =
-        move |id: &String| Cell { id: name(load, id, block), target: id.clone(), block, ..load.clone() };
-    rotated.map(cell)
+    rotated.map(move |id| Cell { id: name(load, id, block), target: id.clone(), block, ..load.clone() })
 }
 
 fn name(load: &Cell, target: &str, block: usize) -> String {
     let section = serde_json::to_value(load.section).unwrap_or_default();
     let section = section.as_str().unwrap_or_default();
-    let mut id = format!("{section}-{target}-c{}-t{}", load.connections, load.threads);
-    if load.path != FILES[0].0 {
-        id += &format!("-{}", load.path.split('.').next().unwrap_or_default());
-    }
-    if !load.keep_alive {
-        id += "-close";
-    }
-    if load.delay_ms > 0 {
-        id += &format!("-d{}", load.delay_ms);
-    }
-    if let Some(Handshakes { key, per_s }) = load.handshakes {
-        id += &format!("-h{per_s}-{}", key.names()[0]);
-    }
-    if block > 0 {
-        id += &format!("-r{block}");
-    }
-    id
+    let words = [
+        Some(format!("{section}-{target}-c{}-t{}", load.connections, load.threads)),
+        (load.path != FILES[0].0).then(|| load.path.split('.').next().unwrap_or_default().into()),
+        (!load.keep_alive).then(|| "close".into()),
+        (load.delay_ms > 0).then(|| format!("d{}", load.delay_ms)),
+        load.handshakes.map(|Handshakes { key, per_s }| format!("h{per_s}-{}", key.names()[0])),
+        (block > 0).then(|| format!("r{block}")),
+    ];
+    words.iter().flatten().join("-")
 }
 
 /// Makes a plan of exactly these cells.
@@ -273,25 +238,20 @@ pub(crate) fn of_cells(name: &str, targets: Vec<Target>, cells: Vec<Cell>) -> Pl
 /// Makes an ordinary cell: 100 kept connections on 2 threads of wrk, 128 bytes, 4 s.
 pub(crate) fn ordinary(target: &str) -> Cell {
     Cell {
-        seq: 0,
         id: format!("x-{target}"),
-        section: Section::Concurrency,
-        block: 0,
         target: target.into(),
-        work: Work::Load,
         connections: 100,
         threads: 2,
         path: FILES[0].0.into(),
         body_bytes: FILES[0].1,
         keep_alive: true,
-        delay_ms: 0,
-        handshakes: None,
         warm_s: 1.0,
         seconds: 4.0,
+        ..Cell::default()
     }
 }
 
-/// Estimates the duration of cells in seconds.
+/// Estimates the duration of cells in seconds. Each needs 0.7 s around its warm-up and its measurement.
 pub(crate) fn seconds<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> f64 {
-    cells.into_iter().map(|cell| cell.warm_s + cell.seconds + AROUND_S).sum()
+    cells.into_iter().map(|cell| cell.warm_s + cell.seconds + 0.7).sum()
 }

@@ -62,17 +62,15 @@ impl Given {
             let mut fixed = Fixed::default();
             if !command.contains("{port}") {
                 last = listens.next().or(last);
-                fixed.listens = last;
-                last.ok_or_else(|| {
+                fixed.listens = Some(last.ok_or_else(|| {
                     format!("{name:?}: expected {{port}} in the command, or the fixed port with --listens")
-                })?;
+                })?);
             }
             if what == What::Balancer {
                 (fixed.backends, fixed.backend_command) = (self.backends.clone(), behind.clone());
             }
             let command = vec!["/bin/sh".into(), "-c".into(), command.clone()];
-            let fixed = Some(fixed);
-            Ok(Target { what, kind: TargetKind::User, command, fixed, ..simple(name, "") })
+            Ok(Target { what, kind: TargetKind::User, command, fixed: Some(fixed), ..simple(name, "") })
         };
         let balancers = self.targets.iter().map(|given| (What::Balancer, given));
         let given = balancers.chain(self.servers.iter().map(|given| (What::Server, given)));

@@ -1,6 +1,10 @@
 //! A plan: the cells to measure, and the targets.
 
+use std::hash::Hash;
+
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// The version of the layout of plans and results.
 pub(crate) const SCHEMA: u32 = 2;
@@ -34,7 +38,6 @@ pub(crate) struct Goal {
     pub(crate) asynchronous: f64,
 }
 
-/// The quantity of a goal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Quantity {
@@ -87,16 +90,10 @@ pub(crate) struct Target {
 
 /// Reads a command: one line in a file for people, a list of words in plan.json.
 fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Command {
-        Line(String),
-        Words(Vec<String>),
+    match Value::deserialize(from)? {
+        Value::String(line) => Ok(line.split_whitespace().map(Into::into).collect()),
+        words => Vec::deserialize(words).map_err(Error::custom),
     }
-    Ok(match Command::deserialize(from)? {
-        Command::Line(line) => line.split_whitespace().map(Into::into).collect(),
-        Command::Words(words) => words,
-    })
 }
 
 /// Fixed ports of a program, and the command of its backends.
@@ -143,7 +140,7 @@ pub(crate) enum TargetKind {
 }
 
 /// One measurement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cell {
     pub(crate) seq: usize,
     /// Unique in the plan and valid as a directory name, such as `assignment-thread-c1000-t150`.
@@ -196,10 +193,10 @@ impl Key {
 }
 
 impl Cell {
-    /// True when the targets of both cells have the same load.
-    pub(crate) fn has_load_of(&self, other: &Cell) -> bool {
-        let load = |cell: &Cell| (cell.connections, cell.threads, cell.delay_ms, cell.keep_alive, cell.work);
-        load(self) == load(other) && self.path == other.path && self.handshakes == other.handshakes
+    /// Returns the load, to compare it with that of another cell. The order is that of the rows of a table.
+    pub(crate) fn load(&self) -> impl Ord + Hash {
+        let connections = (self.connections, self.threads, self.handshakes);
+        (self.body_bytes, !self.keep_alive, self.delay_ms, connections, self.work)
     }
 
     /// Returns the number of connections that wrk opens. wrk gives each thread the same number and drops the remainder.
@@ -215,7 +212,7 @@ impl Cell {
 }
 
 /// The question that a cell answers. The report has a part for each section.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Section {
     /// Thread against async: `-c 1000`, `-t` 10 to 200.
@@ -229,6 +226,7 @@ pub(crate) enum Section {
     /// Other balancers.
     Peers,
     /// Few threads, connections from 10 to 1000.
+    #[default]
     Concurrency,
     /// 10 KB to 1 MB.
     Bodies,
@@ -246,7 +244,7 @@ pub(crate) enum Section {
     Handshakes,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Work {
     /// wrk, the prober and the collectors.

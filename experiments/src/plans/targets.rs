@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use itertools::Itertools;
+
 use crate::plans::model::{Target, TargetKind};
 
 pub(crate) const THREAD: &str = "thread";
@@ -20,27 +22,21 @@ pub(crate) const TLS_ENGINES: [&str; 2] = ["thread-tls", "async-tls"];
 pub(crate) const BACKENDS: &str = "{neraca} serve --engine async --listen 127.0.0.1:0 --listen 127.0.0.1:0 \
                                    --listen 127.0.0.1:0 --root {root} --stats {backend_stats}";
 
-/// The file with the targets of the laboratory.
-const TARGETS: &str = include_str!("../../plans/targets.toml");
-
 /// Returns the targets of the laboratory.
 pub(crate) fn all() -> Vec<Target> {
-    let mut file: BTreeMap<String, Vec<Target>> =
-        toml::from_str(TARGETS).expect("a test checks targets.toml");
+    let file = toml::from_str(include_str!("../../plans/targets.toml"));
+    let mut file: BTreeMap<String, Vec<Target>> = file.expect("a test checks targets.toml");
     file.remove("target").unwrap_or_default()
 }
 
 /// Returns the targets of the laboratory, then more targets. A target without a title is called by its id.
 pub(crate) fn with(more: impl IntoIterator<Item = Target>) -> Result<Vec<Target>, String> {
-    let mut all = all();
-    for mut target in more {
-        if all.iter().any(|other| other.id == target.id) {
-            return Err(format!("target {:?}: there is already a target of this name", target.id));
-        }
-        if target.title.is_empty() {
-            target.title.clone_from(&target.id);
-        }
-        all.push(target);
+    let mut all: Vec<Target> = all().into_iter().chain(more).collect();
+    if let Some(Target { id, .. }) = all.iter().duplicates_by(|target| &target.id).next() {
+        return Err(format!("target {id:?}: there is already a target of this name"));
+    }
+    for target in all.iter_mut().filter(|target| target.title.is_empty()) {
+        target.title.clone_from(&target.id);
     }
     Ok(all)
 }

@@ -3,7 +3,7 @@
 use itertools::Itertools;
 use serde_json::json;
 
-use crate::judge::record::{Gate, GateResult, Measured, Record, Text, Validity, load};
+use crate::judge::record::{GATES, Gate, Record, Text, Validity, load};
 use crate::judge::study::Study;
 use crate::plans::model::Target;
 use crate::report::doc::{Doc, Table, code, plain};
@@ -11,29 +11,30 @@ use crate::report::number::dash;
 use crate::report::svg::escape;
 use crate::report::words::{self, GATES_PART, Lang, english};
 use crate::run::manifest::{Manifest, Setting};
+use crate::run::raw::Found;
 
 /// Returns the reason why a record failed, and the reasons of the gates with at least this verdict.
 pub(crate) fn reasons(record: &Record, least: Validity) -> Vec<String> {
-    let failed = match &record.measured {
-        Measured::Failed { reason } => Some(format!("not measured: {reason}")),
+    let failed = match &record.found {
+        Found::Failed(reason) => Some(format!("not measured: {reason}")),
         _ => None,
     };
-    let gates = record.gates.iter().filter(|result| result.verdict >= least);
-    let said = gates.map(|result| format!("{:?} {}", result.gate, result.reason));
+    let gates = record.gates.iter().filter(|(_, (verdict, _))| *verdict >= least);
+    let said = gates.map(|(gate, (_, reason))| format!("{gate:?} {reason}"));
     failed.into_iter().chain(said).collect()
 }
 
 /// Counts the records about which a gate has this verdict.
 fn count(study: &Study, gate: Gate, verdict: Validity) -> usize {
-    let is_it = |result: &GateResult| result.gate == gate && result.verdict == verdict;
-    study.records.iter().filter(|record| record.gates.iter().any(is_it)).count()
+    let judged = study.records.iter().filter_map(|record| record.gates.get(&gate));
+    judged.filter(|(found, _)| *found == verdict).count()
 }
 
 /// Returns the gates with a remark about more than half of the loads. Such a remark is a fact about the run and tells
 /// nothing about a cell, so the tables leave it out.
 pub(crate) fn common(study: &Study) -> Vec<Gate> {
     let loads = study.records.iter().filter(|record| load(record).is_some()).count();
-    Gate::ALL.into_iter().filter(|gate| count(study, *gate, Validity::Note) * 2 > loads).collect()
+    GATES.keys().copied().filter(|gate| count(study, *gate, Validity::Note) * 2 > loads).collect()
 }
 
 /// Lists what the manifest says of the machine and of the programs.
@@ -69,19 +70,17 @@ fn gates(study: &Study, doc: &mut Doc) {
     doc.heading(3, GATES_PART);
     let [noted, invalid] = [Validity::Note, Validity::Invalid].map(|verdict| cells(study, verdict).len());
     doc.text(english("gates", &[&study.records.len(), &invalid, &noted]));
-    let row = |gate: Gate| {
+    let row = |(&gate, Text { title, note, invalid }): (&Gate, &Text)| {
         // Of the worst results the first of the run.
-        let all =
-            study.records.iter().flat_map(|record| record.gates.iter().map(move |result| (record, result)));
-        let found = all.filter(|(_, result)| result.gate == gate && result.verdict != Validity::Valid);
-        let worst = found.rev().max_by_key(|(_, result)| result.verdict);
-        let value = worst.map(|(record, result)| plain(&format!("{} ({})", result.reason, record.cell.id)));
-        let Text { title, note, invalid } = gate.text();
+        let all = study.records.iter().filter_map(|record| Some((record, record.gates.get(&gate)?)));
+        let found = all.filter(|(_, (verdict, _))| *verdict != Validity::Valid);
+        let worst = found.rev().max_by_key(|(_, (verdict, _))| *verdict);
+        let value = worst.map(|(record, (_, reason))| plain(&format!("{reason} ({})", record.cell.id)));
         let [notes, failures] =
             [Validity::Note, Validity::Invalid].map(|verdict| count(study, gate, verdict).to_string());
-        [format!("{gate:?}"), title.into(), note.into(), invalid.into(), dash(value), notes, failures]
+        [format!("{gate:?}"), title.clone(), note.clone(), invalid.clone(), dash(value), notes, failures]
     };
-    doc.table(&words::table(Lang::En, "gates").with(Gate::ALL.map(row)));
+    doc.table(&words::table(Lang::En, "gates").with(GATES.iter().map(row)));
     let common = common(study).iter().map(|gate| format!("{gate:?}")).join(", ");
     if !common.is_empty() {
         doc.text(english("common_gates", &[&common]));
@@ -92,7 +91,7 @@ fn gates(study: &Study, doc: &mut Doc) {
 fn cells(study: &Study, verdict: Validity) -> Vec<String> {
     let common = common(study);
     let is_common = |reason: &String| common.iter().any(|gate| reason.starts_with(&format!("{gate:?} ")));
-    let with = study.records.iter().filter(|record| record.validity == verdict);
+    let with = study.records.iter().filter(|record| record.validity() == verdict);
     let lines = with.filter_map(|record| {
         let mut reasons = reasons(record, verdict);
         reasons.retain(|reason| verdict == Validity::Invalid || !is_common(reason));

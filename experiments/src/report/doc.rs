@@ -24,13 +24,6 @@ pub(crate) struct Figure {
     pub(crate) drawing: Result<Svg, String>,
 }
 
-impl Figure {
-    pub(crate) fn new(name: &str, title: &str, reading: &str, svg: Option<Svg>, missing: &str) -> Figure {
-        let drawing = svg.ok_or_else(|| missing.to_owned());
-        Figure { name: name.into(), title: title.into(), reading: reading.into(), drawing }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Table {
     /// The title of the table, one line.
@@ -43,24 +36,13 @@ pub(crate) struct Table {
 
 impl Table {
     /// Returns the table with these rows.
-    pub(crate) fn with<R>(mut self, rows: impl IntoIterator<Item = R>) -> Self
-    where
-        R: IntoIterator<Item: Into<String>>,
-    {
-        rows.into_iter().for_each(|row| self.push(row));
+    pub(crate) fn with<R: IntoIterator<Item: Into<String>>>(mut self, rows: impl Iterator<Item = R>) -> Self {
+        rows.for_each(|row| self.push(row));
         self
     }
 
     pub(crate) fn push<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
-    }
-
-    /// Adds a row that failed a gate. The mark in the first cell shows it.
-    pub(crate) fn push_marked(&mut self, is_invalid: bool, mut cells: Vec<String>) {
-        if is_invalid {
-            cells[0] = format!("~~{}~~", cells[0]);
-        }
-        self.rows.push(cells);
     }
 
     /// Formats the table for a terminal. Words are aligned to the left, numbers to the right.
@@ -167,18 +149,6 @@ impl Doc {
         inside(self);
         self.text("</details>");
     }
-
-    /// Returns the drawings as files with these names.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        self.drawings.iter().map(|(name, svg)| (name.clone(), svg.standalone(name)))
-    }
-
-    /// Ends the text with one line feed.
-    pub(crate) fn finish(mut self) -> Doc {
-        self.text.truncate(self.text.trim_end().len());
-        self.text.push('\n');
-        self
-    }
 }
 
 #[cfg(test)]
@@ -190,13 +160,13 @@ mod tests {
         let head = ["a", "b"].map(String::from).into();
         let mut table = Table { caption: "what".into(), head, words: 1, rows: Vec::new() };
         table.push(["x|y", "1"]);
-        table.push_marked(true, vec![plain("<z>"), "2".into()]);
+        table.push([format!("~~{}~~", plain("<z>")), "2".into()]);
         assert_eq!(table.text(), "a          b\nx|y        1\n~~\\<z\\>~~  2\n");
         let mut doc = Doc::default();
         doc.table(&table);
         doc.block("text", "```\nx");
-        let expected = "*what*\n\n| a | b |\n| --- | ---: |\n| x\\|y | 1 |\n| ~~\\<z\\>~~ | 2 |\n\n````text\n```\nx\n````\n";
-        assert_eq!(doc.finish().text, expected);
+        let expected = "*what*\n\n| a | b |\n| --- | ---: |\n| x\\|y | 1 |\n| ~~\\<z\\>~~ | 2 |\n\n````text\n```\nx\n````\n\n";
+        assert_eq!(doc.text, expected);
         assert_eq!(anchor("9. Where we lose (3 of 7)"), "9-where-we-lose-3-of-7");
     }
 }

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::judge::record::Measured;
+use itertools::Itertools;
+
 use crate::judge::study::Study;
-use crate::plans::model::{Section, Target};
+use crate::plans::model::{Cell, Section};
 use crate::plans::targets::{ASYNC, THREAD};
 use crate::report::doc::{Doc, Figure, plain};
 use crate::report::number::load_name;
 use crate::report::svg::{Svg, text_width};
-use crate::report::words::{self, Lang, english};
+use crate::report::words::{self, english};
+use crate::run::raw::Found;
 
 /// Narrower functions are not drawn, in per cent.
 const LEAST: f64 = 0.5;
@@ -17,80 +19,64 @@ const LEAST: f64 = 0.5;
 const WIDTH: f64 = 1180.0;
 const ROW: f64 = 16.0;
 
-/// Returns the profile of each target: its id, the load and its folded stacks.
-fn profiles(study: &Study) -> Vec<(&str, String, &str)> {
-    let profile = |target: &'_ Target| {
-        let mut records = study.records.iter().filter(|record| record.cell.target == target.id);
-        records.find_map(|record| match &record.measured {
-            Measured::Profile(folded) => {
-                Some((record.cell.target.as_str(), load_name(&record.cell), folded.as_str()))
-            }
-            _ => None,
-        })
-    };
-    study.plan.targets.iter().filter_map(profile).collect()
+/// The functions of a stack, and its samples in the drawn profile and in the profile before it, in per cent.
+type Stack<'a> = (&'a Vec<&'a str>, &'a [f64; 2]);
+
+/// Returns the profile of each target: its cell and its folded stacks.
+fn profiles(study: &Study) -> Vec<(&Cell, &str)> {
+    let runs = study.section(Section::Profile).into_iter().flat_map(|group| group.runs);
+    let profiles = runs.filter_map(|run| {
+        let Found::Profile { folded, .. } = &run.found else { return None };
+        Some((&run.cell, folded.as_str()))
+    });
+    profiles.unique_by(|(cell, _)| &cell.target).collect()
 }
 
-/// The samples of each stack, in per cent of all samples: of the drawn profile, and of the profile before it.
-type Stacks<'a> = BTreeMap<Vec<&'a str>, [f64; 2]>;
-
-/// Adds the stacks of one profile.
-fn add<'a>(stacks: &mut Stacks<'a>, folded: &'a str, profile: usize) {
-    let lines = || folded.lines().filter_map(|line| line.rsplit_once(' '));
-    let samples = |count: &str| count.parse::<f64>().unwrap_or(0.0);
-    let all: f64 = lines().map(|(_, count)| samples(count)).sum();
-    for (stack, count) in lines() {
-        stacks.entry(stack.split(';').collect()).or_default()[profile] += samples(count) / all * 100.0;
+/// Draws the functions from this depth on, upwards from y = 0. `left` is the place of the first stack, in per cent.
+fn functions(svg: &mut Svg, is_difference: bool, stacks: &[Stack<'_>], depth: usize, mut left: f64) {
+    let top = (depth + 1) as f64 * ROW;
+    for alike in stacks.chunk_by(|(a, _), (b, _)| a.get(depth) == b.get(depth)) {
+        let [width, before] =
+            [0, 1].map(|profile| alike.iter().map(|(_, samples)| samples[profile]).sum::<f64>());
+        if let Some(name) = alike[0].0.get(depth).filter(|_| width >= LEAST) {
+            // The colour shows how much more the function has than before, or else program or kernel.
+            let (in_kernel, more) = (name.ends_with("_[k]"), width - before);
+            let name = name.trim_end_matches("_[k]");
+            let said = format!("{name}: {width:.1} %");
+            let (class, said) = match is_difference {
+                true => (class(more), format!("{said} ({more:+.1})")),
+                false => (format!("bar {} k3", if in_kernel { "s1" } else { "s2" }), said),
+            };
+            let (x, room) = (left / 100.0 * WIDTH, width / 100.0 * WIDTH);
+            svg.height = svg.height.max(top);
+            svg.rect(&class, (x, -top), (room - 0.5, ROW - 1.0), &said);
+            let cut = |length| Some(format!("{}…", name.get(..length)?));
+            let shorter = (4..name.len()).rev().filter_map(cut);
+            let fits = |text: &String| text_width(text, 11.0) <= room - 4.0;
+            if let Some(text) = std::iter::once(name.to_owned()).chain(shorter).find(fits) {
+                svg.text("small", (x + 2.0, 11.5 - top), &text);
+            }
+            functions(svg, is_difference, alike, depth + 1, left);
+        }
+        left += width;
     }
 }
 
-/// What is drawn: a profile, or the difference of two profiles.
-struct Flames {
-    svg: Svg,
-    is_difference: bool,
-}
-
-impl Flames {
-    /// Draws the functions from this depth on, upwards from y = 0. `left` is the place of the first stack, in per cent.
-    fn functions(&mut self, stacks: &[(&Vec<&str>, &[f64; 2])], depth: usize, mut left: f64) {
-        for alike in stacks.chunk_by(|(a, _), (b, _)| a.get(depth) == b.get(depth)) {
-            let [width, before] =
-                [0, 1].map(|profile| alike.iter().map(|(_, samples)| samples[profile]).sum::<f64>());
-            if let Some(name) = alike[0].0.get(depth).filter(|_| width >= LEAST) {
-                self.function(name, depth, left, width, width - before);
-                self.functions(alike, depth + 1, left);
-            }
-            left += width;
+/// Draws the stacks of a profile, the callers at the bottom; or its difference to the profile `before`.
+fn draw(folded: &str, before: Option<&str>) -> Svg {
+    let mut stacks: BTreeMap<Vec<&str>, [f64; 2]> = BTreeMap::new();
+    for (profile, folded) in [folded].into_iter().chain(before).enumerate() {
+        let lines = folded.lines().filter_map(|line| line.rsplit_once(' '));
+        let lines = lines.map(|(stack, count)| (stack, count.parse().unwrap_or(0.0))).collect_vec();
+        let all: f64 = lines.iter().map(|(_, count)| count).sum();
+        for (stack, count) in lines {
+            stacks.entry(stack.split(';').collect()).or_default()[profile] += count / all * 100.0;
         }
     }
-
-    /// Draws a function. With two profiles its colour shows the difference, otherwise program or kernel.
-    fn function(&mut self, name: &str, depth: usize, left: f64, width: f64, more: f64) {
-        let in_kernel = name.ends_with("_[k]");
-        let name = name.trim_end_matches("_[k]");
-        let (class, said) = if self.is_difference {
-            (class(more), format!("{name}: {width:.1} % ({more:+.1})"))
-        } else {
-            (format!("bar {} k3", if in_kernel { "s1" } else { "s2" }), format!("{name}: {width:.1} %"))
-        };
-        let top = (depth + 1) as f64 * ROW;
-        let (x, room) = (left / 100.0 * WIDTH, width / 100.0 * WIDTH);
-        self.svg.height = self.svg.height.max(top);
-        self.svg.rect(&class, (x, -top), (room - 0.5, ROW - 1.0), &said);
-        let shorter = (4..name.len()).rev().filter_map(|length| Some(format!("{}…", name.get(..length)?)));
-        let fits = |text: &String| text_width(text, 11.0) <= room - 4.0;
-        if let Some(text) = std::iter::once(name.to_owned()).chain(shorter).find(fits) {
-            self.svg.text("small", (x + 2.0, 11.5 - top), &text);
-        }
-    }
-}
-
-/// Draws the stacks, the callers at the bottom.
-fn draw(stacks: &Stacks<'_>, is_difference: bool) -> Svg {
-    let mut flames = Flames { svg: Svg::new(WIDTH, 0.0), is_difference };
-    flames.functions(&stacks.iter().collect::<Vec<_>>(), 0, 0.0);
-    let Svg { width, height, body } = flames.svg;
-    Svg { width, height, body: format!("<g transform=\"translate(0 {height})\">\n{body}</g>\n") }
+    let mut svg = Svg::new(WIDTH, 0.0);
+    functions(&mut svg, before.is_some(), &stacks.iter().collect_vec(), 0, 0.0);
+    svg.body = format!("<g transform=\"translate(0 {})\">\n{}</g>\n", svg.height, svg.body);
+    svg
 }
 
 /// Returns the CSS classes of a difference in per cent: the colour, and its strength from 0 to 4.
@@ -116,42 +102,31 @@ fn aligned(folded: &str) -> String {
     folded.lines().filter_map(line).collect()
 }
 
-fn difference(thread: &str, asynchronous: &str) -> Svg {
-    let [after, before] = [asynchronous, thread].map(aligned);
-    let mut stacks = Stacks::new();
-    add(&mut stacks, &after, 0);
-    add(&mut stacks, &before, 1);
-    draw(&stacks, true)
-}
-
 /// Writes the flame graphs of the engines and their difference, then those of the other programs.
 pub(crate) fn write(study: &Study, doc: &mut Doc) {
     doc.heading(3, "Flame graphs");
     let profiles = profiles(study);
     if profiles.is_empty() {
         let has_perf = study.manifest.setting.tools.contains_key("perf");
-        let why = english(if has_perf { "no_profile" } else { "no_perf" }, &[]);
-        doc.text(words::absent(study, Lang::En, &[Section::Profile], why));
-        return;
+        let why = if has_perf { "no_profile" } else { "no_perf" };
+        return doc.text(words::no_part(why, study, Section::Profile));
     }
     doc.text(english("flames", &[&LEAST]));
-    let wide = |doc: &mut Doc, name: &str, title: &str, reading: &str, svg| {
-        doc.figure(Figure::new(name, title, reading, Some(svg), ""), " class=\"wide\"");
+    let wide = |doc: &mut Doc, id: &str, title: &str, reading: String, svg| {
+        let (name, title) = (format!("flame-{id}"), title.to_owned());
+        doc.figure(Figure { name, title, reading, drawing: Ok(svg) }, " class=\"wide\"");
     };
-    let one = |doc: &mut Doc, (id, load, folded): &(&str, String, &str)| {
-        let mut stacks = Stacks::new();
-        add(&mut stacks, folded, 0);
-        let (title, reading) = (plain(&study.title(id)), format!("Under `{load}`."));
-        wide(doc, &format!("flame-{id}"), &title, &reading, draw(&stacks, false));
+    let one = |doc: &mut Doc, (cell, folded): &(&Cell, &str)| {
+        let (id, reading) = (&cell.target, format!("Under `{}`.", load_name(cell)));
+        wide(doc, id, &plain(&study.title(id)), reading, draw(folded, None));
     };
-    let (engines, others): (Vec<_>, Vec<_>) =
-        profiles.iter().partition(|(id, ..)| [THREAD, ASYNC].contains(id));
+    let is_engine = |(cell, _): &&(&Cell, &str)| [THREAD, ASYNC].contains(&cell.target.as_str());
+    let (engines, others): (Vec<_>, Vec<_>) = profiles.iter().partition(is_engine);
     engines.iter().for_each(|profile| one(doc, profile));
-    let of = |wanted: &str| profiles.iter().find(|(id, ..)| *id == wanted).map(|(.., folded)| *folded);
+    let of = |id| engines.iter().find(|(cell, _)| cell.target == id).map(|(_, folded)| aligned(folded));
     if let Some((thread, asynchronous)) = of(THREAD).zip(of(ASYNC)) {
-        let reading = english("flame_difference", &[]);
-        let svg = difference(thread, asynchronous);
-        wide(doc, "flame-difference", "The difference between the engines", &reading, svg);
+        let (title, reading) = ("The difference between the engines", english("flame_difference", &[]));
+        wide(doc, "difference", title, reading, draw(&asynchronous, Some(&thread)));
     }
     if !others.is_empty() {
         doc.folded("Flame graphs of the other programs", |doc| {
@@ -168,7 +143,8 @@ mod tests {
     fn stacks_of_both_engines_begin_at_the_system_call() {
         let folded = "worker;run;write;entry_SYSCALL_64_[k];tcp_sendmsg_[k] 7\nworker;run;parse 3\nx;asm_sysvec_[k] 1\n";
         assert_eq!(aligned(folded), "kernel;tcp_sendmsg_[k] 7\nprogram;parse 3\nkernel 1\n");
-        let svg = difference(folded, &folded.replace(" 7", " 20")).inline("id", "x");
+        let after = aligned(&folded.replace(" 7", " 20"));
+        let svg = draw(&after, Some(&aligned(folded))).inline("id", "x");
         for said in ["tcp_sendmsg: 83.3 % (+19.7)", "parse: 12.5 % (-14.8)", "class=\"bar s5 k4\""] {
             assert!(svg.contains(said), "{said} in {svg}");
         }
@@ -176,9 +152,8 @@ mod tests {
 
     #[test]
     fn a_frame_is_as_wide_as_its_share_and_stands_on_its_caller() {
-        let mut stacks = Stacks::new();
-        add(&mut stacks, "main;run;read_[k] 60\nmain;run 20\nmain 19.8\nmain;rare 0.2\n", 0);
-        let svg = draw(&stacks, false).inline("id", "x");
+        let folded = "main;run;read_[k] 60\nmain;run 20\nmain 19.8\nmain;rare 0.2\n";
+        let svg = draw(folded, None).inline("id", "x");
         for drawn in [
             "translate(0 48)",
             "x=\"0\" y=\"-16\" width=\"1179.5\" height=\"15\"><title>main: 100.0 %",

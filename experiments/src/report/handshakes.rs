@@ -3,20 +3,16 @@
 use itertools::Itertools;
 
 use crate::judge::handshakes::{self, Hurt, measured};
-use crate::judge::stats::Verdict;
+use crate::judge::stats::{Ratio, Verdict};
 use crate::judge::study::{Group, Study};
-use crate::plans::model::{Handshakes, Key, REQUESTS_HZ, Section};
+use crate::plans::model::{Cell, Handshakes, Key, REQUESTS_HZ, Section};
 use crate::plans::targets::{ASYNC, THREAD};
-use crate::report::chart::{Axis, Chart, Series, xs, ys};
+use crate::report::chart::{Axis, Chart, Scale};
 use crate::report::doc::{Doc, Figure, Table, anchor};
-use crate::report::number::{interval, maybe, name, ratio, short};
+use crate::report::number::{interval, maybe, name, ratio, short, struck};
 use crate::report::plots::{curves, targets};
-use crate::report::svg::Svg;
 use crate::report::words::{self, GATES_PART, Lang, english, winner};
 use crate::run::raw::RawHandshakes;
-
-/// The texts of the verdict: one engine is hurt less, not decided, too few blocks.
-const VERDICT: [&str; 3] = ["hurt_less", "hurt_undecided", "hurt_too_few"];
 
 fn load(Handshakes { key, per_s }: Handshakes) -> String {
     if per_s == 0 { "no handshakes".into() } else { format!("{per_s}/s, {}", key.names()[1]) }
@@ -26,13 +22,11 @@ fn sentence(hurts: &[Hurt]) -> Option<String> {
     let hurt = handshakes::verdict(hurts)?;
     let doubt =
         if hurt.is_ranked { String::new() } else { english("hurt_not_ranked", &[&anchor(GATES_PART)]) };
-    let said = winner(Lang::En, &hurt.ratio, [THREAD, ASYNC], VERDICT);
-    let decided =
-        |wanted: fn(Verdict) -> bool| hurts.iter().filter(|hurt| wanted(hurt.ratio.verdict())).count();
-    let [worse, better] = [
-        decided(|verdict| matches!(verdict, Verdict::Faster(..))),
-        decided(|verdict| matches!(verdict, Verdict::Slower(..))),
-    ];
+    let texts = ["hurt_less", "hurt_undecided", "hurt_too_few"];
+    let said = winner(Lang::En, &hurt.ratio, [THREAD, ASYNC], texts);
+    let verdicts = || hurts.iter().map(|hurt| hurt.ratio.verdict());
+    let worse = verdicts().filter(|verdict| matches!(verdict, Verdict::Faster(..))).count();
+    let better = verdicts().filter(|verdict| matches!(verdict, Verdict::Slower(..))).count();
     let all = english("hurt_loads", &[&hurts.len(), &worse, &better]);
     Some(english("hurt", &[&load(hurt.handshakes), &said]) + &doubt + &all)
 }
@@ -48,13 +42,16 @@ fn table(study: &Study, groups: &[Group<'_>], hurts: &[Hurt]) -> Table {
             let group = ours.iter().find(|group| group.cell.handshakes == Some(*wanted));
             let Some(group) = group else { return "–".to_owned() };
             let p99 = maybe(group.median(handshakes::p99_ms));
-            let growth = handshakes::growth(study, group).filter(|_| wanted.per_s > 0);
+            let growth = handshakes::growths(study, group).into_values();
+            let growth = Ratio::of_blocks(growth).filter(|_| wanted.per_s > 0);
             let growth = growth.map_or(String::new(), |growth| format!(" ({})", ratio(growth.ratio)));
-            if group.is_ranked() { p99 + &growth } else { format!("~~{p99}~~{growth}") }
+            struck(group, p99) + &growth
         };
         let runs = ours.iter().flat_map(|group| &group.runs).filter_map(|run| measured(run)).collect_vec();
         let sum = |of: fn(&RawHandshakes) -> u64| runs.iter().map(|run| of(run)).sum::<u64>().to_string();
-        let least = runs.iter().map(|run| reached(run)).fold(f64::INFINITY, f64::min);
+        // The least share of the wanted handshakes that were made.
+        let wanted = runs.iter().map(|run| &run.handshakes).filter(|counts| counts.wanted > 0);
+        let least = wanted.map(|counts| counts.made as f64 / counts.wanted as f64).fold(1.0, f64::min);
         let mut row = vec![name(study, ours[0])];
         row.extend(loads.iter().map(value));
         row.extend([
@@ -73,15 +70,9 @@ fn table(study: &Study, groups: &[Group<'_>], hurts: &[Hurt]) -> Table {
     table
 }
 
-/// Returns the share of the wanted handshakes that were made.
-fn reached(run: &RawHandshakes) -> f64 {
-    let (made, wanted) = (run.handshakes.made, run.handshakes.wanted);
-    if wanted == 0 { 1.0 } else { made as f64 / wanted as f64 }
-}
-
 /// Draws the p99 by the rate of the handshakes, a chart for each key.
 fn figure(study: &Study, groups: &[Group<'_>]) -> Figure {
-    let per_s = |group: &Group<'_>| Some(group.cell.handshakes?.per_s.into());
+    let per_s = |cell: &Cell| cell.handshakes.map_or(0, |handshakes| handshakes.per_s);
     let of = |key: Key| {
         let mut groups = groups.to_vec();
         groups.retain(|group| group.cell.handshakes.is_some_and(|h| h.key == key || h.per_s == 0));
@@ -90,27 +81,17 @@ fn figure(study: &Study, groups: &[Group<'_>]) -> Figure {
         series.iter_mut().flat_map(|series| &mut series.points).for_each(|point| point.spread = None);
         series
     };
-    let parts = Key::ALL.map(|key| (key, of(key)));
-    let drawn = parts.iter().filter(|(_, series)| !series.is_empty()).collect_vec();
-    let all = drawn.iter().flat_map(|(_, series)| series.clone()).collect_vec();
-    let chart = |(n, (key, series)): (usize, &&(Key, Vec<Series>))| {
-        let x = Axis::from_zero("new handshakes per second", xs(&all)).at(xs(&all));
-        let y = Axis::log("p99 of the requests in ms (logarithmic)", ys(&all));
-        let mut series = series.clone();
-        // The first chart has the legend.
-        series.iter_mut().filter(|_| n > 0).for_each(|series| series.name.clear());
-        Chart { heading: key.names()[1].into(), ..Chart::new(x, y, series) }.draw()
-    };
-    let draw = || Svg::stacked(&drawn.iter().enumerate().map(chart).collect_vec());
-    words::figure(study, "handshakes", &[], (!drawn.is_empty()).then(draw))
+    let parts = Key::ALL.map(|key| (key.names()[1].to_owned(), of(key))).into();
+    let x: Scale = ("new handshakes per second", Axis::from_zero_at);
+    let y: Scale = ("p99 of the requests in ms (logarithmic)", Axis::log);
+    words::figure(study, "handshakes", &[], Chart::alike(x, y, 200.0, parts))
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.heading(3, "Handshakes and architecture");
     let groups = study.section(Section::Handshakes);
     if groups.is_empty() {
-        doc.text(words::absent(study, Lang::En, &[Section::Handshakes], english("no_handshakes", &[])));
-        return;
+        return doc.text(words::no_part("no_handshakes", study, Section::Handshakes));
     }
     let hurts = handshakes::hurts(study);
     doc.text(sentence(&hurts).unwrap_or_else(|| english("hurt_unknown", &[])));

@@ -12,10 +12,11 @@ const STYLE: &str = include_str!("page.css");
 /// Returns the page. The table of contents has the headings of the parts.
 pub(crate) fn render(doc: &Doc, language: &str) -> String {
     let events = Parser::new_ext(&doc.text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH);
-    let (contents, title) = (String::new(), String::new());
-    let mut page = Page { drawings: &doc.drawings, out: Vec::new(), contents, title, is_small: false };
+    let mut page =
+        Page { drawings: &doc.drawings, out: Vec::new(), contents: String::new(), is_small: false };
     page.all(events.collect());
-    let Page { out, contents, title, .. } = page;
+    let Page { out, contents, .. } = page;
+    let title = doc.text.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or_default();
     let mut body = String::new();
     html::push_html(&mut body, out.into_iter());
     if !contents.is_empty() {
@@ -27,7 +28,7 @@ pub(crate) fn render(doc: &Doc, language: &str) -> String {
         "<!doctype html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\"/>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{}</title>\n\
          <style>\n{COLOURS}{STYLE}{RULES}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
-        escape(&title)
+        escape(title)
     )
 }
 
@@ -43,16 +44,10 @@ fn text_of(events: &[Event<'_>]) -> String {
 
 /// True for the lines of HTML that the report itself writes. Other HTML is shown as text.
 fn is_ours(line: &str) -> bool {
-    const LINES: [&str; 6] = [
-        "<figure>",
-        "<figure class=\"wide\">",
-        "</figure>",
-        "<div class=\"figures\">",
-        "</div>",
-        "</details>",
-    ];
+    let is_begin = matches!(line, "<figure>" | "<figure class=\"wide\">" | "<div class=\"figures\">");
+    let is_end = matches!(line, "</figure>" | "</div>" | "</details>");
     let summary = line.strip_prefix("<details><summary>").and_then(|rest| rest.strip_suffix("</summary>"));
-    LINES.contains(&line) || summary.is_some_and(|summary| !summary.contains('<'))
+    is_begin || is_end || summary.is_some_and(|summary| !summary.contains('<'))
 }
 
 /// Takes the events up to this end, without the end.
@@ -64,7 +59,6 @@ struct Page<'a> {
     drawings: &'a BTreeMap<String, Svg>,
     out: Vec<Event<'a>>,
     contents: String,
-    title: String,
     /// True inside of a link to a drawing, where a drawing is a small copy.
     is_small: bool,
 }
@@ -85,15 +79,12 @@ impl<'a> Page<'a> {
                 Event::Start(Tag::Paragraph) => {
                     let inside = until(events.by_ref(), TagEnd::Paragraph);
                     let table = events.next_if(|event| matches!(event, Event::Start(Tag::Table(_))));
-                    match table {
-                        Some(Event::Start(Tag::Table(alignments))) => {
-                            self.table(inside, &alignments, &until(events.by_ref(), TagEnd::Table));
-                        }
-                        _ => {
-                            self.out.push(Event::Start(Tag::Paragraph));
-                            self.all(inside);
-                            self.out.push(Event::End(TagEnd::Paragraph));
-                        }
+                    if let Some(Event::Start(Tag::Table(alignments))) = table {
+                        self.table(inside, &alignments, &until(events.by_ref(), TagEnd::Table));
+                    } else {
+                        self.out.push(event);
+                        self.all(inside);
+                        self.out.push(Event::End(TagEnd::Paragraph));
                     }
                 }
                 Event::Start(Tag::Image { dest_url, .. }) => {
@@ -121,8 +112,6 @@ impl<'a> Page<'a> {
         let id = anchor(&text);
         if level == HeadingLevel::H2 {
             self.contents += &format!("<li><a href=\"#{id}\">{}</a></li>\n", escape(&text));
-        } else if level == HeadingLevel::H1 {
-            self.title = text;
         }
         self.html(format!("<{level} id=\"{id}\">"));
         self.all(inside);
@@ -188,15 +177,10 @@ fn figure_id(file: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::doc::Table;
-
-    fn doc(text: &str) -> Doc {
-        let drawings = BTreeMap::from([("x.svg".to_owned(), Svg::new(1.0, 1.0))]);
-        Doc { text: text.into(), drawings }
-    }
 
     #[test]
     fn markdown_becomes_html() {
+        let table = "*of **b***\n\n| a | b |\n| --- | ---: |\n| ~~\\<z\\>~~ | 2 |";
         let cases = [
             ("a < b **c**", "<p>a &lt; b <strong>c</strong></p>"),
             ("<script>x</script>", "&lt;script&gt;x"),
@@ -209,29 +193,18 @@ mod tests {
                 "<details><summary>s</summary>\n<p>t</p>\n</details>",
             ),
             ("![alt](gone.svg)", "alt"),
+            // A table has a caption and names its cells.
+            (table, "aria-label=\"of b\""),
+            (table, "<caption><em>of <strong>b</strong></em></caption>"),
+            (table, "<th scope=\"col\" class=\"n\">b</th>"),
+            (table, "<tr><th scope=\"row\" data-label=\"a\"><del>&lt;z&gt;</del></th>"),
+            (table, "</th><td class=\"n\" data-label=\"b\"><span>2</span></td></tr>"),
         ];
         for (text, expected) in cases {
-            let html = render(&doc(text), "en");
+            let drawings = BTreeMap::from([("x.svg".to_owned(), Svg::new(1.0, 1.0))]);
+            let html = render(&Doc { text: text.into(), drawings }, "en");
             assert!(html.contains(expected), "{text}: {html}");
             assert!(!html.contains("<script") && !html.contains("<b>"), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_table_has_a_caption_and_names_its_cells() {
-        let (head, rows) =
-            (["a", "b"].map(String::from).into(), vec![vec!["~~\\<z\\>~~".into(), "2".into()]]);
-        let table = Table { caption: "of **b**".into(), head, words: 1, rows };
-        let mut written = Doc::default();
-        written.table(&table);
-        let html = render(&written, "en");
-        for expected in [
-            "aria-label=\"of b\"",
-            "<caption><em>of <strong>b</strong></em></caption>",
-            "<th scope=\"col\" class=\"n\">b</th>",
-            "<tr><th scope=\"row\" data-label=\"a\"><del>&lt;z&gt;</del></th><td class=\"n\" data-label=\"b\"><span>2</span></td></tr>",
-        ] {
-            assert!(html.contains(expected), "{expected} in {html}");
         }
     }
 }

@@ -16,17 +16,14 @@ use words::Lang;
 mod about;
 pub(crate) mod chart;
 pub(crate) mod doc;
-mod failures;
 mod first;
 mod flames;
-pub(crate) mod goals;
 mod handshakes;
 pub(crate) mod html;
-mod losses;
+pub(crate) mod losses;
 pub(crate) mod number;
 mod picture;
 mod plots;
-mod shapes;
 pub(crate) mod summary;
 pub(crate) mod svg;
 mod tables;
@@ -45,15 +42,22 @@ pub(crate) fn render(study: &Study) -> BTreeMap<String, String> {
         ("summary.csv".to_owned(), summary::csv_text(study)),
     ]);
     for lang in Lang::ALL {
-        let doc = page(study, lang);
-        files.insert(format!("report/{}.html", lang.page()), html::render(&doc, lang.code()));
-        files.extend(doc.files().map(|(name, text)| (format!("report/{name}"), text)));
-        // The Markdown is read beside its translation, so a link to a page is a link to its Markdown.
-        let text = Lang::ALL.iter().fold(doc.text, |text, lang| {
-            text.replace(&format!("({}.html", lang.page()), &format!("({}", lang.readme()))
-        });
-        files.insert(format!("report/{}", lang.readme()), text);
+        let of_page = page_files(page(study, lang), lang).into_iter();
+        files.extend(of_page.map(|(name, text)| (format!("report/{name}"), text)));
     }
+    files
+}
+
+/// Returns the files of a page: the Markdown, the HTML and the drawings.
+fn page_files(doc: Doc, lang: Lang) -> BTreeMap<String, String> {
+    let drawings = doc.drawings.iter().map(|(name, svg)| (name.clone(), svg.standalone(name)));
+    let mut files: BTreeMap<String, String> = drawings.collect();
+    files.insert(format!("{}.html", lang.page()), html::render(&doc, lang.code()));
+    // The Markdown is read beside its translation, so a link to a page is a link to its Markdown.
+    let text = Lang::ALL.iter().fold(doc.text.trim_end().to_owned() + "\n", |text, lang| {
+        text.replace(&format!("({}.html", lang.page()), &format!("({}", lang.readme()))
+    });
+    files.insert(lang.readme(), text);
     files
 }
 
@@ -70,16 +74,16 @@ fn page(study: &Study, lang: Lang) -> Doc {
         why::part(study, &mut doc);
         tables::ablations(study, &mut doc);
         plots::part(study, &mut doc);
-        picture::part(study, &mut doc);
+        doc.heading(2, "8. The experiment");
+        picture::figure(study, &mut doc);
         about::part(study, &mut doc);
     } else {
-        doc.figure(picture::figure(study), " class=\"wide\"");
+        picture::figure(study, &mut doc);
     }
     first::glossary(lang, &mut doc);
-    doc.finish()
+    doc
 }
 
-/// Reads a run.
 pub(crate) fn load(results: &Path) -> Result<Study, String> {
     let text = files::raw_text(results)?;
     let raws = files::parse_raw(&text).map_err(|error| format!("{}: {error}", results.display()))?;
@@ -92,10 +96,10 @@ pub(crate) fn load(results: &Path) -> Result<Study, String> {
             manifest.schema
         ));
     }
-    Study::new(manifest, files::read_json(&results.join(PLAN))?, &raws, &text)
+    Study::new(manifest, files::read_json(&results.join(PLAN))?, raws, &text)
 }
 
-fn write(directory: &Path, files: impl IntoIterator<Item = (String, String)>) -> Result<(), String> {
+fn write(directory: &Path, files: BTreeMap<String, String>) -> Result<(), String> {
     files.into_iter().try_for_each(|(name, text)| {
         let path = directory.join(name);
         fs::write(&path, text).map_err(files::said(&path))
@@ -103,9 +107,8 @@ fn write(directory: &Path, files: impl IntoIterator<Item = (String, String)>) ->
 }
 
 /// Writes a page of its own: README.md, index.html and the drawings. Returns the path of index.html.
-pub(crate) fn write_page(directory: &Path, doc: &Doc) -> Result<PathBuf, String> {
-    let pages = [("README.md".to_owned(), doc.text.clone()), ("index.html".into(), html::render(doc, "en"))];
-    write(directory, pages.into_iter().chain(doc.files()))?;
+pub(crate) fn write_page(directory: &Path, doc: Doc) -> Result<PathBuf, String> {
+    write(directory, page_files(doc, Lang::En))?;
     Ok(directory.join("index.html"))
 }
 

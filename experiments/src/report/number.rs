@@ -102,6 +102,11 @@ pub(crate) fn load_cell(cell: &Cell) -> String {
     text
 }
 
+/// Strikes the text of a group that failed a gate.
+pub(crate) fn struck(group: &Group<'_>, text: String) -> String {
+    if group.is_ranked() { text } else { format!("~~{text}~~") }
+}
+
 /// Returns the title of the program of a group, escaped.
 pub(crate) fn name(study: &Study, group: &Group<'_>) -> String {
     plain(&study.title(&group.cell.target))
@@ -112,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers() {
+    fn numbers_factors_and_sizes() {
         let cases = [
             (0.0, "0"),
             (0.000_01, "1.0e-5"),
@@ -129,18 +134,12 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(short(value), expected, "{value}");
         }
-    }
-
-    #[test]
-    fn factors_and_sizes() {
         for (factor, expected) in [(1.0, "0"), (1.1234, "+12.3"), (0.5, "−50.0"), (21.0, "+2000")] {
             assert_eq!(signed(factor), expected);
         }
         assert_eq!(ratio(0.000_02), "2.0e-5×");
         assert_eq!([ratio(1.2345), ratio(12.0), ratio(0.05)], ["1.234×", "12.0×", "0.0500×"]);
-        assert_eq!(
-            [bytes(128), bytes(10_240), bytes(76_800), bytes(1 << 20)],
-            ["128 B", "10 KB", "75 KB", "1 MB"]
-        );
+        let sizes = [128, 10_240, 76_800, 1 << 20].map(bytes);
+        assert_eq!(sizes, ["128 B", "10 KB", "75 KB", "1 MB"]);
     }
 }

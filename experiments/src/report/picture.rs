@@ -1,39 +1,29 @@
 //! Item 8 of the report: the picture of the experiment. A template has the fixed parts; the manifest and the plan have
 //! the numbers and names of the real run.
 
-use std::collections::BTreeSet;
-
 use itertools::Itertools;
 
 use crate::judge::study::Study;
-use crate::plans::model::{Section, TargetKind, What};
-use crate::report::doc::{Doc, Figure};
+use crate::plans::model::{Section, Target, TargetKind, What};
+use crate::report::doc::Doc;
 use crate::report::number::bytes;
-use crate::report::svg::{Svg, escape, text_width};
+use crate::report::svg::{Svg, escape, in_rows, text_width};
 use crate::report::words;
 
-/// Width and height of the picture.
 const SIZE: (f64, f64) = (980.0, 797.0);
 
-/// Breaks a text into lines that fit a width.
-fn wrap(text: &str, width: f64, size: f64) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if text_width(line, size) + text_width(&format!(" {word}"), size) <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
+/// Breaks a small text into lines that fit a width.
+fn wrap(text: &str, width: f64) -> Vec<String> {
+    let (words, space) = (text.split(' '), text_width(" ", 11.0));
+    let places = in_rows(words.clone().map(|word| text_width(word, 11.0) + space), 4.0 + width + space);
+    let lines = words.zip(places).chunk_by(|(_, (_, row))| *row);
+    lines.into_iter().map(|(_, line)| line.map(|(word, _)| word).join(" ")).collect()
 }
 
 /// Returns the texts in lines of small text from this place on.
 fn lines((x, y): (f64, f64), width: f64, texts: &[String]) -> String {
     let mut svg = Svg::default();
-    for (row, line) in texts.iter().flat_map(|text| wrap(text, width, 11.0)).enumerate() {
+    for (row, line) in texts.iter().flat_map(|text| wrap(text, width)).enumerate() {
         svg.text("small", (x, y + 14.0 * row as f64), &line);
     }
     svg.body
@@ -64,22 +54,19 @@ fn loads(study: &Study) -> String {
     }
 }
 
-/// Returns the titles of the measured programs: the other balancers, and the servers that are asked directly.
-fn others(study: &Study) -> [Vec<String>; 2] {
-    use TargetKind::{Engine, Peer, User};
-    let measured: BTreeSet<&str> = study.plan.cells.iter().map(|cell| cell.target.as_str()).collect();
-    let kinds: [(What, &[TargetKind]); 2] =
-        [(What::Balancer, &[Peer, User]), (What::Server, &[Engine, Peer, User])];
-    kinds.map(|(what, kinds)| {
-        let targets = study.plan.targets.iter().filter(|target| measured.contains(target.id.as_str()));
-        let fits = targets.filter(|target| target.what == what && kinds.contains(&target.kind));
-        let titles: Vec<String> = fits.map(|target| target.title.clone()).collect();
-        if titles.is_empty() { vec!["none was measured".to_owned()] } else { titles }
-    })
+/// Returns the titles of the measured programs: the other balancers, or the servers that are asked directly.
+fn others(study: &Study, what: What) -> Vec<String> {
+    let is_shown = |target: &&Target| match target.kind {
+        TargetKind::Peer | TargetKind::User => true,
+        kind => kind == TargetKind::Engine && what == What::Server,
+    };
+    let is_measured = |target: &&Target| study.plan.cells.iter().any(|cell| cell.target == target.id);
+    let all = study.plan.targets.iter().filter(|target| target.what == what);
+    let titles = all.filter(is_shown).filter(is_measured).map(|target| target.title.clone()).collect_vec();
+    if titles.is_empty() { vec!["none was measured".to_owned()] } else { titles }
 }
 
-/// Draws the picture.
-pub(crate) fn draw(study: &Study) -> Svg {
+fn draw(study: &Study) -> Svg {
     let (topology, host) = (&study.manifest.topology, &study.manifest.setting.host);
     let placement = match topology.placement.as_str() {
         "shared" => "client, prober, balancer and backends share all CPUs: no process is bound to one",
@@ -87,36 +74,29 @@ pub(crate) fn draw(study: &Study) -> Svg {
     };
     let files = topology.files.iter().map(|(name, size)| format!("{name} ({})", bytes(*size)));
     let files = format!("files: {}", files.format(", "));
-    let [peers, direct] = others(study);
-    let peers = format!("in the same place, one at a time: {}", peers.join(", "));
-    let values = [
-        ("{rate}", topology.probe_rate_hz.to_string()),
-        ("{batch}", topology.batch.to_string()),
-        ("{async_workers}", topology.async_workers.to_string()),
-        ("{backends}", topology.backends.to_string()),
-        ("{cells}", study.plan.cells.len().to_string()),
-        ("{host}", escape(&host.name)),
-        ("{plan}", escape(&study.plan.name)),
-        ("{placement}", escape(placement)),
-        ("{loads}", lines((23.0, 150.0), 188.0, &[loads(study)])),
-        ("{files}", lines((785.0, 105.0), 172.0, &[files])),
-        ("{direct}", lines((785.0, 240.0), 172.0, &direct)),
-        ("{peers}", lines((288.0, 473.0), 420.0, &[peers])),
-        ("{lanes}", lanes(host.cpus)),
-    ];
-    let template = include_str!("picture.svg").to_owned();
-    let body = values.iter().fold(template, |text, (name, value)| text.replace(name, value));
+    let peers = others(study, What::Balancer).join(", ");
+    let peers = format!("in the same place, one at a time: {peers}");
+    let body = format!(
+        include_str!("picture.svg"),
+        rate = topology.probe_rate_hz,
+        batch = topology.batch,
+        async_workers = topology.async_workers,
+        backends = topology.backends,
+        cells = study.plan.cells.len(),
+        host = escape(&host.name),
+        plan = escape(&study.plan.name),
+        placement = escape(placement),
+        loads = lines((23.0, 150.0), 188.0, &[loads(study)]),
+        files = lines((785.0, 105.0), 172.0, &[files]),
+        direct = lines((785.0, 240.0), 172.0, &others(study, What::Server)),
+        peers = lines((288.0, 473.0), 420.0, &[peers]),
+        lanes = lanes(host.cpus),
+    );
     Svg { width: SIZE.0, height: SIZE.1, body }
 }
 
-/// Returns the picture with its title.
-pub(crate) fn figure(study: &Study) -> Figure {
-    words::figure(study, "experiment", &[], Some(draw(study)))
-}
-
-pub(crate) fn part(study: &Study, doc: &mut Doc) {
-    doc.heading(2, "8. The experiment");
-    doc.figure(figure(study), " class=\"wide\"");
+pub(crate) fn figure(study: &Study, doc: &mut Doc) {
+    doc.figure(words::figure(study, "experiment", &[], Some(draw(study))), " class=\"wide\"");
 }
 
 #[cfg(test)]
@@ -127,12 +107,10 @@ mod tests {
     fn lines_fit() {
         let text = "leader: the worker that holds the poller, a token; keeps 32 ready connections";
         for width in [60.0, 120.0, 200.0] {
-            let lines = wrap(text, width, 11.0);
+            let lines = wrap(text, width);
             assert_eq!(lines.join(" "), text);
-            assert!(
-                lines.iter().all(|line| text_width(line, 11.0) <= width || !line.contains(' ')),
-                "{lines:?}"
-            );
+            let fits = |line: &String| text_width(line, 11.0) <= width || !line.contains(' ');
+            assert!(lines.iter().all(fits), "{lines:?}");
         }
     }
 }

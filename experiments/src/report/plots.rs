@@ -5,18 +5,17 @@ use std::cmp::Reverse;
 use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
-use crate::judge::record::{Measured, load};
-use crate::judge::stats::{jain, median, quantile};
+use crate::judge::record::{Record, load};
+use crate::judge::stats::{Ratio, jain, median, quantile};
 use crate::judge::study::{Group, Study};
-use crate::judge::verdicts::{self, LoadVerdict};
-use crate::plans::model::{Section, Work};
+use crate::judge::verdicts;
+use crate::plans::model::{Cell, Section, Work};
 use crate::plans::targets::{AGAIN, ASYNC, DIRECT, SERVE_ASYNC, SERVE_THREAD, THREAD};
-use crate::report::chart::{Axis, Chart, Point, Series, Stroke, xs, ys};
+use crate::report::chart::{Axis, Bar, Chart, Point, Scale, Series, Stroke, bars, ratios};
 use crate::report::doc::{Doc, Figure};
 use crate::report::number::{bytes, load_name, short};
-use crate::report::shapes::{Bar, Line, bars, ratios};
-use crate::report::svg::Svg;
-use crate::report::{failures, words};
+use crate::report::{tables, words};
+use crate::run::raw::Found;
 
 /// Makes the curve of a target. A target has the same colour in every plot.
 pub(crate) fn curve(study: &Study, target: &str, points: Vec<Point>) -> Series {
@@ -37,16 +36,15 @@ pub(crate) fn targets<'a>(groups: &[Group<'a>]) -> Vec<&'a str> {
     groups.iter().map(|group| group.cell.target.as_str()).unique().collect()
 }
 
-/// Makes a curve for each target over a property of its groups.
-pub(crate) fn curves(
-    study: &Study,
-    groups: &[Group<'_>],
-    x: fn(&Group<'_>) -> Option<f64>,
-    y: Measure,
-) -> Vec<Series> {
+/// Makes a curve for each target over a property of its cells.
+pub(crate) fn curves(study: &Study, groups: &[Group<'_>], x: fn(&Cell) -> u32, y: Measure) -> Vec<Series> {
     let point = |group: &Group<'_>| {
         let spread = group.values(y).into_iter().minmax().into_option().filter(|(low, high)| low < high);
-        Some(Point { spread, invalid: !group.is_ranked(), ..Point::new(x(group)?, group.median(y)?) })
+        Some(Point {
+            spread,
+            invalid: !group.is_ranked(),
+            ..Point::new(x(group.cell).into(), group.median(y)?)
+        })
     };
     let of = |target: &str| {
         let groups = groups.iter().filter(|group| group.cell.target == target);
@@ -57,30 +55,16 @@ pub(crate) fn curves(
     targets(groups).into_iter().map(of).filter(|series| !series.points.is_empty()).collect()
 }
 
-/// Makes the figure of one chart of curves.
-fn figure(study: &Study, name: &str, x: Axis, y: Axis, series: Vec<Series>) -> Figure {
-    words::figure(study, name, &[], chart(x, y, series).map(|chart| chart.draw()))
-}
-
-/// Makes a chart of curves. None when all points have the same x.
-fn chart(x: Axis, y: Axis, series: Vec<Series>) -> Option<Chart> {
-    let xs = xs(&series);
-    xs.iter().any(|x| *x != xs[0]).then(|| Chart::new(x, y, series))
-}
+const CONNECTIONS: Scale = ("connections (logarithmic)", Axis::log_at);
+const RATE: Scale = ("requests/s", Axis::from_zero);
 
 fn concurrency(study: &Study, measure: Measure) -> Vec<Series> {
-    let connections = |group: &Group<'_>| Some(group.cell.connections.into());
-    curves(study, &study.section(Section::Concurrency), connections, measure)
-}
-
-fn connections(series: &[Series]) -> Axis {
-    Axis::log("connections (logarithmic)", xs(series)).at(xs(series))
+    curves(study, &study.section(Section::Concurrency), |cell| cell.connections, measure)
 }
 
 fn rate_by_concurrency(study: &Study) -> Figure {
-    let series = concurrency(study, measure::rate);
-    let y = Axis::from_zero("requests/s", ys(&series));
-    figure(study, "rate-by-concurrency", connections(&series), y, series)
+    let chart = Chart::new(CONNECTIONS, RATE, concurrency(study, measure::rate));
+    words::figure(study, "rate-by-concurrency", &[], chart.draw())
 }
 
 fn latency_by_concurrency(study: &Study) -> Figure {
@@ -93,9 +77,9 @@ fn latency_by_concurrency(study: &Study) -> Figure {
     };
     let measures: [(Measure, _, _); 2] =
         [(measure::latency_ms, "mean", Stroke::Solid), (measure::waiting_p99_ms, "p99", Stroke::Dashed)];
-    let series = measures.into_iter().flat_map(engines).collect_vec();
-    let y = Axis::log("milliseconds (logarithmic)", ys(&series));
-    figure(study, "latency-by-concurrency", connections(&series), y, series)
+    let y: Scale = ("milliseconds (logarithmic)", Axis::log);
+    let chart = Chart::new(CONNECTIONS, y, measures.into_iter().flat_map(engines).collect());
+    words::figure(study, "latency-by-concurrency", &[], chart.draw())
 }
 
 /// Returns the groups of the heaviest load of the assignment, or the best replacement if it was not measured.
@@ -106,81 +90,64 @@ fn best_groups(study: &Study) -> Vec<Group<'_>> {
 /// The drawn percentiles, if most runs of a group have enough probes.
 const FRACTIONS: [f64; 13] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999];
 
-/// Returns the median of a percentile over the runs of a group, if most of them have it.
-fn percentile(group: &Group<'_>, fraction: f64) -> Option<f64> {
-    let values = group.values(|record| measure::percentile_ms(&load(record)?.probe.fresh.total_us, fraction));
-    let is_usual = values.len() * 2 > group.loads().count();
-    median(values).filter(|ms| is_usual && *ms > 0.0)
-}
-
 fn percentile_curve(study: &Study) -> Figure {
     let groups = best_groups(study);
     let of = |group: &Group<'_>| {
-        let points = FRACTIONS.into_iter();
-        let points = points.filter_map(|f| Some(Point::new(1.0 / (1.0 - f), percentile(group, f)?)));
-        curve(study, &group.cell.target, points.collect())
+        let point = |fraction: f64| {
+            let of = |record: &Record| measure::percentile_ms(&load(record)?.probe.fresh.total_us, fraction);
+            let values = group.values(of);
+            let is_usual = values.len() * 2 > group.loads().count();
+            let ms = median(values).filter(|ms| is_usual && *ms > 0.0)?;
+            Some(Point::new(1.0 / (1.0 - fraction), ms))
+        };
+        curve(study, &group.cell.target, FRACTIONS.into_iter().filter_map(point).collect())
     };
-    let series: Vec<Series> = groups.iter().map(of).filter(|series| series.points.len() > 1).collect();
-    let most = xs(&series).into_iter().fold(2.0, f64::max);
-    let ticks =
-        [(1.0, "0"), (2.0, "50 %"), (10.0, "90 %"), (20.0, "95 %"), (100.0, "99 %"), (1000.0, "99.9 %")];
-    let title = "share of requests answered within this time";
-    let x = Axis::log(title, xs(&series)).labelled(&ticks, (1.0, most));
-    let y = Axis::log("ms from intended time to last byte", ys(&series));
-    let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
-    words::figure(study, "percentiles", &[&load], chart(x, y, series).map(|chart| chart.draw()))
+    let series = groups.iter().map(of).filter(|series| series.points.len() > 1).collect();
+    let x: Scale = ("share of requests answered within this time", Axis::percentiles);
+    let chart = Chart::new(x, ("ms from intended time to last byte", Axis::log), series);
+    words::figure(study, "percentiles", &[&load_of(&groups)], chart.draw())
+}
+
+fn load_of(groups: &[Group<'_>]) -> String {
+    groups.first().map_or(String::new(), |group| load_name(group.cell))
 }
 
 /// Draws the rate by the client's threads (`-t`), for the balancers and for the client itself.
 fn threads_sweep(study: &Study) -> Figure {
-    let of = |title, measure, inside| {
-        let threads = |group: &Group<'_>| Some(group.cell.threads.into());
-        let series = curves(study, &study.section(Section::Assignment), threads, measure);
-        let x = Axis::from_zero("threads of wrk (-t)", xs(&series)).at(xs(&series));
-        let chart = chart(x, Axis::from_zero(title, ys(&series)), series)?;
-        Some(Chart { inside, ..chart })
+    let of = |y, measure, inside| {
+        let series = curves(study, &study.section(Section::Assignment), |cell| cell.threads, measure);
+        Chart { inside, ..Chart::new(("threads of wrk (-t)", Axis::from_zero_at), y, series) }
     };
     let percent: Measure = |record| Some(measure::client_share(record)? * 100.0);
-    let draw = |(rates, mut shares): (Chart, Chart)| {
-        shares.series.iter_mut().for_each(|series| series.name.clear());
-        Svg::stacked(&[rates.draw(), shares.draw()])
-    };
-    let rates = of("requests/s", measure::rate, 150.0);
-    let charts = rates.zip(of("% of all CPUs that wrk used", percent, 110.0));
-    words::figure(study, "threads-sweep", &[], charts.map(draw))
+    let shares = of(("% of all CPUs that wrk used", Axis::from_zero), percent, 110.0);
+    let drawing = Chart::stacked([of(RATE, measure::rate, 150.0), shares]);
+    words::figure(study, "threads-sweep", &[], drawing)
 }
 
 fn rate_over_time(study: &Study) -> Figure {
     let mut groups = study.groups(|cell| cell.work == Work::Load && cell.delay_ms == 0);
-    groups.retain(|group| !series_of(group).is_empty());
+    groups.retain(|group| !by_second(study, group).is_empty());
     groups.sort_by_key(|group| Reverse(group.cell.opened()));
-    let groups = groups.into_iter().unique_by(|group| &group.cell.target).take(4).collect_vec();
-    let all = groups.iter().flat_map(series_of).flatten().collect_vec();
-    let part = |group: &Group<'_>| {
-        let series = series_of(group).into_iter().map(|points| Series {
-            name: String::new(),
-            stroke: Stroke::Thin,
-            ..curve(study, &group.cell.target, points.into_iter().map(|(x, y)| Point::new(x, y)).collect())
-        });
-        let x = Axis::from_zero("seconds since the start", all.iter().map(|p| p.0));
-        let y = Axis::from_zero("requests/s", all.iter().map(|p| p.1));
-        let heading = study.title(&group.cell.target);
-        Chart { heading, inside: 70.0, ..Chart::new(x, y, series.collect()) }.draw()
-    };
-    let draw = || Svg::stacked(&groups.iter().map(part).collect_vec());
-    words::figure(study, "rate-over-time", &[], (!groups.is_empty()).then(draw))
+    let groups = groups.into_iter().unique_by(|group| &group.cell.target).take(4);
+    let parts = groups.map(|group| (study.title(&group.cell.target), by_second(study, &group)));
+    let x: Scale = ("seconds since the start", Axis::from_zero);
+    words::figure(study, "rate-over-time", &[], Chart::alike(x, RATE, 70.0, parts.collect()))
 }
 
 /// Returns the rates per second of each shown run with at least two rates.
-fn series_of(group: &Group<'_>) -> Vec<Vec<(f64, f64)>> {
-    let counted = group.loads().filter_map(|load| load.target.as_ref());
-    counted.map(|counted| counted.series.clone()).filter(|series| series.len() > 1).collect()
+fn by_second(study: &Study, group: &Group<'_>) -> Vec<Series> {
+    let rates = group.loads().filter_map(|load| Some(load.programs.target.as_ref()?.rates(load.seconds())));
+    let series = rates.filter(|rates| rates.len() > 1).map(|rates| {
+        let points = rates.into_iter().map(|(x, y)| Point::new(x, y)).collect();
+        Series { name: String::new(), stroke: Stroke::Thin, ..curve(study, &group.cell.target, points) }
+    });
+    series.collect()
 }
 
 /// Draws the fairness among the client's connections.
 fn per_connection(study: &Study) -> Figure {
     let of = |group: &Group<'_>| {
-        let known = group.loads().find_map(|load| load.per_connection.as_ref());
+        let known = group.loads().find_map(|load| load.per_connection);
         let counts = known.filter(|counts| counts.len() > 1)?;
         let fair = jain(counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
         let values = counts.iter().map(|n| *n as f64);
@@ -191,17 +158,16 @@ fn per_connection(study: &Study) -> Figure {
     };
     let mut groups = best_groups(study);
     groups.retain(|group| group.cell.target != AGAIN);
-    let series = groups.iter().filter_map(of).collect_vec();
-    let x = Axis::from_zero("requests answered on a connection", xs(&series));
-    let y = Axis::from_zero("% of connections with at most so many", [100.0]);
-    let drawing = (!series.is_empty()).then(|| Chart::new(x, y, series).draw());
-    words::figure(study, "per-connection", &[], drawing)
+    let series = groups.iter().filter_map(of).collect();
+    let x: Scale = ("requests answered on a connection", Axis::from_zero);
+    let y: Scale = ("% of connections with at most so many", Axis::from_zero);
+    words::figure(study, "per-connection", &[], Chart::new(x, y, series).draw())
 }
 
 fn memory(study: &Study) -> Figure {
     let of = |group: &Group<'_>| {
-        let idle = group.runs.iter().find_map(|record| match &record.measured {
-            Measured::Idle(idle) => Some(idle),
+        let idle = group.runs.iter().find_map(|record| match &record.found {
+            Found::Idle(idle) => Some(idle),
             _ => None,
         })?;
         let slope = idle.per_connection_kb().map_or(String::new(), |kb| format!(" ({kb:.2} KB each)"));
@@ -209,55 +175,50 @@ fn memory(study: &Study) -> Figure {
         let one = curve(study, &group.cell.target, points.collect());
         Some(Series { name: one.name + &slope, stroke: Stroke::Solid, ..one })
     };
-    let series: Vec<Series> = study.section(Section::Memory).iter().filter_map(of).collect();
-    let x = Axis::from_zero("idle connections, each after one answer", xs(&series));
-    let y = Axis::from_zero("memory of the balancer (MB)", ys(&series));
-    figure(study, "memory", x, y, series)
+    let series = study.section(Section::Memory).iter().filter_map(of).collect();
+    let y: Scale = ("memory of the balancer (MB)", Axis::from_zero);
+    let x: Scale = ("idle connections, each after one answer", Axis::from_zero);
+    words::figure(study, "memory", &[], Chart::new(x, y, series).draw())
 }
 
-/// The names and the CSS classes of the parts of a bar.
-const PARTS: [(&str, &str); 4] = [
-    ("balancer, user", "bar s0"),
-    ("balancer, system", "bar light s0"),
-    ("backends", "bar light s2"),
-    ("client", "bar light s4"),
+/// The parts of a bar, with their CSS classes and measures.
+const PARTS: [(&str, &str, Measure); 4] = [
+    ("balancer, user", "bar s0", measure::user_us),
+    ("balancer, system", "bar light s0", measure::system_us),
+    ("backends", "bar light s2", measure::backends_cpu_us),
+    ("client", "bar light s4", measure::client_cpu_us),
 ];
-
-/// The values of the parts.
-const VALUES: [Measure; 4] =
-    [measure::user_us, measure::system_us, measure::backends_cpu_us, measure::client_cpu_us];
 
 fn cpu_by_role(study: &Study) -> Figure {
     // The load with which most balancers were measured.
     let mut groups = study.heaviest(&[Section::Peers, Section::Assignment]);
     groups.retain(|group| group.median(measure::cpu_us).is_some());
     let bar = |group: &Group<'_>| {
-        let values = VALUES.map(|of| group.median(of).unwrap_or(0.0));
+        let values = PARTS.map(|(.., measure)| group.median(measure).unwrap_or(0.0));
         let mark = if group.is_ranked() { "" } else { " (not ranked)" };
         let said = format!("{} + {} µs", short(values[0] + values[1]), short(values[2] + values[3]));
         Bar { label: study.title(&group.cell.target) + mark, values: values.into(), said }
     };
-    let load = groups.first().map_or(String::new(), |group| load_name(group.cell));
-    let draw = || bars("CPU microseconds per request", &PARTS, &groups.iter().map(bar).collect_vec());
-    words::figure(study, "cpu-by-role", &[&load], (!groups.is_empty()).then(draw))
+    let parts = PARTS.map(|(name, class, _)| (name, class));
+    let drawing = bars("CPU microseconds per request", &parts, &groups.iter().map(bar).collect_vec());
+    words::figure(study, "cpu-by-role", &[&load_of(&groups)], drawing)
 }
 
 fn ratio_plot(study: &Study) -> Figure {
     let verdicts = verdicts::by_load(study, Section::Assignment);
-    let noise = verdicts.iter().map(LoadVerdict::noise).fold(1.0, f64::max);
+    let controls = verdicts.iter().filter_map(|verdict| verdict.control.as_ref());
+    let noise = controls.map(Ratio::reach).fold(1.0, f64::max);
     let band = (noise > 1.0).then_some((1.0 / noise, noise));
-    let assignment =
-        verdicts.into_iter().map(|v| Line { label: load_name(v.cell), colour: 1, ratio: v.ratio });
+    let assignment = verdicts.into_iter().map(|v| (load_name(v.cell), 1, v.ratio));
     let shown = [Section::Peers, Section::Concurrency, Section::Bodies, Section::Reuse, Section::Crossover];
     let others = study.groups(|cell| cell.target == ASYNC && shown.contains(&cell.section));
     let others = others.into_iter().filter_map(|group| {
         let label = format!("{}, {}", load_name(group.cell), bytes(group.cell.body_bytes));
-        let ratio = group.against(&study.twin(group.cell, THREAD)?, measure::rate)?;
-        Some(Line { label, colour: 9, ratio })
+        Some((label, 9, group.against(&study.twin(group.cell, THREAD)?, measure::rate)?))
     });
-    let lines = assignment.chain(others).collect_vec();
     let title = "async / thread in requests/s (logarithmic; right: async is faster)";
-    words::figure(study, "ratios", &[], (!lines.is_empty()).then(|| ratios(title, &lines, band)))
+    let lines = assignment.chain(others).collect_vec();
+    words::figure(study, "ratios", &[], ratios(title, &lines, band))
 }
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
@@ -272,7 +233,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
         per_connection(study),
         memory(study),
     ];
-    figures.extend(failures::figure(study));
+    figures.extend(tables::failures(study));
     doc.heading(2, "7. Plots");
     doc.figures(figures);
 }

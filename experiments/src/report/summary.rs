@@ -4,17 +4,17 @@ use itertools::Itertools;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::judge::record::{Measured, Record, Validity, load};
+use crate::judge::record::{Record, Validity, load};
 use crate::judge::stats::{Ratio, rounded};
 use crate::judge::study::{Group, Study};
-use crate::judge::verdicts::{self, Cost, LoadVerdict, by_load, costs};
+use crate::judge::verdicts::{self, Cost, LoadVerdict, costs};
 use crate::judge::{handshakes, measure};
 use crate::plans::model::{SCHEMA, Section};
-use crate::plans::targets::{AGAIN, ASYNC, THREAD};
+use crate::plans::targets::{AGAIN, ASYNC};
 use crate::report::about::reasons;
-use crate::report::failures::{CLASSES, failed};
+use crate::report::tables::{CLASSES, failed};
 use crate::report::words::{ENGINES, clause};
-use crate::run::raw::Role;
+use crate::run::raw::{Found, Role};
 
 /// Returns a number with six digits; null when it is unknown.
 pub(crate) fn number(value: Option<f64>) -> Value {
@@ -29,15 +29,15 @@ fn of_record(record: &Record) -> Value {
     let cell = &record.cell;
     let mut row = json!(cell);
     (row["cell"], row["opened"]) = (json!(cell.id), json!(cell.opened()));
-    row["validity"] = json!(record.validity);
+    row["validity"] = json!(record.validity());
     let mut row = Value::from_iter(FACTS.split(' ').map(|fact| (fact, row[fact].take())));
     row["reasons"] = json!(reasons(record, Validity::Note).join("; ").replace("**", ""));
-    match &record.measured {
-        Measured::Load(load) => {
+    match &record.found {
+        Found::Load(_) => {
             measure::COLUMNS.iter().for_each(|(name, of)| row[*name] = number(of(record)));
-            row["failures"] = json!(load.failures);
+            row["failures"] = json!(record.failures);
         }
-        Measured::Handshakes(found) => {
+        Found::Handshakes(found) => {
             let counts = &found.handshakes;
             row["handshakes"] = json!(cell.handshakes);
             row["handshakes"]["made"] = json!(counts.made);
@@ -47,9 +47,9 @@ fn of_record(record: &Record) -> Value {
             row["p99_ms"] = number(handshakes::p99_ms(record));
             row["target_cpus"] = number(found.system.cpu_s(Role::Target).map(|s| s / found.system.seconds));
         }
-        Measured::Idle(_) => row["idle_kb_per_connection"] = number(measure::idle_kb(record)),
-        Measured::Syscalls(_) => row["syscalls_per_request"] = number(measure::calls(record)),
-        Measured::Profile(_) | Measured::Failed { .. } => {}
+        Found::Idle(_) => row["idle_kb_per_connection"] = number(measure::idle_kb(record)),
+        Found::Syscalls { .. } => row["syscalls_per_request"] = number(measure::calls(record)),
+        Found::Profile { .. } | Found::Failed(_) => {}
     }
     row
 }
@@ -73,19 +73,13 @@ fn assignment(study: &Study) -> Vec<Value> {
     study.section(Section::Assignment).iter().map(row).collect()
 }
 
-fn verdicts(study: &Study) -> Vec<Value> {
+fn by_load(study: &Study) -> Vec<Value> {
     let row = |verdict: &LoadVerdict<'_>| {
         let mut row = compared(&verdict.ratio, verdict.control.as_ref());
         row["threads"] = json!(verdict.cell.threads);
         row
     };
-    by_load(study, Section::Assignment).iter().map(row).collect()
-}
-
-/// The verdict over all loads of the assignment together; null without one.
-fn over_all_loads(study: &Study) -> Value {
-    let over_all = |target| verdicts::over_all_loads(study, Section::Assignment, target);
-    over_all(ASYNC).map_or(Value::Null, |ratio| compared(&ratio, over_all(AGAIN).as_ref()))
+    verdicts::by_load(study, Section::Assignment).iter().map(row).collect()
 }
 
 /// The engines compared, beside the thread engine against itself.
@@ -100,12 +94,9 @@ fn compared(ratio: &Ratio, control: Option<&Ratio>) -> Value {
 /// The overheads: one row for each change that a program of ours was measured with.
 fn overheads(study: &Study) -> Vec<Value> {
     let row = |cost: &Cost<'_>| {
-        let target = study.target(&cost.changed.cell.target)?;
-        let engine = [THREAD, ASYNC]
-            .into_iter()
-            .find(|engine| target.baseline.as_deref().unwrap_or(&target.id).ends_with(engine))?;
-        let change =
-            target.id.strip_prefix(engine).map_or(target.id.as_str(), |rest| rest.trim_start_matches('-'));
+        let target = cost.changed.target;
+        let engine = cost.engine()?;
+        let change = target.id.trim_start_matches(engine).trim_start_matches('-');
         let mut row = bounds(cost.ratio.as_ref());
         row["change"] = json!(if cost.changed.cell.keep_alive { change } else { "close" });
         row["engine"] = json!(engine);
@@ -125,22 +116,24 @@ fn bounds(ratio: Option<&Ratio>) -> Value {
 /// Returns the summary as JSON, with one line per row, so that differences are easy to see. experiments/README.md
 /// documents its fields.
 pub(crate) fn json_text(study: &Study) -> String {
-    let lines = |rows: Vec<Value>| rows.iter().join(",\n");
+    let lines = |rows: Vec<Value>| format!("[\n{}\n]", rows.iter().format(",\n"));
+    let over_all = |target| verdicts::over_all_loads(study, Section::Assignment, target);
+    let together = over_all(ASYNC).map(|ratio| compared(&ratio, over_all(AGAIN).as_ref()));
     let manifest = serde_json::to_string(&study.manifest).unwrap_or_default();
-    format!(
-        "{{\"schema\":{SCHEMA},\n\"commit\":{},\n\"plan\":{},\n\"manifest_sha256\":\"{}\",\n\"raw_sha256\":\"{}\",\n\
-         \"missing\":{},\n\"assignment\":[\n{}\n],\n\"verdicts\":[\n{}\n],\n\"over_all_loads\":{},\n\"overheads\":[\n{}\n],\n\"cells\":[\n{}\n]}}\n",
-        json!(study.manifest.setting.commit()),
-        json!(study.plan.hash),
-        hex::encode(Sha256::digest(&manifest)),
-        study.raw_sha256,
-        study.missing.len(),
-        lines(assignment(study)),
-        lines(verdicts(study)),
-        over_all_loads(study),
-        lines(overheads(study)),
-        lines(study.records.iter().map(of_record).collect())
-    )
+    let fields = [
+        ("schema", json!(SCHEMA).to_string()),
+        ("commit", json!(study.manifest.setting.commit()).to_string()),
+        ("plan", json!(study.plan.hash).to_string()),
+        ("manifest_sha256", json!(hex::encode(Sha256::digest(&manifest))).to_string()),
+        ("raw_sha256", json!(study.raw_sha256).to_string()),
+        ("missing", json!(study.missing.len()).to_string()),
+        ("assignment", lines(assignment(study))),
+        ("verdicts", lines(by_load(study))),
+        ("over_all_loads", json!(together).to_string()),
+        ("overheads", lines(overheads(study))),
+        ("cells", lines(study.records.iter().map(of_record).collect())),
+    ];
+    format!("{{{}}}\n", fields.map(|(name, value)| format!("\"{name}\":{value}")).join(",\n"))
 }
 
 /// Returns the loads as CSV, one per row.
@@ -162,15 +155,10 @@ pub(crate) fn csv_text(study: &Study) -> String {
 /// Returns these columns of rows as CSV. A value that is unknown is empty.
 pub(crate) fn csv(columns: &[&str], rows: impl IntoIterator<Item = Value>) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let text = |value: &Value| match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
     // A writer into memory does not fail.
     let _ = writer.write_record(columns);
     for row in rows {
-        let _ = writer.write_record(columns.iter().map(|column| text(&row[*column])));
+        let _ = writer.serialize(columns.iter().map(|column| &row[*column]).collect_vec());
     }
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }
@@ -187,12 +175,9 @@ mod tests {
         let summary: Value = serde_json::from_str(&json_text(study)).unwrap();
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(summary["commit"], "abc+");
+        let load = "failed kept_waiting_ms latency_ms opened ranked requests_per_s target threads waiting_ms";
         let cases = [
-            (
-                "assignment",
-                15,
-                "failed kept_waiting_ms latency_ms opened ranked requests_per_s target threads waiting_ms",
-            ),
+            ("assignment", 15, load),
             ("verdicts", 5, "blocks control high low ratio sentence threads"),
             ("overheads", 14, "change engine high low ranked ratio what"),
         ];

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
+use itertools::Itertools;
+
 /// The CSS rules of drawings. The page contains them once; a separate file contains its own copy.
 pub(crate) const RULES: &str = include_str!("plot.css");
 /// The colours of the light and the dark theme.
 pub(crate) const COLOURS: &str = include_str!("colours.css");
 
-/// A drawing that is being made.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Svg {
     pub(crate) width: f64,
@@ -17,6 +18,11 @@ pub(crate) struct Svg {
 
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// Returns the text that is shown on hovering.
+fn hint(title: &str) -> String {
+    if title.is_empty() { String::new() } else { format!("<title>{}</title>", escape(title)) }
 }
 
 /// Formats a number with one decimal, or without a decimal when the decimal is 0.
@@ -57,15 +63,10 @@ impl Svg {
         Svg { width, height, body: String::new() }
     }
 
-    /// Writes an element with these places. With a title (even an empty one) the element has a closing tag.
-    fn shape(&mut self, name: &str, class: &str, places: &[(&str, f64)], title: Option<&str>) {
-        let places: String =
-            places.iter().map(|(place, value)| format!(r#" {place}="{}""#, n(*value))).collect();
-        let end = match title {
-            None => "/>".to_owned(),
-            Some("") => format!("></{name}>"),
-            Some(title) => format!("><title>{}</title></{name}>", escape(title)),
-        };
+    /// Writes an element with these places. With something inside (even nothing) the element has a closing tag.
+    fn shape(&mut self, name: &str, class: &str, places: &[(&str, f64)], inside: Option<&str>) {
+        let places = places.iter().map(|(place, value)| format!(r#" {place}="{}""#, n(*value))).join("");
+        let end = inside.map_or("/>".to_owned(), |inside| format!(">{inside}</{name}>"));
         let _ = writeln!(self.body, r#"<{name} class="{class}"{places}{end}"#);
     }
 
@@ -75,24 +76,23 @@ impl Svg {
 
     /// Draws a rectangle. If `title` is not empty, the title is shown on hovering.
     pub(crate) fn rect(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64), title: &str) {
-        let (width, height) = (width.max(0.0), height.max(0.0));
-        self.shape("rect", class, &[("x", x), ("y", y), ("width", width), ("height", height)], Some(title));
+        let places = [("x", x), ("y", y), ("width", width.max(0.0)), ("height", height.max(0.0))];
+        self.shape("rect", class, &places, Some(&hint(title)));
     }
 
     pub(crate) fn circle(&mut self, class: &str, (x, y): (f64, f64), radius: f64, title: &str) {
-        self.shape("circle", class, &[("cx", x), ("cy", y), ("r", radius)], Some(title));
-    }
-
-    /// Draws a `polyline` or a `polygon`.
-    pub(crate) fn path(&mut self, name: &str, class: &str, points: &[(f64, f64)]) {
-        let points: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", n(*x), n(*y))).collect();
-        let _ = writeln!(self.body, r#"<{name} class="{class}" points="{}"/>"#, points.join(" "));
+        self.shape("circle", class, &[("cx", x), ("cy", y), ("r", radius)], Some(&hint(title)));
     }
 
     /// Writes a text that begins at a place; with the class `middle` or `end`, the text is there or ends there.
     pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
-        let (x, y, text) = (n(x), n(y), escape(text));
-        let _ = writeln!(self.body, r#"<text class="{class}" x="{x}" y="{y}">{text}</text>"#);
+        self.shape("text", class, &[("x", x), ("y", y)], Some(&escape(text)));
+    }
+
+    /// Draws a `polyline` or a `polygon`.
+    pub(crate) fn path(&mut self, name: &str, class: &str, points: &[(f64, f64)]) {
+        let points = points.iter().map(|(x, y)| format!("{},{}", n(*x), n(*y))).join(" ");
+        let _ = writeln!(self.body, r#"<{name} class="{class}" points="{points}"/>"#);
     }
 
     /// Puts drawings one below the other.

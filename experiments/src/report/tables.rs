@@ -1,32 +1,71 @@
-//! The tables of items 1, 2, 3 and 6 of the report.
+//! The tables of items 1, 2, 3 and 6 of the report, and the failures of the loads by class.
+
+use std::cmp::{Ordering, Reverse};
+use std::fmt::Display;
 
 use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
-use crate::judge::record::{Validity, load};
+use crate::judge::record::{Record, Validity, load};
 use crate::judge::stats::{Ratio, sign_test};
 use crate::judge::study::{Group, Study};
-use crate::judge::verdicts::{self, Cost, LoadVerdict, Workers};
+use crate::judge::verdicts::{self, Cost, LoadVerdict, Pair};
 use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;
 use crate::report::about::{common, reasons};
-use crate::report::doc::{Doc, anchor, plain};
-use crate::report::failures::{failed, sentence};
-use crate::report::number::{dash, grouped, interval, load_cell, maybe, maybe_grouped, name, ratio};
+use crate::report::chart::{Bar, bars};
+use crate::report::doc::{Doc, Figure, Table, anchor, plain};
+use crate::report::number::{
+    dash, grouped, interval, load_cell, load_name, maybe, maybe_grouped, name, ratio, short, struck,
+};
 use crate::report::why;
 use crate::report::words::{self, ENGINES, GATES_PART, Lang, certain, clause, cost, english};
+use crate::run::reply::Errors;
+
+/// The classes with the CSS classes of their bars.
+pub(crate) const CLASSES: [(&str, &str); 6] = [
+    ("connect", "bar s0"),
+    ("read", "bar s1"),
+    ("write", "bar s2"),
+    ("status", "bar s3"),
+    ("timeout", "bar s5"),
+    ("stalled", "bar s7"),
+];
+
+/// Sums the failures of each class over the runs.
+fn by_class<'a>(runs: impl IntoIterator<Item = &'a &'a Record>) -> [u64; 6] {
+    let sum: Errors = runs.into_iter().map(|run| run.failures).sum();
+    [sum.connect, sum.read, sum.write, sum.status, sum.timeout, sum.stalled]
+}
+
+pub(crate) fn failed(group: &Group<'_>) -> u64 {
+    by_class(&group.runs).iter().sum()
+}
+
+/// Draws the failures; None without failures.
+pub(crate) fn failures(study: &Study) -> Option<Figure> {
+    let mut groups = study.groups(|_| true);
+    groups.retain(|group| failed(group) > 0);
+    groups.sort_by_key(|group| Reverse(failed(group)));
+    let bar = |group: &Group<'_>| Bar {
+        label: format!("{}, {}", study.title(&group.cell.target), load_name(group.cell)),
+        values: by_class(&group.runs).map(|count| count as f64).into(),
+        said: short(failed(group) as f64),
+    };
+    let rows: Vec<Bar> = groups.iter().take(12).map(bar).collect();
+    let drawing = bars("failed, over all repetitions", &CLASSES, &rows)?;
+    Some(words::figure(study, "failures", &[], Some(drawing)))
+}
 
 /// Writes a table of loads in the given order, its failures, and why groups are not ranked.
 pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, doc: &mut Doc) {
-    let mut table = words::table(Lang::En, "loads");
-    table.caption = caption.into();
     let common = common(study);
-    for group in groups {
+    let row = |group: &Group<'_>| {
         let short = |measure: Measure| maybe(group.median(measure));
         let whole = |measure: Measure| maybe_grouped(group.median(measure));
         let measured = group.runs.iter().any(|record| load(record).is_some());
-        let row = vec![
-            name(study, group),
+        [
+            struck(group, name(study, group)),
             load_cell(group.cell),
             whole(measure::success),
             if measured { grouped(failed(group) as f64) } else { "–".into() },
@@ -37,11 +76,17 @@ pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, d
             whole(measure::rate),
             whole(measure::transfer_kb_s),
             group.mark(&common),
-        ];
-        table.push_marked(group.validity() == Validity::Invalid, row);
-    }
-    doc.table(&table);
-    doc.text(sentence(groups));
+        ]
+    };
+    let table = words::table(Lang::En, "loads").with(groups.iter().map(row));
+    doc.table(&Table { caption: caption.into(), ..table });
+    let counts = by_class(groups.iter().flat_map(|group| &group.runs));
+    let total = grouped(counts.iter().sum::<u64>() as f64);
+    let values = counts.iter().map(|count| count as &dyn Display);
+    doc.text(match counts {
+        [0, 0, 0, 0, 0, 0] => "Nothing failed in any run of this table.".to_owned(),
+        _ => english("failures", &[&total as &dyn Display].into_iter().chain(values).collect_vec()),
+    });
     let line = |group: &Group<'_>| {
         let found = group.runs.iter().flat_map(|record| reasons(record, Validity::Invalid));
         let found = found.sorted().dedup().join("; ");
@@ -60,8 +105,7 @@ pub(crate) fn assignment(study: &Study, doc: &mut Doc) {
     doc.text(english("ranked", &[&anchor(GATES_PART)]));
     let groups = study.section(Section::Assignment);
     if groups.is_empty() {
-        doc.text(words::absent(study, Lang::En, &[Section::Assignment], english("no_assignment", &[])));
-        return;
+        return doc.text(words::no_part("no_assignment", study, Section::Assignment));
     }
     if groups.iter().any(|group| group.cell.opened() != group.cell.connections) {
         doc.text(english("opened", &[]));
@@ -92,8 +136,7 @@ pub(crate) fn servers(study: &Study, doc: &mut Doc) {
     doc.heading(2, "3. The web servers");
     let mut groups = study.section(Section::Servers);
     if groups.is_empty() {
-        doc.text(words::absent(study, Lang::En, &[Section::Servers], english("no_servers", &[])));
-        return;
+        return doc.text(words::no_part("no_servers", study, Section::Servers));
     }
     rank(&mut groups);
     doc.text(english("servers", &[]));
@@ -113,12 +156,14 @@ fn workers(study: &Study, doc: &mut Doc) {
     }
     doc.heading(3, "The number of workers");
     doc.text(english("workers", &[]));
-    let row = |Workers { cell, a, b, ratio, .. }: &Workers<'_>| {
-        let (a, b) = (plain(a), plain(b));
+    let row = |Pair { a, b, ratio }: &Pair<'_>| {
+        let load = load_cell(a.cell);
+        let [a, b] = [a, b].map(|group| plain(&group.target.id));
         let sentence = clause(ratio, [&a, &b]);
-        [load_cell(cell), a, b, sentence].into_iter().chain(cells(ratio))
+        [load, a, b, sentence].into_iter().chain(cells(ratio))
     };
-    let (architecture, default): (Vec<_>, Vec<_>) = found.iter().partition(|found| found.is_architecture);
+    let is_equal = |Pair { a, b, .. }: &&Pair<'_>| a.target.workers == b.target.workers;
+    let (architecture, default): (Vec<_>, Vec<_>) = found.iter().partition(is_equal);
     doc.table(&words::table(Lang::En, "architecture").with(architecture.into_iter().map(row)));
     doc.table(&words::table(Lang::En, "workers").with(default.into_iter().map(row)));
     doc.folded("The rates of both tables", |doc| {
@@ -146,34 +191,33 @@ pub(crate) fn ablations(study: &Study, doc: &mut Doc) {
     doc.heading(2, "6. What each choice costs");
     let mut costs = verdicts::costs(study);
     if costs.is_empty() {
-        doc.text(words::absent(study, Lang::En, &[Section::Ablations], english("no_costs", &[])));
-        return;
+        return doc.text(words::no_part("no_costs", study, Section::Ablations));
     }
-    let ratio = |cost: &Cost<'_>| cost.ratio.as_ref().map_or(f64::INFINITY, |ratio| ratio.ratio);
-    let certain = |cost: &Cost<'_>| cost.ratio.as_ref().map_or(1.0, certain);
-    costs.sort_by(|a, b| certain(a).total_cmp(&certain(b)).then(ratio(a).total_cmp(&ratio(b))));
+    let order = |cost: &Cost<'_>| cost.ratio.as_ref().map_or([1.0, f64::INFINITY], |r| [certain(r), r.ratio]);
+    costs.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal));
     doc.text(english("costs", &[]));
-    let mut table = words::table(Lang::En, "choices");
     let common = common(study);
-    for Cost { name, changed, baseline, ratio } in &costs {
+    let row = |Cost { changed, baseline, ratio }: &Cost<'_>| {
         // Each number without the change and with it.
         let both = [baseline.as_ref(), Some(changed)];
         let median = |measure: Measure| both.map(|group| group?.median(measure));
         let calls = both.map(|group| {
             let group: &Group<'_> = group.filter(|group| group.cell.keep_alive)?;
-            why::calls_of(study, &group.cell.target)
+            why::of_target(study, &group.cell.target, measure::calls)
         });
         let ratio = ratio.as_ref();
         let pairs = ratio.map_or(0, |ratio| ratio.blocks.len()).to_string();
-        let mut row =
-            vec![plain(name), load_cell(changed.cell), dash(ratio.map(|ratio| cost(Lang::En, ratio))), pairs];
-        row.extend(median(measure::rate).map(maybe_grouped));
-        row.extend(median(measure::cpu_us).map(maybe));
-        row.extend(calls.map(maybe));
-        row.push(changed.mark(&common));
-        table.push_marked(!changed.is_ranked(), row);
-    }
-    doc.table(&table);
+        let what = if changed.cell.keep_alive { "" } else { ": a connection per request" };
+        let name = struck(changed, plain(&(study.title(&changed.target.id) + what)));
+        let change = dash(ratio.map(|ratio| cost(Lang::En, ratio)));
+        let [rates, cpu] = [median(measure::rate).map(maybe_grouped), median(measure::cpu_us).map(maybe)];
+        let numbers = [rates, cpu, calls.map(maybe)].into_iter().flatten();
+        [name, load_cell(changed.cell), change, pairs]
+            .into_iter()
+            .chain(numbers)
+            .chain([changed.mark(&common)])
+    };
+    doc.table(&words::table(Lang::En, "choices").with(costs.iter().map(row)));
     let alone = costs.iter().filter(|cost| cost.ratio.is_none()).count();
     if alone > 0 {
         doc.text(english("costs_alone", &[&alone, &costs.len()]));

@@ -5,7 +5,6 @@ use std::cmp::Reverse;
 use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
-use crate::judge::record::Record;
 use crate::judge::stats::{Ratio, median};
 use crate::judge::study::{Group, Study};
 use crate::plans::model::Section;
@@ -15,61 +14,47 @@ use crate::report::flames;
 use crate::report::number::{dash, interval, load_name, maybe, name, ratio, short};
 use crate::report::words::{self, Lang, english};
 
-/// The shown costs of each target, one per line. With a section, the cost is of the runs of this section.
-const COSTS: [(&str, Option<Section>, Measure); 16] = [
-    ("**CPU of the balancer (µs)**", None, measure::cpu_us),
-    ("of it in the program, user (µs)", None, measure::user_us),
-    ("of it in the kernel, system (µs)", None, measure::system_us),
-    ("CPU of the client (µs)", None, measure::client_cpu_us),
-    ("CPU of the backends (µs)", None, measure::backends_cpu_us),
-    ("context switches, voluntary", None, measure::voluntary),
-    ("context switches, involuntary", None, measure::involuntary),
-    ("ready, but waiting for a CPU (µs)", None, measure::run_delay_us),
-    ("calls that would have blocked", None, measure::would_blocks),
-    ("wake-ups", None, measure::wakeups),
-    ("jobs through the channel", None, measure::jobs),
-    ("time of a job in the channel (µs per job)", None, measure::queue_wait_us),
-    ("peak memory (MB, whole process)", None, measure::peak_mb),
-    ("system calls (under strace)", Some(Section::Syscalls), measure::calls),
-    ("of these, in vain", Some(Section::Syscalls), measure::calls_in_vain),
-    ("memory (KB per idle connection)", Some(Section::Memory), measure::idle_kb),
+/// The shown costs of a request under the load, one per line.
+const COSTS: [(&str, Measure); 13] = [
+    ("**CPU of the balancer (µs)**", measure::cpu_us),
+    ("of it in the program, user (µs)", measure::user_us),
+    ("of it in the kernel, system (µs)", measure::system_us),
+    ("CPU of the client (µs)", measure::client_cpu_us),
+    ("CPU of the backends (µs)", measure::backends_cpu_us),
+    ("context switches, voluntary", measure::voluntary),
+    ("context switches, involuntary", measure::involuntary),
+    ("ready, but waiting for a CPU (µs)", measure::run_delay_us),
+    ("calls that would have blocked", measure::would_blocks),
+    ("wake-ups", measure::wakeups),
+    ("jobs through the channel", measure::jobs),
+    ("time of a job in the channel (µs per job)", measure::queue_wait_us),
+    ("peak memory (MB, whole process)", measure::peak_mb),
 ];
 
-/// Returns the median of a value over a target's runs in a section without load.
-fn other(study: &Study, section: Section, target: &str, measure: Measure) -> Option<f64> {
-    let of = |record: &&Record| record.cell.section == section && record.cell.target == target;
-    median(study.records.iter().filter(of).filter_map(measure))
-}
+/// The costs that only the runs of one section have, each under the load of that section.
+const OTHER_COSTS: [(&str, Measure); 3] = [
+    ("system calls (under strace)", measure::calls),
+    ("of these, in vain", measure::calls_in_vain),
+    ("memory (KB per idle connection)", measure::idle_kb),
+];
 
-/// Returns the system calls of a target per request.
-pub(crate) fn calls_of(study: &Study, target: &str) -> Option<f64> {
-    other(study, Section::Syscalls, target, measure::calls)
+/// Returns the median of a value over all runs of a target that have this value.
+pub(crate) fn of_target(study: &Study, target: &str, measure: Measure) -> Option<f64> {
+    median(study.records.iter().filter(|record| record.cell.target == target).filter_map(measure))
 }
 
 /// Returns the system calls that a change adds to a request.
 pub(crate) fn added_calls(study: &Study, changed: &str) -> Option<f64> {
     let baseline = study.target(changed)?.baseline.as_deref()?;
-    Some(calls_of(study, changed)? - calls_of(study, baseline)?)
-}
-
-/// Returns the groups of thread and async to explain: the heaviest load of the assignment if measured, else of another
-/// section.
-fn pair(study: &Study) -> Option<[Group<'_>; 2]> {
-    [Section::Assignment, Section::Peers, Section::Concurrency].into_iter().find_map(|section| {
-        let thread = study.section(section).into_iter().rfind(|group| group.cell.target == THREAD)?;
-        let asynchronous = study.twin(thread.cell, ASYNC)?;
-        Some([thread, asynchronous])
-    })
+    Some(of_target(study, changed, measure::calls)? - of_target(study, baseline, measure::calls)?)
 }
 
 fn cost_table(study: &Study, groups: &[Group<'_>; 2]) -> Table {
     let mut table = words::table(Lang::En, "request");
     table.caption = table.caption.replace("{}", &load_name(groups[0].cell));
-    for (name, section, measure) in COSTS {
-        let [a, b] = match section {
-            None => groups.each_ref().map(|group| group.median(measure)),
-            Some(section) => [THREAD, ASYNC].map(|target| other(study, section, target, measure)),
-        };
+    let costs = COSTS.map(|(name, of)| (name, groups.each_ref().map(|group| group.median(of))));
+    let others = OTHER_COSTS.map(|(name, of)| (name, [THREAD, ASYNC].map(|id| of_target(study, id, of))));
+    for (name, [a, b]) in costs.into_iter().chain(others) {
         if a.or(b).is_some() {
             let quotient = a.zip(b).filter(|(a, _)| *a > 0.0).map(|(a, b)| ratio(b / a));
             table.push([name.into(), maybe(a), maybe(b), dash(quotient)]);
@@ -93,30 +78,26 @@ fn agreement(predicted: f64, measured: &Ratio) -> &'static str {
 /// Predicts the ratio with two budgets. If the balancer has its CPUs for itself, its rate is inverse to its CPU time
 /// per request. If all roles share the CPUs, the rate is inverse to the sum of all CPU times. The CPU time of the other
 /// roles is assumed equal for both engines (the mean). Otherwise the prediction would only restate the measured rate.
-fn predictions([thread, asynchronous]: &[Group<'_>; 2]) -> Vec<(&'static str, &'static str, f64)> {
-    let both = |measure: Measure| thread.median(measure).zip(asynchronous.median(measure));
-    let Some((t, a)) = both(measure::cpu_us).filter(|(t, a)| *t > 0.0 && *a > 0.0) else { return Vec::new() };
-    let own = ("the balancer's own CPU time", "the balancer has CPUs of its own, and they are busy", t / a);
-    let chain = both(measure::others_cpu_us).map(|(x, y)| {
-        let others = f64::midpoint(x, y);
-        let supposes =
-            "client, balancer and backends share CPUs that are all busy, and only the balancer differs";
-        ("its share of the whole chain", supposes, (others + t) / (others + a))
-    });
-    std::iter::once(own).chain(chain).collect()
-}
-
-fn explanation(groups: &[Group<'_>; 2], doc: &mut Doc) {
-    let [thread, asynchronous] = groups;
+fn explanation([thread, asynchronous]: &[Group<'_>; 2], doc: &mut Doc) {
     let Some(measured) = asynchronous.against(thread, measure::rate) else {
-        doc.text("No pair counts, so there is no ratio to explain.");
-        return;
+        return doc.text("No pair counts, so there is no ratio to explain.");
     };
     let found = format!("{} ({})", ratio(measured.ratio), interval(&measured));
-    let row = |(name, supposes, predicted): (&str, &str, f64)| {
+    let row = |name: &str, supposes: &str, predicted: f64| {
         [name, supposes, &ratio(predicted), &found, agreement(predicted, &measured)].map(str::to_owned)
     };
-    doc.table(&words::table(Lang::En, "predictions").with(predictions(groups).into_iter().map(row)));
+    let both = |measure: Measure| thread.median(measure).zip(asynchronous.median(measure));
+    let mut table = words::table(Lang::En, "predictions");
+    if let Some((t, a)) = both(measure::cpu_us).filter(|(t, a)| *t > 0.0 && *a > 0.0) {
+        let supposes = "the balancer has CPUs of its own, and they are busy";
+        table.push(row("the balancer's own CPU time", supposes, t / a));
+        let others = both(measure::others_cpu_us).map(|(x, y)| f64::midpoint(x, y));
+        let supposes =
+            "client, balancer and backends share CPUs that are all busy, and only the balancer differs";
+        let chain = |others| row("its share of the whole chain", supposes, (others + t) / (others + a));
+        table.rows.extend(others.map(|others| chain(others).into()));
+    }
+    doc.table(&table);
     let idle = |group: &Group<'_>| short(group.median(measure::idle_share).unwrap_or(0.0) * 100.0);
     doc.text(english("predictions", &[&idle(thread), &idle(asynchronous)]));
 }
@@ -125,18 +106,16 @@ fn explanation(groups: &[Group<'_>; 2], doc: &mut Doc) {
 fn calls_table(study: &Study, doc: &mut Doc) {
     let row = |group: &Group<'_>| {
         let run = group.runs.first()?;
-        let calls = measure::syscalls(run)?;
-        let names = calls.calls.iter().sorted_by_key(|(name, n)| (Reverse(**n), *name)).take(6);
-        let most =
-            names.map(|(name, n)| format!("{} {}", plain(name), short(calls.per_request(*n)))).join(", ");
+        let (requests, rows) = measure::syscalls(run)?;
+        let rows = rows.into_iter().sorted_by_key(|(name, calls, _)| (Reverse(*calls), *name)).take(6);
+        let each = |(name, calls, _)| format!("{} {}", plain(name), short(calls as f64 / requests));
+        let most = rows.map(each).join(", ");
         Some([name(study, group), most, short(measure::calls(run)?)])
     };
     let table = words::table(Lang::En, "calls").with(study.section(Section::Syscalls).iter().filter_map(row));
     if !table.rows.is_empty() {
         doc.folded("System calls by name", |doc| {
-            doc.text(
-                "From short runs of their own, never the timed ones: strace slows a program many times.",
-            );
+            doc.text(english("calls", &[]));
             doc.table(&table);
         });
     }
@@ -144,7 +123,14 @@ fn calls_table(study: &Study, doc: &mut Doc) {
 
 pub(crate) fn part(study: &Study, doc: &mut Doc) {
     doc.heading(2, "5. Why");
-    match pair(study) {
+    // The heaviest load of the assignment, if it was measured, or else of another section.
+    let mut sections = [Section::Assignment, Section::Peers, Section::Concurrency].into_iter();
+    let pair = sections.find_map(|section| {
+        let thread = study.section(section).into_iter().rfind(|group| group.cell.target == THREAD)?;
+        let asynchronous = study.twin(thread.cell, ASYNC)?;
+        Some([thread, asynchronous])
+    });
+    match pair {
         Some(groups) => {
             doc.text(english("why", &[]));
             doc.table(&cost_table(study, &groups));

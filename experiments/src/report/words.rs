@@ -19,7 +19,6 @@ pub(crate) const PEERS_PART: &str = "4. The other load balancers";
 pub(crate) const LOSSES_PART: &str = "Where we lose";
 pub(crate) const GATES_PART: &str = "The gates: which numbers cannot be trusted";
 
-/// The language of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Lang {
     En,
@@ -38,8 +37,8 @@ impl Lang {
         ["index", "index.id"][self as usize]
     }
 
-    pub(crate) fn readme(self) -> &'static str {
-        ["README.md", "README.id.md"][self as usize]
+    pub(crate) fn readme(self) -> String {
+        self.page().replace("index", "README") + ".md"
     }
 
     /// Writes a number as the language does. Indonesian has a comma before the decimals.
@@ -74,7 +73,6 @@ struct Titled {
     rows: Vec<Vec<Text>>,
 }
 
-/// The words of a figure.
 #[derive(Debug, Deserialize)]
 struct Caption {
     title: String,
@@ -128,12 +126,8 @@ pub(crate) fn percent(lang: Lang, factor: f64) -> String {
 }
 
 /// Returns which program of the ratio `a / b` is faster, and by how much, with these texts.
-pub(crate) fn winner(
-    lang: Lang,
-    ratio: &Ratio,
-    [a, b]: [&str; 2],
-    [faster, within, too_few]: [&str; 3],
-) -> String {
+pub(crate) fn winner(lang: Lang, ratio: &Ratio, [a, b]: [&str; 2], texts: [&str; 3]) -> String {
+    let [faster, within, too_few] = texts;
     let blocks = ratio.blocks.len();
     let by = |name: &str, low, high, other: &str| {
         say(lang, faster, &[&name, &percent(lang, low), &percent(lang, high), &other, &blocks])
@@ -159,12 +153,7 @@ pub(crate) fn cost(lang: Lang, ratio: &Ratio) -> String {
     match ratio.verdict() {
         Verdict::TooFew => say(lang, "too_few", &[&ratio.blocks.len(), &ENOUGH_BLOCKS]),
         Verdict::Within(_) => say(lang, "unclear", &[&number(low), &number(high)]),
-        _ => format!(
-            "**{}\u{a0}%** ({}\u{a0}…\u{a0}{}\u{a0}%)",
-            number(ratio.ratio),
-            number(low),
-            number(high)
-        ),
+        _ => say(lang, "change", &[&number(ratio.ratio), &number(low), &number(high)]),
     }
 }
 
@@ -186,6 +175,11 @@ pub(crate) fn absent(study: &Study, lang: Lang, sections: &[Section], otherwise:
     }
 }
 
+/// Says with this text why a part has no cells, or that they were not reached.
+pub(crate) fn no_part(name: &str, study: &Study, section: Section) -> String {
+    absent(study, Lang::En, &[section], english(name, &[]))
+}
+
 /// Returns a table with the rows that words.toml has.
 pub(crate) fn table(lang: Lang, name: &str) -> Table {
     let Titled { caption, words, head, rows } = &WORDS.tables[name];
@@ -197,8 +191,8 @@ pub(crate) fn table(lang: Lang, name: &str) -> Table {
 /// Returns a figure with the values in its reading. Without a drawing the figure says why it is missing.
 pub(crate) fn figure(study: &Study, name: &str, values: &[&dyn Display], drawing: Option<Svg>) -> Figure {
     let Caption { title, reading, missing, sections } = &WORDS.figures[name];
-    let missing = absent(study, Lang::En, sections, missing.clone());
-    Figure::new(name, title, &filled(reading, values), drawing, &missing)
+    let drawing = drawing.ok_or_else(|| absent(study, Lang::En, sections, missing.clone()));
+    Figure { name: name.into(), title: title.clone(), reading: filled(reading, values), drawing }
 }
 
 #[cfg(test)]
@@ -231,7 +225,7 @@ mod tests {
         let source: String = rust.map(|path| fs::read_to_string(path).unwrap()).collect();
         let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
         let known: [(&[&str], Vec<&String>); 3] = [
-            (&["say(lang, \"", "english(\""], WORDS.texts.keys().collect()),
+            (&["say(lang, \"", "english(\"", "no_part(\""], WORDS.texts.keys().collect()),
             (&["table(lang, \"", "table(Lang::En, \""], WORDS.tables.keys().collect()),
             (&["words::figure(study, \""], WORDS.figures.keys().collect()),
         ];
@@ -245,7 +239,6 @@ mod tests {
         }
     }
 
-    /// The README has the same quick start in each language.
     #[test]
     fn the_readme_has_the_quick_start_in_each_language() {
         let readme = include_str!("../../../README.md");
@@ -254,34 +247,31 @@ mod tests {
         }
     }
 
+    /// A change is bold only when the interval confirms it.
     #[test]
-    fn only_a_change_that_the_interval_confirms_is_bold() {
-        let cases: [(&[f64], &str, f64); 5] = [
-            (&[1.18], "not known: 1 of at least 4 pairs", 1.0),
-            (&[0.5, 0.5], "not known: 2 of at least 4 pairs", 1.0),
-            (&[0.5; 4], "**−50.0 %** (−50.0 … −50.0 %)", 0.5),
-            (&[1.5; 4], "**+50.0 %** (+50.0 … +50.0 %)", 1.5),
-            (&[0.5, 2.0, 0.5, 2.0], "not measurable here: the change is between −72.0 and +257 %", 1.0),
+    fn verdicts_and_costs_in_words() {
+        let few = |n| {
+            format!("no verdict: {n} of at least 4 blocks were measured; not known: {n} of at least 4 pairs")
+        };
+        let level = |within, low, high| {
+            let change = format!("not measurable here: the change is between {low} and {high} %");
+            format!("any difference is within ±{within} %; {change}")
+        };
+        let cases: [(&[f64], String, f64); 8] = [
+            (&[1.18], few(1), 1.0),
+            (&[0.5; 2], few(2), 1.0),
+            (&[1.5; 3], few(3), 1.0),
+            (&[1.1; 4], "async is faster by 10.0 to 10.0 %; **+10.0 %** (+10.0 … +10.0 %)".into(), 1.1),
+            (&[0.8; 4], "thread is faster by 25.0 to 25.0 %; **−20.0 %** (−20.0 … −20.0 %)".into(), 0.8),
+            (&[0.98, 1.02, 0.99, 1.01, 1.0, 1.0], level("1.5", "−1.5", "+1.5"), 1.0),
+            (&[0.9, 1.3, 0.8, 1.4], level("65.4", "−30.8", "+65.4"), 1.0),
+            (&[0.5, 2.0, 0.5, 2.0], level("257.4", "−72.0", "+257"), 1.0),
         ];
         for (blocks, expected, surely) in cases {
             let ratio = Ratio::of_blocks(blocks.iter().copied()).unwrap();
-            assert_eq!(cost(Lang::En, &ratio).replace('\u{a0}', " "), expected);
+            let said = format!("{}; {}", clause(&ratio, ENGINES), cost(Lang::En, &ratio));
+            assert_eq!(said.replace('\u{a0}', " "), expected);
             assert!((certain(&ratio) - surely).abs() < 1e-9, "{expected}");
-        }
-    }
-
-    #[test]
-    fn verdicts_in_words() {
-        let cases: [(&[f64], &str); 5] = [
-            (&[1.1, 1.1, 1.1, 1.1], "async is faster by 10.0 to 10.0 %"),
-            (&[0.8, 0.8, 0.8, 0.8], "thread is faster by 25.0 to 25.0 %"),
-            (&[0.98, 1.02, 0.99, 1.01, 1.0, 1.0], "any difference is within ±1.5 %"),
-            (&[1.5; 3], "no verdict: 3 of at least 4 blocks were measured"),
-            (&[0.9, 1.3, 0.8, 1.4], "any difference is within ±65.4 %"),
-        ];
-        for (blocks, expected) in cases {
-            let ratio = Ratio::of_blocks(blocks.iter().copied()).unwrap();
-            assert_eq!(clause(&ratio, ENGINES), expected);
         }
     }
 }

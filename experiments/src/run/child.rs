@@ -5,13 +5,12 @@
 //! share the session's time per thread. So a balancer with two processes would get twice the time of a balancer with
 //! one thread.
 //!
-//! A guard process gets the list of groups over a pipe. When this process dies, the pipe ends, and the guard kills the
-//! groups on its list. (A parent-death signal would not reach the workers of a master process.)
+//! Each program has a guard, which kills the group when this process dies. (A parent-death signal would not reach the
+//! workers of a master process.)
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, Write};
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -24,54 +23,22 @@ use crate::run::proc;
 /// Maximum time for a program to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The guard process, whose stdin is the pipe.
+/// A shell that runs a command when the guard is dropped, or when this process dies. Both end the pipe to the shell.
 #[derive(Debug)]
-pub(crate) struct Guard {
-    child: Child,
-}
+pub(crate) struct Guard(Child);
 
 impl Guard {
-    /// Starts the guard: this program with the argument `guard`. The guard also removes the scratch directory.
-    pub(crate) fn start(scratch: &Path) -> io::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("guard").arg(scratch).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
-        Ok(Guard { child: command.spawn()? })
-    }
-
-    fn tell(&self, sign: char, group: u32) -> io::Result<()> {
-        // One write, which no other thread can interrupt in a pipe.
-        let mut pipe = self.child.stdin.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-        pipe.write_all(format!("{sign}{group}\n").as_bytes())
+    pub(crate) fn start(command: &[&str]) -> io::Result<Self> {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "read -r _; \"$@\"", "guard"]).args(command).process_group(0);
+        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(Guard)
     }
 }
 
 impl Drop for Guard {
-    /// The guard's list is empty now, because programs borrow the guard. Waiting closes the pipe first.
+    /// Waiting closes the pipe first.
     fn drop(&mut self) {
-        let _ = self.child.wait();
-    }
-}
-
-/// Runs the guard process. `+12` adds group 12 to the list, `-12` removes it. At the end of the input, the guard kills
-/// all groups on the list.
-pub(crate) fn guard(input: impl BufRead, scratch: &Path) {
-    let mut groups = BTreeSet::new();
-    for line in input.lines().map_while(Result::ok) {
-        match line.split_at_checked(1).and_then(|(sign, group)| Some((sign, group.parse::<u32>().ok()?))) {
-            Some(("+", group)) => drop(groups.insert(group)),
-            Some(("-", group)) => drop(groups.remove(&group)),
-            _ => {}
-        }
-    }
-    for group in groups {
-        signal(group, Signal::KILL);
-    }
-    let _ = std::fs::remove_dir_all(scratch);
-}
-
-fn signal(group: u32, signal: Signal) {
-    if let Some(group) = Pid::from_raw(group as i32) {
-        let _ = kill_process_group(group, signal);
+        let _ = self.0.wait();
     }
 }
 
@@ -96,26 +63,22 @@ pub(crate) fn printed(directory: &Path, words: &[&str]) -> Result<String, String
 
 /// A running program. Its group is killed on drop.
 #[derive(Debug)]
-pub(crate) struct Program<'a> {
+pub(crate) struct Program {
     child: Child,
-    guard: &'a Guard,
-    ended: bool,
+    /// Kills the group; None when the program has ended.
+    guard: Option<Guard>,
 }
 
-impl<'a> Program<'a> {
+impl Program {
     /// Starts a command line with both outputs in files.
-    pub(crate) fn start<W: AsRef<OsStr>>(
-        words: &[W],
-        stdout: &Path,
-        stderr: &Path,
-        guard: &'a Guard,
-    ) -> io::Result<Self> {
+    pub(crate) fn start<W: AsRef<OsStr>>(words: &[W], stdout: &Path, stderr: &Path) -> io::Result<Self> {
         let mut command = Command::new("setsid");
         command.args(words).stdin(Stdio::null());
         command.stdout(File::create(stdout)?).stderr(File::create(stderr)?);
-        let child = command.spawn()?;
-        let program = Program { child, guard, ended: false };
-        guard.tell('+', program.group())?;
+        let mut child = command.spawn()?;
+        let guard = Guard::start(&["kill", "-s", "KILL", "--", &format!("-{}", child.id())]);
+        let guard = Some(guard.inspect_err(|_| drop(child.kill()))?);
+        let program = Program { child, guard };
         let pid = Pid::from_child(&program.child);
         while getpgid(Some(pid)) != Ok(pid) && !program.has_ended() {
             std::thread::sleep(Duration::from_millis(1));
@@ -138,25 +101,24 @@ impl<'a> Program<'a> {
     /// Asks the program to end, and kills it when it does not end in time.
     pub(crate) fn stop(mut self) -> io::Result<ExitStatus> {
         if !self.has_ended() {
-            signal(self.group(), Signal::TERM);
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::TERM);
         }
         wait_until(|| self.has_ended());
         self.end()
     }
 
+    /// Kills the group while the id of its first process is still in use.
     fn end(&mut self) -> io::Result<ExitStatus> {
-        self.ended = true;
-        signal(self.group(), Signal::KILL);
+        drop(self.guard.take());
         let status = self.child.wait();
         wait_until(|| !proc::is_alive(self.group()));
-        self.guard.tell('-', self.group())?;
         status
     }
 }
 
-impl Drop for Program<'_> {
+impl Drop for Program {
     fn drop(&mut self) {
-        if !self.ended {
+        if self.guard.is_some() {
             let _ = self.end();
         }
     }

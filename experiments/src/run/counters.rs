@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use itertools::Itertools;
 use serde::{Deserialize, Serialize};
 
 /// The name of the time stamp: milliseconds since 1970, by the clock of the program.
@@ -33,6 +34,31 @@ impl RawCounters {
         let rows = rows.iter().map(|(ms, row)| ((*ms as f64 - start_ms) / 1e3, values(row))).collect();
         Some(RawCounters { names, rows })
     }
+
+    /// Returns a counter at the end of the program.
+    pub(crate) fn total(&self, name: &str) -> Option<u64> {
+        self.rows.last()?.1.get(self.names.iter().position(|known| known == name)?).copied()
+    }
+
+    /// Returns a counter in the rows between 0 and `end` seconds.
+    fn inside(&self, name: &str, end: f64) -> Option<Vec<(f64, u64)>> {
+        let place = self.names.iter().position(|known| known == name)?;
+        let rows = self.rows.iter().filter(|(at, _)| (0.0..=end).contains(at));
+        rows.map(|(at, values)| Some((*at, *values.get(place)?))).collect()
+    }
+
+    /// Returns what the rows between 0 and `end` seconds have added to a counter.
+    pub(crate) fn added(&self, name: &str, end: f64) -> Option<u64> {
+        let rows = self.inside(name, end)?;
+        Some(rows.last()?.1.saturating_sub(rows.first()?.1))
+    }
+
+    /// Returns the requests per second in each second between 0 and `end`, as (seconds since the start, rate).
+    pub(crate) fn rates(&self, end: f64) -> Vec<(f64, f64)> {
+        let rows = self.inside("served", end).unwrap_or_default();
+        let pairs = rows.into_iter().tuple_windows().filter(|((begin, _), (end, _))| end - begin > 0.5);
+        pairs.map(|((begin, a), (end, b))| (end, b.saturating_sub(a) as f64 / (end - begin))).collect()
+    }
 }
 
 #[cfg(test)]
@@ -53,5 +79,17 @@ mod tests {
             RawCounters { names: vec!["served".into()], rows: vec![(-0.5, vec![1]), (0.5, vec![5])] }
         );
         assert_eq!(RawCounters::read(Path::new("/no/such/file"), UNIX_EPOCH), None);
+    }
+
+    #[test]
+    fn only_whole_rows_inside_the_run_count() {
+        let rows = [(-0.5, 5), (0.5, 10), (1.5, 110), (2.5, 310), (3.5, 320), (3.6, 333)];
+        let rows = rows.iter().map(|(at, n)| (*at, vec![1, *n])).collect();
+        let raw = RawCounters { names: vec!["accepted".into(), "served".into()], rows };
+        assert_eq!([raw.added("served", 3.0), raw.added("accepted", 3.0)], [Some(300), Some(0)]);
+        assert_eq!([raw.added("jobs", 3.0), raw.added("served", 0.1)], [None; 2]);
+        assert_eq!([raw.total("served"), RawCounters::default().total("served")], [Some(333), None]);
+        assert_eq!(raw.rates(3.0), [(1.5, 100.0), (2.5, 200.0)]);
+        assert!(raw.rates(0.1).is_empty() && RawCounters::default().rates(1.0).is_empty());
     }
 }

@@ -69,14 +69,14 @@ pub(crate) fn examine(neraca: &Path, host_name: Option<&str>) -> Diagnosis {
              LimitNOFILE of the service)"
         ));
     }
-    if host.somaxconn < BACKLOG {
+    let Host { somaxconn, governor, .. } = &host;
+    if *somaxconn < BACKLOG {
         warnings.push(format!(
-            "a listen queue holds only {} connections; `sysctl net.core.somaxconn={BACKLOG}` or more allows all clients \
-             to connect at once",
-            host.somaxconn
+            "a listen queue holds only {somaxconn} connections; `sysctl net.core.somaxconn={BACKLOG}` or more allows all \
+             clients to connect at once"
         ));
     }
-    if let Some(governor) = host.governor.as_deref().filter(|governor| *governor != "performance") {
+    if let Some(governor) = governor.as_deref().filter(|governor| *governor != "performance") {
         warnings.push(format!(
             "the CPU governor is {governor}; `cpupower frequency-set -g performance` steadies it"
         ));
@@ -98,10 +98,9 @@ fn version(name: &str, arguments: &[&str]) -> Option<String> {
 }
 
 fn raise_descriptor_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let raised =
-        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_ok();
-    (if raised { limit.maximum } else { limit.current }).unwrap_or(u64::MAX)
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Time for which the noise is measured.

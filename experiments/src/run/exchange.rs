@@ -1,6 +1,6 @@
 //! Requests on non-blocking connections, for a client that runs on one thread.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +36,15 @@ impl Waiter {
         Ok(Waiter { poll, timer, events: Events::with_capacity(1024), buffer: vec![0; 16 * 1024] })
     }
 
+    /// Begins to open a connection. [`Waiter::wait`] returns its number.
+    pub(crate) fn connect(&self, address: SocketAddr, number: usize) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(address)?;
+        let _ = stream.set_nodelay(true);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(number), interest)?;
+        Ok(stream)
+    }
+
     /// Waits until a time. Returns the numbers of the connections with events.
     pub(crate) fn wait(&mut self, until: Instant) -> io::Result<Vec<usize>> {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
@@ -43,7 +52,7 @@ impl Waiter {
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         match self.poll.poll(&mut self.events, None) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Vec::new()),
             result => result?,
         }
         let tokens = self.events.iter().map(mio::event::Event::token);
@@ -53,9 +62,8 @@ impl Waiter {
 
 /// One request in flight, with the times of its steps.
 pub(crate) struct Exchange {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
     pub(crate) intended: Instant,
-    connected: bool,
     /// True when the connection has served a request before.
     pub(crate) reused: bool,
     sent_bytes: usize,
@@ -63,96 +71,49 @@ pub(crate) struct Exchange {
     /// Time of the first received byte.
     pub(crate) first: Option<Instant>,
     pub(crate) reply: Reply,
-    /// True when the server has closed the connection.
-    closed: bool,
 }
 
 impl Exchange {
-    /// Opens a connection for a request. `number` names the connection in the result of [`Waiter::wait`].
-    pub(crate) fn open(
-        waiter: &Waiter,
-        address: SocketAddr,
-        number: usize,
-        intended: Instant,
-        body: &Arc<[u8]>,
-    ) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(address)?;
-        let _ = stream.set_nodelay(true);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        waiter.poll.registry().register(&mut stream, Token(number), interest)?;
-        Ok(Exchange { connected: false, reused: false, ..Self::on(stream, intended, body) })
-    }
-
-    /// Begins a request on an open connection. The connection is writable already, so no event will come.
-    pub(crate) fn on(stream: TcpStream, intended: Instant, body: &Arc<[u8]>) -> Self {
-        Exchange {
-            stream,
-            intended,
-            connected: true,
-            reused: true,
-            sent_bytes: 0,
-            sent: None,
-            first: None,
-            reply: Reply::new(Arc::clone(body)),
-            closed: false,
-        }
-    }
-
-    /// Returns the local port.
-    pub(crate) fn port(&self) -> Option<u16> {
-        self.stream.local_addr().ok().map(|address| address.port())
+    /// Begins a request on a new connection, or on a `reused` one. A reused connection is writable already, so no event
+    /// will come.
+    pub(crate) fn new(stream: TcpStream, reused: bool, intended: Instant, body: &Arc<[u8]>) -> Self {
+        let reply = Reply::new(Arc::clone(body));
+        Exchange { stream, intended, reused, sent_bytes: 0, sent: None, first: None, reply }
     }
 
     /// Connects, writes and reads until the socket would block. Returns the verdict when the exchange has ended.
     pub(crate) fn advance(&mut self, request: &[u8], waiter: &mut Waiter) -> Option<Verdict> {
-        if !self.connected {
-            if !matches!(self.stream.take_error(), Ok(None)) {
-                return Some(Verdict::Connect);
-            }
-            match self.stream.peer_addr() {
-                Ok(_) => self.connected = true,
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => return None,
-                Err(_) => return Some(Verdict::Connect),
-            }
-        }
         while self.sent_bytes < request.len() {
             // The clock is read before the write, because the response may have arrived when the write returns.
             self.sent = Some(Instant::now());
             match self.stream.write(&request[self.sent_bytes..]) {
                 Ok(n) => self.sent_bytes += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Some(Verdict::Write),
+                // The socket would block until it is connected.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                    return Some(Verdict::Write);
+                }
+                Err(_) => return Some(Verdict::Connect),
             }
         }
         loop {
             match self.stream.read(&mut waiter.buffer) {
-                Ok(0) => {
-                    self.closed = true;
-                    return Some(self.reply.ended());
-                }
-                Ok(n) => {
+                Ok(n @ 1..) => {
                     self.first.get_or_insert_with(Instant::now);
                     if let Some(verdict) = self.reply.received(&waiter.buffer[..n]) {
                         return Some(verdict);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Some(self.reply.ended()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Ok(_) | Err(_) => return self.reply.received(&[]),
             }
         }
-    }
-
-    /// Returns the connection after a good response, if it can carry another request.
-    pub(crate) fn into_kept(self) -> Option<TcpStream> {
-        (!self.closed && self.reply.keeps()).then_some(self.stream)
     }
 }
 
 /// True when an idle connection is open and has no bytes.
 pub(crate) fn is_silent(stream: &TcpStream) -> bool {
-    stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// Returns the microseconds between two times; 0 when the second is the earlier one.

@@ -1,9 +1,9 @@
 //! A server with one known fault, which it counts. The self-test measures this server, and `grade` puts it behind a
 //! balancer.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use signal_hook::consts::SIGTERM;
 
-use crate::run::message;
+use crate::run::message::{self, Progress, answer};
 
 /// The fault of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -71,11 +71,14 @@ impl Faulty {
 pub(crate) const POOL: usize = 20;
 const QUEUE: i32 = 8;
 
-pub(crate) const PAUSE_EVERY: Duration = Duration::from_secs(2);
-pub(crate) const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_EVERY: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(500);
 
-#[derive(Debug, Default)]
-struct Counts {
+/// A running server, and what it has counted.
+struct Server {
+    options: Faulty,
+    body: Vec<u8>,
+    start: Instant,
     accepted: AtomicU64,
     served: AtomicU64,
     at_fault: AtomicU64,
@@ -85,33 +88,32 @@ struct Counts {
 pub(crate) fn serve(options: Faulty) -> io::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGTERM, Arc::clone(&stop))?;
-    let body: Arc<[u8]> = std::fs::read(&options.body)?.into();
     let listener = TcpListener::bind(options.listen)?;
     let starves = options.fault == Fault::Starve;
     if starves {
         rustix::net::listen(&listener, QUEUE)?;
     }
-    let (options, counts, start) = (Arc::new(options), Arc::new(Counts::default()), Instant::now());
+    let (body, start) = (fs::read(&options.body)?, Instant::now());
+    let mut stats = OpenOptions::new().create(true).append(true).open(&options.stats)?;
+    let [accepted, served, at_fault] = [const { AtomicU64::new(0) }; 3];
+    let server: &Server = Box::leak(Box::new(Server { options, body, start, accepted, served, at_fault }));
     println!("listening on http://{}", listener.local_addr()?);
     for _ in 0..if starves { POOL } else { 1 } {
-        let (listener, options) = (listener.try_clone()?, Arc::clone(&options));
-        let (counts, body) = (Arc::clone(&counts), Arc::clone(&body));
+        let listener = listener.try_clone()?;
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let number = counts.accepted.fetch_add(1, Relaxed);
-                let (options, counts, body) = (Arc::clone(&options), Arc::clone(&counts), Arc::clone(&body));
-                let talk = move || converse(stream, &options, (number, start), &counts, &body);
-                if starves { talk() } else { drop(thread::spawn(talk)) }
+                let number = server.accepted.fetch_add(1, Relaxed);
+                let talk = move || message::serve(&stream, |request| server.respond(number, request));
+                if starves { drop(talk()) } else { drop(thread::spawn(talk)) }
             }
         });
     }
-    let mut stats = OpenOptions::new().create(true).append(true).open(&options.stats)?;
     for tenth in 1_u64.. {
         thread::sleep(Duration::from_millis(100));
         let ends = stop.load(Relaxed);
         if ends || tenth % 10 == 0 {
             let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-            let Counts { accepted, served, at_fault } = &*counts;
+            let Server { accepted, served, at_fault, .. } = server;
             let row =
                 json!({"unix_ms": unix_ms, "accepted": accepted, "served": served, "at_fault": at_fault});
             writeln!(stats, "{row}")?;
@@ -123,40 +125,30 @@ pub(crate) fn serve(options: Faulty) -> io::Result<()> {
     Ok(())
 }
 
-fn converse(
-    mut stream: TcpStream,
-    options: &Faulty,
-    (connection, start): (u64, Instant),
-    counts: &Counts,
-    body: &[u8],
-) {
-    let _ = stream.set_nodelay(true);
-    let (mut received, fault) = (Vec::new(), options.fault);
-    while let Ok(Some(Ok(request))) = message::next_request(&mut stream, &mut received) {
-        let keep = request.keep;
-        if fault == Fault::Silent && options.is_meant(connection) {
-            counts.at_fault.fetch_add(1, Relaxed);
-            let _ = io::copy(&mut stream, &mut io::sink());
-            return;
+impl Server {
+    /// Returns the answer to a request on the connection with this number, and true when the connection stays open.
+    fn respond(&self, connection: u64, progress: Progress) -> (Vec<u8>, bool) {
+        let Ok(request) = progress else { return (Vec::new(), false) };
+        let (fault, keep) = (self.options.fault, request.keep);
+        if fault == Fault::Silent && self.options.is_meant(connection) {
+            self.at_fault.fetch_add(1, Relaxed);
+            return (Vec::new(), true);
         }
         match fault {
-            Fault::Pause => thread::sleep(pause_left(start.elapsed())),
+            Fault::Pause => thread::sleep(pause_left(self.start.elapsed())),
             Fault::Slow => thread::sleep(Duration::from_secs(1)),
             _ => {}
         }
-        let number = counts.served.fetch_add(1, Relaxed);
-        let at_fault =
-            matches!(fault, Fault::Status | Fault::Truncate | Fault::Close) && options.is_meant(number);
-        counts.at_fault.fetch_add(u64::from(at_fault), Relaxed);
-        let status = if at_fault && fault == Fault::Status { "503 Service Unavailable" } else { "200 OK" };
-        let connection = if keep { "" } else { "Connection: close\r\n" };
-        let mut answer =
-            format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{connection}\r\n", body.len()).into_bytes();
-        let truncated = at_fault && fault == Fault::Truncate;
-        answer.extend_from_slice(if truncated { &body[..body.len() / 2] } else { body });
-        let closes = at_fault && fault == Fault::Close;
-        if stream.write_all(&answer).is_err() || !keep || truncated || closes {
-            return;
+        let number = self.served.fetch_add(1, Relaxed);
+        let one_of_many = matches!(fault, Fault::Status | Fault::Truncate | Fault::Close);
+        let fault = Some(fault).filter(|_| one_of_many && self.options.is_meant(number));
+        self.at_fault.fetch_add(u64::from(fault.is_some()), Relaxed);
+        let (body, length) = (&self.body[..], self.body.len());
+        match fault {
+            Some(Fault::Status) => (answer("503 Service Unavailable", length, body, keep), keep),
+            Some(Fault::Truncate) => (answer("200 OK", length, &body[..length / 2], keep), false),
+            Some(_) => (answer("200 OK", length, body, keep), false),
+            None => (answer("200 OK", length, body, keep), keep),
         }
     }
 }

@@ -13,8 +13,9 @@
 //! Times are in microseconds when the name ends in `_us`, and in seconds when it ends in `_s`. An unknown value is
 //! `None`, never 0.
 
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 
 use flate2::Compression;
@@ -32,37 +33,34 @@ pub(crate) const RAW: &str = "raw.ndjson";
 pub(crate) const PACKED: &str = "raw.ndjson.gz";
 
 /// Names the file in an error.
-pub(crate) fn said(path: &Path) -> impl Fn(io::Error) -> String + '_ {
+pub(crate) fn said<E: Display>(path: &Path) -> impl Fn(E) -> String + '_ {
     move |error| format!("{}: {error}", path.display())
 }
 
 /// Reads a JSON file. The error names the file and the place.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
     let text = fs::read_to_string(path).map_err(said(path))?;
-    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+    serde_json::from_str(&text).map_err(said(path))
 }
 
 /// Writes a JSON file for readers.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| error.to_string())? + "\n";
+    let text = serde_json::to_string_pretty(value).map_err(said(path))? + "\n";
     fs::write(path, text).map_err(said(path))
 }
 
 /// Writes a JSON file on one line.
 pub(crate) fn write_compact<T: Serialize>(path: &Path, value: &T) -> Result<(), String> {
-    fs::write(path, json_line(value)?).map_err(said(path))
-}
-
-fn json_line<T: Serialize>(value: &T) -> Result<String, String> {
-    Ok(serde_json::to_string(value).map_err(|error| error.to_string())? + "\n")
+    let text = serde_json::to_string(value).map_err(said(path))? + "\n";
+    fs::write(path, text).map_err(said(path))
 }
 
 /// Appends a line to raw.ndjson and waits until it is on the disk.
 pub(crate) fn append(results: &Path, raw: &Raw) -> Result<(), String> {
-    let (line, path) = (json_line(raw)?, results.join(RAW));
+    let path = results.join(RAW);
     let append = || {
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-        file.write_all(line.as_bytes())?;
+        file.write_all((serde_json::to_string(raw)? + "\n").as_bytes())?;
         file.sync_all()
     };
     append().map_err(said(&path))

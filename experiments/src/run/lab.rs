@@ -2,34 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use std::{fs, io, thread};
+use std::{fs, io, iter, thread};
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::plans::build::FILES;
 use crate::plans::given::BACKENDS;
 use crate::plans::model::{Cell, Handshakes, Target, What, Work};
 use crate::plans::targets;
 use crate::run::child::{Guard, Program};
-use crate::run::files::said;
-use crate::run::load::{self, Pace, Ports, Spec, Tally, request};
+use crate::run::files::{read_json, said};
+use crate::run::load::{self, Pace, Spec, Tally, request};
 use crate::run::reply::{Verdict, ask};
 use crate::run::wrk::{self, Client};
-use crate::run::{handshakes, ports, profile, site};
+use crate::run::{handshakes, ports, profile};
 
 /// Time between two looks at files and processes during a run.
 const LOOK: Duration = Duration::from_millis(10);
-/// The file with the table of strace, in the scratch directory.
-pub(crate) const STRACE: &str = "strace.txt";
-
-/// Maximum time for a program to start listening.
-pub(crate) const START: Duration = Duration::from_secs(10);
+/// Maximum time for a program to start listening, or to end after its work.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Time for which the kernel keeps the port of a connection that has ended, and a little more.
 const TIME_WAIT: Duration = Duration::from_secs(65);
-/// Maximum time for a program of the user to start listening.
-const SLOW_START: Duration = Duration::from_secs(30);
 
 /// The reason why a measurement gave no numbers, or why a command is not complete.
 #[derive(Debug)]
@@ -57,53 +56,63 @@ pub(crate) fn failed(what: &str) -> impl Fn(io::Error) -> Trouble + '_ {
 
 /// The data that all cells share.
 #[derive(Debug, Clone)]
-pub(crate) struct Lab<'a> {
+pub(crate) struct Lab {
     pub(crate) neraca: PathBuf,
     /// A directory for configurations, logs and the served files (`root`). No other process deletes files in it.
     pub(crate) scratch: PathBuf,
-    pub(crate) guard: &'a Guard,
-    pub(crate) stop: &'a AtomicBool,
-    /// Contents of the served files by name.
-    pub(crate) bodies: BTreeMap<String, Arc<[u8]>>,
+    /// Set by the first SIGINT or SIGTERM. The second signal ends the process.
+    pub(crate) stop: Arc<AtomicBool>,
     /// The process group of a program that disturbs every measurement on purpose.
     pub(crate) disturbance: Option<u32>,
 }
 
 /// Makes the laboratory in a temporary directory, and runs work in it. Afterwards no program runs and the directory is
 /// removed.
-pub(crate) fn with<T>(
-    neraca: &Path,
-    stop: &AtomicBool,
-    work: impl FnOnce(&Lab<'_>) -> Result<T>,
-) -> Result<T> {
+pub(crate) fn with<T>(neraca: &Path, work: impl FnOnce(&Lab) -> Result<T>) -> Result<T> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| error.to_string())?;
+    }
     let scratch = std::env::temp_dir().join(format!("neraca-lab-{}", std::process::id()));
-    fs::create_dir_all(&scratch).map_err(said(&scratch))?;
-    // The guard removes the directory.
-    let guard = Guard::start(&scratch).map_err(|error| format!("the guard does not start: {error}"))?;
-    let bodies = site::make(&scratch.join("root")).map_err(said(&scratch))?;
-    fs::write(scratch.join("wrk.lua"), wrk::SCRIPT).map_err(said(&scratch))?;
+    let root = scratch.join("root");
+    fs::create_dir_all(&root).map_err(said(&root))?;
+    let remove = ["rm", "-rf", "--", &scratch.display().to_string()];
+    let _guard = Guard::start(&remove).map_err(|error| format!("the guard does not start: {error}"))?;
+    for (name, bytes) in FILES {
+        fs::write(root.join(name), contents(bytes)).map_err(said(&root))?;
+    }
+    fs::write(scratch.join(wrk::FILE), wrk::SCRIPT).map_err(said(&scratch))?;
     let neraca = fs::canonicalize(neraca).map_err(said(neraca))?;
-    work(&Lab { neraca, scratch: scratch.clone(), guard: &guard, stop, bodies, disturbance: None })
+    work(&Lab { neraca, scratch: scratch.clone(), stop, disturbance: None })
+}
+
+/// Returns numbered lines of 16 bytes, which are the same on every machine and all differ.
+fn contents(bytes: u64) -> Vec<u8> {
+    let lines = (0..bytes.div_ceil(16)).flat_map(|n| format!("{n:015}\n").into_bytes());
+    lines.take(bytes as usize).collect()
 }
 
 /// A running program that listens.
-pub(crate) struct Server<'a> {
-    pub(crate) program: Program<'a>,
+pub(crate) struct Server {
+    pub(crate) program: Program,
     pub(crate) addresses: Vec<SocketAddr>,
     /// The file of the program's counters, if it writes one.
     pub(crate) stats: PathBuf,
     pub(crate) command: String,
 }
 
-impl Server<'_> {
-    pub(crate) fn address(&self) -> Result<SocketAddr> {
-        self.addresses.first().copied().ok_or_else(|| Trouble::Failed("it has no address".into()))
+impl Server {
+    /// Returns the first address; a server that has started has one.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
     }
 }
 
-impl<'a> Lab<'a> {
+impl Lab {
     /// The values of the placeholders that every command may have.
-    pub(crate) fn values(&self) -> BTreeMap<&'static str, String> {
+    fn values(&self) -> BTreeMap<&'static str, String> {
         BTreeMap::from([
             ("neraca", self.neraca.display().to_string()),
             ("byte_pump", self.neraca.with_file_name("examples/byte_pump").display().to_string()),
@@ -121,7 +130,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Starts a target, and its backends if it is a balancer.
-    pub(crate) fn both(&self, target: &Target, cell: &Cell) -> Result<(Server<'a>, Option<Server<'a>>)> {
+    pub(crate) fn both(&self, target: &Target, cell: &Cell) -> Result<(Server, Option<Server>)> {
         let is_balancer = target.what == What::Balancer;
         let backends = is_balancer.then(|| self.backends(target, cell)).transpose()?;
         let addresses = backends.iter().flat_map(|backends| &backends.addresses);
@@ -129,19 +138,15 @@ impl<'a> Lab<'a> {
         Ok((self.target(target, cell, &ports)?, backends))
     }
 
-    /// Starts the backends of a target.
-    fn backends(&self, target: &Target, cell: &Cell) -> Result<Server<'a>> {
+    fn backends(&self, target: &Target, cell: &Cell) -> Result<Server> {
         let fixed = target.fixed.clone().unwrap_or_default();
         if let Some(command) = fixed.backend_command {
-            let mut ports = fixed.backends;
-            while ports.len() < BACKENDS {
-                ports.push(free_port().map_err(failed("no free port"))?);
-            }
+            let ports = backend_ports(target)?;
             // Each backend is a process of its own. The shell waits for all of them.
             let each =
                 ports.iter().map(|port| format!("({}) & ", command.replace("{port}", &port.to_string())));
             let words = ["/bin/sh".into(), "-c".into(), each.chain(["wait".into()]).collect()];
-            return self.start("backends", &words, &self.values(), (&ports, SLOW_START));
+            return self.start("backends", &words, &ports);
         }
         let mut words: Vec<String> = targets::BACKENDS.split_whitespace().map(Into::into).collect();
         for (word, port) in words.iter_mut().filter(|word| *word == "127.0.0.1:0").zip(&fixed.backends) {
@@ -150,15 +155,14 @@ impl<'a> Lab<'a> {
         if cell.delay_ms > 0 {
             words.extend(["--delay-ms".into(), cell.delay_ms.to_string()]);
         }
-        self.start("backends", &words, &self.values(), (&[], START))
+        self.start("backends", &words, &[])
     }
 
     /// Configures a target with the ports of its backends and with its own port, and starts it.
-    pub(crate) fn target(&self, target: &Target, cell: &Cell, backends: &[u16]) -> Result<Server<'a>> {
+    pub(crate) fn target(&self, target: &Target, cell: &Cell, backends: &[u16]) -> Result<Server> {
         let conf = self.scratch.join(format!("{}.conf", target.id));
         let fixed = target.fixed.as_ref().and_then(|fixed| fixed.listens);
-        let port = fixed.map_or_else(free_port, Ok).map_err(failed("no free port"))?;
-        let (tls_port, pem) = (free_port().map_err(failed("no free port"))?, self.pem(cell)?);
+        let (port, tls_port, pem) = (fixed.map_or_else(free_port, Ok)?, free_port()?, self.pem(cell)?);
         let mut values = self.values();
         values.extend(["o1", "o2", "o3"].into_iter().zip(backends.iter().map(u16::to_string)));
         values.extend([
@@ -171,23 +175,18 @@ impl<'a> Lab<'a> {
         if let Some(config) = &target.config {
             fs::write(&conf, fill(config, &values)).map_err(said(&conf))?;
         }
-        let mut words = target.command.clone();
-        let output = |name| self.scratch.join(name).display().to_string();
         let observer = match cell.work {
-            Work::Syscalls => vec!["strace".into(), "-c".into(), "-f".into(), "-o".into(), output(STRACE)],
-            Work::Profile => profile::recorder(&output(profile::FILE)),
-            Work::Load | Work::Idle | Work::Handshakes => Vec::new(),
+            Work::Syscalls => "strace -c -f -o {dir}/strace.txt",
+            Work::Profile => profile::RECORDER,
+            Work::Load | Work::Idle | Work::Handshakes => "",
         };
-        words.splice(0..0, observer);
+        let words = observer.split_whitespace().chain(target.command.iter().map(String::as_str));
+        let words: Vec<String> = words.map(|word| fill(word, &values)).collect();
         let texts = target.command.iter().chain(&target.config);
         let has = |name: &str| texts.clone().any(|text| text.contains(name));
         let (given, second) = (fixed.is_some() || has("{port}"), has("{tls_port}"));
-        let ports: Vec<u16> = [(port, given), (tls_port, second)]
-            .into_iter()
-            .filter_map(|(port, is)| is.then_some(port))
-            .collect();
-        let patience = if target.fixed.is_some() { SLOW_START } else { START };
-        self.start("target", &words, &values, (&ports, patience))
+        let ports: Vec<u16> = given.then_some(port).into_iter().chain(second.then_some(tls_port)).collect();
+        self.start("target", &words, &ports)
     }
 
     /// Makes the certificate of a cell with handshakes, unless an earlier cell has made it. Returns the file with the
@@ -201,23 +200,18 @@ impl<'a> Lab<'a> {
         Ok(file)
     }
 
-    /// Starts a server and waits until it listens. It listens on these ports, or else on the addresses that it prints,
-    /// one for each `--listen`.
-    pub(crate) fn start(
-        &self,
-        name: &str,
-        words: &[String],
-        values: &BTreeMap<&str, String>,
-        (ports, patience): (&[u16], Duration),
-    ) -> Result<Server<'a>> {
+    /// Fills the placeholders that every command may have, starts a server and waits until it listens. It listens on these
+    /// ports, or else on the addresses that it prints, one for each `--listen`.
+    pub(crate) fn start(&self, name: &str, words: &[String], ports: &[u16]) -> Result<Server> {
         let given: Vec<SocketAddr> = ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
         self.wait_for_ports(name, &given)?;
-        let words: Vec<String> = words.iter().map(|word| fill(word, values)).collect();
+        let values = self.values();
+        let words: Vec<String> = words.iter().map(|word| fill(word, &values)).collect();
         let [out, err, stats] = ["out", "err", "stats"].map(|end| self.scratch.join(format!("{name}.{end}")));
         let _ = fs::remove_file(&stats);
         let command = words.join(" ");
         let program = self.program(name, &words).map_err(failed(&command))?;
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + PATIENCE;
         let listeners = words.iter().filter(|word| *word == "--listen").count().max(1);
         loop {
             let (addresses, ready) = if given.is_empty() {
@@ -240,9 +234,9 @@ impl<'a> Lab<'a> {
     }
 
     /// Starts a program, whose outputs are the files `NAME.out` and `NAME.err` in the scratch directory.
-    pub(crate) fn program<W: AsRef<OsStr>>(&self, name: &str, words: &[W]) -> io::Result<Program<'a>> {
+    pub(crate) fn program<W: AsRef<OsStr>>(&self, name: &str, words: &[W]) -> io::Result<Program> {
         let [out, err] = ["out", "err"].map(|end| self.scratch.join(format!("{name}.{end}")));
-        Program::start(words, &out, &err, self.guard)
+        Program::start(words, &out, &err)
     }
 
     /// Waits until a program can listen on fixed ports. An earlier connection may have used a port as its own, and then the
@@ -251,7 +245,7 @@ impl<'a> Lab<'a> {
         let begun = Instant::now();
         while let Some(taken) = addresses.iter().find(|address| !ports::is_free(**address)) {
             // A program that was killed may need some time to end.
-            let patience = if TcpStream::connect(taken).is_ok() { START } else { TIME_WAIT };
+            let patience = if TcpStream::connect(taken).is_ok() { PATIENCE } else { TIME_WAIT };
             if begun.elapsed() > patience {
                 return Err(Trouble::Failed(format!("{name}: {taken} is in use by another program")));
             }
@@ -273,41 +267,40 @@ impl<'a> Lab<'a> {
         Err(Trouble::Failed(format!("the first answer is wrong ({verdict:?}): {difference}")))
     }
 
+    /// Reads the file that a cell requests.
     pub(crate) fn body(&self, cell: &Cell) -> Result<Arc<[u8]>> {
-        let body = self.bodies.get(&cell.path).cloned();
-        body.ok_or_else(|| Trouble::Broken(format!("there is no file {}", cell.path)))
+        let file = self.scratch.join("root").join(&cell.path);
+        Ok(fs::read(&file).map_err(said(&file))?.into())
     }
 
-    /// Describes a load of our own client: the file, the connections and the seconds of a cell, after half a second.
     pub(crate) fn spec(&self, cell: &Cell, address: SocketAddr, pace: Pace) -> Result<Spec> {
-        let (path, body, seconds) = (cell.path.clone(), self.body(cell)?, cell.seconds);
-        let connections = cell.connections as usize;
-        Ok(Spec { address, path, body, connections, keep: true, pace, warm_s: 0.5, seconds })
+        Ok(Spec { cell: cell.clone(), address, body: self.body(cell)?, pace, ports: Arc::default() })
     }
 
     /// Runs a load of our own client to its end.
-    pub(crate) fn generate(&self, spec: &Spec) -> Result<Tally> {
+    pub(crate) fn generate(&self, cell: &Cell, address: SocketAddr, pace: Pace) -> Result<Tally> {
         self.pause(Duration::ZERO)?;
-        load::run(spec, &Ports::default()).map_err(failed("the load generator"))
+        let load = load::start(self.spec(cell, address, pace)?);
+        load::finish(load).map_err(failed("the load generator"))
     }
 
-    /// Starts wrk.
-    pub(crate) fn wrk(&self, cell: &Cell, address: SocketAddr) -> Result<Program<'a>> {
+    pub(crate) fn wrk(&self, cell: &Cell, address: SocketAddr) -> Result<Program> {
         let json = self.scratch.join("wrk.json");
         let _ = fs::remove_file(&json);
         let report = format!("{}={}", wrk::JSON_VARIABLE, json.display());
-        let words = ["env".into(), report].into_iter().chain(self.wrk_words(cell, address));
+        let words = ["env".into(), report].into_iter().chain(wrk::command(cell, &self.scratch, address));
         self.program("wrk", &words.collect::<Vec<_>>()).map_err(failed("wrk"))
     }
 
     /// Returns the report of a wrk that has ended.
-    pub(crate) fn wrk_report(&self, client: Program<'_>) -> Result<Client> {
+    pub(crate) fn wrk_report(&self, client: Program) -> Result<Client> {
         let code = client.stop().map_err(failed("wrk"))?;
-        let Ok(json) = fs::read_to_string(self.scratch.join("wrk.json")) else {
+        let json = self.scratch.join("wrk.json");
+        if !json.exists() {
             let said = fs::read_to_string(self.scratch.join("wrk.err")).unwrap_or_default();
             return Err(Trouble::Failed(format!("wrk reported nothing ({code}): {}", said.trim())));
-        };
-        wrk::parse(&json).map_err(Trouble::Failed)
+        }
+        read_json(&json).map_err(Trouble::Failed)
     }
 
     /// Runs wrk to its end. Returns its report.
@@ -315,11 +308,6 @@ impl<'a> Lab<'a> {
         let client = self.wrk(cell, address)?;
         self.wait(&client, cell.seconds, || ())?;
         self.wrk_report(client)
-    }
-
-    pub(crate) fn wrk_words(&self, cell: &Cell, address: SocketAddr) -> Vec<String> {
-        let url = format!("http://{address}/{}", cell.path);
-        wrk::command(cell, &self.scratch.join("wrk.lua"), &url)
     }
 
     pub(crate) fn pause(&self, time: Duration) -> Result<()> {
@@ -331,8 +319,8 @@ impl<'a> Lab<'a> {
     }
 
     /// Waits for the end of the client, and calls `look` while it waits.
-    pub(crate) fn wait(&self, client: &Program<'_>, seconds: f64, mut look: impl FnMut()) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs_f64(seconds) + START;
+    pub(crate) fn wait(&self, client: &Program, seconds: f64, mut look: impl FnMut()) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs_f64(seconds) + PATIENCE;
         while !client.has_ended() {
             if Instant::now() > deadline {
                 return Err(Trouble::Failed("wrk did not end".into()));
@@ -350,19 +338,21 @@ pub(crate) fn cpus() -> u64 {
 
 /// Finds a free port below the range of ports that the kernel gives to connections. In that range one of thousands of
 /// connections would often take the port before the program does. Each process begins the search at another port.
-pub(crate) fn free_port() -> io::Result<u16> {
+fn free_port() -> Result<u16> {
     const PORTS: std::ops::Range<u32> = 10_000..30_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let mut taken = None;
-    for _ in PORTS {
+    let mut ports = PORTS.map(|_| {
         let n = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = (PORTS.start + n % (PORTS.end - PORTS.start)) as u16;
-        match TcpListener::bind(("127.0.0.1", port)) {
-            Ok(_) => return Ok(port),
-            Err(error) => taken = Some(error),
-        }
-    }
-    Err(taken.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+        (PORTS.start + n % (PORTS.end - PORTS.start)) as u16
+    });
+    let free = ports.find(|port| ports::is_free(([127, 0, 0, 1], *port).into()));
+    free.ok_or_else(|| Trouble::Failed(format!("no port of {PORTS:?} is free")))
+}
+
+/// Returns the ports of a balancer's backends: the fixed ports, or free ones.
+pub(crate) fn backend_ports(target: &Target) -> Result<Vec<u16>> {
+    let fixed = target.fixed.iter().flat_map(|fixed| &fixed.backends).copied().map(Ok);
+    fixed.chain(iter::repeat_with(free_port)).take(BACKENDS).collect()
 }
 
 /// Replaces each `{name}` by its value.
@@ -379,6 +369,14 @@ fn listening(text: &str) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn contents_have_their_length_and_differ_from_line_to_line() {
+        for bytes in [0, 1, 16, 128, 10_240] {
+            assert_eq!(contents(bytes).len() as u64, bytes);
+        }
+        assert_eq!(contents(33), b"000000000000000\n000000000000001\n0");
+    }
 
     #[test]
     fn placeholders_are_filled_and_others_left() {

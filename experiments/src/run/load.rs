@@ -7,14 +7,16 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{io, iter, thread};
+use std::{io, iter};
 
 use fastrand::Rng;
 use hdrhistogram::Histogram as Fine;
 use mio::net::TcpStream;
 use serde::{Deserialize, Serialize};
 
+use crate::plans::model::Cell;
 use crate::run::exchange::{Exchange, Waiter, is_silent, micros};
 use crate::run::histogram::Histogram;
 use crate::run::reply::{Errors, Verdict};
@@ -37,21 +39,16 @@ pub(crate) enum Pace {
     Steady(f64),
 }
 
-/// The load: one request, sent often.
+/// The load: one request, sent often, on the connections and for the seconds of a cell.
 #[derive(Debug, Clone)]
 pub(crate) struct Spec {
+    pub(crate) cell: Cell,
     pub(crate) address: SocketAddr,
-    pub(crate) path: String,
     /// The expected body.
     pub(crate) body: Arc<[u8]>,
-    /// Maximum number of connections.
-    pub(crate) connections: usize,
-    /// False for a new connection per request.
-    pub(crate) keep: bool,
     pub(crate) pace: Pace,
-    /// Seconds that are not counted, before the counted seconds.
-    pub(crate) warm_s: f64,
-    pub(crate) seconds: f64,
+    /// Local ports of all connections, which the load adds.
+    pub(crate) ports: Arc<Mutex<BTreeSet<u16>>>,
 }
 
 /// The times of the good responses in microseconds, and the failures.
@@ -84,27 +81,21 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    fn new(connections: usize) -> Self {
-        let empty = || Fine::new_with_max(600_000_000, 3).expect("3 digits are valid");
-        let (latency_us, late_us, answers) = (empty(), empty(), vec![0; connections]);
-        Tally { intended: 0, good: 0, times: Times::default(), latency_us, late_us, answers }
-    }
-
     /// Counts the end of a request.
     fn count(&mut self, connection: usize, exchange: Option<&Exchange>, verdict: Verdict, now: Instant) {
-        if let (Some(exchange), Verdict::Status | Verdict::Corrupt) = (exchange, verdict) {
-            self.times.difference.get_or_insert_with(|| exchange.reply.difference());
-        }
-        if verdict != Verdict::Good {
-            return self.times.errors.count(verdict);
-        }
-        self.good += 1;
-        self.answers[connection] += 1;
-        let Some(exchange) = exchange else { return };
-        self.latency_us.saturating_record(micros(exchange.intended, now));
-        if let (Some(sent), Some(first)) = (exchange.sent, exchange.first) {
-            self.times.waiting_us.record(micros(sent, first));
-            self.times.total_us.record(micros(exchange.intended, now));
+        self.times.errors.count(verdict);
+        match (exchange, verdict) {
+            (Some(exchange), Verdict::Status | Verdict::Corrupt) => {
+                self.times.difference.get_or_insert_with(|| exchange.reply.difference());
+            }
+            (Some(Exchange { intended, sent: Some(sent), first: Some(first), .. }), Verdict::Good) => {
+                self.good += 1;
+                self.answers[connection] += 1;
+                self.latency_us.saturating_record(micros(*intended, now));
+                self.times.waiting_us.record(micros(*sent, *first));
+                self.times.total_us.record(micros(*intended, now));
+            }
+            _ => {}
         }
     }
 
@@ -133,31 +124,26 @@ struct Slot {
     exchange: Option<Exchange>,
 }
 
-/// Local ports of a client's connections.
-pub(crate) type Ports = Mutex<BTreeSet<u16>>;
-
-/// Runs the load on a thread of its own, whose priority is higher where that is allowed. Adds its ports to `ports`.
-pub(crate) fn run(spec: &Spec, ports: &Ports) -> io::Result<Tally> {
-    let panicked = |_| Err(io::Error::other("the load generator panicked"));
-    thread::scope(|scope| {
-        let work = || {
-            let _ = rustix::process::setpriority_process(None, NICE);
-            Generator::new(spec, ports)?.run()
-        };
-        scope.spawn(work).join().unwrap_or_else(panicked)
+/// Starts the load on a thread of its own, whose priority is higher where that is allowed.
+pub(crate) fn start(spec: Spec) -> JoinHandle<io::Result<Tally>> {
+    thread::spawn(move || {
+        let _ = rustix::process::setpriority_process(None, NICE);
+        Generator::new(spec)?.run()
     })
 }
 
-struct Generator<'a> {
-    spec: &'a Spec,
+/// Waits for the end of a load.
+pub(crate) fn finish(load: JoinHandle<io::Result<Tally>>) -> io::Result<Tally> {
+    load.join().unwrap_or_else(|_| Err(io::Error::other("the load generator panicked")))
+}
+
+struct Generator {
+    spec: Spec,
     request: Vec<u8>,
-    ports: &'a Ports,
     waiter: Waiter,
     slots: Vec<Slot>,
-    /// Connections without a request, in the order of their use.
-    free: VecDeque<usize>,
-    /// Connections that get their next request at a time, in order (closed loop).
-    due: VecDeque<(Instant, usize)>,
+    /// Connections without a request, each with the time from which it can be used, in the order of their use.
+    free: VecDeque<(Instant, usize)>,
     /// Intended times that wait for a connection (open loop).
     backlog: VecDeque<Instant>,
     start: Instant,
@@ -165,28 +151,28 @@ struct Generator<'a> {
     tally: Tally,
 }
 
-impl<'a> Generator<'a> {
-    fn new(spec: &'a Spec, ports: &'a Ports) -> io::Result<Self> {
+impl Generator {
+    fn new(spec: Spec) -> io::Result<Self> {
         let start = Instant::now();
-        let all = 0..spec.connections;
-        let closed = spec.pace == Pace::Closed;
+        let connections = spec.cell.connections as usize;
+        let fine = Fine::new_with_max(600_000_000, 3).expect("3 digits are valid");
+        let (latency_us, late_us, answers) = (fine.clone(), fine, vec![0; connections]);
         Ok(Generator {
-            spec,
-            request: request(&spec.path, spec.address, spec.keep),
-            ports,
+            request: request(&spec.cell.path, spec.address, spec.cell.keep_alive),
             waiter: Waiter::new()?,
-            slots: all.clone().map(|_| Slot::default()).collect(),
-            free: all.clone().filter(|_| !closed).collect(),
-            due: all.filter(|_| closed).map(|n| (start, n)).collect(),
+            slots: (0..connections).map(|_| Slot::default()).collect(),
+            free: (0..connections).map(|number| (start, number)).collect(),
             backlog: VecDeque::new(),
             start,
-            counted_from: start + Duration::from_secs_f64(spec.warm_s),
-            tally: Tally::new(spec.connections),
+            counted_from: start + Duration::from_secs_f64(spec.cell.warm_s),
+            tally: Tally { intended: 0, good: 0, times: Times::default(), latency_us, late_us, answers },
+            spec,
         })
     }
 
     fn run(mut self) -> io::Result<Tally> {
-        let end = self.counted_from + Duration::from_secs_f64(self.spec.seconds);
+        let end = self.counted_from + Duration::from_secs_f64(self.spec.cell.seconds);
+        let is_closed = self.spec.pace == Pace::Closed;
         let mut arrivals = arrivals(self.start, self.spec.pace).peekable();
         loop {
             let now = Instant::now();
@@ -197,14 +183,15 @@ impl<'a> Generator<'a> {
                 self.backlog.push_back(intended);
             }
             self.begin(now, end);
-            let busy = self.slots.len() - self.free.len() - self.due.len();
-            let over = now >= end && (self.spec.pace == Pace::Closed || busy == 0 && self.backlog.is_empty());
+            let is_idle = self.free.len() == self.slots.len() && self.backlog.is_empty();
+            let over = now >= end && (is_closed || is_idle);
             if over || now >= end + GRACE {
                 break;
             }
-            let next = self.due.front().map(|(at, _)| *at).into_iter().chain(arrivals.peek().copied());
-            let until =
-                next.filter(|at| *at < end).min().unwrap_or(if now < end { end } else { end + GRACE });
+            let next =
+                if is_closed { self.free.front().map(|(at, _)| *at) } else { arrivals.peek().copied() };
+            let last = if now < end { end } else { end + GRACE };
+            let until = next.filter(|at| *at < end).unwrap_or(last);
             for number in self.waiter.wait(until)? {
                 self.advance(number);
             }
@@ -222,31 +209,34 @@ impl<'a> Generator<'a> {
 
     /// Gives requests to free connections.
     fn begin(&mut self, now: Instant, end: Instant) {
-        while self.due.front().is_some_and(|(at, _)| *at <= now && now < end) {
-            let Some((_, slot)) = self.due.pop_front() else { break };
-            self.send(slot, now);
-        }
-        while let (Some(&intended), Some(&slot)) = (self.backlog.front(), self.free.front()) {
-            self.backlog.pop_front();
+        while let Some(&(_, number)) = self.free.front().filter(|(at, _)| *at <= now) {
+            let intended = match self.spec.pace {
+                Pace::Closed => Some(now).filter(|now| *now < end),
+                Pace::Open(_) | Pace::Steady(_) => self.backlog.pop_front(),
+            };
+            let Some(intended) = intended else { break };
             self.free.pop_front();
-            self.send(slot, intended);
+            match self.slots[number].idle.take() {
+                None => self.open(number, intended),
+                Some(stream) => {
+                    let exchange = Exchange::new(stream, true, intended, &self.spec.body);
+                    self.slots[number].exchange = Some(exchange);
+                    self.advance(number);
+                }
+            }
         }
-    }
-
-    fn send(&mut self, number: usize, intended: Instant) {
-        let slot = &mut self.slots[number];
-        let Some(stream) = slot.idle.take() else { return self.open(number, intended) };
-        slot.exchange = Some(Exchange::on(stream, intended, &self.spec.body));
-        self.advance(number);
     }
 
     fn open(&mut self, number: usize, intended: Instant) {
-        // Nobody reads the ports between the begin of a connection and the note of its port.
-        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        match Exchange::open(&self.waiter, self.spec.address, number, intended, &self.spec.body) {
-            Ok(exchange) => {
-                ports.extend(exchange.port());
-                self.slots[number].exchange = Some(exchange);
+        let opened = {
+            // Nobody reads the ports between the begin of a connection and the note of its port.
+            let mut ports = self.spec.ports.lock().unwrap_or_else(PoisonError::into_inner);
+            let opened = self.waiter.connect(self.spec.address, number);
+            opened.inspect(|stream| ports.extend(stream.local_addr().map(|address| address.port())))
+        };
+        match opened {
+            Ok(stream) => {
+                self.slots[number].exchange = Some(Exchange::new(stream, false, intended, &self.spec.body));
             }
             Err(_) => self.finish(number, intended, None, Verdict::Connect),
         }
@@ -276,18 +266,16 @@ impl<'a> Generator<'a> {
         if intended >= self.counted_from {
             self.tally.count(number, exchange.as_ref(), verdict, now);
         }
-        let kept = exchange.and_then(Exchange::into_kept);
-        self.slots[number].idle = kept.filter(|_| self.spec.keep);
-        match self.spec.pace {
+        let kept = exchange.filter(|exchange| self.spec.cell.keep_alive && exchange.reply.keeps());
+        self.slots[number].idle = kept.map(|exchange| exchange.stream);
+        match (self.spec.pace, verdict) {
             // The connection that has been idle for the longest time is used first, so all are used.
-            Pace::Open(_) => self.free.push_back(number),
+            (Pace::Open(_), _) => self.free.push_back((intended, number)),
             // As few connections are opened as are in use at once.
-            Pace::Steady(_) => self.free.push_front(number),
-            Pace::Closed if matches!(verdict, Verdict::Good | Verdict::Corrupt) => {
-                self.due.push_front((now, number));
-            }
+            (Pace::Steady(_), _) => self.free.push_front((intended, number)),
+            (Pace::Closed, Verdict::Good | Verdict::Corrupt) => self.free.push_front((now, number)),
             // The queue stays in order closely enough: a failure waits a little longer.
-            Pace::Closed => self.due.push_back((now + AGAIN, number)),
+            (Pace::Closed, _) => self.free.push_back((now + AGAIN, number)),
         }
     }
 }
@@ -313,7 +301,12 @@ fn exponential(rng: &mut Rng) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::plans::build::ordinary;
     use crate::run::origin::{BODY, Origins};
 
     /// A share of exp(-t) of the times is longer than t.
@@ -332,6 +325,7 @@ mod tests {
         let raw = |text: &'static str| Some(text.as_bytes());
         let cases = [
             (None, "good"),
+            (None, "connect"),
             (raw("HTTP/1.0 200 OK\r\n\r\nok"), "good"),
             (raw("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"), "corrupt"),
             (raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"), "truncated"),
@@ -342,36 +336,38 @@ mod tests {
             for (answer, expected) in cases {
                 let origins = Origins::start(&[0]).unwrap();
                 origins.reset(answer);
-                let ports = Ports::default();
-                let spec = Spec {
-                    address: ([127, 0, 0, 1], origins.ports[0]).into(),
+                let cell = Cell {
                     path: String::new(),
-                    body: Arc::from(BODY.as_bytes()),
                     connections: 30,
-                    keep,
-                    pace,
+                    keep_alive: keep,
                     warm_s: 0.0,
                     seconds: 0.1,
+                    ..ordinary("origin")
                 };
-                let tally = run(&spec, &ports).unwrap();
+                // Nobody listens on port 1.
+                let port = if expected == "connect" { 1 } else { origins.ports[0] };
+                let address = ([127, 0, 0, 1], port).into();
+                let body = Arc::from(BODY.as_bytes());
+                let spec = Spec { cell, address, body, pace, ports: Arc::default() };
+                let tally = finish(start(spec.clone())).unwrap();
                 let errors = tally.times.errors;
-                let ends = [
-                    ("good", tally.good),
-                    ("corrupt", errors.corrupt),
-                    ("truncated", errors.truncated),
-                    ("status", errors.status),
-                ];
-                for (end, count) in ends {
-                    assert_eq!(count > 0, end == expected, "{pace:?} {answer:?}: {tally:?}");
-                }
+                let mut ends = json!(errors);
+                ends["good"] = json!(tally.good);
+                let mut counted: BTreeMap<String, u64> = serde_json::from_value(ends).unwrap();
+                counted.retain(|end, count| *count > 0 && end != "timeout");
+                assert_eq!(counted.keys().collect::<Vec<_>>(), [expected], "{pace:?} {answer:?}: {tally:?}");
                 let answers = tally.answers.iter().sum::<u64>();
                 assert_eq!((answers, tally.times.total_us.len()), (tally.good, tally.good));
                 assert_eq!(tally.times.difference.is_some(), errors.corrupt + errors.status > 0, "{tally:?}");
                 if pace == steady {
                     assert_eq!(tally.intended, 20);
                     // Only a connection that is kept carries more than one request.
-                    let opened = ports.lock().unwrap().len();
-                    assert_eq!(opened < 20, keep && answer.is_none(), "{opened} connections for {answer:?}");
+                    let opened = spec.ports.lock().unwrap().len();
+                    assert_eq!(
+                        opened < 20,
+                        keep && (expected, answer) == ("good", None),
+                        "{opened} connections for {answer:?}"
+                    );
                 }
             }
         }

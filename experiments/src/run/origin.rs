@@ -1,13 +1,12 @@
 //! Three scripted backends in this process. They read requests strictly, remember them, and answer as told.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::run::message::{self, Message, Progress};
+use crate::run::message::{self, Message, Progress, answer};
 
 /// Maximum time that a backend waits for the next bytes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,6 +28,7 @@ struct State {
     seen: Seen,
     /// The raw answer to every request, after which the backend closes. None for a good answer.
     answer: Option<Arc<[u8]>>,
+    ends: bool,
 }
 
 /// The backends. They end on drop.
@@ -36,7 +36,6 @@ struct State {
 pub(crate) struct Origins {
     pub(crate) ports: Vec<u16>,
     state: Arc<Mutex<State>>,
-    stop: Arc<AtomicBool>,
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -46,17 +45,14 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 impl Origins {
     /// Listens on these ports; the kernel chooses where a port is 0.
     pub(crate) fn start(ports: &[u16]) -> io::Result<Self> {
-        let mut origins = Origins { ports: Vec::new(), state: Arc::default(), stop: Arc::default() };
+        let mut origins = Origins { ports: Vec::new(), state: Arc::default() };
         for port in ports {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, *port))
                 .map_err(|error| io::Error::new(error.kind(), format!("port {port}: {error}")))?;
             origins.ports.push(listener.local_addr()?.port());
-            let (state, stop) = (Arc::clone(&origins.state), Arc::clone(&origins.stop));
+            let state = Arc::clone(&origins.state);
             thread::spawn(move || {
-                for stream in listener.incoming().flatten() {
-                    if stop.load(Ordering::Relaxed) {
-                        return;
-                    }
+                for stream in listener.incoming().flatten().take_while(|_| !lock(&state).ends) {
                     let state = Arc::clone(&state);
                     thread::spawn(move || drop(converse(stream, &state)));
                 }
@@ -67,7 +63,7 @@ impl Origins {
 
     /// Forgets everything, and sets the answer to the next requests.
     pub(crate) fn reset(&self, answer: Option<&[u8]>) {
-        *lock(&self.state) = State { seen: Seen::default(), answer: answer.map(Arc::from) };
+        *lock(&self.state) = State { answer: answer.map(Arc::from), ..State::default() };
     }
 
     pub(crate) fn seen(&self) -> Seen {
@@ -77,7 +73,7 @@ impl Origins {
 
 impl Drop for Origins {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        lock(&self.state).ends = true;
         for port in &self.ports {
             // Wakes the thread that accepts.
             drop(TcpStream::connect((Ipv4Addr::LOCALHOST, *port)));
@@ -85,42 +81,25 @@ impl Drop for Origins {
     }
 }
 
+/// Answers the requests of a connection, and ends it so that the peer reads every byte before the end.
 fn converse(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
-    let mut received = Vec::new();
-    while let Some(progress) = message::next_request(&mut stream, &mut received)? {
-        let (answer, keep) = respond(progress, &mut lock(state));
-        stream.write_all(&answer)?;
-        if !keep {
-            return close(&stream);
-        }
-    }
-    Ok(())
+    message::serve(&stream, |progress| respond(progress, &mut lock(state)))?;
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+    io::copy(&mut stream, &mut io::sink()).map(drop)
 }
 
 /// Remembers a request. Returns the bytes of the answer, and true when the connection stays open.
 fn respond(progress: Progress, state: &mut State) -> (Vec<u8>, bool) {
     let Ok(request) = progress else {
         state.seen.invalid += 1;
-        let refusal = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        return (refusal.to_vec(), false);
+        return (answer("400 Bad Request", 0, b"", false), false);
     };
     let (to_head, keep) = (request.line.starts_with("HEAD "), request.keep);
     state.seen.requests.push(request);
-    if let Some(answer) = &state.answer {
-        return (answer.to_vec(), false);
+    match &state.answer {
+        Some(answer) => (answer.to_vec(), false),
+        None => (answer("200 OK", BODY.len(), if to_head { b"" } else { BODY.as_bytes() }, keep), keep),
     }
-    let body = if to_head { "" } else { BODY };
-    let end = if keep { "" } else { "Connection: close\r\n" };
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{end}\r\n{body}", BODY.len());
-    (answer.into_bytes(), keep)
-}
-
-/// Ends the connection so that the peer reads every byte before the end.
-fn close(stream: &TcpStream) -> io::Result<()> {
-    stream.shutdown(Shutdown::Write)?;
-    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
-    let mut stream = stream;
-    io::copy(&mut stream, &mut io::sink()).map(drop)
 }

@@ -5,38 +5,26 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 
+use itertools::Itertools;
+
+use crate::run::child::Guard;
+
 /// The kernel's list of ports that it gives to no connection.
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
-/// Ports that no connection gets, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Reserved {
-    /// The kernel's list before; None when the list was not changed.
-    before: Option<String>,
+/// Reserves ports: no connection gets them until the guard restores the list. Needs root; without it the ports stay as
+/// they are.
+pub(crate) fn reserve(ports: &BTreeSet<u16>) -> Option<Guard> {
+    let before = fs::read_to_string(RESERVED).ok().filter(|_| !ports.is_empty())?;
+    let restore = ["sh", "-c", "printf %s \"$0\" > \"$1\"", &before, RESERVED];
+    let guard = Guard::start(&restore).ok()?;
+    fs::write(RESERVED, list(&before, ports)).ok().map(|()| guard)
 }
 
-impl Reserved {
-    /// Reserves ports. Needs root; without it the ports stay as they are.
-    pub(crate) fn new(ports: &BTreeSet<u16>) -> Self {
-        let before = fs::read_to_string(RESERVED).ok().filter(|_| !ports.is_empty());
-        let before = before.filter(|before| fs::write(RESERVED, list(before, ports)).is_ok());
-        Reserved { before }
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        if let Some(before) = &self.before {
-            let _ = fs::write(RESERVED, before);
-        }
-    }
-}
-
-/// Adds ports to a list.
+/// Adds ports to the list.
 fn list(before: &str, ports: &BTreeSet<u16>) -> String {
-    let known = Some(before.trim().to_owned()).filter(|before| !before.is_empty());
-    let all: Vec<String> = known.into_iter().chain(ports.iter().map(u16::to_string)).collect();
-    all.join(",") + "\n"
+    let known = before.trim().split(',').filter(|known| !known.is_empty()).map(Into::into);
+    known.chain(ports.iter().map(u16::to_string)).join(",") + "\n"
 }
 
 /// True when a program can listen on the address.

@@ -4,8 +4,8 @@
 //! descendants. When a thread ends, its switches and its run-queue delay are lost; its CPU time stays with the process.
 //! When a process ends that its parent does not wait for, all its counters are lost.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::BTreeMap;
+use std::{fs, iter};
 
 use procfs::process::{Process, Stat, all_processes};
 use procfs::{CpuTime, CurrentSI, KernelStats};
@@ -42,9 +42,9 @@ pub(crate) struct HostCounters {
     pub(crate) listen_drops: u64,
 }
 
-/// Parses a counter in /proc/net/netstat. A line of names and a line of values both start with the protocol.
-fn parse_netstat(text: &str, protocol: &str, name: &str) -> Option<u64> {
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(':'));
+/// Parses a counter of TCP in /proc/net/netstat. A line of names and a line of values both start with the protocol.
+fn parse_netstat(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
     let (names, values) = (lines.next()?, lines.next()?);
     let index = names.split_whitespace().position(|n| n == name)?;
     values.split_whitespace().nth(index)?.parse().ok()
@@ -54,23 +54,14 @@ fn parse_netstat(text: &str, protocol: &str, name: &str) -> Option<u64> {
 fn members(group: u32) -> Vec<(Process, Stat)> {
     let all = all_processes().into_iter().flatten().flatten();
     let mut all: Vec<_> = all.filter_map(|process| process.stat().ok().map(|stat| (process, stat))).collect();
-    let places: Vec<_> = all.iter().map(|(_, stat)| (stat.pid, stat.ppid, stat.pgrp)).collect();
-    let family = family(group as i32, &places);
-    all.retain(|(_, stat)| family.contains(&stat.pid));
+    let places = all.iter().map(|(_, stat)| (stat.pid, (stat.ppid, stat.pgrp))).collect();
+    all.retain(|(_, stat)| belongs(stat.pid, group as i32, &places));
     all
 }
 
-/// Finds the processes of a group and their descendants among (process, parent, group).
-fn family(group: i32, all: &[(i32, i32, i32)]) -> BTreeSet<i32> {
-    let mut found = BTreeSet::new();
-    loop {
-        let before = found.len();
-        let is_member = |(_, parent, its): &&(i32, i32, i32)| *its == group || found.contains(parent);
-        found = all.iter().filter(is_member).map(|(process, ..)| *process).collect();
-        if found.len() == before {
-            return found;
-        }
-    }
+/// True when a process or one of its ancestors is in a group. Each process has its (parent, group).
+fn belongs(process: i32, group: i32, all: &BTreeMap<i32, (i32, i32)>) -> bool {
+    iter::successors(all.get(&process), |(parent, _)| all.get(parent)).any(|(_, its)| *its == group)
 }
 
 /// True when a process of the group still runs. The first thread of a killed process is a zombie at once, but the process
@@ -84,40 +75,34 @@ fn is_running(state: char, threads: i64) -> bool {
 }
 
 impl GroupCounters {
-    /// Sums the counters of the processes of a group.
     pub(crate) fn of_group(group: u32) -> Self {
-        let mut sum = GroupCounters::default();
-        members(group).iter().for_each(|(process, stat)| sum.add(process, stat));
-        sum
+        Self::sum(members(group))
     }
 
-    /// Reads the counters of this process.
     pub(crate) fn of_this_process() -> Self {
-        let mut sum = GroupCounters::default();
-        if let Ok((process, stat)) = Process::myself().and_then(|p| p.stat().map(|stat| (p, stat))) {
-            sum.add(&process, &stat);
-        }
-        sum
+        Self::sum(Process::myself().and_then(|process| process.stat().map(|stat| (process, stat))))
     }
 
-    /// Adds a process. Its times include children that were waited for.
-    fn add(&mut self, process: &Process, stat: &Stat) {
-        self.user_ticks += stat.utime + stat.cutime as u64;
-        self.system_ticks += stat.stime + stat.cstime as u64;
-        self.peak_kb += process.status().ok().and_then(|status| status.vmhwm).unwrap_or(0);
-        let pss = process.smaps_rollup().ok().and_then(|maps| {
-            Some(maps.memory_map_rollup.into_iter().next()?.extension.map.get("Pss").copied()? / 1024)
-        });
-        if let Some(kb) = pss {
-            *self.pss_kb.get_or_insert(0) += kb;
-        }
-        for thread in process.tasks().into_iter().flatten().flatten() {
-            if let Ok(status) = thread.status() {
-                self.voluntary_switches += status.voluntary_ctxt_switches.unwrap_or(0);
-                self.involuntary_switches += status.nonvoluntary_ctxt_switches.unwrap_or(0);
+    /// Sums the counters of processes. Their times include children that were waited for.
+    fn sum(processes: impl IntoIterator<Item = (Process, Stat)>) -> Self {
+        let mut sum = GroupCounters::default();
+        for (process, stat) in processes {
+            sum.user_ticks += stat.utime + stat.cutime as u64;
+            sum.system_ticks += stat.stime + stat.cstime as u64;
+            sum.peak_kb += process.status().ok().and_then(|status| status.vmhwm).unwrap_or(0);
+            let maps = process.smaps_rollup().ok().and_then(|maps| maps.memory_map_rollup.into_iter().next());
+            if let Some(bytes) = maps.and_then(|map| map.extension.map.get("Pss").copied()) {
+                *sum.pss_kb.get_or_insert(0) += bytes / 1024;
             }
-            self.run_delay_ns += thread.schedstat().map_or(0, |stat| stat.run_delay);
+            for thread in process.tasks().into_iter().flatten().flatten() {
+                if let Ok(status) = thread.status() {
+                    sum.voluntary_switches += status.voluntary_ctxt_switches.unwrap_or(0);
+                    sum.involuntary_switches += status.nonvoluntary_ctxt_switches.unwrap_or(0);
+                }
+                sum.run_delay_ns += thread.schedstat().map_or(0, |stat| stat.run_delay);
+            }
         }
+        sum
     }
 
     /// Takes over the counters of the threads and the processes that have ended since an earlier reading.
@@ -135,11 +120,10 @@ impl GroupCounters {
 }
 
 impl HostCounters {
-    /// Reads the counters of the machine.
     pub(crate) fn read() -> Self {
         let vmstat = procfs::vmstat().unwrap_or_default();
         let netstat = fs::read_to_string("/proc/net/netstat").unwrap_or_default();
-        let dropped = |name| parse_netstat(&netstat, "TcpExt", name).unwrap_or(0);
+        let dropped = |name| parse_netstat(&netstat, name).unwrap_or(0);
         let cpu = KernelStats::current().ok().map(|stats| stats.total);
         let ticks = |sum: fn(&CpuTime) -> u64| cpu.as_ref().map_or(0, sum);
         HostCounters {
@@ -161,24 +145,19 @@ mod tests {
 
     #[test]
     fn a_process_runs_until_its_last_thread_has_ended() {
-        for (state, threads, running) in [
-            ('S', 1, true),
-            ('R', 9, true),
-            ('Z', 1, false),
-            ('Z', 0, false),
-            ('Z', 2, true),
-            ('X', 0, false),
-        ] {
-            assert_eq!(is_running(state, threads), running, "{state} with {threads} threads");
-        }
+        let cases = [('S', 1), ('R', 9), ('Z', 2), ('Z', 1), ('Z', 0), ('X', 0)];
+        let running = cases.map(|(state, threads)| is_running(state, threads));
+        assert_eq!(running, [true, true, true, false, false, false], "{cases:?}");
     }
 
     #[test]
     fn a_descendant_belongs_to_the_program_that_started_it() {
         // 10 has a child in its group and a grandchild in a group of its own. 20 is another program of 1.
-        let all = [(13, 12, 13), (1, 0, 1), (10, 1, 10), (12, 11, 12), (11, 10, 10), (20, 1, 20)];
+        let all = [(13, (12, 13)), (1, (0, 1)), (10, (1, 10)), (12, (11, 12)), (11, (10, 10)), (20, (1, 20))];
+        let all = BTreeMap::from(all);
         for (group, expected) in [(10, [10, 11, 12, 13].as_slice()), (12, &[12, 13]), (20, &[20]), (9, &[])] {
-            assert_eq!(family(group, &all), expected.iter().copied().collect(), "{group}");
+            let family: Vec<_> = all.keys().copied().filter(|id| belongs(*id, group, &all)).collect();
+            assert_eq!(family, expected, "{group}");
         }
     }
 
@@ -193,14 +172,9 @@ mod tests {
     #[test]
     fn netstat_has_names_and_values_on_lines_of_their_own() {
         let text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 1 2 3\nIpExt: InNoRoutes\nIpExt: 4\n";
-        let cases = [
-            ("TcpExt", "ListenOverflows", Some(2)),
-            ("TcpExt", "ListenDrops", Some(3)),
-            ("TcpExt", "InNoRoutes", None),
-            ("IpExt", "InNoRoutes", Some(4)),
-        ];
-        for (protocol, name, expected) in cases {
-            assert_eq!(parse_netstat(text, protocol, name), expected, "{name}");
+        for (name, expected) in [("ListenOverflows", Some(2)), ("ListenDrops", Some(3)), ("InNoRoutes", None)]
+        {
+            assert_eq!(parse_netstat(text, name), expected, "{name}");
         }
     }
 

@@ -7,18 +7,12 @@ use std::process::Command;
 use inferno::collapse::Collapse;
 use inferno::collapse::perf::{Folder, Options};
 
-/// The file of `perf record`, in the scratch directory.
-pub(crate) const FILE: &str = "perf.data";
-
 /// Share of the samples below which a function is counted as a part of its caller.
 const LEAST: f64 = 0.005;
 
-/// Returns the words before a command that record its stacks, 499 times per second and CPU. The odd rate does not fall
-/// into step with timers.
-pub(crate) fn recorder(output: &str) -> Vec<String> {
-    let words = ["perf", "record", "-q", "-B", "-F", "499", "--call-graph", "dwarf,4096", "-o", output, "--"];
-    words.map(Into::into).into()
-}
+/// The words before a command that record its stacks, 499 times per second and CPU. The odd rate does not fall into step
+/// with timers.
+pub(crate) const RECORDER: &str = "perf record -q -B -F 499 --call-graph dwarf,4096 -o {dir}/perf.data --";
 
 /// Reads what `perf record` wrote. Returns one line for each stack: the functions, and the number of samples.
 pub(crate) fn read(file: &Path) -> Result<String, String> {
@@ -56,16 +50,14 @@ fn short(name: &str) -> String {
 /// Joins equal stacks, and counts rare functions as parts of their callers. The first function is the name of the
 /// thread, without its number.
 fn prune(folded: &str) -> String {
-    let mut stacks: Vec<(Vec<String>, u64)> = Vec::new();
-    for line in folded.lines() {
-        let Some((stack, count)) = line.rsplit_once(' ') else { continue };
-        let Ok(count) = count.parse::<u64>() else { continue };
+    let parse = |line: &str| {
+        let (stack, count) = line.rsplit_once(' ')?;
         let mut names: Vec<String> = stack.split(';').map(short).collect();
-        if let Some(thread) = names.first_mut() {
-            *thread = thread.trim_end_matches(|c: char| c.is_ascii_digit() || "-/:".contains(c)).to_owned();
-        }
-        stacks.push((names, count));
-    }
+        let thread = names.first_mut()?;
+        *thread = thread.trim_end_matches(|c: char| c.is_ascii_digit() || "-/:".contains(c)).to_owned();
+        Some((names, count.parse().ok()?))
+    };
+    let stacks: Vec<(Vec<String>, u64)> = folded.lines().filter_map(parse).collect();
     let total: u64 = stacks.iter().map(|(_, count)| count).sum();
     let mut below: BTreeMap<&[String], u64> = BTreeMap::new();
     for (names, count) in &stacks {

@@ -1,4 +1,4 @@
-//! Everything that was measured in one cell. A record is a pure function of it ([`crate::judge::derive`]).
+//! Everything that was measured in one cell. Everything else about a cell follows from it ([`crate::judge`]).
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use crate::plans::model::{Cell, What};
 use crate::run::counters::RawCounters;
 use crate::run::handshakes::Shaken;
 use crate::run::load::Times;
-use crate::run::probe::RawProbe;
 use crate::run::proc::{GroupCounters, HostCounters};
+use crate::run::reply::Errors;
 use crate::run::sockets::RawSockets;
 use crate::run::wrk::Client;
 
@@ -47,7 +47,6 @@ pub(crate) enum Found {
     Failed(String),
 }
 
-/// The measurements of a load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RawLoad {
     pub(crate) client: Client,
@@ -67,6 +66,21 @@ pub(crate) struct RawHandshakes {
     pub(crate) requests: Times,
     pub(crate) handshakes: Shaken,
     pub(crate) system: RawSystem,
+}
+
+/// The results of the prober, which sends two requests at each intended time, and compares every body byte by byte.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RawProbe {
+    /// Requests on new connections, and as many on kept connections.
+    pub(crate) intended: u64,
+    pub(crate) fresh: Times,
+    pub(crate) kept: Times,
+}
+
+impl RawProbe {
+    pub(crate) fn errors(&self) -> Errors {
+        self.fresh.errors + self.kept.errors
+    }
 }
 
 /// Kernel counters before and after the measured seconds.

@@ -88,30 +88,24 @@ pub(crate) struct Reply {
     expected: Arc<[u8]>,
     bytes: Vec<u8>,
     message: Option<Message>,
+    /// True when the server has closed the connection.
+    closed: bool,
 }
 
 impl Reply {
     pub(crate) fn new(expected: Arc<[u8]>) -> Self {
-        Reply { expected, bytes: Vec::new(), message: None }
+        Reply { expected, bytes: Vec::new(), message: None, closed: false }
     }
 
-    /// Takes received bytes. Returns the verdict when the response is complete or invalid.
+    /// Takes received bytes, which are none at the end of the connection. Returns the verdict when it is certain.
     pub(crate) fn received(&mut self, bytes: &[u8]) -> Option<Verdict> {
         self.bytes.extend_from_slice(bytes);
-        self.look(false)
-    }
-
-    /// Returns the verdict at the end of the connection.
-    pub(crate) fn ended(&mut self) -> Verdict {
-        self.look(true).unwrap_or(Verdict::Truncated)
-    }
-
-    fn look(&mut self, ended: bool) -> Option<Verdict> {
-        let message = match message::response(&self.bytes, false, ended) {
+        self.closed = bytes.is_empty();
+        let message = match message::response(&self.bytes, false, self.closed) {
             Ok(message) => self.message.insert(message),
-            Err(Unfinished::Head) if ended => return Some(Verdict::Broken),
             Err(Unfinished::Invalid) => return Some(Verdict::Broken),
-            Err(Unfinished::Head | Unfinished::Body) => return None,
+            Err(Unfinished::Head) => return self.closed.then_some(Verdict::Broken),
+            Err(Unfinished::Body) => return self.closed.then_some(Verdict::Truncated),
         };
         Some(match message.status {
             200 if message.body == *self.expected => Verdict::Good,
@@ -122,7 +116,8 @@ impl Reply {
 
     /// True when the response is complete, nothing follows it, and the connection stays open.
     pub(crate) fn keeps(&self) -> bool {
-        self.message.as_ref().is_some_and(|message| message.keep && message.bytes == self.bytes.len())
+        let keeps = |message: &Message| message.keep && message.bytes == self.bytes.len();
+        !self.closed && self.message.as_ref().is_some_and(keeps)
     }
 
     /// Describes how the response differs from the expected one.
@@ -144,11 +139,8 @@ pub(crate) fn ask(stream: &mut TcpStream, request: &[u8], body: &Arc<[u8]>) -> i
     let mut reply = Reply::new(Arc::clone(body));
     let mut buffer = [0; 16 * 1024];
     loop {
-        let verdict = match stream.read(&mut buffer)? {
-            0 => Some(reply.ended()),
-            n => reply.received(&buffer[..n]),
-        };
-        if let Some(verdict) = verdict {
+        let n = stream.read(&mut buffer)?;
+        if let Some(verdict) = reply.received(&buffer[..n]) {
             return Ok((verdict, reply));
         }
     }
@@ -160,42 +152,45 @@ mod tests {
 
     #[test]
     fn a_response_is_what_it_says_however_it_is_cut() {
-        let cases: [(&str, Verdict); 11] = [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", Verdict::Good),
-            ("HTTP/1.0 200 OK\r\nServer: x\r\n\r\nhello", Verdict::Good),
+        // A response with `|` for the end of a line, the verdict, whether another request can follow, and the difference.
+        let cases = [
+            ("HTTP/1.1 200 OK|Content-Length: 5||hello", Verdict::Good, true, ""),
+            ("HTTP/1.0 200 OK|Content-Length: 5||hello", Verdict::Good, false, ""),
+            ("HTTP/1.0 200 OK|Server: x||hello", Verdict::Good, false, ""),
+            ("HTTP/1.1 200 OK||hello", Verdict::Good, false, ""),
+            ("HTTP/1.1 200 OK|Transfer-Encoding: chunked||2|he|3;x|llo|0||", Verdict::Good, true, ""),
+            ("HTTP/1.1 200 OK|Transfer-Encoding: chunked||5|hello|0|A: b||", Verdict::Good, true, ""),
+            ("HTTP/1.1 200 OK|content-length: 5||hellO", Verdict::Corrupt, true, "expected other bytes"),
+            ("HTTP/1.1 200 OK|content-length: 4||hell", Verdict::Corrupt, true, "expected 5 bytes, got 4"),
+            ("HTTP/1.1 200 OK|content-length: 5||hell", Verdict::Truncated, false, ""),
+            ("HTTP/1.1 200 OK|Transfer-Encoding: chunked||5|hello|", Verdict::Truncated, false, ""),
+            ("HTTP/1.1 200 OK|Transfer-Encoding: chunked||5|hello|0|", Verdict::Truncated, false, ""),
+            ("HTTP/1.1 200 OK|Transfer-Encoding: chunked||2|hello", Verdict::Broken, false, ""),
+            ("HTTP/1.1 200 OK|Content-Length: 5|Transfer-Encoding: chunked||", Verdict::Broken, false, ""),
             (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x\r\nllo\r\n0\r\n\r\n",
-                Verdict::Good,
+                "HTTP/1.1 503 Busy|content-length: 5||hello",
+                Verdict::Status,
+                true,
+                "expected status 200, got 503",
             ),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhellO", Verdict::Corrupt),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nhell", Verdict::Corrupt),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell", Verdict::Truncated),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", Verdict::Truncated),
-            ("HTTP/1.1 503 Busy\r\ncontent-length: 5\r\n\r\nhello", Verdict::Status),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n", Verdict::Broken),
-            ("SSH-2.0\r\n\r\n", Verdict::Broken),
-            ("", Verdict::Broken),
+            ("HTTP/1.1 103 Hints||HTTP/1.1 204 None||", Verdict::Status, true, ""),
+            ("HTTP/1.1 200 OK|content-length: 5|", Verdict::Broken, false, ""),
+            ("HTTP/1.1 200 OK|content-le", Verdict::Broken, false, ""),
+            ("SSH-2.0||", Verdict::Broken, false, ""),
+            ("", Verdict::Broken, false, ""),
         ];
-        for (text, expected) in cases {
+        for (text, expected, keeps, difference) in cases {
             for step in [1, 7, 1000] {
                 let mut reply = Reply::new(Arc::from(&b"hello"[..]));
-                let early = text.as_bytes().chunks(step).find_map(|part| reply.received(part));
-                assert_eq!(early.unwrap_or_else(|| reply.ended()), expected, "{text:?} in steps of {step}");
+                let bytes = text.replace('|', "\r\n").into_bytes();
+                let early = bytes.chunks(step).find_map(|part| reply.received(part));
+                let verdict = early.or_else(|| reply.received(b""));
+                assert_eq!((verdict, reply.keeps()), (Some(expected), keeps), "{text:?} in steps of {step}");
+                assert!(reply.difference().starts_with(difference), "{text:?}: {}", reply.difference());
             }
         }
-    }
-
-    #[test]
-    fn a_difference_is_described() {
-        let cases = [
-            ("200 OK\r\nContent-Length: 3\r\n\r\nhel", "expected 5 bytes, got 3"),
-            ("200 OK\r\nContent-Length: 5\r\n\r\nhellO", "expected other bytes"),
-            ("404 No\r\nContent-Length: 0\r\n\r\n", "expected status 200, got 404"),
-        ];
-        for (text, expected) in cases {
-            let mut reply = Reply::new(Arc::from(&b"hello"[..]));
-            reply.received(format!("HTTP/1.0 {text}").as_bytes());
-            assert!(reply.difference().starts_with(expected), "{text:?}: {}", reply.difference());
-        }
+        let mut reply = Reply::new(Arc::from(&b"ok"[..]));
+        let verdict = reply.received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP");
+        assert_eq!((verdict, reply.keeps()), (Some(Verdict::Good), false), "bytes follow");
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,27 +23,20 @@ pub(crate) struct RawSockets {
     pub(crate) unopened: u64,
 }
 
-/// Takes a snapshot of the connections to an address, without the connections of the prober. None without `ss`.
-pub(crate) fn snapshot(to: SocketAddr, prober: impl FnOnce() -> BTreeSet<u16>) -> Option<RawSockets> {
+/// Takes a snapshot of the connections to an address, without the connections from the ports of the prober. None without
+/// `ss`.
+pub(crate) fn snapshot(to: SocketAddr, prober: &Mutex<BTreeSet<u16>>) -> Option<RawSockets> {
     let filter = format!("dst = {to}");
     let words = ["ss", "-tinH", "state", "established", "state", "syn-sent", &filter];
     of_client(|| printed(Path::new("."), &words).ok(), prober)
 }
 
-/// Parses what `ss` prints, without the connections from the ports of the prober. The ports are read after `ss` has
-/// ended, because the prober opens connections while `ss` runs.
-fn of_client(
-    ss: impl FnOnce() -> Option<String>,
-    prober: impl FnOnce() -> BTreeSet<u16>,
-) -> Option<RawSockets> {
-    let printed = ss()?;
-    Some(parse(&printed, &prober()))
-}
-
 /// Parses the output of `ss`. A connection has two lines: its state, queues and addresses, then indented words
-/// `name:value`. Values of 0 are omitted.
-fn parse(text: &str, not_from: &BTreeSet<u16>) -> RawSockets {
-    let mut found = RawSockets::default();
+/// `name:value`. Values of 0 are omitted. Reads the ports after `ss` has ended, because the prober opens connections
+/// while `ss` runs.
+fn of_client(ss: impl FnOnce() -> Option<String>, prober: &Mutex<BTreeSet<u16>>) -> Option<RawSockets> {
+    let (text, mut found) = (ss()?, RawSockets::default());
+    let not_from = prober.lock().ok()?;
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         let port = line.split_whitespace().nth(3).and_then(|from| from.rsplit_once(':')?.1.parse().ok());
@@ -60,13 +54,11 @@ fn parse(text: &str, not_from: &BTreeSet<u16>) -> RawSockets {
             found.silent_ms.record(number("lastrcv:").unwrap_or(0));
         }
     }
-    found
+    Some(found)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use super::*;
 
     #[test]
@@ -78,20 +70,20 @@ mod tests {
                     SYN-SENT 0 1 127.0.0.1:1005 127.0.0.1:80\n\t bbr rto:1000 lastsnd:600 lastrcv:4000 unacked:1 retrans:1/2 lost:1\n\
                     SYN-SENT 0 1 127.0.0.1:1006 127.0.0.1:80\n\t bbr rto:1000 lastsnd:1\n\
                     garbage\n";
-        let sockets = parse(text, &BTreeSet::from([1003]));
+        let sockets = of_client(|| Some(text.into()), &Mutex::new(BTreeSet::from([1003]))).unwrap();
         assert_eq!(sockets.received, Histogram::of(&[0, 234, 300]));
         assert_eq!(sockets.silent_ms, Histogram::of(&[0, 12, 3000]));
         assert_eq!(sockets.unopened, 1);
-        assert_eq!(parse("", &BTreeSet::new()), RawSockets::default());
+        assert_eq!(of_client(|| Some(String::new()), &Mutex::default()), Some(RawSockets::default()));
     }
 
     #[test]
     fn a_probe_that_is_sent_during_the_snapshot_is_no_connection_of_the_client() {
-        let ports = RefCell::new(BTreeSet::new());
+        let ports = Mutex::<BTreeSet<u16>>::default();
         let ss = || {
-            ports.borrow_mut().insert(1001);
+            ports.lock().unwrap().insert(1001);
             Some("SYN-SENT 0 1 127.0.0.1:1001 127.0.0.1:80\n\t bbr retrans:1/1\n".to_owned())
         };
-        assert_eq!(of_client(ss, || ports.borrow().clone()), Some(RawSockets::default()));
+        assert_eq!(of_client(ss, &ports), Some(RawSockets::default()));
     }
 }

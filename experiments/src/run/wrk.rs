@@ -1,6 +1,7 @@
 //! The load generator wrk: its command, and its report through experiments/wrk.lua.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,8 @@ use crate::run::reply::Errors;
 /// The script that runs inside wrk. It writes one JSON object to the file named by [`JSON_VARIABLE`].
 pub(crate) const SCRIPT: &str = include_str!("../../wrk.lua");
 pub(crate) const JSON_VARIABLE: &str = "LAB_WRK_JSON";
+/// The name of the script in the scratch directory.
+pub(crate) const FILE: &str = "wrk.lua";
 
 /// wrk's timeout in seconds. wrk ignores the latency of later answers, so the timeout is longer than any run.
 const TIMEOUT_S: u64 = 30;
@@ -30,23 +33,18 @@ pub(crate) struct Client {
 }
 
 /// Returns the command of wrk. wrk accepts only whole seconds.
-pub(crate) fn command(cell: &Cell, script: &Path, url: &str) -> Vec<String> {
-    let Cell { connections, threads, seconds, .. } = cell;
+pub(crate) fn command(cell: &Cell, scratch: &Path, address: SocketAddr) -> Vec<String> {
+    let Cell { connections, threads, seconds, path, .. } = cell;
     let seconds = seconds.ceil().max(1.0);
     let flags =
         format!("wrk -c {connections} -t {threads} -d {seconds}s --timeout {TIMEOUT_S}s --latency -s");
     let mut words: Vec<String> = flags.split(' ').map(Into::into).collect();
-    words.push(script.display().to_string());
+    words.push(scratch.join(FILE).display().to_string());
     if !cell.keep_alive {
         words.extend(["-H".into(), "Connection: close".into()]);
     }
-    words.push(url.into());
+    words.push(format!("http://{address}/{path}"));
     words
-}
-
-/// Parses the output of the script.
-pub(crate) fn parse(json: &str) -> Result<Client, String> {
-    serde_json::from_str(json).map_err(|error| format!("wrk's report cannot be read: {error}"))
 }
 
 #[cfg(test)]
@@ -59,14 +57,14 @@ mod tests {
         let json = r#"{"duration_us":2000123,"requests":10,"bytes":2340,
             "errors":{"connect":1,"read":2,"write":3,"status":4,"timeout":5},
             "latency_us":{"min":null,"mean":12.500,"p99.9":7.000}}"#;
-        let client = parse(json).unwrap();
+        let client: Client = serde_json::from_str(json).unwrap();
         let e = client.errors;
         assert_eq!((client.duration_us, client.requests, client.bytes), (2_000_123, 10, 2340));
         assert_eq!((e.connect, e.read, e.write, e.status, e.timeout), (1, 2, 3, 4, 5));
         assert_eq!(client.latency_us["mean"], Some(12.5));
         assert_eq!(client.latency_us["min"], None);
         for json in ["", "{}", "{\"duration_us\":-1}", "nonsense"] {
-            assert!(parse(json).is_err(), "{json}");
+            assert!(serde_json::from_str::<Client>(json).is_err(), "{json}");
         }
     }
 
@@ -74,10 +72,11 @@ mod tests {
     fn the_command_says_what_the_cell_says() {
         let mut cell = cell("thread");
         (cell.connections, cell.threads, cell.seconds, cell.keep_alive) = (1000, 150, 2.5, false);
-        let line = command(&cell, Path::new("wrk.lua"), "http://127.0.0.1:1/x").join(" ");
+        cell.path = "x".into();
+        let line = |cell: &Cell| command(cell, Path::new(""), ([127, 0, 0, 1], 1).into()).join(" ");
         let expected = "wrk -c 1000 -t 150 -d 3s --timeout 30s --latency -s wrk.lua -H Connection: close http://127.0.0.1:1/x";
-        assert_eq!(line, expected);
+        assert_eq!(line(&cell), expected);
         cell.keep_alive = true;
-        assert!(!command(&cell, Path::new("wrk.lua"), "u").join(" ").contains("close"));
+        assert!(!line(&cell).contains("close"));
     }
 }

@@ -9,67 +9,42 @@ use crate::report;
 use crate::run::files::{self, MANIFEST, PACKED, PLAN, RAW};
 use crate::run::manifest::Manifest;
 
-/// A results directory that fits the plan.
-#[derive(Debug)]
-pub(super) struct Results {
-    pub(super) directory: PathBuf,
-    /// Cells that are already measured.
-    pub(super) done: BTreeSet<usize>,
-}
-
 /// The end of the name of a run that is not complete. Git ignores such a directory.
 const PARTIAL: &str = "-partial";
 
-impl Results {
-    /// Opens the directory of a run. Resumes an interrupted run if plan, binary and machine are the same.
-    /// `out` is the directory that the user wants, `part` is the end of the name of another directory.
-    pub(super) fn open(
-        (out, part): (Option<&Path>, &str),
-        must_exist: bool,
-        plan: &Plan,
-        manifest: &Manifest,
-    ) -> Result<Self, String> {
-        let directory = match out {
-            Some(directory) => directory.to_owned(),
-            None => choose(Path::new(report::RESULTS), part, plan, manifest)?,
-        };
-        let (path, shown) = (directory.join(MANIFEST), directory.display());
-        if !path.exists() {
-            if must_exist {
-                return Err(format!("--resume: there is no run in {shown}"));
-            }
-            fs::create_dir_all(&directory).map_err(files::said(&directory))?;
-            files::write_compact(&directory.join(PLAN), plan)?;
-            files::write_json(&path, manifest)?;
-        }
-        if let Some(what) = difference(&files::read_json(&path)?, manifest) {
-            return Err(format!("{shown} is a run with another {what}; remove it or give another --out"));
-        }
-        let text = files::raw_text(&directory)?;
-        let done = files::parse_raw(&text)?.iter().map(|raw| raw.cell.seq).collect();
-        // An incomplete last line is removed. A packed run is unpacked, so that new lines follow the old ones.
-        let (path, packed) = (directory.join(RAW), directory.join(PACKED));
-        if path.exists() || packed.exists() {
-            fs::write(&path, &text).map_err(files::said(&path))?;
-        }
-        if packed.exists() {
-            fs::remove_file(&packed).map_err(files::said(&packed))?;
-        }
-        Ok(Results { directory, done })
+/// Opens or makes the directory of a run. Returns the cells that are already measured.
+/// Plan, binary and machine must be those of the earlier run.
+pub(super) fn open(directory: &Path, plan: &Plan, manifest: &Manifest) -> Result<BTreeSet<usize>, String> {
+    let (path, shown) = (directory.join(MANIFEST), directory.display());
+    if !path.exists() {
+        fs::create_dir_all(directory).map_err(files::said(directory))?;
+        files::write_compact(&directory.join(PLAN), plan)?;
+        files::write_json(&path, manifest)?;
     }
+    if let Some(what) = difference(&files::read_json(&path)?, manifest) {
+        return Err(format!("{shown} is a run with another {what}; remove it or give another --out"));
+    }
+    // An incomplete last line is removed. A packed run is unpacked, so that new lines follow the old ones.
+    let text = files::raw_text(directory)?;
+    let (path, packed) = (directory.join(RAW), directory.join(PACKED));
+    fs::write(&path, &text).map_err(files::said(&path))?;
+    if packed.exists() {
+        fs::remove_file(&packed).map_err(files::said(&packed))?;
+    }
+    Ok(files::parse_raw(&text)?.iter().map(|raw| raw.cell.seq).collect())
+}
 
-    /// Compresses the run and gives the directory its final name.
-    pub(super) fn finish(self) -> Result<PathBuf, String> {
-        files::pack(&self.directory)?;
-        let name = self.directory.display().to_string();
-        let Some(name) = name.strip_suffix(PARTIAL) else { return Ok(self.directory) };
-        // The name, then the name with 2, 3, ...
-        let names = iter::once(name.to_owned()).chain((2..).map(|n| format!("{name}-{n}")));
-        let mut free = names.map(PathBuf::from).filter(|directory| !directory.exists());
-        let directory = free.next().ok_or("no free name")?;
-        fs::rename(&self.directory, &directory).map_err(files::said(&self.directory))?;
-        Ok(directory)
-    }
+/// Compresses a run and gives its directory the final name, which is returned.
+pub(super) fn finish(directory: &Path) -> Result<PathBuf, String> {
+    files::pack(directory)?;
+    let name = directory.display().to_string();
+    let Some(name) = name.strip_suffix(PARTIAL) else { return Ok(directory.into()) };
+    // The name, then the name with 2, 3, ...
+    let mut names =
+        iter::once(name.to_owned()).chain((2..).map(|n| format!("{name}-{n}"))).map(PathBuf::from);
+    let complete = names.find(|directory| !directory.exists()).ok_or("no free name")?;
+    fs::rename(directory, &complete).map_err(files::said(directory))?;
+    Ok(complete)
 }
 
 /// Returns the difference that forbids resuming a run.
@@ -80,12 +55,12 @@ fn difference(before: &Manifest, now: &Manifest) -> Option<&'static str> {
 
 /// Chooses the directory `<date>-<host>-partial`: an incomplete run of this plan, or a new name. A part of a plan and a
 /// smoke run have names that Git ignores.
-fn choose(parent: &Path, part: &str, plan: &Plan, manifest: &Manifest) -> Result<PathBuf, String> {
+pub(super) fn choose(part: &str, plan: &Plan, manifest: &Manifest) -> Result<PathBuf, String> {
     let is_unfinished = |directory: &PathBuf| {
         let before = files::read_json::<Manifest>(&directory.join(MANIFEST));
         before.is_ok_and(|before| difference(&before, manifest).is_none()) && !directory.join(PACKED).exists()
     };
-    let entries = fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = fs::read_dir(report::RESULTS).into_iter().flatten().flatten().map(|entry| entry.path());
     if let Some(directory) = entries.filter(is_unfinished).max() {
         return Ok(directory);
     }
@@ -94,7 +69,7 @@ fn choose(parent: &Path, part: &str, plan: &Plan, manifest: &Manifest) -> Result
     if plan.name != "bench" {
         name += &format!("-{}", plan.name.replace('/', "-"));
     }
-    Ok(parent.join(name + part + PARTIAL))
+    Ok(Path::new(report::RESULTS).join(name + part + PARTIAL))
 }
 
 #[cfg(test)]
@@ -107,13 +82,11 @@ mod tests {
         let Run { manifest, plan, raws } = Run::new("smoke");
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        let open = |must_exist| Results::open((Some(path), ""), must_exist, &plan, &manifest).unwrap();
-        for (n, raw) in raws.iter().take(3).enumerate() {
-            let results = open(n > 0);
-            assert_eq!(results.done.len(), n);
-            files::append(&results.directory, raw).unwrap();
-            results.finish().unwrap();
+        for (n, raw) in raws.iter().take(4).enumerate() {
+            let done = open(path, &plan, &manifest).unwrap();
+            assert_eq!(done, raws.iter().take(n).map(|raw| raw.cell.seq).collect());
+            files::append(path, raw).unwrap();
+            assert_eq!(finish(path).unwrap(), path);
         }
-        assert_eq!(open(true).done, raws.iter().take(3).map(|raw| raw.cell.seq).collect());
     }
 }

@@ -21,13 +21,10 @@ const BENCHES: [(&str, u64); 4] = [
 /// Minimum instructions of a request. A smaller count means that the bench did not run.
 const INSTRUCTIONS_MIN: f64 = 100.0;
 
-/// True when valgrind is installed. Prints a message when valgrind is missing.
-pub(super) fn can_count() -> bool {
-    let found = Command::new("valgrind").arg("--version").output().is_ok();
-    if !found {
-        eprintln!("no instructions are counted: valgrind is not installed; `make bench-setup` installs it");
-    }
-    found
+/// Fails when valgrind is not installed.
+pub(super) fn can_count() -> Result<(), String> {
+    let said = "no instructions are counted: valgrind is not installed; `make bench-setup` installs it";
+    Command::new("valgrind").arg("--version").output().map(drop).map_err(|_| said.into())
 }
 
 /// Counts the benches of both source trees and prints a table. Without an older tree, the table has the newer one only.

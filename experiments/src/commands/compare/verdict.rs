@@ -4,7 +4,6 @@ use crate::judge::measure::{self, Measure};
 use crate::judge::stats::{Ratio, median};
 use crate::judge::study::{Group, Study, by_block};
 use crate::plans::model::Work;
-use crate::report::doc::Table;
 use crate::report::number::{dash, interval, load_name, maybe, ratio};
 use crate::report::words::{self, Lang};
 
@@ -15,108 +14,78 @@ const ALLOWED: f64 = 0.03;
 const MEASURES: [(&str, Measure, bool); 2] =
     [("requests per second", measure::rate, true), ("CPU time per request", measure::cpu_us, false)];
 
-/// One load with both builds. A pair has the value of the older build, then the value of the newer build in the same
-/// block.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Compared {
-    name: String,
-    /// The pairs of each measure.
-    pairs: [Vec<[f64; 2]>; 2],
-    /// Failures of each build.
-    failed: [u64; 2],
-}
-
-/// Compares the targets `base-ENGINE` and `new-ENGINE` of a study.
-pub(super) fn of_builds(study: &Study) -> Vec<Compared> {
-    compare(study, study, |new| Some(format!("base-{}", new.strip_prefix("new-")?)))
-}
-
-/// Compares the loads that two runs measured at least twice.
-pub(super) fn of_runs(older: &Study, newer: &Study) -> Vec<Compared> {
-    let mut compared = compare(older, newer, |target| Some(target.to_owned()));
-    compared.retain(|compared| compared.pairs[0].len() > 1);
-    compared
-}
-
-/// Compares every load of the newer study. `older_name` returns the target of the older study.
-fn compare(older: &Study, newer: &Study, older_name: impl Fn(&str) -> Option<String>) -> Vec<Compared> {
-    let groups = newer.groups(|cell| cell.work == Work::Load);
-    let twin =
-        |new: &Group<'_>| Some(Compared::new(&older.twin(new.cell, &older_name(&new.cell.target)?)?, new));
-    groups.iter().filter_map(twin).collect()
-}
-
-impl Compared {
-    fn new(base: &Group<'_>, new: &Group<'_>) -> Self {
+/// Compares every load of the newer study that has this number of pairs. `older_name` returns the target of the older
+/// study. Prints the table and the complaints. Returns true when there is no complaint.
+pub(super) fn tell(
+    older: &Study,
+    newer: &Study,
+    least: usize,
+    older_name: impl Fn(&str) -> Option<String>,
+) -> bool {
+    let compared = |new: &Group<'_>| {
+        let base = older.twin(new.cell, &older_name(&new.cell.target)?)?;
         let pairs = MEASURES.map(|(_, measure, ..)| {
             let newer = by_block(new.shown(), measure);
             let pair = |(block, value)| Some([value, *newer.get(&block)?]);
-            by_block(base.shown(), measure).into_iter().filter_map(pair).collect()
+            by_block(base.shown(), measure).into_iter().filter_map(pair).collect::<Vec<_>>()
         });
         let (target, load) = (new.cell.target.trim_start_matches("new-"), load_name(new.cell));
         let body = if new.cell.body_bytes == 128 { String::new() } else { format!(", {}", new.cell.path) };
-        let failed = |group: &Group<'_>| group.runs.iter().map(|run| measure::failures(run)).sum();
-        Compared { name: format!("{target} {load}{body}"), pairs, failed: [failed(base), failed(new)] }
+        let failed = [&base, new].map(|group| group.runs.iter().map(|run| measure::failures(run)).sum());
+        (pairs[0].len() >= least).then(|| judge(&format!("{target} {load}{body}"), &pairs, failed))
+    };
+    let loads = newer.groups(|cell| cell.work == Work::Load);
+    let (rows, complaints): (Vec<_>, Vec<_>) = loads.iter().filter_map(compared).unzip();
+    let mut complaints = complaints.concat();
+    if rows.is_empty() {
+        complaints.push("no load was measured twice in both".into());
     }
-
-    /// Returns the ratio of the newer build's value to the older build's value.
-    fn ratio(&self, measure: usize) -> Option<Ratio> {
-        Ratio::of_blocks(self.pairs[measure].iter().map(|[base, new]| new / base))
-    }
-
-    /// Returns the reasons why the newer build is not good enough; empty when it is.
-    pub(super) fn complaints(&self) -> Vec<String> {
-        let failed = self.failed.into_iter().zip(["base", "new"]).filter(|(failed, _)| *failed > 0);
-        let failed = failed.map(|(n, build)| format!("{n} requests or connections of {build} failed"));
-        let worse = (0..MEASURES.len()).filter_map(|measure| self.worse(measure));
-        failed.chain(worse).map(|complaint| format!("{}: {complaint}", self.name)).collect()
-    }
-
-    /// Returns the complaint about a measure.
-    fn worse(&self, measure: usize) -> Option<String> {
-        let (title, _, more) = MEASURES[measure];
-        let Some((of, (low, high))) = self.ratio(measure).and_then(|of| Some((of.ratio, of.interval?)))
-        else {
-            return Some(format!("fewer than two pairs have a ratio of {title}"));
-        };
-        let bound = if more { 1.0 - ALLOWED } else { 1.0 + ALLOWED };
-        let is_worse = if more { high < bound } else { low > bound };
-        is_worse.then(|| format!("{title} {of:.3}, 95 % interval {low:.3} to {high:.3}, bound {bound}"))
-    }
-
-    fn line(&self) -> Vec<String> {
-        let mut line = vec![self.name.clone()];
-        for (measure, pairs) in self.pairs.iter().enumerate() {
-            let values = |build: usize| pairs.iter().map(move |pair| pair[build]);
-            let of = self.ratio(measure);
-            line.extend([0, 1].map(|build| maybe(median(values(build)))));
-            line.push(dash(of.as_ref().map(|of| ratio(of.ratio))));
-            line.push(dash(of.as_ref().map(interval)));
-        }
-        line.push(format!("{} + {}", self.failed[0], self.failed[1]));
-        line.push(if self.complaints().is_empty() { "ok" } else { "WORSE" }.into());
-        line
-    }
+    print!("\n{}", words::table(Lang::En, "builds").with(rows.into_iter()).text());
+    complaints.iter().for_each(|complaint| println!("WORSE: {complaint}"));
+    complaints.is_empty()
 }
 
-/// Makes the table, with one line per load.
-pub(super) fn table(compared: &[Compared]) -> Table {
-    words::table(Lang::En, "builds").with(compared.iter().map(Compared::line))
+/// Judges a load. A pair of a measure has the value of the older build, then the value of the newer build in the same
+/// block. Returns the row of the table, and the reasons why the newer build is not good enough.
+fn judge(name: &str, pairs: &[Vec<[f64; 2]>; 2], failed: [u64; 2]) -> (Vec<String>, Vec<String>) {
+    let some_failed = failed.into_iter().zip(["base", "new"]).filter(|(n, _)| *n > 0);
+    let said = some_failed.map(|(n, build)| format!("{n} requests or connections of {build} failed"));
+    let (mut complaints, mut row) = (said.collect::<Vec<_>>(), vec![name.to_owned()]);
+    for ((title, _, more), pairs) in MEASURES.into_iter().zip(pairs) {
+        let of = Ratio::of_blocks(pairs.iter().map(|[base, new]| new / base));
+        complaints.extend(worse(title, more, of.as_ref()));
+        row.extend([0, 1].map(|build| maybe(median(pairs.iter().map(|pair| pair[build])))));
+        row.extend([dash(of.as_ref().map(|of| ratio(of.ratio))), dash(of.as_ref().map(interval))]);
+    }
+    let verdict = if complaints.is_empty() { "ok" } else { "WORSE" };
+    row.extend([format!("{} + {}", failed[0], failed[1]), verdict.into()]);
+    complaints.iter_mut().for_each(|complaint| *complaint = format!("{name}: {complaint}"));
+    (row, complaints)
+}
+
+/// Returns the complaint about a measure: the newer build is worse beyond the interval, or nobody knows.
+fn worse(title: &str, more: bool, of: Option<&Ratio>) -> Option<String> {
+    let Some((of, (low, high))) = of.and_then(|of| Some((of.ratio, of.interval?))) else {
+        return Some(format!("fewer than two pairs have a ratio of {title}"));
+    };
+    let bound = if more { 1.0 - ALLOWED } else { 1.0 + ALLOWED };
+    let is_worse = if more { high < bound } else { low > bound };
+    is_worse.then(|| format!("{title} {of:.3}, 95 % interval {low:.3} to {high:.3}, bound {bound}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Makes pairs of an older build (1000 requests per second, 10 us) and a newer build with these ratios.
-    fn compared(ratios: &[(f64, f64)]) -> Compared {
+    /// Judges an older build (1000 requests per second, 10 us) and a newer build with these ratios.
+    fn judged(ratios: &[(f64, f64)], failed: [u64; 2]) -> (Vec<String>, Vec<String>) {
         let rates = ratios.iter().map(|(rate, _)| [1000.0, 1000.0 * rate]).collect();
         let cpu = ratios.iter().map(|(_, cpu)| [10.0, 10.0 * cpu]).collect();
-        Compared { name: "async c10".into(), pairs: [rates, cpu], failed: [0, 0] }
+        judge("async c10", &[rates, cpu], failed)
     }
 
     #[test]
-    fn a_failure_and_a_ratio_that_is_worse_beyond_its_interval_are_complaints() {
+    fn builds_are_judged_by_failures_and_by_ratios_beyond_their_interval() {
         // Ratios of requests per second and of CPU time, failures of each build, parts of the complaints.
         type Case = (&'static [(f64, f64)], [u64; 2], &'static [&'static str]);
         let equal: &[(f64, f64)] = &[(1.0, 1.0), (1.01, 0.99), (0.99, 1.01)];
@@ -135,17 +104,13 @@ mod tests {
             (&[(1.0, 1.0)], [0, 0], &["fewer than two pairs", "fewer than two pairs"]),
         ];
         for (ratios, failed, expected) in cases {
-            let found = Compared { failed, ..compared(ratios) }.complaints();
+            let found = judged(ratios, failed).1;
             assert_eq!(found.len(), expected.len(), "{ratios:?}: {found:?}");
             for (complaint, part) in found.iter().zip(expected) {
                 assert!(complaint.starts_with("async c10: ") && complaint.contains(part), "{complaint}");
             }
         }
-    }
-
-    #[test]
-    fn the_table_says_ratio_interval_and_verdict() {
-        let line = compared(&[(0.5, 2.0), (0.5, 2.0)]).line().join(" ");
+        let line = judged(&[(0.5, 2.0), (0.5, 2.0)], [0, 0]).0.join(" ");
         let expected =
             "async c10 1000 500 0.500× 0.500× to 0.500× 10.0 20.0 2.000× 2.000× to 2.000× 0 + 0 WORSE";
         assert_eq!(line, expected);

@@ -1,23 +1,27 @@
 //! Tests of the plans of the laboratory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::*;
 use crate::plans::given::{Given, arguments};
 use crate::plans::model::Quantity;
 use crate::plans::targets;
 
-/// Makes a plan of the laboratory over all its targets and one of a user.
-pub(crate) fn plan(name: &str, changes: &Changes) -> Plan {
-    let given: Given = arguments(&["--target", "mine=x {port}"]).unwrap();
-    let targets = targets::with(given.targets().unwrap()).unwrap();
+/// Makes a plan of the laboratory over these targets.
+pub(crate) fn plan(name: &str, targets: Vec<Target>, changes: &Changes) -> Plan {
     let (_, text) = PLANS.iter().find(|(known, _)| *known == name).unwrap();
     parse(name, text).unwrap().plan(targets, |_| true, changes).unwrap()
 }
 
+/// The targets of the laboratory and one of a user.
+fn all() -> Vec<Target> {
+    let given: Given = arguments(&["--target", "mine=x {port}"]).unwrap();
+    targets::with(given.targets().unwrap()).unwrap()
+}
+
 #[test]
 fn every_plan_keeps_its_promises() {
-    let [bench, smoke, peers, handshakes] = PLANS.map(|(name, _)| plan(name, &Changes::default()));
+    let [bench, smoke, peers, handshakes] = PLANS.map(|(name, _)| plan(name, all(), &Changes::default()));
     for plan in [&smoke, &bench, &peers, &handshakes] {
         let ids: BTreeSet<&str> = plan.cells.iter().map(|cell| cell.id.as_str()).collect();
         assert_eq!(ids.len(), plan.cells.len(), "{}", plan.name);
@@ -49,25 +53,17 @@ fn every_plan_keeps_its_promises() {
 /// Each target of a part is at every place of the order equally often.
 #[test]
 fn the_order_rotates_from_block_to_block() {
-    let plan = plan("bench", &Changes::default());
-    let mut places: BTreeMap<(&str, usize), usize> = BTreeMap::new();
-    let engines = ["thread", "async", "thread-again"];
-    let of = |cell: &&Cell| {
-        cell.section == Section::Assignment && cell.threads == 10 && engines.contains(&cell.target.as_str())
-    };
-    for block in 0..12 {
-        let targets = plan.cells.iter().filter(of).filter(|cell| cell.block == block);
-        for (place, cell) in targets.enumerate() {
-            *places.entry((&cell.target, place)).or_default() += 1;
-        }
-    }
-    assert_eq!(places.values().copied().collect::<BTreeSet<_>>(), BTreeSet::from([4]), "{places:?}");
+    let plan = plan("bench", targets::all(), &Changes::default());
+    let cells = plan.cells.iter().filter(|cell| cell.section == Section::Assignment && cell.threads == 10);
+    let blocks = cells.into_group_map_by(|cell| cell.block).into_values();
+    let places = blocks.flat_map(|cells| cells.into_iter().map(|cell| &cell.target).enumerate()).counts();
+    assert!(places.len() == 3 * 3 && places.values().all(|n| *n == 12 / 3), "{places:?}");
 }
 
 /// After any share of the run, each repeated part has this share of its blocks, to within one of five blocks.
 #[test]
 fn an_interrupted_run_is_a_smaller_study() {
-    let plan = plan("bench", &Changes::default());
+    let plan = plan("bench", all(), &Changes::default());
     let repeated = plan.cells.iter().rposition(|cell| cell.block > 0).unwrap();
     for share in [0.25, 0.5, 0.75] {
         let cut = &plan.cells[..(repeated as f64 * share) as usize];
@@ -85,7 +81,7 @@ fn an_interrupted_run_is_a_smaller_study() {
 #[test]
 fn blocks_seconds_and_cells_can_be_changed() {
     let count = |changes: &Changes, section| {
-        let plan = plan("bench", changes);
+        let plan = plan("bench", all(), changes);
         plan.cells.iter().filter(|cell| cell.section == section).map(|cell| cell.block + 1).max()
     };
     let more = Changes { blocks: Some(24), ..Changes::default() };
@@ -93,46 +89,45 @@ fn blocks_seconds_and_cells_can_be_changed() {
     assert_eq!(count(&more, Section::Ablations), Some(16));
     assert_eq!(count(&more, Section::Memory), Some(1));
     let some = Changes { seconds: Some(5), only: vec!["servers".into()], ..Changes::default() };
-    let servers = plan("bench", &some);
+    let servers = plan("bench", all(), &some);
     assert!(servers.cells.iter().all(|cell| cell.section == Section::Servers && cell.seconds == 5.0));
-    let few = plan("peers", &Changes { only: vec!["c10".into(), "thread-c50".into()], ..Changes::default() });
+    let only = vec!["c10".into(), "thread-c50".into()];
+    let few = plan("peers", all(), &Changes { only, ..Changes::default() });
     assert!(few.cells.iter().any(|cell| cell.connections == 50 && cell.target == "thread"));
     assert!(few.cells.iter().all(|cell| cell.connections == 10 || cell.connections == 50));
     assert!(few.goals.iter().all(|(load, _)| [10, 50].contains(&load.connections)), "{:?}", few.goals);
 }
 
+/// The text of a plan with one part.
+fn part(section: &str, target: &str, more: &str) -> String {
+    format!(
+        "name = 'x'\nwarm_s = 1\nseconds = 1\n[[part]]\nsection = '{section}'\ntargets = ['{target}']\n{more}"
+    )
+}
+
+/// Makes a plan over the target `a` from a text.
+fn planned(text: &str) -> Result<Plan, String> {
+    let plan = |file: PlanFile| file.plan(vec![targets::simple("a", "x")], |_| true, &Changes::default());
+    parse("p.toml", text).and_then(plan)
+}
+
 #[test]
 fn a_wrong_plan_is_named_with_its_place() {
-    let part = |section: &str, more: &str| {
-        format!(
-            "name = \"x\"\nwarm_s = 1\nseconds = 1\n[[part]]\nsection = \"{section}\"\ntargets = [\"z\"]\n{more}"
-        )
-    };
+    let peers = |more| part("peers", "a", more);
+    let no_rate = "connections = [2]\nwork = 'handshakes'\nkeys = ['rsa-2048']";
+    let no_work = "connections = [2]\nkeys = ['rsa-2048']\nhandshakes_per_s = [1]";
     let cases = [
-        ("name = \"x\"\nsecond = 1", "line 2, column 1", "unknown field `second`"),
+        ("name = 'x'\nsecond = 1", "line 2, column 1", "unknown field `second`"),
         ("name = 5", "line 1, column 8", "invalid type"),
-        (&part("peer", "connections = [1]"), "line 5, column 11", "unknown variant `peer`"),
-        (&part("peers", "connections = [1]"), "section Peers", "a connection for each thread"),
-        (
-            &part("peers", "connections = [2]\nfiles = [\"y\"]"),
-            "has the file \"y\"",
-            "the files are 128.html",
-        ),
-        (
-            &part("handshakes", "connections = [2]\nwork = \"handshakes\"\nkeys = [\"rsa-2048\"]"),
-            "section Handshakes",
-            "expects handshakes_per_s and keys",
-        ),
-        (
-            &part("peers", "connections = [2]\nkeys = [\"rsa-2048\"]\nhandshakes_per_s = [1]"),
-            "section Peers",
-            "and only with it",
-        ),
-        (&part("peers", "connections = [2]"), "there is no target \"z\"", "the targets are a"),
+        (&part("peer", "a", "connections = [1]"), "line 5, column 11", "unknown variant `peer`"),
+        (&peers("connections = [1]"), "section Peers", "a connection for each thread"),
+        (&peers("connections = [2]\nfiles = ['y']"), "has the file \"y\"", "the files are 128.html"),
+        (&part("handshakes", "a", no_rate), "section Handshakes", "expects handshakes_per_s and keys"),
+        (&peers(no_work), "section Peers", "and only with it"),
+        (&part("peers", "z", "connections = [2]"), "there is no target \"z\"", "the targets are a"),
     ];
     for (text, place, reason) in cases {
-        let plan = |file: PlanFile| file.plan(vec![targets::simple("a", "x")], |_| true, &Changes::default());
-        let said = parse("p.toml", text).and_then(plan).unwrap_err();
+        let said = planned(text).unwrap_err();
         assert!(said.contains(place) && said.contains(reason), "{text}: {said}");
     }
 }
@@ -140,26 +135,12 @@ fn a_wrong_plan_is_named_with_its_place() {
 /// Without handshakes the key of the certificate does not matter.
 #[test]
 fn each_rate_of_handshakes_is_measured_with_each_key() {
-    let part = |lists: &str| {
-        let text = format!(
-            "name = \"x\"\nwarm_s = 1\nseconds = 1\n[[part]]\nsection = \"handshakes\"\ntargets = [\"a\"]\n\
-             connections = [2]\nwork = \"handshakes\"\n{lists}"
-        );
-        let plan = parse("p.toml", &text).unwrap();
-        plan.plan(vec![targets::simple("a", "x")], |_| true, &Changes::default()).unwrap()
-    };
-    for (lists, expected) in [
-        (
-            "handshakes_per_s = [0, 9]\nkeys = [\"rsa-2048\", \"ecdsa-p256\"]",
-            &["h0-ecdsa", "h9-rsa", "h9-ecdsa"][..],
-        ),
-        ("handshakes_per_s = [5]\nkeys = [\"rsa-2048\"]", &["h5-rsa"]),
-    ] {
-        let cells = part(lists).cells;
-        let ids: Vec<String> = expected.iter().map(|end| format!("handshakes-a-c2-t2-{end}")).collect();
-        assert_eq!(cells.iter().map(|cell| cell.id.as_str()).collect::<Vec<_>>(), ids);
-        assert!(cells.iter().all(|cell| cell.warm_s == 1.0), "{cells:?}");
-    }
+    let lists = "handshakes_per_s = [0, 9]\nkeys = ['rsa-2048', 'ecdsa-p256']";
+    let more = format!("connections = [2]\nwork = 'handshakes'\n{lists}");
+    let cells = planned(&part("handshakes", "a", &more)).unwrap().cells;
+    let expected = ["h0-ecdsa", "h9-rsa", "h9-ecdsa"].map(|end| format!("handshakes-a-c2-t2-{end}"));
+    assert_eq!(cells.iter().map(|cell| cell.id.as_str()).collect_vec(), expected);
+    assert!(cells.iter().all(|cell| cell.warm_s == 1.0), "{cells:?}");
 }
 
 #[test]
