@@ -61,7 +61,9 @@ fn members(group: u32) -> Vec<(Process, Stat)> {
 
 /// True when a process or one of its ancestors is in a group. Each process has its (parent, group).
 fn belongs(process: i32, group: i32, all: &BTreeMap<i32, (i32, i32)>) -> bool {
-    iter::successors(all.get(&process), |(parent, _)| all.get(parent)).any(|(_, its)| *its == group)
+    let line = iter::successors(all.get(&process), |(parent, _)| all.get(parent));
+    // An id that is used again while /proc is read could make a circle of parents.
+    line.take(all.len()).any(|(_, its)| *its == group)
 }
 
 /// True when a process of the group still runs. The first thread of a killed process is a zombie at once, but the process
@@ -152,8 +154,17 @@ mod tests {
 
     #[test]
     fn a_descendant_belongs_to_the_program_that_started_it() {
-        // 10 has a child in its group and a grandchild in a group of its own. 20 is another program of 1.
-        let all = [(13, (12, 13)), (1, (0, 1)), (10, (1, 10)), (12, (11, 12)), (11, (10, 10)), (20, (1, 20))];
+        // 10 has a child in its group and a grandchild in a group of its own. 20 is another program of 1. 30 and 31 are a circle.
+        let all = [
+            (13, (12, 13)),
+            (1, (0, 1)),
+            (30, (31, 30)),
+            (31, (30, 30)),
+            (10, (1, 10)),
+            (12, (11, 12)),
+            (11, (10, 10)),
+            (20, (1, 20)),
+        ];
         let all = BTreeMap::from(all);
         for (group, expected) in [(10, [10, 11, 12, 13].as_slice()), (12, &[12, 13]), (20, &[20]), (9, &[])] {
             let family: Vec<_> = all.keys().copied().filter(|id| belongs(*id, group, &all)).collect();
