@@ -88,12 +88,14 @@ impl Exchange {
             self.sent = Some(Instant::now());
             match self.stream.write(&request[self.sent_bytes..]) {
                 Ok(n) => self.sent_bytes += n,
-                // The socket would block until it is connected.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
-                    return Some(Verdict::Write);
-                }
-                Err(_) => return Some(Verdict::Connect),
+                Err(error) => match error.kind() {
+                    // The socket would block until it is connected.
+                    ErrorKind::WouldBlock => return None,
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => return Some(Verdict::Write),
+                    _ if self.reused || self.sent_bytes > 0 => return Some(Verdict::Write),
+                    _ => return Some(Verdict::Connect),
+                },
             }
         }
         loop {
@@ -105,6 +107,7 @@ impl Exchange {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(_) | Err(_) => return self.reply.received(&[]),
             }
         }
