@@ -2,7 +2,8 @@
 //! that only the world moves.
 //!
 //! `simulation/world.rs` has the loop, `engine.rs` the engine, `wire.rs` the connections, `peers.rs` the clients and
-//! backends, `plots.rs` and `crowd.rs` the plots, `coding.rs` the transforms, `judge.rs` what must hold of every run. `NERACA_SEED=n` repeats one
+//! backends, `plots.rs` and `crowd.rs` the plots, `coding.rs` the transforms, `judge.rs` what must hold of every run, `last_look.rs`
+//! the close of an idle connection while another thread stops the engine. `NERACA_SEED=n` repeats one
 //! seed, `NERACA_SEEDS=n` runs n seeds, `NERACA_TRACE=1` prints the events of a run.
 
 #![allow(unreachable_pub, reason = "modules of a test are part of one crate")]
@@ -24,6 +25,8 @@ mod crowd;
 mod engine;
 #[path = "simulation/judge.rs"]
 mod judge;
+#[path = "simulation/last_look.rs"]
+mod last_look;
 #[path = "harness/masked.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod masked;

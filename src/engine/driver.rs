@@ -90,7 +90,7 @@ pub struct Connection<T> {
     is_new: bool,
     /// The connection was asked to make room for another client.
     leaves: bool,
-    /// The socket was read once more before the close of the idle connection.
+    /// The idle connection must close, and its socket was read once more since this was known.
     has_looked: bool,
 }
 
@@ -161,8 +161,11 @@ impl<T: Transport> Connection<T> {
                         self.begins = false;
                         self.idle_until = now.instant + limits.idle_timeout;
                     }
-                    if self.has_looked || !self.must_close(shared, now.instant) {
-                        return self.wait_for_request(shared, now.instant);
+                    // Another thread may begin a drain at any time, so one answer counts.
+                    match (self.must_close(shared, now.instant), self.has_looked) {
+                        (false, _) => return self.wait_for_client(),
+                        (true, true) => return self.close_within_linger(CloseReason::TimedOut, now.instant),
+                        (true, false) => {}
                     }
                     // A request may have arrived that no event has reported yet. A close would lose the request.
                     self.has_looked = true;
@@ -259,8 +262,11 @@ impl<T: Transport> Connection<T> {
     /// Reads the header of the PROXY protocol. Some while the header is not whole, and when it is invalid.
     #[cold]
     fn read_preface<A>(&mut self, shared: &Shared<A>, now: Instant) -> Option<Turn> {
+        // The answer precedes the read, so that the read finds every byte that came before.
+        let must_close = self.must_close(shared, now);
         match self.origin.preface()?.read(&mut self.client) {
-            Ok(None) => Some(self.wait_for_request(shared, now)),
+            Ok(None) if must_close => Some(self.close_within_linger(CloseReason::TimedOut, now)),
+            Ok(None) => Some(self.wait_for_client()),
             Ok(Some(Reported(client))) => {
                 self.origin.end_preface(client);
                 None
@@ -373,16 +379,9 @@ impl<T: Transport> Connection<T> {
         self.leaves || shared.closes_idle(self.is_new) || now >= self.idle_until
     }
 
-    /// Waits for a request, or closes the connection.
-    fn wait_for_request<A>(&mut self, shared: &Shared<A>, now: Instant) -> Turn {
-        if self.must_close(shared, now) {
-            return self.close_within_linger(CloseReason::TimedOut, now);
-        }
-        self.wait_for_client()
-    }
-
     /// Waits for bytes of the client, until the idle connection must close.
-    fn wait_for_client(&self) -> Turn {
+    fn wait_for_client(&mut self) -> Turn {
+        self.has_looked = false;
         Turn::Waits(self.client.waits_for(Side::Client, Interest::READ_CLIENT), self.idle_until)
     }
 
