@@ -1,15 +1,12 @@
 //! A test that a panic outside of a connection ends the process. A process without its event loop would serve nobody.
-//!
-//! This is a separate test program, because it starts itself as the process that aborts.
-mod harness;
-
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use harness::{PATIENCE, VARIANTS};
+use crate::harness::{PATIENCE, VARIANTS};
+use crate::share_cores;
 use neraca::app::{App, Client, Decision, Moment};
 use neraca::engine;
 use neraca::http::head::RequestHead;
@@ -37,6 +34,7 @@ impl App for Broken {
 
 #[test]
 fn a_panic_in_the_event_loop_aborts_the_process() {
+    let _cores = share_cores();
     if let Ok(index) = std::env::var(VARIANT) {
         let variant = VARIANTS[index.parse::<usize>().unwrap()];
         let listeners = engine::listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap();
@@ -54,7 +52,7 @@ fn a_panic_in_the_event_loop_aborts_the_process() {
     for (index, variant) in VARIANTS.into_iter().enumerate() {
         let mut child = Command::new(std::env::current_exe().unwrap());
         child
-            .args(["--exact", "a_panic_in_the_event_loop_aborts_the_process"])
+            .args(["--exact", "abort::a_panic_in_the_event_loop_aborts_the_process"])
             .env(VARIANT, index.to_string());
         let status = child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
         assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{variant:?}: {status}");

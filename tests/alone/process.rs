@@ -1,8 +1,4 @@
 //! Tests of the program as a process: exit codes, signals, and no free descriptors.
-//!
-//! This is a separate test program, because it measures the CPU time of processes and opens thousands of descriptors.
-mod harness;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
@@ -11,10 +7,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::program::{Program, raise_descriptors};
-use harness::scripted::{Reply, automatic};
-use harness::wire::{End, Wire};
-use harness::{CROSSBEAM, VARIANTS, eventually};
+use crate::harness::program::{Program, raise_descriptors};
+use crate::harness::scripted::{Reply, automatic};
+use crate::harness::wire::{End, Wire};
+use crate::harness::{CROSSBEAM, VARIANTS, eventually};
+use crate::share_cores;
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
@@ -39,6 +36,7 @@ fn outcome(arguments: &[&str], level: &str) -> (Option<i32>, String, String) {
 
 #[test]
 fn a_program_that_does_not_run_says_why_and_exits_with_1_or_2() {
+    let _cores = share_cores();
     let running = Program::start("balance", VARIANTS[0], &["--demo"]);
     let taken = running.address().to_string();
     let cannot_listen = format!("error: cannot listen on {taken}: ");
@@ -61,6 +59,7 @@ fn a_program_that_does_not_run_says_why_and_exits_with_1_or_2() {
 
 #[test]
 fn the_first_lines_say_where_requests_go_and_a_backend_that_refuses_is_a_warning() {
+    let _cores = share_cores();
     // A socket that is bound and does not listen: its port refuses.
     let refusing = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     refusing.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -115,6 +114,7 @@ fn configuration(backend: &str) -> String {
 
 #[test]
 fn a_configuration_file_is_checked_and_run_with_the_same_verdict() {
+    let _cores = share_cores();
     let folder = Folder::new("verdicts");
     let good = folder.write("good.toml", &configuration("127.0.0.1:1"));
     let wrong = folder.write("wrong.toml", &format!("workers = 0\n{}", configuration("127.0.0.1")));
@@ -167,6 +167,7 @@ fn a_configuration_file_is_checked_and_run_with_the_same_verdict() {
 
 #[test]
 fn a_file_has_listeners_with_limits_of_their_own() {
+    let _cores = share_cores();
     let folder = Folder::new("listeners");
     for variant in VARIANTS {
         let backend = automatic(CROSSBEAM, reply).to_string();
@@ -186,6 +187,7 @@ fn a_file_has_listeners_with_limits_of_their_own() {
 
 #[test]
 fn help_and_version_are_printed_on_stdout() {
+    let _cores = share_cores();
     for (argument, expected) in
         [("--help", "Usage: neraca <COMMAND>"), ("--version", env!("CARGO_PKG_VERSION"))]
     {
@@ -196,6 +198,7 @@ fn help_and_version_are_printed_on_stdout() {
 
 #[test]
 fn a_first_signal_lets_requests_end_with_a_thousand_connections_open() {
+    let _cores = share_cores();
     raise_descriptors(4000);
     let backend = automatic(CROSSBEAM, reply).to_string();
     for variant in VARIANTS {
@@ -234,6 +237,7 @@ fn a_first_signal_lets_requests_end_with_a_thousand_connections_open() {
 /// A service manager may send SIGHUP to any service, and `packaging/systemd/neraca.service` does.
 #[test]
 fn a_signal_to_load_files_again_does_nothing_without_files() {
+    let _cores = share_cores();
     let backend = automatic(CROSSBEAM, reply).to_string();
     let site = env!("CARGO_MANIFEST_DIR").to_owned() + "/src";
     for (command, arguments) in [("balance", ["--backend", &backend]), ("serve", ["--root", &site])] {
@@ -252,6 +256,7 @@ fn a_signal_to_load_files_again_does_nothing_without_files() {
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
+    let _cores = share_cores();
     let backend = automatic(CROSSBEAM, reply).to_string();
     for variant in VARIANTS {
         let mut program = Program::start("balance", variant, &["--backend", &backend]);
@@ -271,6 +276,7 @@ fn a_second_signal_ends_it_at_once() {
 
 #[test]
 fn the_admin_listener_tells_of_a_drain_before_it_begins() {
+    let _cores = share_cores();
     let backend = automatic(CROSSBEAM, reply).to_string();
     for variant in VARIANTS {
         let arguments = ["--backend", &backend, "--drain-delay-seconds", "1"];
@@ -304,6 +310,7 @@ fn the_admin_listener_tells_of_a_drain_before_it_begins() {
 
 #[test]
 fn without_descriptors_it_lives_on_and_serves_again() {
+    let _cores = share_cores();
     raise_descriptors(4000);
     let backend = automatic(CROSSBEAM, reply).to_string();
     for variant in VARIANTS {
@@ -335,6 +342,7 @@ fn without_descriptors_it_lives_on_and_serves_again() {
 
 #[test]
 fn the_faults_of_a_server_change_while_it_runs() {
+    let _cores = share_cores();
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}", std::process::id()));
     let file = directory.join("faults");
     fs::create_dir_all(&directory).unwrap();

@@ -1,16 +1,13 @@
 //! A test that the program forwards 1 GiB in each direction with 64 MiB of memory.
-//!
-//! This is a separate test program, because no other test may use the cores and the memory at the same time.
-mod harness;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::thread;
 
-use harness::program::Program;
-use harness::scripted::Backend;
-use harness::wire::Wire;
-use harness::{VARIANTS, Variant};
+use crate::harness::program::Program;
+use crate::harness::scripted::Backend;
+use crate::harness::wire::Wire;
+use crate::harness::{VARIANTS, Variant};
+use crate::own_cores;
 
 const ALL: usize = 1 << 30;
 const PART: usize = 64 * 1024;
@@ -101,6 +98,7 @@ fn passes(variant: Variant) {
 
 #[test]
 fn a_gibibyte_passes_either_way() {
+    let _cores = own_cores();
     // The variants run one after the other, so each variant has the whole machine.
     for variant in VARIANTS {
         passes(variant);

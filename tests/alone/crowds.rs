@@ -1,20 +1,13 @@
 //! Tests with many clients on both engines: no client waits for another client. The tests run one after the other.
-//!
-//! This is a separate test program: it measures the wait of a client, so no other test may use the cores at the same
-//! time.
-mod harness;
-
-use std::sync::{LazyLock, Mutex};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use harness::program::raise_descriptors;
-use harness::scripted::{Reply, automatic};
-use harness::wire::Wire;
-use harness::{Server, Variant, balancer, eventually};
+use crate::harness::program::raise_descriptors;
+use crate::harness::scripted::{Reply, automatic};
+use crate::harness::wire::Wire;
+use crate::harness::{Server, Variant, balancer, eventually};
 use neraca::engine::Engine;
 use neraca::router::Router;
-
-static ALONE: Mutex<()> = Mutex::new(());
 
 macro_rules! each_variant {
     ($($test:ident)+) => {
@@ -26,7 +19,7 @@ macro_rules! each_variant {
     };
     ($module:ident $variant:ident: $($test:ident)+) => {
         mod $module { $(#[test] fn $test() {
-            let _alone = crate::ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let _cores = crate::own_cores();
             super::$test(crate::harness::$variant);
         })+ }
     };
