@@ -57,6 +57,11 @@ impl Exchange {
         self.request.begin(framing, Coding::Verbatim);
         match decision {
             Decision::Forward(plan) => {
+                // A backend that is slow to connect is no reason to let the client wait for this answer.
+                if let Err(error) = self.request.advance() {
+                    self.respond(answer::refuse_chunks(error), cx);
+                    return None;
+                }
                 self.request.hold();
                 self.attempts.set_key(plan.key);
                 self.terms = plan.terms;
@@ -267,6 +272,16 @@ mod tests {
             rig.read(Side::Client, part);
         }
         assert_eq!(rig.step(), Step::Attach);
+    }
+
+    #[test]
+    fn a_bad_chunk_that_comes_with_the_head_is_refused_without_a_backend() {
+        let mut rig = Rig::new(1);
+        rig.read(Side::Client, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n");
+        assert_eq!(rig.step(), Step::Transfer(Interest::WRITE_CLIENT));
+        let head = rig.sent(Side::Client);
+        assert!(head.starts_with("HTTP/1.1 400 ") && head.contains("Connection: close"), "{head}");
+        assert_eq!(rig.backends()[0].in_flight(), 0);
     }
 
     #[test]

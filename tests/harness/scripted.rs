@@ -61,12 +61,6 @@ impl Backend {
         (bytes, Wire::with_transform(stream, self.coder()).expect("the handshake fails"))
     }
 
-    /// The balancer's next connection; None when the balancer leaves during the handshake.
-    pub(crate) fn accept_unless_left(&self) -> Option<Wire> {
-        let stream = self.listener.accept().expect("the balancer does not connect").0;
-        Wire::with_transform(stream, self.coder())
-    }
-
     /// The balancer's next connection with a request. The balancer's first look at a backend is a connection without a byte.
     pub(crate) fn accept_request(&self) -> Wire {
         loop {
