@@ -14,10 +14,11 @@ use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;
 use crate::report::about::{common, reasons};
 use crate::report::chart::{Bar, bars};
-use crate::report::doc::{Doc, Figure, Table, anchor, plain};
+use crate::report::doc::{Doc, Table, anchor, plain};
 use crate::report::number::{
     dash, grouped, interval, load_cell, load_name, maybe, maybe_grouped, name, ratio, short, struck,
 };
+use crate::report::svg::Svg;
 use crate::report::why;
 use crate::report::words::{self, ENGINES, GATES_PART, Lang, certain, clause, cost, english};
 use crate::run::reply::Errors;
@@ -43,7 +44,7 @@ pub(crate) fn failed(group: &Group<'_>) -> u64 {
 }
 
 /// Draws the failures; None without failures.
-pub(crate) fn failures(study: &Study) -> Option<Figure> {
+pub(crate) fn failures(study: &Study) -> Option<Svg> {
     let mut groups = study.groups(|_| true);
     groups.retain(|group| failed(group) > 0);
     groups.sort_by_key(|group| Reverse(failed(group)));
@@ -53,8 +54,7 @@ pub(crate) fn failures(study: &Study) -> Option<Figure> {
         said: short(failed(group) as f64),
     };
     let rows: Vec<Bar> = groups.iter().take(12).map(bar).collect();
-    let drawing = bars("failed, over all repetitions", &CLASSES, &rows)?;
-    Some(words::figure(study, "failures", &[], Some(drawing)))
+    bars("failed, over all repetitions", &CLASSES, &rows)
 }
 
 /// Writes a table of loads in the given order, its failures, and why groups are not ranked.
