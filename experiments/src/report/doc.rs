@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use itertools::Itertools;
+use serde::Deserialize;
 
 use crate::report::svg::Svg;
 
@@ -24,14 +25,16 @@ pub(crate) struct Figure {
     pub(crate) drawing: Result<Svg, String>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Table {
+/// A table of words, or of texts in each language.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Table<Text = String> {
     /// The title of the table, one line.
-    pub(crate) caption: String,
-    pub(crate) head: Vec<String>,
+    pub(crate) caption: Text,
+    pub(crate) head: Vec<Text>,
     /// Number of columns with words, at the left. The other columns have numbers.
     pub(crate) words: usize,
-    pub(crate) rows: Vec<Vec<String>>,
+    #[serde(default = "Vec::new")]
+    pub(crate) rows: Vec<Vec<Text>>,
 }
 
 impl Table {
