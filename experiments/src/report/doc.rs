@@ -78,9 +78,8 @@ pub(crate) fn code(text: &str) -> String {
 
 /// Returns the anchor of a heading, by the rule of the usual hosts of Markdown.
 pub(crate) fn anchor(heading: &str) -> String {
-    let kept = heading.to_lowercase();
-    let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    let text = heading.to_lowercase().replace(' ', "-");
+    text.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
 }
 
 impl Doc {
