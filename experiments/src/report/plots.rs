@@ -96,10 +96,6 @@ fn percentile_curve(study: &Study, groups: &[Group<'_>]) -> Option<Svg> {
     Chart::new(x, ("ms from intended time to last byte", Axis::log), series).draw()
 }
 
-fn load_of(groups: &[Group<'_>]) -> String {
-    groups.first().map_or(String::new(), |group| load_name(group.cell))
-}
-
 /// Draws the rate by the client's threads (`-t`), for the balancers and for the client itself.
 fn threads_sweep(study: &Study) -> Option<Svg> {
     let of = |y, measure, inside| {
@@ -150,17 +146,15 @@ fn per_connection(study: &Study, groups: &[Group<'_>]) -> Option<Svg> {
 }
 
 fn memory(study: &Study) -> Option<Svg> {
-    let of = |group: &Group<'_>| {
-        let idle = group.runs.iter().find_map(|record| match &record.found {
-            Found::Idle(idle) => Some(idle),
-            _ => None,
-        })?;
+    let of = |record: &&Record| {
+        let Found::Idle(idle) = &record.found else { return None };
         let slope = idle.per_connection_kb().map_or(String::new(), |kb| format!(" ({kb:.2} KB each)"));
         let points = idle.points.iter().map(|(n, kb)| Point::new(*n as f64, *kb as f64 / 1024.0));
-        let one = curve(study, &group.cell.target, points.collect());
+        let one = curve(study, &record.cell.target, points.collect());
         Some(Series { name: one.name + &slope, stroke: Stroke::Solid, ..one })
     };
-    let series = study.section(Section::Memory).iter().filter_map(of).collect();
+    let groups = study.section(Section::Memory);
+    let series = groups.iter().filter_map(|group| group.runs.iter().find_map(of)).collect();
     let y: Scale = ("memory of the balancer (MB)", Axis::from_zero);
     let x: Scale = ("idle connections, each after one answer", Axis::from_zero);
     Chart::new(x, y, series).draw()
@@ -207,6 +201,7 @@ pub(crate) fn part(study: &Study, doc: &mut Doc) {
     // The load with which most balancers were measured.
     let mut balancers = study.heaviest(&[Section::Peers, Section::Assignment]);
     balancers.retain(|group| group.median(measure::cpu_us).is_some());
+    let load_of = |groups: &[Group<'_>]| groups.first().map_or(String::new(), |group| load_name(group.cell));
     let rate_by_concurrency = Chart::new(CONNECTIONS, RATE, concurrency(study, measure::rate));
     let mut figures = vec![
         words::figure(study, "rate-by-concurrency", &[], rate_by_concurrency.draw()),
