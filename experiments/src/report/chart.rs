@@ -394,9 +394,8 @@ mod tests {
     fn a_bar_is_as_long_as_its_parts() {
         let bar = |value| Bar { label: "a".into(), values: vec![value], said: "5".into() };
         let text = bars("t", &[("user", "bar s0")], &[bar(10.0), bar(5.0)]).unwrap().inline("id", "x");
-        assert!(
-            ["388.7", "194.3"].iter().all(|width| text.contains(&format!("width=\"{width}\" height=\"13\""))),
-            "{text}"
-        );
+        for width in ["388.7", "194.3"] {
+            assert!(text.contains(&format!("width=\"{width}\" height=\"13\"")), "{width} in {text}");
+        }
     }
 }
