@@ -231,10 +231,9 @@ impl Chart {
         // A band joins only neighbours that both have a spread.
         for points in series.points.chunk_by(|a, b| a.spread.is_some() == b.spread.is_some()) {
             let spreads = points.iter().filter_map(|p| Some((p.x, p.spread?)));
-            let (low, mut around): (Vec<_>, Vec<_>) =
-                spreads.map(|(x, (low, high))| (self.place(top, x, low), self.place(top, x, high))).unzip();
-            around.reverse();
-            let around = [low, around].concat();
+            let low = spreads.clone().map(|(x, (low, _))| self.place(top, x, low));
+            let high = spreads.rev().map(|(x, (_, high))| self.place(top, x, high));
+            let around = low.chain(high).collect_vec();
             if around.len() > 2 {
                 svg.path("polygon", &format!("area {colour}"), &around);
             }
