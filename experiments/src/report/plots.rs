@@ -41,11 +41,8 @@ pub(crate) fn targets<'a>(groups: &[Group<'a>]) -> Vec<&'a str> {
 pub(crate) fn curves(study: &Study, groups: &[Group<'_>], x: fn(&Cell) -> u32, y: Measure) -> Vec<Series> {
     let point = |group: &Group<'_>| {
         let spread = group.values(y).into_iter().minmax().into_option().filter(|(low, high)| low < high);
-        Some(Point {
-            spread,
-            invalid: !group.is_ranked(),
-            ..Point::new(x(group.cell).into(), group.median(y)?)
-        })
+        let (x, y) = (x(group.cell).into(), group.median(y)?);
+        Some(Point { x, y, spread, invalid: !group.is_ranked() })
     };
     let of = |target: &str| {
         let groups = groups.iter().filter(|group| group.cell.target == target);
@@ -134,9 +131,9 @@ fn per_connection(study: &Study, groups: &[Group<'_>]) -> Option<Svg> {
         let counts = known.filter(|counts| counts.len() > 1)?;
         let fair = jain(counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
         let values = counts.iter().map(|n| *n as f64);
-        let at =
-            |i: u32| Some(Point::new(quantile(values.clone(), f64::from(i) / 40.0)?, f64::from(i) * 2.5));
-        let one = curve(study, &group.cell.target, (1..40).filter_map(at).collect());
+        let at = |percent: f64| Some(Point::new(quantile(values.clone(), percent / 100.0)?, percent));
+        let points = (1..40).map(|i| f64::from(i) * 2.5).filter_map(at).collect();
+        let one = curve(study, &group.cell.target, points);
         Some(Series { name: one.name + &fair, stroke: Stroke::Thin, ..one })
     };
     let series = groups.iter().filter(|group| group.cell.target != AGAIN).filter_map(of).collect();
