@@ -87,9 +87,7 @@ fn each_section_alone_is_a_page() {
     let mut sections = whole.cells.into_iter().into_group_map_by(|cell| cell.section);
     sections.insert(Section::Assignment, Vec::new());
     for (section, mut cells) in sections {
-        for (seq, cell) in cells.iter_mut().enumerate() {
-            cell.seq = seq;
-        }
+        cells.iter_mut().enumerate().for_each(|(seq, cell)| cell.seq = seq);
         let run = Run::of(build::of_cells("part", whole.targets.clone(), cells));
         let files = render(&run.study());
         assert!(well_formed(&files["report/index.html"]), "{section:?}");
