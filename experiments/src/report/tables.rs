@@ -1,7 +1,6 @@
 //! The tables of items 1, 2, 3 and 6 of the report, and the failures of the loads by class.
 
 use std::cmp::{Ordering, Reverse};
-use std::fmt::Display;
 
 use itertools::Itertools;
 
@@ -53,8 +52,7 @@ pub(crate) fn failures(study: &Study) -> Option<Svg> {
         values: by_class(&group.runs).map(|count| count as f64).into(),
         said: short(failed(group) as f64),
     };
-    let rows: Vec<Bar> = groups.iter().take(12).map(bar).collect();
-    bars("failed, over all repetitions", &CLASSES, &rows)
+    bars("failed, over all repetitions", &CLASSES, &groups.iter().take(12).map(bar).collect_vec())
 }
 
 /// Writes a table of loads in the given order, its failures, and why groups are not ranked.
@@ -81,11 +79,10 @@ pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, d
     let table = words::table(Lang::En, "loads").with(groups.iter().map(row));
     doc.table(&Table { caption: caption.into(), ..table });
     let counts = by_class(groups.iter().flat_map(|group| &group.runs));
-    let total = grouped(counts.iter().sum::<u64>() as f64);
-    let values = counts.iter().map(|count| count as &dyn Display);
-    doc.text(match counts {
-        [0, 0, 0, 0, 0, 0] => "Nothing failed in any run of this table.".to_owned(),
-        _ => english("failures", &[&total as &dyn Display].into_iter().chain(values).collect_vec()),
+    let [connect, read, write, status, timeout, stalled] = &counts;
+    doc.text(match counts.iter().sum::<u64>() {
+        0 => "Nothing failed in any run of this table.".to_owned(),
+        all => english("failures", &[&grouped(all as f64), connect, read, write, status, timeout, stalled]),
     });
     let line = |group: &Group<'_>| {
         let found = group.runs.iter().flat_map(|record| reasons(record, Validity::Invalid));
