@@ -15,14 +15,13 @@ pub(crate) fn render(doc: &Doc, language: &str) -> String {
     let mut page =
         Page { drawings: &doc.drawings, out: Vec::new(), contents: String::new(), is_small: false };
     page.all(events.collect());
-    let Page { out, contents, .. } = page;
     let title = doc.text.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or_default();
     let mut body = String::new();
-    html::push_html(&mut body, out.into_iter());
-    if !contents.is_empty() {
+    html::push_html(&mut body, page.out.into_iter());
+    if !page.contents.is_empty() {
         // The page begins with its answers; the contents stand before the second heading.
         let second = body.match_indices("<h").nth(1).map_or(0, |(at, _)| at);
-        body.insert_str(second, &format!("<nav><ol>\n{contents}</ol></nav>\n"));
+        body.insert_str(second, &format!("<nav><ol>\n{}</ol></nav>\n", page.contents));
     }
     format!(
         "<!doctype html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\"/>\n\
