@@ -52,24 +52,17 @@ pub(crate) struct Capacity {
 /// Measures the chosen balancers and writes the page. Returns its path.
 pub(crate) fn run(arguments: &Capacity) -> Result<PathBuf, Trouble> {
     let (chosen, setting) = arguments.choice.examine()?;
-    let mut results = Results {
+    let balancers = lab::with(&arguments.choice.neraca, |lab| {
+        chosen.iter().map(|target| measure(lab, arguments, target)).collect()
+    })?;
+    let results = Results {
         setting,
         objective: arguments.slo.text.clone(),
         limit_ms: arguments.slo.limit.as_secs_f64() * 1e3,
         connections: arguments.connections,
         seconds: arguments.seconds,
-        balancers: Vec::new(),
+        balancers,
     };
-    lab::with(&arguments.choice.neraca, |lab| {
-        for target in &chosen {
-            let found = measure(lab, arguments, target)?;
-            let rate =
-                found.capacity_hz.map_or("no rate".into(), |hz| format!("{hz:.0} requests per second"));
-            println!("{}: highest rate with {}: {rate}", target.title, results.objective);
-            results.balancers.push(found);
-        }
-        Ok(())
-    })?;
     Ok(write(arguments, results)?)
 }
 
@@ -87,6 +80,8 @@ fn measure(lab: &Lab, arguments: &Capacity, target: &Target) -> Result<Found, Tr
     })?;
     let rates = capacity_hz.into_iter().flat_map(|rate| RAMP.map(|share| share * rate));
     let ramp = rates.map(|rate| step(lab, arguments, &server, rate)).collect::<Result<_, _>>()?;
+    let rate = capacity_hz.map_or("no rate".into(), |hz| format!("{hz:.0} requests per second"));
+    println!("{}: highest rate with {}: {rate}", target.title, arguments.slo.text);
     Ok(Found { name: target.id.clone(), title: target.title.clone(), capacity_hz, search, ramp })
 }
 

@@ -231,10 +231,9 @@ impl Chart {
         // A band joins only neighbours that both have a spread.
         for points in series.points.chunk_by(|a, b| a.spread.is_some() == b.spread.is_some()) {
             let spreads = points.iter().filter_map(|p| Some((p.x, p.spread?)));
-            let (low, mut around): (Vec<_>, Vec<_>) =
-                spreads.map(|(x, (low, high))| (self.place(top, x, low), self.place(top, x, high))).unzip();
-            around.reverse();
-            let around = [low, around].concat();
+            let low = spreads.clone().map(|(x, (low, _))| self.place(top, x, low));
+            let high = spreads.rev().map(|(x, (_, high))| self.place(top, x, high));
+            let around = low.chain(high).collect_vec();
             if around.len() > 2 {
                 svg.path("polygon", &format!("area {colour}"), &around);
             }
@@ -394,9 +393,8 @@ mod tests {
     fn a_bar_is_as_long_as_its_parts() {
         let bar = |value| Bar { label: "a".into(), values: vec![value], said: "5".into() };
         let text = bars("t", &[("user", "bar s0")], &[bar(10.0), bar(5.0)]).unwrap().inline("id", "x");
-        assert!(
-            ["388.7", "194.3"].iter().all(|width| text.contains(&format!("width=\"{width}\" height=\"13\""))),
-            "{text}"
-        );
+        for width in ["388.7", "194.3"] {
+            assert!(text.contains(&format!("width=\"{width}\" height=\"13\"")), "{width} in {text}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use itertools::Itertools;
+use serde::Deserialize;
 
 use crate::report::svg::Svg;
 
@@ -24,14 +25,16 @@ pub(crate) struct Figure {
     pub(crate) drawing: Result<Svg, String>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Table {
+/// A table of words, or of texts in each language.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Table<Text = String> {
     /// The title of the table, one line.
-    pub(crate) caption: String,
-    pub(crate) head: Vec<String>,
+    pub(crate) caption: Text,
+    pub(crate) head: Vec<Text>,
     /// Number of columns with words, at the left. The other columns have numbers.
     pub(crate) words: usize,
-    pub(crate) rows: Vec<Vec<String>>,
+    #[serde(default = "Vec::new")]
+    pub(crate) rows: Vec<Vec<Text>>,
 }
 
 impl Table {
@@ -75,9 +78,8 @@ pub(crate) fn code(text: &str) -> String {
 
 /// Returns the anchor of a heading, by the rule of the usual hosts of Markdown.
 pub(crate) fn anchor(heading: &str) -> String {
-    let kept = heading.to_lowercase();
-    let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    let text = heading.to_lowercase().replace(' ', "-");
+    text.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
 }
 
 impl Doc {

@@ -140,29 +140,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stacks_of_both_engines_begin_at_the_system_call() {
+    fn stacks_begin_at_the_system_call_and_a_frame_is_as_wide_as_its_share_and_stands_on_its_caller() {
         let folded = "worker;run;write;entry_SYSCALL_64_[k];tcp_sendmsg_[k] 7\nworker;run;parse 3\nx;asm_sysvec_[k] 1\n";
-        assert_eq!(aligned(folded), "kernel;tcp_sendmsg_[k] 7\nprogram;parse 3\nkernel 1\n");
+        let before = aligned(folded);
+        assert_eq!(before, "kernel;tcp_sendmsg_[k] 7\nprogram;parse 3\nkernel 1\n");
         let after = aligned(&folded.replace(" 7", " 20"));
-        let svg = draw(&after, Some(&aligned(folded))).inline("id", "x");
-        for said in ["tcp_sendmsg: 83.3 % (+19.7)", "parse: 12.5 % (-14.8)", "class=\"bar s5 k4\""] {
-            assert!(svg.contains(said), "{said} in {svg}");
-        }
-    }
-
-    #[test]
-    fn a_frame_is_as_wide_as_its_share_and_stands_on_its_caller() {
-        let folded = "main;run;read_[k] 60\nmain;run 20\nmain 19.8\nmain;rare 0.2\n";
-        let svg = draw(folded, None).inline("id", "x");
-        for drawn in [
-            "translate(0 48)",
-            "x=\"0\" y=\"-16\" width=\"1179.5\" height=\"15\"><title>main: 100.0 %",
-            "y=\"-32\" width=\"943.5\" height=\"15\"><title>run: 80.0 %",
-            "<rect class=\"bar s1 k3\"",
-            "read: 60.0 %",
+        let alone = "main;run;read_[k] 60\nmain;run 20\nmain 19.8\nmain;rare 0.2\n";
+        let [difference, alone] =
+            [draw(&after, Some(&before)), draw(alone, None)].map(|svg| svg.inline("id", "x"));
+        for (svg, drawn) in [
+            (&difference, "tcp_sendmsg: 83.3 % (+19.7)"),
+            (&difference, "parse: 12.5 % (-14.8)"),
+            (&difference, "class=\"bar s5 k4\""),
+            (&alone, "translate(0 48)"),
+            (&alone, "x=\"0\" y=\"-16\" width=\"1179.5\" height=\"15\"><title>main: 100.0 %"),
+            (&alone, "y=\"-32\" width=\"943.5\" height=\"15\"><title>run: 80.0 %"),
+            (&alone, "<rect class=\"bar s1 k3\""),
+            (&alone, "read: 60.0 %"),
         ] {
             assert!(svg.contains(drawn), "{drawn} in {svg}");
         }
-        assert!(!svg.contains("rare"), "{svg}");
+        assert!(!alone.contains("rare"), "{alone}");
     }
 }

@@ -52,14 +52,10 @@ fn table(study: &Study, groups: &[Group<'_>], hurts: &[Hurt]) -> Table {
         // The least share of the wanted handshakes that were made.
         let wanted = runs.iter().map(|run| &run.handshakes).filter(|counts| counts.wanted > 0);
         let least = wanted.map(|counts| counts.made as f64 / counts.wanted as f64).fold(1.0, f64::min);
-        let mut row = vec![name(study, ours[0])];
-        row.extend(loads.iter().map(value));
-        row.extend([
-            sum(|run| run.handshakes.failed),
-            sum(|run| run.requests.errors.total()),
-            short(least * 100.0),
-        ]);
-        table.push(row);
+        let failed = [sum(|run| run.handshakes.failed), sum(|run| run.requests.errors.total())];
+        let made = short(least * 100.0);
+        let values = loads.iter().map(value).chain(failed).chain([made]);
+        table.push([name(study, ours[0])].into_iter().chain(values));
     }
     let of = |handshakes: &Handshakes| {
         let hurt = hurts.iter().find(|hurt| hurt.handshakes == *handshakes);

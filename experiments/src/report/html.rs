@@ -15,14 +15,13 @@ pub(crate) fn render(doc: &Doc, language: &str) -> String {
     let mut page =
         Page { drawings: &doc.drawings, out: Vec::new(), contents: String::new(), is_small: false };
     page.all(events.collect());
-    let Page { out, contents, .. } = page;
     let title = doc.text.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or_default();
     let mut body = String::new();
-    html::push_html(&mut body, out.into_iter());
-    if !contents.is_empty() {
+    html::push_html(&mut body, page.out.into_iter());
+    if !page.contents.is_empty() {
         // The page begins with its answers; the contents stand before the second heading.
         let second = body.match_indices("<h").nth(1).map_or(0, |(at, _)| at);
-        body.insert_str(second, &format!("<nav><ol>\n{contents}</ol></nav>\n"));
+        body.insert_str(second, &format!("<nav><ol>\n{}</ol></nav>\n", page.contents));
     }
     format!(
         "<!doctype html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\"/>\n\
@@ -80,7 +79,7 @@ impl<'a> Page<'a> {
                     let inside = until(events.by_ref(), TagEnd::Paragraph);
                     let table = events.next_if(|event| matches!(event, Event::Start(Tag::Table(_))));
                     if let Some(Event::Start(Tag::Table(alignments))) = table {
-                        self.table(inside, &alignments, &until(events.by_ref(), TagEnd::Table));
+                        self.table(inside, &alignments, until(events.by_ref(), TagEnd::Table));
                     } else {
                         self.out.push(event);
                         self.all(inside);
@@ -131,7 +130,8 @@ impl<'a> Page<'a> {
     }
 
     /// Writes a table with its caption. Each cell names its column, for narrow screens.
-    fn table(&mut self, caption: Vec<Event<'a>>, alignments: &[Alignment], events: &[Event<'a>]) {
+    fn table(&mut self, caption: Vec<Event<'a>>, alignments: &[Alignment], mut events: Vec<Event<'a>>) {
+        use Tag::{TableCell, TableHead, TableRow};
         let label = escape(&text_of(&caption));
         self.html(format!(
             "<div class=\"table\" role=\"region\" aria-label=\"{label}\" tabindex=\"0\"><table>\n<caption>"
@@ -140,15 +140,13 @@ impl<'a> Page<'a> {
         self.html("</caption>\n");
         let is_row_end =
             |event: &Event<'_>| matches!(event, Event::End(TagEnd::TableHead | TagEnd::TableRow));
-        let is_written = |event: &Event<'_>| {
-            use Tag::{TableCell, TableHead, TableRow};
-            matches!(event, Event::Start(TableHead | TableRow | TableCell) | Event::End(TagEnd::TableCell))
-        };
+        // The ends alone tell the rows and cells apart.
+        events.retain(|event| !matches!(event, Event::Start(TableHead | TableRow | TableCell)));
         let mut names: Vec<String> = Vec::new();
         for row in events.split(is_row_end).filter(|row| !row.is_empty()) {
             let in_head = names.is_empty();
             self.html(if in_head { "<thead><tr>" } else { "<tr>" });
-            let cells = row.split_inclusive(|event| *event == Event::End(TagEnd::TableCell));
+            let cells = row.split(|event| *event == Event::End(TagEnd::TableCell));
             for ((column, cell), alignment) in cells.enumerate().zip(alignments) {
                 let class = if *alignment == Alignment::Right { " class=\"n\"" } else { "" };
                 if in_head {
@@ -161,7 +159,7 @@ impl<'a> Page<'a> {
                     _ => (format!("<td{class} data-label=\"{name}\"><span>"), "</span></td>"),
                 };
                 self.html(open);
-                self.all(cell.iter().filter(|event| !is_written(event)).cloned().collect());
+                self.all(cell.to_vec());
                 self.html(close);
             }
             self.html(if in_head { "</tr></thead>\n<tbody>\n" } else { "</tr>\n" });

@@ -131,10 +131,9 @@ pub(crate) fn run(directory: Option<&Path>, lang: Lang) -> Result<PathBuf, Strin
 /// Returns the named directory, or the newest complete run of the whole plan, or else the newest run.
 pub(crate) fn choose(directory: Option<&Path>) -> Result<PathBuf, String> {
     if let Some(directory) = directory {
-        return match directory.join(MANIFEST).exists() {
-            true => Ok(directory.into()),
-            false => Err(format!("{}: no run is here (there is no {MANIFEST})", directory.display())),
-        };
+        let found = directory.join(MANIFEST).exists().then(|| directory.into());
+        return found
+            .ok_or_else(|| format!("{}: no run is here (there is no {MANIFEST})", directory.display()));
     }
     let entries = fs::read_dir(RESULTS).map_err(|error| format!("{RESULTS}: {error}"))?;
     let runs = entries.filter_map(|entry| Some(entry.ok()?.path())).filter_map(|path| {

@@ -1,7 +1,6 @@
 //! The tables of items 1, 2, 3 and 6 of the report, and the failures of the loads by class.
 
 use std::cmp::{Ordering, Reverse};
-use std::fmt::Display;
 
 use itertools::Itertools;
 
@@ -14,10 +13,11 @@ use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;
 use crate::report::about::{common, reasons};
 use crate::report::chart::{Bar, bars};
-use crate::report::doc::{Doc, Figure, Table, anchor, plain};
+use crate::report::doc::{Doc, Table, anchor, plain};
 use crate::report::number::{
     dash, grouped, interval, load_cell, load_name, maybe, maybe_grouped, name, ratio, short, struck,
 };
+use crate::report::svg::Svg;
 use crate::report::why;
 use crate::report::words::{self, ENGINES, GATES_PART, Lang, certain, clause, cost, english};
 use crate::run::reply::Errors;
@@ -43,7 +43,7 @@ pub(crate) fn failed(group: &Group<'_>) -> u64 {
 }
 
 /// Draws the failures; None without failures.
-pub(crate) fn failures(study: &Study) -> Option<Figure> {
+pub(crate) fn failures(study: &Study) -> Option<Svg> {
     let mut groups = study.groups(|_| true);
     groups.retain(|group| failed(group) > 0);
     groups.sort_by_key(|group| Reverse(failed(group)));
@@ -52,9 +52,7 @@ pub(crate) fn failures(study: &Study) -> Option<Figure> {
         values: by_class(&group.runs).map(|count| count as f64).into(),
         said: short(failed(group) as f64),
     };
-    let rows: Vec<Bar> = groups.iter().take(12).map(bar).collect();
-    let drawing = bars("failed, over all repetitions", &CLASSES, &rows)?;
-    Some(words::figure(study, "failures", &[], Some(drawing)))
+    bars("failed, over all repetitions", &CLASSES, &groups.iter().take(12).map(bar).collect_vec())
 }
 
 /// Writes a table of loads in the given order, its failures, and why groups are not ranked.
@@ -81,11 +79,10 @@ pub(crate) fn with_reasons(study: &Study, groups: &[Group<'_>], caption: &str, d
     let table = words::table(Lang::En, "loads").with(groups.iter().map(row));
     doc.table(&Table { caption: caption.into(), ..table });
     let counts = by_class(groups.iter().flat_map(|group| &group.runs));
-    let total = grouped(counts.iter().sum::<u64>() as f64);
-    let values = counts.iter().map(|count| count as &dyn Display);
-    doc.text(match counts {
-        [0, 0, 0, 0, 0, 0] => "Nothing failed in any run of this table.".to_owned(),
-        _ => english("failures", &[&total as &dyn Display].into_iter().chain(values).collect_vec()),
+    let [connect, read, write, status, timeout, stalled] = &counts;
+    doc.text(match counts.iter().sum::<u64>() {
+        0 => "Nothing failed in any run of this table.".to_owned(),
+        all => english("failures", &[&grouped(all as f64), connect, read, write, status, timeout, stalled]),
     });
     let line = |group: &Group<'_>| {
         let found = group.runs.iter().flat_map(|record| reasons(record, Validity::Invalid));

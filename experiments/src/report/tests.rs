@@ -21,15 +21,12 @@ fn well_formed(text: &str) -> bool {
     Document::parse(text.trim_start_matches("<!doctype html>\n")).is_ok()
 }
 
-/// Returns the report of the plan `bench`, which is made once.
-fn whole() -> &'static BTreeMap<String, String> {
-    static WHOLE: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| render(Run::bench()));
-    &WHOLE
-}
+/// The report of the plan `bench`, which is made once.
+static WHOLE: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| render(Run::bench()));
 
 #[test]
 fn a_whole_plan_has_every_part_and_plot() {
-    let files = whole();
+    let files = &*WHOLE;
     assert_eq!(*files, render(Run::bench()));
     let (html, markdown) = (&files["report/index.html"], &files["report/README.md"]);
     for part in 1..=9 {
@@ -53,7 +50,7 @@ fn a_whole_plan_has_every_part_and_plot() {
 /// Nothing on a page may come from elsewhere. Every link to a heading or a drawing has its target.
 #[test]
 fn pages_stand_alone_and_links_have_targets() {
-    let files = whole();
+    let files = &*WHOLE;
     for page in ["report/index.html", "report/index.id.html"].map(|name| &files[name]) {
         assert!(well_formed(page));
         for outside in ["http://www", "https:", "src=", "@import", "url(", "NaN", "inf<"] {
@@ -74,7 +71,7 @@ fn pages_stand_alone_and_links_have_targets() {
 /// The questions of the assignment are answered before the first part.
 #[test]
 fn the_first_screen_answers_the_questions() {
-    let files = whole();
+    let files = &*WHOLE;
     let cases: BTreeMap<String, Vec<String>> = toml::from_str(include_str!("first_screen.toml")).unwrap();
     for (name, expected) in cases {
         let screen = files[&name].split("\n## 1.").next().unwrap();
@@ -90,9 +87,7 @@ fn each_section_alone_is_a_page() {
     let mut sections = whole.cells.into_iter().into_group_map_by(|cell| cell.section);
     sections.insert(Section::Assignment, Vec::new());
     for (section, mut cells) in sections {
-        for (seq, cell) in cells.iter_mut().enumerate() {
-            cell.seq = seq;
-        }
+        cells.iter_mut().enumerate().for_each(|(seq, cell)| cell.seq = seq);
         let run = Run::of(build::of_cells("part", whole.targets.clone(), cells));
         let files = render(&run.study());
         assert!(well_formed(&files["report/index.html"]), "{section:?}");

@@ -65,15 +65,6 @@ impl Text {
 }
 
 #[derive(Debug, Deserialize)]
-struct Titled {
-    caption: Text,
-    words: usize,
-    head: Vec<Text>,
-    #[serde(default)]
-    rows: Vec<Vec<Text>>,
-}
-
-#[derive(Debug, Deserialize)]
 struct Caption {
     title: String,
     reading: String,
@@ -87,7 +78,7 @@ struct Caption {
 #[derive(Debug, Deserialize)]
 struct Words {
     texts: BTreeMap<String, Text>,
-    tables: BTreeMap<String, Titled>,
+    tables: BTreeMap<String, Table<Text>>,
     figures: BTreeMap<String, Caption>,
 }
 
@@ -182,7 +173,7 @@ pub(crate) fn no_part(name: &str, study: &Study, section: Section) -> String {
 
 /// Returns a table with the rows that words.toml has.
 pub(crate) fn table(lang: Lang, name: &str) -> Table {
-    let Titled { caption, words, head, rows } = &WORDS.tables[name];
+    let Table { caption, words, head, rows } = &WORDS.tables[name];
     let all = |texts: &[Text]| texts.iter().map(|text| text.of(lang).to_owned()).collect();
     let rows = rows.iter().map(|row| all(row)).collect();
     Table { caption: caption.of(lang).into(), head: all(head), words: *words, rows }
@@ -204,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_text_takes_the_same_values_in_each_language() {
-        let cells = |table: &'static Titled| table.head.iter().chain(table.rows.iter().flatten());
+        let cells = |table: &'static Table<Text>| table.head.iter().chain(table.rows.iter().flatten());
         let tables = WORDS.tables.values().flat_map(|table| cells(table).chain([&table.caption]));
         for text in WORDS.texts.values().chain(tables) {
             let [en, id] = Lang::ALL.map(|lang| text.of(lang));
