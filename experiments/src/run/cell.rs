@@ -1,9 +1,9 @@
 //! Measures one cell: starts the programs, measures, and stops the programs.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
-use std::{fs, thread};
 
 use crate::plans::model::{Cell, REQUESTS_HZ, Target, Work};
 use crate::run::child::Program;
@@ -124,12 +124,10 @@ impl Lab {
         let ([plain, tls], Some(wanted)) = (&server.addresses[..], cell.handshakes) else {
             return Err(Trouble::Failed("the target has no second listener with {tls_port}".into()));
         };
-        let (tls, rate, seconds) = (*tls, f64::from(wanted.per_s), (cell.warm_s, cell.seconds));
         let meter = self.meter(server, backends);
-        let shaken = thread::spawn(move || handshakes::make(tls, rate, seconds));
-        let tally = self.generate(cell, *plain, Pace::Open(REQUESTS_HZ))?;
-        let panicked = |_| Trouble::Failed("the client of the handshakes panicked".into());
-        let handshakes = shaken.join().map_err(panicked)?;
+        let load = load::start(self.spec(cell, *plain, Pace::Open(REQUESTS_HZ))?);
+        let handshakes = handshakes::make(*tls, f64::from(wanted.per_s), (cell.warm_s, cell.seconds));
+        let tally = load::finish(load).map_err(failed("the load generator"))?;
         let system = meter.end();
         Ok(RawHandshakes { intended: tally.intended, requests: tally.times, handshakes, system })
     }

@@ -273,13 +273,14 @@ impl Lab {
         Ok(fs::read(&file).map_err(said(&file))?.into())
     }
 
+    /// Makes the load of a cell, unless a signal asked us to stop.
     pub(crate) fn spec(&self, cell: &Cell, address: SocketAddr, pace: Pace) -> Result<Spec> {
+        self.pause(Duration::ZERO)?;
         Ok(Spec { cell: cell.clone(), address, body: self.body(cell)?, pace, ports: Arc::default() })
     }
 
     /// Runs a load of our own client to its end.
     pub(crate) fn generate(&self, cell: &Cell, address: SocketAddr, pace: Pace) -> Result<Tally> {
-        self.pause(Duration::ZERO)?;
         let load = load::start(self.spec(cell, address, pace)?);
         load::finish(load).map_err(failed("the load generator"))
     }
