@@ -263,8 +263,7 @@ impl Lab {
         if verdict == Verdict::Good || verdict == Verdict::Corrupt && may_differ {
             return Ok(());
         }
-        let difference = reply.difference();
-        Err(Trouble::Failed(format!("the first answer is wrong ({verdict:?}): {difference}")))
+        Err(Trouble::Failed(format!("the first answer is wrong ({verdict:?}): {}", reply.difference())))
     }
 
     /// Reads the file that a cell requests.
