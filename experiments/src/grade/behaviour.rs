@@ -1,14 +1,14 @@
 //! The behaviour of a balancer while one of its three backends has a fault, and under many connections.
 
 use std::time::{Duration, Instant};
-use std::{fs, iter, thread};
+use std::{fs, iter};
 
 use crate::grade::choice::cell;
 use crate::grade::score::Behaviour;
 use crate::plans::model::{Cell, Target};
 use crate::run::faulty::Fault;
 use crate::run::lab::{Lab, Server, Trouble, backend_ports, failed};
-use crate::run::load::{Pace, Tally};
+use crate::run::load::{self, Pace, Tally};
 
 /// GETs per second while a backend has a fault.
 const RATE_HZ: f64 = 200.0;
@@ -69,19 +69,13 @@ fn backend(lab: &Lab, port: u16, fault: Fault) -> Result<Server, Trouble> {
 /// Kills a backend under load, starts it again, and waits until it gets a request. Returns the seconds of the wait.
 fn dying(lab: &Lab, target: &Target) -> Result<(Tally, Option<f64>), Trouble> {
     let (balancer, mut backends) = start(lab, target)?;
-    let load = |rate_hz, seconds| {
-        let cell = Cell { connections: 200, seconds, ..cell() };
-        lab.generate(&cell, balancer.address(), Pace::Open(rate_hz))
-    };
-    let (tally, back, since) = thread::scope(|scope| {
-        let client = scope.spawn(|| load(RATE_HZ, 5.0));
-        lab.pause(Duration::from_millis(1500))?;
-        let port = backends.remove(AT_FAULT).address().port();
-        lab.pause(Duration::from_secs(2))?;
-        let (back, since) = (backend(lab, port, Fault::None)?, Instant::now());
-        let panicked = |_| Trouble::Broken("the load generator panicked".into());
-        Ok::<_, Trouble>((client.join().map_err(panicked)??, back, since))
-    })?;
+    let for_seconds = |seconds| Cell { connections: 200, seconds, ..cell() };
+    let client = load::start(lab.spec(&for_seconds(5.0), balancer.address(), Pace::Open(RATE_HZ))?);
+    lab.pause(Duration::from_millis(1500))?;
+    let port = backends.remove(AT_FAULT).address().port();
+    lab.pause(Duration::from_secs(2))?;
+    let (back, since) = (backend(lab, port, Fault::None)?, Instant::now());
+    let tally = load::finish(client).map_err(failed("the load generator"))?;
     // The backend writes its counts every second.
     let has_served = || {
         let text = fs::read_to_string(&back.stats).unwrap_or_default();
@@ -91,7 +85,7 @@ fn dying(lab: &Lab, target: &Target) -> Result<(Tally, Option<f64>), Trouble> {
         if since.elapsed() > RETURN {
             return Ok((tally, None));
         }
-        load(50.0, 0.5)?;
+        lab.generate(&for_seconds(0.5), balancer.address(), Pace::Open(50.0))?;
     }
     Ok((tally, Some(since.elapsed().as_secs_f64())))
 }

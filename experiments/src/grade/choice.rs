@@ -33,10 +33,8 @@ impl Choice {
         let user = self.given.targets()?;
         let has_own = user.iter().any(|target| target.what == What::Balancer);
         let mut all = targets::with(user)?;
-        all.retain(|target| {
-            target.what == What::Balancer
-                && target.needs.as_ref().is_none_or(|tool| setting.tools.contains_key(tool))
-        });
+        let is_installed = |tool: &String| setting.tools.contains_key(tool);
+        all.retain(|target| target.what == What::Balancer && target.needs.as_ref().is_none_or(is_installed));
         if let Some(wrong) = only.iter().find(|name| all.iter().all(|target| target.id != **name)) {
             let known: Vec<&str> = all.iter().map(|target| target.id.as_str()).collect();
             return Err(format!("--only {wrong:?}: expected one of {}", known.join(", ")));

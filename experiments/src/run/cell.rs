@@ -1,9 +1,9 @@
 //! Measures one cell: starts the programs, measures, and stops the programs.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
-use std::{fs, thread};
 
 use crate::plans::model::{Cell, REQUESTS_HZ, Target, Work};
 use crate::run::child::Program;
@@ -54,16 +54,14 @@ impl Lab {
         let address = server.address();
         // A wrong body from a program of the user is no stop: the prober counts such bodies.
         self.verify(address, cell, target.fixed.is_some())?;
-        match cell.work {
+        Ok(match cell.work {
             Work::Load => {
                 let words = wrk::command(cell, &self.scratch, address).join(" ");
                 commands.insert("client".into(), self.shorten(&words));
-                Ok(Found::Load(Box::new(self.load(cell, server, backends)?)))
+                Found::Load(Box::new(self.load(cell, server, backends)?))
             }
-            Work::Handshakes => {
-                Ok(Found::Handshakes(Box::new(self.handshakes(cell, &server, backends.as_ref())?)))
-            }
-            Work::Idle => Ok(Found::Idle(self.idle(cell, address, &server.program)?)),
+            Work::Handshakes => Found::Handshakes(Box::new(self.handshakes(cell, server, backends)?)),
+            Work::Idle => Found::Idle(self.idle(cell, address, &server.program)?),
             Work::Syscalls | Work::Profile => {
                 let client = self.load_once(cell, address)?;
                 server.program.stop().map_err(failed("the observed target"))?;
@@ -72,9 +70,9 @@ impl Lab {
                     return Ok(Found::Profile { client, folded });
                 }
                 let strace = fs::read_to_string(self.scratch.join("strace.txt")).map_err(failed("strace"))?;
-                Ok(Found::Syscalls { client, strace })
+                Found::Syscalls { client, strace }
             }
-        }
+        })
     }
 
     /// Warms up, then runs wrk, the prober and the collectors at the same time.
@@ -120,16 +118,14 @@ impl Lab {
     }
 
     /// Sends requests on kept connections to the first listener of the target, and makes new handshakes with the second.
-    fn handshakes(&self, cell: &Cell, server: &Server, backends: Option<&Server>) -> Result<RawHandshakes> {
+    fn handshakes(&self, cell: &Cell, server: Server, backends: Option<Server>) -> Result<RawHandshakes> {
         let ([plain, tls], Some(wanted)) = (&server.addresses[..], cell.handshakes) else {
             return Err(Trouble::Failed("the target has no second listener with {tls_port}".into()));
         };
-        let (tls, rate, seconds) = (*tls, f64::from(wanted.per_s), (cell.warm_s, cell.seconds));
-        let meter = self.meter(server, backends);
-        let shaken = thread::spawn(move || handshakes::make(tls, rate, seconds));
-        let tally = self.generate(cell, *plain, Pace::Open(REQUESTS_HZ))?;
-        let panicked = |_| Trouble::Failed("the client of the handshakes panicked".into());
-        let handshakes = shaken.join().map_err(panicked)?;
+        let meter = self.meter(&server, backends.as_ref());
+        let load = load::start(self.spec(cell, *plain, Pace::Open(REQUESTS_HZ))?);
+        let handshakes = handshakes::make(*tls, f64::from(wanted.per_s), (cell.warm_s, cell.seconds));
+        let tally = load::finish(load).map_err(failed("the load generator"))?;
         let system = meter.end();
         Ok(RawHandshakes { intended: tally.intended, requests: tally.times, handshakes, system })
     }

@@ -74,8 +74,7 @@ impl Program {
     pub(crate) fn start<W: AsRef<OsStr>>(words: &[W], stdout: &Path, stderr: &Path) -> io::Result<Self> {
         let mut command = Command::new("setsid");
         command.args(words).stdin(Stdio::null());
-        command.stdout(File::create(stdout)?).stderr(File::create(stderr)?);
-        let mut child = command.spawn()?;
+        let mut child = command.stdout(File::create(stdout)?).stderr(File::create(stderr)?).spawn()?;
         let guard = Guard::start(&["kill", "-s", "KILL", "--", &format!("-{}", child.id())]);
         let guard = Some(guard.inspect_err(|_| drop(child.kill()))?);
         let program = Program { child, guard };

@@ -74,10 +74,7 @@ mod tests {
         let text = "{\"unix_ms\":9000,\"served\":1}\n{\"unix_ms\":10000,\"served\":5}\n{\"served\":6}\nnonsense\n{\"uni";
         std::fs::write(&file, text).unwrap();
         let raw = RawCounters::read(file.path(), UNIX_EPOCH + Duration::from_millis(9500)).unwrap();
-        assert_eq!(
-            raw,
-            RawCounters { names: vec!["served".into()], rows: vec![(-0.5, vec![1]), (0.5, vec![5])] }
-        );
+        assert_eq!((raw.names.join(" "), raw.rows), ("served".into(), vec![(-0.5, vec![1]), (0.5, vec![5])]));
         assert_eq!(RawCounters::read(Path::new("/no/such/file"), UNIX_EPOCH), None);
     }
 

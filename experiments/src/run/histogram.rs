@@ -98,13 +98,9 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_go_from_the_least_to_the_greatest() {
+    fn few_values_have_few_percentiles_and_none_have_none() {
         assert_eq!(Histogram::of(&[5, 1, 2, 4, 3]).quantiles(4), [1, 2, 3, 4, 5]);
         assert!(Histogram::default().quantiles(4).is_empty());
-    }
-
-    #[test]
-    fn few_values_have_few_percentiles() {
         assert_eq!([0.5, 0.6].map(|fraction| Histogram::of(&[7, 8]).percentile(fraction)), [Some(7), None]);
         assert_eq!((Histogram::default().percentile(0.1), Histogram::default().mean()), (None, None));
         assert_eq!(Histogram::of(&[5, 50, 500]).count_from(50), 2);

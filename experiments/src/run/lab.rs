@@ -263,8 +263,7 @@ impl Lab {
         if verdict == Verdict::Good || verdict == Verdict::Corrupt && may_differ {
             return Ok(());
         }
-        let difference = reply.difference();
-        Err(Trouble::Failed(format!("the first answer is wrong ({verdict:?}): {difference}")))
+        Err(Trouble::Failed(format!("the first answer is wrong ({verdict:?}): {}", reply.difference())))
     }
 
     /// Reads the file that a cell requests.
@@ -273,13 +272,14 @@ impl Lab {
         Ok(fs::read(&file).map_err(said(&file))?.into())
     }
 
+    /// Makes the load of a cell, unless a signal asked us to stop.
     pub(crate) fn spec(&self, cell: &Cell, address: SocketAddr, pace: Pace) -> Result<Spec> {
+        self.pause(Duration::ZERO)?;
         Ok(Spec { cell: cell.clone(), address, body: self.body(cell)?, pace, ports: Arc::default() })
     }
 
     /// Runs a load of our own client to its end.
     pub(crate) fn generate(&self, cell: &Cell, address: SocketAddr, pace: Pace) -> Result<Tally> {
-        self.pause(Duration::ZERO)?;
         let load = load::start(self.spec(cell, address, pace)?);
         load::finish(load).map_err(failed("the load generator"))
     }

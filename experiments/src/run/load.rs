@@ -306,7 +306,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::plans::build::ordinary;
     use crate::run::origin::{BODY, Origins};
 
     /// A share of exp(-t) of the times is longer than t.
@@ -336,14 +335,7 @@ mod tests {
             for (answer, expected) in cases {
                 let origins = Origins::start(&[0]).unwrap();
                 origins.reset(answer);
-                let cell = Cell {
-                    path: String::new(),
-                    connections: 30,
-                    keep_alive: keep,
-                    warm_s: 0.0,
-                    seconds: 0.1,
-                    ..ordinary("origin")
-                };
+                let cell = Cell { connections: 30, keep_alive: keep, seconds: 0.1, ..Cell::default() };
                 // Nobody listens on port 1.
                 let port = if expected == "connect" { 1 } else { origins.ports[0] };
                 let address = ([127, 0, 0, 1], port).into();
@@ -363,11 +355,8 @@ mod tests {
                     assert_eq!(tally.intended, 20);
                     // Only a connection that is kept carries more than one request.
                     let opened = spec.ports.lock().unwrap().len();
-                    assert_eq!(
-                        opened < 20,
-                        keep && (expected, answer) == ("good", None),
-                        "{opened} connections for {answer:?}"
-                    );
+                    let is_kept = keep && (expected, answer) == ("good", None);
+                    assert_eq!(opened < 20, is_kept, "{opened} connections for {answer:?}");
                 }
             }
         }

@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_descendant_belongs_to_the_program_that_started_it() {
         // 10 has a child in its group and a grandchild in a group of its own. 20 is another program of 1. 30 and 31 are a circle.
-        let all = [
+        let all = BTreeMap::from([
             (13, (12, 13)),
             (1, (0, 1)),
             (30, (31, 30)),
@@ -164,8 +164,7 @@ mod tests {
             (12, (11, 12)),
             (11, (10, 10)),
             (20, (1, 20)),
-        ];
-        let all = BTreeMap::from(all);
+        ]);
         for (group, expected) in [(10, [10, 11, 12, 13].as_slice()), (12, &[12, 13]), (20, &[20]), (9, &[])] {
             let family: Vec<_> = all.keys().copied().filter(|id| belongs(*id, group, &all)).collect();
             assert_eq!(family, expected, "{group}");
@@ -183,10 +182,8 @@ mod tests {
     #[test]
     fn netstat_has_names_and_values_on_lines_of_their_own() {
         let text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 1 2 3\nIpExt: InNoRoutes\nIpExt: 4\n";
-        for (name, expected) in [("ListenOverflows", Some(2)), ("ListenDrops", Some(3)), ("InNoRoutes", None)]
-        {
-            assert_eq!(parse_netstat(text, name), expected, "{name}");
-        }
+        let found = ["ListenOverflows", "ListenDrops", "InNoRoutes"].map(|name| parse_netstat(text, name));
+        assert_eq!(found, [Some(2), Some(3), None]);
     }
 
     #[test]

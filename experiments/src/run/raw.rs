@@ -173,24 +173,21 @@ impl IdleMemory {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn what_no_role_used_is_foreign() {
-        let group =
-            |user, system| GroupCounters { user_ticks: user, system_ticks: system, ..Default::default() };
-        let host =
-            |process, idle| HostCounters { process_ticks: process, idle_ticks: idle, ..Default::default() };
-        let system = RawSystem {
-            seconds: 4.0,
-            cpus: 2,
-            ticks_per_second: 100,
-            roles: BTreeMap::from([
-                (Role::Client, (group(0, 0), group(100, 50))),
-                (Role::Target, (group(10, 10), group(20, 40))),
-            ]),
-            host: (host(1000, 0), host(1300, 500)),
-        };
+        let system = json!({
+            "seconds": 4.0, "cpus": 2, "ticks_per_second": 100,
+            "roles": {
+                "client": [{}, {"user_ticks": 100, "system_ticks": 50}],
+                "target": [{"user_ticks": 10, "system_ticks": 10}, {"user_ticks": 20, "system_ticks": 40}],
+            },
+            "host": [{"process_ticks": 1000}, {"process_ticks": 1300, "idle_ticks": 500}],
+        });
+        let system: RawSystem = serde_json::from_value(system).unwrap();
         let idle_s = system.host_s(|host| host.idle_ticks);
         assert!((system.foreign_s() - 1.1).abs() < 1e-9 && (idle_s - 5.0).abs() < 1e-9, "{system:?}");
     }

@@ -50,7 +50,6 @@ pub(crate) fn command(cell: &Cell, scratch: &Path, address: SocketAddr) -> Vec<S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plans::build::ordinary as cell;
 
     #[test]
     fn a_report_is_read() {
@@ -70,9 +69,8 @@ mod tests {
 
     #[test]
     fn the_command_says_what_the_cell_says() {
-        let mut cell = cell("thread");
-        (cell.connections, cell.threads, cell.seconds, cell.keep_alive) = (1000, 150, 2.5, false);
-        cell.path = "x".into();
+        let mut cell =
+            Cell { connections: 1000, threads: 150, seconds: 2.5, path: "x".into(), ..Cell::default() };
         let line = |cell: &Cell| command(cell, Path::new(""), ([127, 0, 0, 1], 1).into()).join(" ");
         let expected = "wrk -c 1000 -t 150 -d 3s --timeout 30s --latency -s wrk.lua -H Connection: close http://127.0.0.1:1/x";
         assert_eq!(line(&cell), expected);
