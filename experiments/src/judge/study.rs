@@ -164,7 +164,7 @@ impl<'a> Group<'a> {
         let shown = self.shown();
         let invalid = shown.iter().filter(|record| record.validity() == Validity::Invalid).count();
         let sum = |of: fn(Load<'_>) -> u64| self.loads().map(of).sum::<u64>();
-        let (failed, requests) = (sum(|load| load.failures.total()), sum(|load| load.client.requests));
+        let (failed, requests) = (sum(|load| load.failures().total()), sum(|load| load.client.requests));
         invalid * 2 < shown.len() && failed * 1000 <= requests + failed
     }
 

@@ -147,9 +147,9 @@ fn by_second(study: &Study, group: &Group<'_>) -> Vec<Series> {
 /// Draws the fairness among the client's connections.
 fn per_connection(study: &Study) -> Figure {
     let of = |group: &Group<'_>| {
-        let known = group.loads().find_map(|load| load.per_connection);
+        let known = group.loads().find_map(|load| load.per_connection());
         let counts = known.filter(|counts| counts.len() > 1)?;
-        let fair = jain(counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
+        let fair = jain(&counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
         let values = counts.iter().map(|n| *n as f64);
         let at =
             |i: u32| Some(Point::new(quantile(values.clone(), f64::from(i) / 40.0)?, f64::from(i) * 2.5));

@@ -35,7 +35,7 @@ fn of_record(record: &Record) -> Value {
     match &record.found {
         Found::Load(_) => {
             measure::COLUMNS.iter().for_each(|(name, of)| row[*name] = number(of(record)));
-            row["failures"] = json!(record.failures);
+            row["failures"] = json!(record.failures());
         }
         Found::Handshakes(found) => {
             let counts = &found.handshakes;

@@ -34,7 +34,7 @@ pub(crate) const CLASSES: [(&str, &str); 6] = [
 
 /// Sums the failures of each class over the runs.
 fn by_class<'a>(runs: impl IntoIterator<Item = &'a &'a Record>) -> [u64; 6] {
-    let sum: Errors = runs.into_iter().map(|run| run.failures).sum();
+    let sum: Errors = runs.into_iter().map(|run| run.failures()).sum();
     [sum.connect, sum.read, sum.write, sum.status, sum.timeout, sum.stalled]
 }
 
