@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
 use commands::{bench, check, compare, selftest};
 use report::words::Lang;
@@ -21,12 +21,6 @@ mod run;
 /// Measures Neraca's engines against each other and against other balancers.
 #[derive(Parser)]
 #[command(name = "neraca-lab", version, disable_help_subcommand = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
 enum Command {
     /// Check whether this machine is ready to measure, and print what to do if not.
     Doctor(bench::Common),
@@ -71,7 +65,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let (said, code) = match run(Cli::parse().command) {
+    let (said, code) = match run(Command::parse()) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Trouble::Interrupted(said)) => (said, 130),
         Err(Trouble::Failed(said) | Trouble::Broken(said)) => (said, 1),

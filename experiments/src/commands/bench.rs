@@ -249,11 +249,8 @@ mod tests {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/plans/smoke.toml");
         assert_eq!(plan_file(file).unwrap().name, "smoke");
         let said = plan_file("no-such-plan").map(drop).unwrap_err();
-        assert!(
-            said.starts_with("--plan no-such-plan: ")
-                && said.ends_with("one of: bench smoke peers handshakes"),
-            "{said}"
-        );
+        assert!(said.starts_with("--plan no-such-plan: "), "{said}");
+        assert!(said.ends_with("one of: bench smoke peers handshakes"), "{said}");
     }
 
     #[test]

@@ -59,11 +59,21 @@ fn judge(fault: Fault, share: f64, raw: Raw) -> Result<(bool, String), String> {
     let load = load(&record).ok_or_else(|| format!("{}: {:?}", fault.name(), record.found))?;
     let counter = |name: &str| load.programs.target.as_ref().and_then(|t| t.total(name)).unwrap_or(0);
     let opened = u64::from(record.cell.opened());
-    let counts @ (served, at_fault, _) = (counter("served"), counter("at_fault"), opened);
+    let (served, at_fault) = (counter("served"), counter("at_fault"));
     let has = |gate, verdict| record.gates.get(&gate).is_some_and(|(found, _)| *found == verdict);
     // A server counts its faults from its start, so the errors of the warm-up count too.
-    let failures = load.warm.iter().fold(record.failures, |sum, warm| sum + warm.errors);
+    let failures = load.warm.iter().fold(record.failures(), |sum, warm| sum + warm.errors);
     let (stalled, errors, fresh) = (failures.stalled, load.probe.errors(), &load.probe.fresh);
+    // The reported faults must be the true faults, at this share of the answers.
+    let rate = |reported: u64| {
+        // Requests may be in flight when the client stops, so the counts may differ by this number.
+        let slack = 2 * opened + 2;
+        let is_near = |n: u64| reported.abs_diff(n) <= slack;
+        let seen = reported as f64 / served.max(1) as f64;
+        let has_share = (seen / share - 1.0).abs() < 0.1 || is_near((served as f64 * share) as u64);
+        let (good, percent) = (reported > 0 && is_near(at_fault) && has_share, seen * 100.0);
+        (good, format!("{at_fault} of {served} answers at fault, {reported} reported ({percent:.2} %)"))
+    };
     let (good, said) = match fault {
         Fault::None => {
             let (failed, probes) = (failures.total(), errors.total());
@@ -73,9 +83,9 @@ fn judge(fault: Fault, share: f64, raw: Raw) -> Result<(bool, String), String> {
             return Ok((pass && failed + probes == 0 && served > 0, said));
         }
         Fault::Pause => return Ok(pauses(&fresh.total_us)),
-        Fault::Status => rate(failures.status + errors.status, share, counts),
-        Fault::Truncate => rate(failures.read + errors.truncated, share, counts),
-        Fault::Close => rate(failures.read + failures.write + errors.read, share, counts),
+        Fault::Status => rate(failures.status + errors.status),
+        Fault::Truncate => rate(failures.read + errors.truncated),
+        Fault::Close => rate(failures.read + failures.write + errors.read),
         // Every connection beyond the pool counts as failed. Probes take places of the pool too.
         Fault::Starve => {
             let said = format!("{stalled} of {opened} connections reported as never answered");
@@ -99,17 +109,6 @@ fn judge(fault: Fault, share: f64, raw: Raw) -> Result<(bool, String), String> {
         Fault::Slow => (false, "is not measured".into()),
     };
     Ok((good && has(Gate::G4, Validity::Invalid), said))
-}
-
-/// Checks that the reported faults are the true faults, at this rate of the answers.
-fn rate(reported: u64, rate: f64, (served, at_fault, opened): (u64, u64, u64)) -> (bool, String) {
-    // Requests may be in flight when the client stops, so the counts may differ by this number.
-    let slack = 2 * opened + 2;
-    let is_near = |n: u64| reported.abs_diff(n) <= slack;
-    let seen = reported as f64 / served.max(1) as f64;
-    let has_rate = (seen / rate - 1.0).abs() < 0.1 || is_near((served as f64 * rate) as u64);
-    let (good, percent) = (reported > 0 && is_near(at_fault) && has_rate, seen * 100.0);
-    (good, format!("{at_fault} of {served} answers at fault, {reported} reported ({percent:.2} %)"))
 }
 
 /// Checks that a fifth of the probes is slow, and that the slowest probe waits for the whole pause of 500 ms. A laboratory

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use itertools::Itertools;
 use statrs::statistics::Statistics;
 
-use crate::judge::record::{Gate, Judged, Load, Record, Validity, load};
+use crate::judge::record::{Gate, Judged, Load, Record, Validity, load, parse_strace};
 use crate::judge::stats::{Ratio, Verdict, jain};
 use crate::plans::model::{Cell, What};
 use crate::plans::targets::{AGAIN, THREAD};
@@ -27,9 +27,12 @@ fn above(value: f64, note: f64, invalid: f64, reason: String) -> Judged {
 }
 
 /// Judges a cell by every gate that needs this cell only. [`across`] has the others.
-pub(crate) fn judge(raw: Raw) -> Record {
-    let record = Record::new(raw);
-    let gates = match (&record.found, load(&record)) {
+pub(crate) fn judge(mut raw: Raw) -> Record {
+    if matches!(&raw.found, Found::Syscalls { strace, .. } if parse_strace(strace).is_empty()) {
+        raw.found = Found::Failed("strace wrote no table".into());
+    }
+    let mut record = Record { raw, gates: BTreeMap::new() };
+    record.gates = match (&record.found, load(&record)) {
         (_, Some(load)) => results([
             (Gate::G1, Some(connections(load.cell))),
             (Gate::G2, Some(starvation(&load))),
@@ -43,7 +46,7 @@ pub(crate) fn judge(raw: Raw) -> Record {
         (Found::Handshakes(found), _) => handshakes(found),
         _ => BTreeMap::new(),
     };
-    Record { gates, ..record }
+    record
 }
 
 /// Drops the gates without a verdict.
@@ -61,7 +64,7 @@ fn connections(cell: &Cell) -> Judged {
 /// Compares the connections with each other. A connection is starved when others get more than ten times as much.
 /// Little's law alone does not show it: wrk's mean misses the answers that wrk corrects away, and the time to connect.
 fn starvation(load: &Load<'_>) -> Judged {
-    let Some(answers) = load.per_connection.filter(|answers| answers.len() > 10) else {
+    let Some(answers) = load.per_connection().filter(|answers| answers.len() > 10) else {
         return if load.cell.keep_alive {
             (Note, "the answers per connection are not known".into())
         } else {
@@ -70,7 +73,7 @@ fn starvation(load: &Load<'_>) -> Judged {
     };
     let at = |fraction: f64| answers[(fraction * (answers.len() - 1) as f64).round() as usize];
     let (tenth, median) = (at(0.1), at(0.5));
-    let jain = jain(answers).unwrap_or(0.0);
+    let jain = jain(&answers).unwrap_or(0.0);
     let is_severe = tenth * 10 < median || jain < 0.5;
     let verdict = match (is_severe, median < FEW_ANSWERS) {
         (true, true) => Note,
@@ -118,7 +121,8 @@ fn conservation(load: &Load<'_>) -> Judged {
 /// A connection without any answer is only one failed request, but a lost client. So such connections have their own
 /// limit.
 fn failures(load: &Load<'_>) -> Judged {
-    let (failed, stalled, opened) = (load.failures.total(), load.failures.stalled, load.cell.opened());
+    let (failures, opened) = (load.failures(), load.cell.opened());
+    let (failed, stalled) = (failures.total(), failures.stalled);
     if stalled as f64 / f64::from(opened.max(1)) > 0.001 {
         return (Invalid, format!("{stalled} of {opened} connections were never answered"));
     }
@@ -263,6 +267,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::judge::record::GATES;
     use crate::plans::build::ordinary as cell;
     use crate::plans::model::Section;
     use crate::run::histogram::Histogram;
@@ -302,7 +307,8 @@ mod tests {
     }
 
     #[test]
-    fn each_gate_has_its_reason() {
+    fn each_gate_has_its_description_and_its_reason() {
+        assert_eq!(GATES.len(), Gate::G11 as usize + 1);
         let cases: Vec<Case> = serde_json::from_str(include_str!("gate_cases.json")).unwrap();
         assert_eq!(cases.len(), 25);
         for case in cases {
@@ -312,8 +318,7 @@ mod tests {
             }
             if !case.answers.is_empty() {
                 // An answer has one byte.
-                let received: Vec<u64> =
-                    case.answers.iter().flat_map(|(n, answers)| vec![*answers; *n]).collect();
+                let received = case.answers.iter().flat_map(|&(n, answers)| vec![answers; n]).collect_vec();
                 changed["found"]["load"]["sockets"]["received"] = json!(Histogram::of(&received));
             }
             let gates = judged(changed).gates;
@@ -361,9 +366,8 @@ mod tests {
         ];
         for (gate, rates, expected) in cases {
             let cells = rates.iter().enumerate();
-            let records: Vec<Record> =
-                cells.map(|(seq, (target, block, rate))| record(seq, target, *block, *rate)).collect();
-            let found = across(&records);
+            let records = cells.map(|(seq, &(target, block, rate))| record(seq, target, block, rate));
+            let found = across(&records.collect_vec());
             for (seq, verdict) in expected {
                 let result = found[seq].get(&gate).map(|(verdict, _)| *verdict);
                 assert_eq!(result, *verdict, "{gate:?} {seq}: {rates:?}");

@@ -31,7 +31,7 @@ measures! {
         let Client { requests, errors, .. } = &load.client;
         Some(requests.saturating_sub(errors.status + errors.timeout) as f64)
     };
-    "failed" failed = |load| Some(load.failures.total() as f64);
+    "failed" failed = |load| Some(load.failures().total() as f64);
     /// Mean latency in milliseconds by Little's law: connections / rate. Independent of wrk's correction, but assumes
     /// that no connection is idle (gate G2).
     "latency_ms" latency_ms = |load| Some(f64::from(load.cell.opened()) / load.requests_per_second() * 1e3);
@@ -80,7 +80,7 @@ measures! {
     /// Proportional set size of the target at the end.
     pss_mb = |load| Some(load.system.roles.get(&Role::Target)?.1.pss_kb? as f64 / 1024.0);
     /// Jain's index of fairness over the client's connections.
-    "fairness" fairness = |load| jain(load.per_connection?);
+    "fairness" fairness = |load| jain(&load.per_connection()?);
     "probes" probes = |load| Some((load.probe.fresh.total_us.len() + load.probe.kept.total_us.len()) as f64);
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn idle_kb(record: &Record) -> Option<f64> {
 /// Returns the failures of a record. A measurement that failed counts as one failure.
 pub(crate) fn failures(record: &Record) -> u64 {
     match &record.found {
-        Found::Load(_) => record.failures.total(),
+        Found::Load(_) => record.failures().total(),
         Found::Handshakes(found) => found.handshakes.failed + found.requests.errors.total(),
         Found::Idle(idle) => idle.tried - idle.alive,
         Found::Failed(_) => 1,

@@ -15,31 +15,13 @@ use crate::run::reply::Errors;
 pub(crate) struct Record {
     #[deref]
     pub(crate) raw: Raw,
-    /// The failures of a load. The sum is the column *failed* of the tables.
-    pub(crate) failures: Errors,
-    /// Answered requests per connection of a load's client: minimum, 99 percentiles, maximum. Only with keep-alive; the
-    /// error is at most 1.6 %.
-    pub(crate) per_connection: Option<Vec<u64>>,
     pub(crate) gates: BTreeMap<Gate, Judged>,
 }
 
 impl Record {
-    /// Makes the record of a cell, still without gates.
-    pub(crate) fn new(mut raw: Raw) -> Self {
-        let (mut failures, mut answers) = (Errors::default(), None);
-        match &raw.found {
-            Found::Load(load) => {
-                let silent_ms = (raw.cell.seconds * 500.0) as u64;
-                let stalled = load.sockets.as_ref().map(|s| s.silent_ms.count_from(silent_ms) + s.unopened);
-                failures = Errors { stalled: stalled.unwrap_or(0), ..load.client.errors };
-                answers = per_connection(load);
-            }
-            Found::Syscalls { strace, .. } if parse_strace(strace).is_empty() => {
-                raw.found = Found::Failed("strace wrote no table".into());
-            }
-            _ => {}
-        }
-        Record { raw, failures, per_connection: answers, gates: BTreeMap::new() }
+    /// Returns the failures of a load; none for other work.
+    pub(crate) fn failures(&self) -> Errors {
+        load(self).map_or_else(Errors::default, |load| load.failures())
     }
 
     /// Returns the worst verdict of the gates. A cell without numbers is invalid.
@@ -54,8 +36,6 @@ impl Record {
 pub(crate) struct Load<'a> {
     pub(crate) cell: &'a Cell,
     pub(crate) what: What,
-    pub(crate) failures: Errors,
-    pub(crate) per_connection: Option<&'a [u64]>,
     #[deref(forward)]
     raw: &'a RawLoad,
 }
@@ -63,8 +43,7 @@ pub(crate) struct Load<'a> {
 /// Returns a load. None for other work, and for a cell that could not be measured.
 pub(crate) fn load(record: &Record) -> Option<Load<'_>> {
     let Found::Load(raw) = &record.found else { return None };
-    let per_connection = record.per_connection.as_deref();
-    Some(Load { cell: &record.cell, what: record.what, failures: record.failures, per_connection, raw })
+    Some(Load { cell: &record.cell, what: record.what, raw })
 }
 
 impl Load<'_> {
@@ -75,17 +54,26 @@ impl Load<'_> {
     pub(crate) fn requests_per_second(&self) -> f64 {
         self.client.requests as f64 / self.seconds()
     }
-}
 
-/// Returns the answers per connection, estimated from the received bytes and the mean length of an answer. None when the
-/// target closes each connection after its answer: then a connection is not a client.
-fn per_connection(RawLoad { client, sockets, .. }: &RawLoad) -> Option<Vec<u64>> {
-    let received = &sockets.as_ref()?.received;
-    let answer = client.bytes as f64 / client.requests.max(1) as f64;
-    let answers = |bytes: &u64| (*bytes as f64 / answer.max(1.0)).round() as u64;
-    let answers: Vec<u64> = received.quantiles(100).iter().map(answers).collect();
-    let closes = answers.last() <= Some(&1) && client.requests > 2 * received.len();
-    (!closes).then_some(answers)
+    /// Returns the failures. The sum is the column *failed* of the tables.
+    pub(crate) fn failures(&self) -> Errors {
+        let silent_ms = (self.cell.seconds * 500.0) as u64;
+        let stalled = self.sockets.as_ref().map(|s| s.silent_ms.count_from(silent_ms) + s.unopened);
+        Errors { stalled: stalled.unwrap_or(0), ..self.client.errors }
+    }
+
+    /// Returns the answers per connection: minimum, 99 percentiles, maximum. They are estimated from the received bytes
+    /// and the mean length of an answer; the error is at most 1.6 %. None when the target closes each connection after
+    /// its answer: then a connection is not a client.
+    pub(crate) fn per_connection(&self) -> Option<Vec<u64>> {
+        let RawLoad { client, sockets, .. } = self.raw;
+        let received = &sockets.as_ref()?.received;
+        let answer = client.bytes as f64 / client.requests.max(1) as f64;
+        let answers = |bytes: &u64| (*bytes as f64 / answer.max(1.0)).round() as u64;
+        let answers: Vec<u64> = received.quantiles(100).iter().map(answers).collect();
+        let closes = answers.last() <= Some(&1) && client.requests > 2 * received.len();
+        (!closes).then_some(answers)
+    }
 }
 
 /// A row of the table of `strace -c`: a system call, how often it was called, and how often it returned an error (mostly
@@ -154,6 +142,7 @@ pub(crate) type Judged = (Validity, String);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::gates::judge;
     use crate::judge::synthetic::Run;
     use crate::run::histogram::Histogram;
     use crate::run::sockets::RawSockets;
@@ -183,14 +172,9 @@ mod tests {
             silent_ms: Histogram::of(&[0, 1900, 2000, 3000]),
             unopened: 7,
         });
-        let record = Record::new(raw.clone());
-        assert_eq!((record.failures.stalled, record.failures.total()), (9, 12));
-        let quantiles = record.per_connection.unwrap();
+        let record = judge(raw.clone());
+        assert_eq!((record.failures().stalled, record.failures().total()), (9, 12));
+        let quantiles = load(&record).unwrap().per_connection().unwrap();
         assert_eq!((quantiles.len(), quantiles[0], quantiles[50], quantiles[100]), (101, 0, 10, 30));
-    }
-
-    #[test]
-    fn every_gate_is_described() {
-        assert_eq!(GATES.len(), Gate::G11 as usize + 1);
     }
 }

@@ -81,10 +81,9 @@ impl Study {
     /// Returns the groups of the heaviest load of the first of these sections that was measured.
     pub(crate) fn heaviest(&self, sections: &[Section]) -> Vec<Group<'_>> {
         let of = |section: &Section| {
-            let mut groups = self.section(*section);
             let load = |group: &Group<'_>| (group.cell.connections, group.cell.threads);
-            let most = groups.iter().map(load).max();
-            groups.retain(|group| Some(load(group)) == most && group.loads().next().is_some());
+            let mut groups = self.section(*section).into_iter().max_set_by_key(load);
+            groups.retain(|group| group.loads().next().is_some());
             (!groups.is_empty()).then_some(groups)
         };
         sections.iter().find_map(of).unwrap_or_default()
@@ -96,13 +95,6 @@ impl Study {
         let runs: Vec<&Record> = self.records.iter().filter(is_it).collect();
         Some(Group { cell: &runs.first()?.cell, target: self.target(target)?, runs })
     }
-}
-
-/// True when a run counts. The rule does not look at the result: a run counts unless it could not be measured, or the
-/// machine was busy with something else (gate G7).
-fn counts(record: &Record) -> bool {
-    let is_busy = record.gates.get(&Gate::G7).is_some_and(|(verdict, _)| *verdict == Validity::Invalid);
-    matches!(record.found, Found::Load(_) | Found::Handshakes(_)) && !is_busy
 }
 
 /// The values of a measure by section and block.
@@ -128,8 +120,12 @@ pub(crate) struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
+    /// Returns the runs that count. The rule does not look at the result: a run counts unless it could not be measured,
+    /// or the machine was busy with something else (gate G7).
     pub(crate) fn counted(&self) -> impl Iterator<Item = &'a Record> {
-        self.runs.iter().copied().filter(|run| counts(run))
+        let is_busy = |run: &Record| run.gates.get(&Gate::G7).is_some_and(|(of, _)| *of == Validity::Invalid);
+        let is_measured = |run: &Record| matches!(run.found, Found::Load(_) | Found::Handshakes(_));
+        self.runs.iter().copied().filter(move |run| is_measured(run) && !is_busy(run))
     }
 
     /// Returns the ratio of a measure to that of another group, in each block of a section in which both count.
@@ -168,7 +164,7 @@ impl<'a> Group<'a> {
         let shown = self.shown();
         let invalid = shown.iter().filter(|record| record.validity() == Validity::Invalid).count();
         let sum = |of: fn(Load<'_>) -> u64| self.loads().map(of).sum::<u64>();
-        let (failed, requests) = (sum(|load| load.failures.total()), sum(|load| load.client.requests));
+        let (failed, requests) = (sum(|load| load.failures().total()), sum(|load| load.client.requests));
         invalid * 2 < shown.len() && failed * 1000 <= requests + failed
     }
 

@@ -1,7 +1,6 @@
 //! Synthetic results for tests: the measurements of a whole plan, from a simple model of each target.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
 use fastrand::Rng;
@@ -79,11 +78,9 @@ impl Run {
     }
 }
 
-/// Returns a factor between 0.98 and 1.02 that depends on the cell and on `what`.
-fn noise(cell: &Cell, what: impl Hash) -> f64 {
-    let mut hasher = DefaultHasher::new();
-    (&cell.id, what).hash(&mut hasher);
-    0.98 + 0.04 * Rng::with_seed(hasher.finish()).f64()
+/// Returns a factor between 0.98 and 1.02 that depends on the cell.
+fn noise(cell: &Cell) -> f64 {
+    0.98 + 0.04 * Rng::with_seed(cell.seq as u64).f64()
 }
 
 /// Returns the CPU microseconds of the target per request.
@@ -98,11 +95,7 @@ fn cpu_us(target: &Target) -> f64 {
         "apache" => 120.0,
         _ => 14.0,
     };
-    match target.kind {
-        TargetKind::Variant => base * 1.6,
-        TargetKind::Ablation => base * 2.1,
-        _ => base,
-    }
+    if matches!(target.kind, TargetKind::Variant | TargetKind::Ablation) { base * 2.0 } else { base }
 }
 
 /// Returns the requests per second when all programs share two CPUs.
@@ -113,7 +106,7 @@ fn rate(target: &Target, cell: &Cell) -> f64 {
     let busy = 2e6 / (client + backends + cpu_us(target) + body);
     let latency_s = 0.000_15 + cell.delay_ms as f64 / 1e3;
     let most = f64::from(cell.opened()) / latency_s;
-    busy.min(most) * noise(cell, "rate")
+    busy.min(most) * noise(cell)
 }
 
 fn measure(target: &Target, cell: &Cell) -> Raw {
@@ -147,7 +140,7 @@ fn measure(target: &Target, cell: &Cell) -> Raw {
 fn handshakes(target: &Target, cell: &Cell) -> RawHandshakes {
     let per_s = cell.handshakes.map_or(0, |handshakes| handshakes.per_s);
     let growth = if target.id == "async-tls" { 2.0 } else { 1.0 };
-    let most_us = 1000.0 * (1.0 + f64::from(per_s) * growth / 500.0) * noise(cell, "p99");
+    let most_us = 1000.0 * (1.0 + f64::from(per_s) * growth / 500.0) * noise(cell);
     let total_us = Histogram::of(&(1..=1000).map(|n| n * most_us as u64 / 1000).collect::<Vec<_>>());
     let count = (f64::from(per_s) * cell.seconds) as u64;
     let handshakes = Shaken { wanted: count, made: count, ..Shaken::default() };

@@ -1,7 +1,6 @@
 //! What the run says: which engine is faster under each load, what the number of workers does, what each change costs.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use itertools::Itertools;
 use statrs::statistics::Statistics;
@@ -12,47 +11,6 @@ use crate::judge::study::{Blocks, Group, Study, by_block, quotients};
 use crate::plans::model::{Cell, Section, Target, TargetKind, Work};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 
-/// Thread against async under one load.
-#[derive(Debug, Clone)]
-pub(crate) struct LoadVerdict<'a> {
-    /// A cell of the load.
-    pub(crate) cell: &'a Cell,
-    /// async / thread in requests per second.
-    pub(crate) ratio: Ratio,
-    /// thread again / thread: the same program against itself.
-    pub(crate) control: Option<Ratio>,
-}
-
-/// Returns the thread engine under each load of a section.
-fn thread_loads(study: &Study, section: Section) -> Vec<Group<'_>> {
-    study.groups(|cell| cell.section == section && cell.target == THREAD && cell.work == Work::Load)
-}
-
-/// Returns the verdict for each load of a section in which both engines ran.
-pub(crate) fn by_load<'a>(study: &'a Study, section: Section) -> Vec<LoadVerdict<'a>> {
-    let verdict = |thread: Group<'a>| {
-        let against = |target| study.twin(thread.cell, target)?.against(&thread, measure::rate);
-        Some(LoadVerdict { cell: thread.cell, ratio: against(ASYNC)?, control: against(AGAIN) })
-    };
-    thread_loads(study, section).into_iter().filter_map(verdict).collect()
-}
-
-/// Returns another target / thread over all loads of a section together: for each block the geometric mean over the
-/// loads. A block counts once, because its measurements are close in time, and only when it has every load. None when
-/// there are fewer than two loads.
-pub(crate) fn over_all_loads(study: &Study, section: Section, other: &str) -> Option<Ratio> {
-    let loads = thread_loads(study, section);
-    let mut of_blocks: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-    for thread in &loads {
-        let ratios = study.twin(thread.cell, other)?.ratios(thread, measure::rate);
-        for ((_, block), ratio) in ratios.into_iter().filter(|((of, _), _)| *of == section) {
-            of_blocks.entry(block).or_default().push(ratio);
-        }
-    }
-    of_blocks.retain(|_, ratios| ratios.len() == loads.len() && ratios.len() > 1);
-    Ratio::of_blocks(of_blocks.values().map(Statistics::geometric_mean))
-}
-
 /// Two targets under the same load.
 #[derive(Debug, Clone)]
 pub(crate) struct Pair<'a> {
@@ -60,6 +18,43 @@ pub(crate) struct Pair<'a> {
     pub(crate) b: Group<'a>,
     /// `a / b` in requests per second.
     pub(crate) ratio: Ratio,
+}
+
+impl<'a> Pair<'a> {
+    fn of(a: Group<'a>, b: Group<'a>) -> Option<Self> {
+        Some(Pair { ratio: a.against(&b, measure::rate)?, a, b })
+    }
+}
+
+/// Returns the thread engine under each load of the assignment.
+fn thread_loads(study: &Study) -> Vec<Group<'_>> {
+    let is_load = |cell: &Cell| cell.section == Section::Assignment && cell.work == Work::Load;
+    study.groups(|cell| is_load(cell) && cell.target == THREAD)
+}
+
+/// Compares the async engine with the thread engine under each load of the assignment in which both ran.
+pub(crate) fn by_load<'a>(study: &'a Study) -> Vec<Pair<'a>> {
+    let pair = |thread: Group<'a>| Pair::of(study.twin(thread.cell, ASYNC)?, thread);
+    thread_loads(study).into_iter().filter_map(pair).collect()
+}
+
+/// Returns thread again / thread under the load of a group: the same program against itself.
+pub(crate) fn control(study: &Study, thread: &Group<'_>) -> Option<Ratio> {
+    study.twin(thread.cell, AGAIN)?.against(thread, measure::rate)
+}
+
+/// Returns another target / thread over all loads of the assignment together: for each block the geometric mean over the
+/// loads. A block counts once, because its measurements are close in time, and only when it has every load. None when
+/// there are fewer than two loads.
+pub(crate) fn over_all_loads(study: &Study, other: &str) -> Option<Ratio> {
+    let ratios = |thread: &Group<'_>| Some(study.twin(thread.cell, other)?.ratios(thread, measure::rate));
+    let loads = thread_loads(study).iter().map(ratios).collect::<Option<Vec<Blocks>>>()?;
+    let blocks = loads.first().filter(|_| loads.len() > 1)?.keys();
+    let mean = |block| {
+        let ratios: Option<Vec<&f64>> = loads.iter().map(|ratios| ratios.get(block)).collect();
+        Some(ratios?.geometric_mean())
+    };
+    Ratio::of_blocks(blocks.filter(|(section, _)| *section == Section::Assignment).filter_map(mean))
 }
 
 /// Compares the engines at equal numbers of workers, and each number with the default of its engine.
@@ -70,7 +65,7 @@ pub(crate) fn workers<'a>(study: &'a Study) -> Vec<Pair<'a>> {
     let pair = |(a, b): (Group<'a>, &Target)| {
         let is_meant = is_of(a.target, &b.id) || is_equal(a.target, b);
         let b = study.twin(a.cell, &b.id).filter(|_| is_meant)?;
-        Some(Pair { ratio: a.against(&b, measure::rate)?, a, b })
+        Pair::of(a, b)
     };
     numbers.cartesian_product(&study.plan.targets).filter_map(pair).collect()
 }
@@ -78,7 +73,6 @@ pub(crate) fn workers<'a>(study: &'a Study) -> Vec<Pair<'a>> {
 /// The web servers under one load.
 #[derive(Debug)]
 pub(crate) struct Servers<'a> {
-    pub(crate) cell: &'a Cell,
     /// Each server with its requests per second: the geometric mean over the compared blocks. So two compared rates
     /// have the ratio of the verdict. A server that is not compared has the mean over its own blocks.
     pub(crate) rates: Vec<(Group<'a>, Option<f64>)>,
@@ -96,16 +90,13 @@ pub(crate) struct Servers<'a> {
 /// Returns the verdict about the web servers under each load. Ranked servers with enough blocks are compared, in the
 /// blocks that all of them have.
 pub(crate) fn servers(study: &Study) -> Vec<Servers<'_>> {
-    let mut loads: BTreeMap<_, Vec<Group<'_>>> = BTreeMap::new();
-    for group in study.section(Section::Servers) {
-        loads.entry((group.cell.connections, group.cell.threads)).or_default().push(group);
-    }
-    loads.into_values().map(of_servers).collect()
+    let load = |group: &Group<'_>| (group.cell.connections, group.cell.threads);
+    let loads = study.section(Section::Servers).into_iter().into_group_map_by(load);
+    loads.into_iter().sorted_by_key(|(load, _)| *load).map(|(_, groups)| of_servers(groups)).collect()
 }
 
 fn of_servers(groups: Vec<Group<'_>>) -> Servers<'_> {
     type Server<'a> = (Group<'a>, Blocks);
-    let cell = groups[0].cell;
     let servers = groups.into_iter().map(|group| (group.clone(), by_block(group.counted(), measure::rate)));
     let is_compared = |(group, rates): &Server<'_>| group.is_ranked() && rates.len() >= ENOUGH_BLOCKS;
     let (mut compared, rest): (Vec<_>, Vec<_>) = servers.partition(is_compared);
@@ -140,7 +131,7 @@ fn of_servers(groups: Vec<Group<'_>>) -> Servers<'_> {
     let within = reaches.fold(1.0, f64::max);
     let count = leaders.len();
     let rates = leaders.iter().chain(&others).chain(&rest).map(|server| (server.0.clone(), rate(server)));
-    Servers { cell, rates: rates.collect(), leaders: count, within, beaten, blocks }
+    Servers { rates: rates.collect(), leaders: count, within, beaten, blocks }
 }
 
 /// A change and its baseline.
@@ -185,13 +176,14 @@ mod tests {
     #[test]
     fn the_verdict_finds_the_difference_that_was_made() {
         let study = Run::bench();
-        let verdicts = by_load(study, Section::Assignment);
-        assert_eq!(verdicts.iter().map(|v| v.cell.threads).collect::<Vec<_>>(), [10, 50, 100, 150, 200]);
+        let pairs = by_load(study);
+        assert_eq!(pairs.iter().map(|pair| pair.b.cell.threads).collect::<Vec<_>>(), [10, 50, 100, 150, 200]);
         let made = (9.4 + 7.0 + 14.0) / (9.4 + 7.0 + 13.0);
-        let LoadVerdict { ratio, control, .. } = &verdicts[0];
+        let Pair { b: thread, ratio, .. } = &pairs[0];
         assert!(matches!(ratio.verdict(), Verdict::Faster(..)) && ratio.blocks.len() == 12, "{ratio:?}");
         assert!((ratio.ratio / made - 1.0).abs() < 0.02, "{ratio:?}");
-        assert!(control.as_ref().unwrap().reach() < 1.02, "{control:?}");
+        let control = control(study, thread).unwrap();
+        assert!(control.reach() < 1.02, "{control:?}");
     }
 
     #[test]
@@ -205,7 +197,7 @@ mod tests {
         ];
         for (thread, other, ratio, blocks) in cases {
             let mut study = Run::with_rates("bench", &[(THREAD, thread), (ASYNC, other)]);
-            let of = |study: &Study| over_all_loads(study, Section::Assignment, ASYNC);
+            let of = |study: &Study| over_all_loads(study, ASYNC);
             let found = of(&study);
             assert_eq!(found.as_ref().map_or(0, |found| found.blocks.len()), blocks);
             assert!(found.is_none_or(|found| (found.ratio - ratio).abs() < 1e-9), "{ratio}");
@@ -260,18 +252,13 @@ mod tests {
     }
 
     #[test]
-    fn workers_are_compared_at_equal_numbers_and_with_the_default() {
+    fn workers_and_overheads_are_held_against_their_baselines() {
         let study = Run::bench();
         let found = workers(study);
         // Two loads, three numbers: the engines at equal numbers, and each engine against its default.
         let equal = found.iter().filter(|Pair { a, b, .. }| a.target.workers == b.target.workers).count();
         assert_eq!((equal, found.len()), (2 * 3, 2 * 3 + 2 * 2 * 3));
         assert!(found.iter().all(|pair| pair.ratio.blocks.len() == 4), "{found:?}");
-    }
-
-    #[test]
-    fn every_overhead_has_its_baseline_beside_it() {
-        let study = Run::bench();
         let costs = costs(study);
         for target in study.plan.targets.iter().filter(|target| target.kind == TargetKind::Ablation) {
             let cost = costs.iter().find(|cost| cost.changed.cell.target == target.id).unwrap();

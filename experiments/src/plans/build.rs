@@ -152,11 +152,9 @@ impl Part {
             return Err(format!("there is no target {id:?}; the targets are {}", known.join(" ")));
         }
         let is_user = |target: &Target| target.kind == TargetKind::User && target.what == what;
-        let of = |id: &'_ String| {
-            let meant = targets.iter().filter(|target| target.id == *id || id == USER && is_user(target));
-            meant.map(|target| target.id.clone()).collect_vec()
-        };
-        Ok(self.targets.iter().flat_map(of).collect())
+        let is_meant = |id: &str, target: &Target| target.id == id || id == USER && is_user(target);
+        let meant = iproduct!(&self.targets, targets).filter(|(id, target)| is_meant(id, target));
+        Ok(meant.map(|(_, target)| target.id.clone()).collect())
     }
 
     /// Returns a cell without a target for each load. The error says what is wrong with the part.
@@ -215,8 +213,7 @@ fn block_of(load: &Cell, ids: &[String], block: usize) -> impl Iterator<Item = C
 }
 
 fn name(load: &Cell, target: &str, block: usize) -> String {
-    let section = serde_json::to_value(load.section).unwrap_or_default();
-    let section = section.as_str().unwrap_or_default();
+    let section = format!("{:?}", load.section).to_lowercase();
     let words = [
         Some(format!("{section}-{target}-c{}-t{}", load.connections, load.threads)),
         (load.path != FILES[0].0).then(|| load.path.split('.').next().unwrap_or_default().into()),

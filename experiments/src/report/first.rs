@@ -7,7 +7,7 @@ use itertools::Itertools;
 use crate::judge::measure::{self, Measure};
 use crate::judge::stats::{ENOUGH_BLOCKS, Ratio, Verdict};
 use crate::judge::study::{Group, Study};
-use crate::judge::verdicts::{self, Cost, LoadVerdict, Servers};
+use crate::judge::verdicts::{self, Cost, Pair, Servers};
 use crate::plans::model::{Section, Target, TargetKind};
 use crate::plans::targets::{AGAIN, ASYNC, THREAD};
 use crate::report::doc::{Doc, anchor, plain};
@@ -33,9 +33,9 @@ fn mark(lang: Lang, group: &Group<'_>) -> String {
 
 fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
     doc.heading(3, &say(lang, "which_engine", &[]));
-    let row = |LoadVerdict { cell, ratio, .. }: &LoadVerdict<'_>| {
-        let groups = [study.twin(cell, THREAD)?, study.twin(cell, ASYNC)?];
-        let both = |of: &dyn Fn(&Group<'_>) -> String| lang.number(&groups.iter().map(of).join(" / "));
+    let row = |Pair { a, b, ratio }: &Pair<'_>| {
+        let (cell, groups) = (b.cell, [b, a]);
+        let both = |of: &dyn Fn(&Group<'_>) -> String| lang.number(&groups.map(of).join(" / "));
         let short = |measure: Measure| both(&|group| maybe(group.median(measure)));
         let whole = |measure: Measure| both(&|group| maybe_grouped(group.median(measure)));
         let faster = match groups.iter().find(|group| !group.is_ranked()) {
@@ -44,7 +44,7 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
         };
         let opened = cell.opened();
         let brackets = if opened == cell.connections { String::new() } else { format!(" ({opened})") };
-        Some([
+        [
             format!("{}{brackets}", cell.threads),
             faster,
             whole(measure::rate),
@@ -52,10 +52,10 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
             short(measure::waiting_ms),
             short(measure::kept_waiting_ms),
             whole(measure::transfer_kb_s),
-        ])
+        ]
     };
-    let verdicts = verdicts::by_load(study, Section::Assignment);
-    doc.table(&words::table(lang, "engines").with(verdicts.iter().filter_map(row)));
+    let verdicts = verdicts::by_load(study);
+    doc.table(&words::table(lang, "engines").with(verdicts.iter().map(row)));
     if verdicts.is_empty() {
         doc.text(words::absent(study, lang, &[Section::Assignment], say(lang, "no_engines", &[])));
     }
@@ -63,10 +63,10 @@ fn engines(study: &Study, lang: Lang, doc: &mut Doc) {
 
 /// Returns the verdict over all loads of the assignment together, in a full sentence.
 pub(crate) fn together(study: &Study, lang: Lang) -> Option<String> {
-    let over_all = |target| verdicts::over_all_loads(study, Section::Assignment, target);
-    let sentence = winner(lang, &over_all(ASYNC)?, ENGINES, SENTENCES);
-    let loads = verdicts::by_load(study, Section::Assignment).len();
-    Some(say(lang, "together", &[&loads, &sentence]) + &noise(lang, over_all(AGAIN)))
+    let sentence = winner(lang, &verdicts::over_all_loads(study, ASYNC)?, ENGINES, SENTENCES);
+    let loads = verdicts::by_load(study).len();
+    let noise = noise(lang, verdicts::over_all_loads(study, AGAIN));
+    Some(say(lang, "together", &[&loads, &sentence]) + &noise)
 }
 
 /// Says how far the thread engine differs from itself, if this was measured in more than one block.
@@ -77,10 +77,11 @@ fn noise(lang: Lang, control: Option<Ratio>) -> String {
 
 /// Returns the verdict under each load of the assignment in full sentences.
 pub(crate) fn verdicts(study: &Study, lang: Lang) -> Vec<String> {
-    let sentence = |LoadVerdict { cell, ratio, control }: LoadVerdict<'_>| {
-        say(lang, "at", &[&cell.threads, &winner(lang, &ratio, ENGINES, SENTENCES)]) + &noise(lang, control)
+    let sentence = |Pair { b: thread, ratio, .. }: &Pair<'_>| {
+        let winner = winner(lang, ratio, ENGINES, SENTENCES);
+        say(lang, "at", &[&thread.cell.threads, &winner]) + &noise(lang, verdicts::control(study, thread))
     };
-    verdicts::by_load(study, Section::Assignment).into_iter().map(sentence).collect()
+    verdicts::by_load(study).iter().map(sentence).collect()
 }
 
 /// Returns which web server is fastest under a load, by how much, and which faster number is not compared.
@@ -113,7 +114,8 @@ fn servers(study: &Study, lang: Lang, doc: &mut Doc) {
     let mut table = words::table(lang, "servers");
     table.head.extend(targets.iter().map(|target| plain(&study.title(target))));
     for servers in verdicts::servers(study) {
-        let load = format!("{},\u{a0}{}", servers.cell.connections, servers.cell.threads);
+        let cell = servers.rates[0].0.cell;
+        let load = format!("{},\u{a0}{}", cell.connections, cell.threads);
         let rate = |target: &&str| {
             let (group, rate) = servers.rates.iter().find(|(group, _)| group.cell.target == *target)?;
             let mark = if group.is_ranked() { String::new() } else { mark(lang, group) };

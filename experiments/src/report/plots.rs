@@ -6,7 +6,7 @@ use itertools::Itertools;
 
 use crate::judge::measure::{self, Measure};
 use crate::judge::record::{Record, load};
-use crate::judge::stats::{Ratio, jain, median, quantile};
+use crate::judge::stats::{jain, median, quantile};
 use crate::judge::study::{Group, Study};
 use crate::judge::verdicts;
 use crate::plans::model::{Cell, Section, Work};
@@ -127,9 +127,9 @@ fn by_second(study: &Study, group: &Group<'_>) -> Vec<Series> {
 /// Draws the fairness among the client's connections.
 fn per_connection(study: &Study, groups: &[Group<'_>]) -> Option<Svg> {
     let of = |group: &Group<'_>| {
-        let known = group.loads().find_map(|load| load.per_connection);
+        let known = group.loads().find_map(|load| load.per_connection());
         let counts = known.filter(|counts| counts.len() > 1)?;
-        let fair = jain(counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
+        let fair = jain(&counts).map_or(String::new(), |jain| format!(" (Jain {jain:.3})"));
         let values = counts.iter().map(|n| *n as f64);
         let at = |percent: f64| Some(Point::new(quantile(values.clone(), percent / 100.0)?, percent));
         let points = (1..40).map(|i| f64::from(i) * 2.5).filter_map(at).collect();
@@ -177,11 +177,11 @@ fn cpu_by_role(study: &Study, groups: &[Group<'_>]) -> Option<Svg> {
 }
 
 fn ratio_plot(study: &Study) -> Option<Svg> {
-    let verdicts = verdicts::by_load(study, Section::Assignment);
-    let controls = verdicts.iter().filter_map(|verdict| verdict.control.as_ref());
-    let noise = controls.map(Ratio::reach).fold(1.0, f64::max);
+    let verdicts = verdicts::by_load(study);
+    let controls = verdicts.iter().filter_map(|pair| verdicts::control(study, &pair.b));
+    let noise = controls.map(|control| control.reach()).fold(1.0, f64::max);
     let band = (noise > 1.0).then_some((1.0 / noise, noise));
-    let assignment = verdicts.into_iter().map(|v| (load_name(v.cell), 1, v.ratio));
+    let assignment = verdicts.into_iter().map(|pair| (load_name(pair.b.cell), 1, pair.ratio));
     let shown = [Section::Peers, Section::Concurrency, Section::Bodies, Section::Reuse, Section::Crossover];
     let others = study.groups(|cell| cell.target == ASYNC && shown.contains(&cell.section));
     let others = others.into_iter().filter_map(|group| {

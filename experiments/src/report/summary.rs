@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::judge::record::{Record, Validity, load};
 use crate::judge::stats::{Ratio, rounded};
 use crate::judge::study::{Group, Study};
-use crate::judge::verdicts::{self, Cost, LoadVerdict, costs};
+use crate::judge::verdicts::{self, Cost, Pair, costs};
 use crate::judge::{handshakes, measure};
 use crate::plans::model::{SCHEMA, Section};
 use crate::plans::targets::{AGAIN, ASYNC};
@@ -35,7 +35,7 @@ fn of_record(record: &Record) -> Value {
     match &record.found {
         Found::Load(_) => {
             measure::COLUMNS.iter().for_each(|(name, of)| row[*name] = number(of(record)));
-            row["failures"] = json!(record.failures);
+            row["failures"] = json!(record.failures());
         }
         Found::Handshakes(found) => {
             let counts = &found.handshakes;
@@ -74,12 +74,12 @@ fn assignment(study: &Study) -> Vec<Value> {
 }
 
 fn by_load(study: &Study) -> Vec<Value> {
-    let row = |verdict: &LoadVerdict<'_>| {
-        let mut row = compared(&verdict.ratio, verdict.control.as_ref());
-        row["threads"] = json!(verdict.cell.threads);
+    let row = |Pair { b: thread, ratio, .. }: &Pair<'_>| {
+        let mut row = compared(ratio, verdicts::control(study, thread).as_ref());
+        row["threads"] = json!(thread.cell.threads);
         row
     };
-    verdicts::by_load(study, Section::Assignment).iter().map(row).collect()
+    verdicts::by_load(study).iter().map(row).collect()
 }
 
 /// The engines compared, beside the thread engine against itself.
@@ -117,7 +117,7 @@ fn bounds(ratio: Option<&Ratio>) -> Value {
 /// documents its fields.
 pub(crate) fn json_text(study: &Study) -> String {
     let lines = |rows: Vec<Value>| format!("[\n{}\n]", rows.iter().format(",\n"));
-    let over_all = |target| verdicts::over_all_loads(study, Section::Assignment, target);
+    let over_all = |target| verdicts::over_all_loads(study, target);
     let together = over_all(ASYNC).map(|ratio| compared(&ratio, over_all(AGAIN).as_ref()));
     let manifest = serde_json::to_string(&study.manifest).unwrap_or_default();
     let fields = [

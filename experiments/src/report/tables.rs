@@ -8,7 +8,7 @@ use crate::judge::measure::{self, Measure};
 use crate::judge::record::{Record, Validity, load};
 use crate::judge::stats::{Ratio, sign_test};
 use crate::judge::study::{Group, Study};
-use crate::judge::verdicts::{self, Cost, LoadVerdict, Pair};
+use crate::judge::verdicts::{self, Cost, Pair};
 use crate::plans::model::Section;
 use crate::plans::targets::AGAIN;
 use crate::report::about::{common, reasons};
@@ -34,7 +34,7 @@ pub(crate) const CLASSES: [(&str, &str); 6] = [
 
 /// Sums the failures of each class over the runs.
 fn by_class<'a>(runs: impl IntoIterator<Item = &'a &'a Record>) -> [u64; 6] {
-    let sum: Errors = runs.into_iter().map(|run| run.failures).sum();
+    let sum: Errors = runs.into_iter().map(|run| run.failures()).sum();
     [sum.connect, sum.read, sum.write, sum.status, sum.timeout, sum.stalled]
 }
 
@@ -171,13 +171,13 @@ fn workers(study: &Study, doc: &mut Doc) {
 /// Item 2: the thread engine against the async engine, load by load.
 pub(crate) fn versus(study: &Study, doc: &mut Doc) {
     doc.heading(2, "2. Thread against async");
-    let verdicts = verdicts::by_load(study, Section::Assignment);
+    let verdicts = verdicts::by_load(study);
     doc.text(english(if verdicts.is_empty() { "no_verdict" } else { "verdicts" }, &[]));
-    let row = |verdict: &LoadVerdict<'_>| {
-        let sign = format!("{:.3}", sign_test(&verdict.ratio.blocks));
-        let control = dash(verdict.control.as_ref().map(interval));
-        let words = [load_cell(verdict.cell), clause(&verdict.ratio, ENGINES)];
-        words.into_iter().chain(cells(&verdict.ratio)).chain([sign, control])
+    let row = |Pair { b: thread, ratio, .. }: &Pair<'_>| {
+        let sign = format!("{:.3}", sign_test(&ratio.blocks));
+        let control = dash(verdicts::control(study, thread).as_ref().map(interval));
+        let words = [load_cell(thread.cell), clause(ratio, ENGINES)];
+        words.into_iter().chain(cells(ratio)).chain([sign, control])
     };
     doc.table(&words::table(Lang::En, "verdicts").with(verdicts.iter().map(row)));
     workers(study, doc);

@@ -80,14 +80,11 @@ fn an_interrupted_run_is_a_smaller_study() {
 
 #[test]
 fn blocks_seconds_and_cells_can_be_changed() {
-    let count = |changes: &Changes, section| {
-        let plan = plan("bench", all(), changes);
-        plan.cells.iter().filter(|cell| cell.section == section).map(|cell| cell.block + 1).max()
-    };
-    let more = Changes { blocks: Some(24), ..Changes::default() };
-    assert_eq!(count(&more, Section::Assignment), Some(24));
-    assert_eq!(count(&more, Section::Ablations), Some(16));
-    assert_eq!(count(&more, Section::Memory), Some(1));
+    let more = plan("bench", all(), &Changes { blocks: Some(24), ..Changes::default() });
+    for (section, blocks) in [(Section::Assignment, 24), (Section::Ablations, 16), (Section::Memory, 1)] {
+        let cells = more.cells.iter().filter(|cell| cell.section == section);
+        assert_eq!(cells.map(|cell| cell.block + 1).max(), Some(blocks), "{section:?}");
+    }
     let some = Changes { seconds: Some(5), only: vec!["servers".into()], ..Changes::default() };
     let servers = plan("bench", all(), &some);
     assert!(servers.cells.iter().all(|cell| cell.section == Section::Servers && cell.seconds == 5.0));
