@@ -24,7 +24,7 @@ use super::engine::pressure;
 const PREFACE: &[u8] = b"PROXY UNKNOWN\r\n";
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// What other threads do; the bytes are those that have arrived.
+/// An action of other threads. It gets the bytes that have arrived.
 type Meanwhile<'a> = Box<dyn FnOnce(&mut Vec<u8>) + 'a>;
 
 /// A client in memory.
@@ -42,7 +42,9 @@ impl Peer<'_> {
         room[..n].copy_from_slice(&self.arrived[..n]);
         if n == 0 {
             ready.remove(Readiness::READABLE);
-            self.meanwhile.take().into_iter().for_each(|meanwhile| meanwhile(&mut self.arrived));
+            if let Some(meanwhile) = self.meanwhile.take() {
+                meanwhile(&mut self.arrived);
+            }
             return Err(ErrorKind::WouldBlock.into());
         }
         Ok(n)
