@@ -29,6 +29,7 @@ mod readiness;
 mod resolver;
 mod shared;
 mod sockets;
+mod spares;
 mod stats;
 mod table;
 mod task;

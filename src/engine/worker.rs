@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use super::active::Active;
 use super::clock::{Clock, RunQueueStat};
+use super::spares::Spares;
 use crate::app::{App, Limits, Moment};
 use crate::http::buffer::{BUFFER_BYTES, BufferPool};
 
-/// Maximum empty buffers, and maximum spare exchanges, that a worker keeps.
-const SPARE_MAX: usize = 64;
+/// Maximum empty buffers that a worker keeps.
+const BUFFERS_MAX: usize = 64;
 
 /// The state of one worker: its clock, its view of the app's data, its buffers and its spare exchanges.
 #[derive(Debug)]
@@ -17,31 +18,34 @@ pub struct WorkerState<V, T> {
     pub(super) view: V,
     pub(super) run_queue: RunQueueStat,
     pub(super) buffers: BufferPool,
-    spare: Vec<Box<Active<T>>>,
+    spares: Spares<T>,
 }
 
 impl<V, T> WorkerState<V, T> {
     /// A new worker, with the app's view for it.
     pub fn new(view: V) -> Self {
-        Self::with_buffers(view, BufferPool::new(SPARE_MAX, BUFFER_BYTES))
+        Self::with_buffers(view, BufferPool::new(BUFFERS_MAX, BUFFER_BYTES))
     }
 
     /// A new worker with buffers of another size.
     pub fn with_buffers(view: V, buffers: BufferPool) -> Self {
         let (clock, run_queue) = (Clock::new(), RunQueueStat::default());
-        WorkerState { clock, view, run_queue, buffers, spare: Vec::new() }
+        let spares = Spares::new(clock.now().instant);
+        WorkerState { clock, view, run_queue, buffers, spares }
     }
 
     /// Reads the clock and brings the view up to date. Called once per wake-up.
     pub(super) fn wake_up<A: App<View = V>>(&mut self, app: &A) {
         self.clock.tick();
         app.refresh(&mut self.view);
+        self.spares.look(self.now());
     }
 
     /// Sets the clock to `now` and brings the view up to date.
     pub fn wake_up_at<A: App<View = V>>(&mut self, app: &A, now: Moment) {
         self.clock.set(now);
         app.refresh(&mut self.view);
+        self.spares.look(self.now());
     }
 
     /// The empty buffers.
@@ -56,7 +60,7 @@ impl<V, T> WorkerState<V, T> {
     /// An exchange for a client's next request.
     pub(super) fn lend(&mut self, limits: &Limits) -> Box<Active<T>> {
         let now = self.now();
-        match self.spare.pop() {
+        match self.spares.pop() {
             Some(mut active) => {
                 active.renew(limits, now);
                 active
@@ -68,8 +72,6 @@ impl<V, T> WorkerState<V, T> {
     /// Takes an exchange back for another client. The exchange has no backend connection any more.
     pub(super) fn take_back(&mut self, mut active: Box<Active<T>>) {
         active.retire(&mut self.buffers);
-        if self.spare.len() < SPARE_MAX {
-            self.spare.push(active);
-        }
+        self.spares.push(active);
     }
 }
