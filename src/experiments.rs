@@ -41,12 +41,15 @@ pub(crate) struct Experiment<A> {
     app: Arc<A>,
     switches: Switches,
     faults: Option<FaultFile>,
+    /// No switch is on, and there are no faults.
+    is_off: bool,
 }
 
 impl<A> Experiment<A> {
     /// Wraps `app`.
     pub(crate) fn new(app: Arc<A>, switches: Switches, faults: Option<FaultFile>) -> Self {
-        Experiment { app, switches, faults }
+        let is_off = switches.are_off() && faults.is_none();
+        Experiment { app, switches, faults, is_off }
     }
 }
 
@@ -73,6 +76,9 @@ impl<A: App> App for Experiment<A> {
         client: &Client<'_>,
         now: &Moment,
     ) -> Decision {
+        if self.is_off {
+            return self.app.decide(view, head, client, now);
+        }
         let Switches { access_log, list_directory, read_file, delay } = &self.switches;
         if *access_log {
             let _ = io::stdout().write_all(line(head, client.peer, now).as_bytes());

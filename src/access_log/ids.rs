@@ -27,12 +27,19 @@ impl Ids {
     }
 }
 
+/// All digits of a half are computed at once, in one word with a digit in each byte.
 fn hexadecimal(number: u64) -> [u8; 16] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let eight = |half: u64| {
+        let fours = (half | (half << 16)) & 0x0000_ffff_0000_ffff;
+        let twos = (fours | (fours << 8)) & 0x00ff_00ff_00ff_00ff;
+        let digits = (twos | (twos << 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+        // One for each digit above 9. Behind '9' come 39 other characters, then 'a'.
+        let letters = ((digits + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+        (digits + u64::from_ne_bytes([b'0'; 8]) + 39 * letters).to_be_bytes()
+    };
     let mut text = [0; 16];
-    for (two, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
-        two.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
+    text[..8].copy_from_slice(&eight(number >> 32));
+    text[8..].copy_from_slice(&eight(number & 0xffff_ffff));
     text
 }
 
@@ -49,5 +56,12 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 1000);
+    }
+
+    #[test]
+    fn digits_are_what_the_formatter_writes() {
+        for number in [0, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX, 0xa0b1] {
+            assert_eq!(hexadecimal(number), format!("{number:016x}").as_bytes(), "{number:x}");
+        }
     }
 }

@@ -21,11 +21,17 @@ impl<const N: usize> Lengths<N> {
 }
 
 /// Appends a text, or its first `max` bytes and a mark. Returns the length.
+#[inline(always)]
 pub(super) fn keep(text: &[u8], max: usize, out: &mut Vec<u8>) -> u16 {
-    if text.len() <= max {
-        out.extend_from_slice(text);
-        return text.len() as u16;
+    if text.len() > max {
+        return cut(text, max, out);
     }
+    out.extend_from_slice(text);
+    text.len() as u16
+}
+
+#[cold]
+fn cut(text: &[u8], max: usize, out: &mut Vec<u8>) -> u16 {
     out.extend_from_slice(&text[..max]);
     out.extend_from_slice(CUT);
     (max + CUT.len()) as u16
