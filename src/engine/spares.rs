@@ -19,7 +19,7 @@ const SPARES_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Spares<T> {
     exchanges: Vec<Box<Active<T>>>,
-    /// The least number of spares since the last look: so many were not needed.
+    /// The spares that no request has needed since the last look: the least number that was left.
     unneeded: usize,
     looked: Instant,
 }
